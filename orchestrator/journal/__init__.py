@@ -1,0 +1,1 @@
+"""Durable local state: tables, migrations, guarded transitions and the run lock."""

@@ -1,0 +1,1 @@
+"""From a YAML or CSV file to a batch, with every problem of the file named at once."""

@@ -1,0 +1,1 @@
+"""The service's training-job API: signing, tokens, wire models and the client."""

@@ -1,0 +1,53 @@
+"""What an entry sends: the kinds of assets and the local files behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class AssetKind(StrEnum):
+    """The role a local file plays in a training job; also the manifest's field name for it."""
+
+    TRAINING_VIDEO = "training_video"
+    ACTION_VIDEO = "action_video"
+    AUDIO = "audio"
+    COVER = "cover"
+    ID_CARD_IMAGE1 = "id_card_image1"
+    ID_CARD_IMAGE2 = "id_card_image2"
+    GRANT_FILE = "grant_file"
+    PRE_BEAUTY_IMAGE = "pre_beauty_image"
+    POST_BEAUTY_IMAGE = "post_beauty_image"
+
+    @property
+    def is_multipart(self) -> bool:
+        """True when the service hands out one URL per segment (metastudio-protocol section 1.1)."""
+        return self in {AssetKind.TRAINING_VIDEO, AssetKind.ACTION_VIDEO}
+
+    @property
+    def content_type(self) -> str:
+        """The Content-Type that is part of the URL's signature (metastudio-protocol section 0, fact 6)."""
+        return "application/zip" if self is AssetKind.AUDIO else "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells that a file is still the one that was planned: bytes, mtime in nanoseconds, inode."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One local file of an entry."""
+
+    kind: AssetKind
+    path: str
+    fingerprint: Fingerprint
+
+    @property
+    def size(self) -> int:
+        """The planned length in bytes."""
+        return self.fingerprint.size

@@ -1,0 +1,51 @@
+"""An entry: one avatar of a batch under an id that is stable over runs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from orchestrator.domain.avatar import Avatar
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One avatar of the manifest with our id for it; paths in the avatar are absolute."""
+
+    entry_id: str
+    avatar: Avatar
+    line: int
+
+    @property
+    def spec(self) -> str:
+        """The avatar as JSON, fields that were not given left out: what the journal keeps."""
+        return self.avatar.model_dump_json(exclude_none=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchKey:
+    """What tells one batch from another: endpoint, project id and batch name."""
+
+    endpoint: str
+    project_id: str
+    name: str
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that stand for the key in tags and file names."""
+        text = "\n".join((self.endpoint, self.project_id, self.name))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def slug(name: str) -> str:
+    """Lower-case letters, digits and hyphens of *name*, any script; '' when nothing is left."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return re.sub(r"[\W_]+", "-", folded).strip("-")[:128]
+
+
+def create_tag(batch: BatchKey, entry_id: str, nonce: str) -> str:
+    """The tag that finds a job again whose create answer was lost; *nonce* is new for each attempt."""
+    entry_digest = hashlib.sha256(entry_id.encode()).hexdigest()[:12]
+    return f"orch:{batch.digest}:{entry_digest}:{nonce}"

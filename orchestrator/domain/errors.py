@@ -1,0 +1,194 @@
+"""Errors, grouped by what the caller does about them.
+
+OrchestratorError
+├── ManifestError              fix the manifest; nothing was sent
+├── RetryableError             try again, after `retry_after` when it is known
+│   ├── ThrottledError         ... and more slowly
+│   ├── NotSentError           ... the request provably never left
+│   ├── InterruptedTransferError   ... the request may have been carried out
+│   └── ETagMismatchError      ... what arrived is not what was sent
+├── UrlExpiredError            get fresh URLs
+├── RefusedUploadError         ask the service whether the segment is there
+├── EntryError                 stop this entry
+│   ├── RequestRejectedError   the service said no
+│   ├── SourceChangedError     the file is not the one that was planned
+│   └── DecisionNeededError    a person must choose
+├── RunError                   stop the run
+│   ├── ConfigurationError, CredentialsError, ServiceUnreachableError,
+│   └── ServiceRefusesError, LockHeldError, JournalError, StoppedError
+└── IllegalTransitionError, StaleEpochError   our bug, or another worker owns the entry
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OrchestratorError(Exception):
+    """Anything this program raises on purpose; its text is a sentence an operator can act on."""
+
+    kind: ClassVar[str] = "internal"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        request_id: str | None = None,
+        hint: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        """Keep the service's *code*, HTTP *status* and *request_id*, and a *hint* at what to do."""
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.request_id = request_id
+        self.hint = hint
+        self.status = status
+
+
+class ManifestError(OrchestratorError):
+    """The manifest must be mended; nothing was sent."""
+
+    kind = "manifest"
+
+
+class RetryableError(OrchestratorError):
+    """The same request may succeed later."""
+
+    kind = "temporary"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        hint: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        """Keep *retry_after*, seconds the other side asked us to wait."""
+        super().__init__(message, code=code, request_id=request_id, hint=hint, status=status)
+        self.retry_after = retry_after
+
+
+class ThrottledError(RetryableError):
+    """The other side asks for fewer requests; it did not carry this one out."""
+
+    kind = "throttled"
+
+
+class NotSentError(RetryableError):
+    """No connection could be made, so the request provably never left."""
+
+    kind = "unreachable"
+
+
+class InterruptedTransferError(RetryableError):
+    """The request broke off or timed out; it may or may not have been carried out."""
+
+    kind = "interrupted"
+    #: True when every byte of the body had been handed over, so that the other side may hold all of it.
+    is_body_sent: bool = False
+
+
+class ETagMismatchError(RetryableError):
+    """The store's ETag is not the MD5 of what was sent."""
+
+    kind = "integrity"
+
+
+class UrlExpiredError(OrchestratorError):
+    """The presigned URL is dead: the entry needs fresh ones."""
+
+    kind = "url_expired"
+
+
+class RefusedUploadError(OrchestratorError):
+    """The store refused a PUT in a way that can also mean that it has the segment already."""
+
+    kind = "upload_refused"
+
+
+class EntryError(OrchestratorError):
+    """This entry cannot go on; the others can."""
+
+    kind = "entry"
+
+
+class RequestRejectedError(EntryError):
+    """The service said no, and would say it again."""
+
+    kind = "rejected"
+
+
+class SourceChangedError(EntryError):
+    """A source file is not the one that was planned."""
+
+    kind = "source_changed"
+
+
+class DecisionNeededError(EntryError):
+    """The service's answers leave two readings; a person must choose."""
+
+    kind = "decision_needed"
+
+
+class RunError(OrchestratorError):
+    """The whole run must stop; what is journalled stays."""
+
+    kind = "run"
+
+
+class ConfigurationError(RunError):
+    """A setting is missing or wrong."""
+
+    kind = "configuration"
+
+
+class CredentialsError(RunError):
+    """The service does not accept the credentials."""
+
+    kind = "credentials"
+
+
+class ServiceUnreachableError(RunError):
+    """The service could not be reached within the attempts a call has."""
+
+    kind = "unreachable"
+
+
+class ServiceRefusesError(RunError):
+    """The service refuses for good, whatever the entry."""
+
+    kind = "refused"
+
+
+class LockHeldError(RunError):
+    """Another run works on this batch."""
+
+    kind = "locked"
+
+
+class JournalError(RunError):
+    """The journal cannot be opened or written; `is_temporary` tells whether waiting may help."""
+
+    kind = "journal"
+
+    def __init__(self, message: str, *, hint: str | None = None, is_temporary: bool = False) -> None:
+        """Keep whether the same run may work later without anybody changing the set-up."""
+        super().__init__(message, hint=hint)
+        self.is_temporary = is_temporary
+
+
+class IllegalTransitionError(OrchestratorError):
+    """A step asked for a transition the table does not have."""
+
+    kind = "internal"
+
+
+class StaleEpochError(OrchestratorError):
+    """Another worker has taken the entry over; this one may not write."""
+
+    kind = "stale_epoch"

@@ -1,0 +1,71 @@
+"""Presigned URLs as values that keep their secret."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
+
+
+class PresignedUrl:
+    """Where a segment goes; its text form is host and object name, the secret comes from `reveal()` only."""
+
+    __slots__ = ("_url", "expires_at", "host", "object_name", "part_number", "scheme")
+
+    def __init__(self, url: str) -> None:
+        """Parse *url*; raises ValueError, without the URL in its text, when it is none."""
+        try:
+            parts = urlsplit(url)
+            query = parse_qs(parts.query)
+            port = f":{parts.port}" if parts.port else ""
+        except ValueError:
+            raise ValueError("the service returned an upload URL that cannot be parsed") from None
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("the service returned an upload URL that is not http or https")
+        self._url = url
+        self.scheme: str = parts.scheme
+        self.host: str = parts.hostname + port
+        self.object_name: str = parts.path.rsplit("/", 1)[-1]
+        self.part_number: int | None = _part_number(query)
+        self.expires_at: float | None = _expires_at(query)
+
+    def reveal(self) -> str:
+        """The URL as issued: for the request and the journal only."""
+        return self._url
+
+    def __repr__(self) -> str:
+        return f"<PresignedUrl {self.host}/{self.object_name}>"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PresignedUrl) and other.reveal() == self._url
+
+    def __hash__(self) -> int:
+        return hash(self._url)
+
+
+def in_part_order(urls: list[PresignedUrl]) -> list[PresignedUrl]:
+    """Sort by `partNumber` where every URL has a different one, else keep the order of the list.
+
+    The order of the arrays is not documented (metastudio-protocol section 7, step 2).
+    """
+    numbers = [url.part_number for url in urls]
+    if None in numbers or len(set(numbers)) != len(numbers):
+        return urls
+    return sorted(urls, key=lambda url: url.part_number or 0)
+
+
+def _part_number(query: dict[str, list[str]]) -> int | None:
+    value = query.get("partNumber", [""])[0]
+    return int(value) if value.isascii() and value.isdecimal() else None
+
+
+def _expires_at(query: dict[str, list[str]]) -> float | None:
+    """Seconds since the epoch from `Expires`, or from `X-Amz-Date` and `X-Amz-Expires` (section 5.1)."""
+    try:
+        if "Expires" in query:
+            return float(query["Expires"][0])
+        signed_at = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return signed_at.timestamp() + float(query["X-Amz-Expires"][0])
+    except (KeyError, ValueError):
+        return None

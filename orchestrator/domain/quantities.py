@@ -1,0 +1,27 @@
+"""Sizes and rates as people write them: 16MiB, 20M, 512K."""
+
+from __future__ import annotations
+
+import re
+
+_FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+_BINARY_FACTORS = {"ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}
+_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
+
+
+def parse_bytes(text: str) -> int:
+    """Read `16MiB` (binary) or `20M`, `20MB` (decimal) as bytes; raises ValueError with a hint."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a size; write for example 16MiB, 20M or 512K")
+    number, unit = float(match[1]), (match[2] or "").lower()
+    return int(number * {**_FACTORS, **_BINARY_FACTORS}[unit])
+
+
+def format_bytes(count: float) -> str:
+    """Write *count* bytes as people read them, in decimal units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

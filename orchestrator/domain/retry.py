@@ -1,0 +1,52 @@
+"""Whether to try again, and when: pure decisions on an error and an attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.domain.errors import RetryableError, ThrottledError
+
+#: A uniform draw from [0, 1).
+Draw = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Exponential backoff with full jitter: at most *attempts* tries, waits of at most *cap_seconds*."""
+
+    attempts: int = 8
+    base_seconds: float = 0.5
+    cap_seconds: float = 30.0
+    throttled_floor_seconds: float = 1.0
+    retry_after_cap_seconds: float = 300.0
+
+    def delay_after(self, error: Exception, attempt: int, draw: Draw) -> float | None:
+        """Seconds to wait after *attempt* (from 1) failed with *error*; None when it was the last.
+
+        A wait the other side asked for is kept, with jitter on top so that workers do not return together.
+        """
+        if not isinstance(error, RetryableError) or attempt >= self.attempts:
+            return None
+        jitter = draw() * min(self.cap_seconds, self.base_seconds * 2.0 ** (attempt - 1))
+        if error.retry_after is not None:
+            return min(error.retry_after, self.retry_after_cap_seconds) + jitter
+        if isinstance(error, ThrottledError):
+            return self.throttled_floor_seconds + jitter
+        return jitter
+
+
+class RetryBudget:
+    """Counts the retries of an entry or a run, so that no fault can keep either busy for ever."""
+
+    def __init__(self, retries: int, parent: RetryBudget | None = None) -> None:
+        """Allow *retries* in all; each one is also taken from *parent*."""
+        self._left = retries
+        self._parent = parent
+
+    def take(self) -> bool:
+        """Take one retry; False when this budget or its parent is used up."""
+        if self._left <= 0 or (self._parent is not None and not self._parent.take()):
+            return False
+        self._left -= 1
+        return True

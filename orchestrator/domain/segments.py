@@ -1,0 +1,83 @@
+"""Byte ranges of an asset: how many segments a file gets and where each begins.
+
+Limits are those of metastudio-protocol section 5.2: every part but the last has at least 100 KiB, none over
+5 GiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestrator.domain.avatar import MAX_PART_COUNT
+
+MIN_PART_BYTES = 100 * 1024
+MAX_PART_BYTES = 5 * 1024**3
+DEFAULT_PART_BYTES = 32 * 1024**2
+#: The API definitions cap the URL arrays here although counts to 1000 are allowed (section 0, fact 9).
+MAX_AUTO_PARTS = 50
+
+
+class SegmentError(ValueError):
+    """A file cannot be cut as asked; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A byte range of an asset that goes to one presigned URL."""
+
+    part_number: int
+    offset: int
+    length: int
+
+
+def plan_segments(asset_bytes: int, part_count: int) -> Iterator[Segment]:
+    """Cut *asset_bytes* into *part_count* ranges that differ by at most one byte."""
+    length, longer = divmod(asset_bytes, part_count)
+    offset = 0
+    for part_number in range(1, part_count + 1):
+        part_length = length + (part_number <= longer)
+        yield Segment(part_number, offset, part_length)
+        offset += part_length
+
+
+def auto_part_count(asset_bytes: int, part_bytes: int = DEFAULT_PART_BYTES) -> int:
+    """Parts of about *part_bytes*, at most 50 unless the 5 GiB limit needs more.
+
+    Raises SegmentError when no allowed count can hold the file.
+    """
+    wanted = min(_ceil_div(asset_bytes, part_bytes), MAX_AUTO_PARTS, largest_part_count(asset_bytes))
+    return max(wanted, smallest_part_count(asset_bytes), 1)
+
+
+def explicit_part_count(asset_bytes: int, part_count: int) -> int:
+    """Return *part_count* when the file can be cut so; raises SegmentError when it cannot."""
+    largest, smallest = largest_part_count(asset_bytes), smallest_part_count(asset_bytes)
+    if part_count > largest:
+        raise SegmentError(
+            f"{part_count} parts of {asset_bytes} bytes would be under the 100 KiB a part needs; "
+            f"use at most {largest}, or auto"
+        )
+    if part_count < smallest:
+        raise SegmentError(
+            f"{part_count} parts of {asset_bytes} bytes would be over the 5 GiB a part may have; "
+            f"use at least {smallest}, or auto"
+        )
+    return part_count
+
+
+def largest_part_count(asset_bytes: int) -> int:
+    """The most parts the file can have with none under 100 KiB; 1 for a small file."""
+    return min(max(asset_bytes // MIN_PART_BYTES, 1), MAX_PART_COUNT)
+
+
+def smallest_part_count(asset_bytes: int) -> int:
+    """The fewest parts the file can have with none over 5 GiB; raises SegmentError when 1000 do not do."""
+    count = _ceil_div(asset_bytes, MAX_PART_BYTES)
+    if count > MAX_PART_COUNT:
+        raise SegmentError(f"{asset_bytes} bytes do not fit into {MAX_PART_COUNT} parts of 5 GiB")
+    return count
+
+
+def _ceil_div(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)

@@ -1,0 +1,110 @@
+"""The states of an entry, the transitions between them, and the step that the facts call for next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.domain.errors import IllegalTransitionError
+
+
+class EntryState(StrEnum):
+    """Where an entry is in its life."""
+
+    PENDING = "pending"  #: nothing of it is on the service
+    CREATING = "creating"  #: a create was, or was about to be, sent
+    UPLOADING = "uploading"  #: the job exists; segments are on their way
+    UPLOADED = "uploaded"  #: every segment has its receipt
+    CONFIRMING = "confirming"  #: a confirm was, or was about to be, sent
+    CONFIRMED = "confirmed"  #: the service has joined the parts
+    SUBMITTING = "submitting"  #: a submit was, or was about to be, sent
+    SUBMITTED = "submitted"  #: the job left WAIT_FILE_UPLOAD
+    IN_REVIEW = "in_review"
+    REVIEW_FAILED = "review_failed"  #: a reviewer wants other footage
+    TRAINING = "training"
+    TRAINED = "trained"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_S = EntryState
+_LATER = {_S.IN_REVIEW, _S.REVIEW_FAILED, _S.TRAINING, _S.TRAINED}
+_AWAY = {_S.FAILED, _S.CANCELLED}
+
+#: The edges. Back to pending means: the job is gone from the service. Back to uploading: fresh URLs came.
+TRANSITIONS: dict[EntryState, frozenset[EntryState]] = {
+    state: frozenset(targets)
+    for state, targets in {
+        _S.PENDING: {_S.CREATING, *_AWAY},
+        _S.CREATING: {_S.PENDING, _S.UPLOADING, *_AWAY},
+        _S.UPLOADING: {_S.PENDING, _S.UPLOADED, _S.SUBMITTED, *_AWAY},
+        _S.UPLOADED: {_S.PENDING, _S.UPLOADING, _S.CONFIRMING, *_AWAY},
+        _S.CONFIRMING: {_S.PENDING, _S.UPLOADING, _S.CONFIRMED, *_AWAY},
+        _S.CONFIRMED: {_S.PENDING, _S.UPLOADING, _S.SUBMITTING, *_LATER, *_AWAY},
+        _S.SUBMITTING: {_S.CONFIRMED, _S.SUBMITTED, *_AWAY},
+        _S.SUBMITTED: {*_LATER, *_AWAY},
+        _S.IN_REVIEW: {*_LATER - {_S.IN_REVIEW}, *_AWAY},
+        _S.REVIEW_FAILED: {_S.UPLOADING, *_LATER - {_S.REVIEW_FAILED}, *_AWAY},
+        _S.TRAINING: {*_LATER - {_S.TRAINING}, *_AWAY},
+        _S.TRAINED: {*_LATER - {_S.TRAINED}, *_AWAY},
+        _S.FAILED: {
+            _S.PENDING,
+            _S.CREATING,
+            _S.UPLOADING,
+            _S.UPLOADED,
+            _S.CONFIRMING,
+            _S.CONFIRMED,
+            _S.SUBMITTING,
+            *_LATER,
+            _S.CANCELLED,
+        },
+        _S.CANCELLED: {_S.PENDING},
+    }.items()
+}
+
+#: States in which the job has been handed to review.
+AFTER_SUBMIT = frozenset({_S.SUBMITTED, *_LATER})
+
+
+def check_transition(current: EntryState, target: EntryState) -> None:
+    """Raise IllegalTransitionError unless the table has an edge from *current* to *target*."""
+    if target not in TRANSITIONS[current]:
+        raise IllegalTransitionError(f"an entry cannot go from {current} to {target}")
+
+
+def is_done(state: EntryState, *, with_submit: bool) -> bool:
+    """True when `run` has nothing left to do for an entry in *state*."""
+    return state in AFTER_SUBMIT or (state is _S.CONFIRMED and not with_submit)
+
+
+class Step(StrEnum):
+    """What the lifecycle does next for an entry."""
+
+    CREATE = "create"
+    SETTLE_CREATE = "settle_create"
+    UPLOAD = "upload"
+    CONFIRM = "confirm"
+    SUBMIT = "submit"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of an entry, whatever happened before: the columns the next step depends on."""
+
+    create_tag: str | None = None
+    job_id: str | None = None
+    segments_left: int = 0
+    is_confirmed: bool = False
+    is_submitted: bool = False
+
+
+def next_step(facts: Facts, *, with_submit: bool) -> Step:
+    """Tell the step that brings an entry nearer to its end; the same after any stop."""
+    if facts.is_submitted:
+        return Step.NOTHING
+    if facts.is_confirmed:
+        return Step.SUBMIT if with_submit else Step.NOTHING
+    if facts.job_id is not None:
+        return Step.UPLOAD if facts.segments_left else Step.CONFIRM
+    return Step.SETTLE_CREATE if facts.create_tag is not None else Step.CREATE

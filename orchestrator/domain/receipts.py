@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Receipt:
     """The store's answer for one segment.
 
-    `etag` is without quotes, None when no answer tells it; `md5` is the hex digest of the bytes that were sent,
-    None when it was not computed (`--verify off`). `is_verified` is True when the two were compared and agree.
+    `etag` is without quotes, None when no answer tells it. `md5` is the hex digest of the bytes that were sent,
+    None when it was not computed (`--verify off`). `is_verified` tells that the two were compared and agree.
     """
 
     etag: str | None

@@ -1,0 +1,212 @@
+"""The journal's database: how it is opened, and one group commit for all concurrent writers."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from orchestrator.domain.errors import JournalError, OrchestratorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
+Operation = Callable[[AsyncConnection], Awaitable[T]]
+
+BUSY_TIMEOUT_MS = 30_000
+MAX_GROUP = 256
+
+
+@dataclass(slots=True)
+class _Pending(Generic[T]):
+    operation: Operation[T]
+    is_finished: bool = False
+    result: T | None = None
+    error: Exception | None = None
+
+
+class Database:
+    """One connection for writers, who share commits, and short-lived ones for readers.
+
+    Concurrent writers form a queue; whoever holds the lock commits for all of them in one transaction, so
+    many entries share one fsync and each returns only when its own write is durable.
+    """
+
+    def __init__(self, engine: AsyncEngine, writer: AsyncConnection) -> None:
+        """Take an open *engine* and the connection that writes; `open_database` makes both."""
+        self._engine = engine
+        self._writer = writer
+        self._queue: list[_Pending[Any]] = []
+        self._lock = anyio.Lock()
+
+    async def write(self, operation: Operation[T]) -> T:
+        """Run *operation* in a transaction and return its result once it is durable.
+
+        An operation checks its guards before it changes anything: an OrchestratorError it raises reaches its
+        own caller only, and the others' writes are committed. Raises JournalError when the database fails.
+        """
+        pending = _Pending(operation)
+        self._queue.append(pending)
+        async with self._lock:
+            while not pending.is_finished:
+                with anyio.CancelScope(shield=True):
+                    await self._commit_group()
+        if pending.error is not None:
+            raise pending.error
+        return pending.result  # type: ignore[return-value]  # T may be None
+
+    def write_later(self, operation: Operation[None]) -> None:
+        """Queue *operation* to be committed with the next write; for records nobody waits for."""
+        self._queue.append(_Pending(operation))
+
+    async def flush(self) -> None:
+        """Commit what was queued by `write_later`."""
+        while self._queue:
+            await self.write(_nothing)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection that sees one consistent state of the journal."""
+        with _translated():
+            async with self._engine.connect() as connection:
+                yield connection
+
+    async def _commit_group(self) -> None:
+        group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
+        try:
+            with _translated():
+                async with self._writer.begin():
+                    for pending in group:
+                        await _run(pending, self._writer)
+        except Exception as error:  # noqa: BLE001 - whatever broke, everyone who waits must hear of it
+            for pending in group:
+                pending.error = error
+        for pending in group:
+            pending.is_finished = True
+
+
+async def _run(pending: _Pending[Any], connection: AsyncConnection) -> None:
+    try:
+        pending.result = await pending.operation(connection)
+    except OrchestratorError as error:
+        pending.error = error
+
+
+async def _nothing(_: AsyncConnection) -> None:
+    return
+
+
+@asynccontextmanager
+async def open_database(path: Path) -> AsyncIterator[Database]:
+    """Open the SQLite file *path*, made with mode 0600 when it is new.
+
+    Raises JournalError with a sentence that tells what to do.
+    """
+    _make_private(path)
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool)
+    _prepare_connections(engine)
+    try:
+        with _translated(path):
+            connection = await engine.connect()
+        try:
+            writer = await connection.execution_options(is_writer=True)
+            database = Database(engine, writer)
+            yield database
+            await database.flush()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await connection.close()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await engine.dispose()
+
+
+def _make_private(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise JournalError(
+            f"the journal {path} cannot be opened: {error.strerror}",
+            hint="name a writable place with --state",
+            is_temporary=error.errno == 28,
+        ) from None
+
+
+def _prepare_connections(engine: AsyncEngine) -> None:
+    """Let SQLAlchemy, not the driver, begin transactions, and make commits durable."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_pragmas(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A writer takes its lock at once: upgrading a read lock later could fail half-way.
+        is_writer = connection.get_execution_options().get("is_writer", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+
+@contextmanager
+def _translated(path: Path | None = None) -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise _journal_error(error, path) from None
+
+
+def _journal_error(error: SQLAlchemyError, path: Path | None) -> JournalError:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    name = getattr(cause, "sqlite_errorname", "")
+    where = f"the journal {path}" if path else "the journal"
+    if name.startswith("SQLITE_FULL"):
+        return JournalError(
+            f"{where} cannot be written: the disk is full",
+            hint="free some space and run again; nothing is lost",
+            is_temporary=True,
+        )
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return JournalError(
+            f"{where} is locked by another process", hint="run again later", is_temporary=True
+        )
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return JournalError(
+            f"{where} cannot be written: permission denied or read-only",
+            hint="make it writable, or name another place with --state",
+        )
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return JournalError(
+            f"{where} is not a readable journal (damaged, or another kind of file)",
+            hint="name another place with --state; jobs already made are found by their tags",
+        )
+    if name.startswith("SQLITE_IOERR"):
+        return JournalError(
+            f"{where} cannot be written: the disk reports an error",
+            hint="check the disk and run again; nothing is lost",
+            is_temporary=True,
+        )
+    text = str(cause) if isinstance(cause, sqlite3.Error) else type(error).__name__
+    return JournalError(f"{where} failed: {text}")

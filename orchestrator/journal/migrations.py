@@ -1,0 +1,92 @@
+"""Numbered migrations, applied in one transaction with their record.
+
+A migration never changes once it has been released; a new one is added at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, inspect, select
+
+from orchestrator.domain.errors import JournalError
+from orchestrator.journal.tables import schema_migrations
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """The statements that bring a journal from the version before to this one."""
+
+    version: int
+    name: str
+    statements: tuple[str, ...]
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        1,
+        "batches, entries, segments, transitions, attempts",
+        (
+            """CREATE TABLE batches (
+                batch TEXT PRIMARY KEY, endpoint TEXT NOT NULL, project_id TEXT NOT NULL, name TEXT NOT NULL,
+                manifest_path TEXT, with_submit BOOLEAN NOT NULL, created_at DOUBLE PRECISION NOT NULL,
+                last_run_id TEXT, last_run_at DOUBLE PRECISION, last_exit_code INTEGER)""",
+            """CREATE TABLE entries (
+                batch TEXT NOT NULL REFERENCES batches (batch) ON DELETE CASCADE, entry_id TEXT NOT NULL,
+                position INTEGER NOT NULL, spec TEXT NOT NULL, files TEXT NOT NULL, bytes BIGINT NOT NULL,
+                state TEXT NOT NULL, epoch INTEGER NOT NULL DEFAULT 0, job_id TEXT, create_tag TEXT,
+                created_at DOUBLE PRECISION, confirm_sent_at DOUBLE PRECISION, confirmed_at DOUBLE PRECISION,
+                submit_sent_at DOUBLE PRECISION, submitted_at DOUBLE PRECISION, service_state TEXT,
+                review_code TEXT, review_reason TEXT, delivered TEXT, attempts INTEGER NOT NULL DEFAULT 0,
+                started_at DOUBLE PRECISION, updated_at DOUBLE PRECISION NOT NULL, error_kind TEXT,
+                error_code TEXT, error_message TEXT, error_request_id TEXT, error_hint TEXT,
+                PRIMARY KEY (batch, entry_id))""",
+            "CREATE INDEX entries_by_position ON entries (batch, position)",
+            """CREATE TABLE segments (
+                batch TEXT NOT NULL, entry_id TEXT NOT NULL, asset TEXT NOT NULL,
+                part_number INTEGER NOT NULL, "offset" BIGINT NOT NULL, length BIGINT NOT NULL, url TEXT,
+                started_at DOUBLE PRECISION, stored_at DOUBLE PRECISION, etag TEXT, md5 TEXT,
+                is_verified BOOLEAN, attempts INTEGER NOT NULL DEFAULT 0,
+                PRIMARY KEY (batch, entry_id, asset, part_number),
+                FOREIGN KEY (batch, entry_id) REFERENCES entries (batch, entry_id) ON DELETE CASCADE)""",
+            """CREATE TABLE transitions (
+                batch TEXT NOT NULL, entry_id TEXT NOT NULL, at DOUBLE PRECISION NOT NULL,
+                from_state TEXT NOT NULL, to_state TEXT NOT NULL, reason TEXT, epoch INTEGER NOT NULL,
+                FOREIGN KEY (batch, entry_id) REFERENCES entries (batch, entry_id) ON DELETE CASCADE)""",
+            "CREATE INDEX transitions_by_entry ON transitions (batch, entry_id)",
+            """CREATE TABLE attempts (
+                batch TEXT NOT NULL, entry_id TEXT NOT NULL, at DOUBLE PRECISION NOT NULL,
+                operation TEXT NOT NULL, asset TEXT, part_number INTEGER, attempt INTEGER NOT NULL,
+                kind TEXT NOT NULL, code TEXT, message TEXT, request_id TEXT, seconds DOUBLE PRECISION,
+                FOREIGN KEY (batch, entry_id) REFERENCES entries (batch, entry_id) ON DELETE CASCADE)""",
+            "CREATE INDEX attempts_by_entry ON attempts (batch, entry_id)",
+        ),
+    ),
+)
+
+
+def migrate(connection: Connection, now: float, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
+    """Bring the journal to the newest version, inside the caller's transaction.
+
+    Raises JournalError when a newer program wrote it.
+    """
+    if not inspect(connection).has_table(schema_migrations.name):
+        schema_migrations.create(connection)
+    version = connection.scalar(select(func.max(schema_migrations.c.version))) or 0
+    newest = migrations[-1].version
+    if version > newest:
+        raise JournalError(
+            f"the journal was written by a newer version of this program (schema {version}, known {newest})",
+            hint="upgrade metastudio-orchestrator, or name another journal with --state",
+        )
+    for migration in migrations:
+        if migration.version > version:
+            _apply(connection, migration, now)
+
+
+def _apply(connection: Connection, migration: Migration, now: float) -> None:
+    for statement in migration.statements:
+        connection.exec_driver_sql(statement)
+    connection.execute(
+        insert(schema_migrations).values(version=migration.version, name=migration.name, applied_at=now)
+    )

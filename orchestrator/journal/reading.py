@@ -1,0 +1,138 @@
+"""What the journal can tell."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from typing import Any
+
+from sqlalchemy import and_, func, select
+
+from orchestrator.domain.states import EntryState
+from orchestrator.journal.database import Database
+from orchestrator.journal.records import (
+    AttemptRecord,
+    BatchRecord,
+    EntryRecord,
+    SegmentRecord,
+    TransitionRecord,
+    entry_record,
+    segment_record,
+)
+from orchestrator.journal.tables import attempts, batches, entries, segments, transitions
+
+#: Rows read at once, so that memory does not grow with the batch.
+PAGE_ROWS = 500
+
+
+class JournalReader:
+    """Reads of one journal; each sees one consistent state."""
+
+    def __init__(self, database: Database) -> None:
+        """Take an open *database*."""
+        self._database = database
+
+    async def batches(self) -> list[BatchRecord]:
+        """All batches, the latest run first."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(batches).order_by(batches.c.last_run_at.desc()))
+            return [BatchRecord(**row) for row in rows.mappings()]
+
+    async def counts(self, batch: str) -> dict[EntryState, int]:
+        """How many entries of *batch* are in each state."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(entries.c.state, func.count())
+                .where(entries.c.batch == batch)
+                .group_by(entries.c.state)
+            )
+            return {EntryState(state): count for state, count in rows}
+
+    async def entry(self, batch: str, entry_id: str) -> EntryRecord | None:
+        """One entry, None when the journal has none of that name."""
+        found = await self.entries_named(batch, [entry_id])
+        return found.get(entry_id)
+
+    async def entries_named(self, batch: str, entry_ids: Collection[str]) -> dict[str, EntryRecord]:
+        """The entries of *batch* among *entry_ids*, at most some hundreds at once."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(entries).where(and_(entries.c.batch == batch, entries.c.entry_id.in_(entry_ids)))
+            )
+            return {row["entry_id"]: entry_record(row) for row in rows.mappings()}
+
+    async def entries(
+        self, batch: str, *, states: Collection[EntryState] | None = None
+    ) -> AsyncIterator[EntryRecord]:
+        """The entries of *batch* in manifest order, read page by page."""
+        position = -1
+        while True:
+            page = await self._page(batch, position, states)
+            for record in page:
+                yield record
+            if len(page) < PAGE_ROWS:
+                return
+            position = page[-1].position
+
+    async def _page(self, batch: str, after: int, states: Collection[EntryState] | None) -> list[EntryRecord]:
+        wanted = select(entries).where(and_(entries.c.batch == batch, entries.c.position > after))
+        if states is not None:
+            wanted = wanted.where(entries.c.state.in_([state.value for state in states]))
+        async with self._database.read() as connection:
+            rows = await connection.execute(wanted.order_by(entries.c.position).limit(PAGE_ROWS))
+            return [entry_record(row) for row in rows.mappings()]
+
+    async def segments(self, record: EntryRecord) -> list[SegmentRecord]:
+        """The segments of an entry's job, asset by asset in part order."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(segments).where(segments_of(record)).order_by(segments.c.asset, segments.c.part_number)
+            )
+            return [segment_record(row) for row in rows.mappings()]
+
+    async def count_stored(self, batch: str) -> tuple[int, int]:
+        """Segments and bytes of *batch* that have their receipt."""
+        async with self._database.read() as connection:
+            row = await connection.execute(
+                select(func.count(), func.coalesce(func.sum(segments.c.length), 0)).where(
+                    and_(segments.c.batch == batch, segments.c.stored_at.is_not(None))
+                )
+            )
+            count, stored_bytes = row.one()
+            return int(count), int(stored_bytes)
+
+    async def attempts(self, record: EntryRecord) -> list[AttemptRecord]:
+        """The failed tries of an entry, oldest first."""
+        columns = [attempts.c[name] for name in AttemptRecord.__slots__]
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(*columns)
+                .where(and_(attempts.c.batch == record.batch, attempts.c.entry_id == record.entry_id))
+                .order_by(attempts.c.at)
+            )
+            return [AttemptRecord(**row) for row in rows.mappings()]
+
+    async def transitions(self, record: EntryRecord) -> list[TransitionRecord]:
+        """The changes of an entry's state, oldest first."""
+        columns = [transitions.c[name] for name in TransitionRecord.__slots__]
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(*columns)
+                .where(and_(transitions.c.batch == record.batch, transitions.c.entry_id == record.entry_id))
+                .order_by(transitions.c.at)
+            )
+            return [TransitionRecord(**row) for row in rows.mappings()]
+
+
+def key_of(record: EntryRecord) -> Any:
+    """The condition that finds the row of an entry."""
+    return and_(entries.c.batch == record.batch, entries.c.entry_id == record.entry_id)
+
+
+def with_epoch(record: EntryRecord) -> Any:
+    """The same, if the record still holds the entry."""
+    return and_(key_of(record), entries.c.epoch == record.epoch)
+
+
+def segments_of(record: EntryRecord) -> Any:
+    """The condition that finds the segments of an entry."""
+    return and_(segments.c.batch == record.batch, segments.c.entry_id == record.entry_id)

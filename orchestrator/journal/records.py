@@ -1,0 +1,213 @@
+"""What the journal hands out: plain values, one class per kind of row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import RowMapping
+
+from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
+from orchestrator.domain.avatar import Avatar
+from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.domain.receipts import Receipt
+from orchestrator.domain.segments import Segment
+from orchestrator.domain.states import EntryState
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """One batch; `counts` are its entries by state."""
+
+    batch: str
+    endpoint: str
+    project_id: str
+    name: str
+    manifest_path: str | None
+    with_submit: bool
+    created_at: float
+    last_run_id: str | None
+    last_run_at: float | None
+    last_exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRecord:
+    """Why an entry failed, in the form of design section 4."""
+
+    kind: str
+    code: str | None
+    message: str
+    request_id: str | None
+    hint: str | None
+
+    def as_dict(self) -> dict[str, str | None]:
+        """The error object of `--json`."""
+        return {
+            "kind": self.kind,
+            "code": self.code,
+            "message": self.message,
+            "request_id": self.request_id,
+            "hint": self.hint,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryRecord:
+    """One entry with its facts; `epoch` is the fencing number its writes must carry."""
+
+    batch: str
+    entry_id: str
+    position: int
+    spec: str
+    assets: tuple[Asset, ...]
+    state: EntryState
+    epoch: int
+    job_id: str | None
+    create_tag: str | None
+    created_at: float | None
+    confirm_sent_at: float | None
+    confirmed_at: float | None
+    submit_sent_at: float | None
+    submitted_at: float | None
+    service_state: str | None
+    review_code: str | None
+    review_reason: str | None
+    delivered: str | None
+    attempts: int
+    started_at: float | None
+    updated_at: float
+    error: ErrorRecord | None
+
+    @property
+    def avatar(self) -> Avatar:
+        """The avatar as the manifest gave it, paths absolute."""
+        return Avatar.model_validate_json(self.spec)
+
+    @property
+    def bytes(self) -> int:
+        """The length of all assets together."""
+        return sum(asset.size for asset in self.assets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRecord:
+    """One segment with what is known of its way.
+
+    `started_at` is when a PUT of it may first have been sent, `stored_at` when its receipt came; both seconds
+    since the epoch, None when it has not happened.
+    """
+
+    kind: AssetKind
+    segment: Segment
+    url: PresignedUrl | None
+    started_at: float | None = None
+    stored_at: float | None = None
+    receipt: Receipt | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One failed try of one request."""
+
+    at: float
+    operation: str
+    asset: str | None
+    part_number: int | None
+    attempt: int
+    kind: str
+    code: str | None
+    message: str | None
+    request_id: str | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionRecord:
+    """One change of an entry's state."""
+
+    at: float
+    from_state: str
+    to_state: str
+    reason: str | None
+    epoch: int
+
+
+def files_json(assets: Iterable[Asset]) -> str:
+    """The assets as the journal keeps them."""
+    rows = (
+        [
+            asset.kind.value,
+            asset.path,
+            asset.fingerprint.size,
+            asset.fingerprint.mtime_ns,
+            asset.fingerprint.inode,
+        ]
+        for asset in assets
+    )
+    return json.dumps(list(rows), ensure_ascii=False)
+
+
+def assets_of(text: str) -> tuple[Asset, ...]:
+    """The inverse of `files_json`."""
+    return tuple(
+        Asset(AssetKind(kind), path, Fingerprint(size, mtime_ns, inode))
+        for kind, path, size, mtime_ns, inode in json.loads(text)
+    )
+
+
+_SAME_NAME = (
+    "batch",
+    "entry_id",
+    "position",
+    "spec",
+    "epoch",
+    "job_id",
+    "create_tag",
+    "created_at",
+    "confirm_sent_at",
+    "confirmed_at",
+    "submit_sent_at",
+    "submitted_at",
+    "service_state",
+    "review_code",
+    "review_reason",
+    "delivered",
+    "attempts",
+    "started_at",
+    "updated_at",
+)
+
+
+def entry_record(row: RowMapping) -> EntryRecord:
+    """Build the record from a row of the table `entries`."""
+    return EntryRecord(
+        assets=assets_of(row["files"]),
+        state=EntryState(row["state"]),
+        error=_error_record(row),
+        **{name: row[name] for name in _SAME_NAME},
+    )
+
+
+def _error_record(row: RowMapping) -> ErrorRecord | None:
+    if row["error_kind"] is None:
+        return None
+    return ErrorRecord(
+        row["error_kind"], row["error_code"], row["error_message"], row["error_request_id"], row["error_hint"]
+    )
+
+
+def segment_record(row: RowMapping) -> SegmentRecord:
+    """Build the record from a row of the table `segments`."""
+    receipt = None
+    if row["stored_at"] is not None:
+        receipt = Receipt(etag=row["etag"], md5=row["md5"], is_verified=bool(row["is_verified"]))
+    return SegmentRecord(
+        kind=AssetKind(row["asset"]),
+        segment=Segment(row["part_number"], row["offset"], row["length"]),
+        url=PresignedUrl(row["url"]) if row["url"] else None,
+        started_at=row["started_at"],
+        stored_at=row["stored_at"],
+        receipt=receipt,
+    )

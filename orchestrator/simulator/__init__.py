@@ -1,1 +1,19 @@
 """A local MetaStudio and object store with faults, for the demo, the tests and rehearsals."""
+
+from orchestrator.simulator.faults import FAULTS, OPERATIONS, Faults, parse_faults
+from orchestrator.simulator.inspection import JobView
+from orchestrator.simulator.options import SimulatorOptions
+from orchestrator.simulator.server import Simulator, serve
+from orchestrator.simulator.stats import Stats
+
+__all__ = [
+    "FAULTS",
+    "OPERATIONS",
+    "Faults",
+    "JobView",
+    "Simulator",
+    "SimulatorOptions",
+    "Stats",
+    "parse_faults",
+    "serve",
+]

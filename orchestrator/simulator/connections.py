@@ -1,0 +1,75 @@
+"""How an exchange ends badly: dropped, reset, or held until the client gives up."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+_POLL_SECONDS = 0.1
+_ESTABLISHED = 1
+
+
+def drop(request: web.Request) -> web.Response:
+    """Close the connection without an answer; the response returned is never sent."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+def reset(request: web.Request) -> web.Response:
+    """Reset the connection (TCP RST); the response returned is never sent."""
+    if request.transport is not None:
+        connection: socket.socket = request.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return drop(request)
+
+
+async def close_after(request: web.Request, response: web.Response) -> web.Response:
+    """Send a whole answer and close at once, whatever the client is still sending."""
+    await response.prepare(request)
+    await response.write_eof()
+    if request.transport is not None:
+        request.transport.close()
+    return response
+
+
+async def cut_answer(request: web.Request, text: bytes) -> web.Response:
+    """Send the beginning of an answer as it is and close."""
+    if request.transport is not None:
+        request.transport.write(text)
+        request.transport.close()
+    return web.Response()
+
+
+class Holder:
+    """Holds exchanges without an answer until the client leaves, the time is up or the simulator stops."""
+
+    def __init__(self, seconds: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._seconds = seconds
+        self._sleep = sleep
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Let go of all that is held."""
+        self._is_stopping = True
+
+    async def hold(self, request: web.Request) -> web.Response:
+        """Keep the client waiting, then drop the connection."""
+        waited = 0.0
+        while waited < self._seconds and not self._is_stopping and _is_connected(request):
+            await self._sleep(_POLL_SECONDS)
+            waited += _POLL_SECONDS
+        return drop(request)
+
+
+def _is_connected(request: web.Request) -> bool:
+    """Ask the kernel, because a paused transport does not notice that its peer left."""
+    if request.transport is None or request.transport.is_closing():
+        return False
+    tcp_info = getattr(socket, "TCP_INFO", None)
+    if tcp_info is None:
+        return True
+    connection: socket.socket = request.transport.get_extra_info("socket")
+    return connection.getsockopt(socket.IPPROTO_TCP, tcp_info, 1)[0] == _ESTABLISHED

@@ -1,0 +1,140 @@
+"""The API gateway: who calls, how often, and which fault strikes (metastudio-protocol section 3)."""
+
+import json
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from typing import Any
+
+from aiohttp import web
+
+from orchestrator.simulator.auth import Call, Credentials
+from orchestrator.simulator.connections import Holder, drop, reset
+from orchestrator.simulator.errors import ApiError
+from orchestrator.simulator.faults import Faults
+from orchestrator.simulator.options import SimulatorOptions
+from orchestrator.simulator.persistence import Document
+from orchestrator.simulator.stats import Stats
+
+READS = frozenset({"list", "show", "list-parts", "list-action-parts", "projects"})
+_DONE_FIRST = frozenset(
+    {"lost-create", "lost-confirm", "lost-submit", "lost-update", "lost-delete", "lost-answer-api"}
+    | {"false-refusal", "truncated-json"}
+)
+Act = Callable[[], Awaitable[Document]]
+
+
+class Gate:
+    """Admits calls and answers them, in JSON, with the faults that strike them."""
+
+    def __init__(
+        self,
+        options: SimulatorOptions,
+        *,
+        credentials: Credentials,
+        faults: Faults,
+        stats: Stats,
+        holder: Holder,
+        clock: Callable[[], float],
+    ) -> None:
+        self._options = options
+        self._credentials = credentials
+        self._faults = faults
+        self._stats = stats
+        self._holder = holder
+        self._clock = clock
+        self._recent: defaultdict[str, deque[float]] = defaultdict(deque)
+
+    async def admit(self, request: web.Request) -> Call:
+        """Return the authenticated call or raise ApiError."""
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise ApiError(413, "APIGW.0201", "Request entity too large") from None
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        call = Call(request.method, request.raw_path, headers, body)
+        self._credentials.check(call, self._clock())
+        return call
+
+    async def answer(self, request: web.Request, operation: str, act: Act) -> web.StreamResponse:
+        """Do it, unless throttled, and answer, unless a fault strikes."""
+        with self._stats.api_in_flight.held():
+            self._stats.requests[operation] += 1
+            try:
+                self._throttle(operation)
+                return await self._perform(request, self._faults.draw(operation), act)
+            except ApiError as error:
+                self._stats.refusals[f"{operation} {error.code}"] += 1
+                return error_response(error, self._retry_after(error, self._options.retry_after))
+
+    def _throttle(self, operation: str) -> None:
+        limit = self._options.reads_per_second if operation in READS else self._options.writes_per_second
+        if limit is None:
+            return
+        now, recent = self._clock(), self._recent[operation]
+        window = max(1.0, 1.0 / limit)
+        while recent and recent[0] <= now - window:
+            recent.popleft()
+        if len(recent) >= max(1.0, limit):
+            raise _throttled(limit)
+        recent.append(now)
+
+    async def _perform(self, request: web.Request, fault: str | None, act: Act) -> web.StreamResponse:
+        if fault is None:
+            return web.json_response(await act())
+        if fault in _DONE_FIRST:
+            return await _answer_badly(request, fault, await act())
+        return await self._refuse(request, fault)
+
+    async def _refuse(self, request: web.Request, fault: str) -> web.StreamResponse:
+        match fault:
+            case "stall-api":
+                return await self._holder.hold(request)
+            case "reset-api":
+                return reset(request)
+            case "error-500-api":
+                raise ApiError(500, "MSS.00000004", "Internal Error")
+            case "ok-with-error-body":
+                return web.json_response(refused("MSS.00000004", "Internal Error"))
+            case _:
+                kind = fault.removeprefix("throttle-429").lstrip("-") or self._options.retry_after
+                error = _throttled(1)
+                return error_response(error, self._retry_after(error, kind))
+
+    def _retry_after(self, error: ApiError, kind: str) -> dict[str, str]:
+        if error.status != 429 or kind == "none":
+            return {}
+        return {"Retry-After": "1" if kind == "seconds" else formatdate(self._clock() + 1, usegmt=True)}
+
+
+def refused(code: str, message: str) -> Document:
+    """Return the body with which a command is refused inside an HTTP 200."""
+    return {
+        "commond_result": "EXCUTE_FAILED",
+        "excute_failed_msg": message,
+        "error_info": {"error_code": code, "error_msg": message},
+    }
+
+
+def error_response(error: ApiError, headers: dict[str, str] | None = None) -> web.Response:
+    """Return the JSON answer of an error."""
+    body: dict[str, Any] = {"error_code": error.code, "error_msg": error.message}
+    return web.json_response(body, status=error.status, headers=headers)
+
+
+def _throttled(limit: float) -> ApiError:
+    message = (
+        f"The throttling threshold has been reached: policy user over ratelimit,limit:{limit:g},time:1 second"
+    )
+    return ApiError(429, "APIGW.0308", message)
+
+
+async def _answer_badly(request: web.Request, fault: str, document: Document) -> web.StreamResponse:
+    match fault:
+        case "false-refusal":
+            return web.json_response(refused("MSS.00000004", "Internal Error"))
+        case "truncated-json":
+            text = json.dumps(document)
+            return web.Response(text=text[: len(text) // 2], content_type="application/json")
+        case _:
+            return drop(request)

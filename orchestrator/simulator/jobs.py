@@ -1,0 +1,170 @@
+"""A training job and its states, moved by the time it is told (metastudio-protocol sections 1.5 and 2)."""
+
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+WAIT_FILE_UPLOAD = "WAIT_FILE_UPLOAD"
+AUTO_VERIFYING = "AUTO_VERIFYING"
+AUTO_VERIFY_FAILED = "AUTO_VERIFY_FAILED"
+MANUAL_VERIFYING = "MANUAL_VERIFYING"
+MANUAL_VERIFY_FAILED = "MANUAL_VERIFY_FAILED"
+JOB_SUCCESS = "JOB_SUCCESS"
+
+REVIEW_FAILED = frozenset({AUTO_VERIFY_FAILED, MANUAL_VERIFY_FAILED})
+DELETABLE = REVIEW_FAILED | {
+    WAIT_FILE_UPLOAD,
+    MANUAL_VERIFYING,
+    "TRAINING_DATA_PREPROCESS_FAILED",
+    "TRAIN_FAILED",
+    "INFERENCE_DATA_PREPROCESS_FAILED",
+    JOB_SUCCESS,
+    "WAIT_USER_CONFIRM",
+    "JOB_REJECT",
+    "JOB_FINISH",
+}
+RESOLUTION_REFUSED = "44005901"
+
+_TIMELINE: dict[str, tuple[float, str, str]] = {
+    AUTO_VERIFYING: (6.0, MANUAL_VERIFYING, "SYSTEM_VERIFY_SUCCESS"),
+    MANUAL_VERIFYING: (3600.0, "MANUAL_VERIFY_SUCCESS", "ADMIN_VERIFY_SUCCESS"),
+    "MANUAL_VERIFY_SUCCESS": (60.0, "WAIT_TRAINING_DATA_PREPROCESS", ""),
+    "WAIT_TRAINING_DATA_PREPROCESS": (
+        600.0,
+        "TRAINING_DATA_PREPROCESSING",
+        "SYSTEM_TRAINING_DATA_PREPROCESS",
+    ),
+    "TRAINING_DATA_PREPROCESSING": (1800.0, "TRAINING_DATA_PREPROCESS_SUCCESS", ""),
+    "TRAINING_DATA_PREPROCESS_SUCCESS": (60.0, "TRAINING", "SYSTEM_TRAIN"),
+    "TRAINING": (28800.0, "TRAIN_SUCCESS", "SYSTEM_TRAIN_SUCCESS"),
+    "TRAIN_SUCCESS": (60.0, "INFERENCE_DATA_PREPROCESSING", ""),
+    "INFERENCE_DATA_PREPROCESSING": (3600.0, JOB_SUCCESS, "SYSTEM_INFERENCE_DATA_PREPROCESS_SUCCESS"),
+}
+"""State: seconds at speed 1, the next state, the log_type written on leaving."""
+
+_FAILURES = {
+    AUTO_VERIFYING: (AUTO_VERIFY_FAILED, "SYSTEM_VERIFY_FAILED", "SYSTEM"),
+    MANUAL_VERIFYING: (MANUAL_VERIFY_FAILED, "ADMIN_VERIFY_FAILED", "ADMIN"),
+}
+
+
+def timestamp(seconds: float) -> str:
+    """Return the service's 20 characters, such as 2020-07-30T10:43:17Z."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass
+class ReviewFailure:
+    """A review that will say no: in which state, with which code and words."""
+
+    state: str
+    code: str
+    reason: str
+
+
+@dataclass
+class Job:
+    """One training job as the service keeps it; *fields* are those of its create and update requests."""
+
+    job_id: str
+    project_id: str
+    app_user_id: str | None
+    fields: dict[str, Any]
+    created_at: float
+    state: str = WAIT_FILE_UPLOAD
+    state_since: float = 0.0
+    updated_at: float = 0.0
+    upload_ids: dict[str, str] = field(default_factory=dict)
+    """The open multipart upload per asset kind; gone once confirmed."""
+    is_first_review_passed: bool = False
+    failure: ReviewFailure | None = None
+    scripted_failures: int = 0
+    operation_logs: list[dict[str, Any]] = field(default_factory=list)
+    confirmations: dict[str, int] = field(default_factory=dict)
+    submissions: int = 0
+    updates: int = 0
+    letters_confirmed: int = 0
+    model_resolution: str | None = None
+    deleted_at: float | None = None
+
+    def __post_init__(self) -> None:
+        """Start the clock of a new job at its creation."""
+        self.state_since = self.state_since or self.created_at
+        self.updated_at = self.updated_at or self.created_at
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the service has forgotten the job; the simulator remembers it for inspection."""
+        return self.deleted_at is not None
+
+    @property
+    def is_amendable(self) -> bool:
+        """Whether files may be confirmed and the job submitted."""
+        return self.state == WAIT_FILE_UPLOAD or self.state in REVIEW_FAILED
+
+    @property
+    def is_deletable(self) -> bool:
+        """Whether delete is allowed; once the first review is passed, only after a failed one."""
+        return self.state in DELETABLE and (not self.is_first_review_passed or self.state in REVIEW_FAILED)
+
+    def parts_expected(self, kind: str) -> int:
+        """Return how many parts the asset was announced with."""
+        return int(self.fields[f"{'' if kind == 'training_video' else 'action_'}video_multipart_count"])
+
+    def log(
+        self, log_type: str, user: str, at: float, description: str = "", code: str | None = None
+    ) -> None:
+        """Append an operation log, newest last."""
+        entry = {
+            "operate_time": timestamp(at),
+            "log_type": log_type,
+            "log_description": description,
+            "operate_user": user,
+        }
+        self.operation_logs.append(entry | ({"error_code": code} if code else {}))
+        self.updated_at = max(self.updated_at, at)
+
+    def move(self, state: str, at: float) -> None:
+        """Enter *state* at that time."""
+        self.state = state
+        self.state_since = at
+        self.updated_at = max(self.updated_at, at)
+
+    def submit(self, at: float, failure: ReviewFailure | None) -> None:
+        """Start the review, which will end as *failure* says."""
+        self.submissions += 1
+        self.is_first_review_passed = False
+        self.failure = failure
+        self.log("USER_VERIFYING_SUBMITTED", "USER", at)
+        self.move(AUTO_VERIFYING, at)
+
+    def advance(self, now: float, speed: float) -> bool:
+        """Pass through every state whose time has come; return whether anything changed."""
+        has_changed = False
+        while self.state in _TIMELINE and now >= self.state_since + _TIMELINE[self.state][0] / speed:
+            self._leave(self.state_since + _TIMELINE[self.state][0] / speed)
+            has_changed = True
+        return has_changed
+
+    def _leave(self, at: float) -> None:
+        if self.failure is not None and self.failure.state == self.state:
+            state, log_type, user = _FAILURES[self.state]
+            self.log(log_type, user, at, self.failure.reason, self.failure.code)
+            self.failure = None
+            return self.move(state, at)
+        _, following, log_type = _TIMELINE[self.state]
+        if self.state == AUTO_VERIFYING:
+            self.is_first_review_passed = True
+        if log_type:
+            self.log(log_type, "ADMIN" if log_type.startswith("ADMIN") else "SYSTEM", at)
+        return self.move(following, at)
+
+    def to_document(self) -> dict[str, Any]:
+        """Return what the records keep."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> "Job":
+        """Return the job that to_document described."""
+        failure = document["failure"]
+        return cls(**{**document, "failure": None if failure is None else ReviewFailure(**failure)})

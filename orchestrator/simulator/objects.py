@@ -1,0 +1,230 @@
+"""Objects and parts on disk, with OBS's rules for multipart uploads (metastudio-protocol section 5.2)."""
+
+import asyncio
+import contextlib
+import hashlib
+import shutil
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from orchestrator.simulator.errors import StoreError
+from orchestrator.simulator.persistence import Document, Records
+
+_WRITE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Received:
+    """A body that arrived whole and waits on disk for its place."""
+
+    path: Path
+    etag: str
+    size: int
+
+
+@dataclass
+class Upload:
+    """An open multipart upload."""
+
+    upload_id: str
+    key: str
+    parts: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """ETag and bytes by part number."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object that can be read."""
+
+    key: str
+    etag: str
+    size: int
+
+
+class Receiver:
+    """Writes a body to disk and hashes it, in worker threads, a mebibyte at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self.taken = 0
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._digest = hashlib.md5(usedforsecurity=False)
+        self._file: BinaryIO | None = None
+
+    async def write(self, chunk: bytes) -> None:
+        """Take a piece of the body."""
+        self.taken += len(chunk)
+        self._pending.append(chunk)
+        self._pending_bytes += len(chunk)
+        if self._pending_bytes >= _WRITE_BYTES:
+            await self._flush()
+
+    async def finish(self) -> Received:
+        """Return the body once all of it is written."""
+        await self._flush()
+        await self._close()
+        return Received(self.path, self._digest.hexdigest(), self.size)
+
+    async def discard(self) -> None:
+        """Forget an incomplete body."""
+        await self._close()
+        await asyncio.to_thread(self.path.unlink, missing_ok=True)
+
+    async def _flush(self) -> None:
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        await asyncio.to_thread(self._append, pending)
+
+    def _append(self, pending: list[bytes]) -> None:
+        if self._file is None:
+            self._file = self.path.open("wb", buffering=0)
+        for chunk in pending:
+            self._file.write(chunk)
+            self._digest.update(chunk)
+            self.size += len(chunk)
+
+    async def _close(self) -> None:
+        if self._file is not None:
+            await asyncio.to_thread(self._file.close)
+
+
+class ObjectStore:
+    """One bucket in a folder: objects/, uploads/ID/NUMBER and incoming/."""
+
+    def __init__(self, folder: Path, records: Records) -> None:
+        self.uploads: dict[str, Upload] = {}
+        self.objects: dict[str, StoredObject] = {}
+        self._folder = folder
+        self._records = records
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def open(self) -> None:
+        """Make the folders and read what an earlier process left."""
+        await asyncio.to_thread(self._make_folders)
+        for key, document in await self._records.load("object"):
+            self.objects[key] = StoredObject(**document)
+        for upload_id, document in await self._records.load("upload"):
+            self.uploads[upload_id] = Upload(upload_id, document["key"])
+        for name, document in await self._records.load("part"):
+            upload_id, _, number = name.partition("/")
+            if upload_id in self.uploads:
+                self.uploads[upload_id].parts[int(number)] = (document["etag"], document["size"])
+
+    def _make_folders(self) -> None:
+        shutil.rmtree(self._folder / "incoming", ignore_errors=True)
+        for name in ("incoming", "objects", "uploads"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+
+    def path(self, key: str) -> Path:
+        """Return where the object of that key lies or would lie."""
+        return self._folder / "objects" / quote(key, safe="")
+
+    def receiver(self) -> Receiver:
+        """Return a fresh place for a body."""
+        return Receiver(self._folder / "incoming" / uuid.uuid4().hex)
+
+    async def initiate(self, key: str) -> str:
+        """Open a multipart upload and return its id of 32 characters."""
+        upload = Upload(uuid.uuid4().hex.upper(), key)
+        await asyncio.to_thread((self._folder / "uploads" / upload.upload_id).mkdir)
+        await self._records.put("upload", upload.upload_id, {"key": key})
+        self.uploads[upload.upload_id] = upload
+        return upload.upload_id
+
+    def open_upload(self, upload_id: str, key: str) -> Upload:
+        """Return the open upload of that key or raise StoreError NoSuchUpload."""
+        upload = self.uploads.get(upload_id)
+        if upload is None or upload.key != key:
+            raise StoreError(404, "NoSuchUpload", "The specified multipart upload does not exist")
+        return upload
+
+    async def keep_part(self, upload_id: str, key: str, number: int, received: Received) -> None:
+        """Put a part in its place; the last write of a number wins."""
+        async with self._locks[upload_id]:
+            upload = self.open_upload(upload_id, key)
+            await asyncio.to_thread(received.path.replace, self._part_path(upload_id, number))
+            document: Document = {"etag": received.etag, "size": received.size}
+            await self._records.put("part", f"{upload_id}/{number}", document)
+            upload.parts[number] = (received.etag, received.size)
+
+    async def keep_object(self, key: str, received: Received) -> None:
+        """Put a whole object in its place; the last write wins."""
+        async with self._locks[key]:
+            await asyncio.to_thread(received.path.replace, self.path(key))
+            await self._record_object(StoredObject(key, received.etag, received.size))
+
+    async def complete(self, upload_id: str, count: int, min_part_bytes: int) -> StoredObject:
+        """Join parts 1 to *count* into the object or raise StoreError; the upload is gone afterwards."""
+        async with self._locks[upload_id]:
+            if upload_id not in self.uploads:
+                raise StoreError(404, "NoSuchUpload", "The specified multipart upload does not exist")
+            upload = self.uploads[upload_id]
+            _check_parts(upload, count, min_part_bytes)
+            await asyncio.to_thread(self._join, upload, count)
+            parts = [upload.parts[number] for number in range(1, count + 1)]
+            stored = StoredObject(
+                upload.key, multipart_etag([etag for etag, _ in parts]), sum(size for _, size in parts)
+            )
+            await self._record_object(stored)
+            await self._forget_upload(upload_id)
+        return stored
+
+    def _join(self, upload: Upload, count: int) -> None:
+        joined = self._folder / "incoming" / upload.upload_id
+        with joined.open("wb") as target:
+            for number in range(1, count + 1):
+                with self._part_path(upload.upload_id, number).open("rb") as source:
+                    shutil.copyfileobj(source, target, _WRITE_BYTES)
+        joined.replace(self.path(upload.key))
+
+    async def abort(self, upload_id: str) -> None:
+        """Drop an upload with its parts; nothing happens when it is gone already."""
+        async with self._locks[upload_id]:
+            if upload_id in self.uploads:
+                await self._forget_upload(upload_id)
+
+    async def delete(self, key: str) -> None:
+        """Drop an object; nothing happens when there is none."""
+        async with self._locks[key]:
+            if self.objects.pop(key, None) is not None:
+                await self._records.delete("object", key)
+                with contextlib.suppress(FileNotFoundError):
+                    await asyncio.to_thread(self.path(key).unlink)
+
+    def _part_path(self, upload_id: str, number: int) -> Path:
+        return self._folder / "uploads" / upload_id / str(number)
+
+    async def _record_object(self, stored: StoredObject) -> None:
+        document: Document = {"key": stored.key, "etag": stored.etag, "size": stored.size}
+        await self._records.put("object", stored.key, document)
+        self.objects[stored.key] = stored
+
+    async def _forget_upload(self, upload_id: str) -> None:
+        upload = self.uploads.pop(upload_id)
+        await self._records.delete("upload", upload_id)
+        for number in upload.parts:
+            await self._records.delete("part", f"{upload_id}/{number}")
+        await asyncio.to_thread(shutil.rmtree, self._folder / "uploads" / upload_id, ignore_errors=True)
+
+
+def multipart_etag(part_etags: list[str]) -> str:
+    """Return md5hex-N: the MD5 of the parts' MD5s and their number."""
+    digests = b"".join(bytes.fromhex(etag) for etag in part_etags)
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(part_etags)}"
+
+
+def _check_parts(upload: Upload, count: int, min_part_bytes: int) -> None:
+    missing = [number for number in range(1, count + 1) if number not in upload.parts]
+    if missing:
+        raise StoreError(
+            400, "InvalidPart", f"{len(missing)} of {count} parts are missing, the first is {missing[0]}"
+        )
+    if any(upload.parts[number][1] < min_part_bytes for number in range(1, count)):
+        raise StoreError(
+            400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed object size"
+        )

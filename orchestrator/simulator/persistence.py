@@ -1,0 +1,67 @@
+"""Records in one SQLite file that survive kill -9 of the simulator."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Document = dict[str, Any]
+
+
+class Records:
+    """Documents by collection and key; a write is with the operating system before it returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="simulator-records")
+        self._connection: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Create or open the file."""
+        self._connection = await self._run(self._connect)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        # The simulator must survive its own death, not the machine's: no fsync.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS record (collection TEXT, key TEXT, document TEXT NOT NULL,"
+            " PRIMARY KEY (collection, key)) WITHOUT ROWID"
+        )
+        return connection
+
+    async def load(self, collection: str) -> list[tuple[str, Document]]:
+        """Return every key and document of the collection."""
+        rows = await self._execute("SELECT key, document FROM record WHERE collection = ?", (collection,))
+        return [(key, json.loads(document)) for key, document in rows]
+
+    async def put(self, collection: str, key: str, document: Document) -> None:
+        """Write or replace one document."""
+        row = (collection, key, json.dumps(document))
+        await self._execute("INSERT OR REPLACE INTO record VALUES (?, ?, ?)", row)
+
+    async def delete(self, collection: str, key: str) -> None:
+        """Forget one document."""
+        await self._execute("DELETE FROM record WHERE collection = ? AND key = ?", (collection, key))
+
+    async def close(self) -> None:
+        """Close the file; nothing can be written afterwards."""
+        if self._connection is not None:
+            await self._run(self._connection.close)
+        self._thread.shutdown(wait=False)
+
+    async def _execute(self, statement: str, parameters: Iterable[str]) -> list[Any]:
+        def execute() -> list[Any]:
+            if self._connection is None:
+                raise RuntimeError("the records are not open")
+            return self._connection.execute(statement, tuple(parameters)).fetchall()
+
+        return await self._run(execute)
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)

@@ -1,0 +1,137 @@
+"""One presigned PUT: its body, where it goes, and the answer."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
+from xml.sax.saxutils import escape
+
+from aiohttp import ClientError, web
+
+from orchestrator.simulator.errors import StoreError
+from orchestrator.simulator.objects import ObjectStore, Received
+from orchestrator.simulator.stats import Stats
+from orchestrator.simulator.urls import SignedTarget
+
+_CHUNK_BYTES = 1 << 18
+
+
+class Pace:
+    """One cap on bytes per second, shared by all bodies."""
+
+    def __init__(
+        self, bytes_per_second: float | None, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self._bytes_per_second = bytes_per_second
+        self._sleep = sleep
+        self._free_at = 0.0
+
+    async def take(self, count: int) -> None:
+        """Wait until *count* more bytes are within the cap."""
+        if self._bytes_per_second is None:
+            return
+        now = asyncio.get_running_loop().time()
+        self._free_at = max(self._free_at, now) + count / self._bytes_per_second
+        await self._sleep(self._free_at - now)
+
+
+class _Ledger(Protocol):
+    def __contains__(self, target: SignedTarget) -> bool: ...
+
+    async def add(self, target: SignedTarget) -> None: ...
+
+
+class PutExchange:
+    """A checked PUT whose body is still on the wire."""
+
+    def __init__(
+        self,
+        request: web.Request,
+        target: SignedTarget,
+        *,
+        store: ObjectStore,
+        stats: Stats,
+        pace: Pace,
+        used: _Ledger | None,
+    ) -> None:
+        self.request = request
+        self._target = target
+        self._store = store
+        self._stats = stats
+        self._pace = pace
+        self._used = used
+
+    async def chunks(self, limit: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the body, at most about *limit* bytes, or raise StoreError IncompleteBody."""
+        left = self.request.content_length or 0 if limit is None else limit
+        try:
+            while left > 0 and (chunk := await self.request.content.read(min(left, _CHUNK_BYTES))):
+                left -= len(chunk)
+                self._stats.put_bytes_received += len(chunk)
+                await self._pace.take(len(chunk))
+                yield chunk
+        except (ClientError, ConnectionError, web.HTTPException):
+            raise incomplete_body() from None
+        if left > 0 and limit is None:
+            raise incomplete_body()
+
+    async def drain(self, limit: int | None = None) -> None:
+        """Read the body and forget it."""
+        async for _ in self.chunks(limit):
+            pass
+
+    async def receive(self, *, is_corrupted: bool = False) -> Received:
+        """Return the whole body on disk; *is_corrupted* changes one bit of it."""
+        receiver = self._store.receiver()
+        try:
+            async for chunk in self.chunks():
+                await receiver.write(_flip_first_bit(chunk) if is_corrupted and not receiver.taken else chunk)
+            return await receiver.finish()
+        except BaseException:
+            await receiver.discard()
+            raise
+
+    async def keep(self, received: Received) -> str:
+        """Store the body in its place and return its ETag without quotes."""
+        if self._used is not None:
+            if self._target in self._used:
+                raise StoreError(403, "AccessDenied", "The URL can be used only once")
+            await self._used.add(self._target)
+        if self._target.part_number is None:
+            await self._store.keep_object(self._target.key, received)
+        else:
+            upload_id, number = self._target.upload_id or "", self._target.part_number
+            await self._store.keep_part(upload_id, self._target.key, number, received)
+        self._stats.put_bytes_stored += received.size
+        return received.etag
+
+    async def store(self) -> web.Response:
+        """Receive, keep and answer as on a good day."""
+        return stored_response(await self.keep(await self.receive()))
+
+
+def stored_response(etag: str) -> web.Response:
+    """Return the store's 200 with the quoted ETag."""
+    return web.Response(headers={"ETag": f'"{etag}"'})
+
+
+def store_error_response(request: web.Request, error: StoreError) -> web.Response:
+    """Return the XML answer of an error; its Resource is the path alone, never the query."""
+    request_id = uuid.uuid4().hex.upper()
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
+        f"<Resource>{escape(request.path)}</Resource><RequestId>{request_id}</RequestId>"
+        "<HostId>simulator</HostId></Error>"
+    )
+    headers = {"x-obs-request-id": request_id}
+    return web.Response(status=error.status, text=text, content_type="application/xml", headers=headers)
+
+
+def incomplete_body() -> StoreError:
+    """Return the error for a body shorter than announced."""
+    return StoreError(400, "IncompleteBody", "The request body is shorter than its Content-Length")
+
+
+def _flip_first_bit(chunk: bytes) -> bytes:
+    return bytes([chunk[0] ^ 1]) + chunk[1:]

@@ -1,0 +1,68 @@
+"""How the review of a submitted job will end."""
+
+from orchestrator.simulator.assets import (
+    AUDIO,
+    GRANT_FILE,
+    ID_CARD_IMAGE1,
+    ID_CARD_IMAGE2,
+    TRAINING_VIDEO,
+    object_key,
+)
+from orchestrator.simulator.faults import Faults
+from orchestrator.simulator.footage import ALLOWED_RESOLUTIONS, resolution_name, resolution_of
+from orchestrator.simulator.jobs import (
+    AUTO_VERIFYING,
+    MANUAL_VERIFYING,
+    RESOLUTION_REFUSED,
+    Job,
+    ReviewFailure,
+)
+from orchestrator.simulator.objects import ObjectStore
+from orchestrator.simulator.options import SimulatorOptions
+
+_RESOLUTION_REASON = (
+    "The resolution of the training video is not allowed. Only 1080p (1920x1080, 1080x1920)"
+    " or 4K (3840x2160, 2160x3840) is supported."
+)
+
+
+class Reviewer:
+    """Decides at submit, by script, by chance and by the files themselves."""
+
+    def __init__(self, options: SimulatorOptions, store: ObjectStore, faults: Faults) -> None:
+        self._options = options
+        self._store = store
+        self._faults = faults
+
+    async def judge(self, job: Job) -> ReviewFailure | None:
+        """Return the failure the review will find, or None; a scripted failure comes once per job."""
+        scripted = self._scripted(job)
+        if scripted is not None:
+            job.scripted_failures += 1
+            return scripted
+        return await self._footage(job) or self._documents(job)
+
+    def _scripted(self, job: Job) -> ReviewFailure | None:
+        if job.scripted_failures:
+            return None
+        fault = self._faults.draw("review")
+        if fault == "manual-review-fail":
+            return ReviewFailure(MANUAL_VERIFYING, RESOLUTION_REFUSED, _RESOLUTION_REASON)
+        if fault == "review-fail" or self._options.review_failure_marker in job.fields["name"]:
+            return ReviewFailure(AUTO_VERIFYING, RESOLUTION_REFUSED, _RESOLUTION_REASON)
+        return None
+
+    async def _footage(self, job: Job) -> ReviewFailure | None:
+        resolution = await resolution_of(self._store.path(object_key(job.job_id, TRAINING_VIDEO)))
+        job.model_resolution = resolution_name(resolution)
+        if not self._options.is_footage_reviewed or resolution is None or resolution in ALLOWED_RESOLUTIONS:
+            return None
+        return ReviewFailure(AUTO_VERIFYING, RESOLUTION_REFUSED, _RESOLUTION_REASON)
+
+    def _documents(self, job: Job) -> ReviewFailure | None:
+        needed = [GRANT_FILE, ID_CARD_IMAGE1, ID_CARD_IMAGE2] if self._options.needs_id_documents else []
+        needed += [AUDIO] if job.fields["audio_source_type"] == "AUDIO" else []
+        missing = [asset.kind for asset in needed if object_key(job.job_id, asset) not in self._store.objects]
+        if not missing:
+            return None
+        return ReviewFailure(AUTO_VERIFYING, "", f"Not uploaded: {', '.join(missing)}.")

@@ -1,0 +1,208 @@
+"""The simulator as one HTTP server on loopback."""
+
+import asyncio
+import ipaddress
+import shutil
+import ssl
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from orchestrator.simulator.api import TrainingJobApi
+from orchestrator.simulator.auth import Credentials
+from orchestrator.simulator.connections import Holder
+from orchestrator.simulator.faults import Faults
+from orchestrator.simulator.gate import Gate
+from orchestrator.simulator.iam import IamApi
+from orchestrator.simulator.inspection import InspectionApi, JobView, view
+from orchestrator.simulator.links import Links
+from orchestrator.simulator.objects import ObjectStore
+from orchestrator.simulator.options import SimulatorOptions
+from orchestrator.simulator.persistence import Records
+from orchestrator.simulator.review import Reviewer
+from orchestrator.simulator.service import TrainingService
+from orchestrator.simulator.stats import Stats
+from orchestrator.simulator.store import StoreApi, UsedUrls
+
+_MAX_API_BODY_BYTES = 12 << 20
+_READ_BUFFER_BYTES = 1 << 19
+_SHUTDOWN_SECONDS = 1.0
+
+
+class Simulator:
+    """A MetaStudio and its object store; an async context manager that listens while inside.
+
+    State lives in *data*; without it, in a temporary folder that goes with the simulator.
+    """
+
+    def __init__(
+        self,
+        options: SimulatorOptions | None = None,
+        *,
+        data: Path | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Callable[[], float] = time.time,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        _check_loopback(host)
+        self.options = options or SimulatorOptions()
+        self.faults = Faults(self.options.fault_rates, self.options.seed)
+        self.stats = Stats()
+        self.endpoint = ""
+        self._data = data
+        self._host = host
+        self._port = port
+        self._clock = clock
+        self._tls = tls
+        self._holder = Holder(self.options.stall_seconds)
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Read the state and listen; OSError when the port is taken."""
+        self._folder = self._data or Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="simulator-"))
+        await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
+        self._records = Records(self._folder / "state.db")
+        await self._records.open()
+        try:
+            self._runner = await self._prepare()
+            await self._listen(self._runner)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _prepare(self) -> web.AppRunner:
+        self._store = ObjectStore(self._folder, self._records)
+        self._service = self._make_service()
+        used = UsedUrls(self._records)
+        for part in (self._store, self._service, used):
+            await part.open()
+        application = web.Application(client_max_size=_MAX_API_BODY_BYTES)
+        application.on_response_prepare.append(_add_request_id)
+        application.add_routes(self._routes(used))
+        return web.AppRunner(
+            application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, read_bufsize=_READ_BUFFER_BYTES
+        )
+
+    def _make_service(self) -> TrainingService:
+        return TrainingService(
+            self.options,
+            records=self._records,
+            store=self._store,
+            links=Links(self.options, self._store, lambda: self.endpoint, self._clock),
+            reviewer=Reviewer(self.options, self._store, self.faults),
+            clock=self._clock,
+        )
+
+    def _routes(self, used: UsedUrls) -> list[web.RouteDef]:
+        credentials = _credentials(self.options)
+        gate = Gate(
+            self.options,
+            credentials=credentials,
+            faults=self.faults,
+            stats=self.stats,
+            holder=self._holder,
+            clock=self._clock,
+        )
+        iam = IamApi(self.options, credentials=credentials, gate=gate, stats=self.stats, clock=self._clock)
+        store = StoreApi(
+            self.options,
+            store=self._store,
+            used=used,
+            faults=self.faults,
+            stats=self.stats,
+            holder=self._holder,
+            clock=self._clock,
+        )
+        inspection = InspectionApi(self.stats, self.faults, lambda: self.jobs)
+        apis = (inspection, iam, TrainingJobApi(self.options, self._service, gate), store)
+        return [route for api in apis for route in api.routes()]
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        await runner.setup()
+        site = web.TCPSite(runner, self._host, self._port, ssl_context=self._tls)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        shown = f"[{host}]" if ":" in host else host
+        self.endpoint = f"{'https' if self._tls else 'http'}://{shown}:{port}"
+
+    async def stop(self) -> None:
+        """Cut what is under way and close; state that was acknowledged stays in *data*."""
+        self._holder.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        await self._records.close()
+        if self._data is None:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def jobs(self) -> list[JobView]:
+        """The jobs that exist, oldest first, as the service has them now."""
+        return [job for job in self.all_jobs if not job.is_deleted]
+
+    @property
+    def all_jobs(self) -> list[JobView]:
+        """The jobs that exist and those that were deleted, oldest first."""
+        now = self._clock()
+        for job in self._service.jobs.values():
+            job.advance(now, self.options.speed)
+        return [view(job, self._store) for job in self._service.jobs.values()]
+
+
+async def serve(
+    options: SimulatorOptions,
+    *,
+    host: str = "127.0.0.1",
+    port: int,
+    data: Path | None,
+    on_listening: Callable[[Simulator], None],
+) -> None:
+    """Run a simulator until cancelled; ValueError when *host* is not loopback, OSError for a taken port."""
+    async with Simulator(options, data=data, host=host, port=port) as simulator:
+        on_listening(simulator)
+        await asyncio.Event().wait()
+
+
+def _check_loopback(host: str) -> None:
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise ValueError(
+            f"The simulator only listens on loopback addresses such as 127.0.0.1, not on {host!r}."
+        )
+
+
+def _credentials(options: SimulatorOptions) -> Credentials:
+    return Credentials(
+        ak=options.ak,
+        sk=options.sk,
+        security_token=options.security_token,
+        static_token=options.token,
+        token_lifetime_seconds=options.token_lifetime_seconds,
+        max_clock_skew_seconds=options.max_clock_skew_seconds,
+    )
+
+
+async def _add_request_id(_: web.Request, response: web.StreamResponse) -> None:
+    request_id = response.headers.get("x-obs-request-id", uuid.uuid4().hex.upper())
+    for name in ("X-Request-Id", "x-obs-request-id"):
+        response.headers[name] = request_id
+    response.headers["Server"] = "OBS"

@@ -1,0 +1,214 @@
+"""The training-job service: create, list, show, update, delete, and what its commands do."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+
+import anyio
+
+from orchestrator.simulator.assets import ASSETS, GRANT_FILE, MULTIPART, Asset, object_key
+from orchestrator.simulator.errors import ApiError, CommandRefusedError, StoreError
+from orchestrator.simulator.jobs import REVIEW_FAILED, WAIT_FILE_UPLOAD, Job
+from orchestrator.simulator.links import Links, wanted_uploads
+from orchestrator.simulator.objects import ObjectStore
+from orchestrator.simulator.options import SimulatorOptions
+from orchestrator.simulator.persistence import Document, Records
+from orchestrator.simulator.requests import CommandBody, CreateBody, ListQuery, UpdateBody
+from orchestrator.simulator.review import Reviewer
+from orchestrator.simulator.views import basic_info, full_info, select
+
+TRAINING_VIDEO, ACTION_VIDEO = MULTIPART
+_FORGOTTEN = "command_message"
+
+
+class TrainingService:
+    """All jobs of one project, and the rules by which they change."""
+
+    def __init__(
+        self,
+        options: SimulatorOptions,
+        *,
+        records: Records,
+        store: ObjectStore,
+        links: Links,
+        reviewer: Reviewer,
+        clock: Callable[[], float],
+    ) -> None:
+        self.jobs: dict[str, Job] = {}
+        self._options = options
+        self._records = records
+        self._store = store
+        self._links = links
+        self._reviewer = reviewer
+        self._clock = clock
+        self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+
+    async def open(self) -> None:
+        """Read the jobs an earlier process left, oldest first."""
+        jobs = [Job.from_document(document) for _, document in await self._records.load("job")]
+        self.jobs = {job.job_id: job for job in sorted(jobs, key=lambda job: job.created_at)}
+
+    async def create(self, body: CreateBody, app_user_id: str | None) -> Document:
+        """Make a job and return its id with its upload URLs."""
+        fields = body.model_dump(exclude={_FORGOTTEN})
+        job = Job(uuid.uuid4().hex, self._options.project_id, app_user_id, fields, self._clock())
+        job.log("USER_CREATE_JOD", "USER", job.created_at)
+        await self._open_uploads(job, "action_video_multipart_count" in body.model_fields_set)
+        await self._save(job)
+        self.jobs[job.job_id] = job
+        return {"job_id": job.job_id, **self._links.uploads(job)}
+
+    def list_jobs(self, query: ListQuery) -> Document:
+        """Return one page of the jobs asked for, and how many there are."""
+        selected = select((self._current(job) for job in self.jobs.values() if not job.is_deleted), query)
+        page = selected[query.offset : query.offset + query.limit]
+        return {"count": len(selected), "jobs": [basic_info(job, self._links) for job in page]}
+
+    def show(self, job_id: str) -> Document:
+        """Return everything about one job."""
+        return full_info(self._find(job_id), self._links)
+
+    async def update(self, job_id: str, body: UpdateBody) -> Document:
+        """Change a job and return fresh URLs; parts that were not confirmed are gone, objects stay."""
+        async with self._locks[job_id]:
+            job = self._find(job_id)
+            allowed = REVIEW_FAILED | (
+                {WAIT_FILE_UPLOAD} if self._options.can_update_while_uploading else set()
+            )
+            if job.state not in allowed:
+                raise _wrong_state(job, "updated")
+            job.fields |= body.model_dump(exclude={_FORGOTTEN}, exclude_none=True)
+            job.updates += 1
+            job.log("USER_UPDATE_VIDEO", "USER", self._clock())
+            has_action = "action_video" in job.upload_ids or body.action_video_multipart_count is not None
+            await self._abort_uploads(job)
+            await self._open_uploads(job, has_action)
+            await self._save(job)
+            return {"job_id": job_id, **self._links.uploads(job)}
+
+    async def delete(self, job_id: str) -> None:
+        """Forget a job with its files."""
+        async with self._locks[job_id]:
+            job = self._find(job_id)
+            if not job.is_deletable:
+                raise _wrong_state(job, "deleted")
+            job.deleted_at = self._clock()
+            await self._save(job)
+            await self._abort_uploads(job)
+            for asset in ASSETS:
+                await self._store.delete(object_key(job_id, asset))
+
+    async def command(self, job_id: str, body: CommandBody) -> Document:
+        """Execute a command and return what its answer adds or raise CommandRefusedError."""
+        act = self._commands.get(body.command)
+        async with self._locks[job_id]:
+            job = self._find(job_id)
+            if act is None:
+                raise CommandRefusedError(f"Command {body.command} is for users of the NA whitelist only.")
+            answer = await act(self, job)
+            await self._save(job)
+            return answer
+
+    async def _list_training_parts(self, job: Job) -> Document:
+        return {"multipart_data": self._parts(job, TRAINING_VIDEO)}
+
+    async def _list_action_parts(self, job: Job) -> Document:
+        if self._options.action_parts == "refuse":
+            raise CommandRefusedError("The command is not supported.")
+        return {
+            "multipart_data": [] if self._options.action_parts == "empty" else self._parts(job, ACTION_VIDEO)
+        }
+
+    def _parts(self, job: Job, asset: Asset) -> list[Document]:
+        if asset.kind not in job.upload_ids:
+            raise CommandRefusedError("The multipart upload does not exist or is completed.")
+        parts = self._store.uploads[job.upload_ids[asset.kind]].parts
+        listed = [{"part_number": str(number), "etag": etag} for number, (etag, _) in sorted(parts.items())]
+        return listed[: self._options.cap_urls]
+
+    async def _confirm_training(self, job: Job) -> Document:
+        return await self._confirm(job, TRAINING_VIDEO)
+
+    async def _confirm_action(self, job: Job) -> Document:
+        return await self._confirm(job, ACTION_VIDEO)
+
+    async def _confirm(self, job: Job, asset: Asset) -> Document:
+        _require_amendable(job)
+        if asset.kind not in job.upload_ids:
+            raise CommandRefusedError("The multipart upload does not exist or is completed.")
+        upload_id, count = job.upload_ids[asset.kind], job.parts_expected(asset.kind)
+        try:
+            await self._store.complete(upload_id, count, self._options.min_part_bytes)
+        except StoreError as error:
+            raise CommandRefusedError(f"{error.code}: {error.message}", error.code) from None
+        del job.upload_ids[asset.kind]
+        job.confirmations[asset.kind] = job.confirmations.get(asset.kind, 0) + 1
+        job.updated_at = self._clock()
+        return {}
+
+    async def _submit(self, job: Job) -> Document:
+        _require_amendable(job)
+        if not self._links.has(job, TRAINING_VIDEO):
+            raise CommandRefusedError("The training video is not uploaded and confirmed.")
+        if any(self._store.uploads[upload_id].parts for upload_id in job.upload_ids.values()):
+            raise CommandRefusedError("Parts are uploaded that are not confirmed.")
+        job.submit(self._clock(), await self._reviewer.judge(job))
+        return {}
+
+    async def _confirm_letter(self, job: Job) -> Document:
+        if not self._options.has_letter_command:
+            raise CommandRefusedError("The command is not supported.")
+        if not self._links.has(job, GRANT_FILE):
+            raise CommandRefusedError("The authorization letter is not uploaded.")
+        job.letters_confirmed += 1
+        return {}
+
+    async def _delete_videos(self, job: Job) -> Document:
+        _require_amendable(job)
+        await self._abort_uploads(job)
+        for asset in MULTIPART:
+            await self._store.delete(object_key(job.job_id, asset))
+        job.log("USER_DELETE_JOB_VIDEO", "USER", self._clock())
+        return {}
+
+    _commands: Mapping[str, Callable[["TrainingService", Job], Awaitable[Document]]] = {
+        "GET_MULTIPART_UPLOADED": _list_training_parts,
+        "CONFIRM_MULTIPART_UPLOADED": _confirm_training,
+        "GET_ACTION_VIDEO_MULTIPART_UPLOADED": _list_action_parts,
+        "CONFIRM_ACTION_VIDEO_MULTIPART_UPLOADED": _confirm_action,
+        "SUBMITVERIFYING": _submit,
+        "CONFIRM_AUTHORIZATION_LETTER": _confirm_letter,
+        "DELETE_JOB_VIDEO": _delete_videos,
+    }
+
+    def _find(self, job_id: str) -> Job:
+        job = self.jobs.get(job_id)
+        if job is None or job.is_deleted:
+            raise ApiError(404, "MSS.41000003", "The task does not exist")
+        return self._current(job)
+
+    def _current(self, job: Job) -> Job:
+        # Not saved: the same clock and speed lead to the same state after a restart.
+        job.advance(self._clock(), self._options.speed)
+        return job
+
+    async def _open_uploads(self, job: Job, is_action_asked_for: bool) -> None:
+        for asset in wanted_uploads(self._options, is_action_asked_for):
+            job.upload_ids[asset.kind] = await self._store.initiate(object_key(job.job_id, asset))
+
+    async def _abort_uploads(self, job: Job) -> None:
+        while job.upload_ids:
+            _, upload_id = job.upload_ids.popitem()
+            await self._store.abort(upload_id)
+
+    async def _save(self, job: Job) -> None:
+        await self._records.put("job", job.job_id, job.to_document())
+
+
+def _require_amendable(job: Job) -> None:
+    if not job.is_amendable:
+        raise CommandRefusedError(f"The job in state {job.state} does not allow this command.")
+
+
+def _wrong_state(job: Job, done: str) -> ApiError:
+    return ApiError(400, "MSS.00000003", f"Invalid parameter: a job in state {job.state} cannot be {done}")

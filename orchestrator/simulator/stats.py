@@ -1,0 +1,59 @@
+"""What happened, for tests to assert on; nothing in it is secret."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Gauge:
+    """How many are under way, and how many were at most."""
+
+    current: int = 0
+    maximum: int = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Count one more while inside."""
+        self.current += 1
+        self.maximum = max(self.maximum, self.current)
+        try:
+            yield
+        finally:
+            self.current -= 1
+
+
+@dataclass
+class Stats:
+    """Counts since this process started."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    """By operation, as faults.OPERATIONS names them."""
+    refusals: Counter[str] = field(default_factory=Counter)
+    """By operation and error code, such as "put SignatureDoesNotMatch"."""
+    puts: Counter[str] = field(default_factory=Counter)
+    """PUT requests by target: the object's key, for a part with "#NUMBER@UPLOADID"."""
+    put_bytes_received: int = 0
+    put_bytes_stored: int = 0
+    api_in_flight: Gauge = field(default_factory=Gauge)
+    puts_in_flight: Gauge = field(default_factory=Gauge)
+
+    @property
+    def store_requests(self) -> int:
+        """All requests that reached the object store."""
+        return self.requests["put"] + self.requests["get"] + self.requests["head"]
+
+    def to_document(self) -> dict[str, Any]:
+        """Return what GET /_simulator/stats answers."""
+        return {
+            "requests": dict(self.requests),
+            "refusals": dict(self.refusals),
+            "puts": dict(self.puts),
+            "put_bytes_received": self.put_bytes_received,
+            "put_bytes_stored": self.put_bytes_stored,
+            "store_requests": self.store_requests,
+            "api_in_flight_maximum": self.api_in_flight.maximum,
+            "puts_in_flight_maximum": self.puts_in_flight.maximum,
+        }

@@ -1,0 +1,140 @@
+"""The object store over HTTP: presigned PUT, GET and HEAD (metastudio-protocol section 5)."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from orchestrator.simulator.connections import Holder
+from orchestrator.simulator.errors import ApiError, StoreError
+from orchestrator.simulator.faults import Faults
+from orchestrator.simulator.gate import error_response
+from orchestrator.simulator.objects import ObjectStore
+from orchestrator.simulator.options import SimulatorOptions
+from orchestrator.simulator.persistence import Records
+from orchestrator.simulator.put import Pace, PutExchange, store_error_response
+from orchestrator.simulator.put_faults import perform
+from orchestrator.simulator.reading import read_object
+from orchestrator.simulator.stats import Stats
+from orchestrator.simulator.urls import SignedTarget, StoreKeys, verify
+
+_MAX_PUT_BYTES = 5 << 30
+
+
+class UsedUrls:
+    """The signatures that stored something already, for one-time URLs."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._signatures: set[str] = set()
+
+    async def open(self) -> None:
+        """Read what an earlier process noted."""
+        self._signatures = {signature for signature, _ in await self._records.load("used")}
+
+    def __contains__(self, target: SignedTarget) -> bool:
+        return target.signature in self._signatures
+
+    async def add(self, target: SignedTarget) -> None:
+        """Note that a URL stored something."""
+        self._signatures.add(target.signature)
+        await self._records.put("used", target.signature, {})
+
+
+class StoreApi:
+    """Checks signature, expiry and headers, then stores or reads."""
+
+    def __init__(
+        self,
+        options: SimulatorOptions,
+        *,
+        store: ObjectStore,
+        used: UsedUrls,
+        faults: Faults,
+        stats: Stats,
+        holder: Holder,
+        clock: Callable[[], float],
+    ) -> None:
+        self._options = options
+        self._keys = StoreKeys(options.store_ak, options.store_sk)
+        self._store = store
+        self._used = used
+        self._faults = faults
+        self._stats = stats
+        self._holder = holder
+        self._clock = clock
+        self._pace = Pace(options.store_bytes_per_second)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the store's paths: everything that no API owns."""
+        return [web.route("*", "/{bucket}/{key:.+}", self._handle)]
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if request.match_info["bucket"] in ("v1", "v3"):
+            return error_response(
+                ApiError(404, "APIGW.0101", "The API does not exist or has not been published")
+            )
+        operation = request.method.lower()
+        self._stats.requests[operation] += 1
+        try:
+            return await self._method(request)(request)
+        except StoreError as error:
+            self._stats.refusals[f"{operation} {error.code}"] += 1
+            return store_error_response(request, error)
+
+    def _method(self, request: web.Request) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        if request.match_info["bucket"] != self._options.bucket:
+            raise StoreError(404, "NoSuchBucket", "The specified bucket does not exist")
+        if request.method == "PUT":
+            return self._put
+        if request.method in ("GET", "HEAD"):
+            return self._read
+        raise StoreError(405, "MethodNotAllowed", "The specified method is not allowed against this resource")
+
+    async def _put(self, request: web.Request) -> web.StreamResponse:
+        with self._stats.puts_in_flight.held():
+            target = self._verified(request)
+            self._stats.puts[target.label] += 1
+            self._check_put(request, target)
+            exchange = PutExchange(
+                request,
+                target,
+                store=self._store,
+                stats=self._stats,
+                pace=self._pace,
+                used=self._used if self._options.one_time_urls else None,
+            )
+            return await perform(self._faults.draw("put"), exchange, self._holder)
+
+    def _check_put(self, request: web.Request, target: SignedTarget) -> None:
+        if request.content_length is None:
+            raise StoreError(411, "MissingContentLength", "You must provide the Content-Length HTTP header")
+        if request.content_length > _MAX_PUT_BYTES:
+            raise StoreError(
+                400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size"
+            )
+        if self._options.one_time_urls and target in self._used:
+            raise StoreError(403, "AccessDenied", "The URL can be used only once")
+        if target.part_number is not None:
+            self._store.open_upload(target.upload_id or "", target.key)
+
+    def _verified(self, request: web.Request) -> SignedTarget:
+        # Show gives GET URLs; taking them for HEAD too is kinder than S3, which wants one signed for HEAD.
+        others = ("GET",) if request.method == "HEAD" else ()
+        target = verify(
+            self._keys,
+            self._options.bucket,
+            request.method,
+            request.raw_path,
+            request.headers,
+            methods=others,
+        )
+        if self._clock() > target.expires:
+            raise StoreError(self._options.expired_status, "AccessDenied", "Request has expired")
+        return target
+
+    async def _read(self, request: web.Request) -> web.StreamResponse:
+        target = self._verified(request)
+        stored = self._store.objects.get(target.key)
+        if stored is None:
+            raise StoreError(404, "NoSuchKey", "The specified key does not exist")
+        return await read_object(request, stored, self._store.path(target.key))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
-from sqlalchemy import event
+from sqlalchemy import Executable, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -24,10 +24,32 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 T = TypeVar("T")
-Operation = Callable[[AsyncConnection], Awaitable[T]]
 
 BUSY_TIMEOUT_MS = 30_000
 MAX_GROUP = 256
+
+
+class Transaction:
+    """What an operation writes with: its connection, and rows that share one statement with other writers."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        """Write to *connection*, which is inside a transaction."""
+        self.connection = connection
+        self._rows: dict[Executable, list[Row]] = {}
+
+    def add_row(self, statement: Executable, row: Row) -> None:
+        """Execute *statement* for *row* before the commit, together with all rows of the same statement."""
+        self._rows.setdefault(statement, []).append(row)
+
+    async def execute_rows(self) -> None:
+        """Execute what was added."""
+        for statement, rows in self._rows.items():
+            await self.connection.execute(statement, rows)
+        self._rows.clear()
+
+
+Row = dict[str, Any]
+Operation = Callable[[Transaction], Awaitable[T]]
 
 
 @dataclass(slots=True)
@@ -89,8 +111,10 @@ class Database:
         try:
             with _translated():
                 async with self._writer.begin():
+                    transaction = Transaction(self._writer)
                     for pending in group:
-                        await _run(pending, self._writer)
+                        await _run(pending, transaction)
+                    await transaction.execute_rows()
         except Exception as error:  # noqa: BLE001 - whatever broke, everyone who waits must hear of it
             for pending in group:
                 pending.error = error
@@ -98,14 +122,14 @@ class Database:
             pending.is_finished = True
 
 
-async def _run(pending: _Pending[Any], connection: AsyncConnection) -> None:
+async def _run(pending: _Pending[Any], transaction: Transaction) -> None:
     try:
-        pending.result = await pending.operation(connection)
+        pending.result = await pending.operation(transaction)
     except OrchestratorError as error:
         pending.error = error
 
 
-async def _nothing(_: AsyncConnection) -> None:
+async def _nothing(_: Transaction) -> None:
     return
 
 

@@ -4,25 +4,42 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import and_, delete, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Executable, delete, insert, update
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ConfigurationError, StaleEpochError
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.states import EntryState, check_transition
-from orchestrator.journal.database import Database, open_database
+from orchestrator.journal import statements
+from orchestrator.journal.database import Database, Row, Transaction, open_database
 from orchestrator.journal.migrations import migrate
-from orchestrator.journal.reading import JournalReader, key_of, segments_of, with_epoch
-from orchestrator.journal.records import AttemptRecord, EntryRecord, SegmentRecord, entry_record, files_json
-from orchestrator.journal.tables import attempts, batches, entries, segments, transitions
+from orchestrator.journal.reading import JournalReader, segments_of
+from orchestrator.journal.records import (
+    AttemptRecord,
+    EntryRecord,
+    ErrorRecord,
+    SegmentRecord,
+    files_json,
+    segment_row,
+)
+from orchestrator.journal.tables import batches, entries, segments
 
-NO_ERROR: dict[str, None] = dict.fromkeys(
-    ("error_kind", "error_code", "error_message", "error_request_id", "error_hint")
+#: What is known of a job, and so is unknown again when the job is gone.
+_JOB_FACTS = (
+    "job_id",
+    "create_tag",
+    "created_at",
+    "confirm_sent_at",
+    "confirmed_at",
+    "submit_sent_at",
+    "submitted_at",
+    "service_state",
+    "delivered",
 )
 
 
@@ -40,40 +57,32 @@ class Journal(JournalReader):
         return self._path.with_name(f"{self._path.name}.{batch.digest}.lock")
 
     async def open_batch(
-        self, key: BatchKey, *, manifest_path: str | None, with_submit: bool, run_id: str
+        self, key: BatchKey, *, manifest_path: str | None, is_submit_wanted: bool, run_id: str
     ) -> None:
         """Write down that *run_id* works on the batch, which is made when it is new."""
         now = self._clock()
-        run = {"with_submit": with_submit, "last_run_id": run_id, "last_run_at": now, "last_exit_code": None}
+        run: Row = {"is_submit_wanted": is_submit_wanted, "last_run_id": run_id, "last_run_at": now}
+        run["last_exit_code"] = None
+        if manifest_path is not None:
+            run["manifest_path"] = manifest_path
 
-        async def write(connection: AsyncConnection) -> None:
-            mine = batches.c.batch == key.digest
-            if manifest_path is not None:
-                run["manifest_path"] = manifest_path
-            changed = await connection.execute(update(batches).where(mine).values(**run))
+        async def write(transaction: Transaction) -> None:
+            mine = update(batches).where(batches.c.batch == key.digest).values(**run)
+            changed = await transaction.connection.execute(mine)
             if changed.rowcount == 0:
                 head = {"batch": key.digest, "endpoint": key.endpoint, "project_id": key.project_id}
-                await connection.execute(insert(batches).values(**head, name=key.name, created_at=now, **run))
+                new = insert(batches).values(**head, name=key.name, created_at=now, **run)
+                await transaction.connection.execute(new)
 
         await self._database.write(write)
 
     async def close_batch(self, batch: str, exit_code: int) -> None:
         """Write down how the run ended."""
-
-        async def write(connection: AsyncConnection) -> None:
-            await connection.execute(
-                update(batches).where(batches.c.batch == batch).values(last_exit_code=exit_code)
-            )
-
-        await self._database.write(write)
+        await self._execute(update(batches).where(batches.c.batch == batch).values(last_exit_code=exit_code))
 
     async def forget_batch(self, batch: str) -> None:
         """Delete a batch and all that belongs to it."""
-
-        async def write(connection: AsyncConnection) -> None:
-            await connection.execute(delete(batches).where(batches.c.batch == batch))
-
-        await self._database.write(write)
+        await self._execute(delete(batches).where(batches.c.batch == batch))
 
     async def add_entries(self, batch: str, rows: Iterable[tuple[int, str, str, Sequence[Asset]]]) -> None:
         """Add (position, entry_id, spec, assets) as pending entries."""
@@ -83,55 +92,30 @@ class Journal(JournalReader):
                 "batch": batch,
                 "entry_id": entry_id,
                 "position": position,
-                "spec": spec,
-                "files": files_json(assets),
-                "bytes": sum(asset.size for asset in assets),
                 "state": EntryState.PENDING.value,
                 "updated_at": now,
+                **_plan_columns(spec, assets),
             }
             for position, entry_id, spec, assets in rows
         ]
-
-        async def write(connection: AsyncConnection) -> None:
-            await connection.execute(insert(entries), values)
-
         if values:
-            await self._database.write(write)
+            await self._execute(statements.INSERT_ENTRY, values)
 
-    async def replan_entry(self, record: EntryRecord, spec: str, assets: Sequence[Asset]) -> None:
+    async def replan_entry(self, record: EntryRecord, spec: str, assets: Sequence[Asset]) -> EntryRecord:
         """Take what the manifest says now for an entry."""
-        values = {"spec": spec, "files": files_json(assets), "bytes": sum(asset.size for asset in assets)}
-        await self.set_facts(record, **values)
+        await self._guarded(record, record.state, None, _plan_columns(spec, assets))
+        return replace(record, spec=spec, assets=tuple(assets))
 
-    async def move_entries(self, batch: str, positions: Iterable[tuple[str, int]]) -> None:
-        """Give entries the place the manifest has them at now."""
-        moved = list(positions)
-
-        async def write(connection: AsyncConnection) -> None:
-            for entry_id, position in moved:
-                mine = and_(entries.c.batch == batch, entries.c.entry_id == entry_id)
-                await connection.execute(update(entries).where(mine).values(position=position))
-
-        if moved:
-            await self._database.write(write)
+    async def move_entry(self, batch: str, entry_id: str, position: int) -> None:
+        """Give an entry the place the manifest has it at now."""
+        mine = (entries.c.batch == batch) & (entries.c.entry_id == entry_id)
+        await self._execute(update(entries).where(mine).values(position=position))
 
     async def claim(self, record: EntryRecord) -> EntryRecord:
         """Raise the entry's epoch, so that whoever held it before can no longer write; returns it anew."""
-        now = self._clock()
-
-        async def write(connection: AsyncConnection) -> EntryRecord:
-            changed = await connection.execute(
-                update(entries)
-                .where(with_epoch(record))
-                .values(epoch=record.epoch + 1, started_at=func.coalesce(entries.c.started_at, now))
-                .returning(entries)
-            )
-            row = changed.mappings().one_or_none()
-            if row is None:
-                raise _stale(record)
-            return entry_record(row)
-
-        return await self._database.write(write)
+        started_at = record.started_at or self._clock()
+        facts = {"epoch": record.epoch + 1, "started_at": started_at}
+        return await self._guarded(record, record.state, None, facts)
 
     async def transition(
         self, record: EntryRecord, target: EntryState, reason: str, **facts: Any
@@ -141,155 +125,140 @@ class Journal(JournalReader):
         Raises IllegalTransitionError, or StaleEpochError when somebody else has written since.
         """
         check_transition(record.state, target)
-
-        async def write(connection: AsyncConnection) -> EntryRecord:
-            changed = await self._guarded_update(connection, record, {"state": target.value, **facts})
-            await self._add_transition(connection, record, target, reason)
-            return changed
-
-        return await self._database.write(write)
+        return await self._guarded(record, target, reason, facts)
 
     async def set_facts(self, record: EntryRecord, **facts: Any) -> EntryRecord:
         """Change *facts* without a change of state, under the same guard as a transition."""
+        return await self._guarded(record, record.state, None, facts)
 
-        async def write(connection: AsyncConnection) -> EntryRecord:
-            return await self._guarded_update(connection, record, facts)
-
-        return await self._database.write(write)
+    async def failed(self, record: EntryRecord, error: ErrorRecord, **facts: Any) -> EntryRecord:
+        """Write down why the entry failed, with what else is known by now."""
+        check_transition(record.state, EntryState.FAILED)
+        columns = {f"error_{name}": value for name, value in error.as_dict().items()}
+        changed = await self._guarded(record, EntryState.FAILED, error.message, {**facts, **columns})
+        return replace(changed, error=error)
 
     async def job_created(
         self, record: EntryRecord, job_id: str, planned: Sequence[SegmentRecord], reason: str
     ) -> EntryRecord:
         """Keep the job and where its segments go; the entry is uploading."""
         check_transition(record.state, EntryState.UPLOADING)
-        facts = {"job_id": job_id, "created_at": self._clock(), "state": EntryState.UPLOADING.value}
+        facts = {"job_id": job_id, "created_at": self._clock()}
 
-        async def write(connection: AsyncConnection) -> EntryRecord:
-            changed = await self._guarded_update(connection, record, facts)
-            await self._add_transition(connection, record, EntryState.UPLOADING, reason)
-            await _replace_segments(connection, record, planned)
-            return changed
+        async def replace_segments(transaction: Transaction) -> None:
+            await _replace_segments(transaction, record, planned)
 
-        return await self._database.write(write)
+        return await self._guarded(record, EntryState.UPLOADING, reason, facts, replace_segments)
 
     async def job_gone(self, record: EntryRecord, reason: str) -> EntryRecord:
         """Forget the job, which the service no longer has; the entry is pending again."""
         check_transition(record.state, EntryState.PENDING)
-        gone = ("job_id", "create_tag", "created_at", "confirm_sent_at", "confirmed_at", "submit_sent_at")
-        facts = dict.fromkeys((*gone, "submitted_at", "service_state", "delivered"))
 
-        async def write(connection: AsyncConnection) -> EntryRecord:
-            changed = await self._guarded_update(
-                connection, record, {"state": EntryState.PENDING.value, **facts}
-            )
-            await self._add_transition(connection, record, EntryState.PENDING, reason)
-            await connection.execute(delete(segments).where(segments_of(record)))
-            return changed
+        async def drop_segments(transaction: Transaction) -> None:
+            await transaction.connection.execute(delete(segments).where(segments_of(record)))
 
-        return await self._database.write(write)
+        facts = dict.fromkeys(_JOB_FACTS)
+        return await self._guarded(record, EntryState.PENDING, reason, facts, drop_segments)
 
     async def confirmed(self, record: EntryRecord, reason: str) -> EntryRecord:
         """The job holds its files; its URLs are no longer needed and go."""
         check_transition(record.state, EntryState.CONFIRMED)
-        facts = {"state": EntryState.CONFIRMED.value, "confirmed_at": self._clock(), **NO_ERROR}
 
-        async def write(connection: AsyncConnection) -> EntryRecord:
-            changed = await self._guarded_update(connection, record, facts)
-            await self._add_transition(connection, record, EntryState.CONFIRMED, reason)
-            await connection.execute(update(segments).where(segments_of(record)).values(url=None))
-            return changed
+        async def drop_urls(transaction: Transaction) -> None:
+            await transaction.connection.execute(update(segments).where(segments_of(record)).values(url=None))
 
-        return await self._database.write(write)
-
-    async def _guarded_update(
-        self, connection: AsyncConnection, record: EntryRecord, values: dict[str, Any]
-    ) -> EntryRecord:
-        guard = and_(with_epoch(record), entries.c.state == record.state.value)
-        changed = await connection.execute(
-            update(entries).where(guard).values(updated_at=self._clock(), **values).returning(entries)
-        )
-        row = changed.mappings().one_or_none()
-        if row is None:
-            raise _stale(record)
-        return entry_record(row)
-
-    async def _add_transition(
-        self, connection: AsyncConnection, record: EntryRecord, target: EntryState, reason: str
-    ) -> None:
-        await connection.execute(
-            insert(transitions).values(
-                batch=record.batch,
-                entry_id=record.entry_id,
-                at=self._clock(),
-                from_state=record.state.value,
-                to_state=target.value,
-                reason=reason,
-                epoch=record.epoch,
-            )
-        )
+        facts = {"confirmed_at": self._clock()}
+        return await self._guarded(record, EntryState.CONFIRMED, reason, facts, drop_urls)
 
     async def segment_started(self, record: EntryRecord, kind: AssetKind, part_number: int) -> None:
         """Keep, before the PUT, that from now on the store may have the segment."""
-        await self._update_segment(record, kind, part_number, {"started_at": self._clock()})
+        row = {**_segment_key(record, kind, part_number), "at": self._clock()}
+        await self._held_rows(record, statements.START_SEGMENT, [row])
 
     async def segment_stored(
-        self, record: EntryRecord, kind: AssetKind, part_number: int, receipt: Receipt, attempt: int
+        self, record: EntryRecord, kind: AssetKind, part_number: int, receipt: Receipt, attempts: int
     ) -> None:
-        """Keep the receipt."""
-        values = {
-            "stored_at": self._clock(),
-            "etag": receipt.etag,
-            "md5": receipt.md5,
-            "is_verified": receipt.is_verified,
-            "attempts": segments.c.attempts + attempt,
+        """Keep the receipt, and how many attempts it took."""
+        row = {
+            **_segment_key(record, kind, part_number),
+            "at": self._clock(),
+            "new_etag": receipt.etag,
+            "new_md5": receipt.md5,
+            "new_is_verified": receipt.is_verified,
+            "new_attempts": attempts,
         }
-        await self._update_segment(record, kind, part_number, values)
+        await self._held_rows(record, statements.STORE_SEGMENT, [row])
 
-    async def segment_missing(self, record: EntryRecord, kind: AssetKind, part_number: int) -> None:
-        """Drop a receipt: the service does not have the segment."""
-        await self._update_segment(record, kind, part_number, {"stored_at": None, "etag": None, "md5": None})
+    async def segments_missing(self, record: EntryRecord, parts: Iterable[tuple[AssetKind, int]]) -> None:
+        """Drop receipts: the service does not have these (kind, part number)."""
+        rows = [_segment_key(record, kind, part_number) for kind, part_number in parts]
+        await self._held_rows(record, statements.DROP_RECEIPT, rows)
 
     async def replace_segments(self, record: EntryRecord, planned: Sequence[SegmentRecord]) -> None:
         """Put *planned*, with its fresh URLs, in the place of the segments so far."""
 
-        async def write(connection: AsyncConnection) -> None:
-            await self._guarded_update(connection, record, {})
-            await _replace_segments(connection, record, planned)
+        async def replace_them(transaction: Transaction) -> None:
+            await _replace_segments(transaction, record, planned)
 
-        await self._database.write(write)
-
-    async def _update_segment(
-        self, record: EntryRecord, kind: AssetKind, part_number: int, values: dict[str, Any]
-    ) -> None:
-        # The epoch is looked up in the same statement: a worker that lost the entry writes nothing.
-        holder = select(entries.c.epoch).where(key_of(record)).scalar_subquery()
-        mine = and_(
-            segments_of(record),
-            segments.c.asset == kind.value,
-            segments.c.part_number == part_number,
-            holder == record.epoch,
-        )
-
-        async def write(connection: AsyncConnection) -> None:
-            changed = await connection.execute(update(segments).where(mine).values(**values))
-            if changed.rowcount == 0:
-                raise _stale(record)
-
-        await self._database.write(write)
+        await self._guarded(record, record.state, None, {}, replace_them)
 
     def note_attempt(self, record: EntryRecord, attempt: AttemptRecord) -> None:
         """Keep a failed try; it is committed with the next write."""
         row = {name: getattr(attempt, name) for name in AttemptRecord.__slots__}
 
-        async def write(connection: AsyncConnection) -> None:
-            await connection.execute(
-                insert(attempts).values(batch=record.batch, entry_id=record.entry_id, **row)
+        async def write(transaction: Transaction) -> None:
+            transaction.add_row(
+                statements.INSERT_ATTEMPT, {"batch": record.batch, "entry_id": record.entry_id, **row}
             )
-            await connection.execute(
-                update(entries).where(key_of(record)).values(attempts=entries.c.attempts + 1)
+            transaction.add_row(
+                statements.COUNT_ATTEMPT, {"key_batch": record.batch, "key_entry_id": record.entry_id}
             )
 
         self._database.write_later(write)
+
+    async def _guarded(
+        self,
+        record: EntryRecord,
+        target: EntryState,
+        reason: str | None,
+        facts: Row,
+        then: Callable[[Transaction], Any] | None = None,
+    ) -> EntryRecord:
+        """Write *facts* and, when *reason* is given, the transition to *target*; then *then*; all or nothing."""
+        now = self._clock()
+        columns = {"state": target.value, "updated_at": now, **facts}
+        statement = statements.update_entry(tuple(columns))
+        parameters = {f"new_{column}": value for column, value in columns.items()}
+
+        async def write(transaction: Transaction) -> None:
+            guard = {**_entry_key(record), "key_state": record.state.value}
+            changed = await transaction.connection.execute(statement, {**parameters, **guard})
+            if changed.rowcount == 0:
+                raise _stale(record)
+            if reason is not None:
+                transaction.add_row(
+                    statements.INSERT_TRANSITION, _transition_row(record, target, reason, now)
+                )
+            if then is not None:
+                await then(transaction)
+
+        await self._database.write(write)
+        return replace(record, state=target, updated_at=now, **_record_fields(facts))
+
+    async def _held_rows(self, record: EntryRecord, statement: Executable, rows: Sequence[Row]) -> None:
+        """Execute *statement*, which does nothing under an old epoch; the next transition then raises."""
+
+        async def write(transaction: Transaction) -> None:
+            for row in rows:
+                transaction.add_row(statement, row)
+
+        await self._database.write(write)
+
+    async def _execute(self, statement: Executable, rows: Sequence[Row] | None = None) -> None:
+        async def write(transaction: Transaction) -> None:
+            await transaction.connection.execute(statement, rows)
+
+        await self._database.write(write)
 
 
 @asynccontextmanager
@@ -298,17 +267,18 @@ async def open_journal(location: str, *, clock: Callable[[], float]) -> AsyncIte
 
     Raises ConfigurationError for a location this program cannot serve, JournalError for one that fails.
     """
-    path = _journal_path(location)
+    path = journal_path(location)
     async with open_database(path) as database:
 
-        async def upgrade(connection: AsyncConnection) -> None:
-            await connection.run_sync(migrate, clock())
+        async def upgrade(transaction: Transaction) -> None:
+            await transaction.connection.run_sync(migrate, clock())
 
         await database.write(upgrade)
         yield Journal(database, path, clock)
 
 
-def _journal_path(location: str) -> Path:
+def journal_path(location: str) -> Path:
+    """The file that *location*, a path to a file or a directory, means."""
     if "://" in location:
         raise ConfigurationError(
             f"the journal cannot be kept at {location.split('://', 1)[0]}://...",
@@ -318,30 +288,42 @@ def _journal_path(location: str) -> Path:
     return path / "journal.db" if path.is_dir() else path
 
 
+def _plan_columns(spec: str, assets: Sequence[Asset]) -> Row:
+    return {"spec": spec, "files": files_json(assets), "bytes": sum(asset.size for asset in assets)}
+
+
+def _record_fields(facts: Row) -> Row:
+    """The columns that an EntryRecord has under the same name."""
+    return {name: value for name, value in facts.items() if name in EntryRecord.__slots__}
+
+
+def _entry_key(record: EntryRecord) -> Row:
+    return {"key_batch": record.batch, "key_entry_id": record.entry_id, "key_epoch": record.epoch}
+
+
+def _segment_key(record: EntryRecord, kind: AssetKind, part_number: int) -> Row:
+    return {**_entry_key(record), "key_asset": kind.value, "key_part_number": part_number}
+
+
+def _transition_row(record: EntryRecord, target: EntryState, reason: str, now: float) -> Row:
+    return {
+        "batch": record.batch,
+        "entry_id": record.entry_id,
+        "at": now,
+        "from_state": record.state.value,
+        "to_state": target.value,
+        "reason": reason,
+        "epoch": record.epoch,
+    }
+
+
 def _stale(record: EntryRecord) -> StaleEpochError:
     return StaleEpochError(f"entry {record.entry_id} is held by another worker; nothing was written")
 
 
 async def _replace_segments(
-    connection: AsyncConnection, record: EntryRecord, planned: Sequence[SegmentRecord]
+    transaction: Transaction, record: EntryRecord, planned: Sequence[SegmentRecord]
 ) -> None:
-    await connection.execute(delete(segments).where(segments_of(record)))
-    await connection.execute(insert(segments), [_segment_row(record, segment) for segment in planned])
-
-
-def _segment_row(record: EntryRecord, planned: SegmentRecord) -> dict[str, Any]:
-    receipt = planned.receipt
-    return {
-        "batch": record.batch,
-        "entry_id": record.entry_id,
-        "asset": planned.kind.value,
-        "part_number": planned.segment.part_number,
-        "offset": planned.segment.offset,
-        "length": planned.segment.length,
-        "url": planned.url.reveal() if planned.url else None,
-        "started_at": planned.started_at,
-        "stored_at": planned.stored_at,
-        "etag": receipt.etag if receipt else None,
-        "md5": receipt.md5 if receipt else None,
-        "is_verified": receipt.is_verified if receipt else None,
-    }
+    await transaction.connection.execute(delete(segments).where(segments_of(record)))
+    for segment in planned:
+        transaction.add_row(statements.INSERT_SEGMENT, segment_row(record, segment))

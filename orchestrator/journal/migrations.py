@@ -29,7 +29,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         (
             """CREATE TABLE batches (
                 batch TEXT PRIMARY KEY, endpoint TEXT NOT NULL, project_id TEXT NOT NULL, name TEXT NOT NULL,
-                manifest_path TEXT, with_submit BOOLEAN NOT NULL, created_at DOUBLE PRECISION NOT NULL,
+                manifest_path TEXT, is_submit_wanted BOOLEAN NOT NULL, created_at DOUBLE PRECISION NOT NULL,
                 last_run_id TEXT, last_run_at DOUBLE PRECISION, last_exit_code INTEGER)""",
             """CREATE TABLE entries (
                 batch TEXT NOT NULL REFERENCES batches (batch) ON DELETE CASCADE, entry_id TEXT NOT NULL,

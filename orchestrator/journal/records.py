@@ -25,7 +25,7 @@ class BatchRecord:
     project_id: str
     name: str
     manifest_path: str | None
-    with_submit: bool
+    is_submit_wanted: bool
     created_at: float
     last_run_id: str | None
     last_run_at: float | None
@@ -211,3 +211,22 @@ def segment_record(row: RowMapping) -> SegmentRecord:
         stored_at=row["stored_at"],
         receipt=receipt,
     )
+
+
+def segment_row(record: EntryRecord, planned: SegmentRecord) -> dict[str, object]:
+    """The row of the table `segments` for *planned*."""
+    receipt = planned.receipt
+    return {
+        "batch": record.batch,
+        "entry_id": record.entry_id,
+        "asset": planned.kind.value,
+        "part_number": planned.segment.part_number,
+        "offset": planned.segment.offset,
+        "length": planned.segment.length,
+        "url": planned.url.reveal() if planned.url else None,
+        "started_at": planned.started_at,
+        "stored_at": planned.stored_at,
+        "etag": receipt.etag if receipt else None,
+        "md5": receipt.md5 if receipt else None,
+        "is_verified": receipt.is_verified if receipt else None,
+    }

@@ -25,7 +25,7 @@ batches = Table(
     Column("project_id", Text),
     Column("name", Text),
     Column("manifest_path", Text),
-    Column("with_submit", Boolean),
+    Column("is_submit_wanted", Boolean),
     Column("created_at", Double),
     Column("last_run_id", Text),
     Column("last_run_at", Double),

@@ -1,0 +1,57 @@
+"""The journal's hot statements, built once: constructing them per call costs more than running them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from sqlalchemy import Update, and_, bindparam, insert, select, update
+
+from orchestrator.journal.tables import attempts, entries, segments, transitions
+
+_entry_of_key = and_(
+    entries.c.batch == bindparam("key_batch"), entries.c.entry_id == bindparam("key_entry_id")
+)
+
+#: A segment row, if the entry is still held under the caller's epoch.
+_held_segment = and_(
+    segments.c.batch == bindparam("key_batch"),
+    segments.c.entry_id == bindparam("key_entry_id"),
+    segments.c.asset == bindparam("key_asset"),
+    segments.c.part_number == bindparam("key_part_number"),
+    bindparam("key_epoch") == select(entries.c.epoch).where(_entry_of_key).scalar_subquery(),
+)
+
+INSERT_TRANSITION = insert(transitions)
+INSERT_ATTEMPT = insert(attempts)
+INSERT_ENTRY = insert(entries)
+INSERT_SEGMENT = insert(segments)
+
+COUNT_ATTEMPT = update(entries).where(_entry_of_key).values(attempts=entries.c.attempts + 1)
+
+START_SEGMENT = (
+    update(segments).where(_held_segment, segments.c.started_at.is_(None)).values(started_at=bindparam("at"))
+)
+STORE_SEGMENT = (
+    update(segments)
+    .where(_held_segment)
+    .values(
+        stored_at=bindparam("at"),
+        etag=bindparam("new_etag"),
+        md5=bindparam("new_md5"),
+        is_verified=bindparam("new_is_verified"),
+        attempts=segments.c.attempts + bindparam("new_attempts"),
+    )
+)
+DROP_RECEIPT = update(segments).where(_held_segment).values(stored_at=None, etag=None, md5=None)
+EPOCH_OF = select(entries.c.epoch).where(_entry_of_key)
+
+
+@lru_cache(maxsize=64)
+def update_entry(columns: tuple[str, ...]) -> Update:
+    """Set *columns* (bound as `new_<column>`) of the entry if state and epoch are still the caller's."""
+    guard = and_(
+        _entry_of_key,
+        entries.c.epoch == bindparam("key_epoch"),
+        entries.c.state == bindparam("key_state"),
+    )
+    return update(entries).where(guard).values({column: bindparam(f"new_{column}") for column in columns})

@@ -5,10 +5,14 @@ Ranges and enums are those of metastudio-protocol section 1.1.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from orchestrator.domain.assets import AssetKind
 
@@ -16,9 +20,41 @@ MAX_PART_COUNT = 1000
 #: The service takes ten tags; one of them is ours, so that a lost create can be found again.
 MAX_USER_TAGS = 9
 TAG_PREFIX = "orch:"
+#: No control characters and no line breaks: these texts end up in headers, tables and log lines.
+ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+HEADER_SAFE = r"^[\x20-\x7e]*$"
 
-PartCount = Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_PART_COUNT)]
-Tag = Annotated[str, StringConstraints(max_length=128)]
+
+def _part_count(value: object) -> object:
+    """Read a count from text; no octal, no fractions."""
+    if not isinstance(value, str) or value == "auto":
+        return value
+    if re.fullmatch(r"[1-9][0-9]{0,3}", value) is None or int(value) > MAX_PART_COUNT:
+        raise PydanticCustomError("part_count", "must be auto or a whole number from 1 to 1000")
+    return int(value)
+
+
+def _user_tag(value: str) -> str:
+    """Keep users away from the tags by which the program knows its own jobs."""
+    if value.startswith(TAG_PREFIX):
+        raise PydanticCustomError(
+            "reserved_tag", "begins with orch:, which the program keeps for its own tags"
+        )
+    return value
+
+
+PartCount = Annotated[
+    Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_PART_COUNT)], BeforeValidator(_part_count)
+]
+Tag = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=128, pattern=ONE_LINE),
+    AfterValidator(_user_tag),
+]
+FilePath = Annotated[str, StringConstraints(min_length=1, pattern=ONE_LINE)]
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256, pattern=ONE_LINE)
+]
 
 
 class CommandMessage(StrEnum):
@@ -81,9 +117,18 @@ class VoiceProperties(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    job_tag: VoiceJobTag
-    sex: Sex
-    language: Language
+    job_tag: VoiceJobTag = Field(description="The style of the voice.")
+    sex: Sex = Field(description="The sex of the voice.")
+    language: Language = Field(description="The language of the voice.")
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """A field that does not go with the rest of the avatar; `is_certain` when the upload would fail."""
+
+    field: str
+    message: str
+    is_certain: bool
 
 
 class Avatar(BaseModel):
@@ -94,50 +139,112 @@ class Avatar(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
-        default=None, description="Ours, stable over runs; default: a slug of the name."
-    )
-    name: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(
-        description="Becomes the name of the asset."
-    )
-    training_video: str = Field(description="MP4, 3 to 10 minutes, 1080p or 4K.")
-    action_video: str | None = Field(default=None, description="MP4 with the actions.")
-    audio: str | None = Field(default=None, description="A zip; with audio_source_type: AUDIO.")
-    cover: str | None = Field(default=None, description="The avatar's picture.")
-    id_card_image1: str | None = Field(default=None, description="ID card, portrait side.")
-    id_card_image2: str | None = Field(default=None, description="ID card, emblem side.")
-    grant_file: str | None = Field(default=None, description="The signed authorization letter.")
-    pre_beauty_image: str | None = Field(default=None, description="Picture before whitening.")
-    post_beauty_image: str | None = Field(default=None, description="Picture after whitening.")
+    id: (
+        Annotated[
+            str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128, pattern=ONE_LINE)
+        ]
+        | None
+    ) = Field(default=None, description="Ours, stable over runs; default: a slug of the name.")
+    name: Name = Field(description="Becomes the name of the asset; 1 to 256 characters.")
 
-    contact: Annotated[str, StringConstraints(max_length=64)] | None = Field(
-        default=None, description="The creator's phone number or e-mail address."
+    training_video: FilePath = Field(
+        description="MP4 (H.264), 3 to 10 minutes (flexus: 1 to 5), 1080p or 4K, landscape or portrait."
     )
-    command_message: CommandMessage | None = None
+    action_video: FilePath | None = Field(default=None, description="MP4 with the actions.")
+    audio: FilePath | None = Field(
+        default=None, description="A zip with the voice; only with audio_source_type: AUDIO."
+    )
+    cover: FilePath | None = Field(default=None, description="The avatar's picture.")
+    id_card_image1: FilePath | None = Field(
+        default=None, description="ID card, portrait side; without it most accounts fail the review."
+    )
+    id_card_image2: FilePath | None = Field(
+        default=None, description="ID card, emblem side; without it most accounts fail the review."
+    )
+    grant_file: FilePath | None = Field(
+        default=None, description="The signed authorization letter; without it most accounts fail the review."
+    )
+    pre_beauty_image: FilePath | None = Field(default=None, description="Picture before whitening.")
+    post_beauty_image: FilePath | None = Field(default=None, description="Picture after whitening.")
+
+    contact: (
+        Annotated[str, StringConstraints(strip_whitespace=True, max_length=64, pattern=ONE_LINE)] | None
+    ) = Field(
+        default=None, description="The creator's phone number or e-mail address; at most 64 characters."
+    )
+    command_message: CommandMessage | None = Field(
+        default=None, description="What the job is made for; the service's default: UPLOAD_VIDEO."
+    )
     video_multipart_count: PartCount = Field(
         default="auto", description="Parts of the training video: auto, or 1 to 1000."
     )
     action_video_multipart_count: PartCount | None = Field(
         default=None, description="Parts of the action video; default: video_multipart_count."
     )
-    is_background_replacement: bool | None = None
+    is_background_replacement: bool | None = Field(
+        default=None, description="True (the service's default) needs footage before a green screen."
+    )
     tags: Annotated[tuple[Tag, ...], Field(max_length=MAX_USER_TAGS)] | None = Field(
         default=None, description="At most 9 tags of at most 128 characters; a tenth is the orchestrator's."
     )
-    model_version: ModelVersion | None = None
-    is_ondemand_resource: bool | None = None
-    is_flexus: bool | None = None
-    is_fast_flexus: bool | None = None
-    is_live_copy: bool | None = None
-    is_only_human_model: bool | None = None
-    audio_source_type: AudioSourceType | None = None
-    voice_properties: VoiceProperties | None = None
-    supported_service: Annotated[tuple[Service, ...], Field(max_length=10)] | None = None
-    app_user_id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = Field(
-        default=None, description="Sent as X-App-UserId: the third-party user the job belongs to."
+    model_version: ModelVersion | None = Field(
+        default=None, description="The model to train; the service's default: V3.2. V2 and V3 are retired."
     )
+    is_ondemand_resource: bool | None = Field(default=None, description="True for a pay-per-use job.")
+    is_flexus: bool | None = Field(default=None, description="True for the basic edition, flexus.")
+    is_fast_flexus: bool | None = Field(default=None, description="True for fast flexus (model V3.3).")
+    is_live_copy: bool | None = Field(default=None, description="True for a copy made for live rooms.")
+    is_only_human_model: bool | None = Field(
+        default=None, description="True trains the avatar without its voice; flexus only."
+    )
+    audio_source_type: AudioSourceType | None = Field(
+        default=None,
+        description="Where the voice comes from: VIDEO (the service's default) or the audio zip.",
+    )
+    voice_properties: VoiceProperties | None = Field(
+        default=None, description="The voice to train, for flexus; all three once any is given."
+    )
+    supported_service: Annotated[tuple[Service, ...], Field(max_length=10)] | None = Field(
+        default=None, description="What the avatar may be used for; flexus: only VIDEO_2D."
+    )
+    app_user_id: (
+        Annotated[
+            str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256, pattern=HEADER_SAFE)
+        ]
+        | None
+    ) = Field(default=None, description="Sent as X-App-UserId: the third-party user the job belongs to.")
 
     def files(self) -> dict[AssetKind, str]:
         """The paths the manifest gives, by kind, in the order of AssetKind."""
         paths = ((kind, getattr(self, kind.value)) for kind in AssetKind)
         return {kind: path for kind, path in paths if path is not None}
+
+    @property
+    def is_any_flexus(self) -> bool:
+        """True for both flexus editions, which have rules of their own (metastudio-protocol section 6)."""
+        return bool(self.is_flexus or self.is_fast_flexus)
+
+    def objections(self) -> Iterator[Objection]:
+        """What single fields cannot tell: combinations the service refuses, ignores or reviews badly."""
+        yield from self._audio_objections()
+        if self.model_version in {ModelVersion.V2, ModelVersion.V3}:
+            yield Objection("model_version", f"{self.model_version} is retired; use V3.2 or V3.3", False)
+        if self.is_any_flexus:
+            yield from self._flexus_objections()
+        elif self.is_only_human_model:
+            yield Objection("is_only_human_model", "is for flexus only; is_flexus is not true", False)
+
+    def _audio_objections(self) -> Iterator[Objection]:
+        is_from_audio = self.audio_source_type is AudioSourceType.AUDIO
+        if self.audio is not None and not is_from_audio:
+            yield Objection("audio", "is only taken with audio_source_type: AUDIO", True)
+        if self.audio is None and is_from_audio:
+            yield Objection(
+                "audio_source_type", "AUDIO needs the audio zip; the field audio is missing", True
+            )
+
+    def _flexus_objections(self) -> Iterator[Objection]:
+        if set(self.supported_service or ()) - {Service.VIDEO_2D}:
+            yield Objection("supported_service", "may only be VIDEO_2D for flexus", False)
+        if self.is_background_replacement:
+            yield Objection("is_background_replacement", "is not possible with flexus", False)

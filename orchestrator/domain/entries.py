@@ -5,18 +5,35 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from orchestrator.domain.avatar import Avatar
 
 
+class Place(NamedTuple):
+    """Where something is in a manifest: YAML has columns by number, CSV by name."""
+
+    line: int | None = None
+    column: int | str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One avatar of the manifest with our id for it; paths in the avatar are absolute."""
+    """One avatar of the manifest with our id for it; paths in the avatar are absolute.
+
+    `places` tells where the manifest gives a field, for messages about it.
+    """
 
     entry_id: str
     avatar: Avatar
     line: int
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
+
+    def place_of(self, field_name: str) -> Place:
+        """Where the field is given, or else where the entry begins."""
+        return self.places.get(field_name) or Place(self.line)
 
     @property
     def spec(self) -> str:

@@ -1,6 +1,6 @@
 """A local MetaStudio and object store with faults, for the demo, the tests and rehearsals."""
 
-from orchestrator.simulator.faults import FAULTS, OPERATIONS, Faults, parse_faults
+from orchestrator.simulator.faults import FAULTS, OPERATIONS, Fault, Faults, parse_faults
 from orchestrator.simulator.inspection import JobView
 from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.server import Simulator, serve
@@ -9,6 +9,7 @@ from orchestrator.simulator.stats import Stats
 __all__ = [
     "FAULTS",
     "OPERATIONS",
+    "Fault",
     "Faults",
     "JobView",
     "Simulator",

@@ -2,68 +2,65 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from random import Random
 
-PUT_FAULTS = frozenset(
-    {
-        "slow-down",  # 503 SlowDown after the body
-        "early-slow-down",  # 503 SlowDown while the body still arrives, then close
-        "error-500",  # 500 InternalError
-        "too-many-requests",  # 429 TooManyRequests
-        "conflict-409",  # 409 OperationAborted
-        "timeout-408",  # 408 RequestTimeout in the middle of the body
-        "incomplete-body",  # 400 IncompleteBody
-        "reset",  # connection reset in the middle of the body
-        "lost-answer",  # stored, then the connection drops without an answer
-        "truncated-answer",  # stored, then the connection drops in the middle of the answer
-        "stall",  # the body is not read
-        "never-answer",  # the body is read, no answer comes
-        "early-403",  # 403 while the body still arrives, then close
-        "wrong-etag",  # stored as sent, but the answer tells another ETag
-        "corrupt",  # stored with one bit changed; the ETag is true to what is stored
-        "close-keepalive",  # stored and answered, then the connection closes unannounced
-        "redirect",  # 307 to another host
-    }
-)
-_API_OPERATIONS = frozenset(
-    {
-        "create",
-        "list",
-        "show",
-        "update",
-        "delete",
-        "confirm",
-        "confirm-action",
-        "list-parts",
-        "list-action-parts",
-        "submit",
-    }
-    | {"confirm-letter", "delete-video", "command"}
-)
-_COMMANDS = _API_OPERATIONS - {"create", "list", "show", "update", "delete"}
-OPERATIONS = _API_OPERATIONS | {"put", "get", "head", "token", "projects", "review"}
-"""What faults are scripted by; "review" is the review of a submitted job."""
 
-FAULTS: Mapping[str, frozenset[str]] = {
-    **dict.fromkeys(PUT_FAULTS, frozenset({"put"})),
-    "lost-create": frozenset({"create"}),  # done, no answer
-    "lost-confirm": frozenset({"confirm", "confirm-action"}),
-    "lost-submit": frozenset({"submit"}),
-    "lost-update": frozenset({"update"}),
-    "lost-delete": frozenset({"delete"}),
-    "lost-answer-api": _API_OPERATIONS,
-    "reset-api": _API_OPERATIONS,  # not done, connection reset
-    "error-500-api": _API_OPERATIONS,  # not done, 500 MSS.00000004
-    "throttle-429": _API_OPERATIONS,  # not done; Retry-After as the options say
-    "throttle-429-seconds": _API_OPERATIONS,
-    "throttle-429-date": _API_OPERATIONS,
-    "ok-with-error-body": _COMMANDS,  # not done, HTTP 200 with EXCUTE_FAILED
-    "false-refusal": _COMMANDS,  # done, HTTP 200 with EXCUTE_FAILED
-    "truncated-json": _API_OPERATIONS,  # done, half of the body
-    "stall-api": _API_OPERATIONS,  # not done, no answer comes
-    "review-fail": frozenset({"review"}),
-    "manual-review-fail": frozenset({"review"}),
+@dataclass(frozen=True)
+class Fault:
+    """What happens, and to which operations it can."""
+
+    effect: str
+    operations: frozenset[str]
+
+
+_UPLOAD_COMMANDS = frozenset({"confirm", "confirm-action", "list-parts", "list-action-parts", "delete-video"})
+_COMMANDS = _UPLOAD_COMMANDS | {"submit", "confirm-letter", "command"}
+_API = _COMMANDS | {"create", "list", "show", "update", "delete"}
+_PUT = frozenset({"put"})
+_REVIEW = frozenset({"review"})
+
+FAULTS: Mapping[str, Fault] = {
+    "slow-down": Fault("503 SlowDown after the body", _PUT),
+    "early-slow-down": Fault("503 SlowDown while the body still arrives, then the connection closes", _PUT),
+    "error-500": Fault("500 InternalError after the body", _PUT),
+    "too-many-requests": Fault("429 TooManyRequests after the body", _PUT),
+    "conflict-409": Fault("409 OperationAborted after the body", _PUT),
+    "timeout-408": Fault("408 RequestTimeout in the middle of the body, then the connection closes", _PUT),
+    "incomplete-body": Fault("400 IncompleteBody after the body", _PUT),
+    "reset": Fault("connection reset in the middle of the body", _PUT),
+    "lost-answer": Fault("stored, then the connection drops without an answer", _PUT),
+    "truncated-answer": Fault("stored, then the connection drops in the middle of the answer", _PUT),
+    "stall": Fault("the body is not read and no answer comes", _PUT),
+    "never-answer": Fault("the body is read, nothing is stored and no answer comes", _PUT),
+    "early-403": Fault("403 AccessDenied while the body still arrives, then the connection closes", _PUT),
+    "wrong-etag": Fault("stored as sent, but the answer tells another ETag", _PUT),
+    "corrupt": Fault("stored with one bit changed; the ETag is that of what is stored", _PUT),
+    "close-keepalive": Fault("stored and answered, then the connection closes unannounced", _PUT),
+    "redirect": Fault("307 to another host after the body", _PUT),
+    "lost-create": Fault("done, then the connection drops without an answer", frozenset({"create"})),
+    "lost-confirm": Fault(
+        "done, then the connection drops without an answer", frozenset({"confirm", "confirm-action"})
+    ),
+    "lost-submit": Fault("done, then the connection drops without an answer", frozenset({"submit"})),
+    "lost-update": Fault("done, then the connection drops without an answer", frozenset({"update"})),
+    "lost-delete": Fault("done, then the connection drops without an answer", frozenset({"delete"})),
+    "lost-answer-api": Fault("done, then the connection drops without an answer", _API),
+    "truncated-json": Fault("done, answered with half of the body", _API),
+    "close-keepalive-api": Fault("done and answered, then the connection closes unannounced", _API),
+    "false-refusal": Fault("done, answered with 200 and EXCUTE_FAILED", _COMMANDS),
+    "ok-with-error-body": Fault("not done, answered with 200 and EXCUTE_FAILED", _COMMANDS),
+    "reset-api": Fault("not done, connection reset", _API),
+    "stall-api": Fault("not done, no answer comes", _API),
+    "error-500-api": Fault("not done, 500 MSS.00000004", _API),
+    "throttle-429": Fault("not done, 429 APIGW.0308 with Retry-After as the options say", _API),
+    "throttle-429-seconds": Fault("not done, 429 APIGW.0308 with Retry-After in seconds", _API),
+    "throttle-429-date": Fault("not done, 429 APIGW.0308 with Retry-After as an HTTP date", _API),
+    "review-fail": Fault("the automatic review of a job says no, once", _REVIEW),
+    "manual-review-fail": Fault("the manual review of a job says no, once", _REVIEW),
 }
+OPERATIONS = frozenset().union(*(fault.operations for fault in FAULTS.values()))
+"""What faults are scripted by; "review" is the review of a submitted job."""
 
 
 def parse_faults(text: str) -> dict[str, float]:
@@ -116,7 +113,7 @@ class Faults:
         planned = list(faults)
         for name in filter(None, planned):
             _check_name(name)
-            if operation not in FAULTS[name]:
+            if operation not in FAULTS[name].operations:
                 raise ValueError(f"Fault {name!r} does not happen to {operation!r}.")
         self._scripts.setdefault(operation, deque()).extend(planned)
 
@@ -129,7 +126,7 @@ class Faults:
         return fault
 
     def _by_rate(self, operation: str) -> str | None:
-        possible = [(name, rate) for name, rate in self.rates.items() if operation in FAULTS[name]]
+        possible = [(name, rate) for name, rate in self.rates.items() if operation in FAULTS[name].operations]
         if not possible:
             return None
         point = self._random.random()

@@ -1,27 +1,105 @@
-"""What the automatic review sees in a training video."""
+"""Files to rehearse with: a short valid film grown to any size, pictures, letters and voice recordings."""
 
-import asyncio
+from __future__ import annotations
+
+import io
+import random
+import struct
+import wave
+import zipfile
+import zlib
+from importlib import resources
 from pathlib import Path
 
-from pymediainfo import MediaInfo
-
-ALLOWED_RESOLUTIONS = frozenset({(1920, 1080), (1080, 1920), (3840, 2160), (2160, 3840)})
-
-
-async def resolution_of(path: Path) -> tuple[int, int] | None:
-    """Return width and height of the first video track, None when the file is no video."""
-    return await asyncio.to_thread(_resolution, path)
-
-
-def _resolution(path: Path) -> tuple[int, int] | None:
-    for track in MediaInfo.parse(path).video_tracks:
-        if track.width and track.height:
-            return int(track.width), int(track.height)
-    return None
+#: Every block of a film differs from every other, so that no two segments are alike.
+BLOCK_BYTES = 1024**2
+#: Films over this size are mostly holes: quick to make, and no burden on the disk.
+SPARSE_BYTES = 256 * 1024**2
+_SPARSE_MARK_BYTES = 4096
+_BOX_HEADER_BYTES = 8
+_PICTURE_PIXELS = 64
 
 
-def resolution_name(resolution: tuple[int, int] | None) -> str | None:
-    """Return the service's word for an allowed resolution."""
-    if resolution is None or resolution not in ALLOWED_RESOLUTIONS:
-        return None
-    return "4K" if max(resolution) == 3840 else "1080P"
+def sample_footage() -> bytes:
+    """The film that comes with the package: MP4, H.264, 1920x1080, 3 minutes 10 seconds."""
+    return resources.files(__package__).joinpath("sample/footage.mp4").read_bytes()
+
+
+def write_footage(path: Path, *, size: int, seed: int) -> None:
+    """Write the sample film grown to exactly *size* bytes; films of different *seed* differ.
+
+    It grows by a `free` box, which players skip. Raises ValueError when *size* leaves no room for one.
+    """
+    film = sample_footage()
+    padding_bytes = size - len(film)
+    if padding_bytes and padding_bytes < _BOX_HEADER_BYTES:
+        raise ValueError(f"a film has {len(film)} bytes, or at least {len(film) + _BOX_HEADER_BYTES}")
+    with path.open("wb") as file:
+        file.write(film)
+        if padding_bytes:
+            file.write(_free_box_header(padding_bytes))
+            _write_blocks(file, size, seed)
+
+
+def _free_box_header(box_bytes: int) -> bytes:
+    """The header of an MP4 box (ISO/IEC 14496-12 section 4.2); a long one where 32 bits do not do."""
+    if box_bytes < 2**32:
+        return struct.pack(">I4s", box_bytes, b"free")
+    return struct.pack(">I4sQ", 1, b"free", box_bytes)
+
+
+def _write_blocks(file: io.BufferedWriter, size: int, seed: int) -> None:
+    """Fill *file* from its position up to *size* with numbered blocks."""
+    noise = random.Random(seed).randbytes(_SPARSE_MARK_BYTES if size > SPARSE_BYTES else BLOCK_BYTES)
+    for number, offset in enumerate(range(file.tell(), size, BLOCK_BYTES)):
+        file.seek(offset)
+        file.write((struct.pack(">Q", number) + noise[8:])[: size - offset])
+    file.truncate(size)
+
+
+def write_picture(path: Path, seed: int) -> None:
+    """Write a small PNG of one colour and some noise."""
+    draw = random.Random(seed)
+    rows = b"".join(b"\0" + draw.randbytes(3) * _PICTURE_PIXELS for _ in range(_PICTURE_PIXELS))
+    header = struct.pack(">IIBBBBB", _PICTURE_PIXELS, _PICTURE_PIXELS, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(*chunk) for chunk in chunks))
+
+
+def _png_chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def write_letter(path: Path, seed: int) -> None:
+    """Write a PDF of one page that says which letter it is."""
+    text = f"BT /F1 24 Tf 72 720 Td (Letter of authorization {seed}) Tj ET".encode()
+    objects = (
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(text), text),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+    )
+    path.write_bytes(_pdf(objects))
+
+
+def _pdf(objects: tuple[bytes, ...]) -> bytes:
+    """Join *objects*, the catalogue first, with the table of their offsets."""
+    document, offsets = b"%PDF-1.4\n", []
+    for number, content in enumerate(objects, start=1):
+        offsets.append(len(document))
+        document += b"%d 0 obj%s endobj\n" % (number, content)
+    rows = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    table = b"xref\n0 %d\n0000000000 65535 f \n%s" % (len(objects) + 1, rows)
+    trailer = b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, len(document))
+    return document + table + trailer
+
+
+def write_audio_zip(path: Path, seed: int) -> None:
+    """Write a zip with one second of quiet noise as a WAV file."""
+    recording = io.BytesIO()
+    with wave.open(recording, "wb") as sound:
+        sound.setparams((1, 1, 8000, 0, "NONE", "not compressed"))
+        sound.writeframes(random.Random(seed).randbytes(8000))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("voice.wav"), recording.getvalue())

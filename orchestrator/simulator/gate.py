@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.simulator.auth import Call, Credentials
-from orchestrator.simulator.connections import Holder, drop, reset
+from orchestrator.simulator.connections import Holder, close_after, drop, reset
 from orchestrator.simulator.errors import ApiError
 from orchestrator.simulator.faults import Faults
 from orchestrator.simulator.options import SimulatorOptions
@@ -19,7 +19,7 @@ from orchestrator.simulator.stats import Stats
 READS = frozenset({"list", "show", "list-parts", "list-action-parts", "projects"})
 _DONE_FIRST = frozenset(
     {"lost-create", "lost-confirm", "lost-submit", "lost-update", "lost-delete", "lost-answer-api"}
-    | {"false-refusal", "truncated-json"}
+    | {"false-refusal", "truncated-json", "close-keepalive-api"}
 )
 Act = Callable[[], Awaitable[Document]]
 
@@ -53,7 +53,11 @@ class Gate:
             raise ApiError(413, "APIGW.0201", "Request entity too large") from None
         headers = {name.lower(): value for name, value in request.headers.items()}
         call = Call(request.method, request.raw_path, headers, body)
-        self._credentials.check(call, self._clock())
+        try:
+            self._credentials.check(call, self._clock())
+        except ApiError as error:
+            self._stats.refusals[f"auth {error.code}"] += 1
+            raise
         return call
 
     async def answer(self, request: web.Request, operation: str, act: Act) -> web.StreamResponse:
@@ -136,5 +140,7 @@ async def _answer_badly(request: web.Request, fault: str, document: Document) ->
         case "truncated-json":
             text = json.dumps(document)
             return web.Response(text=text[: len(text) // 2], content_type="application/json")
+        case "close-keepalive-api":
+            return await close_after(request, web.json_response(document))
         case _:
             return drop(request)

@@ -111,6 +111,10 @@ class Job:
         """Return how many parts the asset was announced with."""
         return int(self.fields[f"{'' if kind == 'training_video' else 'action_'}video_multipart_count"])
 
+    def count_confirmation(self, kind: str) -> None:
+        """Note that the parts of an asset were joined."""
+        self.confirmations[kind] = self.confirmations.get(kind, 0) + 1
+
     def log(
         self, log_type: str, user: str, at: float, description: str = "", code: str | None = None
     ) -> None:

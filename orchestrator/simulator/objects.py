@@ -158,12 +158,10 @@ class ObjectStore:
             await asyncio.to_thread(received.path.replace, self.path(key))
             await self._record_object(StoredObject(key, received.etag, received.size))
 
-    async def complete(self, upload_id: str, count: int, min_part_bytes: int) -> StoredObject:
+    async def complete(self, upload_id: str, key: str, count: int, min_part_bytes: int) -> StoredObject:
         """Join parts 1 to *count* into the object or raise StoreError; the upload is gone afterwards."""
         async with self._locks[upload_id]:
-            if upload_id not in self.uploads:
-                raise StoreError(404, "NoSuchUpload", "The specified multipart upload does not exist")
-            upload = self.uploads[upload_id]
+            upload = self.open_upload(upload_id, key)
             _check_parts(upload, count, min_part_bytes)
             await asyncio.to_thread(self._join, upload, count)
             parts = [upload.parts[number] for number in range(1, count + 1)]

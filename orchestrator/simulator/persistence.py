@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_LOCK_SECONDS = 0.5
 Document = dict[str, Any]
 
 
@@ -21,11 +22,21 @@ class Records:
         self._connection: sqlite3.Connection | None = None
 
     async def open(self) -> None:
-        """Create or open the file."""
+        """Create or open the file; OSError when it cannot be, or another simulator has it."""
         self._connection = await self._run(self._connect)
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        try:
+            return self._open_file()
+        except sqlite3.Error as error:
+            raise OSError(f"The simulator cannot keep its state in {self._path}: {error}.") from error
+
+    def _open_file(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, timeout=_LOCK_SECONDS
+        )
+        # A second simulator on the same state is refused; kill -9 frees it at once.
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         # The simulator must survive its own death, not the machine's: no fsync.
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=OFF")

@@ -3,13 +3,14 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol
+from contextlib import asynccontextmanager
 from xml.sax.saxutils import escape
 
 from aiohttp import ClientError, web
 
 from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.objects import ObjectStore, Received
+from orchestrator.simulator.persistence import Records
 from orchestrator.simulator.stats import Stats
 from orchestrator.simulator.urls import SignedTarget
 
@@ -35,10 +36,33 @@ class Pace:
         await self._sleep(self._free_at - now)
 
 
-class _Ledger(Protocol):
-    def __contains__(self, target: SignedTarget) -> bool: ...
+class UsedUrls:
+    """The URLs that stored something already, by signature; for one-time URLs."""
 
-    async def add(self, target: SignedTarget) -> None: ...
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._signatures: set[str] = set()
+
+    async def open(self) -> None:
+        """Read what an earlier process noted."""
+        self._signatures = {signature for signature, _ in await self._records.load("used")}
+
+    def check(self, target: SignedTarget) -> None:
+        """Raise StoreError when the URL is used up."""
+        if target.signature in self._signatures:
+            raise StoreError(403, "AccessDenied", "The URL can be used only once")
+
+    @asynccontextmanager
+    async def claimed(self, target: SignedTarget) -> AsyncIterator[None]:
+        """Use the URL up, unless what is done inside fails."""
+        self.check(target)
+        self._signatures.add(target.signature)
+        try:
+            yield
+        except BaseException:
+            self._signatures.discard(target.signature)
+            raise
+        await self._records.put("used", target.signature, {})
 
 
 class PutExchange:
@@ -52,7 +76,7 @@ class PutExchange:
         store: ObjectStore,
         stats: Stats,
         pace: Pace,
-        used: _Ledger | None,
+        used: UsedUrls | None,
     ) -> None:
         self.request = request
         self._target = target
@@ -93,17 +117,20 @@ class PutExchange:
 
     async def keep(self, received: Received) -> str:
         """Store the body in its place and return its ETag without quotes."""
-        if self._used is not None:
-            if self._target in self._used:
-                raise StoreError(403, "AccessDenied", "The URL can be used only once")
-            await self._used.add(self._target)
+        if self._used is None:
+            await self._put_in_place(received)
+        else:
+            async with self._used.claimed(self._target):
+                await self._put_in_place(received)
+        self._stats.put_bytes_stored += received.size
+        return received.etag
+
+    async def _put_in_place(self, received: Received) -> None:
         if self._target.part_number is None:
             await self._store.keep_object(self._target.key, received)
         else:
             upload_id, number = self._target.upload_id or "", self._target.part_number
             await self._store.keep_part(upload_id, self._target.key, number, received)
-        self._stats.put_bytes_stored += received.size
-        return received.etag
 
     async def store(self) -> web.Response:
         """Receive, keep and answer as on a good day."""

@@ -9,7 +9,6 @@ from orchestrator.simulator.assets import (
     object_key,
 )
 from orchestrator.simulator.faults import Faults
-from orchestrator.simulator.footage import ALLOWED_RESOLUTIONS, resolution_name, resolution_of
 from orchestrator.simulator.jobs import (
     AUTO_VERIFYING,
     MANUAL_VERIFYING,
@@ -19,6 +18,7 @@ from orchestrator.simulator.jobs import (
 )
 from orchestrator.simulator.objects import ObjectStore
 from orchestrator.simulator.options import SimulatorOptions
+from orchestrator.simulator.resolution import ALLOWED_RESOLUTIONS, resolution_name, resolution_of
 
 _RESOLUTION_REASON = (
     "The resolution of the training video is not allowed. Only 1080p (1920x1080, 1080x1920)"

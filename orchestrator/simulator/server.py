@@ -25,10 +25,11 @@ from orchestrator.simulator.links import Links
 from orchestrator.simulator.objects import ObjectStore
 from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.persistence import Records
+from orchestrator.simulator.put import UsedUrls
 from orchestrator.simulator.review import Reviewer
 from orchestrator.simulator.service import TrainingService
 from orchestrator.simulator.stats import Stats
-from orchestrator.simulator.store import StoreApi, UsedUrls
+from orchestrator.simulator.store import StoreApi
 
 _MAX_API_BODY_BYTES = 12 << 20
 _READ_BUFFER_BYTES = 1 << 19

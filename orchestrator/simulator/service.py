@@ -47,6 +47,17 @@ class TrainingService:
         """Read the jobs an earlier process left, oldest first."""
         jobs = [Job.from_document(document) for _, document in await self._records.load("job")]
         self.jobs = {job.job_id: job for job in sorted(jobs, key=lambda job: job.created_at)}
+        for job in jobs:
+            self._reconcile(job)
+
+    def _reconcile(self, job: Job) -> None:
+        """Catch up with uploads that ended right before the process was killed."""
+        for asset in MULTIPART:
+            upload_id = job.upload_ids.get(asset.kind)
+            if upload_id is not None and upload_id not in self._store.uploads:
+                del job.upload_ids[asset.kind]
+                if self._links.has(job, asset):
+                    job.count_confirmation(asset.kind)
 
     async def create(self, body: CreateBody, app_user_id: str | None) -> Document:
         """Make a job and return its id with its upload URLs."""
@@ -137,12 +148,13 @@ class TrainingService:
         if asset.kind not in job.upload_ids:
             raise CommandRefusedError("The multipart upload does not exist or is completed.")
         upload_id, count = job.upload_ids[asset.kind], job.parts_expected(asset.kind)
+        key = object_key(job.job_id, asset)
         try:
-            await self._store.complete(upload_id, count, self._options.min_part_bytes)
+            await self._store.complete(upload_id, key, count, self._options.min_part_bytes)
         except StoreError as error:
             raise CommandRefusedError(f"{error.code}: {error.message}", error.code) from None
         del job.upload_ids[asset.kind]
-        job.confirmations[asset.kind] = job.confirmations.get(asset.kind, 0) + 1
+        job.count_confirmation(asset.kind)
         job.updated_at = self._clock()
         return {}
 

@@ -10,34 +10,13 @@ from orchestrator.simulator.faults import Faults
 from orchestrator.simulator.gate import error_response
 from orchestrator.simulator.objects import ObjectStore
 from orchestrator.simulator.options import SimulatorOptions
-from orchestrator.simulator.persistence import Records
-from orchestrator.simulator.put import Pace, PutExchange, store_error_response
+from orchestrator.simulator.put import Pace, PutExchange, UsedUrls, store_error_response
 from orchestrator.simulator.put_faults import perform
 from orchestrator.simulator.reading import read_object
 from orchestrator.simulator.stats import Stats
 from orchestrator.simulator.urls import SignedTarget, StoreKeys, verify
 
 _MAX_PUT_BYTES = 5 << 30
-
-
-class UsedUrls:
-    """The signatures that stored something already, for one-time URLs."""
-
-    def __init__(self, records: Records) -> None:
-        self._records = records
-        self._signatures: set[str] = set()
-
-    async def open(self) -> None:
-        """Read what an earlier process noted."""
-        self._signatures = {signature for signature, _ in await self._records.load("used")}
-
-    def __contains__(self, target: SignedTarget) -> bool:
-        return target.signature in self._signatures
-
-    async def add(self, target: SignedTarget) -> None:
-        """Note that a URL stored something."""
-        self._signatures.add(target.signature)
-        await self._records.put("used", target.signature, {})
 
 
 class StoreApi:
@@ -112,8 +91,8 @@ class StoreApi:
             raise StoreError(
                 400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size"
             )
-        if self._options.one_time_urls and target in self._used:
-            raise StoreError(403, "AccessDenied", "The URL can be used only once")
+        if self._options.one_time_urls:
+            self._used.check(target)
         if target.part_number is not None:
             self._store.open_upload(target.upload_id or "", target.key)
 

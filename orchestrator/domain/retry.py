@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 
 from orchestrator.domain.errors import RetryableError, ThrottledError
 
 #: A uniform draw from [0, 1).
 Draw = Callable[[], float]
+
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,3 +55,24 @@ class RetryBudget:
             return False
         self._left -= 1
         return True
+
+
+def retry_after_seconds(header: str | None, now: float) -> float | None:
+    """Read a Retry-After header, seconds or an HTTP date, as seconds from *now* (since the epoch).
+
+    None when there is no header or nothing can be read from it; a date that is past means 0.
+    """
+    text = (header or "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    date = http_date_seconds(text)
+    return None if date is None else max(date - now, 0.0)
+
+
+def http_date_seconds(text: str | None) -> float | None:
+    """Read an HTTP date as seconds since the epoch; None when it is none."""
+    try:
+        date = parsedate_to_datetime(text or "")
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,194 @@
+"""One call of the API: signed, paced, sent, read, and tried again as far as that is safe."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import aiohttp
+from pydantic import ValidationError
+from yarl import URL
+
+from orchestrator import __version__
+from orchestrator.domain.errors import (
+    ConfigurationError,
+    InterruptedTransferError,
+    OrchestratorError,
+    RequestRejectedError,
+    ThrottledError,
+)
+from orchestrator.metastudio.attempts import ApiAttempt, Retrying
+from orchestrator.metastudio.auth import Authenticator
+from orchestrator.metastudio.exchange import Answer, exchange
+from orchestrator.metastudio.failures import Refusal
+from orchestrator.metastudio.limiter import CallKind, RateLimiter
+from orchestrator.metastudio.signing import canonical_query
+
+USER_AGENT = f"metastudio-orchestrator/{__version__}"
+_PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """One call of the API and how its answer is read."""
+
+    operation: str
+    method: str
+    job_path: str = ""
+    query: tuple[tuple[str, str], ...] = ()
+    body: Mapping[str, object] | None = field(default=None, repr=False)
+    app_user_id: str | None = None
+    is_repeatable: bool = True
+    decode: Callable[[Answer], T]
+
+    @property
+    def kind(self) -> CallKind:
+        """The service's limits go by the method, and a command is a POST whatever it says."""
+        return CallKind.READ if self.method == "GET" else CallKind.WRITE
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """What the service may echo and nobody should read."""
+        contact = (self.body or {}).get("contact")
+        return (contact,) if isinstance(contact, str) and contact else ()
+
+
+class Caller:
+    """Carries calls out for one project."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        endpoint: str,
+        project_id: str,
+        auth: Authenticator,
+        limiter: RateLimiter,
+        retrying: Retrying,
+        clock: Callable[[], float],
+        on_attempt: Callable[[ApiAttempt], None],
+        timeout_seconds: float,
+    ) -> None:
+        """Call *endpoint*; raises ConfigurationError when *project_id* cannot be one."""
+        if not _PROJECT_ID.fullmatch(project_id):
+            raise ConfigurationError("the project id may have letters, digits, _ and -, at most 64")
+        self._session = session
+        self._jobs_url = f"{endpoint.rstrip('/')}/v1/{project_id}/digital-human-training-manage/user/jobs"
+        self._project_id = project_id
+        self._auth = auth
+        self._limiter = limiter
+        self._retrying = retrying
+        self._clock = clock
+        self._on_attempt = on_attempt
+        self._timeout_seconds = timeout_seconds
+
+    async def run(self, call: Call[T]) -> T:
+        """Carry *call* out; raises the errors that MetaStudioClient names."""
+        return await self._retrying.run(
+            lambda attempt: self._attempt(call, attempt), is_repeatable=call.is_repeatable
+        )
+
+    async def _attempt(self, call: Call[T], attempt: int) -> T:
+        await self._limiter.acquire(call.kind)
+        started_at = self._clock()
+        try:
+            answer = await self._ask(call)
+            result = _decoded(call, answer)
+        except OrchestratorError as error:
+            self._report(call, attempt, started_at, error)
+            self._heed(call, error)
+            raise
+        self._report(call, attempt, started_at, answer)
+        return result
+
+    async def _ask(self, call: Call[Any]) -> Answer:
+        """One answer of success; credentials that can be renewed are, once."""
+        sent, answer = await self._send(call)
+        refusal = self._refusal(call, answer)
+        if refusal is not None and refusal.is_credentials_refused and self._auth.forget(sent):
+            await self._limiter.acquire(call.kind)
+            _, answer = await self._send(call)
+            refusal = self._refusal(call, answer)
+        if refusal is not None:
+            raise refusal.error(advice=self._auth.advice, now=self._clock())
+        return answer
+
+    async def _send(self, call: Call[Any]) -> tuple[Mapping[str, str], Answer]:
+        body = b"" if call.body is None else json.dumps(call.body).encode()
+        query = canonical_query(call.query)
+        url = URL(self._jobs_url + call.job_path + (f"?{query}" if query else ""), encoded=True)
+        headers = await self._auth.headers(call.method, url, self._plain_headers(call), body)
+        answer = await exchange(
+            self._session, call.method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds
+        )
+        return headers, answer
+
+    def _plain_headers(self, call: Call[Any]) -> dict[str, str]:
+        headers = {"User-Agent": USER_AGENT, "X-Project-Id": self._project_id}
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        if call.app_user_id is not None:
+            headers["X-App-UserId"] = _app_user_id(call.app_user_id)
+        return headers
+
+    def _refusal(self, call: Call[Any], answer: Answer) -> Refusal | None:
+        if 200 <= answer.status < 300:
+            return None
+        return Refusal.read(answer, call.operation, hidden=call.hidden)
+
+    def _heed(self, call: Call[Any], error: OrchestratorError) -> None:
+        """Let every call of the kind wait when the gateway counts too many of them."""
+        if isinstance(error, ThrottledError) and error.status == 429:
+            policy = self._retrying.policy
+            wait = policy.throttled_floor_seconds if error.retry_after is None else error.retry_after
+            self._limiter.back_off(call.kind, min(wait, policy.retry_after_cap_seconds))
+
+    def _report(
+        self, call: Call[Any], attempt: int, started_at: float, told: Answer | OrchestratorError
+    ) -> None:
+        error = told if isinstance(told, OrchestratorError) else None
+        self._on_attempt(
+            ApiAttempt(
+                operation=call.operation,
+                attempt=attempt,
+                outcome=error.kind if error else "ok",
+                status=told.status,
+                code=error.code if error else None,
+                request_id=told.request_id,
+                seconds=max(self._clock() - started_at, 0.0),
+            )
+        )
+
+
+def _decoded(call: Call[T], answer: Answer) -> T:
+    """The answer as *call* reads it; an answer that cannot be read leaves open what was done."""
+    try:
+        return call.decode(answer)
+    except ValidationError as error:
+        reason = f"{_fields(error)} not as documented"
+    except ValueError as error:
+        reason = str(error)
+    raise InterruptedTransferError(
+        f"the answer to the {call.operation} call cannot be used: {reason}",
+        request_id=answer.request_id,
+        status=answer.status,
+    )
+
+
+def _fields(error: ValidationError) -> str:
+    """Where the answer is wrong, never what is in it."""
+    places = {".".join(map(str, problem["loc"])) for problem in error.errors(include_input=False)}
+    return ", ".join(sorted(places)[:5])
+
+
+def _app_user_id(value: str) -> str:
+    if not (value.isascii() and value.isprintable()):
+        raise RequestRejectedError(
+            "app_user_id is sent as a header and may have printable ASCII characters only"
+        )
+    return value

@@ -1,0 +1,204 @@
+"""The training-job API: create, list, show, update, delete and command (metastudio-protocol section 1)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from urllib.parse import quote
+
+import aiohttp
+
+from orchestrator.domain.errors import RequestRejectedError
+from orchestrator.domain.retry import Draw, RetryPolicy
+from orchestrator.metastudio.attempts import ApiAttempt, Retrying, ignore
+from orchestrator.metastudio.auth import Authenticator
+from orchestrator.metastudio.calls import Call, Caller
+from orchestrator.metastudio.exchange import Answer
+from orchestrator.metastudio.failures import CommandFailedError, is_job_gone, masked
+from orchestrator.metastudio.limiter import RateLimiter
+from orchestrator.metastudio.requests import MAX_PAGE_JOBS, Command, JobQuery
+from orchestrator.metastudio.wire import (
+    SUCCESS,
+    CommandResult,
+    JobDetail,
+    JobPage,
+    JobSummary,
+    JobUrls,
+    command_result,
+    job_urls,
+)
+
+
+class MetaStudioClient:
+    """Calls the service; every method raises only OrchestratorError.
+
+    CredentialsError, ServiceUnreachableError and ConfigurationError concern the whole run,
+    RequestRejectedError the one job. ThrottledError and InterruptedTransferError come when the attempts are
+    used up, and InterruptedTransferError at once when a create, a confirmation or a submission may have been
+    carried out.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        endpoint: str,
+        project_id: str,
+        auth: Authenticator,
+        limiter: RateLimiter,
+        policy: RetryPolicy,
+        sleep: Callable[[float], Awaitable[object]],
+        draw: Draw,
+        clock: Callable[[], float],
+        on_attempt: Callable[[ApiAttempt], None] = ignore,
+        timeout_seconds: float = 60,
+    ) -> None:
+        """Call *endpoint*; *clock* is in epoch seconds, *timeout_seconds* is for one attempt.
+
+        Raises ConfigurationError when *project_id* cannot be one.
+        """
+        self._caller = Caller(
+            session,
+            endpoint=endpoint,
+            project_id=project_id,
+            auth=auth,
+            limiter=limiter,
+            retrying=Retrying(policy=policy, sleep=sleep, draw=draw),
+            clock=clock,
+            on_attempt=on_attempt,
+            timeout_seconds=timeout_seconds,
+        )
+
+    async def create_job(self, body: Mapping[str, object], *, app_user_id: str | None = None) -> JobUrls:
+        """Create a job; it has no idempotency key, so InterruptedTransferError means: look for its tag."""
+        return await self._caller.run(
+            Call(
+                operation="create",
+                method="POST",
+                body=body,
+                app_user_id=app_user_id,
+                is_repeatable=False,
+                decode=lambda answer: job_urls(answer.json()),
+            )
+        )
+
+    async def list_jobs(self, query: JobQuery, *, app_user_id: str | None = None) -> JobPage:
+        """List one page of jobs."""
+        return await self._caller.run(
+            Call(
+                operation="list",
+                method="GET",
+                query=query.pairs(),
+                app_user_id=app_user_id,
+                decode=lambda answer: JobPage.model_validate(answer.json()),
+            )
+        )
+
+    async def iterate_jobs(
+        self, query: JobQuery, *, app_user_id: str | None = None
+    ) -> AsyncIterator[JobSummary]:
+        """List all jobs, 100 a page, each once; jobs deleted meanwhile do not make it miss others."""
+        seen: set[str] = set()
+        offset, count = query.offset, 0
+        while True:
+            page = await self.list_jobs(
+                replace(query, offset=offset, limit=MAX_PAGE_JOBS), app_user_id=app_user_id
+            )
+            fresh = [job for job in page.jobs if job.job_id not in seen]
+            for job in fresh:
+                seen.add(job.job_id)
+                yield job
+            # Jobs that went since the last page moved the rest forward: step back as far.
+            gone = 0 if page.count is None else max(count - page.count, 0)
+            offset, count = max(offset + len(page.jobs) - gone, 0), page.count or 0
+            if not (fresh or gone) or (page.count is not None and offset >= page.count):
+                return
+
+    async def show_job(self, job_id: str, *, app_user_id: str | None = None) -> JobDetail:
+        """Show a job; raises RequestRejectedError with status 404 when there is none."""
+        return await self._caller.run(
+            Call(
+                operation="show",
+                method="GET",
+                job_path=_job_path(job_id),
+                app_user_id=app_user_id,
+                decode=lambda answer: JobDetail.model_validate(answer.json()),
+            )
+        )
+
+    async def update_job(
+        self, job_id: str, body: Mapping[str, object], *, app_user_id: str | None = None
+    ) -> JobUrls:
+        """Change a job and get fresh URLs for its files."""
+        return await self._caller.run(
+            Call(
+                operation="update",
+                method="PUT",
+                job_path=_job_path(job_id),
+                body=body,
+                app_user_id=app_user_id,
+                decode=lambda answer: job_urls(answer.json(), job_id=job_id),
+            )
+        )
+
+    async def delete_job(self, job_id: str, *, app_user_id: str | None = None) -> bool:
+        """Delete a job with its files; False when it was gone already."""
+        call = Call(
+            operation="delete",
+            method="DELETE",
+            job_path=_job_path(job_id),
+            app_user_id=app_user_id,
+            decode=lambda _answer: True,
+        )
+        try:
+            return await self._caller.run(call)
+        except RequestRejectedError as error:
+            if is_job_gone(error):
+                return False
+            raise
+
+    async def command(
+        self,
+        job_id: str,
+        command: Command,
+        *,
+        command_message: str | None = None,
+        app_user_id: str | None = None,
+    ) -> CommandResult:
+        """Give a job a command; raises CommandFailedError when the service says it was not carried out.
+
+        InterruptedTransferError after a command that is no read means: ask for the job's state first.
+        """
+        message = {"command_message": command_message} if command_message else {}
+        return await self._caller.run(
+            Call(
+                operation=command.value,
+                method="POST",
+                job_path=_job_path(job_id) + "/command",
+                body={"command": command.value, **message},
+                app_user_id=app_user_id,
+                is_repeatable=command.is_read,
+                decode=lambda answer: _command_result(answer, command),
+            )
+        )
+
+
+def _command_result(answer: Answer, command: Command) -> CommandResult:
+    """HTTP 200 is not success here (metastudio-protocol section 0, fact 1)."""
+    body = answer.json()
+    if body.get("commond_result") == SUCCESS:
+        return command_result(body)
+    info = body.get("error_info")
+    details = info if isinstance(info, dict) else {}
+    message = body.get("excute_failed_msg") or details.get("error_msg") or "no reason given"
+    code = details.get("error_code")
+    raise CommandFailedError(
+        f"the service did not carry out {command.value}: {masked(str(message))}",
+        code=None if code is None else masked(str(code)),
+        request_id=answer.request_id,
+        status=answer.status,
+    )
+
+
+def _job_path(job_id: str) -> str:
+    return f"/{quote(job_id, safe='')}"

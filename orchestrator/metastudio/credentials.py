@@ -1,0 +1,170 @@
+"""Finding the credentials, the vendor's names and file first (metastudio-protocol section 4.3)."""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.metastudio.endpoints import DEFAULT_IAM_ENDPOINT
+
+_AK, _SK = "HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK"
+_SECURITY_TOKEN = "HUAWEICLOUD_SDK_SECURITY_TOKEN"  # noqa: S105 -- the variable's name
+_PROJECT_ID = "HUAWEICLOUD_SDK_PROJECT_ID"
+_FILE = "HUAWEICLOUD_SDK_CREDENTIALS_FILE"
+_TOKEN = "ORCHESTRATOR_AUTH_TOKEN"  # noqa: S105 -- the variable's name
+_USER, _PASSWORD, _DOMAIN = "ORCHESTRATOR_IAM_USER", "ORCHESTRATOR_IAM_PASSWORD", "ORCHESTRATOR_IAM_DOMAIN"
+_IAM_ENDPOINT, _VENDOR_IAM_ENDPOINT = "ORCHESTRATOR_IAM_ENDPOINT", "HUAWEICLOUD_SDK_IAM_ENDPOINT"
+
+_HOW_TO_GIVE = (
+    f"set {_AK} and {_SK}, or write them to ~/.huaweicloud/credentials, or set {_TOKEN}, "
+    f"or {_USER}, {_PASSWORD} and {_DOMAIN}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An access key pair; temporary ones come with a security token."""
+
+    ak: str = field(repr=False)
+    sk: str = field(repr=False)
+    security_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UserToken:
+    """A token somebody fetched for us; it lives 24 hours and cannot be renewed."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IamAccount:
+    """An IAM user whose password buys tokens at *endpoint*."""
+
+    user: str
+    password: str = field(repr=False)
+    domain: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundCredentials:
+    """What to authenticate with, where it came from, and what the operator should know about it."""
+
+    secret: Credentials | UserToken | IamAccount
+    source: str
+    project_id: str | None
+    warnings: tuple[str, ...] = ()
+
+
+def find_credentials(environ: Mapping[str, str], home: Path) -> FoundCredentials:
+    """Look for a key pair, the vendor's credentials file, a token and an IAM user, in this order.
+
+    Raises ConfigurationError when there is none, or half a pair.
+    """
+    found = _key_pair(environ) or _vendor_file(environ, home) or _token(environ) or _iam_account(environ)
+    if found is None:
+        raise ConfigurationError("no credentials for the service were found", hint=_HOW_TO_GIVE)
+    return found
+
+
+def _key_pair(environ: Mapping[str, str]) -> FoundCredentials | None:
+    ak, sk = _header_value(environ, _AK), _header_value(environ, _SK)
+    if not ak and not sk:
+        return None
+    secret = Credentials(
+        _required(ak, _AK, because=_SK),
+        _required(sk, _SK, because=_AK),
+        _header_value(environ, _SECURITY_TOKEN),
+    )
+    return FoundCredentials(
+        secret=secret, source=f"{_AK} and {_SK}", project_id=_header_value(environ, _PROJECT_ID)
+    )
+
+
+def _vendor_file(environ: Mapping[str, str], home: Path) -> FoundCredentials | None:
+    named = environ.get(_FILE, "").strip()
+    path = Path(named).expanduser() if named else home / ".huaweicloud" / "credentials"
+    if not named and not path.exists():
+        return None
+    basic = _read_basic_section(path)
+    if basic is None and named:
+        raise ConfigurationError(f"{path} (from {_FILE}) has no section [basic] with ak and sk")
+    return None if basic is None else _from_basic_section(basic, path, environ)
+
+
+def _from_basic_section(
+    basic: Mapping[str, str], path: Path, environ: Mapping[str, str]
+) -> FoundCredentials | None:
+    ak, sk = _header_value(basic, "ak"), _header_value(basic, "sk")
+    if not ak and not sk:
+        return None
+    secret = Credentials(
+        _required(ak, f"ak in {path}", because="sk"),
+        _required(sk, f"sk in {path}", because="ak"),
+        _header_value(basic, "security_token"),
+    )
+    project_id = _header_value(environ, _PROJECT_ID) or _header_value(basic, "project_id")
+    return FoundCredentials(
+        secret=secret, source=str(path), project_id=project_id, warnings=_permission_warnings(path)
+    )
+
+
+def _read_basic_section(path: Path) -> Mapping[str, str] | None:
+    """The section [basic]; the parser's own errors quote the line, so they are not passed on."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigurationError(f"the credentials file {path} cannot be read: {error.strerror}") from None
+    except (configparser.Error, UnicodeDecodeError):
+        raise ConfigurationError(
+            f"the credentials file {path} is not an INI file",
+            hint="a section [basic] with lines ak = and sk =",
+        ) from None
+    return parser["basic"] if parser.has_section("basic") else None
+
+
+def _permission_warnings(path: Path) -> tuple[str, ...]:
+    if path.stat().st_mode & 0o077:
+        return (f"{path} can be read by others; run: chmod 600 {path}",)
+    return ()
+
+
+def _token(environ: Mapping[str, str]) -> FoundCredentials | None:
+    token = _header_value(environ, _TOKEN)
+    if not token:
+        return None
+    return FoundCredentials(
+        secret=UserToken(token), source=_TOKEN, project_id=_header_value(environ, _PROJECT_ID)
+    )
+
+
+def _iam_account(environ: Mapping[str, str]) -> FoundCredentials | None:
+    user, password, domain = environ.get(_USER), environ.get(_PASSWORD), environ.get(_DOMAIN)
+    if not user and not password:
+        return None
+    account = IamAccount(
+        user=_required(user, _USER, because=_PASSWORD),
+        password=_required(password, _PASSWORD, because=_USER),
+        domain=_required(domain, _DOMAIN, because=_USER),
+        endpoint=environ.get(_IAM_ENDPOINT) or environ.get(_VENDOR_IAM_ENDPOINT) or DEFAULT_IAM_ENDPOINT,
+    )
+    return FoundCredentials(secret=account, source=_USER, project_id=_header_value(environ, _PROJECT_ID))
+
+
+def _required(value: str | None, name: str, *, because: str) -> str:
+    if not value:
+        raise ConfigurationError(f"{because} is given but {name} is not", hint=_HOW_TO_GIVE)
+    return value
+
+
+def _header_value(values: Mapping[str, str], name: str) -> str | None:
+    """The value without blanks around it, None when nothing is left; raises when no header could carry it."""
+    value = values.get(name, "").strip()
+    if not (value.isascii() and value.isprintable() and " " not in value):
+        raise ConfigurationError(f"{name} contains a blank, a line break or a character that is not ASCII")
+    return value or None

@@ -1,0 +1,114 @@
+"""One request and its answer, the only place that knows the HTTP client's exceptions."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+from yarl import URL
+
+from orchestrator.domain.errors import (
+    ConfigurationError,
+    InterruptedTransferError,
+    NotSentError,
+    OrchestratorError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back; headers and body may hold secrets and stay out of its text form."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def request_id(self) -> str | None:
+        """The service's id for this call, for its support."""
+        return self.headers.get("X-Request-Id")
+
+    def json(self) -> dict[str, object]:
+        """The body as a JSON object; raises InterruptedTransferError when it is none."""
+        decoded = read_object(self.body)
+        if decoded is None:
+            raise InterruptedTransferError(
+                "the service's answer broke off or is not JSON",
+                request_id=self.request_id,
+                status=self.status,
+            )
+        return decoded
+
+
+def read_object(body: bytes) -> dict[str, object] | None:
+    """The JSON object in *body*; None when there is none."""
+    try:
+        decoded = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return decoded if isinstance(decoded, dict) else None
+
+
+async def exchange(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: URL,
+    *,
+    headers: Mapping[str, str],
+    body: bytes,
+    timeout_seconds: float,
+) -> Answer:
+    """Send one request and read the whole answer, whatever its status; redirects are not followed.
+
+    Raises NotSentError when no connection was made, InterruptedTransferError when the request may have
+    arrived and ConfigurationError when the server's certificate is not trusted.
+    """
+    timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=timeout_seconds / 2)
+    try:
+        async with session.request(
+            method, url, data=body or None, headers=headers, timeout=timeout, allow_redirects=False
+        ) as response:
+            return Answer(status=response.status, headers=response.headers, body=await response.read())
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        failure = _translate(error, url.host_port_subcomponent or "the service", timeout_seconds)
+    # Raised out here so that the client's exception, whose text may hold the URL, is not even its context.
+    raise failure
+
+
+def _translate(error: Exception, host: str, timeout_seconds: float) -> OrchestratorError:
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return ConfigurationError(
+                f"the certificate of {host} is not trusted",
+                hint="check the endpoint, this machine's clock and its CA certificates (SSL_CERT_FILE)",
+            )
+        case aiohttp.InvalidURL():
+            return ConfigurationError(f"no request can be sent to {host}: the endpoint is not a valid URL")
+        case (
+            aiohttp.ClientConnectorError() | aiohttp.ClientHttpProxyError() | aiohttp.ConnectionTimeoutError()
+        ):
+            return NotSentError(f"no connection to {host}: {_reason(error)}")
+        case TimeoutError():
+            return InterruptedTransferError(f"no answer from {host} within {timeout_seconds:g} s")
+        case _:
+            return InterruptedTransferError(f"the connection to {host} broke before the answer was complete")
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no connection; the exception's own text would repeat addresses."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "the name cannot be resolved"
+        case aiohttp.ClientSSLError():
+            return "TLS failed"
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy answered HTTP {error.status}"
+        case aiohttp.ClientConnectorError() if error.os_error.errno:
+            return os.strerror(error.os_error.errno).lower()
+        case TimeoutError():
+            return "it took too long"
+        case _:
+            return "it failed"

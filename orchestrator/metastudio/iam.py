@@ -1,0 +1,189 @@
+"""Tokens for an IAM user's password (metastudio-protocol section 4.1)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from orchestrator.domain.errors import (
+    ConfigurationError,
+    CredentialsError,
+    InterruptedTransferError,
+    NotSentError,
+    OrchestratorError,
+    ThrottledError,
+)
+from orchestrator.metastudio.attempts import Retrying
+from orchestrator.metastudio.auth import TOKEN_HEADER
+from orchestrator.metastudio.credentials import IamAccount
+from orchestrator.metastudio.exchange import Answer, exchange, read_object
+from orchestrator.metastudio.failures import Refusal
+
+_PATH = "/v3/auth/tokens?nocatalog=true"
+_LIFETIME_SECONDS = 24 * 3600.0
+_MARGIN_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Token:
+    """A token in use; `renew_at` is in epoch seconds, ahead of its end."""
+
+    value: str = field(repr=False)
+    project_id: str | None
+    renew_at: float
+
+
+class IamPasswordAuth:
+    """Buys a token with a password, keeps it, and renews it before it ends or when it is refused."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        account: IamAccount,
+        *,
+        retrying: Retrying,
+        project_id: str | None = None,
+        region: str | None = None,
+        clock: Callable[[], float] = time.time,
+        timeout_seconds: float = 60,
+    ) -> None:
+        """Ask for tokens of the project *project_id*, else of the one named like *region*.
+
+        *clock* is in epoch seconds. Raises ConfigurationError when neither is given.
+        """
+        if not project_id and not region:
+            raise ConfigurationError("an IAM user needs a project", hint="give --project-id or --region")
+        self._session = session
+        self._account = account
+        self._project = {"id": project_id} if project_id else {"name": region}
+        self._retrying = retrying
+        self._clock = clock
+        self._timeout_seconds = timeout_seconds
+        self._token: _Token | None = None
+        self._renewing = anyio.Lock()
+
+    @property
+    def advice(self) -> str:
+        """Name the variables of the account."""
+        return (
+            "check ORCHESTRATOR_IAM_USER, ORCHESTRATOR_IAM_PASSWORD and ORCHESTRATOR_IAM_DOMAIN "
+            "(the account's name), and that the project belongs to the account"
+        )
+
+    async def project_id(self) -> str:
+        """The project the token is for.
+
+        Raises CredentialsError, ServiceUnreachableError, and ConfigurationError when IAM names none.
+        """
+        token = await self._retrying.run(lambda _attempt: self._current())
+        if token.project_id is None:
+            raise ConfigurationError("IAM did not name the token's project", hint="give --project-id")
+        return token.project_id
+
+    async def headers(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+        """Add X-Auth-Token, fetching one first where needed.
+
+        Raises NotSentError when IAM cannot give one now, so that the caller may try again.
+        """
+        return {**headers, TOKEN_HEADER: (await self._current()).value}
+
+    def forget(self, sent: Mapping[str, str]) -> bool:
+        """Drop the refused token unless it has been replaced meanwhile; a new one can always be asked for."""
+        if self._token is not None and self._token.value == sent.get(TOKEN_HEADER):
+            self._token = None
+        return True
+
+    async def _current(self) -> _Token:
+        """The token in use; one caller fetches, the others wait for it."""
+        async with self._renewing:
+            if self._token is None or self._clock() >= self._token.renew_at:
+                self._token = self._read(await self._ask())
+            return self._token
+
+    async def _ask(self) -> Answer:
+        body = json.dumps(
+            {"auth": {"identity": self._identity(), "scope": {"project": self._project}}}
+        ).encode()
+        try:
+            answer = await exchange(
+                self._session,
+                "POST",
+                URL(self._account.endpoint.rstrip("/") + _PATH, encoded=True),
+                headers={"Content-Type": "application/json"},
+                body=body,
+                timeout_seconds=self._timeout_seconds,
+            )
+        except InterruptedTransferError as error:
+            # The call that needs the token has not been sent, whatever became of this one.
+            raise NotSentError(f"IAM gave no token: {error.message}") from None
+        if answer.status == 201:
+            return answer
+        raise self._refused(answer)
+
+    def _identity(self) -> dict[str, object]:
+        user = {
+            "domain": {"name": self._account.domain},
+            "name": self._account.user,
+            "password": self._account.password,
+        }
+        return {"methods": ["password"], "password": {"user": user}}
+
+    def _refused(self, answer: Answer) -> OrchestratorError:
+        refusal = Refusal.read(answer, "IAM token", hidden=(self._account.password,))
+        if answer.status in {400, 401, 403, 404}:
+            return CredentialsError(
+                f"IAM does not accept the account: {refusal.message}",
+                code=refusal.code,
+                hint=self.advice,
+                status=answer.status,
+                request_id=answer.request_id,
+            )
+        error = refusal.error(advice=self.advice, now=self._clock())
+        if isinstance(error, ThrottledError | ConfigurationError):
+            return error
+        return NotSentError(
+            f"IAM gave no token: {refusal.message}",
+            code=refusal.code,
+            status=answer.status,
+            request_id=answer.request_id,
+        )
+
+    def _read(self, answer: Answer) -> _Token:
+        value = answer.headers.get("X-Subject-Token")
+        if not value:
+            raise NotSentError("IAM answered without a token", request_id=answer.request_id)
+        token = _mapping((read_object(answer.body) or {}).get("token"))
+        project_id = _mapping(token.get("project")).get("id")
+        return _Token(
+            value=value,
+            project_id=project_id if isinstance(project_id, str) else None,
+            renew_at=self._clock() + _usable_seconds(token),
+        )
+
+
+def _usable_seconds(token: Mapping[str, object]) -> float:
+    """The token's life by IAM's own clock, less ten minutes or, when it is short, a tenth of it."""
+    issued_at, expires_at = _epoch_seconds(token.get("issued_at")), _epoch_seconds(token.get("expires_at"))
+    life = _LIFETIME_SECONDS
+    if issued_at is not None and expires_at is not None:
+        life = expires_at - issued_at
+    return life - min(_MARGIN_SECONDS, life / 10)
+
+
+def _epoch_seconds(value: object) -> float | None:
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,181 @@
+"""What the service answers (metastudio-protocol section 1): unknown fields and values are tolerated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.presigned import PresignedUrl, in_part_order
+
+SUCCESS = "EXCUTE_SUCCESS"
+_DOWNLOAD_SUFFIX = "_download_url"
+
+
+def _null_as_none(value: object) -> object:
+    """The official examples send the string "null" for nothing."""
+    return None if value == "null" else value
+
+
+def _null_as_empty(value: object) -> object:
+    return () if value is None or value == "null" else value
+
+
+Text = Annotated[str | None, BeforeValidator(_null_as_none)]
+Flag = Annotated[bool | None, BeforeValidator(_null_as_none)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_null_as_empty)]
+UploadUrls: TypeAlias = dict[AssetKind, list[PresignedUrl]]
+
+
+class WireModel(BaseModel):
+    """An answer; a validation error never shows what was in it."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        coerce_numbers_to_str=True,
+        arbitrary_types_allowed=True,
+        protected_namespaces=(),
+    )
+
+
+class OperationLog(WireModel):
+    """One step of a job's history; `log_description` holds the reviewer's reason."""
+
+    operate_time: Text = None
+    log_type: Text = None
+    log_description: Text = None
+    operate_user: Text = None
+    error_code: Text = None
+
+
+class JobSummary(WireModel):
+    """A job as the list call tells it."""
+
+    job_id: str
+    name: str
+    state: str
+    asset_id: Text = None
+    project_id: Text = None
+    create_time: Text = None
+    last_update_time: Text = None
+    contact: Text = Field(default=None, repr=False)
+    batch_name: Text = None
+    tags: Texts = ()
+    app_user_id: Text = None
+    model_version: Text = None
+    model_resolution: Text = None
+    matting_type: Text = None
+    is_flexus: Flag = None
+    is_live_copy: Flag = None
+    is_fast_flexus: Flag = None
+    is_only_human_model: Flag = None
+    is_background_replacement: Flag = None
+    is_ondemand_resource: Flag = None
+
+
+class JobDetail(JobSummary):
+    """A job as the show call tells it; `download_urls` by the field's name without `_download_url`."""
+
+    operation_logs: Annotated[tuple[OperationLog, ...], BeforeValidator(_null_as_empty)] = ()
+    download_urls: dict[str, PresignedUrl] = Field(default_factory=dict)
+    audio_source_type: Text = None
+    supported_service: Texts = ()
+    is_mask_file_uploaded: Flag = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect_download_urls(cls, answer: Any) -> Any:
+        """Nothing depends on a download URL, so one that cannot be read is left out."""
+        if not isinstance(answer, Mapping):
+            return answer
+        return {**answer, "download_urls": dict(_download_urls(answer))}
+
+
+class JobPage(WireModel):
+    """One page of the list; `count` is the number of all that match."""
+
+    count: int | None = None
+    jobs: Annotated[tuple[JobSummary, ...], BeforeValidator(_null_as_empty)] = ()
+
+
+class _Identified(WireModel):
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobUrls:
+    """What create and update answer: the job, and where each asset goes."""
+
+    job_id: str
+    urls: UploadUrls
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part the service holds; `etag` is without quotes."""
+
+    part_number: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a command that was carried out answered."""
+
+    parts: tuple[Part, ...] = ()
+    attachment_upload_urls: tuple[PresignedUrl, ...] = ()
+
+
+def job_urls(answer: Mapping[str, object], *, job_id: str | None = None) -> JobUrls:
+    """Read a create or update answer; *job_id* stands in where an update does not repeat it.
+
+    URLs are in the order of their part numbers. Raises ValueError, without the URL, when one cannot be parsed
+    or there is no job id.
+    """
+    found = _Identified.model_validate({"job_id": answer.get("job_id") or job_id})
+    by_kind = {kind: _presigned(answer.get(f"{kind}_upload_url")) for kind in AssetKind}
+    return JobUrls(found.job_id, {kind: in_part_order(urls) for kind, urls in by_kind.items() if urls})
+
+
+def command_result(answer: Mapping[str, object]) -> CommandResult:
+    """Read a successful command's answer; a part without a number is left out, so it counts as not there."""
+    listed = answer.get("multipart_data")
+    parts = (_part(item) for item in listed) if isinstance(listed, list) else ()
+    attachments = _presigned(answer.get("attachment_upload_url"))
+    return CommandResult(tuple(part for part in parts if part is not None), tuple(attachments))
+
+
+def _presigned(value: object) -> list[PresignedUrl]:
+    """One URL, a list of them, or nothing."""
+    if value in (None, "", "null"):
+        return []
+    urls = value if isinstance(value, list) else [value]
+    if not all(isinstance(url, str) for url in urls):
+        raise ValueError("the service returned an upload URL that is not a string")
+    return [PresignedUrl(str(url)) for url in urls]
+
+
+def _download_urls(answer: Mapping[str, object]) -> list[tuple[str, PresignedUrl]]:
+    found = []
+    for name, value in answer.items():
+        if name.endswith(_DOWNLOAD_SUFFIX) and isinstance(value, str) and value.startswith("http"):
+            try:
+                found.append((name.removesuffix(_DOWNLOAD_SUFFIX), PresignedUrl(value)))
+            except ValueError:
+                continue
+    return found
+
+
+def _part(item: object) -> Part | None:
+    if not isinstance(item, Mapping):
+        return None
+    number = str(item.get("part_number"))
+    etag = item.get("etag")
+    if not (number.isascii() and number.isdecimal()):
+        return None
+    return Part(int(number), etag.strip().strip('"') if isinstance(etag, str) else "")

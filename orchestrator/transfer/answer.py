@@ -1,0 +1,136 @@
+"""What a store answered to a PUT, reduced to what decides; it never carries a URL in its text form."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+from xml.parsers import expat
+
+import aiohttp
+import anyio
+from multidict import CIMultiDictProxy
+
+#: More than any error document of a store; the rest is not read.
+BODY_LIMIT_BYTES: Final = 64 * 1024
+_MESSAGE_LIMIT: Final = 200
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_SECRET: Final = re.compile(r"\S*(?:://|Signature|AccessKeyId|Credential|token=)\S*", re.IGNORECASE)
+_ENCRYPTION_HEADERS: Final = ("x-obs-server-side-encryption", "x-amz-server-side-encryption")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A store's answer; `code` and `message` are those of its XML error document, if it sent one."""
+
+    status: int
+    code: str | None = None
+    message: str | None = None
+    request_id: str | None = None
+    etag: str | None = None
+    is_encrypted: bool = False
+    retry_after: str | None = None
+    location: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDocument:
+    """The parts of a store's XML error document that decide (metastudio-protocol section 5.3)."""
+
+    code: str | None = None
+    message: str | None = None
+    request_id: str | None = None
+
+
+async def read_answer(response: aiohttp.ClientResponse, body_timeout: float) -> Answer:
+    """Reduce *response*; what came of its body within *body_timeout* seconds counts."""
+    document = parse_error_document(await _read_body(response, body_timeout))
+    headers = response.headers
+    return Answer(
+        status=response.status,
+        code=document.code,
+        message=document.message,
+        request_id=_request_id(headers) or document.request_id,
+        etag=_bare_etag(headers.get("ETag")),
+        is_encrypted=any(name.lower().startswith(_ENCRYPTION_HEADERS) for name in headers),
+        retry_after=headers.get("Retry-After"),
+        location=headers.get("Location"),
+    )
+
+
+async def _read_body(response: aiohttp.ClientResponse, timeout: float) -> bytes:
+    body = bytearray()
+    with anyio.move_on_after(timeout), suppress(aiohttp.ClientError, OSError):
+        while len(body) < BODY_LIMIT_BYTES:
+            piece = await response.content.read(BODY_LIMIT_BYTES - len(body))
+            if not piece:
+                break
+            body += piece
+    return bytes(body)
+
+
+def parse_error_document(body: bytes) -> ErrorDocument:
+    """Read `<Error>` as far as it is well-formed; anything else is an empty document, never an exception.
+
+    Document types, and with them entities, end the reading.
+    """
+    reading = _ErrorReading()
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = reading.start
+    parser.EndElementHandler = reading.end
+    parser.CharacterDataHandler = reading.text
+    parser.StartDoctypeDeclHandler = reading.refuse
+    with suppress(expat.ExpatError, ValueError, LookupError):
+        parser.Parse(body, True)
+    return reading.document()
+
+
+class _ErrorReading:
+    """Collects the children of a root element named Error."""
+
+    def __init__(self) -> None:
+        self._path: list[str] = []
+        self._fields: dict[str, str] = {}
+        self._text = ""
+
+    def start(self, name: str, _attributes: dict[str, str]) -> None:
+        self._path.append(name.rpartition(":")[2])
+        self._text = ""
+
+    def text(self, text: str) -> None:
+        self._text += text
+
+    def end(self, _name: str) -> None:
+        if len(self._path) == 2 and self._path[0] == "Error":
+            self._fields.setdefault(self._path[1], self._text.strip())
+        self._path.pop()
+
+    def refuse(self, *_declaration: object) -> None:
+        raise ValueError("a document type in an error document")
+
+    def document(self) -> ErrorDocument:
+        return ErrorDocument(
+            code=_plain(self._fields.get("Code")),
+            message=_masked(self._fields.get("Message")),
+            request_id=_plain(self._fields.get("RequestId")),
+        )
+
+
+def _request_id(headers: CIMultiDictProxy[str]) -> str | None:
+    return _plain(headers.get("x-obs-request-id") or headers.get("x-amz-request-id"))
+
+
+def _bare_etag(header: str | None) -> str | None:
+    etag = (header or "").strip().removeprefix("W/").strip('"').lower()
+    return etag or None
+
+
+def _plain(text: str | None) -> str | None:
+    return text if text and _PLAIN_NAME.fullmatch(text) else None
+
+
+def _masked(text: str | None) -> str | None:
+    """A message fit for logs: one short line without anything that looks like part of a URL."""
+    line = " ".join((text or "").split())
+    return _SECRET.sub("***", line)[:_MESSAGE_LIMIT] or None

@@ -1,0 +1,71 @@
+"""The one HTTP session of a run."""
+
+from __future__ import annotations
+
+import ssl
+from base64 import b64encode
+from collections.abc import Mapping
+from urllib.request import getproxies_environment, proxy_bypass
+
+import aiohttp
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+from yarl import URL
+
+_DNS_CACHE_SECONDS = 300
+CONNECT_TIMEOUT = 30.0
+
+
+def open_session(
+    *, connect_timeout: float = CONNECT_TIMEOUT, ssl_context: ssl.SSLContext | None = None
+) -> aiohttp.ClientSession:
+    """Open the session every request of a run goes through; *ssl_context* replaces the usual TLS checks.
+
+    Connecting, with DNS and TLS, may take *connect_timeout* seconds; nothing else has a timeout here, and the
+    number of connections is the callers' limit. Proxies come from the environment.
+    """
+    proxies = getproxies_environment()
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0, ttl_dns_cache=_DNS_CACHE_SECONDS, ssl=True if ssl_context is None else ssl_context
+        ),
+        timeout=aiohttp.ClientTimeout(
+            total=None, connect=connect_timeout, sock_connect=connect_timeout, sock_read=None
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        middlewares=(EnvironmentProxies(proxies),) if proxies else (),
+    )
+
+
+class EnvironmentProxies:
+    """Sends requests through the proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+
+    aiohttp's own `trust_env` also adds credentials from `~/.netrc` to requests, which breaks signed ones.
+    """
+
+    def __init__(self, proxies: Mapping[str, str]) -> None:
+        """Use *proxies* by scheme, as `urllib.request.getproxies_environment` tells them."""
+        self._proxies = dict(proxies)
+
+    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Point *request* at its proxy, if it has one."""
+        proxy = self.proxy_for(request.url)
+        if proxy is not None:
+            authorization = _authorization(proxy)
+            request.update_proxy(proxy.with_user(None), None, authorization)
+            if not request.is_ssl():
+                request.headers.update(authorization)
+        return await handler(request)
+
+    def proxy_for(self, url: URL) -> URL | None:
+        """The proxy for *url*, None when it is to be reached directly."""
+        proxy = self._proxies.get(url.scheme) or self._proxies.get("all")
+        if proxy is None or proxy_bypass(url.host or ""):
+            return None
+        return URL(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def _authorization(proxy: URL) -> dict[str, str]:
+    if not proxy.user:
+        return {}
+    credentials = b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
+    return {"Proxy-Authorization": f"Basic {credentials}"}

@@ -1,0 +1,152 @@
+"""What a store's answer means: pure decisions, by the XML code before the status.
+
+Codes are those of metastudio-protocol section 5.3, and those S3-compatible stores use for the same things.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from orchestrator.domain.errors import (
+    ETagMismatchError,
+    InterruptedTransferError,
+    OrchestratorError,
+    RefusedUploadError,
+    RequestRejectedError,
+    RetryableError,
+    ThrottledError,
+    UrlExpiredError,
+)
+from orchestrator.domain.receipts import Receipt
+from orchestrator.transfer.answer import Answer
+
+_MD5: Final = re.compile(r"[0-9a-f]{32}")
+
+_EXPIRED_CODES: Final = frozenset({"RequestTimeTooSkewed", "ExpiredToken", "RequestExpired"})
+_REFUSED_CODES: Final = frozenset({"NoSuchUpload", "AccessDenied"})
+_THROTTLED_CODES: Final = frozenset({"SlowDown", "TooManyRequests", "ServiceUnavailable", "Throttling"})
+_UNDONE_CODES: Final = frozenset({"IncompleteBody", "RequestTimeout", "OperationAborted"})
+_UNCLEAR_CODES: Final = frozenset({"InternalError", "BadGateway", "GatewayTimeout"})
+#: Codes that mean what they say, whatever our clock thinks of the URL; with what to do about them.
+_REJECTED_CODES: Final[dict[str, str | None]] = {
+    "SignatureDoesNotMatch": "the URL was altered, or something on the way changes headers: look for a proxy",
+    "InvalidAccessKeyId": "the service signs with an unknown key: send the vendor the request id",
+    "InArrearOrInsufficientBalance": "settle the account's balance, then run again",
+    "InsufficientStorageSpace": "the store's space is used up: send the vendor the request id",
+    "EntityTooLarge": "a part may have 5 GiB: use more parts",
+    "EntityTooSmall": "every part but the last needs 100 KiB: use fewer parts",
+    "MissingContentLength": "something on the way removes the Content-Length header: look for a proxy",
+    "MethodNotAllowed": None,
+    "PreconditionFailed": None,
+    "NoSuchBucket": None,
+    "NoSuchKey": None,
+    "InvalidArgument": None,
+    "BadDigest": None,
+    "TooManyWrongSignature": None,
+}
+
+_UNDONE_STATUSES: Final = frozenset({408, 409, 425})
+_THROTTLED_STATUSES: Final = frozenset({429, 503})
+_REFUSED_STATUSES: Final = frozenset({403, 404})
+_STORED_STATUSES: Final = frozenset({200, 201, 204})
+
+
+def is_success(answer: Answer) -> bool:
+    """True when the store says it has the segment; an error document in the body takes a 200 back."""
+    return answer.status in _STORED_STATUSES and answer.code is None
+
+
+def error_of(
+    answer: Answer, *, is_url_past: bool, is_body_sent: bool, retry_after: float | None
+) -> OrchestratorError:
+    """The error *answer* stands for; *is_url_past* tells that by our clock the URL's time is over."""
+    kind = _kind_of(answer, is_url_past=is_url_past)
+    if issubclass(kind, RetryableError):
+        error: OrchestratorError = kind(
+            _sentence(answer),
+            code=answer.code,
+            status=answer.status,
+            request_id=answer.request_id,
+            retry_after=retry_after,
+        )
+        if isinstance(error, InterruptedTransferError):
+            error.is_body_sent = is_body_sent
+        return error
+    return kind(
+        _sentence(answer),
+        code=answer.code,
+        status=answer.status,
+        request_id=answer.request_id,
+        hint=_REJECTED_CODES.get(answer.code or ""),
+    )
+
+
+def receipt_of(answer: Answer, md5: str | None, on_warning: Callable[[str], None]) -> Receipt:
+    """The receipt a successful *answer* stands for; raises ETagMismatchError unless its ETag can be no MD5.
+
+    With server-side encryption the ETag need not be the MD5 (metastudio-protocol section 5.2).
+    """
+    if md5 is None or answer.etag == md5:
+        return _receipt(answer, md5, is_verified=md5 is not None)
+    if answer.etag is None:
+        on_warning("the store sends no ETag, so what it stored cannot be compared with what was sent")
+    elif answer.is_encrypted:
+        on_warning("the store encrypts what it stores, so its ETags cannot be compared with the MD5 sent")
+    elif not _MD5.fullmatch(answer.etag):
+        on_warning("the store's ETags are no MD5, so what it stored cannot be compared with what was sent")
+    else:
+        raise ETagMismatchError(
+            f"the store holds other bytes than were sent (ETag {answer.etag}, MD5 {md5})",
+            status=answer.status,
+            request_id=answer.request_id,
+        )
+    return _receipt(answer, md5, is_verified=False)
+
+
+def _receipt(answer: Answer, md5: str | None, *, is_verified: bool) -> Receipt:
+    return Receipt(etag=answer.etag, md5=md5, is_verified=is_verified, request_id=answer.request_id)
+
+
+def _kind_of(answer: Answer, *, is_url_past: bool) -> type[OrchestratorError]:
+    """By the code where it decides, then by the clock, then by the status."""
+    by_code = _kind_by_code(answer)
+    if by_code not in {None, RefusedUploadError}:
+        return by_code or RequestRejectedError
+    if is_url_past and answer.status in {400, 403}:
+        return UrlExpiredError
+    return by_code or _kind_by_status(answer.status)
+
+
+def _kind_by_code(answer: Answer) -> type[OrchestratorError] | None:
+    code = answer.code or ""
+    says_expired = "expired" in (answer.message or "").lower()
+    if code in _EXPIRED_CODES or (code in {"AccessDenied", "InvalidRequest"} and says_expired):
+        return UrlExpiredError
+    kinds: tuple[tuple[frozenset[str], type[OrchestratorError]], ...] = (
+        (_REFUSED_CODES, RefusedUploadError),
+        (_THROTTLED_CODES, ThrottledError),
+        (_UNDONE_CODES, RetryableError),
+        (_UNCLEAR_CODES, InterruptedTransferError),
+        (frozenset(_REJECTED_CODES), RequestRejectedError),
+    )
+    return next((kind for codes, kind in kinds if code in codes), None)
+
+
+def _kind_by_status(status: int) -> type[OrchestratorError]:
+    if status in _REFUSED_STATUSES:
+        return RefusedUploadError
+    if status in _THROTTLED_STATUSES:
+        return ThrottledError
+    if status in _UNDONE_STATUSES:
+        return RetryableError
+    if status >= 500 and status not in {501, 505}:
+        return InterruptedTransferError
+    return RequestRejectedError
+
+
+def _sentence(answer: Answer) -> str:
+    code = f" {answer.code}" if answer.code else ""
+    message = f": {answer.message}" if answer.message else ""
+    return f"the store answered {answer.status}{code}{message}"

@@ -1,1 +1,16 @@
 """From a YAML or CSV file to a batch, with every problem of the file named at once."""
+
+from orchestrator.manifest.cells import csv_cells
+from orchestrator.manifest.fields import COLUMNS, RESULT_COLUMNS
+from orchestrator.manifest.manifest import Manifest, open_manifest
+from orchestrator.manifest.problems import Problem, Severity
+
+__all__ = [
+    "COLUMNS",
+    "RESULT_COLUMNS",
+    "Manifest",
+    "Problem",
+    "Severity",
+    "csv_cells",
+    "open_manifest",
+]

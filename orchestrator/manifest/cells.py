@@ -1,0 +1,69 @@
+"""A table's cells: how a field is written in one, and how an avatar becomes a row."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Any
+
+from orchestrator.domain.avatar import Avatar
+from orchestrator.manifest.drafts import Value
+from orchestrator.manifest.fields import COLUMNS, PATH_FIELDS, Shape
+from orchestrator.manifest.paths import escaped_path
+
+#: By column: the field, the field inside it or '', and whether the cell is a list.
+_PARTS = {
+    column: (column.partition(".")[0], column.partition(".")[2], rule.shape is Shape.LIST)
+    for column, rule in COLUMNS.items()
+}
+_LIST_PIECE = re.compile(r"(?:[^;\\]|\\[;\\]|\\)+")
+
+
+def set_cell(values: dict[str, Value], column: str, text: str) -> None:
+    """Put the cell *text* of *column*, a name of COLUMNS, into *values*; a blank one says nothing."""
+    text = text.strip()
+    if not text:
+        return
+    name, member, is_list = _PARTS[column]
+    if member:
+        group = values.setdefault(name, {})
+        if isinstance(group, dict):
+            group[member] = text
+    else:
+        values[name] = split_list(text) if is_list else text
+
+
+def split_list(text: str) -> list[str]:
+    r"""The items of a `;`-separated cell; `\;` and `\\` stand for the characters themselves."""
+    pieces = (re.sub(r"\\([;\\])", r"\1", piece).strip() for piece in _LIST_PIECE.findall(text))
+    return [piece for piece in pieces if piece]
+
+
+def join_list(items: tuple[str, ...]) -> str:
+    """Write *items* so that `split_list` gives them back."""
+    return ";".join(re.sub(r"([;\\])", r"\\\1", item) for item in items)
+
+
+def csv_cells(avatar: Avatar) -> dict[str, str]:
+    """The cells of an avatar by column; a manifest with them describes the same avatar again."""
+    return {column: _cell(_value_at(avatar, column), column) for column in COLUMNS}
+
+
+def _value_at(avatar: Avatar, column: str) -> Any:
+    name, _, member = column.partition(".")
+    value = getattr(avatar, name)
+    return getattr(value, member, None) if member else value
+
+
+def _cell(value: Any, column: str) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case tuple():
+            return join_list(value)
+        case Enum():
+            return str(value.value)
+        case _:
+            return escaped_path(value) if column in PATH_FIELDS else str(value)

@@ -1,0 +1,74 @@
+"""An avatar as the file has it: text by field, and where each piece of it stands."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from orchestrator.domain.entries import Place
+from orchestrator.manifest.fields import FIELDS, Shape
+from orchestrator.manifest.problems import Problem
+
+_SHOWN_CHARACTERS = 64
+#: None takes a default away.
+Value = str | list[str] | dict[str, str | None] | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """One avatar, or the defaults, before validation.
+
+    `places` goes by field name, dotted inside groups (`voice_properties.sex`) and numbered inside lists
+    (`tags.0`). `faulty` are the fields that a problem has been reported for already; of a draft that
+    `is_broken` nothing can be said but that.
+    """
+
+    file: str
+    line: int | None
+    values: dict[str, Value] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
+    faulty: set[str] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+    is_broken: bool = False
+
+    def place_of(self, *names: str | int) -> Place:
+        """Where the field is, or else what it belongs to, or else where the draft begins."""
+        while names:
+            if place := self.places.get(".".join(map(str, names))):
+                return place
+            names = names[:-1]
+        return Place(self.line)
+
+    def report(self, message: str, *names: str | int, place: Place | None = None) -> None:
+        """Add a problem about the field *names*, which is faulty from now on."""
+        line, column = place or self.place_of(*names)
+        name = ".".join(name for name in names if isinstance(name, str)) or None
+        shown = name and name[:_SHOWN_CHARACTERS]
+        problem = Problem(file=self.file, line=line, column=column, field=shown, message=message)
+        self.problems.append(problem)
+        if names:
+            self.faulty.add(str(names[0]))
+
+    def over(self, defaults: Draft) -> Draft:
+        """This draft with *defaults* for all that it does not say itself; groups are merged."""
+        values = {**defaults.values, **self.values}
+        for name in self.values.keys() & defaults.values.keys() & _GROUPS:
+            values[name] = _merged(defaults.values[name], self.values[name])
+        replaced = self.values.keys() - _GROUPS
+        return Draft(
+            file=self.file,
+            line=self.line,
+            values=values,
+            places=ChainMap(cast(dict[str, Place], self.places), cast(dict[str, Place], defaults.places)),
+            faulty=self.faulty | (defaults.faulty - replaced),
+            problems=self.problems,
+        )
+
+
+_GROUPS = {name for name, rule in FIELDS.items() if rule.shape is Shape.GROUP}
+
+
+def _merged(default: Value, own: Value) -> Value:
+    return {**default, **own} if isinstance(default, dict) and isinstance(own, dict) else own

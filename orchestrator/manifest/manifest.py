@@ -1,0 +1,199 @@
+"""A manifest: entries one by one, and every problem of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.domain.entries import Entry, slug
+from orchestrator.manifest.cells import set_cell
+from orchestrator.manifest.csv_source import CsvSource
+from orchestrator.manifest.drafts import Draft
+from orchestrator.manifest.fields import COLUMNS, unknown_field
+from orchestrator.manifest.problems import Problem, Severity, quoted
+from orchestrator.manifest.text import UnreadableError
+from orchestrator.manifest.validation import (
+    Head,
+    check_avatar,
+    check_defaults,
+    check_head,
+    in_order,
+    resolve_paths,
+)
+from orchestrator.manifest.yaml_source import YamlSource
+
+YAML_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+CSV_SUFFIXES = frozenset({".csv", ".tsv"})
+
+
+class Source(Protocol):
+    """A file that has been opened: what it says of the batch, its defaults, its avatars."""
+
+    head: Draft
+    defaults: Draft
+
+    def drafts(self) -> Iterator[Draft]:
+        """The avatars in the order of the file, anew for each call; may raise UnreadableError."""
+
+
+class Manifest:
+    """What a file asks for.
+
+    `problems` are those of the file's head until `entries` has been gone through; then they are all.
+    """
+
+    def __init__(
+        self, path: Path, *, source: Source | None, head: Head, defaults: Draft, problems: list[Problem]
+    ) -> None:
+        """Take the parts that `open_manifest` has made; without *source* there are no entries."""
+        self.path = path
+        self.batch_name = head.batch_name or path.stem
+        self.is_submit_wanted = head.submit
+        self.problems = list(problems)
+        self._opening_problems = problems
+        self._source = source
+        self._folder = _folder(path)
+        self._defaults = defaults
+
+    @property
+    def has_errors(self) -> bool:
+        """True when a problem found so far stops the batch."""
+        return any(problem.severity is Severity.ERROR for problem in self.problems)
+
+    def entries(self) -> Iterator[Entry]:
+        """The valid entries in the order of the file; finds the problems of all of them on the way."""
+        self.problems[:] = self._opening_problems
+        taken = _Taken()
+        try:
+            for draft in self._source.drafts() if self._source else ():
+                entry = self._entry(draft, taken)
+                if entry is not None:
+                    yield entry
+        except UnreadableError as error:
+            self.problems.append(_unreadable(self.path, error))
+        if not taken.drafts and not self.has_errors:
+            self.problems.append(Problem(file=str(self.path), message="the manifest has no avatars"))
+
+    def _entry(self, draft: Draft, taken: _Taken) -> Entry | None:
+        taken.drafts += 1
+        if draft.is_broken:
+            self.problems += in_order(draft.problems, None)
+            return None
+        resolve_paths(draft, self._folder)
+        whole = draft.over(self._defaults)
+        avatar = check_avatar(whole)
+        entry_id = _entry_id(whole)
+        is_new = taken.take(whole, entry_id)
+        self.problems += in_order(whole.problems, entry_id)
+        if avatar is None or entry_id is None or not is_new:
+            return None
+        return Entry(entry_id, avatar, draft.line or 1, whole.places)
+
+
+@dataclass(slots=True)
+class _Taken:
+    """The ids and names of the entries before, with their lines."""
+
+    drafts: int = 0
+    ids: dict[str, int | None] = field(default_factory=dict)
+    names: dict[str, int | None] = field(default_factory=dict)
+
+    def take(self, draft: Draft, entry_id: str | None) -> bool:
+        """Note the draft's id and name; False, with a problem in *draft*, when the id is taken."""
+        if entry_id is None:
+            return False
+        name = str(draft.values.get("name") or "").strip()
+        if entry_id in self.ids:
+            source = "id" if draft.values.get("id") else "name"
+            made = "" if source == "id" else " (made from the name; give it an id)"
+            first = self.ids[entry_id]
+            draft.report(f"the id {quoted(entry_id)}{made} is that of the avatar in line {first} too", source)
+            return False
+        self.ids[entry_id] = draft.line
+        if name in self.names:
+            draft.report(f"the avatar in line {self.names[name]} has the same name", "name")
+            draft.problems[-1] = replace(draft.problems[-1], severity=Severity.WARNING)
+        elif name:
+            self.names[name] = draft.line
+        return True
+
+
+def _entry_id(draft: Draft) -> str | None:
+    """The id, or a slug of the name; reports a name that leaves none."""
+    given, name = draft.values.get("id"), draft.values.get("name")
+    if isinstance(given, str) and given.strip():
+        return given.strip()
+    if not isinstance(name, str) or not name.strip():
+        return None
+    made = slug(name)
+    if not made:
+        draft.report("has no letters or digits to make an id of; add the field id", "name")
+    return made or None
+
+
+def open_manifest(
+    path: Path,
+    *,
+    batch_name: str | None = None,
+    defaults: Mapping[str, str] | None = None,
+    is_submit_wanted: bool | None = None,
+) -> Manifest:
+    """Open *path*; whatever is wrong with it becomes a problem, never an exception.
+
+    *batch_name* and *is_submit_wanted* go before what the file says; *defaults*, written like table cells,
+    before the file's defaults, but after what an avatar says itself.
+    """
+    problems: list[Problem] = []
+    cli_defaults = _command_line_defaults(defaults or {}, path)
+    source = _opened(path, cli_defaults, problems)
+    head_draft = source.head if source else Draft(file=str(path), line=1)
+    if batch_name is not None:
+        head_draft.values["batch_name"] = batch_name
+    if is_submit_wanted is not None:
+        head_draft.values["submit"] = str(is_submit_wanted)
+    head = check_head(head_draft) or Head()
+    file_defaults = source.defaults if source else Draft(file=str(path), line=1)
+    for draft in (file_defaults, cli_defaults):
+        resolve_paths(draft, _folder(path))
+        check_defaults(draft)
+    for draft in (head_draft, file_defaults, cli_defaults):
+        problems += in_order(draft.problems, None)
+    whole = cli_defaults.over(file_defaults)
+    return Manifest(path, source=source, head=head, defaults=whole, problems=problems)
+
+
+def _opened(path: Path, given: Draft, problems: list[Problem]) -> Source | None:
+    try:
+        return _source(path, given)
+    except UnreadableError as error:
+        problems.append(_unreadable(path, error))
+        return None
+
+
+def _source(path: Path, given: Draft) -> Source:
+    suffix = path.suffix.lower()
+    if suffix in YAML_SUFFIXES:
+        return YamlSource(path)
+    if suffix in CSV_SUFFIXES:
+        return CsvSource(path, given.values.keys())
+    raise UnreadableError("the name of a manifest ends in .yaml, .yml or .csv")
+
+
+def _command_line_defaults(defaults: Mapping[str, str], path: Path) -> Draft:
+    draft = Draft(file=str(path), line=None)
+    for name, text in defaults.items():
+        if name in COLUMNS:
+            set_cell(draft.values, name, text)
+        else:
+            draft.report(f"--default: {unknown_field(name, COLUMNS)}", name)
+    return draft
+
+
+def _unreadable(path: Path, error: UnreadableError) -> Problem:
+    return Problem(file=str(path), line=error.line, column=error.column, message=error.message)
+
+
+def _folder(path: Path) -> str:
+    return str(path.absolute().parent)

@@ -1,0 +1,74 @@
+"""What is wrong with a manifest, and where: one sentence per problem."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.domain.entries import Place
+
+_SHOWN_CHARACTERS = 40
+_LONGEST_HINTED_NAME = 64
+#: What looks like a phone number or an address is not repeated: it may have slipped into another column.
+_PERSONAL = re.compile(r"\d(?:[ ()-]?\d){6}|@")
+
+
+class Severity(StrEnum):
+    """Whether a problem stops the batch."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing to mend; `column` is a number in YAML and a column's name in CSV."""
+
+    file: str
+    line: int | None = None
+    column: int | str | None = None
+    entry: str | None = None
+    field: str | None = None
+    message: str
+    severity: Severity = Severity.ERROR
+
+    @property
+    def place(self) -> Place:
+        """Line and column."""
+        return Place(self.line, self.column)
+
+    def as_dict(self) -> dict[str, str | int | None]:
+        """The problem as `validate --json` prints it."""
+        names = ("file", "line", "column", "entry", "field", "message")
+        return {**{name: getattr(self, name) for name in names}, "severity": self.severity.value}
+
+    def __str__(self) -> str:
+        """The problem as compilers write it, so that editors can jump to it."""
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        about = ": ".join(part for part in (self.entry, self.field, self.message) if part is not None)
+        return f"{place}: {self.severity}: {about}"
+
+
+def quoted(text: object) -> str:
+    """*text* as messages show it: short, on one line, never what looks like a phone number or address."""
+    shown = str(text)
+    if _PERSONAL.search(shown):
+        return "the value"
+    return repr(shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "…")
+
+
+def suggestion(text: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` with the name of *known* nearest to *text*, or ''."""
+    nearest = _nearest(text.casefold(), {name.casefold(): name for name in known})
+    return f"; did you mean {nearest}?" if nearest else ""
+
+
+def _nearest(text: str, known: dict[str, str]) -> str | None:
+    if not 3 <= len(text) <= _LONGEST_HINTED_NAME:
+        return None
+    matches = difflib.get_close_matches(text, known, n=1)
+    containing = [name for name in known if text in name]
+    return next((known[name] for name in (*matches, *containing)), None)

@@ -1,0 +1,97 @@
+"""Reading a manifest as text, whatever the file turns out to be."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.domain.quantities import format_bytes
+
+MAX_LINE_CHARACTERS = 16 * 1024**2
+MAX_YAML_BYTES = 256 * 1024**2
+_UTF16_MARKS = ("\udcff\udcfe", "\udcfe\udcff")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SAVE_AS = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
+
+
+class UnreadableError(Exception):
+    """The manifest cannot be read on from here; the text is a sentence for the user."""
+
+    def __init__(self, message: str, line: int | None = None, column: int | str | None = None) -> None:
+        """Keep the place, both from 1."""
+        super().__init__(message)
+        self.message = message
+        self.line = line
+        self.column = column
+
+
+def check_is_file(path: Path) -> int:
+    """The size of *path* in bytes; raises UnreadableError unless it is a regular, filled file."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise UnreadableError("there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise UnreadableError(_reason(error)) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise UnreadableError("this is a directory; name the manifest in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableError("this is not a regular file; a manifest is read more than once")
+    if status.st_size == 0:
+        raise UnreadableError("the file is empty")
+    return status.st_size
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of *path* with their ends as they are; raises UnreadableError where it is not text."""
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            number = 0
+            while line := file.readline(MAX_LINE_CHARACTERS):
+                number += 1
+                yield _checked(line, number)
+    except OSError as error:
+        raise UnreadableError(_reason(error)) from None
+
+
+def read_text(path: Path) -> str:
+    """All of *path*; raises UnreadableError when it is not text or too large to be held."""
+    size = check_is_file(path)
+    if size > MAX_YAML_BYTES:
+        raise UnreadableError(
+            f"the file has {format_bytes(size)}; a YAML manifest may have {format_bytes(MAX_YAML_BYTES)}, "
+            "a CSV manifest any size"
+        )
+    return "".join(read_lines(path))
+
+
+def _checked(line: str, number: int) -> str:
+    if number == 1 and line.startswith(_UTF16_MARKS):
+        raise UnreadableError(f"the file is UTF-16; {_SAVE_AS}", 1)
+    if not line.isascii():
+        _check_encoding(line, number)
+    if match := _CONTROL.search(line):
+        raise UnreadableError(_control_sentence(match[0]), number, match.start() + 1)
+    if len(line) >= MAX_LINE_CHARACTERS:
+        raise UnreadableError("the line has over 16 million characters; is this a manifest?", number)
+    return line.removeprefix("\ufeff") if number == 1 else line
+
+
+def _check_encoding(line: str, number: int) -> None:
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        raise UnreadableError(f"the file is not UTF-8; {_SAVE_AS}", number, error.start + 1) from None
+
+
+def _control_sentence(character: str) -> str:
+    if character == "\0":
+        return f"the file has NUL characters: it is no text, or UTF-16; {_SAVE_AS}"
+    return f"the file has the control character U+{ord(character):04X}, which no text needs; remove it"
+
+
+def _reason(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return f"cannot be read: {reason}"

@@ -1,0 +1,151 @@
+"""From a draft to an avatar: ranges, words and combinations, each problem with its place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from orchestrator.domain.avatar import HEADER_SAFE, ONE_LINE, Avatar
+from orchestrator.manifest.drafts import Draft, Value
+from orchestrator.manifest.fields import FIELDS, PATH_FIELDS, PERSONAL_FIELDS, Shape
+from orchestrator.manifest.paths import PathError, absolute_path
+from orchestrator.manifest.problems import Problem, Severity, quoted, suggestion
+
+Model = TypeVar("Model", bound=BaseModel)
+#: What defaults need not say; with these they can be checked like an avatar.
+_PLACEHOLDERS = {"name": "-", "training_video": "-"}
+
+
+class Head(BaseModel):
+    """What a manifest says about the whole batch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    batch_name: (
+        Annotated[
+            str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256, pattern=ONE_LINE)
+        ]
+        | None
+    ) = Field(default=None, description="What the batch is called; default: the manifest's file name.")
+    submit: bool = Field(
+        default=False, description="True sends each uploaded job to review, after which it cannot be deleted."
+    )
+
+
+def resolve_paths(draft: Draft, folder: str) -> None:
+    """Make the paths of *draft* absolute, from the manifest's *folder*."""
+    for name in PATH_FIELDS:
+        text = draft.values.get(name)
+        if isinstance(text, str):
+            try:
+                draft.values[name] = absolute_path(text, folder, os.environ)
+            except PathError as error:
+                draft.report(str(error), name)
+
+
+def check_defaults(draft: Draft) -> None:
+    """Report what is wrong with *draft* as far as it goes; what only an avatar can say may be missing."""
+    for name in ("id", "name"):
+        if name in draft.values:
+            draft.report("each avatar needs its own; it cannot have a default", name)
+    _instance(Avatar, draft, placeholders=_PLACEHOLDERS, is_partial=True)
+
+
+def check_avatar(draft: Draft) -> Avatar | None:
+    """The avatar of *draft*, or None when its problems, which are then in the draft, forbid one."""
+    avatar = _instance(Avatar, draft)
+    if avatar is None:
+        return None
+    objections = list(avatar.objections())
+    for objection in objections:
+        draft.report(objection.message, objection.field)
+        if not objection.is_certain:
+            draft.problems[-1] = replace(draft.problems[-1], severity=Severity.WARNING)
+    return None if any(objection.is_certain for objection in objections) else avatar
+
+
+def check_head(draft: Draft) -> Head | None:
+    """What *draft* says about the batch, or None when it is wrong."""
+    return _instance(Head, draft)
+
+
+def _instance(
+    model: type[Model],
+    draft: Draft,
+    *,
+    placeholders: Mapping[str, str] | None = None,
+    is_partial: bool = False,
+) -> Model | None:
+    values = {name: _given(value) for name, value in draft.values.items() if value}
+    is_whole = not draft.faulty
+    for name in draft.faulty:
+        values.pop(name, None)
+    try:
+        instance = model.model_validate({**(placeholders or {}), **values})
+    except ValidationError as error:
+        _report_all(error.errors(include_url=False), draft, is_partial=is_partial)
+        return None
+    return instance if is_whole else None
+
+
+def _given(value: Value) -> Value:
+    """Leave out what a group does not say."""
+    if isinstance(value, dict):
+        return {name: text for name, text in value.items() if text}
+    return value
+
+
+def _report_all(errors: Iterable[Mapping[str, Any]], draft: Draft, *, is_partial: bool) -> None:
+    faulty_before = set(draft.faulty)
+    for error in errors:
+        location = error["loc"]
+        is_expected = is_partial and error["type"] == "missing"
+        if location[0] not in faulty_before and not is_expected:
+            draft.report(_sentence(error), *location)
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    location, given, context = error["loc"], error["input"], error.get("ctx", {})
+    if error["type"] == "enum":
+        return _not_a_choice(given, _choices(location))
+    sentence = _SENTENCES.get(error["type"])
+    if sentence is None:
+        return str(error["msg"])
+    return sentence("the value" if location[0] in PERSONAL_FIELDS else quoted(given), context)
+
+
+def _not_a_choice(given: object, choices: tuple[str, ...]) -> str:
+    return f"{quoted(given)} is not one of {', '.join(choices)}{suggestion(str(given), choices)}"
+
+
+def _choices(location: tuple[str | int, ...]) -> tuple[str, ...]:
+    rule = FIELDS[str(location[0])]
+    return rule.members[str(location[1])].choices if rule.shape is Shape.GROUP else rule.choices
+
+
+def _pattern_sentence(_given: str, context: Mapping[str, Any]) -> str:
+    if context["pattern"] == HEADER_SAFE:
+        return "may only have printable ASCII characters: it is sent as an HTTP header"
+    return "may not have line breaks or control characters"
+
+
+_SENTENCES: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
+    "missing": lambda _given, _context: "is missing",
+    "bool_parsing": lambda given, _context: f"{given} is neither true nor false",
+    "string_too_short": lambda _given, _context: "is empty",
+    "string_too_long": lambda given, context: f"{given} is longer than {context['max_length']} characters",
+    "string_pattern_mismatch": _pattern_sentence,
+    "too_long": lambda _given, context: (
+        f"has {context['actual_length']} items; {context['max_length']} are allowed"
+    ),
+}
+
+
+def in_order(problems: Iterable[Problem], entry_id: str | None) -> list[Problem]:
+    """The problems of one entry, named after it, as they come in the file."""
+    named = (replace(problem, entry=entry_id) for problem in problems)
+    return sorted(named, key=lambda problem: (problem.line or 0, str(problem.column or "").rjust(9)))

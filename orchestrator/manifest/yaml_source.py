@@ -1,0 +1,180 @@
+"""YAML manifests, read field by field so that every place is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from orchestrator.domain.entries import Place
+from orchestrator.manifest.drafts import Draft, Value
+from orchestrator.manifest.fields import FIELDS, FieldRule, Shape, unknown_field
+from orchestrator.manifest.problems import quoted
+from orchestrator.manifest.text import UnreadableError, read_text
+from orchestrator.manifest.yaml_nodes import (
+    MAX_FIELDS,
+    SCALAR_TAGS,
+    Merges,
+    Pairs,
+    compose,
+    is_merge,
+    is_null,
+    kind_of,
+    mappings_below,
+    place_of,
+)
+
+HEAD_FIELDS = ("batch_name", "submit")
+TOP_FIELDS = (*HEAD_FIELDS, "defaults", "avatars")
+_TEXT = FieldRule(Shape.TEXT)
+
+
+class YamlSource:
+    """A YAML manifest as drafts; raises UnreadableError when it is not YAML."""
+
+    def __init__(self, path: Path) -> None:
+        """Read and parse all of *path*."""
+        self.head = Draft(file=str(path), line=1)
+        self.defaults = Draft(file=str(path), line=1)
+        self._merges = Merges()
+        self._avatars: list[Node] = []
+        self._read_top(compose(read_text(path)))
+
+    def _read_top(self, root: Node | None) -> None:
+        if not isinstance(root, MappingNode):
+            raise UnreadableError("the manifest must be a mapping with the field avatars", 1, 1)
+        reader = _Reader(self.head, self._merges)
+        for name, (key, value) in reader.pairs(root).items():
+            if name in HEAD_FIELDS:
+                reader.read_field(_TEXT, name, value)
+            elif name == "defaults":
+                self._read_defaults(value)
+            elif name == "avatars":
+                self._read_avatars(value)
+            elif name.startswith("x-"):
+                reader.check_anchors(value)
+            else:
+                self.head.report(unknown_field(name, TOP_FIELDS), name, place=place_of(key))
+
+    def _read_defaults(self, node: Node) -> None:
+        self.defaults.line = place_of(node).line
+        if not is_null(node):
+            _Reader(self.defaults, self._merges).read_fields(node)
+
+    def _read_avatars(self, node: Node) -> None:
+        if isinstance(node, SequenceNode):
+            self._avatars = node.value
+        elif not is_null(node):
+            self.head.report(f"must be a list, not {kind_of(node)}", "avatars", place=place_of(node))
+
+    def drafts(self) -> Iterator[Draft]:
+        """The avatars in the order of the file."""
+        for node in self._avatars:
+            draft = Draft(file=self.head.file, line=place_of(node).line)
+            _Reader(draft, self._merges).read_fields(node)
+            yield draft
+
+
+class _Reader:
+    """Reads one mapping into a draft."""
+
+    def __init__(self, draft: Draft, merges: Merges) -> None:
+        self._draft = draft
+        self._merges = merges
+        self._places: dict[str, Place] = {}
+        draft.places = self._places
+
+    def read_fields(self, node: Node) -> None:
+        """Read the fields of an avatar; a node that is no mapping breaks the draft."""
+        if not isinstance(node, MappingNode):
+            self._draft.report(f"must be a mapping of fields, not {kind_of(node)}", place=place_of(node))
+            self._draft.is_broken = True
+            return
+        for name, (key, value) in self.pairs(node).items():
+            if name in FIELDS:
+                self.read_field(FIELDS[name], name, value)
+            else:
+                self._draft.report(unknown_field(name), name, place=place_of(key))
+
+    def read_field(self, rule: FieldRule, name: str, node: Node) -> None:
+        """Read one field in the shape its rule asks for."""
+        self._places[name] = place_of(node)
+        self._draft.values[name] = None if is_null(node) else self._value(rule, name, node)
+
+    def _value(self, rule: FieldRule, name: str, node: Node) -> Value:
+        match rule.shape:
+            case Shape.LIST:
+                return self._list(name, node)
+            case Shape.GROUP:
+                return self._group(rule.members, name, node)
+            case _:
+                return self._text(node, name)
+
+    def _list(self, name: str, node: Node) -> list[str]:
+        if not isinstance(node, SequenceNode):
+            self._draft.report(f"must be a list such as [a, b], not {kind_of(node)}", name)
+            return []
+        for index, item in enumerate(node.value):
+            self._places[f"{name}.{index}"] = place_of(item)
+        return [self._text(item, name, index) or "" for index, item in enumerate(node.value)]
+
+    def _group(self, members: Mapping[str, FieldRule], name: str, node: Node) -> Value:
+        if not isinstance(node, MappingNode):
+            self._draft.report(f"must be a mapping of {', '.join(members)}, not {kind_of(node)}", name)
+            return None
+        group: dict[str, str | None] = {}
+        for member, (key, value) in self.pairs(node, name).items():
+            self._places[f"{name}.{member}"] = place_of(value)
+            if member in members:
+                group[member] = self._text(value, name, member)
+            else:
+                self._draft.report(unknown_field(member, members), name, member, place=place_of(key))
+        return group
+
+    def _text(self, node: Node, *names: str | int) -> str | None:
+        """The scalar as it is written: no octal numbers, no lost zeros, `no` stays `no`."""
+        if not isinstance(node, ScalarNode):
+            self._draft.report(f"must be text, not {kind_of(node)}", *names)
+            return None
+        if node.tag not in SCALAR_TAGS:
+            self._draft.report(f"the YAML tag {quoted(node.tag)} has no meaning here", *names)
+        return None if is_null(node) else str(node.value)
+
+    def pairs(self, node: MappingNode, *names: str) -> Pairs:
+        """Keys and values of *node* with its merges (`<<`) below its own; reports keys given twice."""
+        if len(node.value) > MAX_FIELDS:
+            self._draft.report(f"has over {MAX_FIELDS} fields", *names, place=place_of(node))
+            self._draft.is_broken = True
+            return {}
+        own: Pairs = {}
+        merged: Pairs = {}
+        for key, value in node.value:
+            if is_merge(key):
+                merged = {**self._brought_in_by(value), **merged}
+            elif self._is_new(key, own, names):
+                own[key.value] = (key, value)
+        return {**merged, **own}
+
+    def _brought_in_by(self, node: Node) -> Pairs:
+        pairs = self._merges.brought_in_by(node)
+        if pairs is None:
+            self._draft.report("takes a mapping or a list of mappings", "<<", place=place_of(node))
+        return pairs or {}
+
+    def _is_new(self, key: Node, own: Pairs, names: tuple[str, ...]) -> bool:
+        if not isinstance(key, ScalarNode):
+            self._draft.report(
+                f"a field's name must be text, not {kind_of(key)}", *(names or ("?",)), place=place_of(key)
+            )
+            return False
+        if key.value not in own:
+            return True
+        first = place_of(own[key.value][0]).line
+        self._draft.report(f"is given twice, first in line {first}", *names, key.value, place=place_of(key))
+        return False
+
+    def check_anchors(self, node: Node) -> None:
+        """Report keys given twice in a part that only holds anchors."""
+        for mapping in mappings_below(node):
+            self.pairs(mapping)

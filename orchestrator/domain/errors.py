@@ -12,6 +12,7 @@ OrchestratorError
 ├── EntryError                 stop this entry
 │   ├── RequestRejectedError   the service said no
 │   ├── SourceChangedError     the file is not the one that was planned
+│   ├── GaveUpError            its attempts are used up
 │   └── DecisionNeededError    a person must choose
 ├── RunError                   stop the run
 │   ├── ConfigurationError, CredentialsError, ServiceUnreachableError,
@@ -129,6 +130,12 @@ class SourceChangedError(EntryError):
     kind = "source_changed"
 
 
+class GaveUpError(EntryError):
+    """Every attempt an entry has was used up on errors that pass; a later run may succeed."""
+
+    kind = "temporary"
+
+
 class DecisionNeededError(EntryError):
     """The service's answers leave two readings; a person must choose."""
 
@@ -169,6 +176,12 @@ class LockHeldError(RunError):
     """Another run works on this batch."""
 
     kind = "locked"
+
+
+class StoppedError(RunError):
+    """The run drains; what was begun is left in a state from which the next run goes on."""
+
+    kind = "stopped"
 
 
 class JournalError(RunError):

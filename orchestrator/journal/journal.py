@@ -27,7 +27,7 @@ from orchestrator.journal.records import (
     files_json,
     segment_row,
 )
-from orchestrator.journal.tables import batches, entries, segments
+from orchestrator.journal.tables import batches, segments
 
 #: What is known of a job, and so is unknown again when the job is gone.
 _JOB_FACTS = (
@@ -106,10 +106,14 @@ class Journal(JournalReader):
         await self._guarded(record, record.state, None, _plan_columns(spec, assets))
         return replace(record, spec=spec, assets=tuple(assets))
 
-    async def move_entry(self, batch: str, entry_id: str, position: int) -> None:
-        """Give an entry the place the manifest has it at now."""
-        mine = (entries.c.batch == batch) & (entries.c.entry_id == entry_id)
-        await self._execute(update(entries).where(mine).values(position=position))
+    async def move_entries(self, batch: str, places: Iterable[tuple[str, int]]) -> None:
+        """Give entries the place the manifest has them at now; NOT_IN_MANIFEST for those it has no more."""
+        rows = [
+            {"key_batch": batch, "key_entry_id": entry_id, "new_position": position}
+            for entry_id, position in places
+        ]
+        if rows:
+            await self._execute(statements.MOVE_ENTRY, rows)
 
     async def claim(self, record: EntryRecord) -> EntryRecord:
         """Raise the entry's epoch, so that whoever held it before can no longer write; returns it anew."""
@@ -224,7 +228,7 @@ class Journal(JournalReader):
         facts: Row,
         then: Callable[[Transaction], Any] | None = None,
     ) -> EntryRecord:
-        """Write *facts* and, when *reason* is given, the transition to *target*; then *then*; all or nothing."""
+        """Write *facts*, the transition to *target* when *reason* is given, and *then*; all or nothing."""
         now = self._clock()
         columns = {"state": target.value, "updated_at": now, **facts}
         statement = statements.update_entry(tuple(columns))

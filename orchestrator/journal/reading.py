@@ -22,6 +22,8 @@ from orchestrator.journal.tables import attempts, batches, entries, segments, tr
 
 #: Rows read at once, so that memory does not grow with the batch.
 PAGE_ROWS = 500
+#: The position of an entry that the manifest no longer has.
+NOT_IN_MANIFEST = -1
 
 
 class JournalReader:
@@ -61,25 +63,41 @@ class JournalReader:
             return {row["entry_id"]: entry_record(row) for row in rows.mappings()}
 
     async def entries(
-        self, batch: str, *, states: Collection[EntryState] | None = None
+        self, batch: str, *, states: Collection[EntryState] | None = None, has_job: bool | None = None
     ) -> AsyncIterator[EntryRecord]:
-        """The entries of *batch* in manifest order, read page by page."""
+        """The entries of *batch* in manifest order, read page by page.
+
+        *has_job* asks for those that may, or may not, have a job on the service.
+        """
         position = -1
         while True:
-            page = await self._page(batch, position, states)
+            page = await self._page(batch, position, states, has_job)
             for record in page:
                 yield record
             if len(page) < PAGE_ROWS:
                 return
             position = page[-1].position
 
-    async def _page(self, batch: str, after: int, states: Collection[EntryState] | None) -> list[EntryRecord]:
-        wanted = select(entries).where(and_(entries.c.batch == batch, entries.c.position > after))
+    async def _page(
+        self, batch: str, after: int, states: Collection[EntryState] | None, has_job: bool | None
+    ) -> list[EntryRecord]:
+        wanted = select(entries).where(entries.c.batch == batch, entries.c.position > after)
         if states is not None:
             wanted = wanted.where(entries.c.state.in_([state.value for state in states]))
+        if has_job is not None:
+            traces = func.coalesce(entries.c.job_id, entries.c.create_tag)
+            wanted = wanted.where(traces.is_not(None) if has_job else traces.is_(None))
         async with self._database.read() as connection:
             rows = await connection.execute(wanted.order_by(entries.c.position).limit(PAGE_ROWS))
             return [entry_record(row) for row in rows.mappings()]
+
+    async def entry_ids(self, batch: str) -> set[str]:
+        """The ids of all entries the manifest had at the last run."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(entries.c.entry_id).where(entries.c.batch == batch, entries.c.position >= 0)
+            )
+            return set(rows.scalars())
 
     async def segments(self, record: EntryRecord) -> list[SegmentRecord]:
         """The segments of an entry's job, asset by asset in part order."""
@@ -126,11 +144,6 @@ class JournalReader:
 def key_of(record: EntryRecord) -> Any:
     """The condition that finds the row of an entry."""
     return and_(entries.c.batch == record.batch, entries.c.entry_id == record.entry_id)
-
-
-def with_epoch(record: EntryRecord) -> Any:
-    """The same, if the record still holds the entry."""
-    return and_(key_of(record), entries.c.epoch == record.epoch)
 
 
 def segments_of(record: EntryRecord) -> Any:

@@ -27,6 +27,7 @@ INSERT_ENTRY = insert(entries)
 INSERT_SEGMENT = insert(segments)
 
 COUNT_ATTEMPT = update(entries).where(_entry_of_key).values(attempts=entries.c.attempts + 1)
+MOVE_ENTRY = update(entries).where(_entry_of_key).values(position=bindparam("new_position"))
 
 START_SEGMENT = (
     update(segments).where(_held_segment, segments.c.started_at.is_(None)).values(started_at=bindparam("at"))

@@ -1,0 +1,63 @@
+"""What the lifecycle works with, passed in once: no part of the engine makes its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import anyio
+
+from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.retry import Draw, RetryBudget, RetryPolicy
+from orchestrator.domain.segments import DEFAULT_PART_BYTES
+from orchestrator.engine.drain import Drain
+from orchestrator.engine.events import EventBus
+from orchestrator.engine.rates import RateEstimate
+from orchestrator.journal.journal import Journal
+from orchestrator.metastudio.client import MetaStudioClient
+from orchestrator.transfer.sender import SegmentSender
+
+
+class OnExpired(StrEnum):
+    """What to do when upload URLs have expired and the service gives no fresh ones for the job."""
+
+    RECREATE = "recreate"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """How a run behaves; the defaults are those of design section 4."""
+
+    jobs: int = 5
+    parallel: int = 16
+    part_bytes: int = DEFAULT_PART_BYTES
+    is_submit_wanted: bool = False
+    is_fail_fast: bool = False
+    on_expired: OnExpired = OnExpired.RECREATE
+    entry_retries: int = 200
+    run_retries: int = 5000
+    url_refreshes: int = 8
+    breaker_entries: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collaborators:
+    """The run's journal, client, sender, clocks and limits."""
+
+    batch: BatchKey
+    settings: RunSettings
+    journal: Journal
+    client: MetaStudioClient
+    sender: SegmentSender
+    events: EventBus
+    drain: Drain
+    policy: RetryPolicy
+    budget: RetryBudget
+    segment_limiter: anyio.CapacityLimiter
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    draw: Draw
+    nonce: Callable[[], str]
+    rate: RateEstimate = field(default_factory=RateEstimate)

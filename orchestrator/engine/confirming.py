@@ -1,0 +1,135 @@
+"""Telling the service that all parts are there: ask, act, ask again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import anyio.to_thread
+
+from orchestrator.domain.assets import Asset, AssetKind
+from orchestrator.domain.errors import (
+    DecisionNeededError,
+    InterruptedTransferError,
+    RequestRejectedError,
+)
+from orchestrator.domain.segments import MAX_AUTO_PARTS
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.collaborators import Collaborators
+from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.inquiry import Inquiry
+from orchestrator.journal.records import SegmentRecord
+from orchestrator.metastudio.requests import Command
+from orchestrator.transfer.source import Source
+
+#: The action video first, as the vendor's library documents it (metastudio-protocol section 0, fact 2).
+_CONFIRM_COMMANDS = {
+    AssetKind.ACTION_VIDEO: Command.CONFIRM_ACTION_VIDEO_MULTIPART_UPLOADED,
+    AssetKind.TRAINING_VIDEO: Command.CONFIRM_MULTIPART_UPLOADED,
+}
+
+
+class Confirmer:
+    """Confirms a job once the service holds every part as the files are now."""
+
+    def __init__(self, collaborators: Collaborators, inquiry: Inquiry) -> None:
+        """Act through the run's client, ask through *inquiry*."""
+        self._with = collaborators
+        self._inquiry = inquiry
+
+    async def confirm(self, entry: HeldEntry) -> None:
+        """Confirm both videos; the entry goes back to uploading when the service lacks parts.
+
+        Raises SourceChangedError when a file is not the one that was sent, RequestRejectedError when the
+        service refuses, DecisionNeededError when its answers leave open what it holds.
+        """
+        for asset in entry.record.assets:
+            await anyio.to_thread.run_sync(_check_unchanged, asset)
+        is_repeat = entry.record.confirm_sent_at is not None
+        if not is_repeat:
+            missing = await self._missing(entry)
+            if missing:
+                await self._send_again(entry, missing)
+                return
+            await self._intend(entry)
+        for kind, command in _CONFIRM_COMMANDS.items():
+            if any(asset.kind is kind for asset in entry.record.assets):
+                await self._join(entry, kind, command, is_repeat=is_repeat)
+        await entry.confirmed("the service has joined the parts")
+
+    async def _intend(self, entry: HeldEntry) -> None:
+        if entry.record.state is EntryState.UPLOADING:
+            await entry.transition(EntryState.UPLOADED, "every segment is stored")
+        await entry.transition(
+            EntryState.CONFIRMING, "the service holds every part", confirm_sent_at=self._with.clock()
+        )
+
+    async def _missing(self, entry: HeldEntry) -> list[SegmentRecord]:
+        """The segments that the service does not hold with the ETag of the receipt."""
+        missing: list[SegmentRecord] = []
+        for kind in _CONFIRM_COMMANDS:
+            mine = [segment for segment in entry.segments if segment.kind is kind]
+            held = await self._inquiry.held_parts(entry, kind) if mine else None
+            if held is not None:
+                missing += [segment for segment in mine if not _is_held(segment, held)]
+        return missing
+
+    async def _send_again(self, entry: HeldEntry, missing: list[SegmentRecord]) -> None:
+        entry.warn(f"the service lacks {len(missing)} parts that it had acknowledged; they are sent again")
+        await entry.drop_receipts(missing)
+        if entry.record.state is not EntryState.UPLOADING:
+            await entry.transition(EntryState.UPLOADING, "the service lacks parts")
+
+    async def _join(self, entry: HeldEntry, kind: AssetKind, command: Command, *, is_repeat: bool) -> None:
+        """Act, and ask where the answer is lost or a refusal can mean that it was done before."""
+        attempt = 1
+        while True:
+            is_repeat |= attempt > 1
+            if is_repeat and await self._inquiry.is_joined(entry, kind):
+                return
+            entry.reach(f"{command.value.lower()}.before")
+            try:
+                await self._with.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
+            except RequestRejectedError as error:
+                await self._settle_refusal(entry, kind, error, is_repeat=is_repeat)
+                return
+            except InterruptedTransferError as error:
+                await entry.wait_before_retry(error, command.value, attempt)
+            else:
+                entry.reach(f"{command.value.lower()}.after")
+                return
+            attempt += 1
+
+    async def _settle_refusal(
+        self, entry: HeldEntry, kind: AssetKind, error: RequestRejectedError, *, is_repeat: bool
+    ) -> None:
+        """Return when the video is joined all the same; raise what the refusal means otherwise."""
+        is_joined = await self._inquiry.is_joined(entry, kind)
+        if is_joined:
+            return
+        if is_joined is None and is_repeat:
+            raise DecisionNeededError(
+                f"{error.message}, and does not tell whether it was done before",
+                code=error.code,
+                request_id=error.request_id,
+                hint=f"look at job {entry.job_id} in the console: submit it there, or cancel the entry "
+                "and run again",
+            ) from None
+        raise error
+
+
+def _is_held(segment: SegmentRecord, held: Mapping[int, str]) -> bool:
+    number = segment.segment.part_number
+    if number not in held:
+        # The answer may be capped (metastudio-protocol section 0, fact 9): then the receipt stands.
+        return len(held) >= MAX_AUTO_PARTS and number > max(held)
+    expected = segment.receipt.etag if segment.receipt else None
+    return expected is None or held[number] == expected.lower()
+
+
+def _check_unchanged(asset: Asset) -> None:
+    """Raise SourceChangedError unless the file is still the one that was planned; blocks."""
+    source = Source(asset)
+    try:
+        source.open()
+    finally:
+        source.close()

@@ -1,0 +1,176 @@
+"""Jobs: making one, finding one whose create answer was lost, replacing one whose URLs have died."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.domain.assets import Asset, AssetKind
+from orchestrator.domain.entries import create_tag
+from orchestrator.domain.errors import (
+    EntryError,
+    RequestRejectedError,
+    UrlExpiredError,
+)
+from orchestrator.domain.part_counts import part_counts
+from orchestrator.domain.segments import plan_segments
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.collaborators import Collaborators, OnExpired
+from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.events import UrlsExpired
+from orchestrator.journal.records import SegmentRecord
+from orchestrator.metastudio.requests import JobQuery, create_body, update_body
+from orchestrator.metastudio.wire import JobSummary, JobUrls, UploadUrls
+
+
+class JobMaker:
+    """Gives an entry a job with living upload URLs, exactly one."""
+
+    def __init__(self, collaborators: Collaborators) -> None:
+        """Work with the run's client and journal."""
+        self._with = collaborators
+
+    async def create(self, entry: HeldEntry) -> None:
+        """Create the job under a tag that finds it again should the answer be lost.
+
+        Raises InterruptedTransferError when it is unknown whether the job exists; `settle` then finds out.
+        """
+        tag = create_tag(self._with.batch, entry.entry_id, self._with.nonce())
+        await entry.transition(EntryState.CREATING, "job requested", create_tag=tag)
+        counts = self._counts(entry)
+        body = create_body(entry.avatar, batch_name=self._with.batch.name, tag=tag, part_counts=counts)
+        entry.reach("create.before")
+        try:
+            job = await self._with.client.create_job(body, app_user_id=entry.avatar.app_user_id)
+        except RequestRejectedError:
+            await entry.set_facts(create_tag=None)
+            raise
+        entry.reach("create.after")
+        await self._keep(entry, job, counts, "job created")
+
+    async def settle(self, entry: HeldEntry) -> None:
+        """Find the job of a create whose answer was lost: take it over, or make room for a new one."""
+        orphans = await self._orphans(entry)
+        for extra in orphans[1:]:
+            await self._delete(entry, extra.job_id)
+        if not orphans:
+            await entry.forget_job("the service has no job with the tag of the lost create")
+            return
+        await self._adopt(entry, orphans[0].job_id)
+
+    async def renew_urls(self, entry: HeldEntry, error: UrlExpiredError) -> None:
+        """Get fresh upload URLs: by update where the service allows it, else by a new job in the old one's place.
+
+        Raises EntryError when that is not wanted (`--on-expired fail`).
+        """
+        if self._with.settings.on_expired is OnExpired.FAIL:
+            raise EntryError(error.message, code="UrlExpired", hint="--on-expired recreate makes a new job")
+        counts = self._counts(entry)
+        job = await self._updated(entry, entry.job_id, counts)
+        self._publish_cost(entry, is_recreated=job is None)
+        if job is None:
+            await self._delete(entry, entry.job_id)
+            await entry.forget_job("upload URLs expired: the job was deleted to be created anew")
+        else:
+            await self._keep_fresh_urls(entry, job, counts)
+
+    async def _orphans(self, entry: HeldEntry) -> list[JobSummary]:
+        tag = entry.record.create_tag or ""
+        listed = self._with.client.iterate_jobs(JobQuery(tag=tag), app_user_id=entry.avatar.app_user_id)
+        # Whether the filter matches whole tags only is not documented; a job that tells its tags is checked.
+        return [job async for job in listed if not job.tags or tag in job.tags]
+
+    async def _adopt(self, entry: HeldEntry, job_id: str) -> None:
+        counts = self._counts(entry)
+        job = await self._updated(entry, job_id, counts)
+        if job is not None:
+            await self._keep(entry, job, counts, "job of a lost create taken over")
+            return
+        # Its URLs were in the lost answer and cannot be had again.
+        await self._delete(entry, job_id)
+        await entry.forget_job("the orphan of a lost create was deleted")
+
+    async def _updated(
+        self, entry: HeldEntry, job_id: str, counts: Mapping[AssetKind, int]
+    ) -> JobUrls | None:
+        body = update_body(
+            entry.avatar,
+            batch_name=self._with.batch.name,
+            tag=entry.record.create_tag or "",
+            part_counts=counts,
+        )
+        entry.reach("update.before")
+        try:
+            job = await self._with.client.update_job(job_id, body, app_user_id=entry.avatar.app_user_id)
+        except RequestRejectedError:
+            return None
+        entry.reach("update.after")
+        return job
+
+    async def _delete(self, entry: HeldEntry, job_id: str) -> None:
+        entry.reach("delete.before")
+        await self._with.client.delete_job(job_id, app_user_id=entry.avatar.app_user_id)
+        entry.reach("delete.after")
+
+    async def _keep(
+        self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int], reason: str
+    ) -> None:
+        try:
+            planned = planned_segments(entry.record.assets, counts, job.urls)
+        except EntryError:
+            # The job cannot hold the files, so it must not stay behind as an orphan.
+            await self._delete(entry, job.job_id)
+            await entry.set_facts(create_tag=None)
+            raise
+        await entry.keep_job(job.job_id, planned, reason)
+        entry.reach("journal.job.after")
+
+    async def _keep_fresh_urls(self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int]) -> None:
+        """Single files that are stored stay so; whether parts survive an update is not known, so it is asked."""
+        planned = planned_segments(entry.record.assets, counts, job.urls)
+        stored = {
+            (old.kind, old.segment): old
+            for old in entry.segments
+            if old.receipt and not old.kind.is_multipart
+        }
+        fresh = [stored.get((new.kind, new.segment), new) for new in planned]
+        await entry.replace_segments(fresh)
+        entry.is_reconciled = False
+
+    def _counts(self, entry: HeldEntry) -> dict[AssetKind, int]:
+        return part_counts(entry.avatar, entry.record.assets, self._with.settings.part_bytes)
+
+    def _publish_cost(self, entry: HeldEntry, *, is_recreated: bool) -> None:
+        lost = sum(
+            segment.segment.length
+            for segment in entry.segments
+            if segment.receipt and (is_recreated or segment.kind.is_multipart)
+        )
+        self._with.events.publish(
+            UrlsExpired(
+                entry=entry.entry_id,
+                job_id=entry.record.job_id,
+                remedy="recreate" if is_recreated else "update",
+                lost_bytes=lost,
+            )
+        )
+
+
+def planned_segments(
+    assets: Sequence[Asset], counts: Mapping[AssetKind, int], urls: UploadUrls
+) -> list[SegmentRecord]:
+    """Pair each segment with its URL; raises EntryError when the service gave not as many as were asked for."""
+    planned: list[SegmentRecord] = []
+    for asset in assets:
+        count = counts.get(asset.kind, 1)
+        given = urls.get(asset.kind, [])
+        if len(given) != count:
+            raise EntryError(
+                f"the service gave {len(given)} upload URLs for {asset.kind}, {count} were asked for",
+                code="UrlCount",
+                hint="ask for at most 50 parts (video_multipart_count: auto), or leave the file out",
+            )
+        planned += [
+            SegmentRecord(kind=asset.kind, segment=segment, url=url)
+            for segment, url in zip(plan_segments(asset.size, count), given, strict=True)
+        ]
+    return planned

@@ -1,0 +1,249 @@
+"""An entry in a worker's hands: its record, kept equal to the journal, and the events of its changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.domain.assets import Asset, AssetKind
+from orchestrator.domain.avatar import Avatar
+from orchestrator.domain.errors import GaveUpError, OrchestratorError
+from orchestrator.domain.receipts import Receipt
+from orchestrator.domain.retry import RetryBudget
+from orchestrator.domain.states import EntryState, Facts
+from orchestrator.engine.collaborators import Collaborators
+from orchestrator.engine.events import (
+    EntryFailed,
+    EntryTransitioned,
+    RetryScheduled,
+    SegmentStored,
+    StepReached,
+    WarningRaised,
+)
+from orchestrator.journal.records import AttemptRecord, EntryRecord, ErrorRecord, SegmentRecord
+
+
+class HeldEntry:
+    """One claimed entry; every change goes to the journal first, then to the subscribers."""
+
+    def __init__(self, record: EntryRecord, collaborators: Collaborators) -> None:
+        """Hold *record*, whose epoch this worker has just raised."""
+        self.record = record
+        self.avatar: Avatar = record.avatar
+        self.segments: list[SegmentRecord] = []
+        #: True while parts may be on the service of which the journal knows nothing.
+        self.is_reconciled = record.job_id is None
+        self._with = collaborators
+        self._budget = RetryBudget(collaborators.settings.entry_retries, collaborators.budget)
+
+    @property
+    def entry_id(self) -> str:
+        """Our id of the entry."""
+        return self.record.entry_id
+
+    @property
+    def job_id(self) -> str:
+        """The service's id of the job; only asked for once there is one."""
+        if self.record.job_id is None:
+            raise RuntimeError(f"entry {self.entry_id} has no job")
+        return self.record.job_id
+
+    @property
+    def facts(self) -> Facts:
+        """What the next step depends on."""
+        return Facts(
+            create_tag=self.record.create_tag,
+            job_id=self.record.job_id,
+            segments_left=len(self.segments_left()),
+            is_confirmed=self.record.confirmed_at is not None,
+            is_submitted=self.record.submitted_at is not None,
+        )
+
+    def asset(self, kind: AssetKind) -> Asset:
+        """The entry's asset of *kind*."""
+        return next(asset for asset in self.record.assets if asset.kind is kind)
+
+    def segments_left(self) -> list[SegmentRecord]:
+        """The segments that have no receipt."""
+        return [segment for segment in self.segments if segment.receipt is None]
+
+    def stored_bytes(self) -> int:
+        """How much of the entry has its receipt."""
+        return sum(segment.segment.length for segment in self.segments if segment.receipt is not None)
+
+    async def load_segments(self) -> None:
+        """Read the segments from the journal."""
+        self.segments = await self._with.journal.segments(self.record)
+
+    def reach(self, point: str) -> None:
+        """Tell subscribers that the lifecycle is at *point*."""
+        self._with.events.publish(StepReached(entry=self.entry_id, job_id=self.record.job_id, point=point))
+
+    def warn(self, message: str) -> None:
+        """Tell subscribers what a person should know."""
+        self._with.events.publish(
+            WarningRaised(entry=self.entry_id, job_id=self.record.job_id, message=message)
+        )
+
+    async def transition(self, target: EntryState, reason: str, **facts: Any) -> None:
+        """Change the state, in the journal and then for the subscribers."""
+        before = self.record.state
+        self.reach(f"journal.{target}.before")
+        self.record = await self._with.journal.transition(self.record, target, reason, **facts)
+        self._moved(before, reason)
+
+    async def set_facts(self, **facts: Any) -> None:
+        """Change facts without a change of state."""
+        self.record = await self._with.journal.set_facts(self.record, **facts)
+
+    async def keep_job(self, job_id: str, planned: Sequence[SegmentRecord], reason: str) -> None:
+        """Write down the job and where its segments go."""
+        before = self.record.state
+        self.reach("journal.job.before")
+        self.record = await self._with.journal.job_created(self.record, job_id, planned, reason)
+        self.segments = list(planned)
+        self._moved(before, reason)
+
+    async def replace_segments(self, planned: Sequence[SegmentRecord]) -> None:
+        """Write down fresh URLs for the job the entry has."""
+        self.reach("journal.urls.before")
+        await self._with.journal.replace_segments(self.record, planned)
+        self.segments = list(planned)
+        self.reach("journal.urls.after")
+
+    async def drop_receipts(self, missing: Sequence[SegmentRecord]) -> None:
+        """Write down that the service does not have these segments."""
+        await self._with.journal.segments_missing(
+            self.record, [(segment.kind, segment.segment.part_number) for segment in missing]
+        )
+        self.segments = [
+            replace(segment, receipt=None, stored_at=None) if segment in missing else segment
+            for segment in self.segments
+        ]
+
+    async def forget_job(self, reason: str) -> None:
+        """Write down that the service does not have the job any more."""
+        before = self.record.state
+        self.reach("journal.job_gone.before")
+        self.record = await self._with.journal.job_gone(self.record, reason)
+        self.segments = []
+        self.is_reconciled = True
+        self._moved(before, reason)
+
+    async def confirmed(self, reason: str) -> None:
+        """Write down that the service has joined the parts."""
+        before = self.record.state
+        self.reach("journal.confirmed.before")
+        self.record = await self._with.journal.confirmed(self.record, reason)
+        self._moved(before, reason)
+
+    async def failed(self, error: OrchestratorError) -> None:
+        """Write down why the entry cannot go on."""
+        if self.record.state in {EntryState.FAILED, EntryState.CANCELLED}:
+            return
+        before = self.record.state
+        reason = ErrorRecord(error.kind, error.code, error.message, error.request_id, error.hint)
+        self.record = await self._with.journal.failed(self.record, reason)
+        self._moved(before, error.message)
+        self._with.events.publish(
+            EntryFailed(
+                entry=self.entry_id,
+                job_id=self.record.job_id,
+                kind=error.kind,
+                code=error.code,
+                message=error.message,
+                request_id=error.request_id,
+                hint=error.hint,
+            )
+        )
+
+    async def stored(self, sent: SegmentRecord, receipt: Receipt, *, attempt: int, seconds: float) -> None:
+        """Write the receipt down; *attempt* 0 means that the service had the segment already."""
+        number = sent.segment.part_number
+        self.reach("journal.receipt.before")
+        await self._with.journal.segment_stored(self.record, sent.kind, number, receipt, attempt)
+        self._update_segment(sent, receipt)
+        self.reach("journal.receipt.after")
+        self._with.events.publish(
+            SegmentStored(
+                entry=self.entry_id,
+                job_id=self.record.job_id,
+                asset=sent.kind,
+                part_number=number,
+                bytes=sent.segment.length,
+                attempt=attempt,
+                is_resumed=attempt == 0,
+                is_verified=receipt.is_verified,
+                seconds=seconds,
+            )
+        )
+
+    def _update_segment(self, sent: SegmentRecord, receipt: Receipt) -> None:
+        place = self.segments.index(sent)
+        self.segments[place] = replace(sent, stored_at=self._with.clock(), receipt=receipt)
+
+    async def wait_before_retry(
+        self, error: OrchestratorError, operation: str, attempt: int, sent: SegmentRecord | None = None
+    ) -> None:
+        """Wait as the policy says after *attempt* failed.
+
+        Raises GaveUpError when the attempts or the budget are used up, StoppedError when the run drains.
+        """
+        self._note(error, operation, attempt, sent)
+        delay = self._with.policy.delay_after(error, attempt, self._with.draw)
+        if delay is None or not self._budget.take():
+            raise GaveUpError(
+                f"{error.message} (gave up after {attempt} attempts)",
+                code=error.code,
+                request_id=error.request_id,
+                hint=error.hint or "run again later: what is stored stays stored",
+                status=error.status,
+            ) from None
+        self._with.events.publish(
+            RetryScheduled(
+                entry=self.entry_id,
+                job_id=self.record.job_id,
+                operation=operation,
+                asset=sent.kind if sent else None,
+                part_number=sent.segment.part_number if sent else None,
+                attempt=attempt,
+                delay=delay,
+                kind=error.kind,
+                code=error.code,
+                request_id=error.request_id,
+                message=error.message,
+            )
+        )
+        await self._with.drain.sleep(delay)
+
+    def _note(
+        self, error: OrchestratorError, operation: str, attempt: int, sent: SegmentRecord | None
+    ) -> None:
+        self._with.journal.note_attempt(
+            self.record,
+            AttemptRecord(
+                at=self._with.clock(),
+                operation=operation,
+                asset=sent.kind.value if sent else None,
+                part_number=sent.segment.part_number if sent else None,
+                attempt=attempt,
+                kind=error.kind,
+                code=error.code,
+                message=error.message,
+                request_id=error.request_id,
+                seconds=None,
+            ),
+        )
+
+    def _moved(self, before: EntryState, reason: str) -> None:
+        self.reach(f"journal.{self.record.state}.after")
+        self._with.events.publish(
+            EntryTransitioned(
+                entry=self.entry_id,
+                job_id=self.record.job_id,
+                from_state=before,
+                to_state=self.record.state,
+                reason=reason,
+            )
+        )

@@ -1,0 +1,194 @@
+"""What happens in a run, as typed events; progress, logs and results subscribe to them.
+
+Subscribers are called in order, on the event loop, and must not block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.states import EntryState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened; `name` is what logs call it."""
+
+    name: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What a batch asks for: entries, assets cut into segments, and bytes."""
+
+    entries: int
+    segments: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """A run begins; `stored` is what earlier runs have brought to the service."""
+
+    name: ClassVar[str] = "run.started"
+    batch: str
+    run_id: str
+    totals: Totals
+    done_entries: int
+    stored_segments: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """A run ended with *exit_code*."""
+
+    name: ClassVar[str] = "run.finished"
+    batch: str
+    exit_code: int
+    elapsed_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchDrained(Event):
+    """No new work is taken."""
+
+    name: ClassVar[str] = "batch.drained"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryEvent(Event):
+    """Something that happened to an entry."""
+
+    entry: str
+    job_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryStarted(EntryEvent):
+    """A worker took the entry; `bytes_left` of `bytes_total` are not on the service."""
+
+    name: ClassVar[str] = "entry.started"
+    state: EntryState
+    bytes_total: int
+    bytes_left: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryTransitioned(EntryEvent):
+    """The entry's state changed."""
+
+    name: ClassVar[str] = "entry.transitioned"
+    from_state: EntryState
+    to_state: EntryState
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryFinished(EntryEvent):
+    """A worker let go of the entry in *state*."""
+
+    name: ClassVar[str] = "entry.finished"
+    state: EntryState
+    is_done: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryFailed(EntryEvent):
+    """The entry failed; the fields are those of design section 4."""
+
+    name: ClassVar[str] = "entry.failed"
+    kind: str
+    code: str | None
+    message: str
+    request_id: str | None
+    hint: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentProgressed(EntryEvent):
+    """So many more bytes of a segment were handed to the network (fewer than none when an attempt failed)."""
+
+    name: ClassVar[str] = "segment.progressed"
+    asset: AssetKind
+    part_number: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentStored(EntryEvent):
+    """The store has the segment; `is_resumed` when it had it before and nothing was sent."""
+
+    name: ClassVar[str] = "segment.stored"
+    asset: AssetKind
+    part_number: int
+    bytes: int
+    attempt: int
+    is_resumed: bool
+    is_verified: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryScheduled(EntryEvent):
+    """A try failed and will be repeated after *delay* seconds; the segment is named when it was one's."""
+
+    name: ClassVar[str] = "request.retry_scheduled"
+    operation: str
+    asset: AssetKind | None = None
+    part_number: int | None = None
+    attempt: int
+    delay: float
+    kind: str
+    code: str | None
+    request_id: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UrlsExpired(EntryEvent):
+    """The entry's upload URLs are dead; *lost_bytes* must be sent again."""
+
+    name: ClassVar[str] = "entry.urls_expired"
+    remedy: str
+    lost_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarningRaised(EntryEvent):
+    """Something a person should know that stops nothing."""
+
+    name: ClassVar[str] = "entry.warning_raised"
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReached(EntryEvent):
+    """The lifecycle is at *point*: before or after one remote step or journal write."""
+
+    name: ClassVar[str] = "step.reached"
+    point: str
+
+
+Subscriber = Callable[[Event], None]
+
+
+class EventBus:
+    """Hands each event to every subscriber."""
+
+    def __init__(self, *subscribers: Subscriber) -> None:
+        """Start with *subscribers*, called in this order."""
+        self._subscribers = list(subscribers)
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Add *subscriber* at the end."""
+        self._subscribers.append(subscriber)
+
+    def publish(self, event: Event) -> None:
+        """Call every subscriber with *event*."""
+        for subscriber in self._subscribers:
+            subscriber(event)

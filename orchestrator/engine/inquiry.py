@@ -1,0 +1,73 @@
+"""Asking the service what it holds, so that nothing is guessed after a lost answer."""
+
+from __future__ import annotations
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.errors import RequestRejectedError
+from orchestrator.domain.receipts import Receipt
+from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
+from orchestrator.engine.collaborators import Collaborators
+from orchestrator.engine.entry import HeldEntry
+from orchestrator.journal.records import SegmentRecord
+from orchestrator.metastudio.requests import Command
+from orchestrator.metastudio.wire import JobDetail
+
+_LIST_COMMANDS = {
+    AssetKind.TRAINING_VIDEO: Command.GET_MULTIPART_UPLOADED,
+    AssetKind.ACTION_VIDEO: Command.GET_ACTION_VIDEO_MULTIPART_UPLOADED,
+}
+
+
+class Inquiry:
+    """Questions about one entry's job."""
+
+    def __init__(self, collaborators: Collaborators) -> None:
+        """Ask through the run's client."""
+        self._with = collaborators
+
+    async def show(self, entry: HeldEntry) -> JobDetail | None:
+        """The job as the service has it; None when it has none of that id."""
+        try:
+            return await self._with.client.show_job(entry.job_id, app_user_id=entry.avatar.app_user_id)
+        except RequestRejectedError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def held_parts(self, entry: HeldEntry, kind: AssetKind) -> dict[int, str] | None:
+        """ETag by part number of what the service holds of a video; None when it does not tell.
+
+        The command for the action video is ambiguous (metastudio-protocol section 1.6), so its silence, an
+        empty answer or a refusal, means nothing.
+        """
+        try:
+            result = await self._with.client.command(
+                entry.job_id, _LIST_COMMANDS[kind], app_user_id=entry.avatar.app_user_id
+            )
+        except RequestRejectedError:
+            return None
+        parts = {part.part_number: part.etag.lower() for part in result.parts}
+        return parts if parts or kind is AssetKind.TRAINING_VIDEO else None
+
+    async def receipt_for(self, entry: HeldEntry, sent: SegmentRecord) -> Receipt | None:
+        """The receipt of a segment whose answer was lost, if the service holds it as the file is now."""
+        if not sent.kind.is_multipart:
+            return None
+        held = await self.held_parts(entry, sent.kind)
+        return await self.compared(entry, sent, (held or {}).get(sent.segment.part_number))
+
+    async def compared(self, entry: HeldEntry, sent: SegmentRecord, etag: str | None) -> Receipt | None:
+        """The receipt of a segment that the service holds under *etag*, if that is the MD5 of the file's bytes."""
+        if etag is None:
+            return None
+        md5 = await self._with.sender.digest(entry.asset(sent.kind), sent.segment)
+        return Receipt(etag=etag, md5=md5, is_verified=True) if md5 == etag else None
+
+    async def is_joined(self, entry: HeldEntry, kind: AssetKind) -> bool | None:
+        """Whether the parts of a video have become an object; None when the answers leave it open."""
+        job = await self.show(entry)
+        if job is None:
+            return None
+        if job.state != WAIT_FILE_UPLOAD or kind.value in job.download_urls:
+            return True
+        return False if await self.held_parts(entry, kind) else None

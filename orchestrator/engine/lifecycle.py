@@ -1,0 +1,81 @@
+"""The life of one entry: whatever happened before, its facts tell the next step."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from orchestrator.domain.errors import EntryError, RetryableError, UrlExpiredError
+from orchestrator.domain.states import EntryState, Facts, Step, next_step
+from orchestrator.engine.collaborators import Collaborators
+from orchestrator.engine.confirming import Confirmer
+from orchestrator.engine.creating import JobMaker
+from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.inquiry import Inquiry
+from orchestrator.engine.submitting import Submitter
+from orchestrator.engine.uploading import Uploader
+
+
+class Lifecycle:
+    """Brings entries to their end, step by step."""
+
+    def __init__(self, collaborators: Collaborators) -> None:
+        """Build the steps once for all entries of the run."""
+        self._with = collaborators
+        self._maker = JobMaker(collaborators)
+        inquiry = Inquiry(collaborators)
+        self._steps = {
+            Step.CREATE: self._maker.create,
+            Step.SETTLE_CREATE: self._maker.settle,
+            Step.UPLOAD: Uploader(collaborators, inquiry).upload,
+            Step.CONFIRM: Confirmer(collaborators, inquiry).confirm,
+            Step.SUBMIT: Submitter(collaborators, inquiry).submit,
+        }
+
+    async def advance(self, entry: HeldEntry) -> None:
+        """Take steps until none is left; the entry's segments are loaded.
+
+        Raises EntryError when the entry cannot go on, RunError when the run cannot, StoppedError when it drains.
+        """
+        await self._revive(entry)
+        failures: Counter[Step] = Counter()
+        refreshes = 0
+        while (step := self._next_step(entry)) is not Step.NOTHING:
+            self._with.drain.check()
+            try:
+                await self._steps[step](entry)
+            except UrlExpiredError as error:
+                refreshes += 1
+                await self._renew_urls(entry, error, refreshes)
+            except RetryableError as error:
+                failures[step] += 1
+                await entry.wait_before_retry(error, step, failures[step])
+
+    def _next_step(self, entry: HeldEntry) -> Step:
+        return next_step(entry.facts, with_submit=self._with.settings.is_submit_wanted)
+
+    async def _revive(self, entry: HeldEntry) -> None:
+        """Take a failed entry up again where its facts say it stands."""
+        if entry.record.state is EntryState.FAILED:
+            await entry.transition(resumed_state(entry.facts), "taken up again")
+
+    async def _renew_urls(self, entry: HeldEntry, error: UrlExpiredError, refreshes: int) -> None:
+        if refreshes > self._with.settings.url_refreshes:
+            raise EntryError(
+                f"upload URLs expired {refreshes} times before the files were through: {error.message}",
+                code="UrlExpired",
+                request_id=error.request_id,
+                hint="the link is too slow for these files and URLs: use more parallel segments (-p), "
+                "fewer entries at once (-j)",
+            ) from None
+        await self._maker.renew_urls(entry, error)
+
+
+def resumed_state(facts: Facts) -> EntryState:
+    """The state in which an entry with *facts* goes on after a failure."""
+    if facts.is_submitted:
+        return EntryState.IN_REVIEW
+    if facts.is_confirmed:
+        return EntryState.CONFIRMED
+    if facts.job_id is not None:
+        return EntryState.UPLOADING if facts.segments_left else EntryState.UPLOADED
+    return EntryState.CREATING if facts.create_tag is not None else EntryState.PENDING

@@ -1,0 +1,74 @@
+"""Handing a job to review: never twice, and checked by show."""
+
+from __future__ import annotations
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.errors import InterruptedTransferError, RequestRejectedError
+from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.collaborators import Collaborators
+from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.inquiry import Inquiry
+from orchestrator.metastudio.requests import Command
+
+
+class Submitter:
+    """Submits confirmed jobs."""
+
+    def __init__(self, collaborators: Collaborators, inquiry: Inquiry) -> None:
+        """Act through the run's client, ask through *inquiry*."""
+        self._with = collaborators
+        self._inquiry = inquiry
+
+    async def submit(self, entry: HeldEntry) -> None:
+        """Submit the job unless it has moved on already.
+
+        A confirmed job is still in WAIT_FILE_UPLOAD; one that is in any other state was submitted, by us or in
+        the console (metastudio-protocol section 2). Raises RequestRejectedError when the service refuses.
+        """
+        is_repeat = entry.record.submit_sent_at is not None
+        if entry.record.state is not EntryState.SUBMITTING:
+            await entry.transition(
+                EntryState.SUBMITTING, "submit requested", submit_sent_at=self._with.clock()
+            )
+        if not (is_repeat and await self._has_moved_on(entry)):
+            await self._confirm_letter(entry)
+            await self._act(entry)
+        await entry.transition(
+            EntryState.SUBMITTED, "the job is with review", submitted_at=self._with.clock()
+        )
+
+    async def _act(self, entry: HeldEntry) -> None:
+        attempt = 1
+        while True:
+            entry.reach("submitverifying.before")
+            try:
+                await self._command(entry, Command.SUBMITVERIFYING)
+            except RequestRejectedError:
+                if await self._has_moved_on(entry):
+                    return
+                raise
+            except InterruptedTransferError as error:
+                if await self._has_moved_on(entry):
+                    return
+                await entry.wait_before_retry(error, Command.SUBMITVERIFYING, attempt)
+            else:
+                entry.reach("submitverifying.after")
+                return
+            attempt += 1
+
+    async def _confirm_letter(self, entry: HeldEntry) -> None:
+        """Some tenants lack this command, so a refusal is only worth a warning."""
+        if not any(asset.kind is AssetKind.GRANT_FILE for asset in entry.record.assets):
+            return
+        try:
+            await self._command(entry, Command.CONFIRM_AUTHORIZATION_LETTER)
+        except (RequestRejectedError, InterruptedTransferError) as error:
+            entry.warn(f"the authorization letter was not confirmed: {error.message}")
+
+    async def _command(self, entry: HeldEntry, command: Command) -> None:
+        await self._with.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
+
+    async def _has_moved_on(self, entry: HeldEntry) -> bool:
+        job = await self._inquiry.show(entry)
+        return job is not None and job.state != WAIT_FILE_UPLOAD

@@ -1,0 +1,187 @@
+"""Sending an entry's segments: what is left of them, each until it has its receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import anyio
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.errors import (
+    InterruptedTransferError,
+    OrchestratorError,
+    RefusedUploadError,
+    RequestRejectedError,
+    RetryableError,
+    UrlExpiredError,
+)
+from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.domain.receipts import Receipt
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.collaborators import Collaborators
+from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.events import EventBus, SegmentProgressed
+from orchestrator.engine.inquiry import Inquiry
+from orchestrator.journal.records import SegmentRecord
+
+
+class Uploader:
+    """Uploads one entry at a time per worker; the number of PUTs at once is the run's."""
+
+    def __init__(self, collaborators: Collaborators, inquiry: Inquiry) -> None:
+        """Send with the run's sender; ask through *inquiry* where an answer was lost."""
+        self._with = collaborators
+        self._inquiry = inquiry
+
+    async def upload(self, entry: HeldEntry) -> None:
+        """Send every segment that has no receipt; segments already journalled stay journalled."""
+        if not entry.is_reconciled:
+            await self._reconcile(entry)
+        await self._send_all(entry, entry.segments_left())
+        await entry.transition(EntryState.UPLOADED, "every segment is stored")
+
+    async def _reconcile(self, entry: HeldEntry) -> None:
+        """Take over what the service holds although the journal has no receipt for it."""
+        for kind in (AssetKind.TRAINING_VIDEO, AssetKind.ACTION_VIDEO):
+            left = [segment for segment in entry.segments_left() if segment.kind is kind]
+            held = await self._inquiry.held_parts(entry, kind) if left else None
+            for segment in left if held else ():
+                etag = (held or {}).get(segment.segment.part_number)
+                receipt = await self._inquiry.compared(entry, segment, etag)
+                if receipt is not None:
+                    await entry.stored(segment, receipt, attempt=0, seconds=0.0)
+        entry.is_reconciled = True
+
+    async def _send_all(self, entry: HeldEntry, left: list[SegmentRecord]) -> None:
+        """Share *left* among workers; after the first failure none takes another segment."""
+        remaining = iter(left)
+        failures: list[OrchestratorError] = []
+        async with anyio.create_task_group() as group:
+            for _ in range(min(self._with.settings.parallel, len(left))):
+                group.start_soon(self._work, entry, remaining, failures, group.cancel_scope)
+        if failures:
+            raise failures[0]
+
+    async def _work(
+        self,
+        entry: HeldEntry,
+        remaining: Iterator[SegmentRecord],
+        failures: list[OrchestratorError],
+        scope: anyio.CancelScope,
+    ) -> None:
+        for segment in remaining:
+            if failures:
+                return
+            try:
+                await self._send(entry, segment)
+            except OrchestratorError as error:
+                failures.append(error)
+                # Dead URLs make the other segments' bytes worthless; else what is on its way may arrive.
+                if isinstance(error, UrlExpiredError):
+                    scope.cancel()
+
+    async def _send(self, entry: HeldEntry, segment: SegmentRecord) -> None:
+        began = self._with.monotonic()
+        #: True while the store may hold the segment although no receipt came.
+        is_in_doubt = segment.started_at is not None
+        await self._with.journal.segment_started(entry.record, segment.kind, segment.segment.part_number)
+        attempt = 1
+        while True:
+            self._with.drain.check()
+            try:
+                receipt = await self._attempt(entry, segment, is_in_doubt=is_in_doubt)
+                break
+            except RetryableError as error:
+                is_in_doubt |= isinstance(error, InterruptedTransferError) and error.is_body_sent
+                await entry.wait_before_retry(error, "put", attempt, segment)
+            attempt += 1
+        # The store has the segment: a cancelled worker must not lose the receipt.
+        with anyio.CancelScope(shield=True):
+            await entry.stored(segment, receipt, attempt=attempt, seconds=self._with.monotonic() - began)
+
+    async def _attempt(self, entry: HeldEntry, segment: SegmentRecord, *, is_in_doubt: bool) -> Receipt:
+        """Send once; where the outcome is unclear the service is asked before anything is declared."""
+        try:
+            return await self._put(entry, segment)
+        except RefusedUploadError as error:
+            receipt = await self._inquiry.receipt_for(entry, segment)
+            return receipt or self._refused(entry, segment, error, is_in_doubt=is_in_doubt)
+        except InterruptedTransferError as error:
+            receipt = await self._inquiry.receipt_for(entry, segment) if error.is_body_sent else None
+            if receipt is None:
+                raise
+            return receipt
+
+    def _refused(
+        self, entry: HeldEntry, segment: SegmentRecord, error: RefusedUploadError, *, is_in_doubt: bool
+    ) -> Receipt:
+        """Judge a refusal where the service does not tell that it holds the segment.
+
+        A used-up or dead URL calls for fresh ones. No call lists single files: one that was sent before is
+        taken for stored, unverified (metastudio-protocol section 7). A URL refused at its first use is an
+        error.
+        """
+        if is_in_doubt and not segment.kind.is_multipart:
+            entry.warn(f"{segment.kind} is stored but unverified: its answer was lost and its URL is used up")
+            return Receipt(etag=None, md5=None, is_verified=False)
+        if is_in_doubt or error.status == 404:
+            raise UrlExpiredError(error.message, code=error.code, request_id=error.request_id) from None
+        raise RequestRejectedError(
+            error.message, code=error.code, request_id=error.request_id, hint=error.hint, status=error.status
+        ) from None
+
+    def _living_url(self, segment: SegmentRecord) -> PresignedUrl:
+        """The segment's URL; raises UrlExpiredError when the PUT could not finish before it dies."""
+        url = segment.url
+        if url is None:
+            raise UrlExpiredError(f"the upload URL of {segment.kind} is no longer known")
+        if url.expires_at is not None:
+            needed = self._with.rate.seconds_for(segment.segment.length)
+            if self._with.clock() + needed >= url.expires_at:
+                raise UrlExpiredError(f"the upload URL of {segment.kind} has expired or soon will")
+        return url
+
+    async def _put(self, entry: HeldEntry, segment: SegmentRecord) -> Receipt:
+        progress = _Progress(entry, segment, self._with.events)
+        async with self._with.segment_limiter:
+            # It may have waited long for its turn: what held before need not hold now.
+            self._with.drain.check()
+            url = self._living_url(segment)
+            entry.reach("put.before")
+            began = self._with.monotonic()
+            try:
+                receipt = await self._with.sender.put(
+                    entry.asset(segment.kind), segment.segment, url, progress.add
+                )
+            except BaseException:
+                progress.take_back()
+                raise
+        entry.reach("put.after")
+        self._with.rate.add(segment.segment.length, self._with.monotonic() - began)
+        return receipt
+
+
+class _Progress:
+    """Publishes the bytes of one attempt, and takes them back when it fails."""
+
+    def __init__(self, entry: HeldEntry, segment: SegmentRecord, events: EventBus) -> None:
+        self._entry = entry
+        self._segment = segment
+        self._events = events
+        self._bytes = 0
+
+    def add(self, count: int) -> None:
+        self._bytes += count
+        self._events.publish(
+            SegmentProgressed(
+                entry=self._entry.entry_id,
+                job_id=self._entry.record.job_id,
+                asset=self._segment.kind,
+                part_number=self._segment.segment.part_number,
+                bytes=count,
+            )
+        )
+
+    def take_back(self) -> None:
+        if self._bytes:
+            self.add(-self._bytes)

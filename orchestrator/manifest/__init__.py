@@ -2,8 +2,11 @@
 
 from orchestrator.manifest.cells import csv_cells
 from orchestrator.manifest.fields import COLUMNS, RESULT_COLUMNS
+from orchestrator.manifest.files import inspect_files
 from orchestrator.manifest.manifest import Manifest, open_manifest
 from orchestrator.manifest.problems import Problem, Severity
+from orchestrator.manifest.schema import manifest_schema
+from orchestrator.manifest.starter import starter_manifest
 
 __all__ = [
     "COLUMNS",
@@ -12,5 +15,8 @@ __all__ = [
     "Problem",
     "Severity",
     "csv_cells",
+    "inspect_files",
+    "manifest_schema",
     "open_manifest",
+    "starter_manifest",
 ]

@@ -62,8 +62,8 @@ class CsvSource:
         check_is_file(path)
         with closing(self._rows()) as rows:
             line, header = next(rows, (1, []))
-            self.head = Draft(file=str(path), line=line)
-            self.defaults = Draft(file=str(path), line=None)
+            self.head = Draft(file=str(path), start=Place(line))
+            self.defaults = Draft(file=str(path), start=Place())
             self._columns = self._read_header(header)
             first = next((row for row in rows if _is_filled(row)), None)
         self._places = frozenset(self._columns.values())
@@ -78,7 +78,7 @@ class CsvSource:
             raise UnreadableError(f"the header has over {MAX_COLUMNS} columns; is this a manifest?", 1)
         names = [name.strip() for name in header]
         for name, count in Counter(filter(None, names)).items():
-            place = Place(self.head.line, name[:64])
+            place = Place(self.head.start.line, name[:64])
             if count > 1:
                 self.head.report(f"the column is there {count} times", name, place=place)
             if name not in _KNOWN_COLUMNS:
@@ -107,7 +107,7 @@ class CsvSource:
     def _draft(self, row: Row, width: int) -> Draft:
         line, cells = row
         places = RowPlaces(line, self._places)
-        draft = Draft(file=self.head.file, line=line, places=places, faulty=set(self._absent))
+        draft = Draft(file=self.head.file, start=Place(line), places=places, faulty=set(self._absent))
         if len(cells) != width:
             draft.is_broken = True
             draft.report(
@@ -125,7 +125,7 @@ class CsvSource:
     def _check_other(self, draft: Draft, name: str, text: str) -> None:
         """Look at a cell that is no field of the avatar."""
         if name == "" and text:
-            draft.report("there is a value in a column without a name", "", place=Place(draft.line))
+            draft.report("there is a value in a column without a name", "", place=draft.start)
         if name in _BATCH_COLUMNS and text and text != self._first.get(name):
             draft.report("differs from the first row's; a manifest is one batch", name)
 

@@ -26,7 +26,7 @@ class Draft:
     """
 
     file: str
-    line: int | None
+    start: Place
     values: dict[str, Value] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
     faulty: set[str] = field(default_factory=set)
@@ -39,7 +39,7 @@ class Draft:
             if place := self.places.get(".".join(map(str, names))):
                 return place
             names = names[:-1]
-        return Place(self.line)
+        return self.start
 
     def report(self, message: str, *names: str | int, place: Place | None = None) -> None:
         """Add a problem about the field *names*, which is faulty from now on."""
@@ -59,7 +59,7 @@ class Draft:
         replaced = self.values.keys() - _GROUPS
         return Draft(
             file=self.file,
-            line=self.line,
+            start=self.start,
             values=values,
             places=ChainMap(cast(dict[str, Place], self.places), cast(dict[str, Place], defaults.places)),
             faulty=self.faulty | (defaults.faulty - replaced),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.domain.entries import Entry, slug
+from orchestrator.domain.entries import Entry, Place, slug
 from orchestrator.manifest.cells import set_cell
 from orchestrator.manifest.csv_source import CsvSource
 from orchestrator.manifest.drafts import Draft
@@ -89,7 +89,7 @@ class Manifest:
         self.problems += in_order(whole.problems, entry_id)
         if avatar is None or entry_id is None or not is_new:
             return None
-        return Entry(entry_id, avatar, draft.line or 1, whole.places)
+        return Entry(entry_id, avatar, draft.start.line or 1, whole.places)
 
 
 @dataclass(slots=True)
@@ -111,12 +111,12 @@ class _Taken:
             first = self.ids[entry_id]
             draft.report(f"the id {quoted(entry_id)}{made} is that of the avatar in line {first} too", source)
             return False
-        self.ids[entry_id] = draft.line
+        self.ids[entry_id] = draft.start.line
         if name in self.names:
             draft.report(f"the avatar in line {self.names[name]} has the same name", "name")
             draft.problems[-1] = replace(draft.problems[-1], severity=Severity.WARNING)
         elif name:
-            self.names[name] = draft.line
+            self.names[name] = draft.start.line
         return True
 
 
@@ -148,13 +148,13 @@ def open_manifest(
     problems: list[Problem] = []
     cli_defaults = _command_line_defaults(defaults or {}, path)
     source = _opened(path, cli_defaults, problems)
-    head_draft = source.head if source else Draft(file=str(path), line=1)
+    head_draft = source.head if source else Draft(file=str(path), start=Place())
     if batch_name is not None:
         head_draft.values["batch_name"] = batch_name
     if is_submit_wanted is not None:
         head_draft.values["submit"] = str(is_submit_wanted)
     head = check_head(head_draft) or Head()
-    file_defaults = source.defaults if source else Draft(file=str(path), line=1)
+    file_defaults = source.defaults if source else Draft(file=str(path), start=Place())
     for draft in (file_defaults, cli_defaults):
         resolve_paths(draft, _folder(path))
         check_defaults(draft)
@@ -182,7 +182,7 @@ def _source(path: Path, given: Draft) -> Source:
 
 
 def _command_line_defaults(defaults: Mapping[str, str], path: Path) -> Draft:
-    draft = Draft(file=str(path), line=None)
+    draft = Draft(file=str(path), start=Place())
     for name, text in defaults.items():
         if name in COLUMNS:
             set_cell(draft.values, name, text)

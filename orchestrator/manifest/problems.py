@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.domain.entries import Place
-
 _SHOWN_CHARACTERS = 40
 _LONGEST_HINTED_NAME = 64
 #: What looks like a phone number or an address is not repeated: it may have slipped into another column.
@@ -34,11 +32,6 @@ class Problem:
     field: str | None = None
     message: str
     severity: Severity = Severity.ERROR
-
-    @property
-    def place(self) -> Place:
-        """Line and column."""
-        return Place(self.line, self.column)
 
     def as_dict(self) -> dict[str, str | int | None]:
         """The problem as `validate --json` prints it."""

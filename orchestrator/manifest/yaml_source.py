@@ -35,8 +35,8 @@ class YamlSource:
 
     def __init__(self, path: Path) -> None:
         """Read and parse all of *path*."""
-        self.head = Draft(file=str(path), line=1)
-        self.defaults = Draft(file=str(path), line=1)
+        self.head = Draft(file=str(path), start=Place(1, 1))
+        self.defaults = Draft(file=str(path), start=Place(1, 1))
         self._merges = Merges()
         self._avatars: list[Node] = []
         self._read_top(compose(read_text(path)))
@@ -58,7 +58,7 @@ class YamlSource:
                 self.head.report(unknown_field(name, TOP_FIELDS), name, place=place_of(key))
 
     def _read_defaults(self, node: Node) -> None:
-        self.defaults.line = place_of(node).line
+        self.defaults.start = place_of(node)
         if not is_null(node):
             _Reader(self.defaults, self._merges).read_fields(node)
 
@@ -71,7 +71,7 @@ class YamlSource:
     def drafts(self) -> Iterator[Draft]:
         """The avatars in the order of the file."""
         for node in self._avatars:
-            draft = Draft(file=self.head.file, line=place_of(node).line)
+            draft = Draft(file=self.head.file, start=place_of(node))
             _Reader(draft, self._merges).read_fields(node)
             yield draft
 

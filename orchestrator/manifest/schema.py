@@ -1,0 +1,76 @@
+"""The JSON Schema of a YAML manifest, from which editors complete and check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.domain.avatar import Avatar
+from orchestrator.manifest.validation import Head
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_OWN_FIELDS = ("id", "name")
+
+
+def manifest_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of the YAML manifest, derived from the models that validate it."""
+    model = _without_noise(Avatar.model_json_schema())
+    definitions = model.pop("$defs")
+    # Any of the three may come from the defaults.
+    definitions["VoiceProperties"].pop("required")
+    fields = model["properties"]
+    shared = {name: part for name, part in fields.items() if name not in _OWN_FIELDS}
+    definitions["Avatar"] = _mapping("One avatar: a training job.", fields) | {"required": ["name"]}
+    definitions["Defaults"] = _mapping("What holds for every avatar that does not say otherwise.", shared)
+    return {
+        "$schema": DIALECT,
+        "title": "MetaStudio orchestrator manifest",
+        **_mapping("A batch of avatars to train.", _top_fields()),
+        "patternProperties": {"^x-": {"description": "Yours, for anchors; not read."}},
+        "required": ["avatars"],
+        "anyOf": _TRAINING_VIDEO_EVERYWHERE,
+        "$defs": definitions,
+    }
+
+
+#: Every avatar has a training video, its own or the default.
+_TRAINING_VIDEO_EVERYWHERE = [
+    {"properties": {"avatars": {"items": {"required": ["training_video"]}}}},
+    {"properties": {"defaults": {"required": ["training_video"]}}, "required": ["defaults"]},
+]
+
+
+def _top_fields() -> dict[str, Any]:
+    avatars = {
+        "description": "The avatars, in the order in which they are sent.",
+        "type": "array",
+        "minItems": 1,
+        "items": {"$ref": "#/$defs/Avatar"},
+    }
+    head: dict[str, Any] = _without_noise(Head.model_json_schema())["properties"]
+    defaults = {
+        "description": "Any field of an avatar but id and name; an avatar's own value goes before it.",
+        "anyOf": [{"$ref": "#/$defs/Defaults"}, {"type": "null"}],
+    }
+    return {**head, "defaults": defaults, "avatars": avatars}
+
+
+def _mapping(description: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "description": description,
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _without_noise(schema: Any) -> Any:
+    """Drop the titles and null defaults that pydantic adds, which editors would show for every field."""
+    if isinstance(schema, list):
+        return [_without_noise(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _without_noise(part) for key, part in schema.items() if not _is_noise(key, part)}
+
+
+def _is_noise(key: str, part: Any) -> bool:
+    return (key == "title" and isinstance(part, str)) or (key == "default" and part is None)

@@ -14,7 +14,7 @@ from orchestrator.metastudio.attempts import ApiAttempt, Retrying, ignore
 from orchestrator.metastudio.auth import Authenticator
 from orchestrator.metastudio.calls import Call, Caller
 from orchestrator.metastudio.exchange import Answer
-from orchestrator.metastudio.failures import CommandFailedError, is_job_gone, masked
+from orchestrator.metastudio.failures import CommandFailedError, is_job_gone, masked, service_code
 from orchestrator.metastudio.limiter import RateLimiter
 from orchestrator.metastudio.requests import MAX_PAGE_JOBS, Command, JobQuery
 from orchestrator.metastudio.wire import (
@@ -99,7 +99,8 @@ class MetaStudioClient:
     ) -> AsyncIterator[JobSummary]:
         """List all jobs, 100 a page, each once; jobs deleted meanwhile do not make it miss others."""
         seen: set[str] = set()
-        offset, count = query.offset, 0
+        offset, stale_pages = query.offset, 0
+        count: int | None = None
         while True:
             page = await self.list_jobs(
                 replace(query, offset=offset, limit=MAX_PAGE_JOBS), app_user_id=app_user_id
@@ -108,10 +109,11 @@ class MetaStudioClient:
             for job in fresh:
                 seen.add(job.job_id)
                 yield job
-            # Jobs that went since the last page moved the rest forward: step back as far.
-            gone = 0 if page.count is None else max(count - page.count, 0)
-            offset, count = max(offset + len(page.jobs) - gone, 0), page.count or 0
-            if not (fresh or gone) or (page.count is not None and offset >= page.count):
+            offset, count = _next_offset(offset, count, page), page.count
+            is_past_end = not page.jobs if count is None else offset >= count
+            # Stepping back shows again what was seen, but never more pages than that takes.
+            stale_pages = 0 if fresh else stale_pages + 1
+            if is_past_end or stale_pages > len(seen) // MAX_PAGE_JOBS + 1:
                 return
 
     async def show_job(self, job_id: str, *, app_user_id: str | None = None) -> JobDetail:
@@ -183,6 +185,12 @@ class MetaStudioClient:
         )
 
 
+def _next_offset(offset: int, count_before: int | None, page: JobPage) -> int:
+    """After *page*, or as far back as jobs that went since the page before it moved the others."""
+    gone = 0 if count_before is None or page.count is None else count_before - page.count
+    return max(offset - gone, 0) if gone > 0 else offset + len(page.jobs)
+
+
 def _command_result(answer: Answer, command: Command) -> CommandResult:
     """HTTP 200 is not success here (metastudio-protocol section 0, fact 1)."""
     body = answer.json()
@@ -191,10 +199,9 @@ def _command_result(answer: Answer, command: Command) -> CommandResult:
     info = body.get("error_info")
     details = info if isinstance(info, dict) else {}
     message = body.get("excute_failed_msg") or details.get("error_msg") or "no reason given"
-    code = details.get("error_code")
     raise CommandFailedError(
         f"the service did not carry out {command.value}: {masked(str(message))}",
-        code=None if code is None else masked(str(code)),
+        code=service_code(details.get("error_code")),
         request_id=answer.request_id,
         status=answer.status,
     )

@@ -24,6 +24,8 @@ _TASK_LIMIT = "41000012"
 _WORTH_TELLING_SKEW_SECONDS = 300.0
 _MESSAGE_CHARACTERS = 500
 
+_CODE = re.compile(r"[A-Za-z0-9_.]{1,40}")
+
 _HINTS = {
     "0101": "the endpoint does not offer this API: check --endpoint and --region",
     "0302": "the IAM user has no permission for MetaStudio: grant it, then run again",
@@ -68,7 +70,7 @@ class Refusal:
         return cls(
             answer=answer,
             operation=operation,
-            code=None if code is None else masked(str(code))[:64],
+            code=service_code(code),
             message=masked(str(message), hidden=hidden),
         )
 
@@ -152,6 +154,11 @@ class Refusal:
 def is_job_gone(error: RequestRejectedError) -> bool:
     """True when the service, not the gateway in front of it, answered 404."""
     return error.status == 404 and not (error.code or "").startswith("APIG")
+
+
+def service_code(value: object) -> str | None:
+    """An error code as the service writes them; None when *value* is something else."""
+    return str(value) if value is not None and _CODE.fullmatch(str(value)) else None
 
 
 def masked(text: str, *, hidden: Iterable[str] = ()) -> str:

@@ -40,7 +40,9 @@ class SimulatorOptions:
     speed: float = 1.0
     """How many seconds of review and training pass per second of the clock."""
     cap_urls: int | None = None
-    """The definitions cap URL arrays and multipart_data at 50; None gives all."""
+    """The definitions cap URL arrays at 50; None gives all."""
+    cap_listed_parts: int | None = None
+    """They cap multipart_data at 50 as well."""
     is_url_order_shuffled: bool = False
     can_omit_urls: bool = False
     """Leave action and audio URLs out of answers to jobs that did not ask for them."""

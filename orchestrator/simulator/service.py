@@ -135,7 +135,7 @@ class TrainingService:
             raise CommandRefusedError("The multipart upload does not exist or is completed.")
         parts = self._store.uploads[job.upload_ids[asset.kind]].parts
         listed = [{"part_number": str(number), "etag": etag} for number, (etag, _) in sorted(parts.items())]
-        return listed[: self._options.cap_urls]
+        return listed[: self._options.cap_listed_parts]
 
     async def _confirm_training(self, job: Job) -> Document:
         return await self._confirm(job, TRAINING_VIDEO)

@@ -1,5 +1,6 @@
 """A simulator per test, and a client that knows nothing but HTTP."""
 
+import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -76,6 +78,20 @@ class Client:
         headers = {"Content-Type": content_type, "Content-Length": str(len(body))}
         return await self.request("PUT", url, data=io.BytesIO(body), headers=headers)
 
+    async def raw_put(self, url: str, head: str, body: bytes, *, is_cut: bool = False) -> bytes:
+        """Send bytes as they are, hang up at once if *is_cut*, and return what comes until the end."""
+        split = urlsplit(url)
+        reader, writer = await asyncio.open_connection(split.hostname, split.port)
+        start = f"PUT {split.path}?{split.query} HTTP/1.1\r\nHost: {split.netloc}\r\n"
+        writer.write(f"{start}Content-Type: {OCTET_STREAM}\r\n{head}\r\n\r\n".encode() + body)
+        if is_cut:
+            writer.write_eof()
+        async with asyncio.timeout(5):
+            answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
     async def uploaded(self, video: bytes = b"film", **fields: Any) -> str:
         """Create a job, upload its video in one part, confirm it, and return the job's id."""
         created = await self.create(**fields)
@@ -115,6 +131,8 @@ async def start(clock: FakeClock) -> AsyncIterator[Start]:
             simulator = Simulator(SimulatorOptions(**options), data=data, clock=clock)
             await stack.enter_async_context(simulator)
             session = await stack.enter_async_context(aiohttp.ClientSession())
+            # aiohttp would send a PUT again by itself when its connection breaks, and hide the fault.
+            session._retry_connection = False
             return Client(simulator, session, clock)
 
         yield start_simulator

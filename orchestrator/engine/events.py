@@ -61,6 +61,14 @@ class BatchDrained(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceWarning(Event):
+    """Something about the service or the store that a person should know; told once a run."""
+
+    name: ClassVar[str] = "service.warning_raised"
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EntryEvent(Event):
     """Something that happened to an entry."""
 

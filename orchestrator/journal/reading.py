@@ -49,6 +49,20 @@ class JournalReader:
             )
             return {EntryState(state): count for state, count in rows}
 
+    async def failures(self, batch: str) -> dict[str, int]:
+        """How many entries of *batch* have failed, by the kind of error."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(entries.c.error_kind, func.count())
+                .where(
+                    entries.c.batch == batch,
+                    entries.c.position >= 0,
+                    entries.c.state == EntryState.FAILED.value,
+                )
+                .group_by(entries.c.error_kind)
+            )
+            return {str(kind): int(count) for kind, count in rows}
+
     async def entry(self, batch: str, entry_id: str) -> EntryRecord | None:
         """One entry, None when the journal has none of that name."""
         found = await self.entries_named(batch, [entry_id])
@@ -107,13 +121,30 @@ class JournalReader:
             )
             return [segment_record(row) for row in rows.mappings()]
 
+    async def stored_bytes(self, batch: str, entry_ids: Collection[str]) -> dict[str, int]:
+        """Bytes that have their receipt, by entry, for those of *entry_ids* that have any."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(segments.c.entry_id, func.sum(segments.c.length))
+                .where(
+                    segments.c.batch == batch,
+                    segments.c.entry_id.in_(entry_ids),
+                    segments.c.stored_at.is_not(None),
+                )
+                .group_by(segments.c.entry_id)
+            )
+            return {entry_id: int(total) for entry_id, total in rows}
+
     async def count_stored(self, batch: str) -> tuple[int, int]:
-        """Segments and bytes of *batch* that have their receipt."""
+        """Segments and bytes that have their receipt, of the entries the manifest has."""
         async with self._database.read() as connection:
             row = await connection.execute(
-                select(func.count(), func.coalesce(func.sum(segments.c.length), 0)).where(
-                    and_(segments.c.batch == batch, segments.c.stored_at.is_not(None))
+                select(func.count(), func.coalesce(func.sum(segments.c.length), 0))
+                .join(
+                    entries,
+                    (entries.c.batch == segments.c.batch) & (entries.c.entry_id == segments.c.entry_id),
                 )
+                .where(segments.c.batch == batch, segments.c.stored_at.is_not(None), entries.c.position >= 0)
             )
             count, stored_bytes = row.one()
             return int(count), int(stored_bytes)

@@ -1,0 +1,141 @@
+"""The service as a run talks to it: one session, one client, one set of credentials."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.retry import Draw, RetryPolicy
+from orchestrator.metastudio.attempts import ApiAttempt, Retrying, ignore
+from orchestrator.metastudio.auth import AkSkAuth, Authenticator, StaticTokenAuth
+from orchestrator.metastudio.client import MetaStudioClient
+from orchestrator.metastudio.credentials import Credentials, FoundCredentials, UserToken
+from orchestrator.metastudio.endpoints import check_endpoint
+from orchestrator.metastudio.iam import IamPasswordAuth
+from orchestrator.metastudio.limiter import ApiRate, RateLimiter
+from orchestrator.transfer.session import open_session
+
+if TYPE_CHECKING:
+    import ssl
+
+    import aiohttp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """Where the service is and how to talk to it; times in seconds."""
+
+    endpoint: str
+    project_id: str | None
+    region: str | None = None
+    credentials: FoundCredentials
+    api_rate: ApiRate = field(default_factory=lambda: ApiRate(2.0, 5.0))
+    api_policy: RetryPolicy = field(default_factory=lambda: RetryPolicy(attempts=5, cap_seconds=20.0))
+    idle_timeout: float = 30.0
+    is_verifying: bool = True
+    is_insecure_http_allowed: bool = False
+    tls: ssl.SSLContext | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """Time and chance, passed in so that tests can hold them."""
+
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], Awaitable[object]]
+    draw: Draw
+    nonce: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """An open session with the client that speaks through it."""
+
+    session: aiohttp.ClientSession
+    client: MetaStudioClient
+    readers: ThreadPoolExecutor
+    endpoint: str
+    project_id: str
+
+
+@asynccontextmanager
+async def connect(
+    settings: ServiceSettings,
+    clocks: Clocks,
+    *,
+    reader_threads: int,
+    on_attempt: Callable[[ApiAttempt], None] = ignore,
+) -> AsyncIterator[Connection]:
+    """Open a session to the service; the first call is the first to reach it.
+
+    Raises ConfigurationError when endpoint or project are missing or wrong, CredentialsError when IAM refuses.
+    """
+    endpoint = check_endpoint(settings.endpoint, is_insecure_http_allowed=settings.is_insecure_http_allowed)
+    retrying = Retrying(policy=settings.api_policy, sleep=clocks.sleep, draw=clocks.draw)
+    with ThreadPoolExecutor(max_workers=reader_threads, thread_name_prefix="reader") as readers:
+        async with open_session(ssl_context=settings.tls) as session:
+            auth = authenticator(session, settings, retrying, clocks.clock)
+            project_id = await _project_id(settings, auth)
+            client = MetaStudioClient(
+                session,
+                endpoint=endpoint,
+                project_id=project_id,
+                auth=auth,
+                limiter=RateLimiter(
+                    settings.api_rate.writes_per_second,
+                    settings.api_rate.reads_per_second,
+                    clock=clocks.monotonic,
+                    sleep=clocks.sleep,
+                ),
+                policy=settings.api_policy,
+                sleep=clocks.sleep,
+                draw=clocks.draw,
+                clock=clocks.clock,
+                on_attempt=on_attempt,
+            )
+            yield Connection(
+                session=session, client=client, readers=readers, endpoint=endpoint, project_id=project_id
+            )
+
+
+def authenticator(
+    session: aiohttp.ClientSession,
+    settings: ServiceSettings,
+    retrying: Retrying,
+    clock: Callable[[], float],
+) -> Authenticator:
+    """The way to prove who calls that fits the credentials that were found."""
+    secret = settings.credentials.secret
+    if isinstance(secret, Credentials):
+        return AkSkAuth(secret, clock=clock)
+    if isinstance(secret, UserToken):
+        return StaticTokenAuth(secret.token)
+    return IamPasswordAuth(
+        session,
+        secret,
+        retrying=retrying,
+        project_id=known_project_id(settings),
+        region=settings.region,
+        clock=clock,
+    )
+
+
+def known_project_id(settings: ServiceSettings) -> str | None:
+    """The project id as far as it is known without asking anybody."""
+    return settings.project_id or settings.credentials.project_id
+
+
+async def _project_id(settings: ServiceSettings, auth: Authenticator) -> str:
+    known = known_project_id(settings)
+    if known:
+        return known
+    if isinstance(auth, IamPasswordAuth):
+        return await auth.project_id()
+    raise ConfigurationError(
+        "the project id is not known", hint="give --project-id, or set HUAWEICLOUD_SDK_PROJECT_ID"
+    )

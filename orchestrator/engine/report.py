@@ -1,0 +1,93 @@
+"""How a run went, in the form of design section 4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.states import EntryState, is_done
+from orchestrator.engine.events import Totals
+from orchestrator.engine.tally import Tally
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryCounts:
+    """Entries by outcome; the four parts add up to `total`."""
+
+    total: int
+    done: int
+    failed: int
+    skipped: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """A run that went to its end or was stopped; `cause` is the error that stopped it."""
+
+    batch: str
+    batch_digest: str
+    run_id: str
+    exit_code: int
+    elapsed_seconds: float
+    totals: Totals
+    entries: EntryCounts
+    stored_segments: int
+    stored_bytes: int
+    tally: Tally
+    cause: OrchestratorError | None = None
+    undecided: Mapping[str, str]
+
+    def as_dict(self) -> dict[str, object]:
+        """The JSON document without its `results`."""
+        resumed = self.stored_segments - self.tally.sent_segments
+        return {
+            "schema": 1,
+            "batch": self.batch,
+            "run_id": self.run_id,
+            "exit_code": int(self.exit_code),
+            "elapsed_seconds": round(self.elapsed_seconds, 3),
+            "entries": {
+                "total": self.entries.total,
+                "done": self.entries.done,
+                "failed": self.entries.failed,
+                "skipped": self.entries.skipped,
+                "pending": self.entries.pending,
+            },
+            "segments": {
+                "total": self.totals.segments,
+                "stored": self.stored_segments,
+                "sent": self.tally.sent_segments,
+                "resumed": max(resumed, 0),
+                "retried": self.tally.retried,
+            },
+            "bytes": {
+                "total": self.totals.bytes,
+                "sent": self.tally.sent_bytes,
+                "resumed": self.resumed_bytes,
+            },
+        }
+
+    @property
+    def resumed_bytes(self) -> int:
+        """What is stored and was not sent by this run."""
+        return max(self.stored_bytes - self.tally.sent_bytes, 0)
+
+
+def count_entries(counts: Mapping[EntryState, int], *, undecided: int, with_submit: bool) -> EntryCounts:
+    """Sort the entries into done, failed, skipped (nothing a run can do) and pending (a later run will)."""
+    total = sum(counts.values())
+    review_failed = counts.get(EntryState.REVIEW_FAILED, 0)
+    done = sum(count for state, count in counts.items() if is_done(state, with_submit=with_submit))
+    failed = counts.get(EntryState.FAILED, 0)
+    skipped = counts.get(EntryState.CANCELLED, 0)
+    done, skipped = done - review_failed, skipped + review_failed
+    pending = total - done - failed - skipped
+    return EntryCounts(
+        total=total,
+        done=done,
+        failed=failed,
+        skipped=skipped + min(undecided, pending),
+        pending=pending - min(undecided, pending),
+    )

@@ -77,6 +77,8 @@ class CsvSource:
         if len(header) > MAX_COLUMNS:
             raise UnreadableError(f"the header has over {MAX_COLUMNS} columns; is this a manifest?", 1)
         names = [name.strip() for name in header]
+        if len(names) == 1 and names[0] not in _KNOWN_COLUMNS:
+            raise UnreadableError("the header has one column; separate them by commas", self.head.start.line)
         for name, count in Counter(filter(None, names)).items():
             place = Place(self.head.start.line, name[:64])
             if count > 1:

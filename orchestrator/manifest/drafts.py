@@ -21,7 +21,7 @@ class Draft:
     """One avatar, or the defaults, before validation.
 
     `places` goes by field name, dotted inside groups (`voice_properties.sex`) and numbered inside lists
-    (`tags.0`). `faulty` are the fields that a problem has been reported for already; of a draft that
+    (`tags.0`), as `faulty` does: the fields that a problem has been reported for already; of a draft that
     `is_broken` nothing can be said but that.
     """
 
@@ -36,7 +36,7 @@ class Draft:
     def place_of(self, *names: str | int) -> Place:
         """Where the field is, or else what it belongs to, or else where the draft begins."""
         while names:
-            if place := self.places.get(".".join(map(str, names))):
+            if place := self.places.get(_dotted(names)):
                 return place
             names = names[:-1]
         return self.start
@@ -49,7 +49,11 @@ class Draft:
         problem = Problem(file=self.file, line=line, column=column, field=shown, message=message)
         self.problems.append(problem)
         if names:
-            self.faulty.add(str(names[0]))
+            self.faulty.add(_dotted(names))
+
+    def is_faulty(self, *names: str | int) -> bool:
+        """True when a problem is known of the field *names*, or of the whole field it is in."""
+        return str(names[0]) in self.faulty or _dotted(names) in self.faulty
 
     def over(self, defaults: Draft) -> Draft:
         """This draft with *defaults* for all that it does not say itself; groups are merged."""
@@ -62,9 +66,13 @@ class Draft:
             start=self.start,
             values=values,
             places=ChainMap(cast(dict[str, Place], self.places), cast(dict[str, Place], defaults.places)),
-            faulty=self.faulty | (defaults.faulty - replaced),
+            faulty=self.faulty | {name for name in defaults.faulty if name.partition(".")[0] not in replaced},
             problems=self.problems,
         )
+
+
+def _dotted(names: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, names))
 
 
 _GROUPS = {name for name, rule in FIELDS.items() if rule.shape is Shape.GROUP}

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.domain.entries import Entry, Place, slug
-from orchestrator.manifest.cells import set_cell
-from orchestrator.manifest.csv_source import CsvSource
+from orchestrator.domain.entries import Entry, slug
 from orchestrator.manifest.drafts import Draft
-from orchestrator.manifest.fields import COLUMNS, unknown_field
 from orchestrator.manifest.problems import Problem, Severity, quoted
 from orchestrator.manifest.text import UnreadableError
-from orchestrator.manifest.validation import (
-    Head,
-    check_avatar,
-    check_defaults,
-    check_head,
-    in_order,
-    resolve_paths,
-)
-from orchestrator.manifest.yaml_source import YamlSource
-
-YAML_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
-CSV_SUFFIXES = frozenset({".csv", ".tsv"})
+from orchestrator.manifest.validation import Head, check_avatar, in_order, resolve_paths
 
 
 class Source(Protocol):
@@ -45,16 +31,16 @@ class Manifest:
     """
 
     def __init__(
-        self, path: Path, *, source: Source | None, head: Head, defaults: Draft, problems: list[Problem]
+        self, path: Path, *, source: Source, head: Head, defaults: Draft, problems: list[Problem]
     ) -> None:
-        """Take the parts that `open_manifest` has made; without *source* there are no entries."""
+        """Take the parts that `open_manifest` has made."""
         self.path = path
         self.batch_name = head.batch_name or path.stem
         self.is_submit_wanted = head.submit
         self.problems = list(problems)
         self._opening_problems = problems
         self._source = source
-        self._folder = _folder(path)
+        self._folder = folder_of(path)
         self._defaults = defaults
 
     @property
@@ -67,12 +53,12 @@ class Manifest:
         self.problems[:] = self._opening_problems
         taken = _Taken()
         try:
-            for draft in self._source.drafts() if self._source else ():
+            for draft in self._source.drafts():
                 entry = self._entry(draft, taken)
                 if entry is not None:
                     yield entry
         except UnreadableError as error:
-            self.problems.append(_unreadable(self.path, error))
+            self.problems.append(error.problem(self.path))
         if not taken.drafts and not self.has_errors:
             self.problems.append(Problem(file=str(self.path), message="the manifest has no avatars"))
 
@@ -133,67 +119,6 @@ def _entry_id(draft: Draft) -> str | None:
     return made or None
 
 
-def open_manifest(
-    path: Path,
-    *,
-    batch_name: str | None = None,
-    defaults: Mapping[str, str] | None = None,
-    is_submit_wanted: bool | None = None,
-) -> Manifest:
-    """Open *path*; whatever is wrong with it becomes a problem, never an exception.
-
-    *batch_name* and *is_submit_wanted* go before what the file says; *defaults*, written like table cells,
-    before the file's defaults, but after what an avatar says itself.
-    """
-    problems: list[Problem] = []
-    cli_defaults = _command_line_defaults(defaults or {}, path)
-    source = _opened(path, cli_defaults, problems)
-    head_draft = source.head if source else Draft(file=str(path), start=Place())
-    if batch_name is not None:
-        head_draft.values["batch_name"] = batch_name
-    if is_submit_wanted is not None:
-        head_draft.values["submit"] = str(is_submit_wanted)
-    head = check_head(head_draft) or Head()
-    file_defaults = source.defaults if source else Draft(file=str(path), start=Place())
-    for draft in (file_defaults, cli_defaults):
-        resolve_paths(draft, _folder(path))
-        check_defaults(draft)
-    for draft in (head_draft, file_defaults, cli_defaults):
-        problems += in_order(draft.problems, None)
-    whole = cli_defaults.over(file_defaults)
-    return Manifest(path, source=source, head=head, defaults=whole, problems=problems)
-
-
-def _opened(path: Path, given: Draft, problems: list[Problem]) -> Source | None:
-    try:
-        return _source(path, given)
-    except UnreadableError as error:
-        problems.append(_unreadable(path, error))
-        return None
-
-
-def _source(path: Path, given: Draft) -> Source:
-    suffix = path.suffix.lower()
-    if suffix in YAML_SUFFIXES:
-        return YamlSource(path)
-    if suffix in CSV_SUFFIXES:
-        return CsvSource(path, given.values.keys())
-    raise UnreadableError("the name of a manifest ends in .yaml, .yml or .csv")
-
-
-def _command_line_defaults(defaults: Mapping[str, str], path: Path) -> Draft:
-    draft = Draft(file=str(path), start=Place())
-    for name, text in defaults.items():
-        if name in COLUMNS:
-            set_cell(draft.values, name, text)
-        else:
-            draft.report(f"--default: {unknown_field(name, COLUMNS)}", name)
-    return draft
-
-
-def _unreadable(path: Path, error: UnreadableError) -> Problem:
-    return Problem(file=str(path), line=error.line, column=error.column, message=error.message)
-
-
-def _folder(path: Path) -> str:
+def folder_of(path: Path) -> str:
+    """The folder that the manifest's relative paths start from."""
     return str(path.absolute().parent)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.domain.quantities import format_bytes
+from orchestrator.manifest.problems import Problem
 
 MAX_LINE_CHARACTERS = 16 * 1024**2
 MAX_YAML_BYTES = 256 * 1024**2
@@ -25,6 +26,10 @@ class UnreadableError(Exception):
         self.message = message
         self.line = line
         self.column = column
+
+    def problem(self, path: Path) -> Problem:
+        """The same as a problem of the manifest *path*."""
+        return Problem(file=str(path), line=self.line, column=self.column, message=self.message)
 
 
 def check_is_file(path: Path) -> int:

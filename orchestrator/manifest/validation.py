@@ -100,12 +100,10 @@ def _given(value: Value) -> Value:
 
 
 def _report_all(errors: Iterable[Mapping[str, Any]], draft: Draft, *, is_partial: bool) -> None:
-    faulty_before = set(draft.faulty)
-    for error in errors:
-        location = error["loc"]
-        is_expected = is_partial and error["type"] == "missing"
-        if location[0] not in faulty_before and not is_expected:
-            draft.report(_sentence(error), *location)
+    new = [error for error in errors if not draft.is_faulty(*error["loc"])]
+    for error in new:
+        if not (is_partial and error["type"] == "missing"):
+            draft.report(_sentence(error), *error["loc"])
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

@@ -24,6 +24,15 @@ SCALAR_TAGS = frozenset(
 )
 _KINDS = {MappingNode: "a mapping", SequenceNode: "a list", ScalarNode: "text"}
 
+#: What to look for, by the parser's words.
+_HINTS = {
+    "cannot start any token": "; indent with spaces, not tabs, and quote texts that begin with @, ` or %",
+    "mapping values are not allowed": "; quote texts that contain a colon, and look at the indentation",
+    "block mapping": "; look at the indentation and the quotes here and just above",
+    "block collection": "; look at the indentation and the quotes here and just above",
+    "quoted scalar": "; look for a missing quote",
+}
+
 #: Key and value by the key's text.
 Pairs: TypeAlias = dict[str, tuple[Node, Node]]
 
@@ -62,10 +71,11 @@ def compose(text: str) -> Node | None:
 
 def _syntax_sentence(error: yaml.MarkedYAMLError) -> str:
     said = ", ".join(part for part in (error.context, error.problem) if part)
-    if "that cannot start any token" in said:
-        return f"this is not YAML: {said}; indent with spaces, not tabs; quote what begins with @, ` or %"
+    if "expected a single document" in said:
+        return "a second YAML document (---) begins here; a manifest is one"
     begun = f" (begun in line {error.context_mark.line + 1})" if error.context_mark else ""
-    return f"this is not YAML: {said}{begun}; look at the indentation and the quotes here and just above"
+    hint = next((hint for words, hint in _HINTS.items() if words in said), "")
+    return f"this is not YAML: {said}{begun}{hint}"
 
 
 def place_of(node: Node) -> Place:

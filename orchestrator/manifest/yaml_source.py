@@ -27,6 +27,8 @@ from orchestrator.manifest.yaml_nodes import (
 
 HEAD_FIELDS = ("batch_name", "submit")
 TOP_FIELDS = (*HEAD_FIELDS, "defaults", "avatars")
+#: So many are named one by one; more of them are not typing errors.
+MAX_UNKNOWN_FIELDS = 20
 _TEXT = FieldRule(Shape.TEXT)
 
 
@@ -91,11 +93,20 @@ class _Reader:
             self._draft.report(f"must be a mapping of fields, not {kind_of(node)}", place=place_of(node))
             self._draft.is_broken = True
             return
+        unknown: list[Node] = []
         for name, (key, value) in self.pairs(node).items():
             if name in FIELDS:
                 self.read_field(FIELDS[name], name, value)
             else:
-                self._draft.report(unknown_field(name), name, place=place_of(key))
+                unknown.append(key)
+        self._report_unknown(unknown)
+
+    def _report_unknown(self, keys: list[Node]) -> None:
+        for key in keys[:MAX_UNKNOWN_FIELDS]:
+            self._draft.report(unknown_field(key.value), key.value, place=place_of(key))
+        for key in keys[MAX_UNKNOWN_FIELDS : MAX_UNKNOWN_FIELDS + 1]:
+            count = len(keys) - MAX_UNKNOWN_FIELDS
+            self._draft.report(f"there are {count} unknown fields more", key.value, place=place_of(key))
 
     def read_field(self, rule: FieldRule, name: str, node: Node) -> None:
         """Read one field in the shape its rule asks for."""

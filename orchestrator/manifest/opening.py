@@ -1,0 +1,97 @@
+"""From a path and the command line to a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from orchestrator.domain.entries import Place
+from orchestrator.manifest.cells import set_cell
+from orchestrator.manifest.csv_source import CsvSource
+from orchestrator.manifest.drafts import Draft
+from orchestrator.manifest.fields import COLUMNS, unknown_field
+from orchestrator.manifest.manifest import Manifest, Source, folder_of
+from orchestrator.manifest.text import UnreadableError, check_is_file
+from orchestrator.manifest.validation import Head, check_defaults, check_head, in_order, resolve_paths
+from orchestrator.manifest.yaml_source import YamlSource
+
+YAML_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+CSV_SUFFIXES = frozenset({".csv", ".tsv"})
+
+
+class UnreadableSource:
+    """Stands for a file that could not be opened: nothing in it but the problem."""
+
+    def __init__(self, path: Path, error: UnreadableError) -> None:
+        """Keep what is wrong with *path*."""
+        self.head = Draft(file=str(path), start=Place(), problems=[error.problem(path)])
+        self.defaults = Draft(file=str(path), start=Place())
+
+    def drafts(self) -> Iterator[Draft]:
+        """No avatars."""
+        return iter(())
+
+
+def open_manifest(
+    path: Path,
+    *,
+    batch_name: str | None = None,
+    defaults: Mapping[str, str] | None = None,
+    is_submit_wanted: bool | None = None,
+) -> Manifest:
+    """Open *path*; whatever is wrong with it becomes a problem, never an exception.
+
+    *batch_name* and *is_submit_wanted* go before what the file says; *defaults*, written like table cells,
+    before the file's defaults, but after what an avatar says itself.
+    """
+    given = _given_defaults(defaults or {})
+    source = _source(path, given)
+    for draft in (source.defaults, given):
+        resolve_paths(draft, folder_of(path))
+        check_defaults(draft)
+    heads = (source.head, _given_head(batch_name, is_submit_wanted))
+    checked = [check_head(head) or Head() for head in heads]
+    drafts = (*heads, source.defaults, given)
+    return Manifest(
+        path,
+        source=source,
+        head=checked[0].model_copy(update=checked[1].model_dump(exclude_unset=True)),
+        defaults=given.over(source.defaults),
+        problems=[problem for draft in drafts for problem in in_order(draft.problems, None)],
+    )
+
+
+def _source(path: Path, given: Draft) -> Source:
+    try:
+        return _readable_source(path, given)
+    except UnreadableError as error:
+        return UnreadableSource(path, error)
+
+
+def _readable_source(path: Path, given: Draft) -> Source:
+    check_is_file(path)
+    suffix = path.suffix.lower()
+    if suffix in YAML_SUFFIXES:
+        return YamlSource(path)
+    if suffix in CSV_SUFFIXES:
+        return CsvSource(path, given.values.keys())
+    raise UnreadableError("the name of a manifest ends in .yaml, .yml or .csv")
+
+
+def _given_defaults(defaults: Mapping[str, str]) -> Draft:
+    draft = Draft(file="--default", start=Place())
+    for name, text in defaults.items():
+        if name in COLUMNS:
+            set_cell(draft.values, name, text)
+        else:
+            draft.report(unknown_field(name, COLUMNS), name)
+    return draft
+
+
+def _given_head(batch_name: str | None, is_submit_wanted: bool | None) -> Draft:
+    draft = Draft(file="--batch-name", start=Place())
+    if batch_name is not None:
+        draft.values["batch_name"] = batch_name or " "  # an empty name is a mistake, not no name
+    if is_submit_wanted is not None:
+        draft.values["submit"] = str(is_submit_wanted)
+    return draft

@@ -157,7 +157,7 @@ def _proxy_refusal(status: int) -> OrchestratorError:
 
 def _reason(error: Exception) -> str:
     """Why, in the operating system's words; the text of aiohttp's own errors may hold the URL."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or "unknown reason"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return error.os_error.strerror or "the handshake failed"
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else "connection lost"

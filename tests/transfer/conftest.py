@@ -1,0 +1,178 @@
+"""Films to send, a session, and senders with short patience."""
+
+from __future__ import annotations
+
+import os
+import random
+import ssl
+import stat
+import subprocess
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from blockbuster import blockbuster_ctx
+
+from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.transfer.sender import SegmentSender
+from orchestrator.transfer.session import open_session
+from tests.transfer.store import SECRET
+
+MakeAsset = Callable[..., Asset]
+MakeSender = Callable[..., SegmentSender]
+_RANDOM_BYTES = 6 * 1024 * 1024
+Failure = Callable[[Awaitable[object]], Awaitable[OrchestratorError]]
+
+
+@pytest.fixture(autouse=True)
+def _blocking_calls_of_ours_are_errors() -> Iterator[None]:
+    with blockbuster_ctx("orchestrator.transfer"):
+        yield
+
+
+def content_of(asset: Asset) -> bytes:
+    """The file's bytes now."""
+    return Path(asset.path).read_bytes()
+
+
+def ignore(_count: int) -> None:
+    """Take no notice of progress."""
+
+
+def asset_at(path: Path, kind: AssetKind = AssetKind.TRAINING_VIDEO) -> Asset:
+    """The asset a plan would hold for the file as it is now."""
+    status = path.stat()
+    return Asset(kind, str(path), Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino))
+
+
+@pytest.fixture
+def make_asset(tmp_path: Path) -> MakeAsset:
+    """Write a file of so many bytes, random but for the tail of large ones, and plan it."""
+
+    def make(size: int, kind: AssetKind = AssetKind.TRAINING_VIDEO) -> Asset:
+        path = tmp_path / f"film-{size}.mp4"
+        path.write_bytes(random.Random(size).randbytes(min(size, _RANDOM_BYTES)))
+        os.truncate(path, size)
+        return asset_at(path, kind)
+
+    return make
+
+
+@pytest.fixture
+def readers() -> Iterator[ThreadPoolExecutor]:
+    """The reader threads of a run."""
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """The session of a run, impatient when connecting."""
+    async with open_session(connect_timeout=0.4) as opened:
+        yield opened
+
+
+@pytest.fixture
+def warnings_heard() -> list[str]:
+    """What the senders of a test warned of."""
+    return []
+
+
+@pytest.fixture
+def make_sender(
+    session: aiohttp.ClientSession, readers: ThreadPoolExecutor, warnings_heard: list[str]
+) -> MakeSender:
+    """Make a sender, verifying and with an idle timeout of 0.3 s unless told otherwise."""
+
+    def make(**settings: Any) -> SegmentSender:
+        defaults = {
+            "readers": readers,
+            "idle_timeout": 0.3,
+            "is_verifying": True,
+            "on_warning": warnings_heard.append,
+        }
+        return SegmentSender(settings.pop("session", session), **{**defaults, **settings})
+
+    return make
+
+
+@pytest.fixture
+def failure() -> Failure:
+    """Await what must fail with one of our errors, and see that no text of it shows a secret."""
+
+    async def fail(attempt: Awaitable[object]) -> OrchestratorError:
+        with pytest.raises(OrchestratorError) as caught:
+            await attempt
+        error = caught.value
+        shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=False).format())
+        for text in (shown, str(error), repr(error), repr(error.args), repr(vars(error))):
+            assert SECRET not in text
+            assert "Signature=" not in text
+        assert error.__cause__ is None
+        assert error.__suppress_context__ or error.__context__ is None
+        return error
+
+    return fail
+
+
+class Leaks:
+    """Counts what this process keeps open."""
+
+    def begin(self) -> None:
+        """Count sockets from here on."""
+        self._sockets = self._count_sockets()
+
+    def new_sockets(self) -> int:
+        """How many more sockets are open than at the beginning."""
+        return self._count_sockets() - self._sockets
+
+    def open_files(self, asset: Asset) -> int:
+        """How many descriptors an asset's file has, renamed or deleted though it may be."""
+        return sum(status.st_ino == asset.fingerprint.inode for status in self._descriptors())
+
+    def _count_sockets(self) -> int:
+        return sum(stat.S_ISSOCK(status.st_mode) for status in self._descriptors())
+
+    def _descriptors(self) -> Iterator[os.stat_result]:
+        for link in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                yield os.fstat(int(link.name))
+
+
+@pytest.fixture
+def leaks() -> Leaks:
+    """A fresh count."""
+    return Leaks()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A throw-away certificate for localhost that is its own authority, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    paths = folder / "certificate.pem", folder / "key.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+        f"-subj /CN=localhost -addext subjectAltName=DNS:localhost -out {paths[0]} -keyout {paths[1]}"
+    )
+    subprocess.run(command.split(), check=True, capture_output=True)
+    return paths
+
+
+@pytest.fixture
+def server_tls(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    """TLS for a store."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+@pytest.fixture
+def client_tls(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    """TLS for a client that trusts the throw-away authority."""
+    return ssl.create_default_context(cafile=str(certificate[0]))

@@ -1,0 +1,196 @@
+"""A segment that arrives: what is on the wire, and the receipt."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import tracemalloc
+from pathlib import Path
+
+import anyio
+import pytest
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.segments import Segment, plan_segments
+from orchestrator.transfer.session import open_session
+from tests.transfer.conftest import MakeAsset, MakeSender, asset_at, content_of, ignore
+from tests.transfer.store import SECRET, Connection, serving, store_it
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def a_netrc_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Give the user credentials for every host, which signed requests must not carry."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+
+@pytest.mark.usefixtures("a_netrc_file")
+@pytest.mark.parametrize(
+    ("kind", "content_type"),
+    [
+        (AssetKind.TRAINING_VIDEO, "application/octet-stream"),
+        (AssetKind.COVER, "application/octet-stream"),
+        (AssetKind.AUDIO, "application/zip"),
+    ],
+)
+async def test_the_request_carries_the_signed_headers_and_no_others(
+    make_asset: MakeAsset, make_sender: MakeSender, kind: AssetKind, content_type: str
+) -> None:
+    """The URL goes out byte for byte, and not even a netrc file adds a header."""
+    asset = make_asset(100, kind)
+
+    async with serving(store_it) as store:
+        await make_sender().put(asset, Segment(1, 0, 100), store.url(), ignore)
+
+    request = store.requests[0]
+    path = "/bucket/film%20one?AccessKeyId=AK&Expires=4102444800"
+    assert request.line == f"PUT {path}&Signature={SECRET}&partNumber=1&uploadId=0a+b HTTP/1.1"
+    assert sorted(request.headers) == [
+        ("Content-Length", "100"),
+        ("Content-Type", content_type),
+        ("Host", f"127.0.0.1:{store.port}"),
+    ]
+
+
+@pytest.mark.parametrize("length", [0, 1, MIB - 1, MIB, MIB + 1, 3 * MIB + 7])
+async def test_every_byte_of_the_range_arrives_and_is_hashed(
+    make_asset: MakeAsset, make_sender: MakeSender, length: int
+) -> None:
+    """Body, MD5 and progress are right at the borders of chunks, in the middle of a file."""
+    asset = make_asset(length + 30)
+    expected = content_of(asset)[10 : 10 + length]
+    progress: list[int] = []
+
+    async with serving(store_it) as store:
+        receipt = await make_sender().put(asset, Segment(2, 10, length), store.url(), progress.append)
+
+    assert bytes(store.requests[0].body) == expected
+    assert receipt.md5 == receipt.etag == hashlib.md5(expected).hexdigest()
+    assert receipt.is_verified
+    assert receipt.request_id == "R1"
+    assert sum(progress) == length
+
+
+async def test_segments_sent_at_once_over_tls_make_the_whole_file(
+    make_asset: MakeAsset, make_sender: MakeSender, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """Parallel segments of one file keep their own offsets and hashes."""
+    asset = make_asset(5 * MIB + 11)
+    content = content_of(asset)
+    receipts = {}
+
+    async with serving(store_it, server_tls) as store, open_session(ssl_context=client_tls) as session:
+        sender = make_sender(session=session)
+
+        async def send(segment: Segment) -> None:
+            url = store.url(host="localhost")
+            receipts[segment.part_number] = await sender.put(asset, segment, url, ignore)
+
+        async with anyio.create_task_group() as group:
+            for segment in plan_segments(asset.size, 4):
+                group.start_soon(send, segment)
+
+    for segment in plan_segments(asset.size, 4):
+        piece = content[segment.offset : segment.offset + segment.length]
+        assert receipts[segment.part_number].md5 == hashlib.md5(piece).hexdigest()
+        assert receipts[segment.part_number].is_verified
+
+
+async def test_without_verification_no_digest_is_made(make_asset: MakeAsset, make_sender: MakeSender) -> None:
+    """With `--verify off` the receipt keeps the ETag and claims nothing."""
+    asset = make_asset(1000)
+
+    async with serving(store_it) as store:
+        sender = make_sender(is_verifying=False)
+        receipt = await sender.put(asset, Segment(1, 0, 1000), store.url(), ignore)
+
+    assert receipt.md5 is None
+    assert not receipt.is_verified
+    assert receipt.etag == hashlib.md5(content_of(asset)).hexdigest()
+
+
+async def test_connections_are_reused(make_asset: MakeAsset, make_sender: MakeSender) -> None:
+    """Segments that follow each other share one connection."""
+    asset = make_asset(3 * MIB)
+
+    async with serving(store_it) as store:
+        sender = make_sender()
+        for segment in plan_segments(asset.size, 3):
+            await sender.put(asset, segment, store.url(), ignore)
+
+    assert store.connections == 1
+
+
+async def test_pacing_may_take_longer_than_the_idle_timeout(
+    make_asset: MakeAsset, make_sender: MakeSender
+) -> None:
+    """Waiting for bandwidth is asked for every byte and is no stall."""
+    asset = make_asset(MIB)
+    asked: list[int] = []
+
+    async def pace(count: int) -> None:
+        asked.append(count)
+        await anyio.sleep(0.1)
+
+    async with serving(store_it) as store:
+        sender = make_sender(pace=pace, idle_timeout=0.05)
+        receipt = await sender.put(asset, Segment(1, 0, MIB), store.url(), ignore)
+
+    assert receipt.is_verified
+    assert sum(asked) == MIB
+
+
+async def test_memory_does_not_grow_with_the_segment(make_sender: MakeSender, tmp_path: Path) -> None:
+    """A segment of 96 MiB takes a few chunks of memory."""
+    path = tmp_path / "large.mp4"
+    with path.open("wb") as file:
+        file.truncate(96 * MIB)
+
+    async def swallow(connection: Connection) -> None:
+        request = await connection.head()
+        left = request.length
+        while left:
+            left -= len(await connection.reader.read(65536))
+        await connection.answer(200)
+
+    async with serving(swallow) as store:
+        sender = make_sender(is_verifying=False)
+        tracemalloc.start()
+        try:
+            await sender.put(asset_at(path), Segment(1, 0, 96 * MIB), store.url(), ignore)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak < 8 * MIB
+
+
+async def test_digest_is_that_of_the_range(make_asset: MakeAsset, make_sender: MakeSender) -> None:
+    """The digest of a segment can be had without sending it."""
+    asset = make_asset(2 * MIB + 5)
+
+    digest = await make_sender().digest(asset, Segment(1, 3, 2 * MIB))
+
+    assert digest == hashlib.md5(content_of(asset)[3 : 3 + 2 * MIB]).hexdigest()
+
+
+async def test_requests_go_through_the_proxy_of_the_environment(
+    make_asset: MakeAsset, make_sender: MakeSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`http_proxy` and its credentials are used, but not for hosts in `no_proxy`."""
+    asset = make_asset(10)
+
+    async with serving(store_it) as proxy, serving(store_it) as store:
+        monkeypatch.setenv("http_proxy", f"http://user:word@127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        async with open_session() as session:
+            sender = make_sender(session=session, is_insecure_http_allowed=True)
+            await sender.put(asset, Segment(1, 0, 10), store.url(host="store.test"), ignore)
+            await sender.put(asset, Segment(1, 0, 10), store.url(), ignore)
+
+    assert proxy.requests[0].line.startswith(f"PUT http://store.test:{store.port}/bucket/")
+    assert ("Proxy-Authorization", "Basic dXNlcjp3b3Jk") in proxy.requests[0].headers
+    assert len(proxy.requests) == len(store.requests) == 1

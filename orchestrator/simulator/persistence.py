@@ -61,9 +61,10 @@ class Records:
         await self._execute("DELETE FROM record WHERE collection = ? AND key = ?", (collection, key))
 
     async def close(self) -> None:
-        """Close the file; nothing can be written afterwards."""
-        if self._connection is not None:
-            await self._run(self._connection.close)
+        """Close the file, once or more often; nothing can be written afterwards."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._run(connection.close)
         self._thread.shutdown(wait=False)
 
     async def _execute(self, statement: str, parameters: Iterable[str]) -> list[Any]:

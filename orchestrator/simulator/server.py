@@ -67,9 +67,9 @@ class Simulator:
 
     async def start(self) -> None:
         """Read the state and listen; OSError when the port is taken."""
-        self._folder = self._data or Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="simulator-"))
-        await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
-        self._records = Records(self._folder / "state.db")
+        self.folder = self._data or Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="simulator-"))
+        await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
+        self._records = Records(self.folder / "state.db")
         await self._records.open()
         try:
             self._runner = await self._prepare()
@@ -79,7 +79,7 @@ class Simulator:
             raise
 
     async def _prepare(self) -> web.AppRunner:
-        self._store = ObjectStore(self._folder, self._records)
+        self._store = ObjectStore(self.folder, self._records)
         self._service = self._make_service()
         used = UsedUrls(self._records)
         for part in (self._store, self._service, used):
@@ -141,7 +141,7 @@ class Simulator:
             self._runner = None
         await self._records.close()
         if self._data is None:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -1,0 +1,35 @@
+"""A batch from its manifest to confirmed jobs."""
+
+from __future__ import annotations
+
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.states import EntryState
+from tests.rig import Rig
+
+ALL_KINDS = ("action_video", "cover", "id_card_image1", "id_card_image2", "grant_file")
+
+
+async def test_every_file_of_every_entry_is_stored_and_confirmed_once(rig: Rig) -> None:
+    """The job on a good day."""
+    entries = rig.make_entries(4, kinds=ALL_KINDS)
+
+    report = await rig.run()
+
+    assert report.exit_code == ExitCode.OK
+    assert report.entries.done == report.entries.total == 4
+    rig.assert_delivered(entries)
+    assert {record.state for record in (await rig.entries()).values()} == {EntryState.CONFIRMED}
+
+
+async def test_a_second_run_has_nothing_to_do_and_asks_nobody(rig: Rig) -> None:
+    """Running again is harmless."""
+    rig.make_entries(3, kinds=ALL_KINDS)
+    await rig.run()
+    before = rig.simulator.stats.to_document()
+
+    report = await rig.run()
+
+    assert report.exit_code == ExitCode.OK
+    assert report.tally.sent_segments == 0
+    assert report.entries.done == 3
+    assert rig.simulator.stats.to_document() == before

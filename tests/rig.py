@@ -1,0 +1,170 @@
+"""A batch of real files, a simulator and a journal, to run the engine between."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import yaml
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.engine.collaborators import RunSettings
+from orchestrator.engine.connection import Clocks, ServiceSettings
+from orchestrator.engine.events import Event, EventBus
+from orchestrator.engine.report import RunReport
+from orchestrator.engine.running import RunRequest, run_batch
+from orchestrator.journal.journal import open_journal
+from orchestrator.journal.records import EntryRecord
+from orchestrator.manifest import Problem, open_manifest
+from orchestrator.metastudio.attempts import ApiAttempt
+from orchestrator.metastudio.credentials import Credentials, FoundCredentials
+from orchestrator.metastudio.limiter import ApiRate
+from orchestrator.simulator import JobView, Simulator
+from orchestrator.simulator.footage import write_footage, write_letter, write_picture
+
+BATCH = "rehearsal"
+
+
+async def no_sleep(_: float) -> None:
+    """Let the others run, and take no time."""
+    await anyio.lowlevel.checkpoint()
+
+
+@dataclass
+class Rig:
+    """One batch against one simulator; `events` are those of all runs."""
+
+    simulator: Simulator
+    folder: Path
+    settings: RunSettings = field(default_factory=lambda: RunSettings(part_bytes=256 * 1024))
+    service: Mapping[str, Any] = field(default_factory=dict)
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    events: list[Event] = field(default_factory=list)
+    attempts: list[ApiAttempt] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    seed: int = 1
+    clock: Any = time.time
+
+    @property
+    def manifest(self) -> Path:
+        """Where the manifest is."""
+        return self.folder / f"{BATCH}.yaml"
+
+    @property
+    def state(self) -> Path:
+        """Where the journal is."""
+        return self.folder / "journal.db"
+
+    def write_batch(self, entries: Iterable[Mapping[str, Any]], **head: Any) -> None:
+        """Write the manifest."""
+        document = {"batch_name": BATCH, **head, "avatars": [dict(entry) for entry in entries]}
+        self.manifest.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+    def make_entries(
+        self, count: int, *, size: int = 600_000, kinds: Iterable[str] = ()
+    ) -> list[dict[str, Any]]:
+        """Make real files for *count* avatars and write their manifest."""
+        entries = [self.make_entry(f"avatar-{number}", size=size, kinds=kinds) for number in range(count)]
+        self.write_batch(entries)
+        return entries
+
+    def make_entry(self, entry_id: str, *, size: int, kinds: Iterable[str] = ()) -> dict[str, Any]:
+        """Make the files of one avatar: a training video of *size* bytes and one file of each of *kinds*."""
+        seed = sum(entry_id.encode())
+        entry = {"id": entry_id, "name": f"Name of {entry_id}"}
+        for kind in ("training_video", *kinds):
+            path = self.folder / f"{entry_id}-{kind}"
+            _write_file(path, kind, size, seed)
+            entry[kind] = path.name
+        return entry
+
+    async def run(self, **request: Any) -> RunReport:
+        """Run the batch once, as the command does."""
+        clocks = Clocks(
+            clock=self.clock,
+            monotonic=time.monotonic,
+            sleep=no_sleep,
+            draw=random.Random(self.seed).random,
+            nonce=_nonces(self.seed),
+        )
+        self.seed += 1
+        async with open_journal(str(self.state), clock=self.clock) as journal:
+            return await run_batch(self.request(**request), journal, EventBus(self.events.append), clocks)
+
+    def request(self, **changes: Any) -> RunRequest:
+        """What `run` is asked to do."""
+        values: dict[str, Any] = {
+            "manifest": open_manifest(self.manifest),
+            "service": self.service_settings(),
+            "settings": self.settings,
+            "policy": self.policy,
+            "with_media": False,
+            "grace_seconds": 30.0,
+            "run_id": f"run-{self.seed}",
+            "on_problems": self.problems.extend,
+            "on_attempt": self.attempts.append,
+        }
+        return RunRequest(**(values | changes))
+
+    def service_settings(self) -> ServiceSettings:
+        """How to reach the simulator."""
+        options = self.simulator.options
+        values: dict[str, Any] = {
+            "endpoint": self.simulator.endpoint,
+            "project_id": options.project_id,
+            "credentials": FoundCredentials(
+                secret=Credentials(options.ak, options.sk), source="the test", project_id=None
+            ),
+            "api_rate": ApiRate(0.0, 0.0),
+            "idle_timeout": 5.0,
+        }
+        return ServiceSettings(**(values | dict(self.service)))
+
+    async def entries(self) -> dict[str, EntryRecord]:
+        """What the journal knows, by entry id."""
+        async with open_journal(str(self.state), clock=self.clock) as journal:
+            batch = (await journal.batches())[0].batch
+            return {record.entry_id: record async for record in journal.entries(batch)}
+
+    def events_of(self, kind: type[Event]) -> list[Any]:
+        """The events of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def jobs_by_name(self) -> dict[str, list[JobView]]:
+        """The service's jobs that exist."""
+        jobs: dict[str, list[JobView]] = {}
+        for job in self.simulator.jobs:
+            jobs.setdefault(job.name, []).append(job)
+        return jobs
+
+    def assert_delivered(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """One job for each entry, and every object equal to its file."""
+        jobs = self.jobs_by_name()
+        for entry in entries:
+            (job,) = jobs[entry["name"]]
+            for kind in AssetKind:
+                if kind.value in entry:
+                    stored = job.objects[kind.value].read_bytes()
+                    assert stored == (self.folder / entry[kind.value]).read_bytes(), (entry["id"], kind)
+
+
+def _write_file(path: Path, kind: str, size: int, seed: int) -> None:
+    if kind.endswith("video"):
+        write_footage(path, size=size, seed=seed + len(kind))
+    elif kind == "grant_file":
+        write_letter(path, seed)
+    else:
+        write_picture(path, seed + len(kind) * ord(kind[-1]))
+
+
+def _nonces(seed: int) -> Any:
+    numbers = itertools.count()
+    return lambda: f"{seed}-{next(numbers)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import socket
 import ssl
@@ -146,23 +147,34 @@ async def test_a_closed_port_ends_as_unreachable_after_all_attempts_even_for_a_c
 
 
 class _NoNames(AbstractResolver):
-    """A name service that knows no name."""
+    """A name service that knows no name, or never says so."""
+
+    def __init__(self, *, is_silent: bool = False) -> None:
+        self.is_silent = is_silent
 
     async def resolve(self, host, port=0, family=socket.AF_INET):
+        if self.is_silent:
+            await asyncio.Event().wait()
         raise OSError(None, f"no address for {host}")
 
     async def close(self):
         """Nothing to close."""
 
 
-async def test_a_name_that_cannot_be_resolved_is_said_so(make_client):
-    """A mistyped region shows as a name, not as a traceback."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=_NoNames())) as session:
-        client = make_client("https://metastudio.invalid", session=session, attempts_allowed=1)
-        with pytest.raises(
-            ServiceUnreachableError, match=r"metastudio\.invalid: the name cannot be resolved"
-        ):
-            await client.show_job("j")
+@pytest.mark.parametrize(
+    ("is_silent", "reason"), [(False, "the name cannot be resolved"), (True, "it took too long")]
+)
+async def test_a_name_that_cannot_be_resolved_means_that_a_create_was_not_sent(
+    make_client, is_silent, reason
+):
+    """A mistyped region shows as a name, and a connection that never comes about is tried again."""
+    resolver = _NoNames(is_silent=is_silent)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver)) as session:
+        client = make_client(
+            "https://metastudio.invalid", session=session, attempts_allowed=2, timeout_seconds=0.1
+        )
+        with pytest.raises(ServiceUnreachableError, match=rf"metastudio\.invalid: {reason} \(2 attempts\)"):
+            await client.create_job({})
 
 
 async def test_plain_http_where_tls_is_expected_is_a_failed_connection(make_client, service):

@@ -41,10 +41,10 @@ TRANSITIONS: dict[EntryState, frozenset[EntryState]] = {
         _S.UPLOADED: {_S.PENDING, _S.UPLOADING, _S.CONFIRMING, *_AWAY},
         _S.CONFIRMING: {_S.PENDING, _S.UPLOADING, _S.CONFIRMED, *_AWAY},
         _S.CONFIRMED: {_S.PENDING, _S.UPLOADING, _S.SUBMITTING, *_LATER, *_AWAY},
-        _S.SUBMITTING: {_S.CONFIRMED, _S.SUBMITTED, *_AWAY},
+        _S.SUBMITTING: {_S.PENDING, _S.UPLOADING, _S.CONFIRMED, _S.SUBMITTED, *_LATER, *_AWAY},
         _S.SUBMITTED: {*_LATER, *_AWAY},
         _S.IN_REVIEW: {*_LATER - {_S.IN_REVIEW}, *_AWAY},
-        _S.REVIEW_FAILED: {_S.UPLOADING, *_LATER - {_S.REVIEW_FAILED}, *_AWAY},
+        _S.REVIEW_FAILED: {_S.PENDING, _S.UPLOADING, *_LATER - {_S.REVIEW_FAILED}, *_AWAY},
         _S.TRAINING: {*_LATER - {_S.TRAINING}, *_AWAY},
         _S.TRAINED: {*_LATER - {_S.TRAINED}, *_AWAY},
         _S.FAILED: {
@@ -77,9 +77,18 @@ def is_done(state: EntryState, *, with_submit: bool) -> bool:
     return state in AFTER_SUBMIT or (state is _S.CONFIRMED and not with_submit)
 
 
+class Change(StrEnum):
+    """How a job is brought in line with a manifest that changed after the job was made."""
+
+    UPDATE = "update"  #: the service gives the job fresh URLs
+    RECREATE = "recreate"  #: the job is deleted and made anew
+    AMEND = "amend"  #: after a failed review: update, upload, confirm and submit again
+
+
 class Step(StrEnum):
     """What the lifecycle does next for an entry."""
 
+    CHANGE = "change"
     CREATE = "create"
     SETTLE_CREATE = "settle_create"
     UPLOAD = "upload"
@@ -97,10 +106,13 @@ class Facts:
     segments_left: int = 0
     is_confirmed: bool = False
     is_submitted: bool = False
+    change: Change | None = None
 
 
 def next_step(facts: Facts, *, with_submit: bool) -> Step:
     """Tell the step that brings an entry nearer to its end; the same after any stop."""
+    if facts.change is not None and facts.job_id is not None:
+        return Step.CHANGE
     if facts.is_submitted:
         return Step.NOTHING
     if facts.is_confirmed:

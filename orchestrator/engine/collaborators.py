@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import anyio
 
+from orchestrator.domain.delivery import ObjectFacts
 from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.retry import Draw, RetryBudget, RetryPolicy
 from orchestrator.domain.segments import DEFAULT_PART_BYTES
 from orchestrator.engine.drain import Drain
@@ -36,10 +38,15 @@ class RunSettings:
     is_submit_wanted: bool = False
     is_fail_fast: bool = False
     on_expired: OnExpired = OnExpired.RECREATE
+    is_object_verified: bool = False
     entry_retries: int = 200
     run_retries: int = 5000
     url_refreshes: int = 8
     breaker_entries: int = 3
+
+
+#: Looks at an object through its download URL; None when the store does not tell.
+Probe = Callable[[PresignedUrl], Awaitable[ObjectFacts | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +58,7 @@ class Collaborators:
     journal: Journal
     client: MetaStudioClient
     sender: SegmentSender
+    probe: Probe
     events: EventBus
     drain: Drain
     policy: RetryPolicy

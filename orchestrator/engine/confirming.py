@@ -15,6 +15,7 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.segments import MAX_AUTO_PARTS
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.collaborators import Collaborators
+from orchestrator.engine.delivery import DeliveryCheck
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.inquiry import Inquiry
 from orchestrator.journal.records import SegmentRecord
@@ -35,12 +36,16 @@ class Confirmer:
         """Act through the run's client, ask through *inquiry*."""
         self._with = collaborators
         self._inquiry = inquiry
+        self._delivery = DeliveryCheck(
+            inquiry, collaborators.probe, is_required=collaborators.settings.is_object_verified
+        )
 
     async def confirm(self, entry: HeldEntry) -> None:
         """Confirm both videos; the entry goes back to uploading when the service lacks parts.
 
         Raises SourceChangedError when a file is not the one that was sent, RequestRejectedError when the
-        service refuses, DecisionNeededError when its answers leave open what it holds.
+        service refuses, DecisionNeededError when its answers leave open what it holds, EntryError when an
+        object that can be looked at is not what was sent.
         """
         for asset in entry.record.assets:
             await anyio.to_thread.run_sync(_check_unchanged, asset)
@@ -54,7 +59,8 @@ class Confirmer:
         for kind, command in _CONFIRM_COMMANDS.items():
             if any(asset.kind is kind for asset in entry.record.assets):
                 await self._join(entry, kind, command, is_repeat=is_repeat)
-        await entry.confirmed("the service has joined the parts")
+        delivered = await self._delivery.verdict(entry)
+        await entry.confirmed("the service has joined the parts", delivered)
 
     async def _intend(self, entry: HeldEntry) -> None:
         if entry.record.state is EntryState.UPLOADING:

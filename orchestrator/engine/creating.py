@@ -68,10 +68,27 @@ class JobMaker:
         job = await self._updated(entry, entry.job_id, counts)
         self._publish_cost(entry, is_recreated=job is None)
         if job is None:
-            await self._delete(entry, entry.job_id)
-            await entry.forget_job("upload URLs expired: the job was deleted to be created anew")
+            await self.replace(entry, "upload URLs expired: the job was deleted to be created anew")
         else:
-            await self._keep_fresh_urls(entry, job, counts)
+            await entry.replace_segments(await self._with_stored_files(entry, job, counts))
+
+    async def reopen(self, entry: HeldEntry) -> bool:
+        """Update the job to what the manifest says now; False when the service does not allow it.
+
+        Files that are stored and have not changed stay; videos go to new uploads, so they are sent again.
+        """
+        counts = self._counts(entry)
+        job = await self._updated(entry, entry.job_id, counts)
+        if job is None:
+            return False
+        planned = await self._with_stored_files(entry, job, counts)
+        await entry.reopen(planned, "the job takes the changed files")
+        return True
+
+    async def replace(self, entry: HeldEntry, reason: str) -> None:
+        """Delete the job, so that a new one is created; raises RequestRejectedError when it may not be deleted."""
+        await self._delete(entry, entry.job_id)
+        await entry.forget_job(reason)
 
     async def _orphans(self, entry: HeldEntry) -> list[JobSummary]:
         tag = entry.record.create_tag or ""
@@ -124,17 +141,24 @@ class JobMaker:
         await entry.keep_job(job.job_id, planned, reason)
         entry.reach("journal.job.after")
 
-    async def _keep_fresh_urls(self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int]) -> None:
-        """Single files that are stored stay so; whether parts survive an update is not known, so it is asked."""
+    async def _with_stored_files(
+        self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int]
+    ) -> list[SegmentRecord]:
+        """The segments with fresh URLs; single files that are stored as they are now need none.
+
+        Whether parts survive an update is not known (metastudio-protocol section 1.4): it is asked later.
+        """
         planned = planned_segments(entry.record.assets, counts, job.urls)
-        stored = {
-            (old.kind, old.segment): old
-            for old in entry.segments
-            if old.receipt and not old.kind.is_multipart
-        }
-        fresh = [stored.get((new.kind, new.segment), new) for new in planned]
-        await entry.replace_segments(fresh)
-        entry.is_reconciled = False
+        stored = {old.kind: old for old in entry.segments if not old.kind.is_multipart}
+        return [
+            stored[new.kind] if await self._is_stored(entry, stored.get(new.kind), new) else new
+            for new in planned
+        ]
+
+    async def _is_stored(self, entry: HeldEntry, old: SegmentRecord | None, new: SegmentRecord) -> bool:
+        if old is None or old.receipt is None or old.receipt.md5 is None or old.segment != new.segment:
+            return False
+        return old.receipt.md5 == await self._with.sender.digest(entry.asset(new.kind), new.segment)
 
     def _counts(self, entry: HeldEntry) -> dict[AssetKind, int]:
         return part_counts(entry.avatar, entry.record.assets, self._with.settings.part_bytes)

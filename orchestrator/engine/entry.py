@@ -58,6 +58,7 @@ class HeldEntry:
             segments_left=len(self.segments_left()),
             is_confirmed=self.record.confirmed_at is not None,
             is_submitted=self.record.submitted_at is not None,
+            change=self.record.change_wanted,
         )
 
     def asset(self, kind: AssetKind) -> Asset:
@@ -110,7 +111,17 @@ class HeldEntry:
         self.reach("journal.urls.before")
         await self._with.journal.replace_segments(self.record, planned)
         self.segments = list(planned)
+        self.is_reconciled = False
         self.reach("journal.urls.after")
+
+    async def reopen(self, planned: Sequence[SegmentRecord], reason: str) -> None:
+        """Write down that the job takes files again, and where."""
+        before = self.record.state
+        self.reach("journal.reopened.before")
+        self.record = await self._with.journal.job_reopened(self.record, planned, reason)
+        self.segments = list(planned)
+        self.is_reconciled = False
+        self._moved(before, reason)
 
     async def drop_receipts(self, missing: Sequence[SegmentRecord]) -> None:
         """Write down that the service does not have these segments."""
@@ -131,11 +142,11 @@ class HeldEntry:
         self.is_reconciled = True
         self._moved(before, reason)
 
-    async def confirmed(self, reason: str) -> None:
+    async def confirmed(self, reason: str, delivered: str) -> None:
         """Write down that the service has joined the parts."""
         before = self.record.state
         self.reach("journal.confirmed.before")
-        self.record = await self._with.journal.confirmed(self.record, reason)
+        self.record = await self._with.journal.confirmed(self.record, reason, delivered=delivered)
         self._moved(before, reason)
 
     async def failed(self, error: OrchestratorError) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import RequestRejectedError
+from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
 from orchestrator.engine.collaborators import Collaborators
@@ -16,6 +19,10 @@ _LIST_COMMANDS = {
     AssetKind.TRAINING_VIDEO: Command.GET_MULTIPART_UPLOADED,
     AssetKind.ACTION_VIDEO: Command.GET_ACTION_VIDEO_MULTIPART_UPLOADED,
 }
+
+
+#: Where the show answer names a file differently than the create answer (metastudio-protocol section 1.3).
+_DOWNLOAD_NAMES = {AssetKind.AUDIO: ("audio_file", "audio")}
 
 
 class Inquiry:
@@ -52,7 +59,7 @@ class Inquiry:
     async def receipt_for(self, entry: HeldEntry, sent: SegmentRecord) -> Receipt | None:
         """The receipt of a segment whose answer was lost, if the service holds it as the file is now."""
         if not sent.kind.is_multipart:
-            return None
+            return await self._compared_object(entry, sent)
         held = await self.held_parts(entry, sent.kind)
         return await self.compared(entry, sent, (held or {}).get(sent.segment.part_number))
 
@@ -63,11 +70,26 @@ class Inquiry:
         md5 = await self._with.sender.digest(entry.asset(sent.kind), sent.segment)
         return Receipt(etag=etag, md5=md5, is_verified=True) if md5 == etag else None
 
+    async def _compared_object(self, entry: HeldEntry, sent: SegmentRecord) -> Receipt | None:
+        """No call lists single files, but where show tells a download URL the object can be looked at."""
+        job = await self.show(entry)
+        url = download_url(job.download_urls, sent.kind) if job is not None else None
+        facts = await self._with.probe(url) if url is not None else None
+        if facts is None or facts.length != sent.segment.length:
+            return None
+        return await self.compared(entry, sent, facts.etag)
+
     async def is_joined(self, entry: HeldEntry, kind: AssetKind) -> bool | None:
         """Whether the parts of a video have become an object; None when the answers leave it open."""
         job = await self.show(entry)
         if job is None:
             return None
-        if job.state != WAIT_FILE_UPLOAD or kind.value in job.download_urls:
+        if job.state != WAIT_FILE_UPLOAD or download_url(job.download_urls, kind) is not None:
             return True
         return False if await self.held_parts(entry, kind) else None
+
+
+def download_url(urls: Mapping[str, PresignedUrl], kind: AssetKind) -> PresignedUrl | None:
+    """The URL under which the service shows a file, None when it shows none."""
+    names = _DOWNLOAD_NAMES.get(kind, (kind.value,))
+    return next((urls[name] for name in names if name in urls), None)

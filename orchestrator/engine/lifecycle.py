@@ -6,6 +6,7 @@ from collections import Counter
 
 from orchestrator.domain.errors import EntryError, RetryableError, UrlExpiredError
 from orchestrator.domain.states import EntryState, Facts, Step, next_step
+from orchestrator.engine.changing import Changer
 from orchestrator.engine.collaborators import Collaborators
 from orchestrator.engine.confirming import Confirmer
 from orchestrator.engine.creating import JobMaker
@@ -24,6 +25,7 @@ class Lifecycle:
         self._maker = JobMaker(collaborators)
         inquiry = Inquiry(collaborators)
         self._steps = {
+            Step.CHANGE: Changer(self._maker).change,
             Step.CREATE: self._maker.create,
             Step.SETTLE_CREATE: self._maker.settle,
             Step.UPLOAD: Uploader(collaborators, inquiry).upload,
@@ -51,7 +53,8 @@ class Lifecycle:
                 await entry.wait_before_retry(error, step, failures[step])
 
     def _next_step(self, entry: HeldEntry) -> Step:
-        return next_step(entry.facts, with_submit=self._with.settings.is_submit_wanted)
+        with_submit = self._with.settings.is_submit_wanted or entry.record.is_submit_wanted
+        return next_step(entry.facts, with_submit=with_submit)
 
     async def _revive(self, entry: HeldEntry) -> None:
         """Take a failed entry up again where its facts say it stands."""

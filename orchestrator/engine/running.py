@@ -26,6 +26,7 @@ from orchestrator.journal.journal import Journal
 from orchestrator.journal.lock import hold_run_lock
 from orchestrator.manifest import Manifest, Problem
 from orchestrator.metastudio.attempts import ApiAttempt
+from orchestrator.transfer.probe import probe_object
 from orchestrator.transfer.sender import SegmentSender
 
 
@@ -168,6 +169,9 @@ class _Work:
                 is_insecure_http_allowed=request.service.is_insecure_http_allowed,
                 clock=self._clocks.clock,
                 on_warning=lambda message: self._events.publish(ServiceWarning(message=message)),
+            ),
+            probe=lambda url: probe_object(
+                self._connection.session, url, timeout_seconds=request.service.idle_timeout
             ),
             events=self._events,
             drain=self._drain,

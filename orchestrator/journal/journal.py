@@ -14,7 +14,7 @@ from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ConfigurationError, StaleEpochError
 from orchestrator.domain.receipts import Receipt
-from orchestrator.domain.states import EntryState, check_transition
+from orchestrator.domain.states import Change, EntryState, check_transition
 from orchestrator.journal import statements
 from orchestrator.journal.database import Database, Row, Transaction, open_database
 from orchestrator.journal.migrations import migrate
@@ -40,6 +40,16 @@ _JOB_FACTS = (
     "submitted_at",
     "service_state",
     "delivered",
+    "change_wanted",
+)
+#: What a new round of uploading leaves unknown of a job that stays.
+_UPLOAD_FACTS = (
+    "confirm_sent_at",
+    "confirmed_at",
+    "submit_sent_at",
+    "submitted_at",
+    "delivered",
+    "change_wanted",
 )
 
 
@@ -101,10 +111,23 @@ class Journal(JournalReader):
         if values:
             await self._execute(statements.INSERT_ENTRY, values)
 
-    async def replan_entry(self, record: EntryRecord, spec: str, assets: Sequence[Asset]) -> EntryRecord:
-        """Take what the manifest says now for an entry."""
-        await self._guarded(record, record.state, None, _plan_columns(spec, assets))
-        return replace(record, spec=spec, assets=tuple(assets))
+    async def replan_entry(
+        self,
+        record: EntryRecord,
+        spec: str,
+        assets: Sequence[Asset],
+        change: Change | None = None,
+        *,
+        is_submit_wanted: bool = False,
+    ) -> EntryRecord:
+        """Take what the manifest says now for an entry, and the *change* its job needs for that."""
+        facts = {
+            **_plan_columns(spec, assets),
+            "change_wanted": change,
+            "is_submit_wanted": is_submit_wanted or record.is_submit_wanted,
+        }
+        changed = await self._guarded(record, record.state, None, facts)
+        return replace(changed, assets=tuple(assets))
 
     async def move_entries(self, batch: str, places: Iterable[tuple[str, int]]) -> None:
         """Give entries the place the manifest has them at now; NOT_IN_MANIFEST for those it has no more."""
@@ -164,14 +187,27 @@ class Journal(JournalReader):
         facts = dict.fromkeys(_JOB_FACTS)
         return await self._guarded(record, EntryState.PENDING, reason, facts, drop_segments)
 
-    async def confirmed(self, record: EntryRecord, reason: str) -> EntryRecord:
+    async def job_reopened(
+        self, record: EntryRecord, planned: Sequence[SegmentRecord], reason: str
+    ) -> EntryRecord:
+        """The job stays and takes files again, where *planned* says; the entry is uploading."""
+        if record.state is not EntryState.UPLOADING:
+            check_transition(record.state, EntryState.UPLOADING)
+
+        async def replace_segments(transaction: Transaction) -> None:
+            await _replace_segments(transaction, record, planned)
+
+        facts = dict.fromkeys(_UPLOAD_FACTS)
+        return await self._guarded(record, EntryState.UPLOADING, reason, facts, replace_segments)
+
+    async def confirmed(self, record: EntryRecord, reason: str, *, delivered: str) -> EntryRecord:
         """The job holds its files; its URLs are no longer needed and go."""
         check_transition(record.state, EntryState.CONFIRMED)
 
         async def drop_urls(transaction: Transaction) -> None:
             await transaction.connection.execute(update(segments).where(segments_of(record)).values(url=None))
 
-        facts = {"confirmed_at": self._clock()}
+        facts = {"confirmed_at": self._clock(), "delivered": delivered}
         return await self._guarded(record, EntryState.CONFIRMED, reason, facts, drop_urls)
 
     async def segment_started(self, record: EntryRecord, kind: AssetKind, part_number: int) -> None:

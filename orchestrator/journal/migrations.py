@@ -62,6 +62,14 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX attempts_by_entry ON attempts (batch, entry_id)",
         ),
     ),
+    Migration(
+        2,
+        "changes of entries that have a job",
+        (
+            "ALTER TABLE entries ADD COLUMN change_wanted TEXT",
+            "ALTER TABLE entries ADD COLUMN is_submit_wanted BOOLEAN",
+        ),
+    ),
 )
 
 

@@ -13,7 +13,7 @@ from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.segments import Segment
-from orchestrator.domain.states import EntryState
+from orchestrator.domain.states import Change, EntryState
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,8 @@ class EntryRecord:
     review_code: str | None
     review_reason: str | None
     delivered: str | None
+    change_wanted: Change | None
+    is_submit_wanted: bool
     attempts: int
     started_at: float | None
     updated_at: float
@@ -186,6 +188,8 @@ def entry_record(row: RowMapping) -> EntryRecord:
         assets=assets_of(row["files"]),
         state=EntryState(row["state"]),
         error=_error_record(row),
+        change_wanted=Change(row["change_wanted"]) if row["change_wanted"] else None,
+        is_submit_wanted=bool(row["is_submit_wanted"]),
         **{name: row[name] for name in _SAME_NAME},
     )
 

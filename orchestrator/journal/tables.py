@@ -54,6 +54,8 @@ entries = Table(
     Column("review_code", Text),
     Column("review_reason", Text),
     Column("delivered", Text),
+    Column("change_wanted", Text),
+    Column("is_submit_wanted", Boolean),
     Column("attempts", Integer),
     Column("started_at", Double),
     Column("updated_at", Double),

@@ -33,3 +33,13 @@ async def test_a_second_run_has_nothing_to_do_and_asks_nobody(rig: Rig) -> None:
     assert report.tally.sent_segments == 0
     assert report.entries.done == 3
     assert rig.simulator.stats.to_document() == before
+
+
+async def test_delivery_is_proved_where_the_service_shows_the_objects(rig: Rig) -> None:
+    """After confirm each object's length and ETag are compared with what was sent."""
+    rig.make_entries(1, kinds=ALL_KINDS)
+
+    await rig.run()
+
+    (record,) = (await rig.entries()).values()
+    assert record.delivered == "verified"

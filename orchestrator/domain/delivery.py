@@ -1,0 +1,32 @@
+"""Proof of delivery: what an object must look like when every segment arrived (metastudio-protocol section 5.2)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+VERIFIED = "verified"
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFacts:
+    """What the store says of an object: length in bytes and ETag without quotes, None when it does not say."""
+
+    length: int | None
+    etag: str | None
+
+
+def expected_etag(part_md5s: Sequence[str], *, is_multipart: bool) -> str:
+    """The ETag of an object made of parts with these MD5s: their MD5's MD5 and `-N`, or the one file's MD5."""
+    if not is_multipart:
+        return part_md5s[0]
+    digests = b"".join(bytes.fromhex(md5) for md5 in part_md5s)
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(part_md5s)}"
+
+
+def is_md5(text: str) -> bool:
+    """True for 32 lower-case hex digits."""
+    return _MD5.fullmatch(text) is not None

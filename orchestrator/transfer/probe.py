@@ -1,0 +1,46 @@
+"""Looking at an object through its presigned download URL, without fetching it."""
+
+from __future__ import annotations
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from orchestrator.domain.delivery import ObjectFacts
+from orchestrator.domain.presigned import PresignedUrl
+
+#: A URL signed for GET is refused for HEAD by stores that sign the method, so one byte is asked for instead.
+_ATTEMPTS: tuple[tuple[str, dict[str, str]], ...] = (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}))
+
+
+async def probe_object(
+    session: aiohttp.ClientSession, url: PresignedUrl, *, timeout_seconds: float
+) -> ObjectFacts | None:
+    """Length and ETag of the object at *url*; None when the store does not tell."""
+    target = URL(url.reveal(), encoded=True)
+    for method, headers in _ATTEMPTS:
+        try:
+            with anyio.fail_after(timeout_seconds):
+                facts = await _ask(session, method, target, headers)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return None
+        if facts is not None:
+            return facts
+    return None
+
+
+async def _ask(
+    session: aiohttp.ClientSession, method: str, target: URL, headers: dict[str, str]
+) -> ObjectFacts | None:
+    headers = {**headers, "Accept-Encoding": "identity"}
+    async with session.request(method, target, headers=headers, allow_redirects=False) as answer:
+        if answer.status not in {200, 206}:
+            return None
+        etag = answer.headers.get("ETag")
+        return ObjectFacts(_length(answer), etag.strip().strip('"').lower() if etag else None)
+
+
+def _length(answer: aiohttp.ClientResponse) -> int | None:
+    total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    text = total if answer.status == 206 else answer.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdecimal() else None

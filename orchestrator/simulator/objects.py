@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import hashlib
+import os
 import shutil
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -15,6 +17,7 @@ from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.persistence import Document, Records
 
 _WRITE_BYTES = 1 << 20
+_COPY_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -174,10 +177,10 @@ class ObjectStore:
 
     def _join(self, upload: Upload, count: int) -> None:
         joined = self._folder / "incoming" / upload.upload_id
-        with joined.open("wb") as target:
+        with joined.open("wb", buffering=0) as target:
             for number in range(1, count + 1):
-                with self._part_path(upload.upload_id, number).open("rb") as source:
-                    shutil.copyfileobj(source, target, _WRITE_BYTES)
+                with self._part_path(upload.upload_id, number).open("rb", buffering=0) as source:
+                    _append(source, target)
         joined.replace(self.path(upload.key))
 
     async def abort(self, upload_id: str) -> None:
@@ -204,10 +207,20 @@ class ObjectStore:
 
     async def _forget_upload(self, upload_id: str) -> None:
         upload = self.uploads.pop(upload_id)
+        self._locks.pop(upload_id, None)
         await self._records.delete("upload", upload_id)
         for number in upload.parts:
             await self._records.delete("part", f"{upload_id}/{number}")
         await asyncio.to_thread(shutil.rmtree, self._folder / "uploads" / upload_id, ignore_errors=True)
+
+
+def _append(source: FileIO, target: FileIO) -> None:
+    """Copy inside the kernel, which takes half the time, or what is left of it here."""
+    try:
+        while os.copy_file_range(source.fileno(), target.fileno(), _COPY_BYTES):
+            pass
+    except (AttributeError, OSError):
+        shutil.copyfileobj(source, target, _WRITE_BYTES)
 
 
 def multipart_etag(part_etags: list[str]) -> str:

@@ -229,10 +229,10 @@ async def test_a_refused_create_has_made_nothing(client: Any, fault: str, status
 
 
 async def test_a_reset_call_has_done_nothing(client: Any) -> None:
-    """The connection breaks before anything happens."""
+    """The connection is reset, not merely closed, before anything happens."""
     client.simulator.faults.script("create", ["reset-api"])
 
-    with pytest.raises(aiohttp.ClientError):
+    with pytest.raises(aiohttp.ClientOSError, match="reset"):
         await client.call("POST", body={"name": "anna"})
 
     assert client.simulator.jobs == []

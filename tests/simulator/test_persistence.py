@@ -107,7 +107,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path, start:
         url = created["training_video_upload_url"][0]
         async with session.put(URL(url, encoded=True), data=b"film", headers=octets) as answer:
             assert answer.status == 200
-        async with half_a_put(created["cover_upload_url"]):
+        async with half_a_put(created["cover_upload_url"], tmp_path / "incoming"):
             running.send_signal(signal.SIGKILL)
             await running.wait()
 
@@ -119,8 +119,8 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path, start:
 
 
 @asynccontextmanager
-async def half_a_put(url: str) -> AsyncIterator[None]:
-    """Send a PUT's head and half of its body, and keep the connection open while inside."""
+async def half_a_put(url: str, incoming: Path) -> AsyncIterator[None]:
+    """Send a PUT's head and half of its body, wait until some is on disk, and stay connected while inside."""
     split = urlsplit(url)
     _, writer = await asyncio.open_connection(split.hostname, split.port)
     head = (
@@ -128,6 +128,9 @@ async def half_a_put(url: str) -> AsyncIterator[None]:
     )
     writer.write(f"PUT {split.path}?{split.query} HTTP/1.1\r\n{head}".encode() + bytes(2_000_000))
     await writer.drain()
+    async with asyncio.timeout(5):
+        while not await asyncio.to_thread(lambda: list(incoming.iterdir())):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     yield
     writer.close()
     with suppress(ConnectionError):

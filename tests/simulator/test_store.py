@@ -2,9 +2,15 @@
 
 import asyncio
 from hashlib import md5
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from orchestrator.simulator.errors import StoreError
+from orchestrator.simulator.persistence import Records
+from orchestrator.simulator.put import UsedUrls
+from orchestrator.simulator.urls import SignedTarget, StoreKeys, presign
 
 OCTET_STREAM = "application/octet-stream"
 
@@ -98,7 +104,7 @@ async def test_an_empty_body_is_an_empty_object(client: Any) -> None:
 
 
 async def test_a_one_time_url_that_stored_refuses_the_next_put(client: Any) -> None:
-    """403 AccessDenied; what was stored stays."""
+    """403 AccessDenied before its body; what was stored stays."""
     created = await client.create()
     url = created["training_video_upload_url"][0]
     await client.put(url, b"first")
@@ -107,6 +113,45 @@ async def test_a_one_time_url_that_stored_refuses_the_next_put(client: Any) -> N
 
     assert (answer.status, b"<Code>AccessDenied</Code>" in answer.body) == (403, True)
     assert client.job(created["job_id"]).parts["training_video"] == {1: md5(b"first").hexdigest()}
+    assert client.simulator.stats.put_bytes_received == len(b"first")
+
+
+async def test_a_url_is_used_up_only_by_what_was_stored(tmp_path: Path) -> None:
+    """When storing fails, a full disk for one, the URL may be tried again."""
+    target = SignedTarget("/b/k", "k", 0.0, "signature", None, None)
+    records = Records(tmp_path / "state.db")
+    await records.open()
+    used = UsedUrls(records)
+
+    with pytest.raises(OSError, match="full"):
+        async with used.claimed(target):
+            raise OSError("full")
+    async with used.claimed(target):
+        pass
+
+    with pytest.raises(StoreError, match="only once"):
+        used.check(target)
+    await records.close()
+
+
+async def test_an_upload_takes_parts_of_its_own_key_only(client: Any) -> None:
+    """A well-signed part of another object is NoSuchUpload."""
+    options = client.simulator.options
+    created = await client.create()
+    upload_id = created["training_video_upload_url"][0].partition("uploadId=")[2].partition("&")[0]
+    url = presign(
+        StoreKeys(options.store_ak, options.store_sk),
+        client.simulator.endpoint,
+        "PUT",
+        f"/{options.bucket}/p/another_trainingVideo",
+        int(client.clock.now) + 60,
+        content_type=OCTET_STREAM,
+        parameters={"partNumber": "1", "uploadId": upload_id},
+    )
+
+    answer = await client.put(url, b"film")
+
+    assert (answer.status, b"<Code>NoSuchUpload</Code>" in answer.body) == (404, True)
 
 
 async def test_a_one_time_url_that_stored_nothing_may_be_used_again(client: Any) -> None:

@@ -21,6 +21,7 @@ from orchestrator.engine.connection import Clocks, ServiceSettings
 from orchestrator.engine.events import Event, EventBus
 from orchestrator.engine.report import RunReport
 from orchestrator.engine.running import RunRequest, run_batch
+from orchestrator.engine.working import WorkSettings
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Problem, open_manifest
@@ -103,16 +104,23 @@ class Rig:
         """What `run` is asked to do."""
         values: dict[str, Any] = {
             "manifest": open_manifest(self.manifest),
+            "work": self.work_settings(),
+            "with_media": False,
+            "on_problems": self.problems.extend,
+        }
+        return RunRequest(**(values | changes))
+
+    def work_settings(self, **changes: Any) -> WorkSettings:
+        """How the run behaves."""
+        values: dict[str, Any] = {
             "service": self.service_settings(),
             "settings": self.settings,
             "policy": self.policy,
-            "with_media": False,
             "grace_seconds": 30.0,
             "run_id": f"run-{self.seed}",
-            "on_problems": self.problems.extend,
             "on_attempt": self.attempts.append,
         }
-        return RunRequest(**(values | changes))
+        return WorkSettings(**(values | changes))
 
     def service_settings(self) -> ServiceSettings:
         """How to reach the simulator."""

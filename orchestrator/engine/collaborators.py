@@ -13,6 +13,7 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.retry import Draw, RetryBudget, RetryPolicy
 from orchestrator.domain.segments import DEFAULT_PART_BYTES
+from orchestrator.domain.states import Change
 from orchestrator.engine.drain import Drain
 from orchestrator.engine.events import EventBus
 from orchestrator.engine.rates import RateEstimate
@@ -38,6 +39,7 @@ class RunSettings:
     is_submit_wanted: bool = False
     is_fail_fast: bool = False
     on_expired: OnExpired = OnExpired.RECREATE
+    on_change: Change | None = None
     is_object_verified: bool = False
     entry_retries: int = 200
     run_retries: int = 5000

@@ -92,16 +92,17 @@ class Confirmer:
             is_repeat |= attempt > 1
             if is_repeat and await self._inquiry.is_joined(entry, kind):
                 return
-            entry.reach(f"{command.value.lower()}.before")
             try:
-                await self._with.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
+                with entry.step(command.value.lower()):
+                    await self._with.client.command(
+                        entry.job_id, command, app_user_id=entry.avatar.app_user_id
+                    )
             except RequestRejectedError as error:
                 await self._settle_refusal(entry, kind, error, is_repeat=is_repeat)
                 return
             except InterruptedTransferError as error:
                 await entry.wait_before_retry(error, command.value, attempt)
             else:
-                entry.reach(f"{command.value.lower()}.after")
                 return
             attempt += 1
 

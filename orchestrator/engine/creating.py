@@ -38,13 +38,12 @@ class JobMaker:
         await entry.transition(EntryState.CREATING, "job requested", create_tag=tag)
         counts = self._counts(entry)
         body = create_body(entry.avatar, batch_name=self._with.batch.name, tag=tag, part_counts=counts)
-        entry.reach("create.before")
         try:
-            job = await self._with.client.create_job(body, app_user_id=entry.avatar.app_user_id)
+            with entry.step("create"):
+                job = await self._with.client.create_job(body, app_user_id=entry.avatar.app_user_id)
         except RequestRejectedError:
             await entry.set_facts(create_tag=None)
             raise
-        entry.reach("create.after")
         await self._keep(entry, job, counts, "job created")
 
     async def settle(self, entry: HeldEntry) -> None:
@@ -93,8 +92,9 @@ class JobMaker:
     async def _orphans(self, entry: HeldEntry) -> list[JobSummary]:
         tag = entry.record.create_tag or ""
         listed = self._with.client.iterate_jobs(JobQuery(tag=tag), app_user_id=entry.avatar.app_user_id)
-        # Whether the filter matches whole tags only is not documented; a job that tells its tags is checked.
-        return [job async for job in listed if not job.tags or tag in job.tags]
+        with entry.step("list"):
+            # Whether the filter matches whole tags only is not documented; a job that tells its tags is checked.
+            return [job async for job in listed if not job.tags or tag in job.tags]
 
     async def _adopt(self, entry: HeldEntry, job_id: str) -> None:
         counts = self._counts(entry)
@@ -115,18 +115,15 @@ class JobMaker:
             tag=entry.record.create_tag or "",
             part_counts=counts,
         )
-        entry.reach("update.before")
         try:
-            job = await self._with.client.update_job(job_id, body, app_user_id=entry.avatar.app_user_id)
+            with entry.step("update"):
+                return await self._with.client.update_job(job_id, body, app_user_id=entry.avatar.app_user_id)
         except RequestRejectedError:
             return None
-        entry.reach("update.after")
-        return job
 
     async def _delete(self, entry: HeldEntry, job_id: str) -> None:
-        entry.reach("delete.before")
-        await self._with.client.delete_job(job_id, app_user_id=entry.avatar.app_user_id)
-        entry.reach("delete.after")
+        with entry.step("delete"):
+            await self._with.client.delete_job(job_id, app_user_id=entry.avatar.app_user_id)
 
     async def _keep(
         self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int], reason: str
@@ -139,7 +136,6 @@ class JobMaker:
             await entry.set_facts(create_tag=None)
             raise
         await entry.keep_job(job.job_id, planned, reason)
-        entry.reach("journal.job.after")
 
     async def _with_stored_files(
         self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int]

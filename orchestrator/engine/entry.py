@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -77,9 +78,23 @@ class HeldEntry:
         """Read the segments from the journal."""
         self.segments = await self._with.journal.segments(self.record)
 
-    def reach(self, point: str) -> None:
-        """Tell subscribers that the lifecycle is at *point*."""
-        self._with.events.publish(StepReached(entry=self.entry_id, job_id=self.record.job_id, point=point))
+    @contextmanager
+    def step(self, name: str, segment: SegmentRecord | None = None) -> Iterator[None]:
+        """Tell subscribers before and, unless it fails, after what is done inside: a request or a journal write."""
+        self._reach(f"{name}.before", segment)
+        yield
+        self._reach(f"{name}.after", segment)
+
+    def _reach(self, point: str, segment: SegmentRecord | None) -> None:
+        self._with.events.publish(
+            StepReached(
+                entry=self.entry_id,
+                job_id=self.record.job_id,
+                point=point,
+                asset=segment.kind if segment else None,
+                part_number=segment.segment.part_number if segment else None,
+            )
+        )
 
     def warn(self, message: str) -> None:
         """Tell subscribers what a person should know."""
@@ -90,44 +105,44 @@ class HeldEntry:
     async def transition(self, target: EntryState, reason: str, **facts: Any) -> None:
         """Change the state, in the journal and then for the subscribers."""
         before = self.record.state
-        self.reach(f"journal.{target}.before")
-        self.record = await self._with.journal.transition(self.record, target, reason, **facts)
+        with self.step(f"journal.{target}"):
+            self.record = await self._with.journal.transition(self.record, target, reason, **facts)
         self._moved(before, reason)
 
     async def set_facts(self, **facts: Any) -> None:
         """Change facts without a change of state."""
-        self.record = await self._with.journal.set_facts(self.record, **facts)
+        with self.step("journal.facts"):
+            self.record = await self._with.journal.set_facts(self.record, **facts)
 
     async def keep_job(self, job_id: str, planned: Sequence[SegmentRecord], reason: str) -> None:
         """Write down the job and where its segments go."""
         before = self.record.state
-        self.reach("journal.job.before")
-        self.record = await self._with.journal.job_created(self.record, job_id, planned, reason)
+        with self.step("journal.job"):
+            self.record = await self._with.journal.job_created(self.record, job_id, planned, reason)
         self.segments = list(planned)
         self._moved(before, reason)
 
     async def replace_segments(self, planned: Sequence[SegmentRecord]) -> None:
         """Write down fresh URLs for the job the entry has."""
-        self.reach("journal.urls.before")
-        await self._with.journal.replace_segments(self.record, planned)
+        with self.step("journal.urls"):
+            await self._with.journal.replace_segments(self.record, planned)
         self.segments = list(planned)
         self.is_reconciled = False
-        self.reach("journal.urls.after")
 
     async def reopen(self, planned: Sequence[SegmentRecord], reason: str) -> None:
         """Write down that the job takes files again, and where."""
         before = self.record.state
-        self.reach("journal.reopened.before")
-        self.record = await self._with.journal.job_reopened(self.record, planned, reason)
+        with self.step("journal.reopened"):
+            self.record = await self._with.journal.job_reopened(self.record, planned, reason)
         self.segments = list(planned)
         self.is_reconciled = False
         self._moved(before, reason)
 
     async def drop_receipts(self, missing: Sequence[SegmentRecord]) -> None:
         """Write down that the service does not have these segments."""
-        await self._with.journal.segments_missing(
-            self.record, [(segment.kind, segment.segment.part_number) for segment in missing]
-        )
+        parts = [(segment.kind, segment.segment.part_number) for segment in missing]
+        with self.step("journal.missing"):
+            await self._with.journal.segments_missing(self.record, parts)
         self.segments = [
             replace(segment, receipt=None, stored_at=None) if segment in missing else segment
             for segment in self.segments
@@ -136,8 +151,8 @@ class HeldEntry:
     async def forget_job(self, reason: str) -> None:
         """Write down that the service does not have the job any more."""
         before = self.record.state
-        self.reach("journal.job_gone.before")
-        self.record = await self._with.journal.job_gone(self.record, reason)
+        with self.step("journal.job_gone"):
+            self.record = await self._with.journal.job_gone(self.record, reason)
         self.segments = []
         self.is_reconciled = True
         self._moved(before, reason)
@@ -145,8 +160,8 @@ class HeldEntry:
     async def confirmed(self, reason: str, delivered: str) -> None:
         """Write down that the service has joined the parts."""
         before = self.record.state
-        self.reach("journal.confirmed.before")
-        self.record = await self._with.journal.confirmed(self.record, reason, delivered=delivered)
+        with self.step("journal.confirmed"):
+            self.record = await self._with.journal.confirmed(self.record, reason, delivered=delivered)
         self._moved(before, reason)
 
     async def failed(self, error: OrchestratorError) -> None:
@@ -155,7 +170,8 @@ class HeldEntry:
             return
         before = self.record.state
         reason = ErrorRecord(error.kind, error.code, error.message, error.request_id, error.hint)
-        self.record = await self._with.journal.failed(self.record, reason)
+        with self.step("journal.failed"):
+            self.record = await self._with.journal.failed(self.record, reason)
         self._moved(before, error.message)
         self._with.events.publish(
             EntryFailed(
@@ -172,10 +188,9 @@ class HeldEntry:
     async def stored(self, sent: SegmentRecord, receipt: Receipt, *, attempt: int, seconds: float) -> None:
         """Write the receipt down; *attempt* 0 means that the service had the segment already."""
         number = sent.segment.part_number
-        self.reach("journal.receipt.before")
-        await self._with.journal.segment_stored(self.record, sent.kind, number, receipt, attempt)
+        with self.step("journal.receipt", sent):
+            await self._with.journal.segment_stored(self.record, sent.kind, number, receipt, attempt)
         self._update_segment(sent, receipt)
-        self.reach("journal.receipt.after")
         self._with.events.publish(
             SegmentStored(
                 entry=self.entry_id,
@@ -248,7 +263,6 @@ class HeldEntry:
         )
 
     def _moved(self, before: EntryState, reason: str) -> None:
-        self.reach(f"journal.{self.record.state}.after")
         self._with.events.publish(
             EntryTransitioned(
                 entry=self.entry_id,

@@ -176,10 +176,12 @@ class WarningRaised(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReached(EntryEvent):
-    """The lifecycle is at *point*: before or after one remote step or journal write."""
+    """The lifecycle is at *point*: before or after one remote step or journal write, a segment's where named."""
 
     name: ClassVar[str] = "step.reached"
     point: str
+    asset: AssetKind | None = None
+    part_number: int | None = None
 
 
 Subscriber = Callable[[Event], None]

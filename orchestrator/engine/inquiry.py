@@ -35,7 +35,8 @@ class Inquiry:
     async def show(self, entry: HeldEntry) -> JobDetail | None:
         """The job as the service has it; None when it has none of that id."""
         try:
-            return await self._with.client.show_job(entry.job_id, app_user_id=entry.avatar.app_user_id)
+            with entry.step("show"):
+                return await self._with.client.show_job(entry.job_id, app_user_id=entry.avatar.app_user_id)
         except RequestRejectedError as error:
             if error.status == 404:
                 return None
@@ -47,10 +48,12 @@ class Inquiry:
         The command for the action video is ambiguous (metastudio-protocol section 1.6), so its silence, an
         empty answer or a refusal, means nothing.
         """
+        command = _LIST_COMMANDS[kind]
         try:
-            result = await self._with.client.command(
-                entry.job_id, _LIST_COMMANDS[kind], app_user_id=entry.avatar.app_user_id
-            )
+            with entry.step(command.value.lower()):
+                result = await self._with.client.command(
+                    entry.job_id, command, app_user_id=entry.avatar.app_user_id
+                )
         except RequestRejectedError:
             return None
         parts = {part.part_number: part.etag.lower() for part in result.parts}

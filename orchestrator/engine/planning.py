@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -14,7 +14,7 @@ from orchestrator.domain.assets import Asset, Fingerprint
 from orchestrator.domain.entries import Entry
 from orchestrator.domain.errors import ManifestError
 from orchestrator.domain.part_counts import total_segments
-from orchestrator.domain.states import AFTER_SUBMIT, EntryState, is_done
+from orchestrator.domain.states import AFTER_SUBMIT, Change, EntryState, is_done
 from orchestrator.engine.collaborators import RunSettings
 from orchestrator.engine.events import Totals
 from orchestrator.journal.journal import Journal
@@ -32,7 +32,28 @@ class Action(StrEnum):
     CREATE = "create"
     RESUME = "resume"
     SKIP = "skip"
+    CHANGE = "change"  #: bring the job in line with the manifest
     DECIDE = "decide"  #: nothing, until a person says what
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do with an entry and why; *change* tells how its job is to be changed."""
+
+    action: Action
+    reason: str
+    change: Change | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """`retry`: take up what failed; *entry_ids* names entries to amend though nothing was replaced."""
+
+    entry_ids: Collection[str] | None
+
+    def names(self, entry_id: str) -> bool:
+        """True when a person named this very entry."""
+        return self.entry_ids is not None and entry_id in self.entry_ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +64,7 @@ class EntryPlan:
     position: int
     action: Action
     reason: str
+    change: Change | None
     spec: str
     assets: tuple[Asset, ...]
     segments: int
@@ -56,8 +78,10 @@ class EntryPlan:
 
     @property
     def bytes_left(self) -> int:
-        """What a run sends."""
-        return self.bytes - self.stored_bytes if self.action in {Action.CREATE, Action.RESUME} else 0
+        """What a run sends; a changed job may take less than this."""
+        if self.action in {Action.SKIP, Action.DECIDE}:
+            return 0
+        return self.bytes if self.action is Action.CHANGE else self.bytes - self.stored_bytes
 
     @property
     def is_to_be_taken(self) -> bool:
@@ -65,7 +89,7 @@ class EntryPlan:
         if self.record is None:
             return True
         is_as_known = self.record.spec == self.spec and self.record.assets == self.assets
-        return self.action is not Action.DECIDE and not is_as_known
+        return self.action is Action.CHANGE or (self.action is not Action.DECIDE and not is_as_known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +112,10 @@ class Planner:
         settings: RunSettings,
         *,
         with_media: bool,
+        retry: Retry | None = None,
     ) -> None:
-        """Plan *manifest* against *journal*, None when there is none yet."""
+        """Plan *manifest* against *journal*, None when there is none yet; *retry* takes up what failed only."""
+        self._retry = retry
         self.problems: list[Problem] = []
         self._manifest = manifest
         self._journal = journal
@@ -145,7 +171,9 @@ class Planner:
     async def _write(self, journal: Journal, removed: list[str]) -> None:
         """Go through the manifest once more rather than keep it all: memory does not grow with it."""
         await journal.move_entries(self._batch, ((entry_id, NOT_IN_MANIFEST) for entry_id in removed))
-        again = Planner(self._manifest, journal, self._batch, self._settings, with_media=False)
+        again = Planner(
+            self._manifest, journal, self._batch, self._settings, with_media=False, retry=self._retry
+        )
         chunk: list[EntryPlan] = []
         async for plan in again.plans():
             chunk.append(plan)
@@ -161,7 +189,13 @@ class Planner:
         )
         for plan in chunk:
             if plan.record is not None and plan.is_to_be_taken:
-                await journal.replan_entry(plan.record, plan.spec, plan.assets)
+                await journal.replan_entry(
+                    plan.record,
+                    plan.spec,
+                    plan.assets,
+                    plan.change,
+                    is_submit_wanted=plan.change is Change.AMEND,
+                )
         moved = [(plan.entry_id, plan.position) for plan in chunk if _has_moved(plan)]
         await journal.move_entries(self._batch, moved)
 
@@ -179,12 +213,13 @@ class Planner:
         assets, problems = self._assets(entry, record)
         if any(problem.severity is Severity.ERROR for problem in problems):
             return None, problems
-        action, reason = decide(entry, assets, record, is_submit_wanted=self._settings.is_submit_wanted)
+        decision = self._decide(entry, assets, record)
         plan = EntryPlan(
             entry_id=entry.entry_id,
             position=position,
-            action=action,
-            reason=reason,
+            action=decision.action,
+            reason=decision.reason,
+            change=decision.change,
             spec=entry.spec,
             assets=assets,
             segments=total_segments(entry.avatar, assets, self._settings.part_bytes),
@@ -192,6 +227,34 @@ class Planner:
             record=record,
         )
         return plan, problems
+
+    def _decide(self, entry: Entry, assets: tuple[Asset, ...], record: EntryRecord | None) -> Decision:
+        """What to do with the entry, why, and how its job is to be changed."""
+        if record is None:
+            return Decision(Action.CREATE, "new")
+        if record.state is EntryState.CANCELLED:
+            return Decision(Action.SKIP, "cancelled")
+        if record.job_id is None and record.create_tag is None:
+            return Decision(Action.CREATE, _why_again(record))
+        differences = _differences(entry, assets, record)
+        return self._decide_with_job(record, differences)
+
+    def _decide_with_job(self, record: EntryRecord, differences: list[str]) -> Decision:
+        if record.change_wanted is not None and not differences:
+            return Decision(Action.CHANGE, "stopped while its job was changed", record.change_wanted)
+        if record.state is EntryState.REVIEW_FAILED and self._retry is not None:
+            return _decide_amend(record, differences, is_named=self._retry.names(record.entry_id))
+        if differences:
+            return self._decide_change(differences)
+        if is_done(record.state, with_submit=self._settings.is_submit_wanted or record.is_submit_wanted):
+            return Decision(Action.SKIP, _why_done(record))
+        return Decision(Action.RESUME, _why_again(record))
+
+    def _decide_change(self, differences: list[str]) -> Decision:
+        reason = f"changed since its job was created: {', '.join(differences)}"
+        if self._settings.on_change is None:
+            return Decision(Action.DECIDE, reason)
+        return Decision(Action.CHANGE, reason, self._settings.on_change)
 
     def _assets(self, entry: Entry, record: EntryRecord | None) -> tuple[tuple[Asset, ...], list[Problem]]:
         """The entry's files; those the journal knows unchanged are not inspected again."""
@@ -220,22 +283,13 @@ class _Totals:
         return Totals(entries=self._entries, segments=self._segments, bytes=self._bytes)
 
 
-def decide(
-    entry: Entry, assets: tuple[Asset, ...], record: EntryRecord | None, *, is_submit_wanted: bool
-) -> tuple[Action, str]:
-    """What to do with *entry*, and why, given what the journal knows of it."""
-    if record is None:
-        return Action.CREATE, "new"
-    if record.state is EntryState.CANCELLED:
-        return Action.SKIP, "cancelled"
-    if record.job_id is None and record.create_tag is None:
-        return Action.CREATE, _why_again(record)
-    differences = _differences(entry, assets, record)
-    if differences:
-        return Action.DECIDE, f"changed since its job was created: {', '.join(differences)}"
-    if is_done(record.state, with_submit=is_submit_wanted):
-        return Action.SKIP, _why_done(record)
-    return Action.RESUME, _why_again(record)
+def _decide_amend(record: EntryRecord, differences: list[str], *, is_named: bool) -> Decision:
+    why = f"review failed ({record.review_reason or 'no reason was given'})"
+    if differences or is_named:
+        return Decision(
+            Action.CHANGE, f"{why}; replaced: {', '.join(differences) or 'nothing'}", Change.AMEND
+        )
+    return Decision(Action.SKIP, f"{why} and nothing was replaced; name it with --entry to send it as it is")
 
 
 def _why_done(record: EntryRecord) -> str:
@@ -251,15 +305,25 @@ def _why_again(record: EntryRecord) -> str:
 
 
 def _differences(entry: Entry, assets: tuple[Asset, ...], record: EntryRecord) -> list[str]:
+    """What the manifest says otherwise than the journal; a file that only moved is the same file."""
     before, now = record.avatar, entry.avatar
-    fields = [name for name in type(now).model_fields if getattr(before, name) != getattr(now, name)]
     known = {asset.kind: asset for asset in record.assets}
-    contents = [
-        f"content of {asset.kind}"
-        for asset in assets
-        if asset.kind in known and asset.path == known[asset.kind].path and asset != known[asset.kind]
+    files = {asset.kind.value: _is_same_file(asset, known.get(asset.kind)) for asset in assets}
+    fields = [
+        name
+        for name in type(now).model_fields
+        if getattr(before, name) != getattr(now, name) and not files.get(name, False)
     ]
+    contents = [f"content of {name}" for name, is_same in files.items() if not is_same and name not in fields]
     return [*fields, *contents]
+
+
+def _is_same_file(now: Asset, before: Asset | None) -> bool:
+    if before is None:
+        return False
+    if now.path == before.path:
+        return now.fingerprint == before.fingerprint
+    return (now.size, now.fingerprint.mtime_ns) == (before.size, before.fingerprint.mtime_ns)
 
 
 def _fingerprint(path: str) -> Fingerprint | None:

@@ -41,7 +41,6 @@ class Submitter:
     async def _act(self, entry: HeldEntry) -> None:
         attempt = 1
         while True:
-            entry.reach("submitverifying.before")
             try:
                 await self._command(entry, Command.SUBMITVERIFYING)
             except RequestRejectedError:
@@ -53,7 +52,6 @@ class Submitter:
                     return
                 await entry.wait_before_retry(error, Command.SUBMITVERIFYING, attempt)
             else:
-                entry.reach("submitverifying.after")
                 return
             attempt += 1
 
@@ -67,7 +65,8 @@ class Submitter:
             entry.warn(f"the authorization letter was not confirmed: {error.message}")
 
     async def _command(self, entry: HeldEntry, command: Command) -> None:
-        await self._with.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
+        with entry.step(command.value.lower()):
+            await self._with.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
 
     async def _has_moved_on(self, entry: HeldEntry) -> bool:
         job = await self._inquiry.show(entry)

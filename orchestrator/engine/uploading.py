@@ -147,16 +147,15 @@ class Uploader:
             # It may have waited long for its turn: what held before need not hold now.
             self._with.drain.check()
             url = self._living_url(segment)
-            entry.reach("put.before")
             began = self._with.monotonic()
             try:
-                receipt = await self._with.sender.put(
-                    entry.asset(segment.kind), segment.segment, url, progress.add
-                )
+                with entry.step("put", segment):
+                    receipt = await self._with.sender.put(
+                        entry.asset(segment.kind), segment.segment, url, progress.add
+                    )
             except BaseException:
                 progress.take_back()
                 raise
-        entry.reach("put.after")
         self._with.rate.add(segment.segment.length, self._with.monotonic() - began)
         return receipt
 

@@ -123,7 +123,7 @@ class Journal(JournalReader):
         """Take what the manifest says now for an entry, and the *change* its job needs for that."""
         facts = {
             **_plan_columns(spec, assets),
-            "change_wanted": change,
+            "change_wanted": change or record.change_wanted,
             "is_submit_wanted": is_submit_wanted or record.is_submit_wanted,
         }
         changed = await self._guarded(record, record.state, None, facts)

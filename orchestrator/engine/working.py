@@ -1,0 +1,155 @@
+"""The part of a command during which entries are worked on and signals drain rather than kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from signal import SIGINT
+
+import anyio
+
+from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
+from orchestrator.domain.retry import RetryBudget, RetryPolicy
+from orchestrator.engine.collaborators import Collaborators, RunSettings
+from orchestrator.engine.connection import Clocks, Connection, ServiceSettings
+from orchestrator.engine.drain import Drain
+from orchestrator.engine.events import EventBus, RunFinished, RunStarted, ServiceWarning
+from orchestrator.engine.planning import Registration
+from orchestrator.engine.queue import EntryQueue, Selection
+from orchestrator.engine.report import RunReport, count_entries
+from orchestrator.engine.run import BatchRun
+from orchestrator.engine.signals import StopSignals
+from orchestrator.engine.tally import Tally
+from orchestrator.journal.journal import Journal
+from orchestrator.metastudio.attempts import ApiAttempt
+from orchestrator.transfer.probe import probe_object
+from orchestrator.transfer.sender import SegmentSender
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkSettings:
+    """How to reach the service, how to behave, and how long what runs may take after a signal."""
+
+    service: ServiceSettings
+    settings: RunSettings
+    policy: RetryPolicy
+    grace_seconds: float
+    run_id: str
+    on_attempt: Callable[[ApiAttempt], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchWork:
+    """Works on the selected entries of one batch, whose lock the caller holds."""
+
+    work: WorkSettings
+    journal: Journal
+    events: EventBus
+    clocks: Clocks
+    drain: Drain
+    connection: Connection
+    key: BatchKey
+
+    async def run(self, registration: Registration, selection: Selection) -> RunReport:
+        """Work until nothing selected is left or the run drains, and tell how it went."""
+        began = self.clocks.monotonic()
+        tally = Tally()
+        self.events.subscribe(tally)
+        await self._announce(registration)
+        signals = StopSignals(self.drain, self.work.grace_seconds, self.clocks.sleep)
+        queue = EntryQueue(self.journal, self.key.digest, selection)
+        await _until_stopped(BatchRun(self._collaborators(), queue), signals)
+        with anyio.CancelScope(shield=True):
+            elapsed = self.clocks.monotonic() - began
+            exit_code = await self._exit_code(registration, signals)
+            report = await self._report(registration, tally, exit_code, elapsed)
+            await self.journal.close_batch(self.key.digest, report.exit_code)
+        self.events.publish(RunFinished(batch=self.key.name, exit_code=exit_code, elapsed_seconds=elapsed))
+        return report
+
+    async def _announce(self, registration: Registration) -> None:
+        counts = await self.journal.counts(self.key.digest)
+        segments, stored_bytes = await self.journal.count_stored(self.key.digest)
+        with_submit = self.work.settings.is_submit_wanted
+        self.events.publish(
+            RunStarted(
+                batch=self.key.name,
+                run_id=self.work.run_id,
+                totals=registration.totals,
+                done_entries=count_entries(counts, undecided=0, with_submit=with_submit).done,
+                stored_segments=segments,
+                stored_bytes=stored_bytes,
+            )
+        )
+
+    def _collaborators(self) -> Collaborators:
+        work, settings, service = self.work, self.work.settings, self.work.service
+        return Collaborators(
+            batch=self.key,
+            settings=settings,
+            journal=self.journal,
+            client=self.connection.client,
+            sender=SegmentSender(
+                self.connection.session,
+                readers=self.connection.readers,
+                idle_timeout=service.idle_timeout,
+                is_verifying=service.is_verifying,
+                is_insecure_http_allowed=service.is_insecure_http_allowed,
+                clock=self.clocks.clock,
+                on_warning=lambda message: self.events.publish(ServiceWarning(message=message)),
+            ),
+            probe=lambda url: probe_object(
+                self.connection.session, url, timeout_seconds=service.idle_timeout
+            ),
+            events=self.events,
+            drain=self.drain,
+            policy=work.policy,
+            budget=RetryBudget(settings.run_retries),
+            segment_limiter=anyio.CapacityLimiter(settings.parallel),
+            clock=self.clocks.clock,
+            monotonic=self.clocks.monotonic,
+            draw=self.clocks.draw,
+            nonce=self.clocks.nonce,
+        )
+
+    async def _report(
+        self, registration: Registration, tally: Tally, exit_code: ExitCode, elapsed_seconds: float
+    ) -> RunReport:
+        batch = self.key.digest
+        segments, stored_bytes = await self.journal.count_stored(batch)
+        counts = count_entries(
+            await self.journal.counts(batch),
+            undecided=len(registration.undecided),
+            with_submit=self.work.settings.is_submit_wanted,
+        )
+        return RunReport(
+            batch=self.key.name,
+            batch_digest=batch,
+            run_id=self.work.run_id,
+            exit_code=exit_code,
+            elapsed_seconds=elapsed_seconds,
+            totals=registration.totals,
+            entries=counts,
+            stored_segments=segments,
+            stored_bytes=stored_bytes,
+            tally=tally,
+            cause=self.drain.cause,
+            undecided=registration.undecided,
+        )
+
+    async def _exit_code(self, registration: Registration, signals: StopSignals) -> ExitCode:
+        if signals.received is not None:
+            return ExitCode.INTERRUPTED if signals.received == SIGINT else ExitCode.TERMINATED
+        if self.drain.cause is not None:
+            return exit_code_of(self.drain.cause)
+        failures = await self.journal.failures(self.key.digest)
+        return exit_code_of_failures(failures, len(registration.undecided))
+
+
+async def _until_stopped(run: BatchRun, signals: StopSignals) -> None:
+    async with anyio.create_task_group() as group:
+        with anyio.CancelScope() as scope:
+            group.start_soon(signals.listen, scope)
+            await run.run()
+        group.cancel_scope.cancel()

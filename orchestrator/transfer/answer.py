@@ -62,10 +62,7 @@ async def read_answer(response: aiohttp.ClientResponse, body_timeout: float) -> 
 async def _read_body(response: aiohttp.ClientResponse, timeout: float) -> bytes:
     body = bytearray()
     with anyio.move_on_after(timeout), suppress(aiohttp.ClientError, OSError):
-        while len(body) < BODY_LIMIT_BYTES:
-            piece = await response.content.read(BODY_LIMIT_BYTES - len(body))
-            if not piece:
-                break
+        while piece := await response.content.read(BODY_LIMIT_BYTES - len(body)):
             body += piece
     return bytes(body)
 

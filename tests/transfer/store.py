@@ -88,13 +88,11 @@ class Connection:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
-    async def until_closed(self) -> bytes:
-        """What the client still sends until it closes."""
-        rest = bytearray()
+    async def until_closed(self) -> None:
+        """Read on, into the last request's body, until the client closes."""
         with suppress(ConnectionError):
             while piece := await self.reader.read(65536):
-                rest += piece
-        return bytes(rest)
+                self.store.requests[-1].body += piece
 
 
 Conduct = Callable[[Connection], Awaitable[None]]
@@ -109,6 +107,12 @@ class Store:
         self.requests: list[Request] = []
         self.connections = 0
         self.surprises: list[BaseException] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def ended(self) -> None:
+        """Wait until every connection so far is over."""
+        await asyncio.wait(self.tasks, timeout=3)
+        assert all(task.done() for task in self.tasks)
 
     def url(self, *, host: str = "127.0.0.1", expires: int = 4102444800) -> PresignedUrl:
         """A URL to this store, with query bytes that a careless client would rewrite."""
@@ -124,8 +128,6 @@ async def serving(conduct: Conduct, tls: ssl.SSLContext | None = None) -> AsyncI
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     store = Store(listener.getsockname()[1], "https" if tls else "http")
 
-    tasks: set[asyncio.Task[None]] = set()
-
     async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await conduct(Connection(store, reader, writer))
@@ -138,16 +140,16 @@ async def serving(conduct: Conduct, tls: ssl.SSLContext | None = None) -> AsyncI
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         store.connections += 1
-        tasks.add(asyncio.create_task(act(reader, writer)))
+        store.tasks.add(asyncio.create_task(act(reader, writer)))
 
     server = await asyncio.start_server(accept, sock=listener, ssl=tls, limit=65536)
     try:
         yield store
     finally:
         server.close()
-        for task in tasks:
+        for task in store.tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*store.tasks, return_exceptions=True)
     assert store.surprises == []
 
 

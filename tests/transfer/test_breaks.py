@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -12,20 +10,14 @@ from dataclasses import dataclass
 import aiohttp
 import anyio
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from orchestrator.domain.errors import (
     InterruptedTransferError,
-    NotSentError,
-    RefusedUploadError,
-    RequestRejectedError,
-    ThrottledError,
-    UrlExpiredError,
 )
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.session import open_session
 from tests.transfer.conftest import Failure, MakeAsset, MakeSender, ignore
-from tests.transfer.store import Conduct, Connection, error_document, serving, store_it
+from tests.transfer.store import Conduct, Connection, serving
 
 #: More than all buffers between a client and a store that does not read.
 LARGE = 24 * 1024 * 1024
@@ -190,175 +182,6 @@ async def test_a_stall_over_tls_is_cut_too(
     assert not error.is_body_sent
 
 
-def refuse(status: int, code: str, message: str = "") -> Conduct:
-    """Answer in the middle of the body and go on reading."""
-
-    async def conduct(connection: Connection) -> None:
-        request = await connection.head()
-        await connection.take(request, 65536)
-        await connection.answer(status, error_document(code, message), Retry_After="3")
-        await connection.until_closed()
-
-    return conduct
-
-
-async def test_an_early_refusal_ends_the_sending(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
-) -> None:
-    """A 403 in the middle of the body is the answer; the rest is not sent."""
-    asset = make_asset(LARGE)
-    sent: list[int] = []
-
-    async with serving(refuse(403, "AccessDenied", "Request has expired")) as store:
-        error = await failure(make_sender().put(asset, segment_of(LARGE), store.url(), sent.append))
-
-    assert isinstance(error, UrlExpiredError)
-    assert error.request_id == "0A1B"
-    assert sum(sent) < LARGE
-
-
-async def test_throttling_tells_how_long_to_wait(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
-) -> None:
-    """Retry-After reaches the retry decision."""
-    asset = make_asset(LARGE)
-
-    async with serving(refuse(503, "SlowDown")) as store:
-        error = await failure(make_sender().put(asset, segment_of(LARGE), store.url(), ignore))
-
-    assert isinstance(error, ThrottledError)
-    assert error.retry_after == 3.0
-
-
-def reset_then(probed: Conduct) -> Conduct:
-    """Reset the connection under the body as a store does whose refusal gets lost; act *probed* on a probe."""
-
-    async def conduct(connection: Connection) -> None:
-        request = await connection.head()
-        if request.is_probe:
-            await probed(connection)
-        else:
-            await connection.take(request, 65536)
-            connection.reset()
-
-    return conduct
-
-
-async def refuse_probe(connection: Connection) -> None:
-    """Say on the probe what got lost."""
-    await connection.answer(403, error_document("AccessDenied"))
-
-
-async def test_a_lost_refusal_is_asked_for(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
-) -> None:
-    """After a break under the body one question without a body gets the refusal, with the same headers."""
-    asset = make_asset(LARGE)
-
-    async with serving(reset_then(refuse_probe)) as store:
-        error = await failure(make_sender().put(asset, segment_of(LARGE), store.url(), ignore))
-
-    assert isinstance(error, RefusedUploadError)
-    attempt, probe = store.requests
-    assert probe.line == attempt.line
-    assert probe.headers == [*attempt.headers, ("Expect", "100-continue")]
-    assert probe.body == b""
-
-
-async def invite(connection: Connection) -> None:
-    """Ask for the body of a probe."""
-    await connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-    connection.store.requests[-1].body += await connection.until_closed()
-
-
-async def wait_for_body(connection: Connection) -> None:
-    """Know nothing of probes."""
-    connection.store.requests[-1].body += await connection.until_closed()
-
-
-async def believe(connection: Connection) -> None:
-    """Claim success without a body."""
-    await connection.answer(200)
-
-
-async def not_expect(connection: Connection) -> None:
-    """Refuse the question rather than the upload."""
-    await connection.answer(417)
-
-
-@pytest.mark.parametrize("probed", [invite, wait_for_body, believe, not_expect])
-async def test_a_probe_without_a_refusal_leaves_an_interruption_and_sends_nothing(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure, probed: Conduct
-) -> None:
-    """Whatever the store says but a refusal, the probe can neither store nor use up anything."""
-    asset = make_asset(LARGE)
-
-    async with serving(reset_then(probed)) as store:
-        error = await failure(make_sender().put(asset, segment_of(LARGE), store.url(), ignore))
-
-    assert isinstance(error, InterruptedTransferError)
-    assert not error.is_body_sent
-    assert len(store.requests) == 2
-    assert store.requests[1].body == b""
-
-
-async def test_success_before_the_body_is_not_believed(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
-) -> None:
-    """A store that answers 200 to the headers holds nothing."""
-    asset = make_asset(LARGE)
-
-    async def answer_at_once(connection: Connection) -> None:
-        await connection.head()
-        await connection.answer(200)
-        await connection.until_closed()
-
-    async with serving(answer_at_once) as store:
-        sender = make_sender(is_verifying=False)
-        error = await failure(sender.put(asset, segment_of(LARGE), store.url(), ignore))
-
-    assert isinstance(error, InterruptedTransferError)
-    assert not error.is_body_sent
-
-
-@pytest.mark.parametrize("ending", ["closes", "stalls"])
-async def test_a_truncated_answer_is_judged_by_what_came(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure, ending: str
-) -> None:
-    """The status is enough when the document breaks off."""
-    asset = make_asset(SMALL)
-
-    async def truncate(connection: Connection) -> None:
-        await connection.request()
-        await connection.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 500\r\n\r\n<Error><Co")
-        if ending == "stalls":
-            await connection.until_closed()
-
-    async with serving(truncate) as store:
-        error = await failure(make_sender().put(asset, segment_of(SMALL), store.url(), ignore))
-
-    assert isinstance(error, ThrottledError)
-
-
-async def test_an_endless_error_document_is_not_read_to_its_end(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
-) -> None:
-    """A store cannot fill our memory with its complaint."""
-    asset = make_asset(SMALL)
-
-    async def complain(connection: Connection) -> None:
-        await connection.request()
-        await connection.send(b"HTTP/1.1 500 No\r\nContent-Length: 99999999999\r\n\r\n<Error>")
-        while True:
-            await connection.send(b" " * 65536)
-
-    async with serving(complain) as store:
-        error = await failure(make_sender().put(asset, segment_of(SMALL), store.url(), ignore))
-
-    assert isinstance(error, InterruptedTransferError)
-    assert error.status == 500
-
-
 async def test_an_answer_that_is_not_http_is_an_interruption(
     make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
 ) -> None:
@@ -377,114 +200,16 @@ async def test_an_answer_that_is_not_http_is_an_interruption(
     assert "not HTTP" in error.message
 
 
-async def test_a_refused_connection_sends_nothing(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
+async def test_bytes_still_in_this_process_do_not_count_as_sent(
+    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody listens: provably not sent."""
-    asset = make_asset(SMALL)
-    async with serving(store_it) as store:
-        url = store.url()
-
-    error = await failure(make_sender().put(asset, segment_of(SMALL), url, ignore))
-
-    assert isinstance(error, NotSentError)
-    assert "refused" in error.message.lower()
-
-
-async def test_a_connection_that_never_gets_ready_sends_nothing(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
-) -> None:
-    """A TLS handshake without an answer ends with the connect timeout."""
-    asset = make_asset(SMALL)
+    """A body that waits in the transport's buffer as a whole cannot be in the store."""
+    monkeypatch.setattr("orchestrator.transfer.reader.CHUNK_BYTES", LARGE)
+    monkeypatch.setattr("orchestrator.transfer.payload.PIECE_BYTES", LARGE)
+    asset = make_asset(LARGE)
 
     async with serving(never_read) as store:
-        store.scheme = "https"
-        error = await failure(make_sender().put(asset, segment_of(SMALL), store.url(), ignore))
+        error = await failure(make_sender().put(asset, segment_of(LARGE), store.url(), ignore))
 
-    assert isinstance(error, NotSentError)
-
-
-class Resolver(AbstractResolver):
-    """Knows store.test and nothing else."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Answer without any traffic."""
-        if host != "store.test":
-            raise OSError(errno.ENOENT, "Name or service not known")
-        return [
-            ResolveResult(hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=0)
-        ]
-
-    async def close(self) -> None:
-        """Hold nothing."""
-
-
-async def test_a_name_that_cannot_be_resolved_sends_nothing(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
-) -> None:
-    """DNS failures are told apart from refused connections."""
-    asset = make_asset(SMALL)
-
-    async with serving(store_it) as store, aiohttp.ClientSession(connector=_resolving()) as session:
-        sender = make_sender(session=session, is_insecure_http_allowed=True)
-        error = await failure(sender.put(asset, segment_of(SMALL), store.url(host="nowhere.test"), ignore))
-
-    assert isinstance(error, NotSentError)
-    assert "cannot be resolved" in error.message
-
-
-def _resolving() -> aiohttp.TCPConnector:
-    return aiohttp.TCPConnector(resolver=Resolver())
-
-
-async def test_plain_http_is_for_loopback_unless_allowed(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
-) -> None:
-    """A URL that would travel readable is refused before anything is sent."""
-    asset = make_asset(SMALL)
-
-    async with serving(store_it) as store, aiohttp.ClientSession(connector=_resolving()) as session:
-        url = store.url(host="store.test")
-        error = await failure(make_sender(session=session).put(asset, segment_of(SMALL), url, ignore))
-        assert store.connections == 0
-        sender = make_sender(session=session, is_insecure_http_allowed=True)
-        receipt = await sender.put(asset, segment_of(SMALL), url, ignore)
-
-    assert isinstance(error, RequestRejectedError)
-    assert receipt.is_verified
-
-
-async def test_an_untrusted_certificate_is_a_refusal_with_a_hint(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure, server_tls: ssl.SSLContext
-) -> None:
-    """Trying again would not help: a person must look."""
-    asset = make_asset(SMALL)
-
-    async with serving(store_it, server_tls) as store:
-        url = store.url(host="localhost")
-        error = await failure(make_sender().put(asset, segment_of(SMALL), url, ignore))
-
-    assert isinstance(error, RequestRejectedError)
-    assert "certificate" in error.message
-    assert error.hint is not None
-    assert store.requests == []
-
-
-async def test_tls_to_a_server_without_it_sends_nothing(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
-) -> None:
-    """A failed handshake is no connection."""
-    asset = make_asset(SMALL)
-
-    async def answer_plainly(connection: Connection) -> None:
-        await connection.reader.read(10)
-        await connection.answer(400)
-
-    async with serving(answer_plainly) as store:
-        store.scheme = "https"
-        error = await failure(make_sender().put(asset, segment_of(SMALL), store.url(), ignore))
-
-    assert isinstance(error, NotSentError)
-    assert "TLS" in error.message
+    assert isinstance(error, InterruptedTransferError)
+    assert not error.is_body_sent

@@ -123,6 +123,19 @@ async def test_a_file_changed_during_the_transfer_never_arrives_whole(
     assert len(store.requests[0].body) < LARGE
 
 
+async def test_a_file_swapped_while_it_is_opened_is_noticed(
+    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The open file is checked as well as the one at the path."""
+    asset, impostor = make_asset(1000), make_asset(1001)
+    really_open = os.open
+    monkeypatch.setattr(os, "open", lambda _path, *how: really_open(impostor.path, *how))
+
+    error = await failure(make_sender().digest(asset, Segment(1, 0, 1000)))
+
+    assert isinstance(error, SourceChangedError)
+
+
 async def test_a_digest_of_a_changed_file_is_refused(
     make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
 ) -> None:

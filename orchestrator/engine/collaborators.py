@@ -44,6 +44,7 @@ class RunSettings:
     entry_retries: int = 200
     run_retries: int = 5000
     url_refreshes: int = 8
+    settle_seconds: float = 5.0
     breaker_entries: int = 3
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 import anyio.to_thread
 
@@ -11,6 +12,7 @@ from orchestrator.domain.errors import (
     DecisionNeededError,
     InterruptedTransferError,
     RequestRejectedError,
+    RetryableError,
 )
 from orchestrator.domain.segments import MAX_AUTO_PARTS
 from orchestrator.domain.states import EntryState
@@ -41,56 +43,62 @@ class Confirmer:
         )
 
     async def confirm(self, entry: HeldEntry) -> None:
-        """Confirm both videos; the entry goes back to uploading when the service lacks parts.
+        """Confirm both videos.
 
-        Raises SourceChangedError when a file is not the one that was sent, RequestRejectedError when the
+        Raises RetryableError, and the entry is uploading again, when the service lacks parts;
+        SourceChangedError when a file is not the one that was sent, RequestRejectedError when the
         service refuses, DecisionNeededError when its answers leave open what it holds, EntryError when an
         object that can be looked at is not what was sent.
         """
         for asset in entry.record.assets:
             await anyio.to_thread.run_sync(_check_unchanged, asset)
         is_repeat = entry.record.confirm_sent_at is not None
-        if not is_repeat:
-            missing = await self._missing(entry)
-            if missing:
-                await self._send_again(entry, missing)
-                return
-            await self._intend(entry)
-        for kind, command in _CONFIRM_COMMANDS.items():
-            if any(asset.kind is kind for asset in entry.record.assets):
-                await self._join(entry, kind, command, is_repeat=is_repeat)
+        kinds = [
+            kind for kind in _CONFIRM_COMMANDS if any(asset.kind is kind for asset in entry.record.assets)
+        ]
+        apart = [kind for kind in kinds if not (is_repeat and await self._inquiry.is_joined(entry, kind))]
+        missing = await self._missing(entry, apart)
+        if missing:
+            await self._send_again(entry, missing)
+        await self._intend(entry)
+        for kind in apart:
+            await self._join(entry, kind, is_repeat=is_repeat)
         delivered = await self._delivery.verdict(entry)
         await entry.confirmed("the service has joined the parts", delivered)
 
     async def _intend(self, entry: HeldEntry) -> None:
         if entry.record.state is EntryState.UPLOADING:
             await entry.transition(EntryState.UPLOADED, "every segment is stored")
-        await entry.transition(
-            EntryState.CONFIRMING, "the service holds every part", confirm_sent_at=self._with.clock()
-        )
+        if entry.record.state is not EntryState.CONFIRMING:
+            await entry.transition(
+                EntryState.CONFIRMING, "the service holds every part", confirm_sent_at=self._with.clock()
+            )
 
-    async def _missing(self, entry: HeldEntry) -> list[SegmentRecord]:
-        """The segments that the service does not hold with the ETag of the receipt."""
+    async def _missing(self, entry: HeldEntry, kinds: Sequence[AssetKind]) -> list[SegmentRecord]:
+        """The segments of *kinds* that the service does not hold with the ETag of the receipt."""
         missing: list[SegmentRecord] = []
-        for kind in _CONFIRM_COMMANDS:
+        for kind in kinds:
             mine = [segment for segment in entry.segments if segment.kind is kind]
             held = await self._inquiry.held_parts(entry, kind) if mine else None
             if held is not None:
                 missing += [segment for segment in mine if not _is_held(segment, held)]
         return missing
 
-    async def _send_again(self, entry: HeldEntry, missing: list[SegmentRecord]) -> None:
-        entry.warn(f"the service lacks {len(missing)} parts that it had acknowledged; they are sent again")
+    async def _send_again(self, entry: HeldEntry, missing: list[SegmentRecord]) -> NoReturn:
+        """Go back to uploading; a service that never keeps what it acknowledges uses up the attempts."""
+        lack = f"the service lacks {len(missing)} parts that it had acknowledged"
+        entry.warn(f"{lack}; they are sent again")
         await entry.drop_receipts(missing)
         if entry.record.state is not EntryState.UPLOADING:
-            await entry.transition(EntryState.UPLOADING, "the service lacks parts")
+            await entry.transition(EntryState.UPLOADING, "the service lacks parts", confirm_sent_at=None)
+        raise RetryableError(lack)
 
-    async def _join(self, entry: HeldEntry, kind: AssetKind, command: Command, *, is_repeat: bool) -> None:
+    async def _join(self, entry: HeldEntry, kind: AssetKind, *, is_repeat: bool) -> None:
         """Act, and ask where the answer is lost or a refusal can mean that it was done before."""
+        command = _CONFIRM_COMMANDS[kind]
         attempt = 1
         while True:
-            is_repeat |= attempt > 1
-            if is_repeat and await self._inquiry.is_joined(entry, kind):
+            if attempt > 1 and await self._inquiry.is_joined(entry, kind):
                 return
             try:
                 with entry.step(command.value.lower()):
@@ -98,7 +106,7 @@ class Confirmer:
                         entry.job_id, command, app_user_id=entry.avatar.app_user_id
                     )
             except RequestRejectedError as error:
-                await self._settle_refusal(entry, kind, error, is_repeat=is_repeat)
+                await self._settle_refusal(entry, kind, error, is_repeat=is_repeat or attempt > 1)
                 return
             except InterruptedTransferError as error:
                 await entry.wait_before_retry(error, command.value, attempt)

@@ -35,6 +35,7 @@ class ServiceSettings:
     credentials: FoundCredentials
     api_rate: ApiRate = field(default_factory=lambda: ApiRate(2.0, 5.0))
     api_policy: RetryPolicy = field(default_factory=lambda: RetryPolicy(attempts=5, cap_seconds=20.0))
+    api_timeout: float = 60.0
     idle_timeout: float = 30.0
     is_verifying: bool = True
     is_insecure_http_allowed: bool = False
@@ -97,6 +98,7 @@ async def connect(
                 draw=clocks.draw,
                 clock=clocks.clock,
                 on_attempt=on_attempt,
+                timeout_seconds=settings.api_timeout,
             )
             yield Connection(
                 session=session, client=client, readers=readers, endpoint=endpoint, project_id=project_id

@@ -49,6 +49,10 @@ class JobMaker:
     async def settle(self, entry: HeldEntry) -> None:
         """Find the job of a create whose answer was lost: take it over, or make room for a new one."""
         orphans = await self._orphans(entry)
+        if not orphans:
+            # A create that was cut off, by a kill or a timeout, may still be on its way to the service.
+            await self._with.drain.sleep(self._with.settings.settle_seconds)
+            orphans = await self._orphans(entry)
         for extra in orphans[1:]:
             await self._delete(entry, extra.job_id)
         if not orphans:
@@ -64,8 +68,13 @@ class JobMaker:
         if self._with.settings.on_expired is OnExpired.FAIL:
             raise EntryError(error.message, code="UrlExpired", hint="--on-expired recreate makes a new job")
         counts = self._counts(entry)
+        lost = [segment for segment in entry.segments if segment.receipt]
+        # An update may take the parts away, so their receipts go before it: a kill in between must not leave them.
+        parts = [segment for segment in lost if segment.kind.is_multipart]
+        if parts:
+            await entry.drop_receipts(parts)
         job = await self._updated(entry, entry.job_id, counts)
-        self._publish_cost(entry, is_recreated=job is None)
+        self._publish_cost(entry, lost if job is None else parts, "recreate" if job is None else "update")
         if job is None:
             await self.replace(entry, "upload URLs expired: the job was deleted to be created anew")
         else:
@@ -159,18 +168,13 @@ class JobMaker:
     def _counts(self, entry: HeldEntry) -> dict[AssetKind, int]:
         return part_counts(entry.avatar, entry.record.assets, self._with.settings.part_bytes)
 
-    def _publish_cost(self, entry: HeldEntry, *, is_recreated: bool) -> None:
-        lost = sum(
-            segment.segment.length
-            for segment in entry.segments
-            if segment.receipt and (is_recreated or segment.kind.is_multipart)
-        )
+    def _publish_cost(self, entry: HeldEntry, lost: Sequence[SegmentRecord], remedy: str) -> None:
         self._with.events.publish(
             UrlsExpired(
                 entry=entry.entry_id,
                 job_id=entry.record.job_id,
-                remedy="recreate" if is_recreated else "update",
-                lost_bytes=lost,
+                remedy=remedy,
+                lost_bytes=sum(segment.segment.length for segment in lost),
             )
         )
 

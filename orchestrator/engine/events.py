@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.service_states import JobGroup
 from orchestrator.domain.states import EntryState
 
 
@@ -164,6 +165,17 @@ class UrlsExpired(EntryEvent):
     name: ClassVar[str] = "entry.urls_expired"
     remedy: str
     lost_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStateChanged(EntryEvent):
+    """The service has a job in another state than before; *reason* and *code* are a reviewer's."""
+
+    name: ClassVar[str] = "job.state_changed"
+    service_state: str
+    group: JobGroup
+    reason: str | None
+    code: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.errors import RequestRejectedError
+from orchestrator.domain.errors import RequestRejectedError, UrlExpiredError
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
@@ -83,10 +83,13 @@ class Inquiry:
         return await self.compared(entry, sent, facts.etag)
 
     async def is_joined(self, entry: HeldEntry, kind: AssetKind) -> bool | None:
-        """Whether the parts of a video have become an object; None when the answers leave it open."""
+        """Whether the parts of a video have become an object; None when the answers leave it open.
+
+        Raises UrlExpiredError when the job is gone: only a new one can take the files.
+        """
         job = await self.show(entry)
         if job is None:
-            return None
+            raise UrlExpiredError(f"the service no longer has job {entry.job_id}", code="JobGone")
         if job.state != WAIT_FILE_UPLOAD or download_url(job.download_urls, kind) is not None:
             return True
         return False if await self.held_parts(entry, kind) else None

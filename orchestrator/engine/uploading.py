@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import anyio
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import (
+    ETagMismatchError,
     InterruptedTransferError,
     OrchestratorError,
     RefusedUploadError,
@@ -82,30 +84,28 @@ class Uploader:
 
     async def _send(self, entry: HeldEntry, segment: SegmentRecord) -> None:
         began = self._with.monotonic()
-        #: True while the store may hold the segment although no receipt came.
-        is_in_doubt = segment.started_at is not None
-        await self._with.journal.segment_started(entry.record, segment.kind, segment.segment.part_number)
+        doubt = _Doubt.of(segment)
         attempt = 1
         while True:
             self._with.drain.check()
             try:
-                receipt = await self._attempt(entry, segment, is_in_doubt=is_in_doubt)
+                receipt = await self._attempt(entry, segment, doubt)
                 break
             except RetryableError as error:
-                is_in_doubt |= isinstance(error, InterruptedTransferError) and error.is_body_sent
+                doubt.learn(error)
                 await entry.wait_before_retry(error, "put", attempt, segment)
             attempt += 1
         # The store has the segment: a cancelled worker must not lose the receipt.
         with anyio.CancelScope(shield=True):
             await entry.stored(segment, receipt, attempt=attempt, seconds=self._with.monotonic() - began)
 
-    async def _attempt(self, entry: HeldEntry, segment: SegmentRecord, *, is_in_doubt: bool) -> Receipt:
+    async def _attempt(self, entry: HeldEntry, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
         """Send once; where the outcome is unclear the service is asked before anything is declared."""
         try:
-            return await self._put(entry, segment)
+            return await self._put(entry, segment, doubt)
         except RefusedUploadError as error:
             receipt = await self._inquiry.receipt_for(entry, segment)
-            return receipt or self._refused(entry, segment, error, is_in_doubt=is_in_doubt)
+            return receipt or self._refused(entry, segment, error, doubt)
         except InterruptedTransferError as error:
             receipt = await self._inquiry.receipt_for(entry, segment) if error.is_body_sent else None
             if receipt is None:
@@ -113,18 +113,18 @@ class Uploader:
             return receipt
 
     def _refused(
-        self, entry: HeldEntry, segment: SegmentRecord, error: RefusedUploadError, *, is_in_doubt: bool
+        self, entry: HeldEntry, segment: SegmentRecord, error: RefusedUploadError, doubt: _Doubt
     ) -> Receipt:
         """Judge a refusal where the service does not tell that it holds the segment.
 
         A used-up or dead URL calls for fresh ones. No call lists single files: one that was sent before is
-        taken for stored, unverified (metastudio-protocol section 7). A URL refused at its first use is an
-        error.
+        taken for stored, unverified (metastudio-protocol section 7), unless the store said that it holds other
+        bytes. A URL refused at its first use is an error.
         """
-        if is_in_doubt and not segment.kind.is_multipart:
+        if doubt.may_be_held and not (doubt.is_spoilt or segment.kind.is_multipart):
             entry.warn(f"{segment.kind} is stored but unverified: its answer was lost and its URL is used up")
             return Receipt(etag=None, md5=None, is_verified=False)
-        if is_in_doubt or error.status == 404:
+        if doubt.may_be_held or error.status == 404:
             raise UrlExpiredError(error.message, code=error.code, request_id=error.request_id) from None
         raise RequestRejectedError(
             error.message, code=error.code, request_id=error.request_id, hint=error.hint, status=error.status
@@ -141,12 +141,13 @@ class Uploader:
                 raise UrlExpiredError(f"the upload URL of {segment.kind} has expired or soon will")
         return url
 
-    async def _put(self, entry: HeldEntry, segment: SegmentRecord) -> Receipt:
+    async def _put(self, entry: HeldEntry, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
         progress = _Progress(entry, segment, self._with.events)
         async with self._with.segment_limiter:
             # It may have waited long for its turn: what held before need not hold now.
             self._with.drain.check()
             url = self._living_url(segment)
+            await self._note_start(entry, segment, doubt)
             began = self._with.monotonic()
             try:
                 with entry.step("put", segment):
@@ -158,6 +159,36 @@ class Uploader:
                 raise
         self._with.rate.add(segment.segment.length, self._with.monotonic() - began)
         return receipt
+
+    async def _note_start(self, entry: HeldEntry, segment: SegmentRecord, doubt: _Doubt) -> None:
+        """Keep, once, that from now on the store may have the segment."""
+        if doubt.is_start_noted:
+            return
+        with entry.step("journal.started", segment):
+            await self._with.journal.segment_started(entry.record, segment.kind, segment.segment.part_number)
+        doubt.is_start_noted = True
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """What the store may hold of a segment that has no receipt."""
+
+    is_start_noted: bool
+    may_be_held: bool  #: every byte of it may have arrived
+    is_spoilt: bool = False  #: the store told the ETag of other bytes
+
+    @classmethod
+    def of(cls, segment: SegmentRecord) -> _Doubt:
+        """What an earlier run leaves open."""
+        is_begun = segment.started_at is not None
+        return cls(is_start_noted=is_begun, may_be_held=is_begun)
+
+    def learn(self, error: RetryableError) -> None:
+        """Take into account how an attempt failed."""
+        self.is_spoilt |= isinstance(error, ETagMismatchError)
+        self.may_be_held |= self.is_spoilt or (
+            isinstance(error, InterruptedTransferError) and error.is_body_sent
+        )
 
 
 class _Progress:

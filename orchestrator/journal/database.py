@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
-from sqlalchemy import Executable, event
+from sqlalchemy import URL, Executable, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -27,6 +29,8 @@ T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 30_000
 MAX_GROUP = 256
+#: Errors of the disk that pass when somebody tidies up.
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Transaction:
@@ -140,16 +144,16 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
     Raises JournalError with a sentence that tells what to do.
     """
     _make_private(path)
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", poolclass=NullPool)
+    # A URL object: written as text, a path with ? or % would name another file.
+    engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), poolclass=NullPool)
     _prepare_connections(engine)
     try:
         with _translated(path):
             connection = await engine.connect()
         try:
             writer = await connection.execution_options(is_writer=True)
-            database = Database(engine, writer)
-            yield database
-            await database.flush()
+            async with _flushed(Database(engine, writer)) as database:
+                yield database
         finally:
             with anyio.CancelScope(shield=True):
                 await connection.close()
@@ -158,20 +162,43 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
             await engine.dispose()
 
 
+@asynccontextmanager
+async def _flushed(database: Database) -> AsyncIterator[Database]:
+    """Commit what is queued however the block ends: what led to an error is worth most after it."""
+    try:
+        yield database
+    except BaseException:
+        with anyio.CancelScope(shield=True), suppress(JournalError):
+            await database.flush()
+        raise
+    await database.flush()
+
+
 def _make_private(path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.fchmod(descriptor, 0o600)
+            _make_private_file(descriptor, path)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise JournalError(
             f"the journal {path} cannot be opened: {error.strerror}",
             hint="name a writable place with --state",
-            is_temporary=error.errno == 28,
+            is_temporary=error.errno in NO_SPACE,
         ) from None
+
+
+def _make_private_file(descriptor: int, path: Path) -> None:
+    """Take the rights of others; never those on a device, which the whole machine shares."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise JournalError(
+            f"the journal {path} cannot be opened: it is not a file",
+            hint="name a file or a directory with --state",
+        )
+    os.fchmod(descriptor, 0o600)
 
 
 def _prepare_connections(engine: AsyncEngine) -> None:
@@ -179,19 +206,28 @@ def _prepare_connections(engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "connect")
     def set_pragmas(connection: Any, _: object) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.close()
+        try:
+            _set_pragmas(connection)
+        except sqlite3.Error:
+            # The pool forgets a connection that failed here, and its thread would outlive the event loop.
+            connection.close()
+            raise
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Connection) -> None:
         # A writer takes its lock at once: upgrading a read lock later could fail half-way.
         is_writer = connection.get_execution_options().get("is_writer", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+
+def _set_pragmas(connection: Any) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
 
 
 @contextmanager

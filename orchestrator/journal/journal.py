@@ -161,8 +161,8 @@ class Journal(JournalReader):
     async def failed(self, record: EntryRecord, error: ErrorRecord, **facts: Any) -> EntryRecord:
         """Write down why the entry failed, with what else is known by now."""
         check_transition(record.state, EntryState.FAILED)
-        columns = {f"error_{name}": value for name, value in error.as_dict().items()}
-        changed = await self._guarded(record, EntryState.FAILED, error.message, {**facts, **columns})
+        columns = {**facts, **error.columns()}
+        changed = await self._guarded(record, EntryState.FAILED, error.message, columns)
         return replace(changed, error=error)
 
     async def job_created(

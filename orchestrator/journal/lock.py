@@ -6,10 +6,11 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.domain.errors import JournalError, LockHeldError
+from orchestrator.journal.database import NO_SPACE
 
 
 @contextmanager
@@ -22,14 +23,24 @@ def hold_run_lock(path: Path) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise JournalError(f"the lock file {path} cannot be opened: {error.strerror}") from None
+        raise JournalError(
+            f"the lock file {path} cannot be opened: {error.strerror}",
+            hint="name a writable place with --state",
+            is_temporary=error.errno in NO_SPACE,
+        ) from None
     try:
         _lock(descriptor, path)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        _sign(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _sign(descriptor: int) -> None:
+    """Tell who holds the lock; on a full disk it is held all the same."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
 
 def _lock(descriptor: int, path: Path) -> None:

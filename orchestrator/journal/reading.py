@@ -105,6 +105,16 @@ class JournalReader:
             rows = await connection.execute(wanted.order_by(entries.c.position).limit(PAGE_ROWS))
             return [entry_record(row) for row in rows.mappings()]
 
+    async def owns_job(self, job_id: str, tags: Collection[str]) -> bool:
+        """True when an entry has the job, or waits to learn of one with one of *tags*."""
+        async with self._database.read() as connection:
+            found = await connection.execute(
+                select(entries.c.entry_id)
+                .where((entries.c.job_id == job_id) | entries.c.create_tag.in_(tags))
+                .limit(1)
+            )
+            return found.first() is not None
+
     async def entry_ids(self, batch: str) -> set[str]:
         """The ids of all entries the manifest had at the last run."""
         async with self._database.read() as connection:

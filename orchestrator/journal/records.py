@@ -42,6 +42,10 @@ class ErrorRecord:
     request_id: str | None
     hint: str | None
 
+    def columns(self) -> dict[str, str | None]:
+        """The columns of the table `entries` that hold it."""
+        return {f"error_{name}": value for name, value in self.as_dict().items()}
+
     def as_dict(self) -> dict[str, str | None]:
         """The error object of `--json`."""
         return {

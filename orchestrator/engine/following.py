@@ -1,0 +1,236 @@
+"""Following submitted jobs through review and training with list calls, 100 jobs each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.errors import RequestRejectedError, RetryableError, StaleEpochError
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.service_states import JobGroup, group_of
+from orchestrator.domain.states import AFTER_SUBMIT, EntryState
+from orchestrator.engine.events import EntryTransitioned, EventBus, JobStateChanged
+from orchestrator.journal.journal import Journal
+from orchestrator.journal.records import EntryRecord
+from orchestrator.metastudio.client import MetaStudioClient
+from orchestrator.metastudio.requests import JobQuery
+from orchestrator.metastudio.wire import JobDetail, JobSummary, OperationLog
+
+
+class Milestone(StrEnum):
+    """How far `watch` follows."""
+
+    SUBMITTED = "submitted"
+    REVIEWED = "reviewed"
+    TRAINED = "trained"
+
+
+_REACHED = {
+    Milestone.SUBMITTED: AFTER_SUBMIT,
+    Milestone.REVIEWED: frozenset({EntryState.TRAINING, EntryState.TRAINED}),
+    Milestone.TRAINED: frozenset({EntryState.TRAINED}),
+}
+#: What only a person can move on.
+_STUCK_STATES = frozenset({EntryState.REVIEW_FAILED, EntryState.FAILED, EntryState.CANCELLED})
+_STUCK_GROUPS = frozenset({JobGroup.AWAITING_USER, JobGroup.REJECTED, JobGroup.SUSPENDED})
+
+_STATE_OF_GROUP = {
+    JobGroup.UNDER_REVIEW: EntryState.IN_REVIEW,
+    JobGroup.REVIEW_FAILED: EntryState.REVIEW_FAILED,
+    JobGroup.TRAINING: EntryState.TRAINING,
+    JobGroup.AWAITING_USER: EntryState.TRAINING,
+    JobGroup.REJECTED: EntryState.TRAINING,
+    JobGroup.SUSPENDED: EntryState.TRAINING,
+    JobGroup.DONE: EntryState.TRAINED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How many entries have got there, need a person, or are on their way."""
+
+    reached: int = 0
+    stuck: int = 0
+    under_way: int = 0
+
+    def exit_code(self) -> ExitCode | None:
+        """What `watch` ends with; None while something is under way."""
+        if self.under_way:
+            return None
+        return ExitCode.SOME_FAILED if self.stuck else ExitCode.OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollPace:
+    """Seconds between polls: from *first* on, growing while nothing changes, at most *cap*."""
+
+    first: float = 15.0
+    cap: float = 120.0
+    growth: float = 1.5
+
+    def after(self, wait: float, *, has_changed: bool) -> float:
+        """The wait that follows *wait*."""
+        return self.first if has_changed else min(wait * self.growth, self.cap)
+
+
+class Follower:
+    """Takes the service's word on every job of a batch into the journal."""
+
+    def __init__(self, journal: Journal, client: MetaStudioClient, events: EventBus, key: BatchKey) -> None:
+        """Follow the jobs of *key*; it may be stopped and started at will, and beside a run."""
+        self._journal = journal
+        self._client = client
+        self._events = events
+        self._key = key
+
+    async def follow(
+        self,
+        milestone: Milestone,
+        *,
+        pace: PollPace,
+        timeout_seconds: float | None,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[object]],
+    ) -> ExitCode:
+        """Poll until every entry has reached *milestone* or needs a person, or the time is over."""
+        deadline = None if timeout_seconds is None else monotonic() + timeout_seconds
+        wait = pace.first
+        while True:
+            has_changed = await self._poll_tolerantly()
+            exit_code = (await self.standing(milestone)).exit_code()
+            if exit_code is not None:
+                return exit_code
+            wait = pace.after(wait, has_changed=has_changed)
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                return ExitCode.TEMPORARY
+            await sleep(wait if left is None else min(wait, left))
+
+    async def poll(self) -> bool:
+        """Ask once and journal what changed; True when anything did."""
+        listed = self._client.iterate_jobs(JobQuery(batch_name=self._key.name))
+        jobs = {job.job_id: job async for job in listed}
+        changes = 0
+        async for record in self._journal.entries(self._key.digest, has_job=True):
+            changes += await self._take(record, jobs)
+        return changes > 0
+
+    async def standing(self, milestone: Milestone) -> Standing:
+        """Where the batch is, by the journal."""
+        standing = Standing()
+        async for record in self._journal.entries(self._key.digest):
+            if record.state in _REACHED[milestone]:
+                standing = replace(standing, reached=standing.reached + 1)
+            elif _is_stuck(record):
+                standing = replace(standing, stuck=standing.stuck + 1)
+            else:
+                standing = replace(standing, under_way=standing.under_way + 1)
+        return standing
+
+    async def _poll_tolerantly(self) -> bool:
+        try:
+            return await self.poll()
+        except RetryableError:
+            # The next poll is the retry.
+            return False
+
+    async def _take(self, record: EntryRecord, jobs: Mapping[str, JobSummary]) -> bool:
+        """Journal what the service says of one entry, if it is news."""
+        job = jobs.get(record.job_id or "")
+        if record.confirmed_at is None or record.state is EntryState.CANCELLED:
+            return False
+        if job is None:
+            return await self._take_missing(record)
+        if job.state == record.service_state:
+            return False
+        try:
+            await self._move(record, job)
+        except StaleEpochError:
+            # A run works on the entry; the next poll sees what came of it.
+            return False
+        return True
+
+    async def _move(self, record: EntryRecord, job: JobSummary) -> None:
+        group = group_of(job.state)
+        target = _STATE_OF_GROUP.get(group)
+        facts: dict[str, object] = {"service_state": job.state}
+        if target is None or target is record.state:
+            await self._journal.set_facts(record, **facts)
+        else:
+            if group is JobGroup.REVIEW_FAILED:
+                facts |= await self._review(record)
+            facts["submitted_at"] = record.submitted_at or record.updated_at
+            await self._journal.transition(record, target, f"the service says {job.state}", **facts)
+            self._publish_transition(record, target, f"{group}: {job.state}")
+        self._events.publish(
+            JobStateChanged(
+                entry=record.entry_id,
+                job_id=record.job_id,
+                service_state=job.state,
+                group=group,
+                reason=str(facts.get("review_reason") or "") or None,
+                code=str(facts.get("review_code") or "") or None,
+            )
+        )
+
+    async def _take_missing(self, record: EntryRecord) -> bool:
+        """A job that is not listed may be under another batch name, or deleted in the console."""
+        if record.state in {EntryState.FAILED, EntryState.CONFIRMED} or record.job_id is None:
+            return False
+        try:
+            job = await self._client.show_job(record.job_id, app_user_id=record.avatar.app_user_id)
+        except RequestRejectedError as error:
+            if error.status != 404:
+                return False
+            return await self._take_deleted(record)
+        if job.state == record.service_state:
+            return False
+        await self._move(record, job)
+        return True
+
+    async def _take_deleted(self, record: EntryRecord) -> bool:
+        reason = "the job is gone from the service"
+        try:
+            await self._journal.transition(record, EntryState.CANCELLED, reason)
+        except StaleEpochError:
+            return False
+        self._publish_transition(record, EntryState.CANCELLED, reason)
+        return True
+
+    async def _review(self, record: EntryRecord) -> dict[str, object]:
+        """Why the review failed, from the job's history; one call, made when the failure is first seen."""
+        job = await self._client.show_job(record.job_id or "", app_user_id=record.avatar.app_user_id)
+        log = review_log(job)
+        if log is None:
+            return {"review_reason": "the service gives no reason", "review_code": None}
+        return {"review_reason": log.log_description, "review_code": log.error_code}
+
+    def _publish_transition(self, record: EntryRecord, target: EntryState, reason: str) -> None:
+        self._events.publish(
+            EntryTransitioned(
+                entry=record.entry_id,
+                job_id=record.job_id,
+                from_state=record.state,
+                to_state=target,
+                reason=reason,
+            )
+        )
+
+
+def review_log(job: JobDetail) -> OperationLog | None:
+    """The log entry that tells why a review failed: the last one that gives a reason or a code."""
+    telling = [
+        log for log in job.operation_logs if log.error_code or (log.log_type or "").endswith("VERIFY_FAILED")
+    ]
+    return telling[-1] if telling else None
+
+
+def _is_stuck(record: EntryRecord) -> bool:
+    if record.state in _STUCK_STATES:
+        return True
+    if record.service_state is not None and group_of(record.service_state) in _STUCK_GROUPS:
+        return True
+    # Nothing that is not submitted moves by itself.
+    return record.state not in AFTER_SUBMIT and record.state is not EntryState.SUBMITTING

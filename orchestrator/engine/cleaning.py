@@ -32,7 +32,7 @@ class Orphan:
 async def finished_batches(journal: Journal, *, run_before: float) -> list[BatchRecord]:
     """The batches whose last run was before *run_before* (epoch seconds) and in which nothing is left to do."""
     old = [batch for batch in await journal.batches() if (batch.last_run_at or 0.0) < run_before]
-    return [batch for batch in old if set(await journal.counts(batch.batch)) <= _FINISHED]
+    return [batch for batch in old if set(await journal.counts(batch.batch, with_removed=True)) <= _FINISHED]
 
 
 async def orphans(journal: Journal, client: MetaStudioClient) -> AsyncIterator[Orphan]:

@@ -32,6 +32,8 @@ class BatchRun:
         self._queue = queue
         self._lifecycle = Lifecycle(collaborators)
         self._breaker = Breaker(collaborators.settings.breaker_entries)
+        #: Entries that another worker took over while this run had them.
+        self.lost_entries = 0
 
     async def run(self) -> None:
         """Work until the queue is empty or the run drains; what stopped it is in the drain's cause."""
@@ -63,8 +65,11 @@ class BatchRun:
         try:
             entry = HeldEntry(await self._with.journal.claim(record), self._with)
             await self._advance(entry)
-        except (StoppedError, StaleEpochError):
+        except StoppedError:
             pass
+        except StaleEpochError as error:
+            self.lost_entries += 1
+            log.warning("entry.taken_over", entry=record.entry_id, reason=error.message)
         except RunError as error:
             self._with.drain.begin(error.message, error)
         except OrchestratorError as error:

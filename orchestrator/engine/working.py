@@ -59,10 +59,11 @@ class BatchWork:
         await self._announce(registration)
         signals = StopSignals(self.drain, self.work.grace_seconds, self.clocks.sleep)
         queue = EntryQueue(self.journal, self.key.digest, selection)
-        await _until_stopped(BatchRun(self._collaborators(), queue), signals)
+        run = BatchRun(self._collaborators(), queue)
+        await _until_stopped(run, signals)
         with anyio.CancelScope(shield=True):
             elapsed = self.clocks.monotonic() - began
-            exit_code = await self._exit_code(registration, signals)
+            exit_code = await self._exit_code(registration, signals, run.lost_entries)
             report = await self._report(registration, tally, exit_code, elapsed)
             await self.journal.close_batch(self.key.digest, report.exit_code)
         self.events.publish(RunFinished(batch=self.key.name, exit_code=exit_code, elapsed_seconds=elapsed))
@@ -138,13 +139,16 @@ class BatchWork:
             undecided=registration.undecided,
         )
 
-    async def _exit_code(self, registration: Registration, signals: StopSignals) -> ExitCode:
+    async def _exit_code(
+        self, registration: Registration, signals: StopSignals, lost_entries: int
+    ) -> ExitCode:
         if signals.received is not None:
             return ExitCode.INTERRUPTED if signals.received == SIGINT else ExitCode.TERMINATED
         if self.drain.cause is not None:
             return exit_code_of(self.drain.cause)
         failures = await self.journal.failures(self.key.digest)
-        return exit_code_of_failures(failures, len(registration.undecided))
+        code = exit_code_of_failures(failures, len(registration.undecided))
+        return ExitCode.TEMPORARY if code is ExitCode.OK and lost_entries else code
 
 
 async def _until_stopped(run: BatchRun, signals: StopSignals) -> None:

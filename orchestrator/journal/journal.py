@@ -29,6 +29,7 @@ from orchestrator.journal.records import (
 )
 from orchestrator.journal.tables import batches, segments
 
+_ERROR_COLUMNS = ("error_kind", "error_code", "error_message", "error_request_id", "error_hint")
 #: What is known of a job, and so is unknown again when the job is gone.
 _JOB_FACTS = (
     "job_id",
@@ -149,9 +150,13 @@ class Journal(JournalReader):
     ) -> EntryRecord:
         """Change the state together with *facts*, if the entry is still as *record* says.
 
-        Raises IllegalTransitionError, or StaleEpochError when somebody else has written since.
+        A failed entry that is taken up again has no error any more. Raises IllegalTransitionError, or
+        StaleEpochError when somebody else has written since.
         """
         check_transition(record.state, target)
+        if record.state is EntryState.FAILED and target is not EntryState.CANCELLED:
+            columns = dict.fromkeys(_ERROR_COLUMNS)
+            return replace(await self._guarded(record, target, reason, {**facts, **columns}), error=None)
         return await self._guarded(record, target, reason, facts)
 
     async def set_facts(self, record: EntryRecord, **facts: Any) -> EntryRecord:

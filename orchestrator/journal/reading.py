@@ -39,12 +39,13 @@ class JournalReader:
             rows = await connection.execute(select(batches).order_by(batches.c.last_run_at.desc()))
             return [BatchRecord(**row) for row in rows.mappings()]
 
-    async def counts(self, batch: str) -> dict[EntryState, int]:
-        """How many entries of *batch* are in each state."""
+    async def counts(self, batch: str, *, with_removed: bool = False) -> dict[EntryState, int]:
+        """How many entries of *batch* are in each state; *with_removed* those the manifest has no more as well."""
+        first = NOT_IN_MANIFEST if with_removed else 0
         async with self._database.read() as connection:
             rows = await connection.execute(
                 select(entries.c.state, func.count())
-                .where(entries.c.batch == batch)
+                .where(entries.c.batch == batch, entries.c.position >= first)
                 .group_by(entries.c.state)
             )
             return {EntryState(state): count for state, count in rows}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from orchestrator.engine.collaborators import RunSettings
 from orchestrator.engine.connection import Clocks, ServiceSettings
 from orchestrator.engine.events import Event, EventBus
 from orchestrator.engine.report import RunReport
-from orchestrator.engine.running import RunRequest, run_batch
+from orchestrator.engine.running import RunRequest, retry_batch, run_batch, submit_batch
 from orchestrator.engine.working import WorkSettings
-from orchestrator.journal.journal import open_journal
+from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Problem, open_manifest
 from orchestrator.metastudio.attempts import ApiAttempt
@@ -87,34 +88,54 @@ class Rig:
             entry[kind] = path.name
         return entry
 
-    async def run(self, **request: Any) -> RunReport:
-        """Run the batch once, as the command does."""
-        clocks = Clocks(
+    async def run(self, settings: Mapping[str, Any] | None = None, **request: Any) -> RunReport:
+        """Run the batch once, as the command does; *settings* change those of the run."""
+        async with self._journal() as journal:
+            return await run_batch(self.request(settings, **request), journal, self._bus(), self.clocks())
+
+    async def retry(self, entry_ids: Collection[str] | None = None) -> RunReport:
+        """Retry the batch once, as the command does."""
+        async with self._journal() as journal:
+            return await retry_batch(self.request(), entry_ids, journal, self._bus(), self.clocks())
+
+    async def submit(self) -> RunReport:
+        """Submit the batch once, as the command does."""
+        work = self.work_settings({"is_submit_wanted": True})
+        async with self._journal() as journal:
+            return await submit_batch(work, BATCH, journal, self._bus(), self.clocks())
+
+    def clocks(self) -> Clocks:
+        """Time and chance of one run."""
+        self.seed += 1
+        return Clocks(
             clock=self.clock,
             monotonic=time.monotonic,
             sleep=no_sleep,
             draw=random.Random(self.seed).random,
             nonce=_nonces(self.seed),
         )
-        self.seed += 1
-        async with open_journal(str(self.state), clock=self.clock) as journal:
-            return await run_batch(self.request(**request), journal, EventBus(self.events.append), clocks)
 
-    def request(self, **changes: Any) -> RunRequest:
+    def _journal(self) -> AbstractAsyncContextManager[Journal]:
+        return open_journal(str(self.state), clock=self.clock)
+
+    def _bus(self) -> EventBus:
+        return EventBus(self.events.append)
+
+    def request(self, settings: Mapping[str, Any] | None = None, **changes: Any) -> RunRequest:
         """What `run` is asked to do."""
         values: dict[str, Any] = {
             "manifest": open_manifest(self.manifest),
-            "work": self.work_settings(),
+            "work": self.work_settings(settings),
             "with_media": False,
             "on_problems": self.problems.extend,
         }
         return RunRequest(**(values | changes))
 
-    def work_settings(self, **changes: Any) -> WorkSettings:
+    def work_settings(self, settings: Mapping[str, Any] | None = None, **changes: Any) -> WorkSettings:
         """How the run behaves."""
         values: dict[str, Any] = {
             "service": self.service_settings(),
-            "settings": self.settings,
+            "settings": replace(self.settings, **(settings or {})),
             "policy": self.policy,
             "grace_seconds": 30.0,
             "run_id": f"run-{self.seed}",

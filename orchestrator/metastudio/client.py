@@ -8,13 +8,19 @@ from urllib.parse import quote
 
 import aiohttp
 
-from orchestrator.domain.errors import RequestRejectedError
+from orchestrator.domain.errors import InterruptedTransferError, RequestRejectedError
 from orchestrator.domain.retry import Draw, RetryPolicy
 from orchestrator.metastudio.attempts import ApiAttempt, Retrying, ignore
 from orchestrator.metastudio.auth import Authenticator
 from orchestrator.metastudio.calls import Call, Caller
 from orchestrator.metastudio.exchange import Answer
-from orchestrator.metastudio.failures import CommandFailedError, is_job_gone, masked, service_code
+from orchestrator.metastudio.failures import (
+    INTERNAL_ERROR,
+    CommandFailedError,
+    is_job_gone,
+    masked,
+    service_code,
+)
 from orchestrator.metastudio.limiter import RateLimiter
 from orchestrator.metastudio.requests import MAX_PAGE_JOBS, Command, JobQuery
 from orchestrator.metastudio.wire import (
@@ -199,9 +205,12 @@ def _command_result(answer: Answer, command: Command) -> CommandResult:
     info = body.get("error_info")
     details = info if isinstance(info, dict) else {}
     message = body.get("excute_failed_msg") or details.get("error_msg") or "no reason given"
-    raise CommandFailedError(
+    code = service_code(details.get("error_code"))
+    # An internal error leaves open what was done, whatever the status around it.
+    kind = InterruptedTransferError if code == INTERNAL_ERROR else CommandFailedError
+    raise kind(
         f"the service did not carry out {command.value}: {masked(str(message))}",
-        code=service_code(details.get("error_code")),
+        code=code,
         request_id=answer.request_id,
         status=answer.status,
     )

@@ -19,6 +19,7 @@ from orchestrator.domain.retry import http_date_seconds, retry_after_seconds
 from orchestrator.metastudio.exchange import Answer, read_object
 
 INVALID_TOKEN = "MSS.00010008"  # noqa: S105 -- an error code
+INTERNAL_ERROR = "MSS.00000004"
 _OTHER_PROJECT = "MSS.00010009"
 _TASK_LIMIT = "41000012"
 _WORTH_TELLING_SKEW_SECONDS = 300.0

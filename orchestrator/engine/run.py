@@ -63,7 +63,7 @@ class BatchRun:
         """The boundary at which an entry's failure stays its own."""
         entry: HeldEntry | None = None
         try:
-            entry = HeldEntry(await self._with.journal.claim(record), self._with)
+            entry = await self._claim(record)
             await self._advance(entry)
         except StoppedError:
             pass
@@ -77,6 +77,12 @@ class BatchRun:
         except Exception:
             log.exception("entry.crashed", entry=record.entry_id, job_id=record.job_id)
             await self._fail(entry, _bug(record))
+
+    async def _claim(self, record: EntryRecord) -> HeldEntry:
+        claimed = HeldEntry(record, self._with)
+        with claimed.step("journal.claim"):
+            claimed.record = await self._with.journal.claim(record)
+        return claimed
 
     async def _advance(self, entry: HeldEntry) -> None:
         await entry.load_segments()

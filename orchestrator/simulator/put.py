@@ -123,6 +123,7 @@ class PutExchange:
             async with self._used.claimed(self._target):
                 await self._put_in_place(received)
         self._stats.put_bytes_stored += received.size
+        self._stats.stored[self._target.label].append(received.size)
         return received.etag
 
     async def _put_in_place(self, received: Received) -> None:

@@ -1,6 +1,6 @@
 """What happened, for tests to assert on; nothing in it is secret."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +35,8 @@ class Stats:
     """By operation and error code, such as "put SignatureDoesNotMatch"."""
     puts: Counter[str] = field(default_factory=Counter)
     """PUT requests by target: the object's key, for a part with "#NUMBER@UPLOADID"."""
+    stored: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """Bytes of each body that was stored, by target: more than one means that it was sent twice."""
     put_bytes_received: int = 0
     put_bytes_stored: int = 0
     api_in_flight: Gauge = field(default_factory=Gauge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
@@ -64,8 +65,10 @@ def _expires_at(query: dict[str, list[str]]) -> float | None:
     """Seconds since the epoch from `Expires`, or from `X-Amz-Date` and `X-Amz-Expires` (section 5.1)."""
     try:
         if "Expires" in query:
-            return float(query["Expires"][0])
-        signed_at = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        return signed_at.timestamp() + float(query["X-Amz-Expires"][0])
+            seconds = float(query["Expires"][0])
+        else:
+            signed_at = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            seconds = signed_at.timestamp() + float(query["X-Amz-Expires"][0])
     except (KeyError, ValueError):
         return None
+    return seconds if math.isfinite(seconds) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 _FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _BINARY_FACTORS = {"ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}
@@ -14,14 +15,15 @@ def parse_bytes(text: str) -> int:
     match = _QUANTITY.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a size; write for example 16MiB, 20M or 512K")
-    number, unit = float(match[1]), (match[2] or "").lower()
+    number, unit = Decimal(match[1]), (match[2] or "").lower()
     return int(number * {**_FACTORS, **_BINARY_FACTORS}[unit])
 
 
 def format_bytes(count: float) -> str:
     """Write *count* bytes as people read them, in decimal units."""
     for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        text = f"{count:.0f}" if unit == "B" else f"{count:.1f}"
+        if abs(float(text)) < 1000:  # as shown: 999,960 bytes are 1.0 MB, not 1000.0 kB
+            return f"{text} {unit}"
         count /= 1000
     return f"{count:.1f} TB"

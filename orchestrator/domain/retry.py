@@ -33,7 +33,8 @@ class RetryPolicy:
         """
         if not isinstance(error, RetryableError) or attempt >= self.attempts:
             return None
-        jitter = draw() * min(self.cap_seconds, self.base_seconds * 2.0 ** (attempt - 1))
+        # Beyond 2**64 the cap holds anyway, and a float would overflow.
+        jitter = draw() * min(self.cap_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 64))
         if error.retry_after is not None:
             return min(error.retry_after, self.retry_after_cap_seconds) + jitter
         if isinstance(error, ThrottledError):

@@ -76,7 +76,8 @@ class Lifecycle:
 def resumed_state(facts: Facts) -> EntryState:
     """The state in which an entry with *facts* goes on after a failure."""
     if facts.is_submitted:
-        return EntryState.IN_REVIEW
+        # A submitted job is only changed after a failed review.
+        return EntryState.IN_REVIEW if facts.change is None else EntryState.REVIEW_FAILED
     if facts.is_confirmed:
         return EntryState.CONFIRMED
     if facts.job_id is not None:

@@ -75,8 +75,9 @@ class HeldEntry:
         return sum(segment.segment.length for segment in self.segments if segment.receipt is not None)
 
     async def load_segments(self) -> None:
-        """Read the segments from the journal."""
-        self.segments = await self._with.journal.segments(self.record)
+        """Read the segments from the journal; without a job there are none."""
+        if self.record.job_id is not None:
+            self.segments = await self._with.journal.segments(self.record)
 
     @contextmanager
     def step(self, name: str, segment: SegmentRecord | None = None) -> Iterator[None]:

@@ -6,14 +6,15 @@ import errno
 import os
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
-from sqlalchemy import URL, Executable, event
+from anyio import to_thread
+from sqlalchemy import URL, Connection, Engine, Executable, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -22,8 +23,6 @@ from orchestrator.domain.errors import JournalError, OrchestratorError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from sqlalchemy import Connection
 
 T = TypeVar("T")
 
@@ -36,7 +35,7 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 class Transaction:
     """What an operation writes with: its connection, and rows that share one statement with other writers."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Write to *connection*, which is inside a transaction."""
         self.connection = connection
         self._rows: dict[Executable, list[Row]] = {}
@@ -45,15 +44,16 @@ class Transaction:
         """Execute *statement* for *row* before the commit, together with all rows of the same statement."""
         self._rows.setdefault(statement, []).append(row)
 
-    async def execute_rows(self) -> None:
+    def execute_rows(self) -> None:
         """Execute what was added."""
         for statement, rows in self._rows.items():
-            await self.connection.execute(statement, rows)
+            self.connection.execute(statement, rows)
         self._rows.clear()
 
 
 Row = dict[str, Any]
-Operation = Callable[[Transaction], Awaitable[T]]
+#: Runs in the writer's thread, so it does nothing but write.
+Operation = Callable[[Transaction], T]
 
 
 @dataclass(slots=True)
@@ -65,18 +65,19 @@ class _Pending(Generic[T]):
 
 
 class Database:
-    """One connection for writers, who share commits, and short-lived ones for readers.
+    """One connection for writers, who share commits, and a few for readers.
 
-    Concurrent writers form a queue; whoever holds the lock commits for all of them in one transaction, so
-    many entries share one fsync and each returns only when its own write is durable.
+    Concurrent writers form a queue; whoever holds the lock commits for all of them in one transaction and one
+    thread hop, so many entries share one fsync and each returns only when its own write is durable.
     """
 
-    def __init__(self, engine: AsyncEngine, writer: AsyncConnection) -> None:
-        """Take an open *engine* and the connection that writes; `open_database` makes both."""
-        self._engine = engine
+    def __init__(self, readers: AsyncEngine, writer: Connection) -> None:
+        """Take an open engine for reads and the connection that writes; `open_database` makes both."""
+        self._readers = readers
         self._writer = writer
         self._queue: list[_Pending[Any]] = []
         self._lock = anyio.Lock()
+        self._thread = anyio.CapacityLimiter(1)
 
     async def write(self, operation: Operation[T]) -> T:
         """Run *operation* in a transaction and return its result once it is durable.
@@ -107,33 +108,45 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection that sees one consistent state of the journal."""
         with _translated():
-            async with self._engine.connect() as connection:
+            async with self._readers.connect() as connection:
                 yield connection
 
     async def _commit_group(self) -> None:
         group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
         try:
-            with _translated():
-                async with self._writer.begin():
-                    transaction = Transaction(self._writer)
-                    for pending in group:
-                        await _run(pending, transaction)
-                    await transaction.execute_rows()
-        except Exception as error:  # noqa: BLE001 - whatever broke, everyone who waits must hear of it
+            await to_thread.run_sync(self._commit, group, limiter=self._thread)
+        finally:
             for pending in group:
-                pending.error = error
-        for pending in group:
-            pending.is_finished = True
+                pending.is_finished = True
+
+    def _commit(self, group: list[_Pending[Any]]) -> None:
+        """Commit *group* in one transaction; when that fails, each by itself, so that one spoils no other."""
+        try:
+            self._commit_together(group)
+        except Exception as error:  # noqa: BLE001 - whatever broke, everyone who waits must hear of it
+            if len(group) == 1:
+                group[0].error = error
+                return
+            for pending in group:
+                pending.error = None
+                self._commit([pending])
+
+    def _commit_together(self, group: list[_Pending[Any]]) -> None:
+        with _translated(), self._writer.begin():
+            transaction = Transaction(self._writer)
+            for pending in group:
+                _run(pending, transaction)
+            transaction.execute_rows()
 
 
-async def _run(pending: _Pending[Any], transaction: Transaction) -> None:
+def _run(pending: _Pending[Any], transaction: Transaction) -> None:
     try:
-        pending.result = await pending.operation(transaction)
+        pending.result = pending.operation(transaction)
     except OrchestratorError as error:
         pending.error = error
 
 
-async def _nothing(_: Transaction) -> None:
+def _nothing(_: Transaction) -> None:
     return
 
 
@@ -144,22 +157,26 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
     Raises JournalError with a sentence that tells what to do.
     """
     _make_private(path)
-    # A URL object: written as text, a path with ? or % would name another file.
-    engine = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), poolclass=NullPool)
-    _prepare_connections(engine)
+    # URL objects: written as text, a path with ? or % would name another file.
+    writing = create_engine(
+        URL.create("sqlite", database=str(path)),
+        poolclass=NullPool,
+        connect_args={"check_same_thread": False},
+    )
+    reading = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), pool_size=2)
+    _prepare_connections(writing, begin="BEGIN IMMEDIATE")
+    _prepare_connections(reading.sync_engine, begin="BEGIN")
     try:
         with _translated(path):
-            connection = await engine.connect()
+            writer = await to_thread.run_sync(writing.connect)
         try:
-            writer = await connection.execution_options(is_writer=True)
-            async with _flushed(Database(engine, writer)) as database:
+            async with _flushed(Database(reading, writer)) as database:
                 yield database
         finally:
-            with anyio.CancelScope(shield=True):
-                await connection.close()
+            writer.close()
     finally:
         with anyio.CancelScope(shield=True):
-            await engine.dispose()
+            await reading.dispose()
 
 
 @asynccontextmanager
@@ -201,10 +218,13 @@ def _make_private_file(descriptor: int, path: Path) -> None:
     os.fchmod(descriptor, 0o600)
 
 
-def _prepare_connections(engine: AsyncEngine) -> None:
-    """Let SQLAlchemy, not the driver, begin transactions, and make commits durable."""
+def _prepare_connections(engine: Engine, *, begin: str) -> None:
+    """Let SQLAlchemy, not the driver, begin transactions, and make commits durable.
 
-    @event.listens_for(engine.sync_engine, "connect")
+    A writer takes its lock at once (*begin*): upgrading a read lock later could fail half-way.
+    """
+
+    @event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, _: object) -> None:
         try:
             _set_pragmas(connection)
@@ -213,11 +233,9 @@ def _prepare_connections(engine: AsyncEngine) -> None:
             connection.close()
             raise
 
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A writer takes its lock at once: upgrading a read lock later could fail half-way.
-        is_writer = connection.get_execution_options().get("is_writer", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+    @event.listens_for(engine, "begin")
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
 
 
 def _set_pragmas(connection: Any) -> None:

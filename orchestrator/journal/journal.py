@@ -77,13 +77,13 @@ class Journal(JournalReader):
         if manifest_path is not None:
             run["manifest_path"] = manifest_path
 
-        async def write(transaction: Transaction) -> None:
+        def write(transaction: Transaction) -> None:
             mine = update(batches).where(batches.c.batch == key.digest).values(**run)
-            changed = await transaction.connection.execute(mine)
+            changed = transaction.connection.execute(mine)
             if changed.rowcount == 0:
                 head = {"batch": key.digest, "endpoint": key.endpoint, "project_id": key.project_id}
                 new = insert(batches).values(**head, name=key.name, created_at=now, **run)
-                await transaction.connection.execute(new)
+                transaction.connection.execute(new)
 
         await self._database.write(write)
 
@@ -177,8 +177,8 @@ class Journal(JournalReader):
         check_transition(record.state, EntryState.UPLOADING)
         facts = {"job_id": job_id, "created_at": self._clock()}
 
-        async def replace_segments(transaction: Transaction) -> None:
-            await _replace_segments(transaction, record, planned)
+        def replace_segments(transaction: Transaction) -> None:
+            _replace_segments(transaction, record, planned)
 
         return await self._guarded(record, EntryState.UPLOADING, reason, facts, replace_segments)
 
@@ -186,8 +186,8 @@ class Journal(JournalReader):
         """Forget the job, which the service no longer has; the entry is pending again."""
         check_transition(record.state, EntryState.PENDING)
 
-        async def drop_segments(transaction: Transaction) -> None:
-            await transaction.connection.execute(delete(segments).where(segments_of(record)))
+        def drop_segments(transaction: Transaction) -> None:
+            transaction.connection.execute(delete(segments).where(segments_of(record)))
 
         facts = dict.fromkeys(_JOB_FACTS)
         return await self._guarded(record, EntryState.PENDING, reason, facts, drop_segments)
@@ -199,8 +199,8 @@ class Journal(JournalReader):
         if record.state is not EntryState.UPLOADING:
             check_transition(record.state, EntryState.UPLOADING)
 
-        async def replace_segments(transaction: Transaction) -> None:
-            await _replace_segments(transaction, record, planned)
+        def replace_segments(transaction: Transaction) -> None:
+            _replace_segments(transaction, record, planned)
 
         facts = dict.fromkeys(_UPLOAD_FACTS)
         return await self._guarded(record, EntryState.UPLOADING, reason, facts, replace_segments)
@@ -209,8 +209,8 @@ class Journal(JournalReader):
         """The job holds its files; its URLs are no longer needed and go."""
         check_transition(record.state, EntryState.CONFIRMED)
 
-        async def drop_urls(transaction: Transaction) -> None:
-            await transaction.connection.execute(update(segments).where(segments_of(record)).values(url=None))
+        def drop_urls(transaction: Transaction) -> None:
+            transaction.connection.execute(update(segments).where(segments_of(record)).values(url=None))
 
         facts = {"confirmed_at": self._clock(), "delivered": delivered}
         return await self._guarded(record, EntryState.CONFIRMED, reason, facts, drop_urls)
@@ -242,8 +242,8 @@ class Journal(JournalReader):
     async def replace_segments(self, record: EntryRecord, planned: Sequence[SegmentRecord]) -> None:
         """Put *planned*, with its fresh URLs, in the place of the segments so far."""
 
-        async def replace_them(transaction: Transaction) -> None:
-            await _replace_segments(transaction, record, planned)
+        def replace_them(transaction: Transaction) -> None:
+            _replace_segments(transaction, record, planned)
 
         await self._guarded(record, record.state, None, {}, replace_them)
 
@@ -251,7 +251,7 @@ class Journal(JournalReader):
         """Keep a failed try; it is committed with the next write."""
         row = {name: getattr(attempt, name) for name in AttemptRecord.__slots__}
 
-        async def write(transaction: Transaction) -> None:
+        def write(transaction: Transaction) -> None:
             transaction.add_row(
                 statements.INSERT_ATTEMPT, {"batch": record.batch, "entry_id": record.entry_id, **row}
             )
@@ -275,9 +275,9 @@ class Journal(JournalReader):
         statement = statements.update_entry(tuple(columns))
         parameters = {f"new_{column}": value for column, value in columns.items()}
 
-        async def write(transaction: Transaction) -> None:
+        def write(transaction: Transaction) -> None:
             guard = {**_entry_key(record), "key_state": record.state.value}
-            changed = await transaction.connection.execute(statement, {**parameters, **guard})
+            changed = transaction.connection.execute(statement, {**parameters, **guard})
             if changed.rowcount == 0:
                 raise _stale(record)
             if reason is not None:
@@ -285,7 +285,7 @@ class Journal(JournalReader):
                     statements.INSERT_TRANSITION, _transition_row(record, target, reason, now)
                 )
             if then is not None:
-                await then(transaction)
+                then(transaction)
 
         await self._database.write(write)
         return replace(record, state=target, updated_at=now, **_record_fields(facts))
@@ -293,15 +293,15 @@ class Journal(JournalReader):
     async def _held_rows(self, record: EntryRecord, statement: Executable, rows: Sequence[Row]) -> None:
         """Execute *statement*, which does nothing under an old epoch; the next transition then raises."""
 
-        async def write(transaction: Transaction) -> None:
+        def write(transaction: Transaction) -> None:
             for row in rows:
                 transaction.add_row(statement, row)
 
         await self._database.write(write)
 
     async def _execute(self, statement: Executable, rows: Sequence[Row] | None = None) -> None:
-        async def write(transaction: Transaction) -> None:
-            await transaction.connection.execute(statement, rows)
+        def write(transaction: Transaction) -> None:
+            transaction.connection.execute(statement, rows)
 
         await self._database.write(write)
 
@@ -315,8 +315,8 @@ async def open_journal(location: str, *, clock: Callable[[], float]) -> AsyncIte
     path = journal_path(location)
     async with open_database(path) as database:
 
-        async def upgrade(transaction: Transaction) -> None:
-            await transaction.connection.run_sync(migrate, clock())
+        def upgrade(transaction: Transaction) -> None:
+            migrate(transaction.connection, clock())
 
         await database.write(upgrade)
         yield Journal(database, path, clock)
@@ -366,9 +366,9 @@ def _stale(record: EntryRecord) -> StaleEpochError:
     return StaleEpochError(f"entry {record.entry_id} is held by another worker; nothing was written")
 
 
-async def _replace_segments(
+def _replace_segments(
     transaction: Transaction, record: EntryRecord, planned: Sequence[SegmentRecord]
 ) -> None:
-    await transaction.connection.execute(delete(segments).where(segments_of(record)))
+    transaction.connection.execute(delete(segments).where(segments_of(record)))
     for segment in planned:
         transaction.add_row(statements.INSERT_SEGMENT, segment_row(record, segment))

@@ -1,1 +1,1 @@
-"""Subscribers of the engine's events: progress, logs and results."""
+"""Subscribers of the engine's events: progress and logs; they know events and nothing of the engine."""

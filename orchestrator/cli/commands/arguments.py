@@ -1,0 +1,33 @@
+"""Arguments that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ManifestPath = Annotated[
+    Path,
+    typer.Argument(metavar="MANIFEST", help="The manifest: a .yaml, .yml or .csv file.", show_default=False),
+]
+BatchName = Annotated[
+    str | None,
+    typer.Option(
+        "--batch-name",
+        metavar="NAME",
+        help="The batch's name, before what the manifest says; default its file name (env ORCHESTRATOR_BATCH_NAME)",
+        envvar="ORCHESTRATOR_BATCH_NAME",
+        show_envvar=False,
+        rich_help_panel="What the run does",
+    ),
+]
+Defaults = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--default",
+        metavar="FIELD=VALUE",
+        help="A field for every avatar that does not give it; may be repeated",
+        rich_help_panel="What the run does",
+    ),
+]

@@ -1,0 +1,45 @@
+"""`orchestrator plan`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.commands.arguments import BatchName, Defaults, ManifestPath
+from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.options import MANIFEST_OPTIONS, PLAN_OPTIONS, SERVICE_OPTIONS
+
+
+@takes_settings(PLAN_OPTIONS, MANIFEST_OPTIONS, SERVICE_OPTIONS)
+def plan(
+    invocation: Invocation,
+    manifest: ManifestPath,
+    *,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            "--rate",
+            metavar="RATE",
+            help="Bytes per second that the link takes, for example 10M (env ORCHESTRATOR_RATE)",
+            envvar="ORCHESTRATOR_RATE",
+            show_envvar=False,
+            rich_help_panel="Transfer",
+        ),
+    ] = None,
+    batch_name: BatchName = None,
+    default: Defaults = None,
+) -> int:
+    """Say what `run` would do with each avatar and why; nothing is sent and nobody is asked.
+
+    \b
+    Examples:
+      orchestrator plan studio.yaml
+      orchestrator plan studio.yaml --rate 10M    how long it takes at 10 MB/s
+      orchestrator plan studio.yaml --json
+    """
+    from orchestrator.cli.checking import Asked  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.planning import plan_manifest  # noqa: PLC0415
+
+    asked = Asked(path=manifest, batch_name=batch_name, defaults=default or ())
+    return plan_manifest(invocation, asked, rate=rate)

@@ -1,0 +1,62 @@
+"""`orchestrator run`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.commands.arguments import BatchName, Defaults, ManifestPath
+from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
+
+
+@takes_settings(RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, SERVICE_OPTIONS)
+def run(
+    invocation: Invocation,
+    manifest: ManifestPath,
+    *,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what would happen, as `plan` does (env ORCHESTRATOR_DRY_RUN)",
+            envvar="ORCHESTRATOR_DRY_RUN",
+            show_envvar=False,
+            rich_help_panel="What the run does",
+        ),
+    ] = False,
+    batch_name: BatchName = None,
+    default: Defaults = None,
+) -> int:
+    """Upload every avatar of the manifest and confirm its job; run again, do what is left.
+
+    Nothing is sent unless the whole manifest is right. Safe to stop at any moment and to start from cron.
+
+    \b
+    Examples:
+      orchestrator run studio.yaml --region cn-north-4
+      orchestrator run studio.yaml -j 10 -p 64 --log-file run.log
+      orchestrator run today.csv --batch-name 2026-11-05 --default contact=ops@example.com
+      orchestrator run studio.yaml --submit      also send the jobs to review
+      orchestrator run studio.yaml --json        one JSON document on stdout
+
+    \b
+    Exit codes:
+      0  all done, or nothing left       5  temporary: run again later
+      2  usage                           6  another run works on the batch
+      3  manifest invalid, nothing sent  7  the service refuses for good
+      4  credentials or configuration    8  some entries failed
+      9  needs a decision, named in the output
+      130, 143  stopped by a signal, state saved
+    """
+    from orchestrator.cli.checking import Asked  # noqa: PLC0415 - keeps --help quick
+
+    asked = Asked(path=manifest, batch_name=batch_name, defaults=default or ())
+    if dry_run:
+        from orchestrator.cli.planning import plan_manifest  # noqa: PLC0415
+
+        return plan_manifest(invocation, asked, rate=None)
+    from orchestrator.cli.running import run_manifest  # noqa: PLC0415
+
+    return run_manifest(invocation, asked)

@@ -1,0 +1,28 @@
+"""`orchestrator validate`."""
+
+from __future__ import annotations
+
+from orchestrator.cli.commands.arguments import BatchName, Defaults, ManifestPath
+from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.options import MANIFEST_OPTIONS
+
+
+@takes_settings(MANIFEST_OPTIONS)
+def validate(
+    invocation: Invocation, manifest: ManifestPath, *, batch_name: BatchName = None, default: Defaults = None
+) -> int:
+    """Tell every problem of the manifest and of the files it names, at once; nothing is sent.
+
+    Each problem is a line `FILE:LINE:COLUMN: error: ENTRY: FIELD: what is wrong`; warnings stop nothing.
+    Exit code 0 when it can be run, 3 when not.
+
+    \b
+    Examples:
+      orchestrator validate studio.yaml
+      orchestrator validate today.csv --default contact=ops@example.com
+      orchestrator validate studio.yaml --no-media-check --json
+    """
+    from orchestrator.cli import checking  # noqa: PLC0415 - keeps --help quick
+
+    asked = checking.Asked(path=manifest, batch_name=batch_name, defaults=default or ())
+    return checking.validate(invocation, asked)

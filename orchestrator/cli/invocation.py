@@ -1,0 +1,124 @@
+"""One call of one command: the options that every command has, and the settings they stand for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli.errors import StoppedByKeyError
+from orchestrator.cli.options import OUTPUT_OPTIONS, SettingOption
+from orchestrator.cli.output import Output
+
+if TYPE_CHECKING:
+    from orchestrator.cli.settings import EffectiveSettings
+
+Command = Callable[..., int | None]
+
+_PANEL = "Output and state"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """What every command works with: where it prints, and the flags that were given."""
+
+    output: Output
+    flags: Mapping[str, str | bool]
+    config: Path | None
+
+    @property
+    def is_json(self) -> bool:
+        """True when the result is to be one JSON document."""
+        return self.output.is_json
+
+    def settings(self, beside: Path | None = None) -> EffectiveSettings:
+        """The effective settings; *beside* is the manifest whose folder may hold an orchestrator.toml.
+
+        Raises UsageError for a wrong flag, ConfigurationError for a wrong value from elsewhere.
+        """
+        from orchestrator.cli.settings import load_settings  # noqa: PLC0415 - only when the command runs
+
+        found = load_settings(flags=self.flags, config=self.config, beside=beside)
+        self.output.is_quiet, self.output.is_verbose = found.values.quiet, found.values.verbose
+        self.output.log_file = found.values.log_file
+        return found
+
+
+def takes_settings(*groups: Iterable[SettingOption]) -> Callable[[Command], Command]:
+    """Give a command the options of *groups* next to its own; it gets them through its first argument."""
+    options = [option for group in (*groups, OUTPUT_OPTIONS) for option in group]
+
+    def decorate(function: Command) -> Command:
+        def command(context: typer.Context, **given: Any) -> int | None:
+            flags = {option.name: given.pop(option.name) for option in options}
+            try:
+                return function(_invocation(context, flags, given), **given)
+            except KeyboardInterrupt:
+                raise StoppedByKeyError(
+                    "stopped", hint="state is saved; run the same command again to go on"
+                ) from None
+
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        parameters = [_CONTEXT, *own, *(option.parameter() for option in options), *_COMMON]
+        command.__signature__ = inspect.Signature(_in_order(parameters))  # type: ignore[attr-defined]
+        command.__annotations__ = {}
+        command.__doc__ = function.__doc__
+        command.__name__ = function.__name__
+        return command
+
+    return decorate
+
+
+def _invocation(context: typer.Context, flags: dict[str, Any], given: dict[str, Any]) -> Invocation:
+    output: Output = context.obj
+    output.is_json = given.pop("json")
+    return Invocation(
+        output=output,
+        flags={name: value for name, value in flags.items() if value is not None},
+        config=given.pop("config"),
+    )
+
+
+def _in_order(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    """Python wants positional parameters before keywords."""
+    return sorted(parameters, key=lambda parameter: parameter.kind)
+
+
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+_COMMON = (
+    inspect.Parameter(
+        "json",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[
+            bool,
+            typer.Option(
+                "--json",
+                help="Print one JSON document on stdout (env ORCHESTRATOR_JSON)",
+                envvar="ORCHESTRATOR_JSON",
+                show_envvar=False,
+                rich_help_panel=_PANEL,
+            ),
+        ],
+    ),
+    inspect.Parameter(
+        "config",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[
+            Path | None,
+            typer.Option(
+                "--config",
+                metavar="FILE",
+                help="A TOML file with settings (env ORCHESTRATOR_CONFIG)",
+                envvar="ORCHESTRATOR_CONFIG",
+                show_envvar=False,
+                rich_help_panel=_PANEL,
+            ),
+        ],
+    ),
+)

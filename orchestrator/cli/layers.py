@@ -1,0 +1,109 @@
+"""The places that settings come from, the strongest first."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_config_path
+from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSettingsSource
+
+from orchestrator.cli.options import ALL_OPTIONS, ENVIRONMENT_PREFIX
+from orchestrator.domain.errors import ConfigurationError
+
+CONFIG_NAME = "orchestrator.toml"
+#: Settings that are paths: in a file they start from its folder.
+_PATHS = ("state", "log_file")
+_LONG_FLAGS = {
+    option.name: next(flag for flag in option.flags if flag.startswith("--")).partition("/")[0]
+    for option in ALL_OPTIONS
+}
+_TRUE_TEXTS = frozenset({"1", "true", "t", "yes", "y", "on"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """The values that one place gives; `place` is "" for the command line."""
+
+    place: str
+    values: Mapping[str, Any]
+
+    @property
+    def is_command_line(self) -> bool:
+        """True for flags."""
+        return not self.place
+
+    def called(self, name: str) -> str:
+        """Where this layer has the setting *name* from, as people call it."""
+        if self.is_command_line:
+            return _LONG_FLAGS[name]
+        if self.place == "environment":
+            return f"{ENVIRONMENT_PREFIX}{name.upper()} in the environment"
+        return f"{name} in {self.place}"
+
+
+def flags_layer(flags: Mapping[str, str | bool]) -> Layer:
+    """What the command line says."""
+    return Layer(place="", values=flags)
+
+
+def environment_layer(settings: type[BaseSettings], switches: set[str]) -> Layer:
+    """What variables like ORCHESTRATOR_JOBS say; ORCHESTRATOR_NO_X=yes is ORCHESTRATOR_X=no for *switches*.
+
+    Raises ConfigurationError when both are set.
+    """
+    values = EnvSettingsSource(settings)()
+    for name in sorted(switches):
+        negative = f"{ENVIRONMENT_PREFIX}NO_{name.upper()}"
+        text = os.environ.get(negative, "").strip().lower()
+        if text and name in values:
+            raise ConfigurationError(f"{negative} and {ENVIRONMENT_PREFIX}{name.upper()} are both set")
+        if text:
+            values[name] = text not in _TRUE_TEXTS
+    return Layer(place="environment", values=values)
+
+
+def file_layers(settings: type[BaseSettings], config: Path | None, beside: Path | None) -> Iterator[Layer]:
+    """The files that exist: *config*, which must, the manifest's neighbour, and the user's own."""
+    if config is not None:
+        if not config.is_file():
+            raise ConfigurationError(f"the configuration file {config} is not there")
+        yield _file_layer(settings, config)
+    folder = beside.parent if beside is not None else Path()
+    for path in (folder / CONFIG_NAME, user_config_path("metastudio-orchestrator") / "config.toml"):
+        if path.is_file():
+            yield _file_layer(settings, path)
+
+
+def _file_layer(settings: type[BaseSettings], path: Path) -> Layer:
+    values = {name.replace("-", "_"): value for name, value in _read(settings, path).items()}
+    for name in values:
+        if name not in settings.model_fields:
+            raise ConfigurationError(
+                f"{path}: there is no setting {name!r}{_nearest(name, settings)}",
+                hint="`orchestrator config show` lists all",
+            )
+    for name in _PATHS:
+        if isinstance(values.get(name), str):
+            values[name] = str(path.absolute().parent / Path(values[name]).expanduser())
+    return Layer(place=str(path), values=values)
+
+
+def _read(settings: type[BaseSettings], path: Path) -> Mapping[str, Any]:
+    try:
+        return TomlConfigSettingsSource(settings, path)()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
+        raise ConfigurationError(f"{path} is not a TOML file: {text}") from None
+
+
+def _nearest(name: str, settings: type[BaseSettings]) -> str:
+    matches = difflib.get_close_matches(name, settings.model_fields, n=1)
+    return f"; did you mean {matches[0]}?" if matches else ""

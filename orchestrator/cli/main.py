@@ -1,0 +1,125 @@
+"""The entry point: one command, its exit code, and one sentence for whatever goes wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn, TextIO
+
+import typer
+
+from orchestrator import __version__
+from orchestrator.cli.commands.config import config_app
+from orchestrator.cli.commands.demo import demo
+from orchestrator.cli.commands.init import init
+from orchestrator.cli.commands.plan import plan
+from orchestrator.cli.commands.run import run
+from orchestrator.cli.commands.schema import schema
+from orchestrator.cli.commands.simulate import simulate
+from orchestrator.cli.commands.status import status
+from orchestrator.cli.commands.validate import validate
+from orchestrator.cli.errors import UsageError, exit_code_for
+from orchestrator.cli.output import Output
+from orchestrator.domain.errors import OrchestratorError
+
+PROGRAM = "orchestrator"
+
+
+def main() -> NoReturn:
+    """Run the command that the command line asks for and exit with its code."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; whatever goes wrong is told in one sentence."""
+    output = Output(_tolerant(sys.stdout), _tolerant(sys.stderr))
+    try:
+        return _invoke(arguments, output)
+    except typer.TyperException as error:
+        output.is_json = output.is_json or "--json" in arguments
+        return _fail(output, _usage_error(error, arguments))
+    except OrchestratorError as error:
+        return _fail(output, error)
+    except Exception as error:  # noqa: BLE001 - the boundary: nobody gets a traceback they did not ask for
+        return _fail(output, _unexpected(error, output))
+    finally:
+        output.flush()
+
+
+def _invoke(arguments: Sequence[str], output: Output) -> int:
+    command = typer.main.get_command(application())
+    code = command.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=output)
+    return int(code or 0)
+
+
+def application() -> typer.Typer:
+    """All commands, in the order of a working day."""
+    app = typer.Typer(
+        name=PROGRAM,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_before_the_command)
+    for command in (init, schema, validate, plan, run, status, simulate, demo):
+        app.command()(command)
+    app.add_typer(config_app, name="config")
+    return app
+
+
+def _before_the_command(
+    context: typer.Context,
+    *,
+    is_version_wanted: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Bring the avatars of a manifest to MetaStudio: every one a training job with all its files stored
+    exactly once, however often it is interrupted.
+
+    \b
+    A first batch:
+      orchestrator init studio.yaml       a commented manifest to start from
+      orchestrator validate studio.yaml   everything that is wrong with it, at once
+      orchestrator run studio.yaml        do it; run again = do what is left
+
+    `orchestrator demo` shows it without an account.
+    """
+    if is_version_wanted:
+        context.obj.write(f"{PROGRAM} {__version__}\n")
+    elif context.invoked_subcommand is None:
+        context.obj.write(context.get_help() + "\n")
+        raise UsageError("a command is needed")
+
+
+def _usage_error(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
+    words = [word for word in arguments if not word.startswith("-")][:1]
+    return UsageError(
+        error.format_message().strip(), hint=f"`{' '.join([PROGRAM, *words])} --help` tells what it takes"
+    )
+
+
+def _unexpected(error: Exception, output: Output) -> OrchestratorError:
+    """Keep the traceback, without locals and masked, where the settings want details."""
+    import structlog  # noqa: PLC0415 - something is wrong already; time does not matter
+
+    from orchestrator.observe.logs import logging_to, one_line  # noqa: PLC0415
+
+    stderr = sys.stderr if output.is_verbose else None
+    with logging_to(stderr, output.log_file, is_verbose=output.is_verbose):
+        structlog.get_logger().error("command.crashed", exc_info=error)
+    return OrchestratorError(
+        f"an unexpected error: {type(error).__name__}: {one_line(str(error))}",
+        code="Internal",
+        hint="-v and --log-file keep the details; please report it",
+    )
+
+
+def _fail(output: Output, error: OrchestratorError) -> int:
+    output.fail(error)
+    return exit_code_for(error)
+
+
+def _tolerant(stream: TextIO) -> TextIO:
+    """Let no name that the terminal cannot show be an error."""
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+    return stream

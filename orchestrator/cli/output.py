@@ -1,0 +1,132 @@
+"""Where a command prints: results to stdout, everything about them to stderr, or one JSON document."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from orchestrator.cli.errors import error_document, exit_code_for
+from orchestrator.domain.errors import OrchestratorError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SCHEMA = 1
+
+
+class Output:
+    """The two streams of one command.
+
+    With `is_json` stdout carries one document and nothing else; with `is_quiet` only errors are told.
+    `known` is what of the command's document is known when an error ends it early; `is_verbose` and
+    `log_file` tell where the details of an unexpected error go.
+    """
+
+    def __init__(self, stdout: TextIO, stderr: TextIO) -> None:
+        """Print to *stdout* and *stderr*."""
+        self.is_json = False
+        self.is_quiet = False
+        self.is_verbose = False
+        self.log_file: Path | None = None
+        self.known: dict[str, object] = {}
+        self._stdout = stdout
+        self._stderr = stderr
+        self._has_document = False
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when a person reads stdout."""
+        return self._stdout.isatty()
+
+    def console(self) -> Console:
+        """A rich console on stdout."""
+        from rich.console import Console  # noqa: PLC0415 - slow to load, and not every command prints
+
+        return Console(file=self._stdout, highlight=False, soft_wrap=True)
+
+    def say(self, text: str = "") -> None:
+        """Print a line of the result for people."""
+        if not (self.is_json or self.is_quiet):
+            self.write(printable(text) + "\n")
+
+    def note(self, text: str) -> None:
+        """Tell something about the result on stderr."""
+        if not self.is_quiet:
+            self.complain(text)
+
+    def complain(self, text: str) -> None:
+        """Tell on stderr what nobody may miss."""
+        self._write_to(self._stderr, printable(text) + "\n")
+
+    def document(self, document: Mapping[str, Any]) -> None:
+        """Print the one document of `--json`."""
+        self._has_document = True
+        self.write(dumped(document) + "\n")
+
+    async def stream_document(
+        self, head: Mapping[str, Any], name: str, items: AsyncIterable[Mapping[str, Any]]
+    ) -> None:
+        """Print a document whose last field, *name*, is a list too long to be held at once."""
+        self._has_document = True
+        self.write(f"{dumped(head)[:-1]}, {dumped(name)}: [")
+        separator = ""
+        async for item in items:
+            self.write(separator + dumped(item))
+            separator = ", "
+        self.write("]}\n")
+
+    def write(self, text: str) -> None:
+        """Write *text* to stdout as it is."""
+        self._write_to(self._stdout, text)
+
+    def fail(self, error: OrchestratorError) -> None:
+        """Tell why the command failed: a sentence and a hint, and the document if none was printed yet."""
+        self.tell_error(error)
+        if self.is_json and not self._has_document:
+            head = {"schema": SCHEMA, **self.known, "exit_code": int(exit_code_for(error))}
+            self.document({**head, "error": error_document(error)})
+
+    def tell_error(self, error: OrchestratorError) -> None:
+        """Print the error's sentence and its hint on stderr."""
+        about = ", ".join(_particulars(error))
+        self.complain(f"error: {error.message}{f' ({about})' if about else ''}")
+        if error.hint:
+            self.complain(f"hint: {error.hint}")
+
+    def flush(self) -> None:
+        """Hand over what is buffered; a reader that has left is no error."""
+        for stream in (self._stdout, self._stderr):
+            self._write_to(stream, "")
+
+    def _write_to(self, stream: TextIO, text: str) -> None:
+        try:
+            stream.write(text)
+            stream.flush()
+        except BrokenPipeError:
+            # Whoever read has enough; Python would complain once more at its exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _particulars(error: OrchestratorError) -> Iterable[str]:
+    if error.code:
+        yield error.code
+    if error.request_id:
+        yield f"request {error.request_id}"
+
+
+def dumped(value: object) -> str:
+    """*value* as JSON, names in any script as they are."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def printable(text: str) -> str:
+    """*text* without what could move the cursor or colour the terminal: file and service say what they like."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character == "\n" else repr(character)[1:-1]
+        for character in text
+    )

@@ -1,0 +1,227 @@
+"""`plan`: what a run would do with each entry, and what it would take."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from orchestrator.cli.checking import Asked, ProblemReport
+from orchestrator.cli.errors import UsageError
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.service import run_settings
+from orchestrator.cli.settings import EffectiveSettings
+from orchestrator.cli.tables import print_table
+from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.errors import ConfigurationError, ManifestError
+from orchestrator.domain.quantities import format_bytes, parse_bytes
+from orchestrator.engine.planning import EntryPlan, Planner
+from orchestrator.journal.journal import Journal, journal_path, open_journal
+from orchestrator.manifest import Manifest, Severity
+from orchestrator.metastudio.credentials import find_credentials
+from orchestrator.observe.wording import duration
+
+#: metastudio-protocol section 0, fact 4.
+URL_LIFETIME_SECONDS = 86_400.0
+_SHOWN_ENTRIES = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedEntry:
+    """What a run does with one entry, and the seconds it sends, where a rate is known."""
+
+    plan: EntryPlan
+    seconds: float | None
+
+    @property
+    def is_at_risk(self) -> bool:
+        """True when its upload URLs would die before its last byte is through."""
+        return self.seconds is not None and self.seconds > URL_LIFETIME_SECONDS
+
+    def as_dict(self) -> dict[str, object]:
+        """The entry as `plan --json` lists it."""
+        plan = self.plan
+        return {
+            "entry": plan.entry_id,
+            "action": plan.action.value,
+            "reason": plan.reason,
+            "files": len(plan.assets),
+            "segments": plan.segments,
+            "bytes": plan.bytes,
+            "bytes_to_send": plan.bytes_left,
+            "estimated_seconds": self.seconds,
+            "is_url_expiry_risk": self.is_at_risk,
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class BatchPlan:
+    """All entries of a manifest with what a run does with them."""
+
+    batch: str
+    rate: int | None
+    entries: list[PlannedEntry] = field(default_factory=list)
+
+    def add(self, plan: EntryPlan) -> None:
+        """Take one entry's plan."""
+        seconds = None if self.rate is None else plan.bytes_left / self.rate
+        self.entries.append(PlannedEntry(plan=plan, seconds=seconds))
+
+    def total(self, name: str) -> int:
+        """The sum of one of the numbers of the entries' plans."""
+        return sum(getattr(entry.plan, name) for entry in self.entries)
+
+    @property
+    def actions(self) -> Counter[str]:
+        """How many entries each action is for."""
+        return Counter(entry.plan.action.value for entry in self.entries)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the bytes take at the rate; service calls come on top."""
+        return None if self.rate is None else self.total("bytes_left") / self.rate
+
+    def as_dict(self) -> dict[str, object]:
+        """The document of `plan --json`."""
+        return {
+            "schema": SCHEMA,
+            "batch": self.batch,
+            "actions": dict(self.actions),
+            "totals": {
+                "entries": len(self.entries),
+                "segments": self.total("segments"),
+                "bytes": self.total("bytes"),
+                "bytes_to_send": self.total("bytes_left"),
+            },
+            "rate_bytes_per_second": self.rate,
+            "estimated_seconds": self.seconds,
+            "entries": [entry.as_dict() for entry in self.entries],
+        }
+
+
+def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int:
+    """Print what a run would do; raises ManifestError when it would refuse the manifest."""
+    effective = invocation.settings(beside=asked.path)
+    manifest = asked.open(effective.values)
+    batch_plan = BatchPlan(batch=manifest.batch_name, rate=_rate(rate))
+    report = ProblemReport(invocation.output)
+    anyio.run(_fill, batch_plan, manifest, effective, report, invocation.output)
+    if invocation.is_json:
+        invocation.output.document(batch_plan.as_dict())
+    _tell(invocation.output, batch_plan)
+    return 0
+
+
+def _rate(text: str | None) -> int | None:
+    try:
+        rate = None if text is None else parse_bytes(text.removesuffix("/s"))
+    except ValueError as error:
+        raise UsageError(f"--rate: {error}") from None
+    if rate == 0:
+        raise UsageError("--rate must be more than nothing")
+    return rate
+
+
+async def _fill(
+    batch_plan: BatchPlan,
+    manifest: Manifest,
+    effective: EffectiveSettings,
+    report: ProblemReport,
+    output: Output,
+) -> None:
+    async with _known_journal(effective.values.state) as journal:
+        planner = Planner(
+            manifest,
+            journal,
+            await _digest(journal, manifest.batch_name, effective),
+            run_settings(effective.values, is_submit_wanted=manifest.is_submit_wanted),
+            with_media=effective.values.media_check,
+        )
+        async for plan in planner.plans():
+            batch_plan.add(plan)
+    report(planner.problems)
+    errors = sum(problem.severity is Severity.ERROR for problem in planner.problems)
+    if errors:
+        output.known["batch"] = manifest.batch_name
+        raise ManifestError(
+            f"{manifest.path} has {errors} error{'' if errors == 1 else 's'}; a run would refuse it"
+        )
+
+
+@asynccontextmanager
+async def _known_journal(state: str) -> AsyncIterator[Journal | None]:
+    """The journal, None where there is none: looking must not make one."""
+    if not journal_path(state).exists():
+        yield None
+        return
+    async with open_journal(state, clock=time.time) as journal:
+        yield journal
+
+
+async def _digest(journal: Journal | None, name: str, effective: EffectiveSettings) -> str:
+    """Which batch of the journal is meant, as far as endpoint and project are known without asking anybody."""
+    endpoint, project_id = effective.endpoint, effective.values.project_id or _project_id()
+    if endpoint is not None and project_id is not None:
+        return BatchKey(endpoint.rstrip("/"), project_id, name).digest
+    alike = [
+        batch.batch
+        for batch in (await journal.batches() if journal is not None else [])
+        if batch.name == name
+        and endpoint in {None, batch.endpoint}
+        and project_id in {None, batch.project_id}
+    ]
+    if len(alike) > 1:
+        raise ConfigurationError(
+            f"the journal has {len(alike)} batches named {name}",
+            hint="tell which by --endpoint or --region, and --project-id",
+        )
+    return alike[0] if alike else ""
+
+
+def _project_id() -> str | None:
+    try:
+        return find_credentials(os.environ, Path.home()).project_id
+    except ConfigurationError:
+        return None
+
+
+def _tell(output: Output, batch_plan: BatchPlan) -> None:
+    rows = [
+        (
+            entry.plan.entry_id,
+            entry.plan.action.value,
+            str(len(entry.plan.assets)),
+            str(entry.plan.segments),
+            format_bytes(entry.plan.bytes),
+            format_bytes(entry.plan.bytes_left),
+            entry.plan.reason,
+        )
+        for entry in batch_plan.entries[:_SHOWN_ENTRIES]
+    ]
+    print_table(output, ("entry", "action", "files", "segments", "size", "to send", "reason"), rows)
+    if len(batch_plan.entries) > _SHOWN_ENTRIES:
+        output.say(f"... and {len(batch_plan.entries) - _SHOWN_ENTRIES} more; --json lists all")
+    for line in _summary(batch_plan):
+        output.say(line)
+
+
+def _summary(batch_plan: BatchPlan) -> Iterator[str]:
+    actions = ", ".join(f"{count} to {action}" for action, count in sorted(batch_plan.actions.items()))
+    yield f"{batch_plan.batch}: {len(batch_plan.entries)} entries ({actions})"
+    to_send = format_bytes(batch_plan.total("bytes_left"))
+    if batch_plan.seconds is None:
+        yield f"{to_send} to send; --rate 10M tells how long that takes"
+    else:
+        rate = format_bytes(batch_plan.rate or 0)
+        yield f"{to_send} to send: about {duration(batch_plan.seconds)} at {rate}/s"
+    at_risk = [entry.plan.entry_id for entry in batch_plan.entries if entry.is_at_risk]
+    if at_risk:
+        named = ", ".join(at_risk[:5]) + (f" and {len(at_risk) - 5} more" if len(at_risk) > 5 else "")
+        yield f"warning: upload URLs live 24 h, and at this rate would die under {named}"

@@ -1,0 +1,106 @@
+"""`simulate`: a MetaStudio on loopback until somebody stops it."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+
+from orchestrator.cli.errors import UsageError
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.output import Output, dumped
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.quantities import parse_bytes
+from orchestrator.simulator import Simulator, SimulatorOptions, parse_faults, serve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """What the command line says of the simulator; an option of None keeps its default."""
+
+    port: int
+    data: Path | None
+    faults: Sequence[str]
+    store_rate: str | None
+    options: Mapping[str, Any]
+
+    def simulator_options(self) -> SimulatorOptions:
+        """The options the simulator takes; raises UsageError."""
+        given = {name: value for name, value in self.options.items() if value is not None}
+        try:
+            if self.store_rate is not None:
+                given["store_bytes_per_second"] = parse_bytes(self.store_rate)
+            return SimulatorOptions(fault_rates=parse_faults(",".join(self.faults)), **given)
+        except ValueError as error:
+            raise UsageError(str(error).rstrip(".")) from None
+
+
+def simulate_until_stopped(invocation: Invocation, rehearsal: Rehearsal) -> ExitCode:
+    """Serve until SIGINT or SIGTERM; raises UsageError or ConfigurationError when it cannot begin."""
+    invocation.settings()
+    options = rehearsal.simulator_options()
+    try:
+        anyio.run(_serve, options, rehearsal, invocation.output)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the simulator cannot start: {error.strerror or error}",
+            hint="choose another --port or --data, or end the simulator that has them",
+        ) from None
+    return ExitCode.OK
+
+
+async def _serve(options: SimulatorOptions, rehearsal: Rehearsal, output: Output) -> None:
+    failures: list[OSError] = []
+    async with anyio.create_task_group() as group:
+        await group.start(_stop_on_signal, group.cancel_scope)
+        try:
+            await serve(
+                options,
+                port=rehearsal.port,
+                data=rehearsal.data,
+                on_listening=lambda simulator: _announce(simulator, output),
+            )
+        except OSError as error:
+            failures.append(error)
+            group.cancel_scope.cancel()
+    for failure in failures:
+        raise failure
+
+
+async def _stop_on_signal(
+    scope: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
+
+
+def _announce(simulator: Simulator, output: Output) -> None:
+    options = simulator.options
+    values = {
+        "endpoint": simulator.endpoint,
+        "ak": options.ak,
+        "sk": options.sk,
+        "project_id": options.project_id,
+    }
+    if output.is_json:
+        output.write(dumped(values) + "\n")
+        return
+    variables = {
+        "ORCHESTRATOR_ENDPOINT": simulator.endpoint,
+        "HUAWEICLOUD_SDK_AK": options.ak,
+        "HUAWEICLOUD_SDK_SK": options.sk,
+        "HUAWEICLOUD_SDK_PROJECT_ID": options.project_id,
+    }
+    for name, value in variables.items():
+        output.write(f"export {name}={shlex.quote(value)}\n")
+    output.note("export these in another terminal, then: orchestrator run MANIFEST")
+    output.note("Ctrl-C ends the simulator")

@@ -1,0 +1,126 @@
+"""What `run` says at its end: a table, what was done, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
+
+from orchestrator.cli.errors import error_document
+from orchestrator.cli.output import Output
+from orchestrator.cli.tables import Row, print_table
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.quantities import format_bytes
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.report import RunReport
+from orchestrator.journal.reading import JournalReader
+from orchestrator.journal.records import EntryRecord
+from orchestrator.observe.wording import duration
+
+SHOWN_ENTRIES = 40
+_SHOWN_UNDECIDED = 20
+_STOPPED_BY = {ExitCode.INTERRUPTED: "SIGINT", ExitCode.TERMINATED: "SIGTERM"}
+_NOT_FAILED = frozenset(EntryState) - {EntryState.FAILED}
+
+
+async def tell_run(output: Output, report: RunReport, journal: JournalReader, *, had_work: bool) -> None:
+    """Print the document, or the table and what it means; *had_work* tells that an entry was taken up."""
+    if output.is_json:
+        await output.stream_document(_head(report), "results", results(journal, report.batch_digest))
+    elif had_work:
+        await print_entries(output, journal, report.batch_digest, report.totals.entries)
+    for line in _summary(report, had_work=had_work):
+        output.say(line)
+    _tell_what_is_left(output, report)
+
+
+def _head(report: RunReport) -> dict[str, object]:
+    error = {} if report.cause is None else {"error": error_document(report.cause)}
+    return {**report.as_dict(), **error}
+
+
+async def results(journal: JournalReader, batch: str) -> AsyncIterator[dict[str, object]]:
+    """The outcome of every entry in manifest order."""
+    async for record in journal.entries(batch):
+        yield {
+            "entry": record.entry_id,
+            "state": record.state.value,
+            "job_id": record.job_id,
+            "error": error_of(record),
+        }
+
+
+def error_of(record: EntryRecord) -> dict[str, str | None] | None:
+    """Why the entry stands where it stands, None when nothing is wrong."""
+    is_failed = record.state is EntryState.FAILED
+    return record.error.as_dict() if is_failed and record.error is not None else None
+
+
+async def print_entries(
+    output: Output, journal: JournalReader, batch: str, total: int, limit: int = SHOWN_ENTRIES
+) -> None:
+    """Print the entries; of more than *limit* the failed ones first, and how many there are besides."""
+    orders = [None] if total <= limit else [{EntryState.FAILED}, _NOT_FAILED]
+    rows: list[Row] = []
+    for states in orders:
+        async for record in journal.entries(batch, states=states):
+            if len(rows) == limit:
+                break
+            rows.append(entry_row(record))
+    print_table(output, ("entry", "state", "size", "job", "error"), rows)
+    if total > len(rows):
+        output.say(f"... and {total - len(rows)} more; `orchestrator status` lists all")
+
+
+def entry_row(record: EntryRecord) -> Row:
+    """An entry as a line of a table."""
+    is_failed = record.state is EntryState.FAILED and record.error is not None
+    error = f"{record.error.message}" if is_failed and record.error else (record.review_reason or "")
+    return (record.entry_id, record.state.value, format_bytes(record.bytes), record.job_id or "-", error)
+
+
+def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
+    entries, tally = report.entries, report.tally
+    if not had_work and report.exit_code == ExitCode.OK:
+        yield f"{report.batch}: nothing to do, all {entries.done} entries are done"
+        return
+    others = {"failed": entries.failed, "skipped": entries.skipped, "left": entries.pending}
+    counts = "".join(f", {count} {name}" for name, count in others.items() if count)
+    yield (
+        f"{report.batch}: {entries.done} of {entries.total} entries done{counts}, "
+        f"in {duration(report.elapsed_seconds)}"
+    )
+    if tally.sent_segments:
+        rate = format_bytes(tally.sent_bytes / max(report.elapsed_seconds, 0.001))
+        retries = f", {tally.retried} retried" if tally.retried else ""
+        yield f"sent {format_bytes(tally.sent_bytes)} in {tally.sent_segments} segments ({rate}/s){retries}"
+    if report.resumed_bytes:
+        yield f"resumed: {format_bytes(report.resumed_bytes)} were stored before and not sent again"
+
+
+def _tell_what_is_left(output: Output, report: RunReport) -> None:
+    """On stderr: what did not get done, why, and what to do."""
+    if report.cause is not None:
+        output.tell_error(report.cause)
+    for line in _next_steps(report):
+        output.note(line)
+
+
+def _next_steps(report: RunReport) -> Iterator[str]:
+    for entry, reason in islice(report.undecided.items(), _SHOWN_UNDECIDED):
+        yield f"{entry} needs a decision: {reason}"
+    if len(report.undecided) > _SHOWN_UNDECIDED:
+        yield f"... and {len(report.undecided) - _SHOWN_UNDECIDED} more"
+    if report.undecided:
+        yield (
+            "run again with --on-change update or --on-change recreate to take the manifest's word, "
+            "or put the manifest and the files back as they were"
+        )
+    if report.exit_code in _STOPPED_BY:
+        yield (
+            f"stopped by {_STOPPED_BY[ExitCode(report.exit_code)]}: state is saved; "
+            "run the same command again to go on"
+        )
+    elif report.cause is not None:
+        yield "stopped: state is saved; run the same command again to go on"
+    elif report.entries.failed:
+        yield f"{report.entries.failed} failed: mend what the table says and run the same command again"

@@ -1,0 +1,95 @@
+"""From settings and credentials to what the engine takes."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+
+from orchestrator.cli.settings import EffectiveSettings, Settings
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.states import Change
+from orchestrator.engine.collaborators import OnExpired, RunSettings
+from orchestrator.engine.connection import Clocks, ServiceSettings
+from orchestrator.engine.working import WorkSettings
+from orchestrator.metastudio.attempts import ApiAttempt
+from orchestrator.metastudio.credentials import find_credentials
+
+_API_CAP_SECONDS = 20.0
+
+
+def service_settings(effective: EffectiveSettings, environ: Mapping[str, str]) -> ServiceSettings:
+    """Where the service is, and who calls as *environ* tells; raises ConfigurationError where it is not known."""
+    endpoint, values = effective.endpoint, effective.values
+    if endpoint is None:
+        raise ConfigurationError(
+            "it is not known which MetaStudio to use",
+            hint="give --region (for example cn-north-4) or --endpoint, or set ORCHESTRATOR_REGION; "
+            "to rehearse, `orchestrator simulate` serves one on this machine",
+        )
+    return ServiceSettings(
+        endpoint=endpoint,
+        project_id=values.project_id,
+        region=values.region,
+        credentials=find_credentials(environ, Path.home()),
+        api_rate=values.api_rate,
+        api_policy=RetryPolicy(attempts=values.api_attempts, cap_seconds=_API_CAP_SECONDS),
+        idle_timeout=values.idle_timeout,
+        is_verifying=values.verify == "etag",
+        is_insecure_http_allowed=values.insecure_http,
+    )
+
+
+def run_settings(values: Settings, *, is_submit_wanted: bool) -> RunSettings:
+    """How a run behaves."""
+    return RunSettings(
+        jobs=values.jobs,
+        parallel=values.parallel,
+        part_bytes=values.part_size,
+        is_submit_wanted=is_submit_wanted,
+        is_fail_fast=values.fail_fast,
+        on_expired=OnExpired(values.on_expired),
+        on_change=None if values.on_change == "ask" else Change(values.on_change),
+        is_object_verified=values.verify_object,
+    )
+
+
+def work_settings(
+    effective: EffectiveSettings,
+    environ: Mapping[str, str],
+    *,
+    is_submit_wanted: bool,
+    run_id: str,
+    on_attempt: Callable[[ApiAttempt], None],
+) -> WorkSettings:
+    """Everything a command that works on entries needs; raises ConfigurationError."""
+    return WorkSettings(
+        service=service_settings(effective, environ),
+        settings=run_settings(effective.values, is_submit_wanted=is_submit_wanted),
+        policy=RetryPolicy(),
+        grace_seconds=effective.values.grace,
+        run_id=run_id,
+        on_attempt=on_attempt,
+    )
+
+
+def real_clocks() -> Clocks:
+    """Time and chance as they are."""
+    return Clocks(
+        clock=time.time,
+        monotonic=time.monotonic,
+        sleep=anyio.sleep,
+        draw=random.random,
+        nonce=lambda: secrets.token_hex(8),
+    )
+
+
+def new_run_id(now: float) -> str:
+    """An id that sorts by time."""
+    return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

@@ -1,0 +1,129 @@
+"""What a command that works on entries has open: journal, logs, progress, events."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from orchestrator.cli.service import new_run_id, real_clocks, work_settings
+from orchestrator.cli.settings import EffectiveSettings, ProgressStyle, Settings
+from orchestrator.engine.connection import Clocks
+from orchestrator.engine.events import EventBus, Subscriber
+from orchestrator.engine.working import WorkSettings
+from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.metastudio.attempts import ApiAttempt
+from orchestrator.observe.logs import EventLog, logging_to
+from orchestrator.observe.tracking import RunTracker
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from orchestrator.cli.output import Output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One command at work."""
+
+    work: WorkSettings
+    journal: Journal
+    events: EventBus
+    clocks: Clocks
+    tracker: RunTracker
+
+
+@contextmanager
+def logs_of(values: Settings) -> Iterator[bool]:
+    """Log as the settings say for the block; tells whether anything is logged."""
+    stderr = sys.stderr if values.verbose else None
+    with logging_to(stderr, values.log_file, is_verbose=values.verbose) as is_logging:
+        yield is_logging
+
+
+@asynccontextmanager
+async def open_session(
+    output: Output,
+    effective: EffectiveSettings,
+    batch_name: str,
+    *,
+    is_submit_wanted: bool,
+    environ: Mapping[str, str],
+) -> AsyncIterator[Session]:
+    """Open all for one run of a batch; raises ConfigurationError or JournalError."""
+    clocks = real_clocks()
+    run_id = new_run_id(clocks.clock())
+    output.known |= {"batch": batch_name, "run_id": run_id}
+    with logs_of(effective.values) as is_logging:
+        log = structlog.get_logger().bind(batch=batch_name, run_id=run_id)
+        work = work_settings(
+            effective, environ, is_submit_wanted=is_submit_wanted, run_id=run_id, on_attempt=_attempt_log(log)
+        )
+        for warning in work.service.credentials.warnings:
+            output.note(f"warning: {warning}")
+        tracker = RunTracker(clocks.monotonic)
+        with (
+            structlog.contextvars.bound_contextvars(batch=batch_name, run_id=run_id),
+            _display(effective.values, tracker, clocks) as shown,
+        ):
+            async with open_journal(effective.values.state, clock=clocks.clock) as journal:
+                listeners = [EventLog()] if is_logging else []
+                events = EventBus(tracker, *shown, *listeners)
+                yield Session(work=work, journal=journal, events=events, clocks=clocks, tracker=tracker)
+
+
+def _attempt_log(log: structlog.typing.FilteringBoundLogger) -> Callable[[ApiAttempt], None]:
+    def note(attempt: ApiAttempt) -> None:
+        log.debug(
+            "call.attempted",
+            operation=attempt.operation,
+            attempt=attempt.attempt,
+            outcome=attempt.outcome,
+            status=attempt.status,
+            code=attempt.code,
+            request_id=attempt.request_id,
+            seconds=round(attempt.seconds, 3),
+        )
+
+    return note
+
+
+@contextmanager
+def _display(values: Settings, tracker: RunTracker, clocks: Clocks) -> Iterator[list[Subscriber]]:
+    """The progress that is wanted, as subscribers; none when quiet."""
+    style = _style(values)
+    if style is ProgressStyle.NONE:
+        yield []
+        return
+    display = _bar(tracker) if style is ProgressStyle.BAR else _plain(tracker, clocks)
+    with display as shown:
+        yield [shown]
+
+
+def _style(values: Settings) -> ProgressStyle:
+    if values.quiet:
+        return ProgressStyle.NONE
+    if values.progress is not ProgressStyle.AUTO:
+        return values.progress
+    # Log lines would tear a picture that is painted over and over.
+    is_picture_kept = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not values.verbose
+    return ProgressStyle.BAR if is_picture_kept else ProgressStyle.PLAIN
+
+
+def _bar(tracker: RunTracker) -> AbstractContextManager[Subscriber]:
+    from rich.console import Console  # noqa: PLC0415 - only where somebody looks
+
+    from orchestrator.observe.bar import BarProgress  # noqa: PLC0415
+
+    return BarProgress(tracker, Console(stderr=True))
+
+
+def _plain(tracker: RunTracker, clocks: Clocks) -> AbstractContextManager[Subscriber]:
+    from orchestrator.observe.plain import PlainProgress  # noqa: PLC0415
+
+    return PlainProgress(tracker, sys.stderr, clocks.clock)

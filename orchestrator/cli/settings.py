@@ -1,0 +1,181 @@
+"""The settings: what they may be, and which of the places they can come from decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from platformdirs import user_state_path
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from orchestrator.cli.errors import UsageError
+from orchestrator.cli.layers import Layer, environment_layer, file_layers, flags_layer
+from orchestrator.cli.options import ENVIRONMENT_PREFIX
+from orchestrator.domain.errors import ConfigurationError, OrchestratorError
+from orchestrator.domain.quantities import parse_bytes
+from orchestrator.domain.segments import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
+from orchestrator.metastudio.endpoints import region_endpoint
+from orchestrator.metastudio.limiter import ApiRate, parse_api_rate
+
+APPLICATION = "metastudio-orchestrator"
+
+
+class ProgressStyle(StrEnum):
+    """How progress is shown."""
+
+    AUTO = "auto"
+    BAR = "bar"
+    PLAIN = "plain"
+    NONE = "none"
+
+
+def _api_rate(value: object) -> object:
+    try:
+        return parse_api_rate(value) if isinstance(value, str) else value
+    except ConfigurationError as error:
+        raise ValueError(f"{error.message}; {error.hint}") from None
+
+
+def _part_bytes(value: object) -> object:
+    if value == "auto":
+        return DEFAULT_PART_BYTES
+    return parse_bytes(value) if isinstance(value, str) else value
+
+
+def _state() -> str:
+    return str(user_state_path(APPLICATION) / "journal.db")
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; times in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    region: str | None = None
+    endpoint: str | None = None
+    project_id: str | None = None
+    insecure_http: bool = False
+    state: str = Field(default_factory=_state)
+    progress: ProgressStyle = ProgressStyle.AUTO
+    quiet: bool = False
+    verbose: bool = False
+    log_file: Path | None = None
+    media_check: bool = True
+    part_size: Annotated[int, BeforeValidator(_part_bytes), Field(ge=MIN_PART_BYTES, le=MAX_PART_BYTES)] = (
+        DEFAULT_PART_BYTES
+    )
+    submit: bool | None = None
+    jobs: int = Field(5, ge=1, le=256)
+    parallel: int = Field(16, ge=1, le=256)
+    verify: Literal["etag", "off"] = "etag"
+    verify_object: bool = False
+    idle_timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
+    api_rate: Annotated[ApiRate, NoDecode, BeforeValidator(_api_rate)] = ApiRate(2.0, 5.0)
+    api_attempts: int = Field(5, ge=1, le=100)
+    on_expired: Literal["recreate", "fail"] = "recreate"
+    on_change: Literal["ask", "update", "recreate"] = "ask"
+    fail_fast: bool = False
+    grace: float = Field(30.0, ge=0, allow_inf_nan=False)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what `load_settings` has merged, which knows where each value comes from."""
+        return (init_settings,)
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveSettings:
+    """The settings that hold, and for those that are not the default where they come from."""
+
+    values: Settings
+    sources: Mapping[str, str]
+    #: Places from the strongest to the weakest, each with the names it gives.
+    ranks: Sequence[frozenset[str]]
+
+    def source_of(self, name: str) -> str:
+        """Where a setting comes from, as people call it."""
+        return self.sources.get(name, "default")
+
+    @property
+    def endpoint(self) -> str | None:
+        """The service's URL; that of a region only where no place at least as strong names an endpoint.
+
+        Raises ConfigurationError for a region that cannot be one.
+        """
+        region, endpoint = self.values.region, self.values.endpoint
+        if region is None or (endpoint is not None and self._rank("endpoint") <= self._rank("region")):
+            return endpoint
+        return region_endpoint(region)
+
+    def _rank(self, name: str) -> int:
+        return next((rank for rank, names in enumerate(self.ranks) if name in names), len(self.ranks))
+
+
+def load_settings(
+    *, flags: Mapping[str, str | bool], config: Path | None, beside: Path | None
+) -> EffectiveSettings:
+    """Merge flags, environment, the file *config*, orchestrator.toml beside the manifest and the user's file.
+
+    Raises UsageError for a wrong flag, ConfigurationError for a wrong value or key from elsewhere.
+    """
+    known = Settings.model_fields
+    switches = {name for name, field in known.items() if field.annotation in {bool, bool | None}}
+    layers = [
+        flags_layer(flags),
+        environment_layer(Settings, switches),
+        *file_layers(Settings, config, beside),
+    ]
+    return _merged(layers)
+
+
+def settings_of_flags(flags: Mapping[str, str | bool]) -> EffectiveSettings:
+    """What the command line alone says; for going on to see what else is wrong. Raises UsageError."""
+    return _merged([flags_layer(flags)])
+
+
+def _merged(layers: Sequence[Layer]) -> EffectiveSettings:
+    winners = {name: layer for layer in reversed(layers) for name in layer.values}
+    try:
+        values = Settings(**{name: layer.values[name] for name, layer in winners.items()})
+    except ValidationError as error:
+        raise _first_complaint(error, winners) from None
+    return EffectiveSettings(
+        values=values,
+        sources={name: layer.called(name) for name, layer in winners.items()},
+        ranks=[frozenset(layer.values) for layer in layers],
+    )
+
+
+def _first_complaint(error: ValidationError, winners: Mapping[str, Layer]) -> OrchestratorError:
+    """The worst complaint: a wrong flag is the caller's to mend before anything in files."""
+    complaints = [_complaint(winners[str(problem["loc"][0])], problem) for problem in error.errors()]
+    return next((found for found in complaints if isinstance(found, UsageError)), complaints[0])
+
+
+def _complaint(layer: Layer, problem: Mapping[str, Any]) -> OrchestratorError:
+    name = str(problem["loc"][0])
+    text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    kind = UsageError if layer.is_command_line else ConfigurationError
+    return kind(f"{layer.called(name)}: {text}")
+
+
+def setting_names() -> Iterable[str]:
+    """The names of all settings, in the order in which they are shown."""
+    return Settings.model_fields.keys()

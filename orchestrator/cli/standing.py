@@ -1,0 +1,156 @@
+"""`status`: what the journal knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+
+import anyio
+
+from orchestrator.cli.errors import UsageError
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.run_report import error_of, print_entries
+from orchestrator.cli.settings import EffectiveSettings
+from orchestrator.cli.tables import Row, print_table
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.states import EntryState
+from orchestrator.journal.journal import Journal, journal_path, open_journal
+from orchestrator.journal.records import BatchRecord
+
+_SHOWN_ENTRIES = 200
+_ALL = 10**9
+
+Counts = Mapping[EntryState, int]
+
+
+def show_batches(invocation: Invocation) -> ExitCode:
+    """Print all batches, the latest run first."""
+    effective = invocation.settings()
+    batches: list[tuple[BatchRecord, Counts]] = []
+    if _has_journal(effective):
+        batches = anyio.run(_read_batches, effective.values.state)
+    output = invocation.output
+    if output.is_json:
+        output.document({"schema": SCHEMA, "batches": [_batch_document(*known) for known in batches]})
+    elif not batches:
+        output.say(f"no batches yet in {effective.values.state}")
+    else:
+        print_table(output, ("batch", "entries", "last run", "exit", "digest", "service"), _rows(batches))
+    return ExitCode.OK
+
+
+def show_batch(invocation: Invocation, name: str, *, is_all_wanted: bool) -> ExitCode:
+    """Print the entries of the batch with this name or digest; raises UsageError when it is not one."""
+    effective = invocation.settings()
+    if not _has_journal(effective):
+        raise _unknown(name, effective)
+    output = invocation.output
+    is_all_wanted = is_all_wanted or not output.is_terminal
+    anyio.run(_show_batch, output, effective, name, _ALL if is_all_wanted else _SHOWN_ENTRIES)
+    return ExitCode.OK
+
+
+async def find_batch(journal: Journal, effective: EffectiveSettings, name: str) -> BatchRecord:
+    """The batch called *name*, of the endpoint and project that are set; raises UsageError."""
+    named = [batch for batch in await journal.batches() if name in {batch.name, batch.batch}]
+    values, endpoint = effective.values, effective.endpoint
+    found = [batch for batch in named if values.project_id in {None, batch.project_id}]
+    if len(found) > 1:
+        # An endpoint is mostly set for good; it must not hide the only batch of that name.
+        found = [batch for batch in found if endpoint in {None, batch.endpoint}]
+    if not found:
+        raise _unknown(name, effective)
+    if len(found) > 1:
+        choices = ", ".join(f"{batch.batch} ({batch.endpoint}, {batch.project_id})" for batch in found)
+        raise UsageError(
+            f"there are {len(found)} batches named {name}: {choices}", hint="name one by its digest"
+        )
+    return found[0]
+
+
+def _unknown(name: str, effective: EffectiveSettings) -> UsageError:
+    return UsageError(
+        f"there is no batch {name} in {effective.values.state}",
+        hint="`orchestrator status` lists the batches; --state names another journal",
+    )
+
+
+def _has_journal(effective: EffectiveSettings) -> bool:
+    return journal_path(effective.values.state).exists()
+
+
+async def _read_batches(state: str) -> list[tuple[BatchRecord, Counts]]:
+    async with open_journal(state, clock=time.time) as journal:
+        return [(batch, await journal.counts(batch.batch)) for batch in await journal.batches()]
+
+
+async def _show_batch(output: Output, effective: EffectiveSettings, name: str, limit: int) -> None:
+    async with open_journal(effective.values.state, clock=time.time) as journal:
+        batch = await find_batch(journal, effective, name)
+        counts = await journal.counts(batch.batch)
+        if output.is_json:
+            head = {"schema": SCHEMA, **_batch_document(batch, counts)}
+            await output.stream_document(head, "results", _entries(journal, batch.batch))
+            return
+        await print_entries(output, journal, batch.batch, sum(counts.values()), limit)
+        output.say(f"{batch.name} ({batch.batch}) on {batch.endpoint}, project {batch.project_id}")
+        output.say(f"{_counted(counts)}; last run {_last_run(batch)}")
+
+
+async def _entries(journal: Journal, batch: str) -> AsyncIterator[dict[str, object]]:
+    async for record in journal.entries(batch):
+        yield {
+            "entry": record.entry_id,
+            "state": record.state.value,
+            "service_state": record.service_state,
+            "bytes": record.bytes,
+            "job_id": record.job_id,
+            "updated_at": _time(record.updated_at),
+            "error": error_of(record),
+        }
+
+
+def _batch_document(batch: BatchRecord, counts: Counts) -> dict[str, object]:
+    return {
+        "batch": batch.name,
+        "digest": batch.batch,
+        "endpoint": batch.endpoint,
+        "project_id": batch.project_id,
+        "manifest": batch.manifest_path,
+        "entries": {"total": sum(counts.values()), **{state.value: count for state, count in counts.items()}},
+        "last_run": {
+            "run_id": batch.last_run_id,
+            "at": _time(batch.last_run_at),
+            "exit_code": batch.last_exit_code,
+        },
+    }
+
+
+def _rows(batches: list[tuple[BatchRecord, Counts]]) -> list[Row]:
+    return [
+        (
+            batch.name,
+            _counted(counts),
+            _time(batch.last_run_at) or "-",
+            "-" if batch.last_exit_code is None else str(batch.last_exit_code),
+            batch.batch,
+            batch.endpoint,
+        )
+        for batch, counts in batches
+    ]
+
+
+def _counted(counts: Counts) -> str:
+    return ", ".join(f"{counts[state]} {state}" for state in EntryState if counts.get(state)) or "no entries"
+
+
+def _last_run(batch: BatchRecord) -> str:
+    if batch.last_exit_code is None:
+        return f"{_time(batch.last_run_at)}, which is under way or was killed"
+    return f"{_time(batch.last_run_at)}, exit code {batch.last_exit_code}"
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

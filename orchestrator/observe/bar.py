@@ -1,0 +1,129 @@
+"""Progress for terminals: one bar for the run, one line for each entry at work."""
+
+from __future__ import annotations
+
+from itertools import islice
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.domain.quantities import format_bytes
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.events import (
+    BatchDrained,
+    EntryFailed,
+    Event,
+    RunFinished,
+    RunStarted,
+    ServiceWarning,
+    WarningRaised,
+)
+from orchestrator.observe.tracking import ActiveEntry, RunTracker
+from orchestrator.observe.wording import duration
+
+REPAINTS_PER_SECOND = 5
+_SHOWN_ENTRIES = 12
+_BAR_COLUMNS = 30
+
+
+class BarProgress:
+    """Shows *tracker* on *console*, repainted by rich's own thread while the run works."""
+
+    def __init__(self, tracker: RunTracker, console: Console) -> None:
+        """Paint nothing yet."""
+        self._tracker = tracker
+        self._live = Live(
+            console=console,
+            get_renderable=self.render,
+            refresh_per_second=REPAINTS_PER_SECOND,
+            transient=True,
+        )
+
+    def __enter__(self) -> Self:
+        """Paint from the time the run starts until it has finished."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+        self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Leave a line above the bar for what must not be missed."""
+        if isinstance(event, RunStarted):
+            self._live.start()
+        elif isinstance(event, RunFinished):
+            self._live.stop()
+        line = _line(event)
+        if line is not None:
+            self._live.console.print(line)
+
+    def render(self) -> RenderableType:
+        """The picture of this moment."""
+        self._tracker.sample()
+        # A copy: the run changes the original while this thread paints.
+        active = list(self._tracker.active.values())
+        shown = Table.grid(padding=(0, 2), expand=False)
+        for entry in islice(active, _SHOWN_ENTRIES):
+            shown.add_row(*_entry_row(entry))
+        parts: list[RenderableType] = [self._overall(), self._counts(len(active)), shown]
+        if len(active) > _SHOWN_ENTRIES:
+            parts.append(Text(f"  and {len(active) - _SHOWN_ENTRIES} more", style="dim"))
+        return Group(*parts)
+
+    def _overall(self) -> Table:
+        tracker = self._tracker
+        done, total = tracker.bytes_done, tracker.bytes_total
+        left = tracker.seconds_left
+        line = Table.grid(padding=(0, 2))
+        line.add_row(
+            Text(tracker.batch, style="bold"),
+            ProgressBar(total=max(total, 1), completed=done, width=_BAR_COLUMNS),
+            f"{100 * done // total if total else 0:3d} %",
+            f"{format_bytes(done)} of {format_bytes(total)}",
+            f"{format_bytes(tracker.bytes_per_second)}/s",
+            f"{duration(left)} left" if left is not None else "",
+        )
+        return line
+
+    def _counts(self, active: int) -> Text:
+        tracker = self._tracker
+        counts = Text(f"{tracker.entries_done} of {tracker.entries_total} done", style="dim")
+        counts.append(f" · {active} at work")
+        if tracker.entries_failed:
+            counts.append(f" · {tracker.entries_failed} failed", style="red")
+        if tracker.retries:
+            counts.append(f" · {tracker.retries} retried")
+        counts.append(f" · {duration(tracker.elapsed_seconds)}")
+        if tracker.is_draining:
+            counts.append(" · stopping", style="yellow")
+        return counts
+
+
+def _entry_row(entry: ActiveEntry) -> tuple[RenderableType, ...]:
+    name = Text(f"  {entry.entry}", no_wrap=True, overflow="ellipsis")
+    state = Text(entry.state, style="cyan")
+    if entry.state is not EntryState.UPLOADING:
+        return name, state
+    bar = ProgressBar(total=max(entry.bytes_total, 1), completed=entry.bytes_done, width=_BAR_COLUMNS // 2)
+    return name, state, bar, f"{format_bytes(entry.bytes_done)} of {format_bytes(entry.bytes_total)}"
+
+
+def _line(event: Event) -> Text | None:
+    match event:
+        case EntryFailed():
+            return Text(f"{event.entry}: failed: {event.message}", style="red")
+        case WarningRaised():
+            return Text(f"{event.entry}: {event.message}", style="yellow")
+        case ServiceWarning():
+            return Text(event.message, style="yellow")
+        case BatchDrained():
+            return Text(event.reason, style="yellow")
+        case _:
+            return None

@@ -1,0 +1,170 @@
+"""Logs: to stderr for people with -v, to a file as JSON lines; masked, and tracebacks without locals."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.engine.events import (
+    EntryFailed,
+    Event,
+    RetryScheduled,
+    SegmentProgressed,
+    ServiceWarning,
+    StepReached,
+    UrlsExpired,
+    WarningRaised,
+)
+from orchestrator.observe.masking import masked, masked_event
+
+_WARNINGS = (RetryScheduled, WarningRaised, ServiceWarning, UrlsExpired)
+_FIRST = ("timestamp", "level", "event")
+_HARDLY_ANY = logging.CRITICAL
+
+Line = MutableMapping[str, Any]
+Sink = Callable[[Line], None]
+
+
+@contextmanager
+def logging_to(stderr: TextIO | None, file: Path | None, *, is_verbose: bool) -> Iterator[bool]:
+    """Log to *stderr* and *file*, where given, for the block; tells whether anything is logged at all.
+
+    Raises ConfigurationError when the file cannot be opened.
+    """
+    sinks: list[Sink] = [] if stderr is None else [_human_sink(stderr)]
+    stream = None if file is None else _open_private(file)
+    if stream is not None:
+        sinks.append(_json_sink(stream))
+    _configure(sinks, _level(sinks, is_verbose=is_verbose))
+    try:
+        yield bool(sinks)
+    finally:
+        _configure([], _HARDLY_ANY)
+        if stream is not None:
+            stream.close()
+
+
+def _level(sinks: list[Sink], *, is_verbose: bool) -> int:
+    if not sinks:
+        return _HARDLY_ANY
+    return logging.DEBUG if is_verbose else logging.INFO
+
+
+def _open_private(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the log file {path} cannot be opened: {error.strerror}",
+            hint="name a writable place with --log-file",
+        ) from None
+    return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
+
+
+def _configure(sinks: list[Sink], level: int) -> None:
+    def write(_logger: object, _method: str, event: Line) -> Line:
+        # Renderers and sinks come after the mask: nothing that reaches a stream has escaped it.
+        line = masked_event(event)
+        for sink in sinks:
+            sink(line)
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            write,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.ReturnLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    _route_standard_logging(level)
+
+
+def _route_standard_logging(level: int) -> None:
+    """Let what libraries log take the same way, from warnings up."""
+    root = logging.getLogger()
+    root.handlers = [_Forwarder()]
+    root.setLevel(max(level, logging.WARNING))
+
+
+class _Forwarder(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger()
+        log.log(
+            record.levelno,
+            "library.message_logged",
+            logger=record.name,
+            message=record.getMessage(),
+            exc_info=record.exc_info,
+        )
+
+
+def _json_sink(stream: TextIO) -> Sink:
+    def write(line: Line) -> None:
+        ordered = {name: line[name] for name in _FIRST if name in line} | dict(line)
+        stream.write(json.dumps(ordered, ensure_ascii=False, default=str) + "\n")
+
+    return write
+
+
+def _human_sink(stream: TextIO) -> Sink:
+    def write(line: Line) -> None:
+        known = " ".join(f"{name}={_shown(value)}" for name, value in line.items() if _is_shown(name, value))
+        time = str(line["timestamp"])[11:23]
+        stream.write(f"{time} {line['level']:<7} {line['event']} {known}".rstrip() + "\n")
+        if line.get("exception"):
+            stream.write(f"{line['exception']}\n")
+        stream.flush()
+
+    return write
+
+
+def _is_shown(name: str, value: object) -> bool:
+    return name not in _FIRST and name != "exception" and value is not None
+
+
+def _shown(value: object) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return text if text.isprintable() and " " not in text and text else repr(text)
+
+
+class EventLog:
+    """Writes every event to the log, but the bytes on their way, which are too many."""
+
+    def __init__(self) -> None:
+        """Log from now on."""
+        self._log = structlog.get_logger()
+
+    def __call__(self, event: Event) -> None:
+        """Log *event* under its name, with all it tells."""
+        if isinstance(event, SegmentProgressed):
+            return
+        told = {field.name: getattr(event, field.name) for field in fields(event)}
+        self._log.log(_severity(event), event.name, **told)
+
+
+def _severity(event: Event) -> int:
+    if isinstance(event, StepReached):
+        return logging.DEBUG
+    if isinstance(event, EntryFailed):
+        return logging.ERROR
+    return logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO
+
+
+def one_line(text: str) -> str:
+    """*text* masked and on one line, for a message about something nobody expected."""
+    return " ".join(masked(text).split())

@@ -1,0 +1,105 @@
+"""Progress for log files and mail: whole lines, one per change of state and one every half minute."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self, TextIO
+
+from orchestrator.domain.quantities import format_bytes
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.events import (
+    BatchDrained,
+    EntryFailed,
+    EntryTransitioned,
+    Event,
+    RunStarted,
+    ServiceWarning,
+    WarningRaised,
+)
+from orchestrator.observe.tracking import RunTracker
+from orchestrator.observe.wording import duration
+
+INTERVAL_SECONDS = 30.0
+#: Written down before a request is sent; what comes of it is told.
+_INTENTS = frozenset({EntryState.CREATING, EntryState.CONFIRMING, EntryState.SUBMITTING})
+
+
+class PlainProgress:
+    """Writes lines to *stream*; *clock* gives their time, seconds since the epoch."""
+
+    def __init__(
+        self,
+        tracker: RunTracker,
+        stream: TextIO,
+        clock: Callable[[], float],
+        interval_seconds: float = INTERVAL_SECONDS,
+    ) -> None:
+        """Tell of *tracker* every *interval_seconds*."""
+        self._tracker = tracker
+        self._stream = stream
+        self._clock = clock
+        self._interval_seconds = interval_seconds
+        self._has_ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep_reporting, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Report from the time the run starts."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End it."""
+        self._has_ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def __call__(self, event: Event) -> None:
+        """Write a line when *event* is one that people want to know."""
+        if isinstance(event, RunStarted):
+            self._thread.start()
+        line = _line(event)
+        if line is not None:
+            self._write(line)
+
+    def report(self) -> None:
+        """Write how far the run is."""
+        tracker = self._tracker
+        tracker.sample()
+        if not tracker.entries_total:
+            return
+        left = tracker.seconds_left
+        self._write(
+            f"{tracker.entries_done} of {tracker.entries_total} entries done, {len(tracker.active)} at work, "
+            f"{tracker.entries_failed} failed; {format_bytes(tracker.bytes_done)} of "
+            f"{format_bytes(tracker.bytes_total)}, {format_bytes(tracker.bytes_per_second)}/s"
+            + (f", {duration(left)} left" if left is not None else "")
+        )
+
+    def _keep_reporting(self) -> None:
+        while not self._has_ended.wait(self._interval_seconds):
+            self.report()
+
+    def _write(self, line: str) -> None:
+        time = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._stream.write(f"{time} {' '.join(line.split())}\n")
+        self._stream.flush()
+
+
+def _line(event: Event) -> str | None:
+    match event:
+        case EntryTransitioned():
+            is_told = event.to_state not in _INTENTS and event.to_state is not EntryState.FAILED
+            return f"{event.entry}: {event.to_state} ({event.reason})" if is_told else None
+        case EntryFailed():
+            return f"{event.entry}: failed: {event.message}"
+        case WarningRaised():
+            return f"{event.entry}: warning: {event.message}"
+        case ServiceWarning():
+            return f"warning: {event.message}"
+        case BatchDrained():
+            return f"stopping: {event.reason}"
+    return None

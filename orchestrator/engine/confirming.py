@@ -50,8 +50,7 @@ class Confirmer:
         service refuses, DecisionNeededError when its answers leave open what it holds, EntryError when an
         object that can be looked at is not what was sent.
         """
-        for asset in entry.record.assets:
-            await anyio.to_thread.run_sync(_check_unchanged, asset)
+        await anyio.to_thread.run_sync(_check_unchanged, entry.record.assets)
         is_repeat = entry.record.confirm_sent_at is not None
         kinds = [
             kind for kind in _CONFIRM_COMMANDS if any(asset.kind is kind for asset in entry.record.assets)
@@ -141,10 +140,11 @@ def _is_held(segment: SegmentRecord, held: Mapping[int, str]) -> bool:
     return expected is None or held[number] == expected.lower()
 
 
-def _check_unchanged(asset: Asset) -> None:
-    """Raise SourceChangedError unless the file is still the one that was planned; blocks."""
-    source = Source(asset)
-    try:
-        source.open()
-    finally:
-        source.close()
+def _check_unchanged(assets: Iterable[Asset]) -> None:
+    """Raise SourceChangedError unless every file is still the one that was planned; blocks."""
+    for asset in assets:
+        source = Source(asset)
+        try:
+            source.open()
+        finally:
+            source.close()

@@ -78,13 +78,13 @@ class TrainingJobApi:
 
     def _list(self, request: web.Request, _: bytes) -> tuple[str, Act]:
         async def act() -> Document:
-            return self._service.list_jobs(validate(ListQuery, dict(request.query)))
+            return await self._service.list_jobs(validate(ListQuery, dict(request.query)))
 
         return "list", act
 
     def _show(self, request: web.Request, _: bytes) -> tuple[str, Act]:
         async def act() -> Document:
-            return self._service.show(request.match_info["job_id"])
+            return await self._service.show(request.match_info["job_id"])
 
         return "show", act
 

@@ -4,29 +4,23 @@ from collections.abc import Callable
 from random import Random
 
 from orchestrator.simulator.assets import ASSETS, AUDIO, MULTIPART, SINGLE, Asset, object_key
+from orchestrator.simulator.bucket import Bucket, Signer, Validity
 from orchestrator.simulator.jobs import Job
-from orchestrator.simulator.objects import ObjectStore
 from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.persistence import Document
-from orchestrator.simulator.urls import StoreKeys, presign
 
 
 class Links:
-    """Signs URLs of one bucket at one endpoint."""
+    """Decides which URLs a job gets and has them signed."""
 
     def __init__(
-        self,
-        options: SimulatorOptions,
-        store: ObjectStore,
-        endpoint: Callable[[], str],
-        clock: Callable[[], float],
+        self, options: SimulatorOptions, *, bucket: Bucket, signer: Signer, clock: Callable[[], float]
     ) -> None:
         self._options = options
-        self._store = store
-        self._endpoint = endpoint
+        self._bucket = bucket
+        self._signer = signer
         self._clock = clock
         self._random = Random(options.seed)
-        self._keys = StoreKeys(options.store_ak, options.store_sk)
 
     def uploads(self, job: Job) -> Document:
         """Return the upload URL fields of a create or update answer."""
@@ -57,32 +51,28 @@ class Links:
     def _put_url(
         self, job_id: str, asset: Asset, *, later: int = 0, parameters: dict[str, str] | None = None
     ) -> str:
-        return presign(
-            self._keys,
-            self._endpoint(),
+        return self._signer.sign(
             "PUT",
-            f"/{self._options.bucket}/{object_key(job_id, asset)}",
-            self._expires() + later,
+            object_key(job_id, asset),
+            self._validity(later),
             content_type=asset.content_type,
             parameters=parameters,
         )
 
-    def downloads(self, job: Job, assets: tuple[Asset, ...] = ASSETS) -> Document:
+    async def downloads(self, job: Job, assets: tuple[Asset, ...] = ASSETS) -> Document:
         """Return the download URL fields of those assets that can be read."""
         return {
-            asset.download_field: self._get_url(job.job_id, asset) for asset in assets if self.has(job, asset)
+            asset.download_field: self._signer.sign("GET", object_key(job.job_id, asset), self._validity())
+            for asset in assets
+            if await self.has(job, asset)
         }
 
-    def has(self, job: Job, asset: Asset) -> bool:
+    async def has(self, job: Job, asset: Asset) -> bool:
         """Whether the job's object is in the store."""
-        return object_key(job.job_id, asset) in self._store.objects
+        return await self._bucket.has(object_key(job.job_id, asset))
 
-    def _get_url(self, job_id: str, asset: Asset) -> str:
-        path = f"/{self._options.bucket}/{object_key(job_id, asset)}"
-        return presign(self._keys, self._endpoint(), "GET", path, self._expires())
-
-    def _expires(self) -> int:
-        return int(self._clock() + self._options.url_lifetime_seconds)
+    def _validity(self, later: int = 0) -> Validity:
+        return Validity(self._clock(), self._options.url_lifetime_seconds + later)
 
 
 def wanted_uploads(options: SimulatorOptions, is_action_asked_for: bool) -> tuple[Asset, ...]:

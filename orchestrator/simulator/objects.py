@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -99,11 +100,12 @@ class Receiver:
 class ObjectStore:
     """One bucket in a folder: objects/, uploads/ID/NUMBER and incoming/."""
 
-    def __init__(self, folder: Path, records: Records) -> None:
+    def __init__(self, folder: Path, records: Records, *, min_part_bytes: int) -> None:
         self.uploads: dict[str, Upload] = {}
         self.objects: dict[str, StoredObject] = {}
         self._folder = folder
         self._records = records
+        self._min_part_bytes = min_part_bytes
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def open(self) -> None:
@@ -146,6 +148,10 @@ class ObjectStore:
             raise StoreError(404, "NoSuchUpload", "The specified multipart upload does not exist")
         return upload
 
+    async def parts(self, upload_id: str, key: str) -> dict[int, str]:
+        """Return the ETags by part number of an open upload or raise StoreError NoSuchUpload."""
+        return {number: etag for number, (etag, _) in self.open_upload(upload_id, key).parts.items()}
+
     async def keep_part(self, upload_id: str, key: str, number: int, received: Received) -> None:
         """Put a part in its place; the last write of a number wins."""
         async with self._locks[upload_id]:
@@ -161,11 +167,11 @@ class ObjectStore:
             await asyncio.to_thread(received.path.replace, self.path(key))
             await self._record_object(StoredObject(key, received.etag, received.size))
 
-    async def complete(self, upload_id: str, key: str, count: int, min_part_bytes: int) -> StoredObject:
+    async def complete(self, upload_id: str, key: str, count: int) -> None:
         """Join parts 1 to *count* into the object or raise StoreError; the upload is gone afterwards."""
         async with self._locks[upload_id]:
             upload = self.open_upload(upload_id, key)
-            _check_parts(upload, count, min_part_bytes)
+            _check_parts(upload, count, self._min_part_bytes)
             await asyncio.to_thread(self._join, upload, count)
             parts = [upload.parts[number] for number in range(1, count + 1)]
             stored = StoredObject(
@@ -173,7 +179,6 @@ class ObjectStore:
             )
             await self._record_object(stored)
             await self._forget_upload(upload_id)
-        return stored
 
     def _join(self, upload: Upload, count: int) -> None:
         joined = self._folder / "incoming" / upload.upload_id
@@ -183,11 +188,21 @@ class ObjectStore:
                     _append(source, target)
         joined.replace(self.path(upload.key))
 
-    async def abort(self, upload_id: str) -> None:
+    async def abort(self, upload_id: str, key: str) -> None:
         """Drop an upload with its parts; nothing happens when it is gone already."""
         async with self._locks[upload_id]:
-            if upload_id in self.uploads:
+            upload = self.uploads.get(upload_id)
+            if upload is not None and upload.key == key:
                 await self._forget_upload(upload_id)
+
+    async def has(self, key: str) -> bool:
+        """Whether there is an object of that key."""
+        return key in self.objects
+
+    @contextlib.asynccontextmanager
+    async def file(self, key: str) -> AsyncIterator[Path]:
+        """Lend the object as the file it is."""
+        yield self.path(key)
 
     async def delete(self, key: str) -> None:
         """Drop an object; nothing happens when there is none."""

@@ -8,6 +8,7 @@ from orchestrator.simulator.assets import (
     TRAINING_VIDEO,
     object_key,
 )
+from orchestrator.simulator.bucket import Bucket
 from orchestrator.simulator.faults import Faults
 from orchestrator.simulator.jobs import (
     AUTO_VERIFYING,
@@ -16,7 +17,6 @@ from orchestrator.simulator.jobs import (
     Job,
     ReviewFailure,
 )
-from orchestrator.simulator.objects import ObjectStore
 from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.resolution import ALLOWED_RESOLUTIONS, resolution_name, resolution_of
 
@@ -29,9 +29,9 @@ _RESOLUTION_REASON = (
 class Reviewer:
     """Decides at submit, by script, by chance and by the files themselves."""
 
-    def __init__(self, options: SimulatorOptions, store: ObjectStore, faults: Faults) -> None:
+    def __init__(self, options: SimulatorOptions, bucket: Bucket, faults: Faults) -> None:
         self._options = options
-        self._store = store
+        self._bucket = bucket
         self._faults = faults
 
     async def judge(self, job: Job) -> ReviewFailure | None:
@@ -40,7 +40,7 @@ class Reviewer:
         if scripted is not None:
             job.scripted_failures += 1
             return scripted
-        return await self._footage(job) or self._documents(job)
+        return await self._footage(job) or await self._documents(job)
 
     def _scripted(self, job: Job) -> ReviewFailure | None:
         if job.scripted_failures:
@@ -53,16 +53,19 @@ class Reviewer:
         return None
 
     async def _footage(self, job: Job) -> ReviewFailure | None:
-        resolution = await resolution_of(self._store.path(object_key(job.job_id, TRAINING_VIDEO)))
+        async with self._bucket.file(object_key(job.job_id, TRAINING_VIDEO)) as path:
+            resolution = await resolution_of(path)
         job.model_resolution = resolution_name(resolution)
         if not self._options.is_footage_reviewed or resolution is None or resolution in ALLOWED_RESOLUTIONS:
             return None
         return ReviewFailure(AUTO_VERIFYING, RESOLUTION_REFUSED, _RESOLUTION_REASON)
 
-    def _documents(self, job: Job) -> ReviewFailure | None:
+    async def _documents(self, job: Job) -> ReviewFailure | None:
         needed = [GRANT_FILE, ID_CARD_IMAGE1, ID_CARD_IMAGE2] if self._options.needs_id_documents else []
         needed += [AUDIO] if job.fields["audio_source_type"] == "AUDIO" else []
-        missing = [asset.kind for asset in needed if object_key(job.job_id, asset) not in self._store.objects]
+        missing = [
+            asset.kind for asset in needed if not await self._bucket.has(object_key(job.job_id, asset))
+        ]
         if not missing:
             return None
         return ReviewFailure(AUTO_VERIFYING, "", f"Not uploaded: {', '.join(missing)}.")

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from orchestrator.simulator.api import TrainingJobApi
 from orchestrator.simulator.auth import Credentials
+from orchestrator.simulator.bucket import Signer
 from orchestrator.simulator.connections import Holder
 from orchestrator.simulator.faults import Faults
 from orchestrator.simulator.gate import Gate
@@ -30,6 +31,7 @@ from orchestrator.simulator.review import Reviewer
 from orchestrator.simulator.service import TrainingService
 from orchestrator.simulator.stats import Stats
 from orchestrator.simulator.store import StoreApi
+from orchestrator.simulator.urls import StoreKeys, V2Signer
 
 _MAX_API_BODY_BYTES = 12 << 20
 _READ_BUFFER_BYTES = 1 << 19
@@ -79,7 +81,7 @@ class Simulator:
             raise
 
     async def _prepare(self) -> web.AppRunner:
-        self._store = ObjectStore(self.folder, self._records)
+        self._store = ObjectStore(self.folder, self._records, min_part_bytes=self.options.min_part_bytes)
         self._service = self._make_service()
         used = UsedUrls(self._records)
         for part in (self._store, self._service, used):
@@ -95,11 +97,15 @@ class Simulator:
         return TrainingService(
             self.options,
             records=self._records,
-            store=self._store,
-            links=Links(self.options, self._store, lambda: self.endpoint, self._clock),
+            bucket=self._store,
+            links=Links(self.options, bucket=self._store, signer=self._signer(), clock=self._clock),
             reviewer=Reviewer(self.options, self._store, self.faults),
             clock=self._clock,
         )
+
+    def _signer(self) -> Signer:
+        keys = StoreKeys(self.options.store_ak, self.options.store_sk)
+        return V2Signer(keys, lambda: self.endpoint, self.options.bucket)
 
     def _routes(self, used: UsedUrls) -> list[web.RouteDef]:
         credentials = _credentials(self.options)

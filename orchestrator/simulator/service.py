@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
 
-from orchestrator.simulator.assets import ASSETS, GRANT_FILE, MULTIPART, Asset, object_key
+from orchestrator.simulator.assets import ASSETS, COVER, GRANT_FILE, MULTIPART, Asset, object_key
+from orchestrator.simulator.bucket import Bucket
 from orchestrator.simulator.errors import ApiError, CommandRefusedError, StoreError
 from orchestrator.simulator.jobs import REVIEW_FAILED, WAIT_FILE_UPLOAD, Job
 from orchestrator.simulator.links import Links, wanted_uploads
-from orchestrator.simulator.objects import ObjectStore
 from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.persistence import Document, Records
 from orchestrator.simulator.requests import CommandBody, CreateBody, ListQuery, UpdateBody
@@ -29,7 +29,7 @@ class TrainingService:
         options: SimulatorOptions,
         *,
         records: Records,
-        store: ObjectStore,
+        bucket: Bucket,
         links: Links,
         reviewer: Reviewer,
         clock: Callable[[], float],
@@ -37,7 +37,7 @@ class TrainingService:
         self.jobs: dict[str, Job] = {}
         self._options = options
         self._records = records
-        self._store = store
+        self._bucket = bucket
         self._links = links
         self._reviewer = reviewer
         self._clock = clock
@@ -48,16 +48,25 @@ class TrainingService:
         jobs = [Job.from_document(document) for _, document in await self._records.load("job")]
         self.jobs = {job.job_id: job for job in sorted(jobs, key=lambda job: job.created_at)}
         for job in jobs:
-            self._reconcile(job)
+            await self._reconcile(job)
 
-    def _reconcile(self, job: Job) -> None:
+    async def _reconcile(self, job: Job) -> None:
         """Catch up with uploads that ended right before the process was killed."""
         for asset in MULTIPART:
             upload_id = job.upload_ids.get(asset.kind)
-            if upload_id is not None and upload_id not in self._store.uploads:
+            if upload_id is not None and not await self._is_open(job, asset):
                 del job.upload_ids[asset.kind]
-                if self._links.has(job, asset):
+                if await self._links.has(job, asset):
                     job.count_confirmation(asset.kind)
+
+    async def _is_open(self, job: Job, asset: Asset) -> bool:
+        try:
+            await self._bucket.parts(job.upload_ids[asset.kind], object_key(job.job_id, asset))
+        except StoreError as error:
+            if error.code == "NoSuchUpload":
+                return False
+            raise
+        return True
 
     async def create(self, body: CreateBody, app_user_id: str | None) -> Document:
         """Make a job and return its id with its upload URLs."""
@@ -69,15 +78,17 @@ class TrainingService:
         self.jobs[job.job_id] = job
         return {"job_id": job.job_id, **self._links.uploads(job)}
 
-    def list_jobs(self, query: ListQuery) -> Document:
+    async def list_jobs(self, query: ListQuery) -> Document:
         """Return one page of the jobs asked for, and how many there are."""
         selected = select((self._current(job) for job in self.jobs.values() if not job.is_deleted), query)
         page = selected[query.offset : query.offset + query.limit]
-        return {"count": len(selected), "jobs": [basic_info(job, self._links) for job in page]}
+        jobs = [basic_info(job, await self._links.downloads(job, (COVER,))) for job in page]
+        return {"count": len(selected), "jobs": jobs}
 
-    def show(self, job_id: str) -> Document:
+    async def show(self, job_id: str) -> Document:
         """Return everything about one job."""
-        return full_info(self._find(job_id), self._links)
+        job = self._find(job_id)
+        return full_info(job, await self._links.downloads(job))
 
     async def update(self, job_id: str, body: UpdateBody) -> Document:
         """Change a job and return fresh URLs; parts that were not confirmed are gone, objects stay."""
@@ -107,7 +118,7 @@ class TrainingService:
             await self._save(job)
             await self._abort_uploads(job)
             for asset in ASSETS:
-                await self._store.delete(object_key(job_id, asset))
+                await self._bucket.delete(object_key(job_id, asset))
 
     async def command(self, job_id: str, body: CommandBody) -> Document:
         """Execute a command and return what its answer adds or raise CommandRefusedError."""
@@ -121,20 +132,19 @@ class TrainingService:
             return answer
 
     async def _list_training_parts(self, job: Job) -> Document:
-        return {"multipart_data": self._parts(job, TRAINING_VIDEO)}
+        return {"multipart_data": await self._parts(job, TRAINING_VIDEO)}
 
     async def _list_action_parts(self, job: Job) -> Document:
         if self._options.action_parts == "refuse":
             raise CommandRefusedError("The command is not supported.")
-        return {
-            "multipart_data": [] if self._options.action_parts == "empty" else self._parts(job, ACTION_VIDEO)
-        }
+        is_empty = self._options.action_parts == "empty"
+        return {"multipart_data": [] if is_empty else await self._parts(job, ACTION_VIDEO)}
 
-    def _parts(self, job: Job, asset: Asset) -> list[Document]:
+    async def _parts(self, job: Job, asset: Asset) -> list[Document]:
         if asset.kind not in job.upload_ids:
             raise CommandRefusedError("The multipart upload does not exist or is completed.")
-        parts = self._store.uploads[job.upload_ids[asset.kind]].parts
-        listed = [{"part_number": str(number), "etag": etag} for number, (etag, _) in sorted(parts.items())]
+        parts = await self._bucket.parts(job.upload_ids[asset.kind], object_key(job.job_id, asset))
+        listed = [{"part_number": str(number), "etag": etag} for number, etag in sorted(parts.items())]
         return listed[: self._options.cap_listed_parts]
 
     async def _confirm_training(self, job: Job) -> Document:
@@ -150,7 +160,7 @@ class TrainingService:
         upload_id, count = job.upload_ids[asset.kind], job.parts_expected(asset.kind)
         key = object_key(job.job_id, asset)
         try:
-            await self._store.complete(upload_id, key, count, self._options.min_part_bytes)
+            await self._bucket.complete(upload_id, key, count)
         except StoreError as error:
             raise CommandRefusedError(f"{error.code}: {error.message}", error.code) from None
         del job.upload_ids[asset.kind]
@@ -160,17 +170,18 @@ class TrainingService:
 
     async def _submit(self, job: Job) -> Document:
         _require_amendable(job)
-        if not self._links.has(job, TRAINING_VIDEO):
+        if not await self._links.has(job, TRAINING_VIDEO):
             raise CommandRefusedError("The training video is not uploaded and confirmed.")
-        if any(self._store.uploads[upload_id].parts for upload_id in job.upload_ids.values()):
-            raise CommandRefusedError("Parts are uploaded that are not confirmed.")
+        for asset in MULTIPART:
+            if asset.kind in job.upload_ids and await self._parts(job, asset):
+                raise CommandRefusedError("Parts are uploaded that are not confirmed.")
         job.submit(self._clock(), await self._reviewer.judge(job))
         return {}
 
     async def _confirm_letter(self, job: Job) -> Document:
         if not self._options.has_letter_command:
             raise CommandRefusedError("The command is not supported.")
-        if not self._links.has(job, GRANT_FILE):
+        if not await self._links.has(job, GRANT_FILE):
             raise CommandRefusedError("The authorization letter is not uploaded.")
         job.letters_confirmed += 1
         return {}
@@ -179,7 +190,7 @@ class TrainingService:
         _require_amendable(job)
         await self._abort_uploads(job)
         for asset in MULTIPART:
-            await self._store.delete(object_key(job.job_id, asset))
+            await self._bucket.delete(object_key(job.job_id, asset))
         job.log("USER_DELETE_JOB_VIDEO", "USER", self._clock())
         return {}
 
@@ -206,12 +217,13 @@ class TrainingService:
 
     async def _open_uploads(self, job: Job, is_action_asked_for: bool) -> None:
         for asset in wanted_uploads(self._options, is_action_asked_for):
-            job.upload_ids[asset.kind] = await self._store.initiate(object_key(job.job_id, asset))
+            job.upload_ids[asset.kind] = await self._bucket.initiate(object_key(job.job_id, asset))
 
     async def _abort_uploads(self, job: Job) -> None:
-        while job.upload_ids:
-            _, upload_id = job.upload_ids.popitem()
-            await self._store.abort(upload_id)
+        for asset in MULTIPART:
+            upload_id = job.upload_ids.pop(asset.kind, None)
+            if upload_id is not None:
+                await self._bucket.abort(upload_id, object_key(job.job_id, asset))
 
     async def _save(self, job: Job) -> None:
         await self._records.put("job", job.job_id, job.to_document())

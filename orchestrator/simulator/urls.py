@@ -3,15 +3,17 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from orchestrator.simulator.bucket import Validity
 from orchestrator.simulator.errors import StoreError
 
 SIGNED_PARAMETERS = frozenset({"partNumber", "uploadId", "uploads", "acl", "x-obs-security-token"})
-_ACCESS_KEY_PARAMETERS = ("AccessKeyId", "AWSAccessKeyId")
-_VENDOR_PREFIXES = {"AccessKeyId": "x-obs-", "AWSAccessKeyId": "x-amz-"}
+OBS_ACCESS_KEY = "AccessKeyId"
+AWS_ACCESS_KEY = "AWSAccessKeyId"
+_VENDOR_PREFIXES = {OBS_ACCESS_KEY: "x-obs-", AWS_ACCESS_KEY: "x-amz-"}
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,50 @@ def presign(
     *,
     content_type: str = "",
     parameters: Mapping[str, str] | None = None,
+    access_key: str = OBS_ACCESS_KEY,
 ) -> str:
-    """Return a URL for one method until *expires* (epoch seconds), in the order of the official examples."""
+    """Return a URL for one method until *expires* (epoch seconds), in the order of the official examples.
+
+    *access_key* is the parameter that names the account.
+    """
     extra = dict(parameters or {})
     resource = canonical_resource(path, extra.items())
     signature = keys.signature(string_to_sign(method, resource, str(expires), content_type=content_type))
-    query = {"AccessKeyId": keys.ak, "Expires": str(expires), **extra, "Signature": signature}
+    query = {access_key: keys.ak, "Expires": str(expires), **extra, "Signature": signature}
     return f"{endpoint}{path}?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+
+
+class V2Signer:
+    """Presigns URLs of one bucket with V2 signatures, OBS's or, by their parameter's name, AWS's."""
+
+    def __init__(
+        self, keys: StoreKeys, endpoint: Callable[[], str], bucket: str, *, access_key: str = OBS_ACCESS_KEY
+    ) -> None:
+        self._keys = keys
+        self._endpoint = endpoint
+        self._bucket = bucket
+        self._access_key = access_key
+
+    def sign(
+        self,
+        method: str,
+        key: str,
+        validity: Validity,
+        *,
+        content_type: str = "",
+        parameters: Mapping[str, str] | None = None,
+    ) -> str:
+        """Return a URL that is good for that Content-Type only."""
+        return presign(
+            self._keys,
+            self._endpoint(),
+            method,
+            f"/{self._bucket}/{key}",
+            validity.until,
+            content_type=content_type,
+            parameters=parameters,
+            access_key=self._access_key,
+        )
 
 
 @dataclass(frozen=True)
@@ -96,7 +135,7 @@ def verify(
     """
     split = urlsplit(raw_url)
     query = dict(parse_qsl(split.query, keep_blank_values=True))
-    access_key = next((name for name in _ACCESS_KEY_PARAMETERS if name in query), None)
+    access_key = next((name for name in _VENDOR_PREFIXES if name in query), None)
     if access_key is None or "Signature" not in query or not query.get("Expires", "").isdigit():
         raise StoreError(403, "AccessDenied", "The request is not signed")
     if query[access_key] != keys.ak:

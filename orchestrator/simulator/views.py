@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from orchestrator.simulator.assets import ASSETS, COVER
 from orchestrator.simulator.jobs import JOB_SUCCESS, Job, timestamp
-from orchestrator.simulator.links import Links
 from orchestrator.simulator.persistence import Document
 from orchestrator.simulator.requests import ListQuery
 
@@ -24,8 +22,8 @@ _BASIC_FIELDS = (
 _SHOWN_FIELDS = ("voice_properties", "audio_source_type", "supported_service")
 
 
-def basic_info(job: Job, links: Links) -> Document:
-    """Return a job as list answers it; the last field is one that no client can know."""
+def basic_info(job: Job, downloads: Document) -> Document:
+    """Return a job as list answers it, with its download URLs; the last field is one that no client can know."""
     info: Document = {
         "job_id": job.job_id,
         "name": job.fields["name"],
@@ -38,19 +36,18 @@ def basic_info(job: Job, links: Links) -> Document:
         "app_user_id": job.app_user_id,
         "asset_id": job.job_id[::-1] if job.state == JOB_SUCCESS else None,
         **{name: job.fields[name] for name in _BASIC_FIELDS},
-        **links.downloads(job, (COVER,)),
+        **downloads,
         "is_simulated": True,
     }
     return {name: value for name, value in info.items() if value is not None}
 
 
-def full_info(job: Job, links: Links) -> Document:
-    """Return a job as show answers it."""
+def full_info(job: Job, downloads: Document) -> Document:
+    """Return a job as show answers it, with its download URLs."""
     shown = {name: job.fields[name] for name in _SHOWN_FIELDS if job.fields[name] is not None}
     return {
-        **basic_info(job, links),
+        **basic_info(job, downloads),
         **shown,
-        **links.downloads(job, ASSETS),
         "operation_logs": job.operation_logs,
         "comment_logs": [],
         "samples": job.fields.get("samples_basic_info") or [],

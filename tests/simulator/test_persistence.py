@@ -143,7 +143,7 @@ async def test_a_join_that_was_not_noted_is_a_confirmation_all_the_same(start: A
     created = await first.create()
     await first.put(created["training_video_upload_url"][0], b"film")
     upload = next(upload for upload in first.simulator._store.uploads.values() if upload.parts)
-    await first.simulator._store.complete(upload.upload_id, upload.key, 1, 0)
+    await first.simulator._store.complete(upload.upload_id, upload.key, 1)
     await first.simulator.stop()
 
     second = await start(data=tmp_path)

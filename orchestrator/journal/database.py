@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -78,6 +79,8 @@ class Database:
         self._queue: list[_Pending[Any]] = []
         self._lock = anyio.Lock()
         self._thread = anyio.CapacityLimiter(1)
+        #: Held by the thread that writes: it goes on when its task is cut off by force.
+        self._in_use = threading.Lock()
 
     async def write(self, operation: Operation[T]) -> T:
         """Run *operation* in a transaction and return its result once it is durable.
@@ -104,6 +107,11 @@ class Database:
         while self._queue:
             await self.write(_nothing)
 
+    def close(self) -> None:
+        """Close the connection that writes, when nobody writes any more."""
+        with self._in_use:
+            self._writer.close()
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection that sees one consistent state of the journal."""
@@ -115,24 +123,32 @@ class Database:
         group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
         try:
             await to_thread.run_sync(self._commit, group, limiter=self._thread)
+        except BaseException:
+            for pending in group:
+                pending.error = JournalError("the journal could not be written: the writer was interrupted")
+            raise
         finally:
             for pending in group:
                 pending.is_finished = True
 
     def _commit(self, group: list[_Pending[Any]]) -> None:
-        """Commit *group* in one transaction; when that fails, each by itself, so that one spoils no other."""
+        """Commit *group* in one transaction; when an operation fails, each by itself, so that one spoils no other.
+
+        What fails because of the disk or a lock would fail for each, and each would wait as long for it.
+        """
         try:
             self._commit_together(group)
         except Exception as error:  # noqa: BLE001 - whatever broke, everyone who waits must hear of it
-            if len(group) == 1:
-                group[0].error = error
+            if len(group) == 1 or (isinstance(error, JournalError) and error.is_temporary):
+                for pending in group:
+                    pending.error = error
                 return
             for pending in group:
                 pending.error = None
                 self._commit([pending])
 
     def _commit_together(self, group: list[_Pending[Any]]) -> None:
-        with _translated(), self._writer.begin():
+        with self._in_use, _translated(), self._writer.begin():
             transaction = Transaction(self._writer)
             for pending in group:
                 _run(pending, transaction)
@@ -169,21 +185,22 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
     try:
         with _translated(path):
             writer = await to_thread.run_sync(writing.connect)
+        database = Database(reading, writer)
         try:
-            async with _flushed(Database(reading, writer)) as database:
+            async with _flushed(database):
                 yield database
         finally:
-            writer.close()
+            database.close()
     finally:
         with anyio.CancelScope(shield=True):
             await reading.dispose()
 
 
 @asynccontextmanager
-async def _flushed(database: Database) -> AsyncIterator[Database]:
+async def _flushed(database: Database) -> AsyncIterator[None]:
     """Commit what is queued however the block ends: what led to an error is worth most after it."""
     try:
-        yield database
+        yield
     except BaseException:
         with anyio.CancelScope(shield=True), suppress(JournalError):
             await database.flush()

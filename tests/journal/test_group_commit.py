@@ -1,0 +1,297 @@
+"""Concurrent writers share commits, and each returns only when its own write is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+from sqlalchemy import event
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.errors import JournalError, StaleEpochError
+from orchestrator.domain.states import EntryState
+from orchestrator.journal.database import MAX_GROUP, Transaction
+from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.journal.records import AttemptRecord, EntryRecord
+from tests.journal.conftest import Look
+from tests.journal.samples import (
+    BATCH,
+    RECEIPT,
+    Clock,
+    add_entries,
+    add_entry,
+    database_of,
+    upload,
+    writing,
+)
+
+ATTEMPT = AttemptRecord(
+    at=1.0,
+    operation="put",
+    asset="cover",
+    part_number=1,
+    attempt=1,
+    kind="throttled",
+    code="SlowDown",
+    message="slow down",
+    request_id="R1",
+    seconds=None,
+)
+
+
+class Commits:
+    """Counts the commits of a journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.count = 0
+        event.listen(database_of(journal)._writer.engine, "commit", self._count)
+
+    def _count(self, _: object) -> None:
+        self.count += 1
+
+
+async def test_many_writers_need_few_commits(journal: Journal) -> None:
+    """While one group's commit is on its way to the disk the next group gathers."""
+    writers = 2 * MAX_GROUP + 10
+    records = await add_entries(journal, writers)
+    commits = Commits(journal)
+
+    async with anyio.create_task_group() as group:
+        for record in records:
+            group.start_soon(journal.claim, record)
+
+    assert commits.count <= math.ceil(writers / MAX_GROUP) + 1
+    assert {record.epoch async for record in journal.entries(BATCH)} == {1}
+
+
+async def test_a_writer_returns_only_when_its_write_is_durable(journal: Journal, path: Path) -> None:
+    """Another connection sees the row the moment the call returns."""
+    records = await add_entries(journal, 50)
+    unseen: list[str] = []
+
+    async def write(record: EntryRecord, connection: sqlite3.Connection) -> None:
+        await journal.transition(record, EntryState.CREATING, "requested")
+        sql = "SELECT state FROM entries WHERE entry_id=?"
+        if connection.execute(sql, (record.entry_id,)).fetchone() != ("creating",):
+            unseen.append(record.entry_id)
+
+    with closing(sqlite3.connect(path)) as connection:
+        async with anyio.create_task_group() as group:
+            for record in records:
+                group.start_soon(write, record, connection)
+
+    assert unseen == []
+
+
+async def test_a_writer_whose_guard_fails_does_not_spoil_the_others(journal: Journal) -> None:
+    """Only its own caller hears of it."""
+    records = await add_entries(journal, 9)
+    stale = records[4]
+    await journal.claim(stale)
+    refused: list[str] = []
+    commits = Commits(journal)
+
+    async def write(record: EntryRecord) -> None:
+        try:
+            await journal.transition(record, EntryState.CREATING, "requested")
+        except StaleEpochError:
+            refused.append(record.entry_id)
+
+    async with anyio.create_task_group() as group:
+        for record in records:
+            group.start_soon(write, record)
+
+    assert refused == [stale.entry_id]
+    assert commits.count <= 2, "the stale one shares a commit with others"
+    assert await journal.counts(BATCH) == {EntryState.PENDING: 1, EntryState.CREATING: 8}
+
+
+async def test_a_write_the_database_refuses_does_not_spoil_the_others(journal: Journal, look: Look) -> None:
+    """Its group is rolled back and written again without it; it leaves nothing of itself."""
+    records = await add_entries(journal, 6)
+    database = database_of(journal)
+    refused: list[str] = []
+
+    def write_half(transaction: Transaction) -> None:
+        writing("UPDATE entries SET spec='half'")(transaction)
+        writing("INSERT INTO nowhere VALUES (1)")(transaction)
+
+    async def spoil() -> None:
+        try:
+            await database.write(write_half)
+        except JournalError as error:
+            refused.append(error.message)
+
+    async with anyio.create_task_group() as group:
+        for record in records:
+            group.start_soon(journal.transition, record, EntryState.CREATING, "requested")
+            group.start_soon(spoil)
+
+    assert refused == ["the journal failed: no such table: nowhere"] * len(records)
+    assert await journal.counts(BATCH) == {EntryState.CREATING: len(records)}
+    assert look("SELECT count(*) FROM transitions") == [(len(records),)]
+    assert look("SELECT count(*) FROM entries WHERE spec='half'") == [(0,)]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_lock_is_waited_for_once_and_not_by_every_writer(path: Path) -> None:
+    """Hundreds of writers, each patient for half a minute, would be hours."""
+    async with open_journal(str(path), clock=Clock()) as journal:
+        records = await add_entries(journal, 20)
+        begins: list[object] = []
+        event.listen(database_of(journal)._writer.engine, "begin", begins.append)
+        failed: list[bool] = []
+
+        async def write(record: EntryRecord) -> None:
+            try:
+                await journal.claim(record)
+            except JournalError as error:
+                failed.append(error.is_temporary)
+
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with anyio.create_task_group() as group:
+                for record in records:
+                    group.start_soon(write, record)
+
+        assert failed == [True] * len(records)
+        assert len(begins) <= 2
+
+
+async def test_receipts_of_many_entries_share_one_statement(journal: Journal) -> None:
+    """Rows of one statement go to the database together, each under its own entry's epoch."""
+    records = [await upload(journal, record) for record in await add_entries(journal, 5)]
+    await journal.claim(records[2])
+
+    async with anyio.create_task_group() as group:
+        for record in records:
+            for number in (1, 2):
+                group.start_soon(journal.segment_stored, record, AssetKind.TRAINING_VIDEO, number, RECEIPT, 1)
+
+    stored = await journal.stored_bytes(BATCH, [record.entry_id for record in records])
+    assert set(stored) == {record.entry_id for record in records} - {records[2].entry_id}
+    assert set(stored.values()) == {333_335 + 333_334}
+
+
+class HeldUp:
+    """An operation that waits inside its transaction until it is let go."""
+
+    def __init__(self) -> None:
+        self.has_begun = threading.Event()
+        self.may_go_on = threading.Event()
+
+    def __call__(self, _: Transaction) -> None:
+        self.has_begun.set()
+        assert self.may_go_on.wait(10)
+
+
+async def test_cancelling_writers_loses_nothing(journal: Journal, look: Look) -> None:
+    """Neither the one whose group is being committed nor those that wait for their turn."""
+    committing, waiting = await add_entries(journal, 2)
+    held_up = HeldUp()
+    database = database_of(journal)
+    database.write_later(held_up)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(journal.claim, committing)
+        await anyio.to_thread.run_sync(held_up.has_begun.wait, 10)
+        group.start_soon(journal.claim, waiting)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+        await anyio.lowlevel.cancel_shielded_checkpoint()
+        held_up.may_go_on.set()
+
+    assert look("SELECT epoch FROM entries ORDER BY position") == [(1,), (0,)]
+    await database.flush()
+    assert look("SELECT epoch FROM entries ORDER BY position") == [(1,), (1,)]
+
+
+async def test_a_writer_cut_off_by_force_leaves_nobody_believing_in_its_commit(journal: Journal) -> None:
+    """A raw cancellation goes through every shield; those who shared the commit are told."""
+    first, second = await add_entries(journal, 2)
+    held_up = HeldUp()
+    database_of(journal).write_later(held_up)
+
+    cut_off = asyncio.create_task(journal.claim(first))
+    told = asyncio.create_task(journal.claim(second))
+    await anyio.to_thread.run_sync(held_up.has_begun.wait, 10)
+    cut_off.cancel()
+
+    try:
+        with pytest.raises(JournalError, match="interrupted"):
+            await told
+        assert cut_off.cancelled()
+    finally:
+        held_up.may_go_on.set()
+
+
+async def test_notes_ride_along_with_the_next_write(journal: Journal, look: Look) -> None:
+    """Nobody waits for the record of a failed try, and nobody pays a commit for it."""
+    record = await add_entry(journal)
+
+    journal.note_attempt(record, ATTEMPT)
+    before = look("SELECT count(*) FROM attempts")
+    await journal.claim(record)
+
+    assert before == [(0,)]
+    assert look("SELECT code, attempts FROM attempts JOIN entries USING (batch, entry_id)") == [
+        ("SlowDown", 1)
+    ]
+
+
+async def test_notes_are_written_when_the_journal_closes(path: Path, look: Look) -> None:
+    """Also more than one group of them."""
+    async with open_journal(str(path), clock=Clock()) as journal:
+        record = await add_entry(journal)
+        for _ in range(MAX_GROUP + 5):
+            journal.note_attempt(record, ATTEMPT)
+
+    assert look("SELECT count(*) FROM attempts") == [(MAX_GROUP + 5,)]
+
+
+class StopError(Exception):
+    """What ends a run."""
+
+
+async def stop_after(path: Path, *spoiling: str) -> None:
+    """A run that notes a failed try, and then ends in an error; *spoiling* breaks its journal."""
+    async with open_journal(str(path), clock=Clock()) as journal:
+        record = await add_entry(journal)
+        for sql in spoiling:
+            await database_of(journal).write(writing(sql))
+        journal.note_attempt(record, ATTEMPT)
+        raise StopError
+
+
+async def test_notes_are_written_when_a_run_ends_in_an_error(path: Path, look: Look) -> None:
+    """What was tried before an error is worth most after it."""
+    with pytest.raises(StopError):
+        await stop_after(path)
+
+    assert look("SELECT count(*) FROM attempts") == [(1,)]
+
+
+async def test_the_error_that_ended_a_run_is_not_hidden_by_a_journal_that_fails_too(path: Path) -> None:
+    """The first error is the cause."""
+    with pytest.raises(StopError):
+        await stop_after(path, "DROP TABLE attempts")
+
+
+async def test_notes_are_written_when_a_run_is_cancelled(path: Path, look: Look) -> None:
+    """A second signal cancels; the journal still closes in order."""
+    with anyio.CancelScope() as scope:
+        async with open_journal(str(path), clock=Clock()) as journal:
+            journal.note_attempt(await add_entry(journal), ATTEMPT)
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    assert scope.cancelled_caught
+    assert look("SELECT count(*) FROM attempts") == [(1,)]

@@ -42,7 +42,7 @@ class JobMaker:
             with entry.step("create"):
                 job = await self._with.client.create_job(body, app_user_id=entry.avatar.app_user_id)
         except RequestRejectedError:
-            await entry.set_facts(create_tag=None)
+            await entry.forget_job("the service refused to make a job")
             raise
         await self._keep(entry, job, counts, "job created")
 
@@ -142,7 +142,7 @@ class JobMaker:
         except EntryError:
             # The job cannot hold the files, so it must not stay behind as an orphan.
             await self._delete(entry, job.job_id)
-            await entry.set_facts(create_tag=None)
+            await entry.forget_job("the job could not take the files and was deleted")
             raise
         await entry.keep_job(job.job_id, planned, reason)
 

@@ -110,11 +110,6 @@ class HeldEntry:
             self.record = await self._with.journal.transition(self.record, target, reason, **facts)
         self._moved(before, reason)
 
-    async def set_facts(self, **facts: Any) -> None:
-        """Change facts without a change of state."""
-        with self.step("journal.facts"):
-            self.record = await self._with.journal.set_facts(self.record, **facts)
-
     async def keep_job(self, job_id: str, planned: Sequence[SegmentRecord], reason: str) -> None:
         """Write down the job and where its segments go."""
         before = self.record.state

@@ -1,0 +1,141 @@
+"""A process that starts runs to be killed: each is a fork of it, so that imports are paid for once.
+
+It reads one JSON order per line, answers with the process id of the fork, and once that has ended with how.
+The fork appends what it reaches to a trail, which survives it; tests/crash/harness.py reads that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.engine.collaborators import RunSettings
+from orchestrator.engine.connection import Clocks, ServiceSettings
+from orchestrator.engine.events import Event, EventBus, RetryScheduled, StepReached
+from orchestrator.engine.report import RunReport
+from orchestrator.engine.running import RunRequest, run_batch
+from orchestrator.engine.working import WorkSettings
+from orchestrator.journal.journal import open_journal
+from orchestrator.manifest import open_manifest
+from orchestrator.metastudio.credentials import Credentials, FoundCredentials
+from orchestrator.metastudio.limiter import ApiRate
+
+QUICK = RetryPolicy(attempts=8, base_seconds=0.01, cap_seconds=0.05, throttled_floor_seconds=0.01)
+UNPACED = ApiRate(0.0, 0.0)
+
+
+class Trail:
+    """Writes down what a run reaches, and kills it where it was told to."""
+
+    def __init__(self, path: str, kill: dict[str, Any] | None) -> None:
+        """Append to *path*; *kill* names a point and which of its occurrences is the last."""
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._kill = kill or {}
+        self._seen: Counter[str] = Counter()
+
+    def __call__(self, event: Event) -> None:
+        """Hear of an event."""
+        if isinstance(event, StepReached):
+            self.reach(event.point, job_id=event.job_id, asset=event.asset, part_number=event.part_number)
+        elif isinstance(event, RetryScheduled):
+            self.write(
+                retry=event.kind, job_id=event.job_id, asset=event.asset, part_number=event.part_number
+            )
+        elif event.name.startswith("run."):
+            self.reach(event.name)
+
+    def reach(self, point: str, **where: Any) -> None:
+        """Write *point* down, and die there if it is the one."""
+        self.write(point=point, **where)
+        self._seen[point] += 1
+        if self._kill.get("point") == point and self._kill.get("occurrence") == self._seen[point]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def write(self, **line: Any) -> None:
+        """Append one line; what a write call has taken, a kill does not take back."""
+        os.write(self._descriptor, (json.dumps(line) + "\n").encode())
+
+
+async def run(order: dict[str, Any], trail: Trail) -> RunReport:
+    """Run the batch once, as the command does."""
+    draw = random.Random(order["seed"])
+    clocks = Clocks(
+        clock=lambda: time.time() + order["passed_seconds"],
+        monotonic=time.monotonic,
+        sleep=asyncio.sleep,
+        draw=draw.random,
+        nonce=lambda: f"{draw.getrandbits(64):016x}",
+    )
+    request = RunRequest(
+        manifest=open_manifest(Path(order["manifest"])),
+        work=work_settings(order),
+        with_media=False,
+        on_problems=lambda _: trail.reach("registered"),
+    )
+    async with open_journal(order["state"], clock=clocks.clock) as journal:
+        return await run_batch(request, journal, EventBus(trail), clocks)
+
+
+def work_settings(order: dict[str, Any]) -> WorkSettings:
+    """Short waits, and the service of the round."""
+    service = order["service"]
+    return WorkSettings(
+        service=ServiceSettings(
+            endpoint=service["endpoint"],
+            project_id=service["project_id"],
+            credentials=FoundCredentials(
+                secret=Credentials(service["ak"], service["sk"]), source="the round", project_id=None
+            ),
+            api_rate=UNPACED,
+            api_policy=QUICK,
+            idle_timeout=5.0,
+        ),
+        settings=RunSettings(
+            part_bytes=order["part_bytes"],
+            is_submit_wanted=order["is_submit_wanted"],
+            settle_seconds=0.1,
+        ),
+        policy=QUICK,
+        grace_seconds=5.0,
+        run_id=f"run-{order['seed']}",
+        on_attempt=lambda _: None,
+    )
+
+
+def live(order: dict[str, Any]) -> int:
+    """What the fork does; its exit status says that it got to its end, the trail how."""
+    trail = Trail(order["trail"], order["kill"])
+    try:
+        report = asyncio.run(run(order, trail))
+    except BaseException:  # noqa: BLE001 - the harness shows it as the round's failure
+        trail.write(crash=traceback.format_exc())
+        return 1
+    cause = report.cause.message if report.cause else None
+    trail.write(report=report.as_dict(), cause=cause)
+    return 0
+
+
+def main() -> None:
+    """Obey orders until standard input ends."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        process_id = os.fork()
+        if process_id == 0:
+            os._exit(live(order))
+        print(json.dumps({"process_id": process_id}), flush=True)
+        _, status = os.waitpid(process_id, 0)
+        print(json.dumps({"is_killed": os.WIFSIGNALED(status)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

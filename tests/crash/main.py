@@ -1,0 +1,46 @@
+"""`scripts/crash`: many rounds, a report, and an exit status that tells whether all were right."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.crash.playing import play_all
+from tests.crash.rounds import draw_round
+
+
+def main() -> int:
+    """Play the rounds asked for and print what they came to."""
+    asked = _parser().parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="crash-"))
+    numbers = range(asked.first, asked.first + asked.rounds)
+    began = time.monotonic()
+    report = play_all(
+        folder,
+        [draw_round(asked.seed, number, is_timed=not asked.no_timed) for number in numbers],
+        workers=asked.jobs,
+        is_kept=asked.keep,
+    )
+    report.seconds = time.monotonic() - began
+    print(f"seed               {asked.seed}", *report.lines(), sep="\n")
+    if asked.keep or report.failures:
+        print(f"files are in {folder}")
+    return 1 if report.failures or (report.missed_points and asked.rounds >= 200) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/crash", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20, help="how many rounds (20)")
+    parser.add_argument("--seed", type=int, default=1, help="what decides what happens in them (1)")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first round (0)")
+    parser.add_argument("--jobs", type=int, default=2, help="rounds at once (2)")
+    parser.add_argument("--no-timed", action="store_true", help="no kills at random times")
+    parser.add_argument("--keep", action="store_true", help="keep files, journals and trails")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""A process in which one simulator at a time serves a crash round, and which survives the kills.
+
+It reads one JSON command per line and answers each with one line; tests/crash/harness.py speaks to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from orchestrator.simulator import Simulator, SimulatorOptions
+
+
+class Stage:
+    """The simulator of the current round, with a clock that can be put forward."""
+
+    def __init__(self) -> None:
+        """Start with nothing on."""
+        self._simulator: Simulator | None = None
+        self._passed_seconds = 0.0
+
+    def clock(self) -> float:
+        """The time here; the driver is told the same offset."""
+        return time.time() + self._passed_seconds
+
+    async def start(self, *, data: str, options: dict[str, Any], scripts: dict[str, list[str | None]]) -> Any:
+        """Serve a new simulator; answers where, and with what to prove who calls."""
+        self._passed_seconds = 0.0
+        return await self._serve(Path(data), SimulatorOptions(**options), 0, scripts)
+
+    async def restart(self, *, options: dict[str, Any]) -> Any:
+        """Stop the simulator and serve its state again at the same place, with other options."""
+        before = self._current
+        port = int(before.endpoint.rpartition(":")[2])
+        stored = before.stats.stored
+        await before.stop()
+        answer = await self._serve(before.folder, SimulatorOptions(**options), port, {})
+        self._current.stats.stored = stored
+        return answer
+
+    async def advance(self, *, seconds: float) -> Any:
+        """Put the clock forward."""
+        self._passed_seconds += seconds
+        return self._passed_seconds
+
+    async def inspect(self) -> Any:
+        """Every job there ever was, and the bytes of each body stored, by target."""
+        jobs = [asdict(job) for job in self._current.all_jobs]
+        return {"jobs": jobs, "stored": self._current.stats.stored, "faults": self._current.faults.counts}
+
+    async def stop(self) -> Any:
+        """End the round."""
+        if self._simulator is not None:
+            await self._simulator.stop()
+            self._simulator = None
+
+    @property
+    def _current(self) -> Simulator:
+        if self._simulator is None:
+            raise RuntimeError("no round has begun")
+        return self._simulator
+
+    async def _serve(
+        self, data: Path, options: SimulatorOptions, port: int, scripts: dict[str, list[str | None]]
+    ) -> dict[str, str]:
+        self._simulator = Simulator(options, data=data, port=port, clock=self.clock)
+        for operation, faults in scripts.items():
+            self._simulator.faults.script(operation, faults)
+        await self._simulator.start()
+        return {
+            "endpoint": self._simulator.endpoint,
+            "ak": options.ak,
+            "sk": options.sk,
+            "project_id": options.project_id,
+        }
+
+
+async def main() -> None:
+    """Obey commands until standard input ends."""
+    stage = Stage()
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        command = json.loads(line)
+        answer = await getattr(stage, command.pop("do"))(**command)
+        print(json.dumps(answer, default=str), flush=True)
+    await stage.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

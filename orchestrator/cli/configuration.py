@@ -98,7 +98,9 @@ def _plain(value: Any) -> Any:
     """*value* as JSON has it, written as one would set it."""
     match value:
         case ApiRate(writes_per_second=writes, reads_per_second=reads):
-            return f"{writes or 'unlimited'}:{reads or 'unlimited'}"
+            return ":".join(f"{rate:g}" if rate else "unlimited" for rate in (writes, reads))
+        case float():
+            return int(value) if value.is_integer() else value
         case Enum():
             return value.value
         case Path():

@@ -25,10 +25,11 @@ from orchestrator.simulator.footage import write_footage, write_letter, write_pi
 
 #: Below the ports that systems hand out, so that the same endpoint is free the next time.
 FIRST_PORT = 18437
-_VIDEO_BYTES = 6_000_000
+_VIDEO_BYTES = 12_000_000
 _PART_BYTES = 1_000_000
-#: The store is slowed down so that the batch takes about this long and progress can be watched.
-_PACE_SECONDS = 8.0
+#: The store is slowed down so that progress can be watched; larger batches only so much.
+_SLOW_BYTES_PER_SECOND = 4_500_000
+_LONGEST_SECONDS = 12.0
 _NAMES = ("Anna", "Bai Lin", "Carla", "Dmitri", "Esra", "Femi", "Gao Min", "Hana")
 
 
@@ -104,7 +105,8 @@ def _write_once(path: Path, write: Callable[[Path], None]) -> None:
 async def _simulator(folder: Path, avatars: int) -> AsyncIterator[Simulator]:
     """A simulator with the state and the port of the last time: the port is part of the batch's key."""
     port_file = folder / "port"
-    options = SimulatorOptions(store_bytes_per_second=avatars * _VIDEO_BYTES / _PACE_SECONDS)
+    rate = max(_SLOW_BYTES_PER_SECOND, avatars * _VIDEO_BYTES / _LONGEST_SECONDS)
+    options = SimulatorOptions(store_bytes_per_second=rate)
     simulator = await _start(options, folder / "simulator", _port_in(port_file))
     try:
         port_file.write_text(simulator.endpoint.rpartition(":")[2], encoding="ascii")

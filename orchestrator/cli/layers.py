@@ -28,28 +28,20 @@ _TRUE_TEXTS = frozenset({"1", "true", "t", "yes", "y", "on"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """The values that one place gives; `place` is "" for the command line."""
+    """The values that one place gives; `origins` tells of each where exactly, as people call it."""
 
-    place: str
     values: Mapping[str, Any]
-
-    @property
-    def is_command_line(self) -> bool:
-        """True for flags."""
-        return not self.place
+    origins: Mapping[str, str]
+    is_command_line: bool = False
 
     def called(self, name: str) -> str:
-        """Where this layer has the setting *name* from, as people call it."""
-        if self.is_command_line:
-            return _LONG_FLAGS[name]
-        if self.place == "environment":
-            return f"{ENVIRONMENT_PREFIX}{name.upper()} in the environment"
-        return f"{name} in {self.place}"
+        """How a complaint about the setting begins."""
+        return self.origins[name] if self.is_command_line else f"{name} (from {self.origins[name]})"
 
 
 def flags_layer(flags: Mapping[str, str | bool]) -> Layer:
     """What the command line says."""
-    return Layer(place="", values=flags)
+    return Layer(values=flags, origins=_LONG_FLAGS, is_command_line=True)
 
 
 def environment_layer(settings: type[BaseSettings], switches: set[str]) -> Layer:
@@ -58,14 +50,17 @@ def environment_layer(settings: type[BaseSettings], switches: set[str]) -> Layer
     Raises ConfigurationError when both are set.
     """
     values = EnvSettingsSource(settings)()
+    variables = {name: f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in settings.model_fields}
     for name in sorted(switches):
         negative = f"{ENVIRONMENT_PREFIX}NO_{name.upper()}"
         text = os.environ.get(negative, "").strip().lower()
         if text and name in values:
-            raise ConfigurationError(f"{negative} and {ENVIRONMENT_PREFIX}{name.upper()} are both set")
+            raise ConfigurationError(f"{negative} and {variables[name]} are both set")
         if text:
             values[name] = text not in _TRUE_TEXTS
-    return Layer(place="environment", values=values)
+            variables[name] = negative
+    origins = {name: f"environment {variable}" for name, variable in variables.items()}
+    return Layer(values=values, origins=origins)
 
 
 def file_layers(settings: type[BaseSettings], config: Path | None, beside: Path | None) -> Iterator[Layer]:
@@ -91,7 +86,7 @@ def _file_layer(settings: type[BaseSettings], path: Path) -> Layer:
     for name in _PATHS:
         if isinstance(values.get(name), str):
             values[name] = str(path.absolute().parent / Path(values[name]).expanduser())
-    return Layer(place=str(path), values=values)
+    return Layer(values=values, origins=dict.fromkeys(values, str(path)))
 
 
 def _read(settings: type[BaseSettings], path: Path) -> Mapping[str, Any]:

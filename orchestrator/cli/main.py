@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn, TextIO
@@ -37,7 +38,7 @@ def run_command(arguments: Sequence[str]) -> int:
         return _invoke(arguments, output)
     except typer.TyperException as error:
         output.is_json = output.is_json or "--json" in arguments
-        return _fail(output, _usage_error(error, arguments))
+        return _fail(output, _usage_error(error))
     except OrchestratorError as error:
         return _fail(output, error)
     except Exception as error:  # noqa: BLE001 - the boundary: nobody gets a traceback they did not ask for
@@ -90,11 +91,10 @@ def _before_the_command(
         raise UsageError("a command is needed")
 
 
-def _usage_error(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
-    words = [word for word in arguments if not word.startswith("-")][:1]
-    return UsageError(
-        error.format_message().strip(), hint=f"`{' '.join([PROGRAM, *words])} --help` tells what it takes"
-    )
+def _usage_error(error: typer.TyperException) -> UsageError:
+    context: typer.Context | None = getattr(error, "ctx", None)
+    command = PROGRAM if context is None else context.command_path
+    return UsageError(error.format_message().strip(), hint=f"`{command} --help` tells what it takes")
 
 
 def _unexpected(error: Exception, output: Output) -> OrchestratorError:
@@ -104,7 +104,11 @@ def _unexpected(error: Exception, output: Output) -> OrchestratorError:
     from orchestrator.observe.logs import logging_to, one_line  # noqa: PLC0415
 
     stderr = sys.stderr if output.is_verbose else None
-    with logging_to(stderr, output.log_file, is_verbose=output.is_verbose):
+    # A log file that cannot be written must not hide what went wrong.
+    with (
+        contextlib.suppress(OrchestratorError),
+        logging_to(stderr, output.log_file, is_verbose=output.is_verbose),
+    ):
         structlog.get_logger().error("command.crashed", exc_info=error)
     return OrchestratorError(
         f"an unexpected error: {type(error).__name__}: {one_line(str(error))}",

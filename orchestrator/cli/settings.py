@@ -158,7 +158,7 @@ def _merged(layers: Sequence[Layer]) -> EffectiveSettings:
         raise _first_complaint(error, winners) from None
     return EffectiveSettings(
         values=values,
-        sources={name: layer.called(name) for name, layer in winners.items()},
+        sources={name: layer.origins[name] for name, layer in winners.items()},
         ranks=[frozenset(layer.values) for layer in layers],
     )
 

@@ -44,11 +44,14 @@ def logging_to(stderr: TextIO | None, file: Path | None, *, is_verbose: bool) ->
     stream = None if file is None else _open_private(file)
     if stream is not None:
         sinks.append(_json_sink(stream))
+    root = logging.getLogger()
+    before = root.handlers, root.level
     _configure(sinks, _level(sinks, is_verbose=is_verbose))
     try:
         yield bool(sinks)
     finally:
         _configure([], _HARDLY_ANY)
+        root.handlers, root.level = before
         if stream is not None:
             stream.close()
 

@@ -20,7 +20,7 @@ def demo(
             "--dir", metavar="DIR", help="Where the demo keeps its files; default beside the journal."
         ),
     ] = None,
-    avatars: Annotated[int, typer.Option(min=1, max=50, help="Avatars in the batch.")] = 3,
+    avatars: Annotated[int, typer.Option(min=1, max=20, help="Avatars in the batch.")] = 3,
 ) -> int:
     """Show a batch going through: a simulator, sample footage, a manifest and a run, in one command.
 

@@ -1,0 +1,262 @@
+"""The commands that send nothing: init, schema, validate, plan, status, simulate; and the boundary around all."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator import __version__
+from orchestrator.cli import checking
+from orchestrator.manifest import manifest_schema
+from orchestrator.simulator import Simulator
+from tests.cli.conftest import Batch, Cli
+
+
+@pytest.mark.parametrize("name", ["manifest.yaml", "today.csv"])
+def test_init_writes_a_manifest_and_never_over_one(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """YAML or CSV by the name."""
+    monkeypatch.chdir(tmp_path)
+
+    first, second, forced = cli("init", name), cli("init", name), cli("init", name, "--force")
+
+    assert (first.exit_code, second.exit_code, forced.exit_code) == (0, 2, 0)
+    assert f"orchestrator validate {name}" in first.stdout
+    assert "--force" in second.stderr
+    assert cli("validate", name).exit_code == 3
+
+
+def test_schema_prints_the_json_schema(cli: Cli) -> None:
+    """For editors."""
+    assert json.loads(cli("schema").stdout) == manifest_schema()
+
+
+def test_validate_tells_every_problem_with_its_place(cli: Cli, batch: Batch) -> None:
+    """As the contract has it."""
+    (batch.folder / "anna.mp4").unlink()
+    (batch.folder / "bo.pdf").unlink()
+
+    result = cli("validate", batch.manifest, "--json")
+
+    assert result.exit_code == 3
+    document = result.document
+    assert (document["schema"], document["ok"], document["entries"]) == (1, False, 2)
+    assert [(problem["entry"], problem["field"]) for problem in document["problems"]] == [
+        ("anna", "training_video"),
+        ("bo", "grant_file"),
+    ]
+    assert document["problems"][0].keys() == {
+        "file", "line", "column", "entry", "field", "message", "severity"
+    }  # fmt: skip
+
+
+def test_validate_of_a_good_manifest_ends_with_zero(cli: Cli, batch: Batch) -> None:
+    """Credentials and network are not needed."""
+    result = cli("validate", batch.manifest)
+
+    assert (result.exit_code, result.stdout) == (0, f"{batch.manifest}: 2 valid entries, no problems\n")
+
+
+def test_many_problems_are_cut_and_counted(cli: Cli, batch: Batch, simulator: Simulator) -> None:
+    """Errors come before warnings, so that none is cut for them."""
+    del simulator
+    without_letter = {**batch.entry("anna"), "grant_file": None}
+    entries = [{**without_letter, "id": f"a{place}", "name": f"a{place}"} for place in range(60)]
+    batch.write(*entries, {**batch.entry("bo"), "training_video": "none.mp4"})
+
+    result = cli("run", batch.manifest)
+
+    lines = result.stderr.splitlines()
+    assert result.exit_code == 3
+    assert "none.mp4" in lines[0]
+    assert lines[checking.SHOWN_PROBLEMS] == "... and 11 more (1 error, 60 warnings in all)"
+
+
+def test_plan_tells_what_a_run_would_do_and_makes_no_journal(cli: Cli, batch: Batch, home: Path) -> None:
+    """Without credentials, network or state."""
+    result = cli("plan", batch.manifest, "--rate", "1k", "--json")
+
+    assert result.exit_code == 0
+    document = result.document
+    assert document["actions"] == {"create": 2}
+    assert document["totals"]["bytes_to_send"] == document["totals"]["bytes"] > 800_000
+    assert document["estimated_seconds"] == document["totals"]["bytes"] / 1000
+    assert [entry["reason"] for entry in document["entries"]] == ["new", "new"]
+    assert not list(home.rglob("*.db"))
+
+
+def test_plan_warns_of_urls_that_would_expire(cli: Cli, batch: Batch) -> None:
+    """They live 24 hours."""
+    assert "would die under anna, bo" in cli("plan", batch.manifest, "--rate", "4").stdout
+    assert "would die" not in cli("plan", batch.manifest, "--rate", "10M").stdout
+
+
+@pytest.mark.usefixtures("simulator")
+def test_plan_and_dry_run_know_what_is_done(cli: Cli, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where only the journal can tell the project."""
+    cli("run", batch.manifest)
+    known = yaml.safe_load(batch.manifest.read_text())["avatars"]
+    batch.write(*known, batch.entry("carla"))
+    for name in ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_PROJECT_ID"):
+        monkeypatch.delenv(name)
+
+    planned = cli("plan", batch.manifest, "--json").document
+    dry = cli("run", batch.manifest, "--dry-run")
+
+    assert planned["actions"] == {"skip": 2, "create": 1}
+    assert "studio: 3 entries (1 to create, 2 to skip)" in dry.stdout
+
+
+def test_plan_of_a_wrong_manifest_ends_with_three(cli: Cli, batch: Batch) -> None:
+    """As a run would."""
+    (batch.folder / "anna.mp4").unlink()
+
+    result = cli("plan", batch.manifest, "--json")
+
+    assert result.exit_code == result.document["exit_code"] == 3
+
+
+@pytest.mark.usefixtures("simulator")
+def test_status_needs_neither_credentials_nor_network(
+    cli: Cli, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By name and by digest."""
+    cli("run", batch.manifest)
+    for name in ("ENDPOINT", "API_RATE"):
+        monkeypatch.delenv(f"ORCHESTRATOR_{name}")
+
+    (known,) = cli("status", "--json").document["batches"]
+    by_digest = cli("status", known["digest"], "--json").document
+
+    assert (known["batch"], known["entries"]) == ("studio", {"total": 2, "confirmed": 2})
+    assert known["last_run"]["exit_code"] == 0
+    assert [entry["entry"] for entry in by_digest["results"]] == ["anna", "bo"]
+    assert by_digest["results"][0]["bytes"] > 400_000
+    assert "2 confirmed" in cli("status", "studio").stdout
+
+
+def test_status_of_an_unknown_batch_ends_with_two(cli: Cli, home: Path) -> None:
+    """And makes no journal either."""
+    result = cli("status", "nobody", "--json")
+
+    assert result.exit_code == result.document["exit_code"] == 2
+    assert "there is no batch nobody" in result.stderr
+    assert cli("status").exit_code == 0
+    assert not list(home.rglob("*.db"))
+
+
+def test_status_of_a_name_on_two_projects_asks_which(cli: Cli, batch: Batch, simulator: Simulator) -> None:
+    """By project or by the digest."""
+    run = ("run", batch.manifest, "--api-attempts", "1")
+    cli(*run)
+    cli(*run, "--project-id", "another")
+
+    unclear = cli("status", "studio")
+    clear = cli("status", "studio", "--project-id", simulator.options.project_id, "--json")
+
+    assert unclear.exit_code == 2
+    assert "there are 2 batches named studio: " in unclear.stderr
+    assert clear.document["project_id"] == simulator.options.project_id
+
+
+def test_simulate_serves_until_it_is_stopped(start_program: Callable[..., subprocess.Popen[str]]) -> None:
+    """One line of JSON once it listens; SIGTERM ends it with 0."""
+    process = start_program("simulate", "--json", "--ak", "MINE")
+    assert process.stdout is not None
+
+    told = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGTERM)
+
+    assert told.keys() == {"endpoint", "ak", "sk", "project_id"}
+    assert told["ak"] == "MINE"
+    assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--fault", "nope=1"), ("--speed", "0"), ("--store-rate", "x"), ("--port", "70000")]
+)
+def test_simulate_refuses_what_cannot_be(cli: Cli, arguments: tuple[str, ...]) -> None:
+    """With the known names where there are some."""
+    assert cli("simulate", *arguments).exit_code == 2
+
+
+def test_simulate_says_that_its_port_is_taken(cli: Cli, simulator: Simulator) -> None:
+    """Rather than a traceback."""
+    result = cli("simulate", "--port", simulator.endpoint.rpartition(":")[2])
+
+    assert result.exit_code == 4
+    assert "the simulator cannot start" in result.stderr
+
+
+def test_the_demo_runs_and_the_second_time_there_is_nothing_to_do(cli: Cli, tmp_path: Path) -> None:
+    """Without anything set up."""
+    first = cli("demo", "--avatars", "1", "--dir", tmp_path / "demo")
+    second = cli("demo", "--avatars", "1", "--dir", tmp_path / "demo")
+
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert "anna   confirmed" in first.stdout
+    assert "demo: nothing to do, all 1 entries are done" in second.stdout
+
+
+def test_version_and_help(cli: Cli) -> None:
+    """Environment variables are named where the flags are."""
+    assert cli("--version").stdout == f"orchestrator {__version__}\n"
+    assert "ORCHESTRATOR_JOBS" in cli("run", "--help").stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("nope",), ("run",), ("run", "a", "b"), ("run", "a", "--nope")])
+def test_wrong_usage_ends_with_two(cli: Cli, arguments: tuple[str, ...]) -> None:
+    """One sentence, and where to find more."""
+    result = cli(*arguments)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+
+
+def test_wrong_usage_with_json_is_a_document_too(cli: Cli) -> None:
+    """A script reads it like any other."""
+    document = cli("run", "--json").document
+
+    assert (document["schema"], document["exit_code"], document["error"]["kind"]) == (1, 2, "usage")
+
+
+def test_an_unexpected_error_is_one_sentence_and_the_log_has_the_rest(
+    cli: Cli, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback without -v or a log file, no locals in either, and no secret."""
+
+    def crash(*_arguments: object, **_settings: object) -> None:
+        local = "a-local-value"
+        raise RuntimeError(f"https://h/o?Signature=abc {local[:0]}")
+
+    monkeypatch.setattr(checking, "check_manifest", crash)
+    log = tmp_path / "log"
+
+    result = cli("validate", batch.manifest, "--log-file", log, "--json")
+
+    assert result.exit_code == result.document["exit_code"] == 1
+    assert "Traceback" not in result.stderr
+    assert "RuntimeError" in result.document["error"]["message"]
+    assert "Traceback" in log.read_text()
+    told = result.stdout + result.stderr + log.read_text()
+    assert "Signature=abc" not in told
+    assert "a-local-value" not in told.replace('local = "a-local-value"', "")
+
+
+def test_help_needs_none_of_the_heavy_modules() -> None:
+    """What makes `orchestrator --help` answer at once."""
+    heavy = "{'aiohttp', 'sqlalchemy', 'pydantic', 'pydantic_settings', 'structlog', 'yaml'}"
+    code = f"import sys, orchestrator.cli.main as m; m.run_command(['--help']); print({heavy} & sys.modules.keys())"
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert result.stdout.endswith("set()\n")

@@ -2,7 +2,7 @@
 
 from orchestrator.simulator.faults import FAULTS, OPERATIONS, Fault, Faults, parse_faults
 from orchestrator.simulator.inspection import JobView
-from orchestrator.simulator.options import SimulatorOptions
+from orchestrator.simulator.options import ObjectStoreOptions, SimulatorOptions
 from orchestrator.simulator.server import Simulator, serve
 from orchestrator.simulator.stats import Stats
 
@@ -12,6 +12,7 @@ __all__ = [
     "Fault",
     "Faults",
     "JobView",
+    "ObjectStoreOptions",
     "Simulator",
     "SimulatorOptions",
     "Stats",

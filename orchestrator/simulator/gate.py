@@ -10,7 +10,7 @@ from aiohttp import web
 
 from orchestrator.simulator.auth import Call, Credentials
 from orchestrator.simulator.connections import Holder, close_after, drop, reset
-from orchestrator.simulator.errors import ApiError
+from orchestrator.simulator.errors import ApiError, StoreError
 from orchestrator.simulator.faults import Faults
 from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.persistence import Document
@@ -68,8 +68,13 @@ class Gate:
                 self._throttle(operation)
                 return await self._perform(request, self._faults.draw(operation), act)
             except ApiError as error:
-                self._stats.refusals[f"{operation} {error.code}"] += 1
-                return error_response(error, self._retry_after(error, self._options.retry_after))
+                refusal = error
+            except StoreError as error:
+                refusal = ApiError(
+                    500, "MSS.00000004", f"The object store says {error.code}: {error.message}"
+                )
+            self._stats.refusals[f"{operation} {refusal.code}"] += 1
+            return error_response(refusal, self._retry_after(refusal, self._options.retry_after))
 
     def _throttle(self, operation: str) -> None:
         limit = self._options.reads_per_second if operation in READS else self._options.writes_per_second

@@ -32,7 +32,7 @@ class JobView:
     updates: int
     letters_confirmed: int
     objects: dict[str, Path]
-    """The finished objects by asset kind."""
+    """The finished objects by asset kind; a real object store's are not looked at, nor are its parts."""
     etags: dict[str, str]
     parts: dict[str, dict[int, str]]
     """ETags by part number of what is not confirmed yet, by asset kind."""

@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -244,12 +244,17 @@ def multipart_etag(part_etags: list[str]) -> str:
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(part_etags)}"
 
 
-def _check_parts(upload: Upload, count: int, min_part_bytes: int) -> None:
-    missing = [number for number in range(1, count + 1) if number not in upload.parts]
+def check_complete(numbers: Container[int], count: int) -> None:
+    """Raise StoreError unless all of 1 to *count* are among the part numbers."""
+    missing = [number for number in range(1, count + 1) if number not in numbers]
     if missing:
         raise StoreError(
             400, "InvalidPart", f"{len(missing)} of {count} parts are missing, the first is {missing[0]}"
         )
+
+
+def _check_parts(upload: Upload, count: int, min_part_bytes: int) -> None:
+    check_complete(upload.parts, count)
     if any(upload.parts[number][1] < min_part_bytes for number in range(1, count)):
         raise StoreError(
             400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed object size"

@@ -2,6 +2,38 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from orchestrator.simulator.faults import FAULTS
+
+_MAX_V4_SECONDS = 604800
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectStoreOptions:
+    """A bucket of a real S3-compatible server that takes the place of the built-in store.
+
+    Raises ValueError for a *url* that is more or less than http(s)://HOST[:PORT], or another *signature*.
+    """
+
+    url: str
+    bucket: str
+    ak: str
+    sk: str = field(repr=False)
+    signature: str = "v4"
+    """Of the URLs that clients get: "v2" has the Content-Type signed as MetaStudio's have, or "v4"."""
+    region: str = "us-east-1"
+    """The one that the server expects in V4 signatures."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would only show later as a confusing answer."""
+        _check_choice("signature", self.signature, ("v2", "v4"))
+        split = urlsplit(self.url)
+        if split.scheme not in {"http", "https"} or f"{split.scheme}://{split.netloc}" != self.url:
+            raise ValueError(f"The object store's URL must be like http://127.0.0.1:8333, not {self.url!r}.")
+        for name in ("bucket", "ak", "sk"):
+            if not getattr(self, name):
+                raise ValueError(f"The object store's {name} is missing.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +68,10 @@ class SimulatorOptions:
     """One cap shared by all PUT bodies."""
     stall_seconds: float = 600.0
     """After this long a stalled or unanswered exchange is cut by the simulator."""
+
+    object_store: ObjectStoreOptions | None = None
+    """Who keeps the objects instead; the options above from `bucket` on are the built-in store's but for
+    `url_lifetime_seconds`."""
 
     speed: float = 1.0
     """How many seconds of review and training pass per second of the clock."""
@@ -73,6 +109,20 @@ class SimulatorOptions:
         _check_choice("retry_after", self.retry_after, ("none", "seconds", "date"))
         if self.speed <= 0:
             raise ValueError("speed must be greater than 0")
+        if self.object_store is not None:
+            self._check_remote(self.object_store.signature)
+
+    def _check_remote(self, signature: str) -> None:
+        """Refuse what a simulator cannot make a store do that is not its own."""
+        impossible = [
+            name for name in self.fault_rates if name in FAULTS and "put" in FAULTS[name].operations
+        ]
+        if impossible:
+            raise ValueError(f"The built-in store alone can have the faults {', '.join(impossible)}.")
+        if self.store_bytes_per_second is not None:
+            raise ValueError("The built-in store alone can be slowed down.")
+        if signature == "v4" and not 1 <= self.url_lifetime_seconds <= _MAX_V4_SECONDS:
+            raise ValueError(f"V4 URLs live from 1 to {_MAX_V4_SECONDS} seconds.")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,8 +17,9 @@ from aiohttp import web
 
 from orchestrator.simulator.api import TrainingJobApi
 from orchestrator.simulator.auth import Credentials
-from orchestrator.simulator.bucket import Signer
+from orchestrator.simulator.bucket import Bucket, Signer
 from orchestrator.simulator.connections import Holder
+from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.faults import Faults
 from orchestrator.simulator.gate import Gate
 from orchestrator.simulator.iam import IamApi
@@ -28,6 +30,7 @@ from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.persistence import Records
 from orchestrator.simulator.put import UsedUrls
 from orchestrator.simulator.review import Reviewer
+from orchestrator.simulator.s3 import S3Bucket, signer_of
 from orchestrator.simulator.service import TrainingService
 from orchestrator.simulator.stats import Stats
 from orchestrator.simulator.store import StoreApi
@@ -66,9 +69,10 @@ class Simulator:
         self._tls = tls
         self._holder = Holder(self.options.stall_seconds)
         self._runner: web.AppRunner | None = None
+        self._exits = AsyncExitStack()
 
     async def start(self) -> None:
-        """Read the state and listen; OSError when the port is taken."""
+        """Read the state and listen; OSError when the port is taken or the object store is no good."""
         self.folder = self._data or Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="simulator-"))
         await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
         self._records = Records(self.folder / "state.db")
@@ -76,15 +80,19 @@ class Simulator:
         try:
             self._runner = await self._prepare()
             await self._listen(self._runner)
+        except StoreError as error:
+            await self.stop()
+            raise OSError(f"The object store says {error.code}: {error.message}.") from None
         except BaseException:
             await self.stop()
             raise
 
     async def _prepare(self) -> web.AppRunner:
         self._store = ObjectStore(self.folder, self._records, min_part_bytes=self.options.min_part_bytes)
-        self._service = self._make_service()
+        await self._store.open()
+        self._service = self._make_service(*await self._open_bucket())
         used = UsedUrls(self._records)
-        for part in (self._store, self._service, used):
+        for part in (self._service, used):
             await part.open()
         application = web.Application(client_max_size=_MAX_API_BODY_BYTES)
         application.on_response_prepare.append(_add_request_id)
@@ -93,19 +101,24 @@ class Simulator:
             application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, read_bufsize=_READ_BUFFER_BYTES
         )
 
-    def _make_service(self) -> TrainingService:
+    async def _open_bucket(self) -> tuple[Bucket, Signer]:
+        """Return who keeps the objects; the built-in store stays behind the endpoint in any case."""
+        remote = self.options.object_store
+        if remote is None:
+            keys = StoreKeys(self.options.store_ak, self.options.store_sk)
+            return self._store, V2Signer(keys, lambda: self.endpoint, self.options.bucket)
+        bucket = S3Bucket(remote, scratch=self.folder / "incoming")
+        return await self._exits.enter_async_context(bucket), signer_of(remote)
+
+    def _make_service(self, bucket: Bucket, signer: Signer) -> TrainingService:
         return TrainingService(
             self.options,
             records=self._records,
-            bucket=self._store,
-            links=Links(self.options, bucket=self._store, signer=self._signer(), clock=self._clock),
-            reviewer=Reviewer(self.options, self._store, self.faults),
+            bucket=bucket,
+            links=Links(self.options, bucket=bucket, signer=signer, clock=self._clock),
+            reviewer=Reviewer(self.options, bucket, self.faults),
             clock=self._clock,
         )
-
-    def _signer(self) -> Signer:
-        keys = StoreKeys(self.options.store_ak, self.options.store_sk)
-        return V2Signer(keys, lambda: self.endpoint, self.options.bucket)
 
     def _routes(self, used: UsedUrls) -> list[web.RouteDef]:
         credentials = _credentials(self.options)
@@ -145,6 +158,7 @@ class Simulator:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        await self._exits.aclose()
         await self._records.close()
         if self._data is None:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)

@@ -19,6 +19,7 @@ from orchestrator.simulator.views import basic_info, full_info, select
 
 TRAINING_VIDEO, ACTION_VIDEO = MULTIPART
 _FORGOTTEN = "command_message"
+Act = Callable[["TrainingService", Job], Awaitable[Document]]
 
 
 class TrainingService:
@@ -127,9 +128,17 @@ class TrainingService:
             job = self._find(job_id)
             if act is None:
                 raise CommandRefusedError(f"Command {body.command} is for users of the NA whitelist only.")
-            answer = await act(self, job)
+            answer = await self._act(act, job)
             await self._save(job)
             return answer
+
+    async def _act(self, act: Act, job: Job) -> Document:
+        try:
+            return await act(self, job)
+        except StoreError as error:
+            if error.status >= 500:
+                raise
+            raise CommandRefusedError(f"{error.code}: {error.message}", error.code) from None
 
     async def _list_training_parts(self, job: Job) -> Document:
         return {"multipart_data": await self._parts(job, TRAINING_VIDEO)}
@@ -159,10 +168,7 @@ class TrainingService:
             raise CommandRefusedError("The multipart upload does not exist or is completed.")
         upload_id, count = job.upload_ids[asset.kind], job.parts_expected(asset.kind)
         key = object_key(job.job_id, asset)
-        try:
-            await self._bucket.complete(upload_id, key, count)
-        except StoreError as error:
-            raise CommandRefusedError(f"{error.code}: {error.message}", error.code) from None
+        await self._bucket.complete(upload_id, key, count)
         del job.upload_ids[asset.kind]
         job.count_confirmation(asset.kind)
         job.updated_at = self._clock()
@@ -194,7 +200,7 @@ class TrainingService:
         job.log("USER_DELETE_JOB_VIDEO", "USER", self._clock())
         return {}
 
-    _commands: Mapping[str, Callable[["TrainingService", Job], Awaitable[Document]]] = {
+    _commands: Mapping[str, Act] = {
         "GET_MULTIPART_UPLOADED": _list_training_parts,
         "CONFIRM_MULTIPART_UPLOADED": _confirm_training,
         "GET_ACTION_VIDEO_MULTIPART_UPLOADED": _list_action_parts,

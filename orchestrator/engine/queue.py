@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection
+from dataclasses import dataclass
 
 import anyio
 
@@ -13,39 +14,37 @@ from orchestrator.journal.records import EntryRecord
 #: States in which nothing is left to do without a person, unless a change is wanted.
 _AT_REST = frozenset({EntryState.CANCELLED, *AFTER_SUBMIT})
 
-Selection = Callable[[EntryRecord], bool]
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a command works on: entries in *states*, or in the middle of a change, that *accepts* takes.
+
+    The states are looked for in the database, so that finished entries of a large batch cost nothing.
+    """
+
+    states: frozenset[EntryState]
+    accepts: Callable[[EntryRecord], bool]
 
 
 def unfinished(*, is_submit_wanted: bool, undecided: Collection[str] = ()) -> Selection:
     """What `run` works on: all that is not done, but for the entries a person must decide on."""
-
-    def is_selected(record: EntryRecord) -> bool:
-        if record.entry_id in undecided:
-            return False
-        if record.change_wanted is not None:
-            return True
-        is_submit_left = is_submit_wanted or record.is_submit_wanted
-        if record.state is EntryState.CONFIRMED:
-            return is_submit_left
-        return record.state not in _AT_REST
-
-    return is_selected
+    at_rest = _AT_REST if is_submit_wanted else _AT_REST | {EntryState.CONFIRMED}
+    return Selection(frozenset(EntryState) - at_rest, lambda record: record.entry_id not in undecided)
 
 
 def failed(entry_ids: Collection[str] | None) -> Selection:
     """What `retry` works on: what failed, or has changes that a review asked for; *entry_ids* when given."""
-
-    def is_selected(record: EntryRecord) -> bool:
-        if entry_ids is not None and record.entry_id not in entry_ids:
-            return False
-        return record.state is EntryState.FAILED or record.change_wanted is not None
-
-    return is_selected
+    return Selection(
+        frozenset({EntryState.FAILED}), lambda record: entry_ids is None or record.entry_id in entry_ids
+    )
 
 
-def uploaded(record: EntryRecord) -> bool:
+def uploaded() -> Selection:
     """What `submit` works on: jobs that hold their files and are not with review yet."""
-    return record.confirmed_at is not None and record.submitted_at is None
+    return Selection(
+        frozenset({EntryState.CONFIRMED, EntryState.SUBMITTING, EntryState.FAILED}),
+        lambda record: record.confirmed_at is not None and record.submitted_at is None,
+    )
 
 
 class EntryQueue:
@@ -71,10 +70,11 @@ class EntryQueue:
     async def _read(self) -> AsyncGenerator[EntryRecord]:
         # An entry may lose its job while a worker has it: it must not be given out a second time.
         given: set[str] = set()
-        async for record in self._journal.entries(self._batch, has_job=True):
-            if self._selection(record):
-                given.add(record.entry_id)
-                yield record
-        async for record in self._journal.entries(self._batch, has_job=False):
-            if record.entry_id not in given and self._selection(record):
-                yield record
+        for has_job in (True, False):
+            async for record in self._journal.unfinished_entries(
+                self._batch, self._selection.states, has_job=has_job
+            ):
+                if record.entry_id not in given and self._selection.accepts(record):
+                    if has_job:
+                        given.add(record.entry_id)
+                    yield record

@@ -71,7 +71,7 @@ async def submit_batch(
         counts = await journal.counts(work.key.digest)
         segments, stored_bytes = await journal.count_stored(work.key.digest)
         totals = Totals(entries=sum(counts.values()), segments=segments, bytes=stored_bytes)
-        return await work.run(Registration(totals=totals, undecided={}, removed=()), uploaded)
+        return await work.run(Registration(totals=totals, undecided={}, removed=()), uploaded())
 
 
 @asynccontextmanager

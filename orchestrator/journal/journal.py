@@ -127,8 +127,7 @@ class Journal(JournalReader):
             "change_wanted": change or record.change_wanted,
             "is_submit_wanted": is_submit_wanted or record.is_submit_wanted,
         }
-        changed = await self._guarded(record, record.state, None, facts)
-        return replace(changed, assets=tuple(assets))
+        return await self._guarded(record, record.state, None, facts)
 
     async def move_entries(self, batch: str, places: Iterable[tuple[str, int]]) -> None:
         """Give entries the place the manifest has them at now; NOT_IN_MANIFEST for those it has no more."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.database import Database
@@ -77,16 +77,30 @@ class JournalReader:
             )
             return {row["entry_id"]: entry_record(row) for row in rows.mappings()}
 
-    async def entries(
+    def entries(
         self, batch: str, *, states: Collection[EntryState] | None = None, has_job: bool | None = None
     ) -> AsyncIterator[EntryRecord]:
         """The entries of *batch* in manifest order, read page by page.
 
         *has_job* asks for those that may, or may not, have a job on the service.
         """
+        return self._pages(batch, _conditions(states, has_job))
+
+    def unfinished_entries(
+        self, batch: str, states: Collection[EntryState], *, has_job: bool
+    ) -> AsyncIterator[EntryRecord]:
+        """The entries in *states*, and those whose job is in the middle of being changed or amended."""
+        is_changing = entries.c.change_wanted.is_not(None)
+        is_amended = entries.c.is_submit_wanted.is_(True) & entries.c.submitted_at.is_(None)
+        is_in_states = or_(*_conditions(states, None), is_changing, is_amended)
+        return self._pages(batch, [*_conditions(None, has_job), is_in_states])
+
+    async def _pages(
+        self, batch: str, conditions: Sequence[ColumnElement[bool]]
+    ) -> AsyncIterator[EntryRecord]:
         position = -1
         while True:
-            page = await self._page(batch, position, states, has_job)
+            page = await self._page(batch, position, conditions)
             for record in page:
                 yield record
             if len(page) < PAGE_ROWS:
@@ -94,14 +108,9 @@ class JournalReader:
             position = page[-1].position
 
     async def _page(
-        self, batch: str, after: int, states: Collection[EntryState] | None, has_job: bool | None
+        self, batch: str, after: int, conditions: Sequence[ColumnElement[bool]]
     ) -> list[EntryRecord]:
-        wanted = select(entries).where(entries.c.batch == batch, entries.c.position > after)
-        if states is not None:
-            wanted = wanted.where(entries.c.state.in_([state.value for state in states]))
-        if has_job is not None:
-            traces = func.coalesce(entries.c.job_id, entries.c.create_tag)
-            wanted = wanted.where(traces.is_not(None) if has_job else traces.is_(None))
+        wanted = select(entries).where(entries.c.batch == batch, entries.c.position > after, *conditions)
         async with self._database.read() as connection:
             rows = await connection.execute(wanted.order_by(entries.c.position).limit(PAGE_ROWS))
             return [entry_record(row) for row in rows.mappings()]
@@ -181,6 +190,16 @@ class JournalReader:
                 .order_by(transitions.c.at)
             )
             return [TransitionRecord(**row) for row in rows.mappings()]
+
+
+def _conditions(states: Collection[EntryState] | None, has_job: bool | None) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if states is not None:
+        conditions.append(entries.c.state.in_([state.value for state in states]))
+    if has_job is not None:
+        traces = func.coalesce(entries.c.job_id, entries.c.create_tag)
+        conditions.append(traces.is_not(None) if has_job else traces.is_(None))
+    return conditions
 
 
 def key_of(record: EntryRecord) -> Any:

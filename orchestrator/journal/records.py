@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlalchemy import RowMapping
 
@@ -65,7 +66,7 @@ class EntryRecord:
     entry_id: str
     position: int
     spec: str
-    assets: tuple[Asset, ...]
+    files: str
     state: EntryState
     epoch: int
     job_id: str | None
@@ -90,6 +91,11 @@ class EntryRecord:
     def avatar(self) -> Avatar:
         """The avatar as the manifest gave it, paths absolute."""
         return Avatar.model_validate_json(self.spec)
+
+    @property
+    def assets(self) -> tuple[Asset, ...]:
+        """The entry's files as they were planned."""
+        return assets_of(self.files)
 
     @property
     def bytes(self) -> int:
@@ -155,6 +161,7 @@ def files_json(assets: Iterable[Asset]) -> str:
     return json.dumps(list(rows), ensure_ascii=False)
 
 
+@lru_cache(maxsize=256)
 def assets_of(text: str) -> tuple[Asset, ...]:
     """The inverse of `files_json`."""
     return tuple(
@@ -168,6 +175,7 @@ _SAME_NAME = (
     "entry_id",
     "position",
     "spec",
+    "files",
     "epoch",
     "job_id",
     "create_tag",
@@ -189,7 +197,6 @@ _SAME_NAME = (
 def entry_record(row: RowMapping) -> EntryRecord:
     """Build the record from a row of the table `entries`."""
     return EntryRecord(
-        assets=assets_of(row["files"]),
         state=EntryState(row["state"]),
         error=_error_record(row),
         change_wanted=Change(row["change_wanted"]) if row["change_wanted"] else None,

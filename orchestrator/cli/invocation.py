@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 Command = Callable[..., int | None]
 
-_PANEL = "Output and state"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
@@ -101,7 +99,6 @@ _COMMON = (
                 help="Print one JSON document on stdout (env ORCHESTRATOR_JSON)",
                 envvar="ORCHESTRATOR_JSON",
                 show_envvar=False,
-                rich_help_panel=_PANEL,
             ),
         ],
     ),
@@ -117,7 +114,6 @@ _COMMON = (
                 help="A TOML file with settings (env ORCHESTRATOR_CONFIG)",
                 envvar="ORCHESTRATOR_CONFIG",
                 show_envvar=False,
-                rich_help_panel=_PANEL,
             ),
         ],
     ),

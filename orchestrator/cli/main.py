@@ -58,7 +58,7 @@ def application() -> typer.Typer:
     app = typer.Typer(
         name=PROGRAM,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
+        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_before_the_command)

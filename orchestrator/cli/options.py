@@ -13,11 +13,6 @@ import typer
 
 ENVIRONMENT_PREFIX = "ORCHESTRATOR_"
 
-_SERVICE = "The service"
-_TRANSFER = "Transfer"
-_BEHAVIOUR = "What the run does"
-_OUTPUT = "Output and state"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingOption:
@@ -28,7 +23,6 @@ class SettingOption:
     summary: str
     metavar: str | None = None
     default: str | None = None
-    panel: str
 
     @property
     def variable(self) -> str:
@@ -42,7 +36,6 @@ class SettingOption:
             *self.flags,
             help=f"{self.summary} (env {self.variable}{default})",
             metavar=self.metavar,
-            rich_help_panel=self.panel,
             show_default=False,
         )
         kind: Any = bool | None if self.metavar is None else str | None
@@ -58,7 +51,6 @@ OUTPUT_OPTIONS = (
         metavar="PATH",
         summary="Where the journal is: a file or a directory",
         default="under the user's state directory",
-        panel=_OUTPUT,
     ),
     SettingOption(
         name="progress",
@@ -66,26 +58,22 @@ OUTPUT_OPTIONS = (
         metavar="auto|bar|plain|none",
         summary="How progress is shown on stderr; plain is one line every 30 s and per change of state",
         default="auto: bar on a terminal, else plain",
-        panel=_OUTPUT,
     ),
     SettingOption(
         name="quiet",
         flags=("--quiet", "-q"),
         summary="Print errors only",
-        panel=_OUTPUT,
     ),
     SettingOption(
         name="verbose",
         flags=("--verbose", "-v"),
         summary="Log every call and segment to stderr",
-        panel=_OUTPUT,
     ),
     SettingOption(
         name="log_file",
         flags=("--log-file",),
         metavar="FILE",
         summary="Append the log to FILE as JSON lines; with -v in every detail",
-        panel=_OUTPUT,
     ),
 )
 
@@ -95,27 +83,23 @@ SERVICE_OPTIONS = (
         flags=("--region",),
         metavar="REGION",
         summary="The region whose MetaStudio to use, for example cn-north-4",
-        panel=_SERVICE,
     ),
     SettingOption(
         name="endpoint",
         flags=("--endpoint",),
         metavar="URL",
         summary="The service's URL, instead of that of the region",
-        panel=_SERVICE,
     ),
     SettingOption(
         name="project_id",
         flags=("--project-id",),
         metavar="ID",
         summary="The project; HUAWEICLOUD_SDK_PROJECT_ID tells it too",
-        panel=_SERVICE,
     ),
     SettingOption(
         name="insecure_http",
         flags=("--insecure-http/--no-insecure-http",),
         summary="Allow http:// beyond this machine, which sends everything unprotected",
-        panel=_SERVICE,
     ),
 )
 
@@ -125,7 +109,6 @@ MANIFEST_OPTIONS = (
         flags=("--media-check/--no-media-check",),
         summary="Look into each training video for its length and picture size",
         default="on",
-        panel=_BEHAVIOUR,
     ),
 )
 
@@ -136,14 +119,12 @@ PLAN_OPTIONS = (
         metavar="SIZE",
         summary="Size of the parts of videos whose part count is auto: auto, or for example 16MiB",
         default="auto, about 32MiB",
-        panel=_TRANSFER,
     ),
     SettingOption(
         name="submit",
         flags=("--submit/--no-submit",),
         summary="Send finished jobs to review, which cannot be taken back",
         default="what the manifest says",
-        panel=_BEHAVIOUR,
     ),
     SettingOption(
         name="on_change",
@@ -152,7 +133,6 @@ PLAN_OPTIONS = (
         summary="What to do when the manifest or a file changed after the job was made: nothing but say so, "
         "update the job, or delete it and make it anew",
         default="ask",
-        panel=_BEHAVIOUR,
     ),
 )
 
@@ -163,7 +143,6 @@ RUN_OPTIONS = (
         metavar="N",
         summary="Entries at once",
         default="5",
-        panel=_TRANSFER,
     ),
     SettingOption(
         name="parallel",
@@ -171,7 +150,6 @@ RUN_OPTIONS = (
         metavar="N",
         summary="Segment uploads at once over the whole run, 1 to 256",
         default="16",
-        panel=_TRANSFER,
     ),
     SettingOption(
         name="verify",
@@ -179,14 +157,12 @@ RUN_OPTIONS = (
         metavar="etag|off",
         summary="Compare the store's ETag of every segment with the MD5 of what was sent",
         default="etag",
-        panel=_TRANSFER,
     ),
     SettingOption(
         name="verify_object",
         flags=("--verify-object/--no-verify-object",),
         summary="After confirm also insist on seeing each stored object's length and ETag",
         default="off: compared where the service shows it",
-        panel=_TRANSFER,
     ),
     SettingOption(
         name="idle_timeout",
@@ -194,7 +170,6 @@ RUN_OPTIONS = (
         metavar="SECONDS",
         summary="Give an upload up when for so long no byte of it was accepted",
         default="30",
-        panel=_TRANSFER,
     ),
     SettingOption(
         name="api_rate",
@@ -202,7 +177,6 @@ RUN_OPTIONS = (
         metavar="WRITES:READS",
         summary="Service calls per second, or unlimited",
         default="2:5",
-        panel=_TRANSFER,
     ),
     SettingOption(
         name="api_attempts",
@@ -210,7 +184,6 @@ RUN_OPTIONS = (
         metavar="N",
         summary="Tries of a service call before it counts as failed",
         default="5",
-        panel=_TRANSFER,
     ),
     SettingOption(
         name="on_expired",
@@ -218,14 +191,12 @@ RUN_OPTIONS = (
         metavar="recreate|fail",
         summary="What to do when upload URLs have expired and the service gives no fresh ones for the job",
         default="recreate",
-        panel=_BEHAVIOUR,
     ),
     SettingOption(
         name="fail_fast",
         flags=("--fail-fast/--no-fail-fast",),
         summary="Take no new entry once one has failed",
         default="off",
-        panel=_BEHAVIOUR,
     ),
     SettingOption(
         name="grace",
@@ -233,7 +204,6 @@ RUN_OPTIONS = (
         metavar="SECONDS",
         summary="After a first SIGINT or SIGTERM, time for what is on its way to finish",
         default="30",
-        panel=_BEHAVIOUR,
     ),
 )
 

@@ -19,7 +19,6 @@ BatchName = Annotated[
         help="The batch's name, before what the manifest says; default its file name (env ORCHESTRATOR_BATCH_NAME)",
         envvar="ORCHESTRATOR_BATCH_NAME",
         show_envvar=False,
-        rich_help_panel="What the run does",
     ),
 ]
 Defaults = Annotated[
@@ -28,6 +27,5 @@ Defaults = Annotated[
         "--default",
         metavar="FIELD=VALUE",
         help="A field for every avatar that does not give it; may be repeated",
-        rich_help_panel="What the run does",
     ),
 ]

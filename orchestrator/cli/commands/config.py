@@ -10,23 +10,24 @@ import typer
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
 
-config_app = typer.Typer(help="The settings that hold, and where each comes from.", no_args_is_help=True)
+config_app = typer.Typer(help="Show the settings that hold.", no_args_is_help=True)
 
 
 @config_app.command("show")
-@takes_settings(RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, SERVICE_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS)
 def show(
     invocation: Invocation,
     manifest: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[MANIFEST]", help="Read the orchestrator.toml beside it too.", show_default=False
+            metavar="MANIFEST", help="Read the orchestrator.toml beside it too.", show_default=False
         ),
     ] = None,
 ) -> int:
-    """Print every setting with where it comes from; of credentials only that they are set.
+    """Print every setting with where it comes from.
 
-    A flag goes before the environment (ORCHESTRATOR_JOBS=10), that before --config FILE, that before the
+    Of credentials only that they are set. A flag goes before the environment (ORCHESTRATOR_JOBS=10), that
+    before --config FILE, that before the
     orchestrator.toml beside the manifest, that before the user's config.toml, that before the default.
 
     \b

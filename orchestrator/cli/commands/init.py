@@ -24,13 +24,15 @@ def init(
     manifest: Annotated[
         Path,
         typer.Argument(
-            metavar="[MANIFEST]", help="Where to write it; .csv makes a table.", show_default=False
+            metavar="MANIFEST",
+            help="Where to write it; .csv makes a table; default manifest.yaml.",
+            show_default=False,
         ),
     ] = Path("manifest.yaml"),
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write a commented manifest to start from, manifest.yaml unless another name is given.
+    """Write a commented manifest to start from.
 
     \b
     Examples:

@@ -11,7 +11,7 @@ from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import MANIFEST_OPTIONS, PLAN_OPTIONS, SERVICE_OPTIONS
 
 
-@takes_settings(PLAN_OPTIONS, MANIFEST_OPTIONS, SERVICE_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS)
 def plan(
     invocation: Invocation,
     manifest: ManifestPath,
@@ -24,13 +24,14 @@ def plan(
             help="Bytes per second that the link takes, for example 10M (env ORCHESTRATOR_RATE)",
             envvar="ORCHESTRATOR_RATE",
             show_envvar=False,
-            rich_help_panel="Transfer",
         ),
     ] = None,
     batch_name: BatchName = None,
     default: Defaults = None,
 ) -> int:
-    """Say what `run` would do with each avatar and why; nothing is sent and nobody is asked.
+    """Say what `run` would do, and why.
+
+    Nothing is sent and nobody is asked.
 
     \b
     Examples:

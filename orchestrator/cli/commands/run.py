@@ -11,7 +11,7 @@ from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
 
 
-@takes_settings(RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, SERVICE_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS)
 def run(
     invocation: Invocation,
     manifest: ManifestPath,
@@ -23,15 +23,15 @@ def run(
             help="Only say what would happen, as `plan` does (env ORCHESTRATOR_DRY_RUN)",
             envvar="ORCHESTRATOR_DRY_RUN",
             show_envvar=False,
-            rich_help_panel="What the run does",
         ),
     ] = False,
     batch_name: BatchName = None,
     default: Defaults = None,
 ) -> int:
-    """Upload every avatar of the manifest and confirm its job; run again, do what is left.
+    """Bring the avatars of a manifest to MetaStudio.
 
-    Nothing is sent unless the whole manifest is right. Safe to stop at any moment and to start from cron.
+    Uploads every avatar and confirms its job; run it again and it does only what is left. Nothing is sent
+    unless the whole manifest is right. Safe to stop at any moment and to start from cron.
 
     \b
     Examples:

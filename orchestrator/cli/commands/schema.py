@@ -9,7 +9,9 @@ from orchestrator.cli.invocation import Invocation, takes_settings
 
 @takes_settings()
 def schema(invocation: Invocation) -> None:
-    """Print the JSON Schema of a YAML manifest; editors complete and check with it.
+    """Print the JSON Schema of a manifest.
+
+    Editors complete and check YAML manifests with it.
 
     \b
     Examples:

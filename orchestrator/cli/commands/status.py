@@ -16,7 +16,7 @@ def status(
     batch: Annotated[
         str | None,
         typer.Argument(
-            metavar="[BATCH]", help="The name of a batch, or its digest, for its entries.", show_default=False
+            metavar="BATCH", help="The name of a batch, or its digest, for its entries.", show_default=False
         ),
     ] = None,
     *,
@@ -24,9 +24,9 @@ def status(
         bool, typer.Option("--all", help="Every entry, on a terminal too, where long lists are cut.")
     ] = False,
 ) -> int:
-    """Show the batches, or one batch's entries: state, size, job, last error.
+    """Show the batches, or the entries of one.
 
-    What the journal knows; nobody is asked and no credentials are needed.
+    State, size, job and last error as the journal knows them; nobody is asked and no credentials are needed.
 
     \b
     Examples:

@@ -11,9 +11,10 @@ from orchestrator.cli.options import MANIFEST_OPTIONS
 def validate(
     invocation: Invocation, manifest: ManifestPath, *, batch_name: BatchName = None, default: Defaults = None
 ) -> int:
-    """Tell every problem of the manifest and of the files it names, at once; nothing is sent.
+    """Tell everything that is wrong with a manifest.
 
-    Each problem is a line `FILE:LINE:COLUMN: error: ENTRY: FIELD: what is wrong`; warnings stop nothing.
+    Looks at the files it names too; nothing is sent. Each problem is a line `FILE:LINE:COLUMN: error:
+    ENTRY: FIELD: what is wrong`; warnings stop nothing.
     Exit code 0 when it can be run, 3 when not.
 
     \b

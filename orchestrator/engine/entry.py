@@ -135,12 +135,16 @@ class HeldEntry:
         self._moved(before, reason)
 
     async def drop_receipts(self, missing: Sequence[SegmentRecord]) -> None:
-        """Write down that the service does not have these segments."""
+        """Write down that the service does not have these segments; their URLs may be used up all the same."""
         parts = [(segment.kind, segment.segment.part_number) for segment in missing]
         with self.step("journal.missing"):
             await self._with.journal.segments_missing(self.record, parts)
         self.segments = [
-            replace(segment, receipt=None, stored_at=None) if segment in missing else segment
+            replace(
+                segment, receipt=None, stored_at=None, started_at=segment.started_at or self._with.clock()
+            )
+            if segment in missing
+            else segment
             for segment in self.segments
         ]
 

@@ -1,0 +1,222 @@
+"""A batch and a simulator whose clock can be put forward; whatever a test does, its traces hold no secret."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import logging
+import random
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio.lowlevel
+import pytest
+import structlog
+
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.engine.collaborators import RunSettings
+from orchestrator.engine.connection import Clocks
+from orchestrator.engine.events import Event, EventBus, RetryScheduled, StepReached
+from orchestrator.engine.report import RunReport
+from orchestrator.engine.running import run_batch
+from orchestrator.journal.journal import open_journal
+from orchestrator.simulator import JobView, Simulator, SimulatorOptions
+from tests.rig import Rig
+
+PHONE = "13912345678"
+PART_BYTES = 256 * 1024
+#: Short enough for tests, long enough that a busy machine is not taken for a dead one.
+IDLE_SECONDS = 0.4
+
+
+class VirtualTime:
+    """A clock that only sleeping, and `put_forward`, moves."""
+
+    def __init__(self) -> None:
+        """Begin now."""
+        self._began = time.time()
+        self.slept_seconds = 0.0
+
+    def clock(self) -> float:
+        """Seconds since the epoch."""
+        return self._began + self.slept_seconds
+
+    def monotonic(self) -> float:
+        """Seconds since the beginning."""
+        return self.slept_seconds
+
+    def put_forward(self, seconds: float) -> None:
+        """Let time pass."""
+        self.slept_seconds += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Take no time, but let the clock say so."""
+        self.slept_seconds += seconds
+        await anyio.lowlevel.checkpoint()
+
+
+@dataclass
+class Trial:
+    """A rig under a virtual clock, and hooks on what its runs reach."""
+
+    rig: Rig
+    time: VirtualTime
+    reports: list[RunReport] = field(default_factory=list)
+    failures: list[BaseException] = field(default_factory=list)
+    _hooks: dict[tuple[str, int], Callable[[], object]] = field(default_factory=dict)
+    _reached: dict[str, int] = field(default_factory=dict)
+
+    def at(self, point: str, action: Callable[[], object], *, occurrence: int = 1) -> None:
+        """Call *action* when a run comes to *point* for the n-th time."""
+        self._hooks[point, occurrence] = action
+
+    async def run(self, **clocks: Any) -> RunReport:
+        """Run the batch once; *clocks* replace the virtual ones."""
+        rig, self.rig.seed = self.rig, self.rig.seed + 1
+        numbers = itertools.count()
+        seed = rig.seed
+        used = {
+            "clock": self.time.clock,
+            "monotonic": self.time.monotonic,
+            "sleep": self.time.sleep,
+            "draw": random.Random(seed).random,
+            "nonce": lambda: f"{seed}-{next(numbers)}",
+            **clocks,
+        }
+        bus = EventBus(rig.events.append, self._hear)
+        try:
+            async with open_journal(str(rig.state), clock=self.time.clock) as journal:
+                report = await run_batch(rig.request(), journal, bus, Clocks(**used))
+        except BaseException as failure:
+            self.failures.append(failure)
+            raise
+        self.reports.append(report)
+        return report
+
+    def _hear(self, event: Event) -> None:
+        name = event.point if isinstance(event, StepReached) else event.name
+        self._reached[name] = self._reached.get(name, 0) + 1
+        action = self._hooks.pop((name, self._reached[name]), None)
+        if action is not None:
+            action()
+
+    def points(self, point: str) -> int:
+        """How often runs came to *point*."""
+        return self._reached.get(point, 0)
+
+    def retries(self) -> list[RetryScheduled]:
+        """What was tried again."""
+        return self.rig.events_of(RetryScheduled)
+
+    def only_job(self) -> JobView:
+        """The one job that exists."""
+        (job,) = self.rig.simulator.jobs
+        return job
+
+    def assert_delivered(self, entries: list[dict[str, Any]], *, submissions: int = 0) -> None:
+        """One job per entry, its objects equal to the files, confirmed once, and submitted so often."""
+        self.rig.assert_delivered(entries)
+        for job in self.rig.simulator.jobs:
+            assert set(job.confirmations.values()) == {1}
+            assert job.submissions == submissions
+
+    async def error_of(self, entry_id: str) -> tuple[str, str | None, str]:
+        """Kind, code and message of an entry's failure."""
+        error = (await self.rig.entries())[entry_id].error
+        assert error is not None
+        return error.kind, error.code, error.message
+
+
+@pytest.fixture
+def simulator_options() -> SimulatorOptions:
+    """What the simulator is told; tests override it by parametrizing this name."""
+    return SimulatorOptions()
+
+
+@pytest.fixture
+async def trial(
+    tmp_path: Path, simulator_options: SimulatorOptions, logged: io.StringIO
+) -> AsyncIterator[Trial]:
+    """A batch folder, a running simulator and a clock they share; afterwards a search for secrets."""
+    folder = tmp_path / "studio"
+    folder.mkdir()
+    virtual = VirtualTime()
+    async with Simulator(simulator_options, data=tmp_path / "simulator", clock=virtual.clock) as simulator:
+        rig = Rig(
+            simulator=simulator,
+            folder=folder,
+            settings=RunSettings(part_bytes=PART_BYTES),
+            service={"idle_timeout": IDLE_SECONDS, "api_timeout": 1.0},
+            policy=RetryPolicy(),
+            clock=virtual.clock,
+        )
+        trial = Trial(rig, virtual)
+        yield trial
+        await simulator.stop()
+    _assert_no_secret(trial, simulator_options, logged.getvalue())
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """All that is logged, down to the last level, with tracebacks."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()],
+        logger_factory=structlog.PrintLoggerFactory(text),
+        cache_logger_on_first_use=False,
+    )
+    yield text
+    structlog.reset_defaults()
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+def _assert_no_secret(trial: Trial, options: SimulatorOptions, log: str) -> None:
+    rig = trial.rig
+    traces = {
+        "events": repr(rig.events),
+        "attempts": repr(rig.attempts),
+        "reports": json.dumps([report.as_dict() for report in trial.reports], default=str),
+        "causes": repr([report.cause for report in trial.reports]),
+        "problems": repr(rig.problems),
+        "failures": "".join(map(_text_of, trial.failures)),
+        "log": log,
+        "journal": _journal_text(rig.state),
+    }
+    secrets = (options.ak, options.sk, options.token, options.store_ak, options.store_sk, PHONE, "Signature=")
+    found = [(name, secret) for name, text in traces.items() for secret in secrets if secret in text]
+    assert not found
+
+
+def _text_of(failure: BaseException) -> str:
+    causes = "" if failure.__cause__ is None else _text_of(failure.__cause__)
+    return f"{failure!r} {failure} {getattr(failure, 'hint', '')} {causes}"
+
+
+def _journal_text(path: Path) -> str:
+    """All that the journal holds but the manifest's own fields, and the URLs of jobs that are not confirmed."""
+    if not path.exists():
+        return ""
+    with closing(sqlite3.connect(path)) as journal:
+        kept = [
+            *journal.execute("SELECT * FROM transitions"),
+            *journal.execute("SELECT * FROM attempts"),
+            *journal.execute("SELECT state, create_tag, error_message, error_hint, error_code FROM entries"),
+            *journal.execute(
+                "SELECT segments.* FROM segments JOIN entries USING (batch, entry_id) WHERE confirmed_at > 0"
+            ),
+        ]
+        unconfirmed = journal.execute("SELECT count(*) FROM entries WHERE confirmed_at IS NULL").fetchone()[0]
+    raw = "" if unconfirmed else path.read_bytes().decode("latin-1").replace(PHONE, "")
+    return repr(kept) + raw

@@ -1,0 +1,165 @@
+"""What the service can do to a call: each passing fault ends in one job per entry, confirmed and submitted once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.states import EntryState
+from orchestrator.simulator import SimulatorOptions
+from tests.faults.conftest import Trial
+
+NOT_DONE = (
+    "reset-api",
+    "error-500-api",
+    "throttle-429",
+    "throttle-429-seconds",
+    "throttle-429-date",
+    "stall-api",
+)
+DONE = ("lost-answer-api", "truncated-json", "close-keepalive-api")
+COMMANDS = ("confirm", "confirm-action", "submit", "confirm-letter")
+CALLS = [
+    *((operation, fault) for operation in ("create", "confirm", "submit") for fault in NOT_DONE + DONE),
+    *((operation, fault) for operation in COMMANDS for fault in ("false-refusal", "ok-with-error-body")),
+    *((operation, fault) for operation in ("list-parts", "show", "confirm-action") for fault in DONE),
+]
+
+
+@pytest.mark.parametrize(("operation", "fault"), CALLS, ids=[f"{name} {fault}" for name, fault in CALLS])
+async def test_a_call_that_fails_or_whose_answer_is_lost_is_healed(
+    trial: Trial, operation: str, fault: str
+) -> None:
+    """The service is asked what it did; nothing is done twice and no file is sent again."""
+    entries = trial.rig.make_entries(1, size=200_000, kinds=("action_video", "grant_file"))
+    trial.rig.settings = replace(trial.rig.settings, is_submit_wanted=True)
+    trial.rig.simulator.faults.script(operation, [fault])
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries, submissions=1)
+    assert all(len(sizes) == 1 for sizes in trial.rig.simulator.stats.stored.values())
+    assert trial.rig.simulator.faults.counts[fault] == 1
+
+
+@pytest.mark.parametrize("simulator_options", [SimulatorOptions(can_update_while_uploading=True)], ids=[""])
+@pytest.mark.parametrize("fault", ["lost-update", "truncated-json", "reset-api", "error-500-api"])
+async def test_an_update_whose_answer_is_lost_is_asked_for_again(trial: Trial, fault: str) -> None:
+    """The orphan of a lost create is taken over by the second update."""
+    entries = trial.rig.make_entries(1, size=200_000)
+    trial.rig.simulator.faults.script("create", ["lost-create"])
+    trial.rig.simulator.faults.script("update", [fault])
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert len(trial.rig.simulator.all_jobs) == 1
+
+
+@pytest.mark.parametrize("fault", ["lost-delete", "reset-api", "error-500-api", "throttle-429"])
+async def test_a_delete_whose_answer_is_lost_leaves_one_job(trial: Trial, fault: str) -> None:
+    """The second delete finds the orphan gone, which is what was wanted."""
+    entries = trial.rig.make_entries(1, size=200_000)
+    trial.rig.simulator.faults.script("create", ["lost-create"])
+    trial.rig.simulator.faults.script("delete", [fault])
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert len(trial.rig.simulator.all_jobs) == 2
+
+
+async def test_a_create_that_arrives_late_is_found_before_another_is_made(trial: Trial) -> None:
+    """A request that was cut off may still be on its way when its tag is first looked for."""
+    entries = trial.rig.make_entries(1, size=200_000)
+    trial.rig.simulator.faults.script("create", ["lost-create"])
+    service = trial.rig.simulator._service
+    on_its_way: dict[str, Any] = {}
+
+    def hold_up() -> None:
+        on_its_way.update(service.jobs)
+        service.jobs.clear()
+
+    trial.at("list.before", hold_up)
+    trial.at("list.after", lambda: service.jobs.update(on_its_way))
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert trial.points("list.after") == 2
+
+
+@pytest.mark.parametrize("is_one_time", [True, False], ids=["one-time", "overwrite"])
+async def test_a_service_that_forgets_a_part_is_sent_it_again(trial: Trial, is_one_time: bool) -> None:
+    """Right before the confirm the service is asked once more; a used URL then calls for a new job."""
+    entries = trial.rig.make_entries(1, size=600_000)
+    trial.at("journal.uploaded.after", lambda: forget_part(trial, 2))
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert len(trial.rig.simulator.all_jobs) == (2 if is_one_time else 1)
+
+
+@pytest.mark.parametrize("is_one_time", [False], ids=["overwrite"])
+@pytest.mark.timeout(20)
+async def test_a_service_that_never_keeps_a_part_is_given_up(trial: Trial, is_one_time: bool) -> None:
+    """The part is sent as often as a request has attempts, not for ever, and nothing is confirmed."""
+    trial.rig.make_entries(1, size=600_000)
+    for occurrence in range(1, 100):
+        trial.at("journal.uploaded.after", lambda: forget_part(trial, 2), occurrence=occurrence)
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.TEMPORARY
+    assert trial.points("journal.uploaded.after") == trial.rig.policy.attempts
+    assert not trial.only_job().confirmations
+
+
+def forget_part(trial: Trial, number: int) -> None:
+    """Let the store lose a part that it has acknowledged."""
+    for upload in trial.rig.simulator._store.uploads.values():
+        upload.parts.pop(number, None)
+
+
+@pytest.fixture
+def simulator_options(request: pytest.FixtureRequest) -> SimulatorOptions:
+    """Overwrite where a test's own parameters say so."""
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    return SimulatorOptions(one_time_urls=parameters.get("is_one_time", True))
+
+
+async def test_a_confirm_that_failed_for_good_is_checked_and_repeated_by_the_next_run(trial: Trial) -> None:
+    """The run gave up with the confirm under way; the next one asks, then confirms."""
+    entries = trial.rig.make_entries(1, size=200_000)
+    trial.rig.simulator.faults.script("confirm", ["error-500-api"] * 8)
+    given_up = await trial.run()
+
+    report = await trial.run()
+
+    assert given_up.exit_code == ExitCode.TEMPORARY
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    record = (await trial.rig.entries())["avatar-0"]
+    assert (record.state, record.error) == (EntryState.CONFIRMED, None)
+
+
+async def test_a_job_deleted_in_the_console_is_made_anew(trial: Trial) -> None:
+    """There is nothing to confirm and nothing to decide: only a new job can take the files."""
+    entries = trial.rig.make_entries(1, size=200_000)
+    trial.rig.simulator.faults.script("confirm", ["error-500-api"] * 8)
+    await trial.run()
+    await trial.rig.simulator._service.delete(trial.only_job().job_id)
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)

@@ -1,0 +1,114 @@
+"""Files that change while they are sent: the entry fails, says why, and nothing of it is confirmed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.domain.errors import ManifestError
+from orchestrator.domain.exit_codes import ExitCode
+from tests.faults.conftest import Trial
+
+
+def delete(path: Path) -> None:
+    """Take the file away."""
+    path.unlink()
+
+
+def truncate(path: Path) -> None:
+    """Cut it in half."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def change(path: Path) -> None:
+    """Write other bytes of the same number."""
+    path.write_bytes(b"x" * path.stat().st_size)
+
+
+def replace_with_older(path: Path) -> None:
+    """Put another file of the same length, years old, in its place."""
+    other = path.with_suffix(".other")
+    shutil.copyfile(path, other)
+    os.utime(other, (1_000_000_000, 1_000_000_000))
+    other.replace(path)
+
+
+def replace_with_pipe(path: Path) -> None:
+    """Put a FIFO in its place, which would block whoever reads it."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+DAMAGES = (delete, truncate, change, replace_with_older, replace_with_pipe)
+Damage = Callable[[Path], None]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("point", ["put.before", "journal.uploaded.after"])
+async def test_a_source_that_changes_during_the_run_fails_its_entry(
+    trial: Trial, damage: Damage, point: str
+) -> None:
+    """Between the parts, or after the last one: no mixture is ever confirmed, and the other entry is."""
+    trial.rig.make_entries(2, size=600_000)
+    path = trial.rig.folder / "avatar-1-training_video"
+    one_at_a_time(trial)
+    trial.at(point, lambda: damage(path), occurrence=4 if point == "put.before" else 2)
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.SOME_FAILED
+    kind, _, message = await trial.error_of("avatar-1")
+    assert kind == "source_changed"
+    assert "avatar-1-training_video" in message
+    confirmed = {job.name: sum(job.confirmations.values()) for job in trial.rig.simulator.jobs}
+    assert confirmed == {"Name of avatar-0": 1, "Name of avatar-1": 0}
+
+
+def one_at_a_time(trial: Trial) -> None:
+    """Send one segment after the other, so that a point is a moment."""
+    trial.rig.settings = replace(trial.rig.settings, jobs=1, parallel=1)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+async def test_a_source_that_changed_between_runs_is_never_mixed_with_what_is_stored(
+    trial: Trial, damage: Damage
+) -> None:
+    """A film that is still one needs a decision; anything else is an error of the manifest, before a request."""
+    trial.rig.make_entries(1, size=600_000)
+    path = trial.rig.folder / "avatar-0-training_video"
+    one_at_a_time(trial)
+    trial.at("put.before", lambda: path.rename(path.with_suffix(".away")), occurrence=2)
+    await trial.run()
+    path.with_suffix(".away").rename(path)
+    damage(path)
+    requests = trial.rig.simulator.stats.requests.total()
+
+    if damage in {truncate, replace_with_older}:
+        assert list((await trial.run()).undecided) == ["avatar-0"]
+    else:
+        with pytest.raises(ManifestError):
+            await trial.run()
+
+    assert trial.rig.simulator.stats.requests.total() == requests
+    assert not trial.only_job().confirmations
+
+
+async def test_a_source_that_comes_back_is_sent_to_its_end_by_the_next_run(trial: Trial) -> None:
+    """A share that was away for a while costs a run, not the entry."""
+    entries = trial.rig.make_entries(1, size=600_000)
+    path = trial.rig.folder / "avatar-0-training_video"
+    one_at_a_time(trial)
+    trial.at("put.before", lambda: path.rename(path.with_suffix(".away")), occurrence=2)
+    first = await trial.run()
+    path.with_suffix(".away").rename(path)
+
+    report = await trial.run()
+
+    assert (first.exit_code, report.exit_code) == (ExitCode.SOME_FAILED, ExitCode.OK)
+    trial.assert_delivered(entries)
+    assert all(len(sizes) == 1 for sizes in trial.rig.simulator.stats.stored.values())

@@ -1,0 +1,140 @@
+"""What a store can do to a PUT: each passing fault ends in a delivered batch, whatever the URLs allow."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.engine.events import SegmentStored, UrlsExpired
+from orchestrator.simulator import SimulatorOptions
+from tests.faults.conftest import Trial
+
+ONE_TIME = SimulatorOptions(one_time_urls=True)
+OVERWRITE = SimulatorOptions(one_time_urls=False)
+BOTH = pytest.mark.parametrize("simulator_options", [ONE_TIME, OVERWRITE], ids=["one-time", "overwrite"])
+#: Nothing was stored.
+UNDONE = (
+    "slow-down",
+    "error-500",
+    "too-many-requests",
+    "conflict-409",
+    "timeout-408",
+    "incomplete-body",
+    "reset",
+    "stall",
+    "never-answer",
+)
+#: The segment was stored, and the client was not told, or told wrongly.
+DONE = ("lost-answer", "truncated-answer", "close-keepalive", "wrong-etag")
+
+
+@BOTH
+@pytest.mark.parametrize("fault", UNDONE)
+async def test_a_put_that_was_not_done_is_done_again(trial: Trial, fault: str) -> None:
+    """Only the segments that met the fault are sent twice."""
+    entries = trial.rig.make_entries(1, size=600_000, kinds=("cover",))
+    trial.rig.simulator.faults.script("put", [fault, None, fault])
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert len(trial.retries()) == 2
+    assert all(len(sizes) == 1 for sizes in trial.rig.simulator.stats.stored.values())
+
+
+@BOTH
+@pytest.mark.parametrize("fault", DONE)
+async def test_a_stored_part_whose_answer_is_lost_is_not_sent_again(trial: Trial, fault: str) -> None:
+    """GET_MULTIPART_UPLOADED tells that the service has it."""
+    entries = trial.rig.make_entries(1, size=600_000)
+    trial.rig.simulator.faults.script("put", [fault, None, fault])
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    stored = trial.rig.simulator.stats.stored.values()
+    # An ETag that does not fit is not believed: where the URL allows it, the part is put once more.
+    most = 2 if fault == "wrong-etag" and not trial.rig.simulator.options.one_time_urls else 1
+    assert max(map(len, stored)) <= most
+    assert not trial.rig.events_of(UrlsExpired)
+
+
+@BOTH
+@pytest.mark.parametrize("fault", ["lost-answer", "truncated-answer"])
+async def test_a_stored_file_whose_answer_is_lost_is_looked_at(trial: Trial, fault: str) -> None:
+    """No call lists single files, but where show tells a download URL the object's ETag is compared."""
+    entries = trial.rig.make_entries(1, size=200_000, kinds=("cover",))
+    trial.rig.simulator.faults.script("put", [fault, fault])
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert all(event.is_verified for event in trial.rig.events_of(SegmentStored))
+    assert all(len(sizes) == 1 for sizes in trial.rig.simulator.stats.stored.values())
+
+
+@BOTH
+async def test_a_part_that_was_corrupted_on_its_way_is_replaced(trial: Trial) -> None:
+    """The store's ETag is not the file's MD5: put again, or into a new job where the URL is used up."""
+    entries = trial.rig.make_entries(1, size=600_000)
+    trial.rig.simulator.faults.script("put", ["corrupt"])
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert len(trial.rig.simulator.all_jobs) == (2 if trial.rig.simulator.options.one_time_urls else 1)
+
+
+@BOTH
+async def test_a_single_file_that_was_corrupted_on_its_way_is_replaced(trial: Trial) -> None:
+    """A cover with other bytes is never taken for stored."""
+    entries = trial.rig.make_entries(1, size=200_000, kinds=("cover",))
+    trial.at("put.before", lambda: trial.rig.simulator.faults.script("put", ["corrupt", "corrupt"]))
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+
+
+@pytest.mark.parametrize("action_parts", ["list", "empty", "refuse"])
+@pytest.mark.parametrize("is_one_time", [True, False], ids=["one-time", "overwrite"])
+@pytest.mark.parametrize("fault", ["lost-answer", "wrong-etag"])
+async def test_an_action_part_whose_answer_is_lost_is_healed_whatever_the_service_tells(
+    trial: Trial, action_parts: str, is_one_time: bool, fault: str
+) -> None:
+    """Listed: taken over. Not listed: put again, or into a new job where the URL is used up."""
+    entries = trial.rig.make_entries(1, size=300_000, kinds=("action_video",))
+    trial.rig.simulator.faults.script("put", [fault] * 4)
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    is_told = action_parts == "list" or not is_one_time
+    assert len(trial.rig.simulator.all_jobs) == (1 if is_told else 2)
+
+
+@pytest.fixture
+def simulator_options(request: pytest.FixtureRequest) -> SimulatorOptions:
+    """Options from a test's own parameters where it has them."""
+    names = getattr(request.node, "callspec", None) and request.node.callspec.params
+    if names and "action_parts" in names:
+        return SimulatorOptions(action_parts=names["action_parts"], one_time_urls=names["is_one_time"])
+    return ONE_TIME
+
+
+async def test_a_redirect_to_another_host_is_not_followed(trial: Trial) -> None:
+    """A presigned URL is a secret of the host that it names."""
+    trial.rig.make_entries(1, size=200_000)
+    trial.rig.simulator.faults.script("put", ["redirect"])
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.SOME_FAILED
+    assert "not followed" in (await trial.error_of("avatar-0"))[2]
+    assert not trial.only_job().confirmations

@@ -1,4 +1,4 @@
-"""Sizes and rates as people write them: 16MiB, 20M, 512K."""
+"""Sizes, rates and times as people write them: 16MiB, 20M, 512K, 30d, 90s."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from decimal import Decimal
 _FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _BINARY_FACTORS = {"ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw]?)\s*", re.IGNORECASE)
+
+
+def parse_duration(text: str) -> float:
+    """Read `30d`, `12h`, `45m`, `90s` or `90` as seconds; raises ValueError with a hint."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a time; write for example 30d, 12h, 45m or 90s")
+    return float(match[1]) * _SECONDS[match[2].lower()]
 
 
 def parse_bytes(text: str) -> int:

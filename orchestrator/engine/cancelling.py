@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 
 from orchestrator.domain.errors import RequestRejectedError
@@ -14,7 +14,7 @@ from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.requests import JobQuery
 
 #: Finished, or cancelled already.
-_LEFT_ALONE = frozenset({EntryState.TRAINED, EntryState.CANCELLED})
+LEFT_ALONE = frozenset({EntryState.TRAINED, EntryState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,20 @@ class Canceller:
         self._events = events
 
     async def cancel(self, batch: str, entry_ids: Collection[str] | None) -> list[Cancellation]:
-        """Cancel the entries of *batch*, or those among *entry_ids*, that are not finished."""
-        outcomes = []
-        async for record in self._journal.entries(batch):
-            is_meant = entry_ids is None or record.entry_id in entry_ids
-            if is_meant and record.state not in _LEFT_ALONE:
-                outcomes.append(await self._cancel(await self._journal.claim(record)))
-        return outcomes
+        """Cancel the entries of *batch* that are not finished, or those named, which the manifest need not have."""
+        return [
+            await self._cancel(await self._journal.claim(record))
+            async for record in self._meant(batch, entry_ids)
+            if record.state not in LEFT_ALONE
+        ]
+
+    async def _meant(self, batch: str, entry_ids: Collection[str] | None) -> AsyncIterator[EntryRecord]:
+        if entry_ids is None:
+            async for record in self._journal.entries(batch):
+                yield record
+            return
+        for record in (await self._journal.entries_named(batch, entry_ids)).values():
+            yield record
 
     async def _cancel(self, record: EntryRecord) -> Cancellation:
         try:

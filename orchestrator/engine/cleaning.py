@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from orchestrator.domain.avatar import TAG_PREFIX
@@ -20,8 +20,10 @@ _FINISHED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A job with a tag of one of our batches that no entry of the journal owns."""
+    """A job with tags of one of our batches, *batch* its digest, that no entry of the journal owns."""
 
+    batch: str
+    tags: tuple[str, ...]
     job_id: str
     name: str
     batch_name: str | None
@@ -32,7 +34,12 @@ class Orphan:
 async def finished_batches(journal: Journal, *, run_before: float) -> list[BatchRecord]:
     """The batches whose last run was before *run_before* (epoch seconds) and in which nothing is left to do."""
     old = [batch for batch in await journal.batches() if (batch.last_run_at or 0.0) < run_before]
-    return [batch for batch in old if set(await journal.counts(batch.batch, with_removed=True)) <= _FINISHED]
+    return [batch for batch in old if await is_finished(journal, batch)]
+
+
+async def is_finished(journal: Journal, batch: BatchRecord) -> bool:
+    """True when a run of the batch would have nothing left to do, for removed entries neither."""
+    return set(await journal.counts(batch.batch, with_removed=True)) <= _FINISHED
 
 
 async def orphans(journal: Journal, client: MetaStudioClient) -> AsyncIterator[Orphan]:
@@ -43,9 +50,10 @@ async def orphans(journal: Journal, client: MetaStudioClient) -> AsyncIterator[O
     """
     batches = {batch.batch for batch in await journal.batches()}
     async for job in client.iterate_jobs(JobQuery(state=(WAIT_FILE_UPLOAD,))):
-        tags = [tag for tag in job.tags if tag_batch(tag) in batches]
+        tags = tuple(tag for tag in job.tags if tag_batch(tag) in batches)
         if tags and not await journal.owns_job(job.job_id, tags):
-            yield Orphan(job.job_id, job.name, job.batch_name, job.create_time, job.app_user_id)
+            batch = tag_batch(tags[0]) or ""
+            yield Orphan(batch, tags, job.job_id, job.name, job.batch_name, job.create_time, job.app_user_id)
 
 
 def tag_batch(tag: str) -> str | None:
@@ -55,9 +63,12 @@ def tag_batch(tag: str) -> str | None:
     return tag.removeprefix(TAG_PREFIX).partition(":")[0]
 
 
-async def delete_orphans(client: MetaStudioClient, found: Mapping[str, Orphan]) -> int:
-    """Delete the jobs of *found*, by job id; how many were still there."""
-    deleted = 0
-    for orphan in found.values():
-        deleted += await client.delete_job(orphan.job_id, app_user_id=orphan.app_user_id)
-    return deleted
+async def delete_orphan(journal: Journal, client: MetaStudioClient, orphan: Orphan) -> bool:
+    """Delete the job, whose batch's lock the caller holds; False when an entry has come to own it.
+
+    Raises RequestRejectedError when the service keeps it.
+    """
+    if await journal.owns_job(orphan.job_id, orphan.tags):
+        return False
+    await client.delete_job(orphan.job_id, app_user_id=orphan.app_user_id)
+    return True

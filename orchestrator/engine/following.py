@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.errors import RequestRejectedError, RetryableError, StaleEpochError
+from orchestrator.domain.errors import (
+    OrchestratorError,
+    RequestRejectedError,
+    RetryableError,
+    ServiceUnreachableError,
+    StaleEpochError,
+)
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.service_states import JobGroup, group_of
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
-from orchestrator.engine.events import EntryTransitioned, EventBus, JobStateChanged
+from orchestrator.engine.events import EntryTransitioned, EventBus, JobStateChanged, ServiceWarning
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.metastudio.client import MetaStudioClient
@@ -32,6 +38,7 @@ _REACHED = {
     Milestone.REVIEWED: frozenset({EntryState.TRAINING, EntryState.TRAINED}),
     Milestone.TRAINED: frozenset({EntryState.TRAINED}),
 }
+_NO_REVIEW: Mapping[str, object] = {"review_reason": None, "review_code": None}
 #: What only a person can move on.
 _STUCK_STATES = frozenset({EntryState.REVIEW_FAILED, EntryState.FAILED, EntryState.CANCELLED})
 _STUCK_GROUPS = frozenset({JobGroup.AWAITING_USER, JobGroup.REJECTED, JobGroup.SUSPENDED})
@@ -84,6 +91,7 @@ class Follower:
         self._client = client
         self._events = events
         self._key = key
+        self._has_polled = False
 
     async def follow(
         self,
@@ -119,22 +127,32 @@ class Follower:
 
     async def standing(self, milestone: Milestone) -> Standing:
         """Where the batch is, by the journal."""
-        standing = Standing()
-        async for record in self._journal.entries(self._key.digest):
-            if record.state in _REACHED[milestone]:
-                standing = replace(standing, reached=standing.reached + 1)
-            elif _is_stuck(record):
-                standing = replace(standing, stuck=standing.stuck + 1)
+        reached = stuck = under_way = 0
+        for (state, service_state), count in (await self._journal.job_counts(self._key.digest)).items():
+            if state in _REACHED[milestone]:
+                reached += count
+            elif _is_stuck(state, service_state):
+                stuck += count
             else:
-                standing = replace(standing, under_way=standing.under_way + 1)
-        return standing
+                under_way += count
+        return Standing(reached=reached, stuck=stuck, under_way=under_way)
 
     async def _poll_tolerantly(self) -> bool:
+        """Poll; what passes is left to the next poll, but a service that never answered is an error."""
         try:
-            return await self.poll()
-        except RetryableError:
-            # The next poll is the retry.
-            return False
+            has_changed = await self.poll()
+        except RetryableError as error:
+            return self._missed(error)
+        except ServiceUnreachableError as error:
+            if not self._has_polled:
+                raise
+            return self._missed(error)
+        self._has_polled = True
+        return has_changed
+
+    def _missed(self, error: OrchestratorError) -> bool:
+        self._events.publish(ServiceWarning(message=f"asking again later: {error.message}"))
+        return False
 
     async def _take(self, record: EntryRecord, jobs: Mapping[str, JobSummary]) -> bool:
         """Journal what the service says of one entry, if it is news."""
@@ -159,10 +177,9 @@ class Follower:
         if target is None or target is record.state:
             await self._journal.set_facts(record, **facts)
         else:
-            if group is JobGroup.REVIEW_FAILED:
-                facts |= await self._review(record)
+            facts |= await self._review(record) if group is JobGroup.REVIEW_FAILED else _NO_REVIEW
             facts["submitted_at"] = record.submitted_at or record.updated_at
-            await self._journal.transition(record, target, f"the service says {job.state}", **facts)
+            await self._journal.transition(record, target, _transition_reason(job, facts), **facts)
             self._publish_transition(record, target, f"{group}: {job.state}")
         self._events.publish(
             JobStateChanged(
@@ -203,9 +220,8 @@ class Follower:
         """Why the review failed, from the job's history; one call, made when the failure is first seen."""
         job = await self._client.show_job(record.job_id or "", app_user_id=record.avatar.app_user_id)
         log = review_log(job)
-        if log is None:
-            return {"review_reason": "the service gives no reason", "review_code": None}
-        return {"review_reason": log.log_description, "review_code": log.error_code}
+        reason = (log and log.log_description) or "the service gives no reason"
+        return {"review_reason": reason, "review_code": log and log.error_code}
 
     def _publish_transition(self, record: EntryRecord, target: EntryState, reason: str) -> None:
         self._events.publish(
@@ -227,10 +243,17 @@ def review_log(job: JobDetail) -> OperationLog | None:
     return telling[-1] if telling else None
 
 
-def _is_stuck(record: EntryRecord) -> bool:
-    if record.state in _STUCK_STATES:
+def _transition_reason(job: JobSummary, facts: Mapping[str, object]) -> str:
+    code = f" ({facts['review_code']})" if facts["review_code"] else ""
+    return f"the service says {job.state}" + (
+        f": {facts['review_reason']}{code}" if facts["review_reason"] else ""
+    )
+
+
+def _is_stuck(state: EntryState, service_state: str | None) -> bool:
+    if state in _STUCK_STATES:
         return True
-    if record.service_state is not None and group_of(record.service_state) in _STUCK_GROUPS:
+    if service_state is not None and group_of(service_state) in _STUCK_GROUPS:
         return True
     # Nothing that is not submitted moves by itself.
-    return record.state not in AFTER_SUBMIT and record.state is not EntryState.SUBMITTING
+    return state not in AFTER_SUBMIT and state is not EntryState.SUBMITTING

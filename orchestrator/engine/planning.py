@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
 
@@ -210,6 +210,7 @@ class Planner:
     def _plan(
         self, position: int, entry: Entry, record: EntryRecord | None, stored_bytes: int
     ) -> tuple[EntryPlan | None, list[Problem]]:
+        entry = _as_known(entry, record)
         assets, problems = self._assets(entry, record)
         if any(problem.severity is Severity.ERROR for problem in problems):
             return None, problems
@@ -326,6 +327,13 @@ def _is_same_file(now: Asset, before: Asset | None) -> bool:
     if now.path == before.path:
         return now.fingerprint == before.fingerprint
     return (now.size, now.fingerprint.mtime_ns) == (before.size, before.fingerprint.mtime_ns)
+
+
+def _as_known(entry: Entry, record: EntryRecord | None) -> Entry:
+    """The entry as the journal writes its id: to spell out the id that its name made is no change."""
+    if record is None or record.spec == entry.spec:
+        return entry
+    return replace(entry, avatar=entry.avatar.model_copy(update={"id": record.avatar.id}))
 
 
 def _fingerprint(path: str) -> Fingerprint | None:

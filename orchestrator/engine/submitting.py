@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import InterruptedTransferError, RequestRejectedError
-from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
+from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group_of
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.collaborators import Collaborators
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.inquiry import Inquiry
 from orchestrator.metastudio.requests import Command
+from orchestrator.metastudio.wire import JobDetail
 
 
 class Submitter:
@@ -34,8 +35,14 @@ class Submitter:
         if not (is_repeat and await self._has_moved_on(entry)):
             await self._confirm_letter(entry)
             await self._act(entry)
+        # Whatever the service says from now on is news, a second failed review too.
         await entry.transition(
-            EntryState.SUBMITTED, "the job is with review", submitted_at=self._with.clock()
+            EntryState.SUBMITTED,
+            "the job is with review",
+            submitted_at=self._with.clock(),
+            service_state=None,
+            review_reason=None,
+            review_code=None,
         )
 
     async def _act(self, entry: HeldEntry) -> None:
@@ -70,4 +77,17 @@ class Submitter:
 
     async def _has_moved_on(self, entry: HeldEntry) -> bool:
         job = await self._inquiry.show(entry)
-        return job is not None and job.state != WAIT_FILE_UPLOAD
+        if job is None or job.state == WAIT_FILE_UPLOAD:
+            return False
+        is_amended = entry.record.review_reason is not None
+        return not is_amended or group_of(job.state) is not JobGroup.REVIEW_FAILED or _is_resubmitted(job)
+
+
+def _is_resubmitted(job: JobDetail) -> bool:
+    """An amended job stays in its failed review until it is submitted; only its history tells whether it was."""
+    steps = [log.log_type for log in job.operation_logs]
+    return "USER_VERIFYING_SUBMITTED" in steps[_last_place(steps, "USER_UPDATE_VIDEO") + 1 :]
+
+
+def _last_place(steps: list[str | None], step: str) -> int:
+    return max((place for place, known in enumerate(steps) if known == step), default=-1)

@@ -50,6 +50,16 @@ class JournalReader:
             )
             return {EntryState(state): count for state, count in rows}
 
+    async def job_counts(self, batch: str) -> dict[tuple[EntryState, str | None], int]:
+        """How many entries of *batch* are in each state, told apart by what the service says of their jobs."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                select(entries.c.state, entries.c.service_state, func.count())
+                .where(entries.c.batch == batch, entries.c.position >= 0)
+                .group_by(entries.c.state, entries.c.service_state)
+            )
+            return {(EntryState(state), service_state): count for state, service_state, count in rows}
+
     async def failures(self, batch: str) -> dict[str, int]:
         """How many entries of *batch* have failed, by the kind of error."""
         async with self._database.read() as connection:

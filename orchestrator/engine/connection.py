@@ -79,11 +79,15 @@ async def connect(
     endpoint = check_endpoint(settings.endpoint, is_insecure_http_allowed=settings.is_insecure_http_allowed)
     retrying = Retrying(policy=settings.api_policy, sleep=clocks.sleep, draw=clocks.draw)
     with ThreadPoolExecutor(max_workers=reader_threads, thread_name_prefix="reader") as readers:
-        async with open_session(ssl_context=settings.tls) as session:
+        async with (
+            open_session(ssl_context=settings.tls) as session,
+            open_session(ssl_context=settings.tls, is_keeping_alive=False) as single_use,
+        ):
             auth = authenticator(session, settings, retrying, clocks.clock)
             project_id = await _project_id(settings, auth)
             client = MetaStudioClient(
                 session,
+                single_use=single_use,
                 endpoint=endpoint,
                 project_id=project_id,
                 auth=auth,

@@ -65,6 +65,7 @@ class Caller:
         self,
         session: aiohttp.ClientSession,
         *,
+        single_use: aiohttp.ClientSession,
         endpoint: str,
         project_id: str,
         auth: Authenticator,
@@ -74,10 +75,13 @@ class Caller:
         on_attempt: Callable[[ApiAttempt], None],
         timeout_seconds: float,
     ) -> None:
-        """Call *endpoint*; raises ConfigurationError when *project_id* cannot be one."""
+        """Call *endpoint*, through *single_use* what may not be repeated.
+
+        Raises ConfigurationError when *project_id* cannot be one."""
         if not _PROJECT_ID.fullmatch(project_id):
             raise ConfigurationError("the project id may have letters, digits, _ and -, at most 64")
         self._session = session
+        self._single_use = single_use
         self._jobs_url = f"{endpoint.rstrip('/')}/v1/{project_id}/digital-human-training-manage/user/jobs"
         self._project_id = project_id
         self._auth = auth
@@ -123,8 +127,9 @@ class Caller:
         query = canonical_query(call.query)
         url = URL(self._jobs_url + call.job_path + (f"?{query}" if query else ""), encoded=True)
         headers = await self._auth.headers(call.method, url, self._plain_headers(call), body)
+        session = self._session if call.is_repeatable else self._single_use
         answer = await exchange(
-            self._session, call.method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds
+            session, call.method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds
         )
         return headers, answer
 

@@ -1,4 +1,4 @@
-"""The one HTTP session of a run."""
+"""The HTTP sessions of a run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ CONNECT_TIMEOUT = 30.0
 
 
 def open_session(
-    *, connect_timeout: float = CONNECT_TIMEOUT, ssl_context: ssl.SSLContext | None = None
+    *,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    ssl_context: ssl.SSLContext | None = None,
+    is_keeping_alive: bool = True,
 ) -> aiohttp.ClientSession:
-    """Open the session every request of a run goes through; *ssl_context* replaces the usual TLS checks.
+    """Open a session for the requests of a run; *ssl_context* replaces the usual TLS checks.
+
+    Without *is_keeping_alive* every request has a connection of its own: for those that may not be repeated,
+    because one sent on a connection that the other side has just closed is lost without a trace.
 
     Connecting, with DNS and TLS, may take *connect_timeout* seconds; nothing else has a timeout here, and the
     number of connections is the callers' limit. Proxies come from the environment.
@@ -26,7 +32,10 @@ def open_session(
     proxies = getproxies_environment()
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=0, ttl_dns_cache=_DNS_CACHE_SECONDS, ssl=True if ssl_context is None else ssl_context
+            limit=0,
+            ttl_dns_cache=_DNS_CACHE_SECONDS,
+            ssl=True if ssl_context is None else ssl_context,
+            force_close=not is_keeping_alive,
         ),
         timeout=aiohttp.ClientTimeout(
             total=None, connect=connect_timeout, sock_connect=connect_timeout, sock_read=None

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import anyio
@@ -35,30 +35,33 @@ _SHOWN_ENTRIES = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedEntry:
-    """What a run does with one entry, and the seconds it sends, where a rate is known."""
+    """What a run does with one entry: the engine's plan without the files, so that large batches fit."""
 
-    plan: EntryPlan
-    seconds: float | None
+    entry: str
+    action: str
+    reason: str
+    files: int
+    segments: int
+    bytes: int
+    bytes_to_send: int
+    estimated_seconds: float | None
+    is_url_expiry_risk: bool
 
-    @property
-    def is_at_risk(self) -> bool:
-        """True when its upload URLs would die before its last byte is through."""
-        return self.seconds is not None and self.seconds > URL_LIFETIME_SECONDS
 
-    def as_dict(self) -> dict[str, object]:
-        """The entry as `plan --json` lists it."""
-        plan = self.plan
-        return {
-            "entry": plan.entry_id,
-            "action": plan.action.value,
-            "reason": plan.reason,
-            "files": len(plan.assets),
-            "segments": plan.segments,
-            "bytes": plan.bytes,
-            "bytes_to_send": plan.bytes_left,
-            "estimated_seconds": self.seconds,
-            "is_url_expiry_risk": self.is_at_risk,
-        }
+def planned_entry(plan: EntryPlan, rate: int | None) -> PlannedEntry:
+    """Take from *plan* what is shown; *rate* is in bytes per second."""
+    seconds = None if rate is None else plan.bytes_left / rate
+    return PlannedEntry(
+        entry=plan.entry_id,
+        action=plan.action.value,
+        reason=plan.reason,
+        files=len(plan.assets),
+        segments=plan.segments,
+        bytes=plan.bytes,
+        bytes_to_send=plan.bytes_left,
+        estimated_seconds=seconds,
+        is_url_expiry_risk=seconds is not None and seconds > URL_LIFETIME_SECONDS,
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,41 +72,38 @@ class BatchPlan:
     rate: int | None
     entries: list[PlannedEntry] = field(default_factory=list)
 
-    def add(self, plan: EntryPlan) -> None:
-        """Take one entry's plan."""
-        seconds = None if self.rate is None else plan.bytes_left / self.rate
-        self.entries.append(PlannedEntry(plan=plan, seconds=seconds))
-
     def total(self, name: str) -> int:
-        """The sum of one of the numbers of the entries' plans."""
-        return sum(getattr(entry.plan, name) for entry in self.entries)
+        """The sum of one of the numbers of the entries."""
+        return sum(getattr(entry, name) for entry in self.entries)
 
     @property
     def actions(self) -> Counter[str]:
         """How many entries each action is for."""
-        return Counter(entry.plan.action.value for entry in self.entries)
+        return Counter(entry.action for entry in self.entries)
 
     @property
     def seconds(self) -> float | None:
         """How long the bytes take at the rate; service calls come on top."""
-        return None if self.rate is None else self.total("bytes_left") / self.rate
+        return None if self.rate is None else self.total("bytes_to_send") / self.rate
 
-    def as_dict(self) -> dict[str, object]:
-        """The document of `plan --json`."""
+    def head(self) -> dict[str, object]:
+        """The document of `plan --json` but for its entries."""
         return {
             "schema": SCHEMA,
             "batch": self.batch,
             "actions": dict(self.actions),
             "totals": {
                 "entries": len(self.entries),
-                "segments": self.total("segments"),
-                "bytes": self.total("bytes"),
-                "bytes_to_send": self.total("bytes_left"),
+                **{name: self.total(name) for name in ("segments", "bytes", "bytes_to_send")},
             },
             "rate_bytes_per_second": self.rate,
             "estimated_seconds": self.seconds,
-            "entries": [entry.as_dict() for entry in self.entries],
         }
+
+    async def documents(self) -> AsyncIterator[dict[str, object]]:
+        """The entries as `plan --json` lists them."""
+        for entry in self.entries:
+            yield asdict(entry)
 
 
 def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int:
@@ -113,9 +113,10 @@ def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int
     batch_plan = BatchPlan(batch=manifest.batch_name, rate=_rate(rate))
     report = ProblemReport(invocation.output)
     anyio.run(_fill, batch_plan, manifest, effective, report, invocation.output)
-    if invocation.is_json:
-        invocation.output.document(batch_plan.as_dict())
-    _tell(invocation.output, batch_plan)
+    output = invocation.output
+    if output.is_json:
+        anyio.run(output.stream_document, batch_plan.head(), "entries", batch_plan.documents())
+    _tell(output, batch_plan)
     return 0
 
 
@@ -145,7 +146,7 @@ async def _fill(
             with_media=effective.values.media_check,
         )
         async for plan in planner.plans():
-            batch_plan.add(plan)
+            batch_plan.entries.append(planned_entry(plan, batch_plan.rate))
     report(planner.problems)
     errors = sum(problem.severity is Severity.ERROR for problem in planner.problems)
     if errors:
@@ -195,13 +196,13 @@ def _project_id() -> str | None:
 def _tell(output: Output, batch_plan: BatchPlan) -> None:
     rows = [
         (
-            entry.plan.entry_id,
-            entry.plan.action.value,
-            str(len(entry.plan.assets)),
-            str(entry.plan.segments),
-            format_bytes(entry.plan.bytes),
-            format_bytes(entry.plan.bytes_left),
-            entry.plan.reason,
+            entry.entry,
+            entry.action,
+            str(entry.files),
+            str(entry.segments),
+            format_bytes(entry.bytes),
+            format_bytes(entry.bytes_to_send),
+            entry.reason,
         )
         for entry in batch_plan.entries[:_SHOWN_ENTRIES]
     ]
@@ -215,13 +216,13 @@ def _tell(output: Output, batch_plan: BatchPlan) -> None:
 def _summary(batch_plan: BatchPlan) -> Iterator[str]:
     actions = ", ".join(f"{count} to {action}" for action, count in sorted(batch_plan.actions.items()))
     yield f"{batch_plan.batch}: {len(batch_plan.entries)} entries ({actions})"
-    to_send = format_bytes(batch_plan.total("bytes_left"))
+    to_send = format_bytes(batch_plan.total("bytes_to_send"))
     if batch_plan.seconds is None:
         yield f"{to_send} to send; --rate 10M tells how long that takes"
     else:
         rate = format_bytes(batch_plan.rate or 0)
         yield f"{to_send} to send: about {duration(batch_plan.seconds)} at {rate}/s"
-    at_risk = [entry.plan.entry_id for entry in batch_plan.entries if entry.is_at_risk]
+    at_risk = [entry.entry for entry in batch_plan.entries if entry.is_url_expiry_risk]
     if at_risk:
         named = ", ".join(at_risk[:5]) + (f" and {len(at_risk) - 5} more" if len(at_risk) > 5 else "")
         yield f"warning: upload URLs live 24 h, and at this rate would die under {named}"

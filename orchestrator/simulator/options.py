@@ -28,9 +28,10 @@ class ObjectStoreOptions:
     def __post_init__(self) -> None:
         """Refuse what would only show later as a confusing answer."""
         _check_choice("signature", self.signature, ("v2", "v4"))
-        split = urlsplit(self.url)
-        if split.scheme not in {"http", "https"} or f"{split.scheme}://{split.netloc}" != self.url:
-            raise ValueError(f"The object store's URL must be like http://127.0.0.1:8333, not {self.url!r}.")
+        if not _is_origin(self.url):
+            raise ValueError(
+                "The object store's URL must be a scheme and a host, like http://127.0.0.1:8333."
+            )
         for name in ("bucket", "ak", "sk"):
             if not getattr(self, name):
                 raise ValueError(f"The object store's {name} is missing.")
@@ -123,6 +124,18 @@ class SimulatorOptions:
             raise ValueError("The built-in store alone can be slowed down.")
         if signature == "v4" and not 1 <= self.url_lifetime_seconds <= _MAX_V4_SECONDS:
             raise ValueError(f"V4 URLs live from 1 to {_MAX_V4_SECONDS} seconds.")
+
+
+def _is_origin(url: str) -> bool:
+    try:
+        split = urlsplit(url)
+        port = "" if split.port is None else f":{split.port}"
+    except ValueError:
+        return False
+    host = split.netloc.removesuffix(port)
+    return (
+        bool(host) and "@" not in host and url in {f"{scheme}://{host}{port}" for scheme in ("http", "https")}
+    )
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

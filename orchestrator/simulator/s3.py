@@ -15,7 +15,13 @@ from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.objects import check_complete
 from orchestrator.simulator.options import ObjectStoreOptions
 from orchestrator.simulator.s3_client import S3Client
-from orchestrator.simulator.s3_documents import ListedPart, completion, parts_page_of, upload_id_of
+from orchestrator.simulator.s3_documents import (
+    ListedPart,
+    completion,
+    parts_page_of,
+    upload_id_of,
+    youngest_etags,
+)
 from orchestrator.simulator.sigv4 import SigningKeys, V4Signer
 from orchestrator.simulator.urls import AWS_ACCESS_KEY, StoreKeys, V2Signer
 
@@ -69,17 +75,11 @@ class S3Bucket:
         return upload_id_of(await self._client.call("POST", key, {"uploads": ""}))
 
     async def parts(self, upload_id: str, key: str) -> dict[int, str]:
-        """Return the ETags by part number of an open upload or raise StoreError NoSuchUpload.
+        """Return the ETags by part number of an open upload or raise StoreError NoSuchUpload."""
+        return youngest_etags([part async for part in self.listed(upload_id, key)])
 
-        A server may list a part once for each PUT, in any order: the youngest counts, or the last of those.
-        """
-        youngest: dict[int, ListedPart] = {}
-        async for part in self._listed(upload_id, key):
-            if part.number not in youngest or part.modified >= youngest[part.number].modified:
-                youngest[part.number] = part
-        return {number: part.etag for number, part in youngest.items()}
-
-    async def _listed(self, upload_id: str, key: str) -> AsyncIterator[ListedPart]:
+    async def listed(self, upload_id: str, key: str) -> AsyncIterator[ListedPart]:
+        """Yield every line of the list, over all its pages; a part may have several."""
         marker, is_more = 0, True
         while is_more:
             query = {"uploadId": upload_id, "max-parts": str(self._page_parts)}

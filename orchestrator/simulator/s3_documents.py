@@ -1,6 +1,6 @@
 """The XML that an S3-compatible server speaks, as far as multipart uploads need it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -41,6 +41,18 @@ def parts_page_of(body: bytes) -> PartsPage:
         for part in root.iterfind("{*}Part")
     ]
     return PartsPage(parts, is_truncated=_text(root, "IsTruncated") == "true")
+
+
+def youngest_etags(parts: Iterable[ListedPart]) -> dict[int, str]:
+    """Return the ETag of each part number.
+
+    SeaweedFS lists a part once for each PUT, in no order: the youngest counts, of one second the last listed.
+    """
+    youngest: dict[int, ListedPart] = {}
+    for part in parts:
+        if part.number not in youngest or part.modified >= youngest[part.number].modified:
+            youngest[part.number] = part
+    return {number: part.etag for number, part in youngest.items()}
 
 
 def completion(parts: Mapping[int, str]) -> bytes:

@@ -1,0 +1,123 @@
+"""What a simulator asks of a real bucket, and how it takes a no."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from hashlib import md5
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from orchestrator.simulator import ObjectStoreOptions, Simulator, SimulatorOptions
+from orchestrator.simulator.bucket import Validity
+from orchestrator.simulator.errors import StoreError
+from orchestrator.simulator.s3 import S3Bucket, signer_of
+from tests.object_store.seaweed import Seaweed
+
+KEY = "p/job_trainingVideo"
+
+
+class Uploader:
+    """Puts parts where a signed URL says."""
+
+    def __init__(self, options: ObjectStoreOptions, session: aiohttp.ClientSession) -> None:
+        self._signer = signer_of(options)
+        self._session = session
+
+    async def put(self, upload_id: str, number: int, body: bytes) -> None:
+        """Send one part."""
+        parameters = {"partNumber": str(number), "uploadId": upload_id}
+        url = self._signer.sign("PUT", KEY, Validity(time.time(), 60.0), parameters=parameters)
+        async with self._session.put(URL(url, encoded=True), data=body) as answer:
+            assert answer.status == 200
+
+
+@pytest.fixture
+async def uploader(weed: Seaweed) -> AsyncIterator[Uploader]:
+    """Somebody who has the URLs."""
+    async with aiohttp.ClientSession() as session:
+        yield Uploader(weed.options(), session)
+
+
+@pytest.fixture
+async def bucket(weed: Seaweed, tmp_path: Path) -> AsyncIterator[S3Bucket]:
+    """A bucket that lists two parts at a time."""
+    async with S3Bucket(weed.options(), tmp_path, page_parts=2) as bucket:
+        yield bucket
+
+
+async def test_parts_are_listed_page_by_page(bucket: S3Bucket, uploader: Uploader) -> None:
+    """All of them come, with the MD5 of each."""
+    upload_id = await bucket.initiate(KEY)
+    bodies = {number: f"part {number}".encode() for number in range(1, 6)}
+    for number, body in bodies.items():
+        await uploader.put(upload_id, number, body)
+
+    assert await bucket.parts(upload_id, KEY) == {
+        number: md5(body).hexdigest() for number, body in bodies.items()
+    }
+
+
+async def test_a_part_that_was_put_again_counts_once(bucket: S3Bucket, uploader: Uploader) -> None:
+    """The store lists every PUT of it, here over the end of a page, and none is overlooked."""
+    upload_id = await bucket.initiate(KEY)
+    puts = [(1, b"one"), (2, b"old"), (2, b"new"), (3, b"three")]
+    for number, body in puts:
+        await uploader.put(upload_id, number, body)
+
+    listed = {(part.number, part.etag) async for part in bucket.listed(upload_id, KEY)}
+    parts = await bucket.parts(upload_id, KEY)
+
+    assert listed == {(number, md5(body).hexdigest()) for number, body in puts}
+    assert set(parts.items()) < listed
+    assert list(parts) == [1, 2, 3]
+
+
+async def test_what_is_gone_can_be_dropped_again(bucket: S3Bucket) -> None:
+    """Abort and delete mean that it is not there afterwards; parts of it are NoSuchUpload."""
+    upload_id = await bucket.initiate(KEY)
+
+    for _ in range(2):
+        await bucket.abort(upload_id, KEY)
+        await bucket.delete(KEY)
+
+    assert not await bucket.has(KEY)
+    with pytest.raises(StoreError) as caught:
+        await bucket.parts(upload_id, KEY)
+    assert caught.value.code == "NoSuchUpload"
+
+
+async def test_a_completion_with_missing_parts_joins_nothing(bucket: S3Bucket, uploader: Uploader) -> None:
+    """The store itself would join what is there."""
+    upload_id = await bucket.initiate(KEY)
+    await uploader.put(upload_id, 2, b"end")
+
+    with pytest.raises(StoreError, match="1 of 2 parts are missing, the first is 1"):
+        await bucket.complete(upload_id, KEY, 2)
+
+    assert not await bucket.has(KEY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"bucket": "elsewhere"}, "NoSuchBucket"),
+        ({"sk": "wrong"}, "SignatureDoesNotMatch"),
+        ({"ak": "NOBODY"}, "InvalidAccessKeyId"),
+        ({"url": "http://127.0.0.1:1"}, "cannot be reached"),
+    ],
+)
+async def test_a_store_that_is_no_good_is_known_at_the_start(
+    weed: Seaweed, changes: dict[str, Any], reason: str
+) -> None:
+    """A sentence says why the simulator does not start; no key is in it."""
+    simulator = Simulator(SimulatorOptions(object_store=weed.options(**changes)))
+
+    with pytest.raises(OSError, match=reason) as caught:
+        await simulator.start()
+
+    assert weed.options(**changes).sk not in str(caught.value)

@@ -60,22 +60,33 @@ async def print_entries(
 ) -> None:
     """Print the entries; of more than *limit* the failed ones first, and how many there are besides."""
     orders = [None] if total <= limit else [{EntryState.FAILED}, _NOT_FAILED]
-    rows: list[Row] = []
+    shown: list[EntryRecord] = []
     for states in orders:
         async for record in journal.entries(batch, states=states):
-            if len(rows) == limit:
+            if len(shown) == limit:
                 break
-            rows.append(entry_row(record))
-    print_table(output, ("entry", "state", "size", "job", "error"), rows)
-    if total > len(rows):
-        output.say(f"... and {total - len(rows)} more; `orchestrator status` lists all")
+            shown.append(record)
+    print_table(output, ("entry", "state", "size", "job"), [_row(record) for record in shown])
+    tell = output.complain if output.is_quiet else output.say
+    for line in filter(None, map(_complaint, shown)):
+        tell(line)
+    if total > len(shown):
+        output.say(f"... and {total - len(shown)} more; `orchestrator status` lists all")
 
 
-def entry_row(record: EntryRecord) -> Row:
-    """An entry as a line of a table."""
-    is_failed = record.state is EntryState.FAILED and record.error is not None
-    error = f"{record.error.message}" if is_failed and record.error else (record.review_reason or "")
-    return (record.entry_id, record.state.value, format_bytes(record.bytes), record.job_id or "-", error)
+def _row(record: EntryRecord) -> Row:
+    return (record.entry_id, record.state.value, format_bytes(record.bytes), record.job_id or "-")
+
+
+def _complaint(record: EntryRecord) -> str | None:
+    """Why the entry needs somebody: a line of its own, for which no column is wide enough."""
+    if record.state is EntryState.REVIEW_FAILED:
+        return f"{record.entry_id}: review failed: {record.review_reason or 'no reason was given'}"
+    error = record.error
+    if record.state is not EntryState.FAILED or error is None:
+        return None
+    about = ", ".join(filter(None, (error.code, error.request_id and f"request {error.request_id}")))
+    return f"{record.entry_id}: {error.message}{f' ({about})' if about else ''}"
 
 
 def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
@@ -101,15 +112,20 @@ def _tell_what_is_left(output: Output, report: RunReport) -> None:
     """On stderr: what did not get done, why, and what to do."""
     if report.cause is not None:
         output.tell_error(report.cause)
+    for line in _decisions(report):
+        output.complain(line)
     for line in _next_steps(report):
         output.note(line)
 
 
-def _next_steps(report: RunReport) -> Iterator[str]:
+def _decisions(report: RunReport) -> Iterator[str]:
     for entry, reason in islice(report.undecided.items(), _SHOWN_UNDECIDED):
         yield f"{entry} needs a decision: {reason}"
     if len(report.undecided) > _SHOWN_UNDECIDED:
         yield f"... and {len(report.undecided) - _SHOWN_UNDECIDED} more"
+
+
+def _next_steps(report: RunReport) -> Iterator[str]:
     if report.undecided:
         yield (
             "run again with --on-change update or --on-change recreate to take the manifest's word, "
@@ -123,4 +139,4 @@ def _next_steps(report: RunReport) -> Iterator[str]:
     elif report.cause is not None:
         yield "stopped: state is saved; run the same command again to go on"
     elif report.entries.failed:
-        yield f"{report.entries.failed} failed: mend what the table says and run the same command again"
+        yield f"{report.entries.failed} failed: mend what is said above and run the same command again"

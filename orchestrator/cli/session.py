@@ -62,7 +62,7 @@ async def open_session(
     with logs_of(effective.values) as is_logging:
         log = structlog.get_logger().bind(batch=batch_name, run_id=run_id)
         work = work_settings(
-            effective, environ, is_submit_wanted=is_submit_wanted, run_id=run_id, on_attempt=_attempt_log(log)
+            effective, environ, is_submit_wanted=is_submit_wanted, run_id=run_id, on_attempt=attempt_log(log)
         )
         for warning in work.service.credentials.warnings:
             output.note(f"warning: {warning}")
@@ -77,7 +77,9 @@ async def open_session(
                 yield Session(work=work, journal=journal, events=events, clocks=clocks, tracker=tracker)
 
 
-def _attempt_log(log: structlog.typing.FilteringBoundLogger) -> Callable[[ApiAttempt], None]:
+def attempt_log(log: structlog.typing.FilteringBoundLogger) -> Callable[[ApiAttempt], None]:
+    """Log every try of a service call with *log*, in detail."""
+
     def note(attempt: ApiAttempt) -> None:
         log.debug(
             "call.attempted",
@@ -96,7 +98,7 @@ def _attempt_log(log: structlog.typing.FilteringBoundLogger) -> Callable[[ApiAtt
 @contextmanager
 def _display(values: Settings, tracker: RunTracker, clocks: Clocks) -> Iterator[list[Subscriber]]:
     """The progress that is wanted, as subscribers; none when quiet."""
-    style = _style(values)
+    style = progress_style(values)
     if style is ProgressStyle.NONE:
         yield []
         return
@@ -105,7 +107,8 @@ def _display(values: Settings, tracker: RunTracker, clocks: Clocks) -> Iterator[
         yield [shown]
 
 
-def _style(values: Settings) -> ProgressStyle:
+def progress_style(values: Settings) -> ProgressStyle:
+    """How progress is shown where AUTO leaves it open."""
     if values.quiet:
         return ProgressStyle.NONE
     if values.progress is not ProgressStyle.AUTO:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -123,6 +123,12 @@ class EffectiveSettings:
         if region is None or (endpoint is not None and self._rank("endpoint") <= self._rank("region")):
             return endpoint
         return region_endpoint(region)
+
+    def at(self, endpoint: str, project_id: str, state: str) -> EffectiveSettings:
+        """The same settings for a batch that the journal at *state* knows."""
+        known = {"endpoint": endpoint, "project_id": project_id, "state": state}
+        values = self.values.model_copy(update=known)
+        return replace(self, values=values, ranks=[frozenset(known), *self.ranks])
 
     def _rank(self, name: str) -> int:
         return next((rank for rank, names in enumerate(self.ranks) if name in names), len(self.ranks))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import anyio
 
-from orchestrator.cli.errors import UsageError
+from orchestrator.cli.batches import find_batch, has_journal, unknown_batch
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.run_report import error_of, print_entries
@@ -16,7 +16,7 @@ from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.tables import Row, print_table
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
-from orchestrator.journal.journal import Journal, journal_path, open_journal
+from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import BatchRecord
 
 _SHOWN_ENTRIES = 200
@@ -29,7 +29,7 @@ def show_batches(invocation: Invocation) -> ExitCode:
     """Print all batches, the latest run first."""
     effective = invocation.settings()
     batches: list[tuple[BatchRecord, Counts]] = []
-    if _has_journal(effective):
+    if has_journal(effective):
         batches = anyio.run(_read_batches, effective.values.state)
     output = invocation.output
     if output.is_json:
@@ -44,41 +44,12 @@ def show_batches(invocation: Invocation) -> ExitCode:
 def show_batch(invocation: Invocation, name: str, *, is_all_wanted: bool) -> ExitCode:
     """Print the entries of the batch with this name or digest; raises UsageError when it is not one."""
     effective = invocation.settings()
-    if not _has_journal(effective):
-        raise _unknown(name, effective)
+    if not has_journal(effective):
+        raise unknown_batch(name, effective)
     output = invocation.output
     is_all_wanted = is_all_wanted or not output.is_terminal
     anyio.run(_show_batch, output, effective, name, _ALL if is_all_wanted else _SHOWN_ENTRIES)
     return ExitCode.OK
-
-
-async def find_batch(journal: Journal, effective: EffectiveSettings, name: str) -> BatchRecord:
-    """The batch called *name*, of the endpoint and project that are set; raises UsageError."""
-    named = [batch for batch in await journal.batches() if name in {batch.name, batch.batch}]
-    values, endpoint = effective.values, effective.endpoint
-    found = [batch for batch in named if values.project_id in {None, batch.project_id}]
-    if len(found) > 1:
-        # An endpoint is mostly set for good; it must not hide the only batch of that name.
-        found = [batch for batch in found if endpoint in {None, batch.endpoint}]
-    if not found:
-        raise _unknown(name, effective)
-    if len(found) > 1:
-        choices = ", ".join(f"{batch.batch} ({batch.endpoint}, {batch.project_id})" for batch in found)
-        raise UsageError(
-            f"there are {len(found)} batches named {name}: {choices}", hint="name one by its digest"
-        )
-    return found[0]
-
-
-def _unknown(name: str, effective: EffectiveSettings) -> UsageError:
-    return UsageError(
-        f"there is no batch {name} in {effective.values.state}",
-        hint="`orchestrator status` lists the batches; --state names another journal",
-    )
-
-
-def _has_journal(effective: EffectiveSettings) -> bool:
-    return journal_path(effective.values.state).exists()
 
 
 async def _read_batches(state: str) -> list[tuple[BatchRecord, Counts]]:

@@ -243,6 +243,19 @@ def test_quiet_prints_nothing_on_a_good_day(cli: Cli, batch: Batch) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize("simulator_options", [SimulatorOptions(min_part_bytes=300_000)])
+@pytest.mark.usefixtures("simulator")
+def test_quiet_still_tells_what_failed(cli: Cli, batch: Batch) -> None:
+    """A line for each, on stderr."""
+    batch.write(batch.entry("anna", video_multipart_count=2), batch.entry("bo"))
+
+    result = cli("run", batch.manifest, "-q")
+
+    assert (result.exit_code, result.stdout) == (8, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("anna: ")
+
+
 @pytest.mark.usefixtures("simulator")
 def test_a_long_table_is_cut_and_the_document_is_not(cli: Cli, batch: Batch) -> None:
     """Nobody reads 50,000 lines at the end of a run."""

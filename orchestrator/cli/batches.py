@@ -1,0 +1,112 @@
+"""Batches that the journal knows, by name or digest, and the settings that reach their service."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from orchestrator.cli.errors import UsageError
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.settings import EffectiveSettings
+from orchestrator.domain.entries import BatchKey
+from orchestrator.journal.journal import Journal, journal_path, open_journal
+from orchestrator.journal.reading import JournalReader
+from orchestrator.journal.records import BatchRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownBatch:
+    """A batch of the journal; *effective* are the settings for its endpoint and project."""
+
+    record: BatchRecord
+    effective: EffectiveSettings
+
+    @property
+    def key(self) -> BatchKey:
+        """What tells it from other batches."""
+        return key_of(self.record)
+
+
+def known_batch(invocation: Invocation, name: str) -> KnownBatch:
+    """The batch called *name*, or with this digest; nothing else need be said of its service.
+
+    The settings are those that hold beside its manifest. Raises UsageError when there is no such batch, or it
+    is elsewhere than the flags say.
+    """
+    effective = invocation.settings()
+    record = anyio.run(_find, effective, name)
+    _check_flags(invocation, effective, record)
+    beside = invocation.settings(beside=None if record.manifest_path is None else Path(record.manifest_path))
+    return KnownBatch(
+        record=record, effective=beside.at(record.endpoint, record.project_id, effective.values.state)
+    )
+
+
+def key_of(record: BatchRecord) -> BatchKey:
+    """The key of a batch."""
+    return BatchKey(record.endpoint, record.project_id, record.name)
+
+
+async def find_batch(journal: Journal, effective: EffectiveSettings, name: str) -> BatchRecord:
+    """The batch called *name*, of the endpoint and project that are set; raises UsageError."""
+    named = [batch for batch in await journal.batches() if name in {batch.name, batch.batch}]
+    values, endpoint = effective.values, effective.endpoint
+    found = [batch for batch in named if values.project_id in {None, batch.project_id}]
+    if len(found) > 1:
+        # An endpoint is mostly set for good; it must not hide the only batch of that name.
+        found = [batch for batch in found if endpoint in {None, batch.endpoint}]
+    if not found:
+        raise unknown_batch(name, effective)
+    if len(found) > 1:
+        choices = ", ".join(f"{batch.batch} ({batch.endpoint}, {batch.project_id})" for batch in found)
+        raise UsageError(
+            f"there are {len(found)} batches named {name}: {choices}", hint="name one by its digest"
+        )
+    return found[0]
+
+
+def unknown_batch(name: str, effective: EffectiveSettings) -> UsageError:
+    """The error for a name that no batch has."""
+    return UsageError(
+        f"there is no batch {name} in {effective.values.state}",
+        hint="`orchestrator status` lists the batches; --state names another journal",
+    )
+
+
+def has_journal(effective: EffectiveSettings) -> bool:
+    """True when there is a journal: looking must not make one."""
+    return journal_path(effective.values.state).exists()
+
+
+async def check_entries(journal: JournalReader, batch: BatchRecord, entry_ids: Collection[str]) -> None:
+    """Raise UsageError when the batch has no entry of one of these ids."""
+    known = await journal.entries_named(batch.batch, entry_ids)
+    for entry_id in entry_ids:
+        if entry_id not in known:
+            near = difflib.get_close_matches(entry_id, await journal.entry_ids(batch.batch), n=1)
+            raise UsageError(
+                f"batch {batch.name} has no entry {entry_id}",
+                hint=f"did you mean {near[0]}?" if near else f"`orchestrator status {batch.name}` lists them",
+            )
+
+
+async def _find(effective: EffectiveSettings, name: str) -> BatchRecord:
+    if not has_journal(effective):
+        raise unknown_batch(name, effective)
+    async with open_journal(effective.values.state, clock=time.time) as journal:
+        return await find_batch(journal, effective, name)
+
+
+def _check_flags(invocation: Invocation, effective: EffectiveSettings, record: BatchRecord) -> None:
+    """A flag that names another service means that another batch is meant."""
+    is_given = not {"endpoint", "region"}.isdisjoint(invocation.flags)
+    if is_given and (effective.endpoint or "").rstrip("/") != record.endpoint:
+        raise UsageError(
+            f"batch {record.name} is on {record.endpoint}, not on {effective.endpoint}",
+            hint="leave --endpoint and --region out: the journal knows where a batch is",
+        )

@@ -1,0 +1,52 @@
+"""What a command that asks the service has open: journal, client, logs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from orchestrator.cli.service import real_clocks, service_settings
+from orchestrator.cli.session import attempt_log, logs_of
+from orchestrator.cli.settings import EffectiveSettings
+from orchestrator.engine.connection import Clocks, connect
+from orchestrator.engine.events import EventBus, Subscriber
+from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.metastudio.client import MetaStudioClient
+from orchestrator.observe.logs import EventLog
+
+if TYPE_CHECKING:
+    from orchestrator.cli.output import Output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSession:
+    """A journal, and a client for the service."""
+
+    journal: Journal
+    client: MetaStudioClient
+    events: EventBus
+    clocks: Clocks
+
+
+@asynccontextmanager
+async def open_service_session(
+    output: Output, effective: EffectiveSettings, batch_name: str | None, *subscribers: Subscriber
+) -> AsyncIterator[ServiceSession]:
+    """Open all for a command about *batch_name*, None for all; raises ConfigurationError or JournalError."""
+    service = service_settings(effective, os.environ)
+    for warning in service.credentials.warnings:
+        output.note(f"warning: {warning}")
+    clocks = real_clocks()
+    with logs_of(effective.values) as is_logging, structlog.contextvars.bound_contextvars(batch=batch_name):
+        events = EventBus(*subscribers, *([EventLog()] if is_logging else []))
+        on_attempt = attempt_log(structlog.get_logger())
+        async with (
+            open_journal(effective.values.state, clock=clocks.clock) as journal,
+            connect(service, clocks, reader_threads=1, on_attempt=on_attempt) as connection,
+        ):
+            yield ServiceSession(journal=journal, client=connection.client, events=events, clocks=clocks)

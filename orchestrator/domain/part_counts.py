@@ -25,13 +25,12 @@ def total_segments(avatar: Avatar, assets: Sequence[Asset], part_bytes: int) -> 
 
 
 def _part_count(avatar: Avatar, asset: Asset, part_bytes: int) -> int:
-    requested = avatar.video_multipart_count
-    is_inherited = False
-    if asset.kind is AssetKind.ACTION_VIDEO:
-        is_inherited = avatar.action_video_multipart_count is None
-        requested = avatar.action_video_multipart_count or requested
+    requested, own = avatar.video_multipart_count, avatar.action_video_multipart_count
+    is_action = asset.kind is AssetKind.ACTION_VIDEO
+    if is_action and own is not None:
+        requested = own
     if requested == "auto":
         return auto_part_count(asset.size, part_bytes)
-    if is_inherited:
-        requested = min(requested, largest_part_count(asset.size))
+    if is_action and own is None:
+        return explicit_part_count(asset.size, min(requested, largest_part_count(asset.size)))
     return explicit_part_count(asset.size, requested)

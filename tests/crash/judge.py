@@ -98,6 +98,7 @@ def _journal_problems(path: Path, job_ids: set[str]) -> list[str]:
     with sqlite3.connect(path) as journal:
         checked = journal.execute("PRAGMA integrity_check").fetchone()[0]
         known = {row[0] for row in journal.execute("SELECT job_id FROM entries")}
+        urls = journal.execute("SELECT count(*) FROM segments WHERE url IS NOT NULL").fetchone()[0]
         open_segments = journal.execute("SELECT count(*) FROM segments WHERE stored_at IS NULL").fetchone()[0]
         states = journal.execute(
             "SELECT entry_id, from_state, to_state FROM transitions ORDER BY rowid"
@@ -108,8 +109,8 @@ def _journal_problems(path: Path, job_ids: set[str]) -> list[str]:
         problems.append(f"the journal knows the jobs {known}, the service {job_ids}")
     if open_segments:
         problems.append(f"{open_segments} segments have no receipt in the journal")
-    if b"Signature=" in path.read_bytes():
-        problems.append("an upload URL is still in the journal")
+    if urls:
+        problems.append(f"{urls} upload URLs are still in the journal")
     return problems + _broken_chains(states)
 
 

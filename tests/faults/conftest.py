@@ -25,7 +25,7 @@ from orchestrator.engine.connection import Clocks
 from orchestrator.engine.events import Event, EventBus, RetryScheduled, StepReached
 from orchestrator.engine.report import RunReport
 from orchestrator.engine.running import run_batch
-from orchestrator.journal.journal import open_journal
+from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.simulator import JobView, Simulator, SimulatorOptions
 from tests.rig import Rig
 
@@ -69,6 +69,7 @@ class Trial:
     time: VirtualTime
     reports: list[RunReport] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
+    journal: Journal | None = None
     _hooks: dict[tuple[str, int], Callable[[], object]] = field(default_factory=dict)
     _reached: dict[str, int] = field(default_factory=dict)
 
@@ -76,7 +77,7 @@ class Trial:
         """Call *action* when a run comes to *point* for the n-th time."""
         self._hooks[point, occurrence] = action
 
-    async def run(self, **clocks: Any) -> RunReport:
+    async def run(self, *, grace_seconds: float = 30.0, **clocks: Any) -> RunReport:
         """Run the batch once; *clocks* replace the virtual ones."""
         rig, self.rig.seed = self.rig, self.rig.seed + 1
         numbers = itertools.count()
@@ -91,8 +92,9 @@ class Trial:
         }
         bus = EventBus(rig.events.append, self._hear)
         try:
-            async with open_journal(str(rig.state), clock=self.time.clock) as journal:
-                report = await run_batch(rig.request(), journal, bus, Clocks(**used))
+            async with open_journal(str(rig.state), clock=self.time.clock) as self.journal:
+                request = rig.request(work=rig.work_settings(grace_seconds=grace_seconds))
+                report = await run_batch(request, self.journal, bus, Clocks(**used))
         except BaseException as failure:
             self.failures.append(failure)
             raise
@@ -205,7 +207,7 @@ def _text_of(failure: BaseException) -> str:
 
 
 def _journal_text(path: Path) -> str:
-    """All that the journal holds but the manifest's own fields, and the URLs of jobs that are not confirmed."""
+    """What the journal holds, but for the manifest's own fields and the URLs of jobs that are not confirmed."""
     if not path.exists():
         return ""
     with closing(sqlite3.connect(path)) as journal:
@@ -217,6 +219,4 @@ def _journal_text(path: Path) -> str:
                 "SELECT segments.* FROM segments JOIN entries USING (batch, entry_id) WHERE confirmed_at > 0"
             ),
         ]
-        unconfirmed = journal.execute("SELECT count(*) FROM entries WHERE confirmed_at IS NULL").fetchone()[0]
-    raw = "" if unconfirmed else path.read_bytes().decode("latin-1").replace(PHONE, "")
-    return repr(kept) + raw
+    return repr(kept)

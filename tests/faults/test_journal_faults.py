@@ -1,0 +1,59 @@
+"""A journal that cannot be written: the run stops with a clear sentence, and the next one goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.domain.errors import JournalError, OrchestratorError
+from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from tests.faults.conftest import Trial
+
+DISK_FULL = "PRAGMA max_page_count=1"  # SQLite takes it as: no page more than there are
+READ_ONLY = "PRAGMA query_only=ON"
+
+
+def damage(trial: Trial, statement: str) -> None:
+    """Let SQLite itself refuse the writer from now on."""
+    assert trial.journal is not None
+    database = trial.journal._database
+    with database._in_use:
+        cursor = database._writer.connection.cursor()
+        cursor.execute(statement)
+        cursor.close()
+
+
+async def what_stops(trial: Trial) -> OrchestratorError:
+    """Run into the damage; where not even the run's end can be written down, the error comes by itself."""
+    try:
+        cause = (await trial.run()).cause
+    except JournalError as error:
+        return error
+    assert cause is not None
+    return cause
+
+
+@pytest.mark.parametrize(
+    ("statement", "message", "exit_code"),
+    [
+        (DISK_FULL, "the disk is full", ExitCode.TEMPORARY),
+        (READ_ONLY, "permission denied or read-only", ExitCode.CONFIGURATION),
+    ],
+    ids=["disk full", "permission lost"],
+)
+@pytest.mark.parametrize("point", ["create.after", "put.after"])
+async def test_a_journal_that_can_no_longer_be_written_stops_the_run_and_loses_nothing(
+    trial: Trial, point: str, statement: str, message: str, exit_code: ExitCode
+) -> None:
+    """No request goes out whose intent is not on the disk; with the disk mended, a run makes all good."""
+    entries = trial.rig.make_entries(6, size=700_000, kinds=("cover", "id_card_image1"))
+    # Every failed try is written down: that fills a disk.
+    trial.rig.simulator.faults.script("put", ["slow-down"] * 40)
+    trial.at(point, lambda: damage(trial, statement))
+
+    stopped = await what_stops(trial)
+    report = await trial.run()
+
+    assert message in stopped.message
+    assert exit_code_of(stopped) == exit_code
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.entries import create_tag
 from orchestrator.domain.errors import (
+    CredentialsError,
     EntryError,
     RequestRejectedError,
+    ServiceUnreachableError,
+    ThrottledError,
     UrlExpiredError,
 )
 from orchestrator.domain.part_counts import part_counts
@@ -20,6 +23,9 @@ from orchestrator.engine.events import UrlsExpired
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.requests import JobQuery, create_body, update_body
 from orchestrator.metastudio.wire import JobSummary, JobUrls, UploadUrls
+
+#: Errors after which a create provably made no job (metastudio-protocol section 3).
+_NOT_CARRIED_OUT = (RequestRejectedError, CredentialsError, ServiceUnreachableError, ThrottledError)
 
 
 class JobMaker:
@@ -41,8 +47,8 @@ class JobMaker:
         try:
             with entry.step("create"):
                 job = await self._with.client.create_job(body, app_user_id=entry.avatar.app_user_id)
-        except RequestRejectedError:
-            await entry.forget_job("the service refused to make a job")
+        except _NOT_CARRIED_OUT:
+            await entry.forget_job("no job was made")
             raise
         await self._keep(entry, job, counts, "job created")
 

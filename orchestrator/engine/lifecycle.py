@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import AsyncExitStack
+
+import anyio
 
 from orchestrator.domain.errors import EntryError, RetryableError, UrlExpiredError
 from orchestrator.domain.states import EntryState, Facts, Step, next_step
@@ -22,6 +25,8 @@ class Lifecycle:
     def __init__(self, collaborators: Collaborators) -> None:
         """Build the steps once for all entries of the run."""
         self._with = collaborators
+        #: Held by the one entry that sends to URLs which had to be renewed.
+        self._renewed_turn = anyio.Lock()
         self._maker = JobMaker(collaborators)
         inquiry = Inquiry(collaborators)
         self._steps = {
@@ -39,6 +44,10 @@ class Lifecycle:
         Raises EntryError when the entry cannot go on, RunError when the run cannot, StoppedError when it drains.
         """
         await self._revive(entry)
+        async with AsyncExitStack() as turn:
+            await self._advance(entry, turn)
+
+    async def _advance(self, entry: HeldEntry, turn: AsyncExitStack) -> None:
         failures: Counter[Step] = Counter()
         refreshes = 0
         while (step := self._next_step(entry)) is not Step.NOTHING:
@@ -47,6 +56,10 @@ class Lifecycle:
                 await self._steps[step](entry)
             except UrlExpiredError as error:
                 refreshes += 1
+                if refreshes == 1:
+                    # URLs that died because too much is sent at once would die again: from here on, one by one.
+                    await turn.enter_async_context(self._renewed_turn)
+                    self._with.drain.check()
                 await self._renew_urls(entry, error, refreshes)
             except RetryableError as error:
                 failures[step] += 1
@@ -71,6 +84,7 @@ class Lifecycle:
                 "fewer entries at once (-j)",
             ) from None
         await self._maker.renew_urls(entry, error)
+        self._with.rate.forget()
 
 
 def resumed_state(facts: Facts) -> EntryState:

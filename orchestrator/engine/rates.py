@@ -17,6 +17,10 @@ class RateEstimate:
         before = self._bytes_per_second
         self._bytes_per_second = measured if before is None else before + self._weight * (measured - before)
 
+    def forget(self) -> None:
+        """Start anew, because what was measured no longer holds."""
+        self._bytes_per_second = None
+
     def seconds_for(self, send_bytes: int) -> float:
         """How long a PUT of *send_bytes* will take; 0.0 while nothing was measured."""
         return send_bytes / self._bytes_per_second if self._bytes_per_second else 0.0

@@ -38,6 +38,7 @@ class RunReport:
     tally: Tally
     cause: OrchestratorError | None = None
     undecided: Mapping[str, str]
+    removed: tuple[str, ...] = ()  #: entries the manifest has no more; they are left alone
 
     def as_dict(self) -> dict[str, object]:
         """The JSON document without its `results`."""

@@ -137,6 +137,7 @@ class BatchWork:
             tally=tally,
             cause=self.drain.cause,
             undecided=registration.undecided,
+            removed=registration.removed,
         )
 
     async def _exit_code(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 from yarl import URL
 
 from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.hosts import is_loopback
 
 DEFAULT_IAM_ENDPOINT = "https://iam.myhuaweicloud.com"
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -32,7 +32,7 @@ def check_endpoint(url: str, *, is_insecure_http_allowed: bool = False) -> str:
         )
     if endpoint.raw_user or endpoint.raw_password or endpoint.raw_query_string or endpoint.raw_fragment:
         raise ConfigurationError("the endpoint may have no user, password, query or fragment in it")
-    if endpoint.scheme == "http" and not (is_insecure_http_allowed or _is_loopback(endpoint.host)):
+    if endpoint.scheme == "http" and not (is_insecure_http_allowed or is_loopback(endpoint.host)):
         raise ConfigurationError(
             f"the endpoint {endpoint.host} uses http, which would send the credentials unprotected",
             hint="use https, or --insecure-http if you know the network",
@@ -45,12 +45,3 @@ def _parse(url: str) -> URL:
         return URL(url.strip())
     except ValueError:
         raise ConfigurationError("the endpoint is not a URL", hint="write for example https://host") from None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -11,6 +11,8 @@ import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from yarl import URL
 
+from orchestrator.domain.hosts import is_loopback
+
 _DNS_CACHE_SECONDS = 300
 CONNECT_TIMEOUT = 30.0
 
@@ -66,9 +68,10 @@ class EnvironmentProxies:
         return await handler(request)
 
     def proxy_for(self, url: URL) -> URL | None:
-        """The proxy for *url*, None when it is to be reached directly."""
+        """The proxy for *url*, None when it is to be reached directly, as this machine itself always is."""
+        host = url.host or ""
         proxy = self._proxies.get(url.scheme) or self._proxies.get("all")
-        if proxy is None or proxy_bypass(url.host or ""):
+        if proxy is None or is_loopback(host) or proxy_bypass(host):
             return None
         return URL(proxy if "://" in proxy else f"http://{proxy}")
 

@@ -108,8 +108,8 @@ async def test_no_answer_in_time_leaves_a_create_open(make_client, service):
     """The request went out, so a timeout says nothing about what became of it."""
     service.script = [says_nothing]
 
-    with pytest.raises(InterruptedTransferError, match=r"no answer from 127.0.0.1:\d+ within 0.05 s"):
-        await make_client(timeout_seconds=0.05).create_job({})
+    with pytest.raises(InterruptedTransferError, match=r"no answer from 127.0.0.1:\d+ within 0.5 s"):
+        await make_client(timeout_seconds=0.5).create_job({})
 
     assert len(service.requests) == 1
 

@@ -142,13 +142,22 @@ def simulator_options() -> SimulatorOptions:
 
 
 @pytest.fixture
+def virtual_time() -> type[VirtualTime]:
+    """How time goes; tests override it by parametrizing this name."""
+    return VirtualTime
+
+
+@pytest.fixture
 async def trial(
-    tmp_path: Path, simulator_options: SimulatorOptions, logged: io.StringIO
+    tmp_path: Path,
+    simulator_options: SimulatorOptions,
+    virtual_time: type[VirtualTime],
+    logged: io.StringIO,
 ) -> AsyncIterator[Trial]:
     """A batch folder, a running simulator and a clock they share; afterwards a search for secrets."""
     folder = tmp_path / "studio"
     folder.mkdir()
-    virtual = VirtualTime()
+    virtual = virtual_time()
     async with Simulator(simulator_options, data=tmp_path / "simulator", clock=virtual.clock) as simulator:
         rig = Rig(
             simulator=simulator,

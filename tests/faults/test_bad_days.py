@@ -1,0 +1,96 @@
+"""Whole batches on bad days: many faults at once, a store that stalls, URLs that hardly live."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.engine.events import UrlsExpired
+from orchestrator.simulator import SimulatorOptions
+from tests.faults.conftest import IDLE_SECONDS, Trial, VirtualTime
+
+BAD_DAY = SimulatorOptions(
+    one_time_urls=True,
+    fault_rates={
+        "slow-down": 0.10,
+        "reset": 0.05,
+        "lost-answer": 0.05,
+        "lost-create": 0.20,
+        "lost-confirm": 0.30,
+    },
+    seed=7,
+)
+STALLING = SimulatorOptions(fault_rates={"stall": 0.10}, seed=3)
+SHORT_LIVED = SimulatorOptions(url_lifetime_seconds=10.0, store_bytes_per_second=4_000_000.0)
+#: Seconds of the shared clock per real second where URLs live 10 s.
+HASTE = 20.0
+
+
+@pytest.mark.parametrize("simulator_options", [BAD_DAY], ids=[""])
+async def test_thirty_avatars_get_through_a_bad_day(trial: Trial) -> None:
+    """Throttling, resets, lost answers, creates and confirms: exit 0, all right, one job each."""
+    entries = trial.rig.make_entries(30, size=600_000, kinds=("cover", "grant_file"))
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert len(trial.rig.simulator.jobs) == 30
+    struck = trial.rig.simulator.faults.counts
+    assert all(struck[fault] > 0 for fault in BAD_DAY.fault_rates)
+    assert all(len(sizes) == 1 for sizes in trial.rig.simulator.stats.stored.values())
+
+
+@pytest.mark.parametrize("simulator_options", [STALLING], ids=[""])
+async def test_a_store_that_stalls_is_cut_by_the_watchdog_every_time(trial: Trial) -> None:
+    """Ten PUTs of a hundred are never read: each is cut after the idle timeout, and the batch is finished."""
+    entries = trial.rig.make_entries(12, size=600_000)
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    stalls = trial.rig.simulator.faults.counts["stall"]
+    assert stalls > 0
+    assert sum(f"for {IDLE_SECONDS:g} s" in retry.message for retry in trial.retries()) == stalls
+
+
+class HurriedTime(VirtualTime):
+    """A clock that runs faster than the world's."""
+
+    def __init__(self) -> None:
+        """Begin now."""
+        super().__init__()
+        self._started = time.monotonic()
+
+    def clock(self) -> float:
+        """Seconds since the epoch."""
+        return self._began + self.monotonic()
+
+    def monotonic(self) -> float:
+        """Seconds since the beginning."""
+        return (time.monotonic() - self._started) * HASTE
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for as long as that takes here."""
+        await anyio.sleep(seconds / HASTE)
+
+
+@pytest.mark.parametrize("simulator_options", [SHORT_LIVED], ids=[""])
+@pytest.mark.parametrize("virtual_time", [HurriedTime], ids=[""])
+async def test_urls_that_hardly_live_are_made_anew_until_all_is_through(trial: Trial) -> None:
+    """What five entries at once cannot send in ten seconds, one after the other can."""
+    entries = trial.rig.make_entries(5, size=1_200_000)
+    trial.rig.settings = replace(trial.rig.settings, settle_seconds=0.1)
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert len(trial.rig.events_of(UrlsExpired)) > 0
+    assert len(trial.rig.simulator.jobs) == 5
+    assert len(trial.rig.simulator.all_jobs) > 5

@@ -62,8 +62,8 @@ class S3Bucket:
         except StoreError as error:
             await self._client.__aexit__()
             raise OSError(
-                f"The simulator cannot use the bucket {self._options.bucket!r} at {self._options.url}:"
-                f" {error.code}, {error.message}."
+                f"the bucket {self._options.bucket!r} at {self._options.url} cannot be used:"
+                f" {error.message.rstrip('.')} ({error.code})"
             ) from None
         return self
 

@@ -82,7 +82,7 @@ class Simulator:
             await self._listen(self._runner)
         except StoreError as error:
             await self.stop()
-            raise OSError(f"The object store says {error.code}: {error.message}.") from None
+            raise OSError(f"the object store says {error.code}: {error.message.rstrip('.')}") from None
         except BaseException:
             await self.stop()
             raise

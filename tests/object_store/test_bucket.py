@@ -16,6 +16,7 @@ from orchestrator.simulator import ObjectStoreOptions, Simulator, SimulatorOptio
 from orchestrator.simulator.bucket import Validity
 from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.s3 import S3Bucket, signer_of
+from tests.object_store.scripted import store_that_says
 from tests.object_store.seaweed import Seaweed
 
 KEY = "p/job_trainingVideo"
@@ -89,6 +90,28 @@ async def test_what_is_gone_can_be_dropped_again(bucket: S3Bucket) -> None:
     with pytest.raises(StoreError) as caught:
         await bucket.parts(upload_id, KEY)
     assert caught.value.code == "NoSuchUpload"
+
+
+async def test_a_store_may_say_that_what_is_dropped_is_not_there(tmp_path: Path) -> None:
+    """SeaweedFS does not mind a second abort, others answer NoSuchUpload."""
+    async with (
+        store_that_says(404, "NoSuchUpload") as url,
+        S3Bucket(ObjectStoreOptions(url=url, bucket="footage", ak="AK", sk="SK"), tmp_path) as bucket,
+    ):
+        await bucket.abort("upload", KEY)
+
+
+async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    """The signature is for this server alone."""
+    async with (
+        store_that_says(404, "NoSuchKey") as elsewhere,
+        store_that_says(307, "TemporaryRedirect", {"Location": f"{elsewhere}/footage/{KEY}"}) as url,
+        S3Bucket(ObjectStoreOptions(url=url, bucket="footage", ak="AK", sk="SK"), tmp_path) as bucket,
+    ):
+        with pytest.raises(StoreError) as caught:
+            await bucket.initiate(KEY)
+
+    assert caught.value.code == "TemporaryRedirect"
 
 
 async def test_a_completion_with_missing_parts_joins_nothing(bucket: S3Bucket, uploader: Uploader) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 from yarl import URL
 
 from orchestrator.simulator import ObjectStoreOptions, Simulator, SimulatorOptions
@@ -17,6 +15,7 @@ from orchestrator.simulator.assets import ACTION_VIDEO, TRAINING_VIDEO, object_k
 from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.footage import sample_footage
 from orchestrator.simulator.s3 import S3Bucket
+from tests.object_store.scripted import store_that_says
 from tests.object_store.seaweed import Seaweed
 from tests.object_store.shown import call
 
@@ -96,33 +95,12 @@ async def test_a_kill_right_after_the_store_joined_the_parts_is_healed_at_the_ne
     assert job.confirmations == {"training_video": 1}
 
 
-@asynccontextmanager
-async def store_that_says(error: str) -> AsyncIterator[str]:
-    """Serve a store that lists its bucket, and to all else answers with that error; yield its URL."""
-
-    async def answer(request: web.Request) -> web.Response:
-        if "list-type" in request.query:
-            return web.Response(text="<ListBucketResult/>")
-        return web.Response(status=503, text=f"<Error><Code>{error}</Code><Message>no</Message></Error>")
-
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
 @pytest.mark.parametrize(("is_gone", "code"), [(False, "SlowDown"), (True, "ServiceUnavailable")])
 async def test_trouble_with_the_store_is_an_internal_error_of_the_service(
     session: aiohttp.ClientSession, code: str, *, is_gone: bool
 ) -> None:
     """A 500 as the service has them, with the store's code and nothing secret."""
-    async with store_that_says("SlowDown") as url:
+    async with store_that_says(503, "SlowDown") as url:
         store = ObjectStoreOptions(url=url, bucket="footage", ak="AK", sk="secret-key")
         simulator = Simulator(SimulatorOptions(object_store=store))
         await simulator.start()

@@ -61,19 +61,21 @@ def test_of_a_part_that_is_listed_twice_the_younger_counts(*, is_reversed: bool)
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "code"),
+    ("status", "body", "expected"),
     [
         (200, b"<CompleteMultipartUploadResult/>", None),
-        (200, b"<Error><Code>InternalError</Code><Message>try again</Message></Error>", "InternalError"),
+        (200, b"<Error><Code>InternalError</Code></Error>", (500, "InternalError")),
         (204, b"", None),
-        (301, b"", "HTTP301"),
-        (400, b'<Error xmlns="urn:s3"><Code>EntityTooSmall</Code></Error>', "EntityTooSmall"),
-        (403, b"<html>not xml", "HTTP403"),
-        (404, b"", "HTTP404"),
+        (301, b"", (301, "HTTP301")),
+        (400, b'<Error xmlns="urn:s3"><Code>EntityTooSmall</Code></Error>', (400, "EntityTooSmall")),
+        (403, b"<html>not xml", (403, "HTTP403")),
+        (404, b"", (404, "HTTP404")),
     ],
 )
-def test_an_answer_is_good_or_an_error_with_a_code(status: int, body: bytes, code: str | None) -> None:
+def test_an_answer_is_good_or_an_error_with_a_code(
+    status: int, body: bytes, expected: tuple[int, str] | None
+) -> None:
     """A completion that failed after its 200 is no success; a redirect is none either."""
     error = error_of(status, body)
 
-    assert (error and error.code) == code
+    assert (error and (error.status, error.code)) == expected

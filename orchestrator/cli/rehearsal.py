@@ -18,18 +18,22 @@ from orchestrator.cli.output import Output, dumped
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.quantities import parse_bytes
-from orchestrator.simulator import Simulator, SimulatorOptions, parse_faults, serve
+from orchestrator.simulator import ObjectStoreOptions, Simulator, SimulatorOptions, parse_faults, serve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
-    """What the command line says of the simulator; an option of None keeps its default."""
+    """What the command line says of the simulator; an option of None keeps its default.
+
+    Without a URL the *object_store* is the built-in one.
+    """
 
     port: int
     data: Path | None
     faults: Sequence[str]
     store_rate: str | None
     options: Mapping[str, Any]
+    object_store: Mapping[str, str]
 
     def simulator_options(self) -> SimulatorOptions:
         """The options the simulator takes; raises UsageError."""
@@ -37,9 +41,17 @@ class Rehearsal:
         try:
             if self.store_rate is not None:
                 given["store_bytes_per_second"] = parse_bytes(self.store_rate)
+            given["object_store"] = self._object_store_options()
             return SimulatorOptions(fault_rates=parse_faults(",".join(self.faults)), **given)
         except ValueError as error:
             raise UsageError(str(error).rstrip(".")) from None
+
+    def _object_store_options(self) -> ObjectStoreOptions | None:
+        if self.object_store["url"]:
+            return ObjectStoreOptions(**self.object_store)
+        if self.object_store["bucket"]:
+            raise UsageError("--bucket is of no use without --object-store")
+        return None
 
 
 def simulate_until_stopped(invocation: Invocation, rehearsal: Rehearsal) -> ExitCode:
@@ -51,9 +63,15 @@ def simulate_until_stopped(invocation: Invocation, rehearsal: Rehearsal) -> Exit
     except OSError as error:
         raise ConfigurationError(
             f"the simulator cannot start: {error.strerror or error}",
-            hint="choose another --port or --data, or end the simulator that has them",
+            hint=_hint(error, options),
         ) from None
     return ExitCode.OK
+
+
+def _hint(error: OSError, options: SimulatorOptions) -> str:
+    if error.errno is None and options.object_store is not None:
+        return "check --object-store, --bucket and the keys, or choose another --data"
+    return "choose another --port or --data, or end the simulator that has them"
 
 
 async def _serve(options: SimulatorOptions, rehearsal: Rehearsal, output: Output) -> None:

@@ -27,7 +27,7 @@ SECRETS = ("Signature=", "Authorization", "simulator-secret", "simulator-static-
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home and an environment without a word for us."""
     for name in list(os.environ):
-        if name.startswith(("ORCHESTRATOR_", "HUAWEICLOUD_", "XDG_")):
+        if name.startswith(("ORCHESTRATOR_", "HUAWEICLOUD_", "AWS_", "XDG_")):
             monkeypatch.delenv(name)
     folder = tmp_path / "home"
     folder.mkdir()

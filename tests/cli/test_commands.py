@@ -181,11 +181,43 @@ def test_simulate_serves_until_it_is_stopped(start_program: Callable[..., subpro
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--fault", "nope=1"), ("--speed", "0"), ("--store-rate", "x"), ("--port", "70000")]
+    "arguments",
+    [
+        ("--fault", "nope=1"),
+        ("--speed", "0"),
+        ("--store-rate", "x"),
+        ("--port", "70000"),
+        ("--bucket", "footage"),
+        ("--object-store", "http://127.0.0.1:1"),
+        ("--object-store", "http://127.0.0.1:1", "--bucket", "footage"),
+        (
+            "--object-store",
+            "127.0.0.1:1",
+            "--bucket",
+            "b",
+            "--object-store-ak",
+            "a",
+            "--object-store-sk",
+            "s",
+        ),
+    ],
 )
 def test_simulate_refuses_what_cannot_be(cli: Cli, arguments: tuple[str, ...]) -> None:
     """With the known names where there are some."""
     assert cli("simulate", *arguments).exit_code == 2
+
+
+def test_simulate_says_that_its_object_store_is_no_good(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys come from the environment, where other tools have them, and are not told."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "STOREKEY")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "store-secret")
+
+    result = cli("simulate", "--object-store", "http://127.0.0.1:1", "--bucket", "footage")
+
+    assert result.exit_code == 4
+    assert "the object store at 127.0.0.1:1 cannot be reached" in result.stderr
+    assert "check --object-store" in result.stderr
+    assert "store-secret" not in result.stderr
 
 
 def test_simulate_says_that_its_port_is_taken(cli: Cli, simulator: Simulator) -> None:

@@ -34,6 +34,36 @@ UrlLifetime = Annotated[float, typer.Option(metavar="SECONDS", min=0.001, help="
 StoreRate = Annotated[
     str | None, typer.Option(metavar="RATE", help="Bytes per second the store takes, for example 10M.")
 ]
+ObjectStore = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="Keep the objects in this S3-compatible server, all faults of uploads aside."
+    ),
+]
+Bucket = Annotated[str | None, typer.Option(metavar="NAME", help="Its bucket, which must be there.")]
+StoreAccessKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AK",
+        help="Its access key (env AWS_ACCESS_KEY_ID)",
+        envvar="AWS_ACCESS_KEY_ID",
+        show_envvar=False,
+    ),
+]
+StoreSecretKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SK",
+        help="Its secret key (env AWS_SECRET_ACCESS_KEY)",
+        envvar="AWS_SECRET_ACCESS_KEY",
+        show_envvar=False,
+    ),
+]
+StoreRegion = Annotated[str, typer.Option(metavar="NAME", help="Its region.")]
+Signature = Annotated[
+    str,
+    typer.Option(metavar="v2|v4", help="How its upload URLs are signed; v2 is MetaStudio's way."),
+]
 
 
 @takes_settings()
@@ -51,6 +81,12 @@ def simulate(
     one_time: OneTime = True,
     url_lifetime: UrlLifetime = 86400.0,
     store_rate: StoreRate = None,
+    object_store: ObjectStore = None,
+    bucket: Bucket = None,
+    object_store_ak: StoreAccessKey = None,
+    object_store_sk: StoreSecretKey = None,
+    object_store_region: StoreRegion = "us-east-1",
+    signature: Signature = "v4",
 ) -> int:
     """Serve a MetaStudio on this machine, to rehearse.
 
@@ -62,6 +98,7 @@ def simulate(
       orchestrator simulate
       orchestrator simulate --port 8437 --data sim/
       orchestrator simulate --fault slow-down=0.05,reset=0.02,lost-create=0.1 --seed 7
+      orchestrator simulate --object-store http://127.0.0.1:8333 --bucket footage
     """
     from orchestrator.cli.rehearsal import Rehearsal, simulate_until_stopped  # noqa: PLC0415 - quick --help
 
@@ -74,5 +111,15 @@ def simulate(
         "one_time_urls": one_time,
         "url_lifetime_seconds": url_lifetime,
     }
-    rehearsal = Rehearsal(port=port, data=data, faults=fault or (), store_rate=store_rate, options=options)
+    store = {
+        "url": object_store or "",
+        "bucket": bucket or "",
+        "ak": object_store_ak or "",
+        "sk": object_store_sk or "",
+        "region": object_store_region,
+        "signature": signature,
+    }
+    rehearsal = Rehearsal(
+        port=port, data=data, faults=fault or (), store_rate=store_rate, options=options, object_store=store
+    )
     return simulate_until_stopped(invocation, rehearsal)

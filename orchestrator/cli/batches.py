@@ -14,9 +14,10 @@ from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.states import EntryState
 from orchestrator.journal.journal import Journal, journal_path, open_journal
 from orchestrator.journal.reading import JournalReader
-from orchestrator.journal.records import BatchRecord
+from orchestrator.journal.records import BatchRecord, EntryRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +73,11 @@ async def find_batch(journal: Journal, effective: EffectiveSettings, name: str) 
 
 def unknown_batch(name: str, effective: EffectiveSettings) -> UsageError:
     """The error for a name that no batch has."""
-    return UsageError(
-        f"there is no batch {name} in {effective.values.state}",
-        hint="`orchestrator status` lists the batches; --state names another journal",
-    )
+    state = effective.values.state
+    hint = "`orchestrator status` lists the batches; --state names another journal"
+    if state in set(EntryState):
+        hint = f"--state names the journal; --in-state {state} shows the entries in that state"
+    return UsageError(f"there is no batch {name} in {state}", hint=hint)
 
 
 def has_journal(effective: EffectiveSettings) -> bool:
@@ -83,16 +85,22 @@ def has_journal(effective: EffectiveSettings) -> bool:
     return journal_path(effective.values.state).exists()
 
 
+async def find_entry(journal: JournalReader, batch: BatchRecord, entry_id: str) -> EntryRecord:
+    """The entry of this id; raises UsageError when the batch has none."""
+    record = await journal.entry(batch.batch, entry_id)
+    if record is None:
+        near = difflib.get_close_matches(entry_id, await journal.entry_ids(batch.batch), n=1)
+        raise UsageError(
+            f"batch {batch.name} has no entry {entry_id}",
+            hint=f"did you mean {near[0]}?" if near else f"`orchestrator status {batch.name}` lists them",
+        )
+    return record
+
+
 async def check_entries(journal: JournalReader, batch: BatchRecord, entry_ids: Collection[str]) -> None:
     """Raise UsageError when the batch has no entry of one of these ids."""
-    known = await journal.entries_named(batch.batch, entry_ids)
     for entry_id in entry_ids:
-        if entry_id not in known:
-            near = difflib.get_close_matches(entry_id, await journal.entry_ids(batch.batch), n=1)
-            raise UsageError(
-                f"batch {batch.name} has no entry {entry_id}",
-                hint=f"did you mean {near[0]}?" if near else f"`orchestrator status {batch.name}` lists them",
-            )
+        await find_entry(journal, batch, entry_id)
 
 
 async def _find(effective: EffectiveSettings, name: str) -> BatchRecord:

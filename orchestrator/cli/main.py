@@ -10,15 +10,21 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from orchestrator import __version__
+from orchestrator.cli.commands.cancel import cancel
+from orchestrator.cli.commands.clean import clean
 from orchestrator.cli.commands.config import config_app
 from orchestrator.cli.commands.demo import demo
 from orchestrator.cli.commands.init import init
 from orchestrator.cli.commands.plan import plan
+from orchestrator.cli.commands.results import results
+from orchestrator.cli.commands.retry import retry
 from orchestrator.cli.commands.run import run
 from orchestrator.cli.commands.schema import schema
 from orchestrator.cli.commands.simulate import simulate
 from orchestrator.cli.commands.status import status
+from orchestrator.cli.commands.submit import submit
 from orchestrator.cli.commands.validate import validate
+from orchestrator.cli.commands.watch import watch
 from orchestrator.cli.errors import UsageError, exit_code_for
 from orchestrator.cli.output import Output
 from orchestrator.domain.errors import OrchestratorError
@@ -62,7 +68,10 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_before_the_command)
-    for command in (init, schema, validate, plan, run, status, simulate, demo):
+    for command in (
+        *(init, schema, validate, plan, run, status, submit, watch, retry, cancel, results, clean),
+        *(simulate, demo),
+    ):
         app.command()(command)
     app.add_typer(config_app, name="config")
     return app

@@ -207,6 +207,9 @@ RUN_OPTIONS = (
     ),
 )
 
+#: Of those the ones that service calls alone depend on.
+API_OPTIONS = tuple(option for option in RUN_OPTIONS if option.name.startswith("api_"))
+
 ALL_OPTIONS = (
     *OUTPUT_OPTIONS,
     *SERVICE_OPTIONS,

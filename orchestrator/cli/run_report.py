@@ -19,7 +19,8 @@ from orchestrator.observe.wording import duration
 SHOWN_ENTRIES = 40
 _SHOWN_UNDECIDED = 20
 _STOPPED_BY = {ExitCode.INTERRUPTED: "SIGINT", ExitCode.TERMINATED: "SIGTERM"}
-_NOT_FAILED = frozenset(EntryState) - {EntryState.FAILED}
+_ALL_STATES = frozenset(EntryState)
+_FAILED = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
 
 
 async def tell_run(output: Output, report: RunReport, journal: JournalReader, *, had_work: bool) -> None:
@@ -55,14 +56,26 @@ def error_of(record: EntryRecord) -> dict[str, str | None] | None:
     return record.error.as_dict() if is_failed and record.error is not None else None
 
 
+def review_text(record: EntryRecord) -> str | None:
+    """The reviewer's reason with its code; None when no review has failed since the last submission."""
+    code = f" ({record.review_code})" if record.review_code else ""
+    return f"{record.review_reason}{code}" if record.review_reason else None
+
+
 async def print_entries(
-    output: Output, journal: JournalReader, batch: str, total: int, limit: int = SHOWN_ENTRIES
+    output: Output,
+    journal: JournalReader,
+    batch: str,
+    total: int,
+    *,
+    limit: int = SHOWN_ENTRIES,
+    states: frozenset[EntryState] = _ALL_STATES,
 ) -> None:
-    """Print the entries; of more than *limit* the failed ones first, and how many there are besides."""
-    orders = [None] if total <= limit else [{EntryState.FAILED}, _NOT_FAILED]
+    """Print the *total* entries in *states*; of more than *limit* the failed ones first."""
+    orders = [states] if total <= limit else [states & _FAILED, states - _FAILED]
     shown: list[EntryRecord] = []
-    for states in orders:
-        async for record in journal.entries(batch, states=states):
+    for chosen in orders:
+        async for record in journal.entries(batch, states=chosen):
             if len(shown) == limit:
                 break
             shown.append(record)
@@ -81,7 +94,7 @@ def _row(record: EntryRecord) -> Row:
 def _complaint(record: EntryRecord) -> str | None:
     """Why the entry needs somebody: a line of its own, for which no column is wide enough."""
     if record.state is EntryState.REVIEW_FAILED:
-        return f"{record.entry_id}: review failed: {record.review_reason or 'no reason was given'}"
+        return f"{record.entry_id}: review failed: {review_text(record) or 'no reason was given'}"
     error = record.error
     if record.state is not EntryState.FAILED or error is None:
         return None
@@ -92,7 +105,13 @@ def _complaint(record: EntryRecord) -> str | None:
 def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
     entries, tally = report.entries, report.tally
     if not had_work and report.exit_code == ExitCode.OK:
-        yield f"{report.batch}: nothing to do, all {entries.done} entries are done"
+        done = (
+            f"all {entries.done} entries are"
+            if entries.done == entries.total
+            else f"{entries.done} entries are"
+        )
+        left = "" if entries.done == entries.total else f", {entries.total - entries.done} are left alone"
+        yield f"{report.batch}: nothing to do, {done} done{left}"
         return
     others = {"failed": entries.failed, "skipped": entries.skipped, "left": entries.pending}
     counts = "".join(f", {count} {name}" for name, count in others.items() if count)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
 
 import anyio
 
-from orchestrator.cli.batches import find_batch, has_journal, unknown_batch
+from orchestrator.cli.batches import find_batch, find_entry, has_journal, unknown_batch
+from orchestrator.cli.entry_detail import read_detail, tell_detail
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.run_report import error_of, print_entries
@@ -18,6 +19,7 @@ from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import BatchRecord
+from orchestrator.observe.wording import moment
 
 _SHOWN_ENTRIES = 200
 _ALL = 10**9
@@ -41,14 +43,36 @@ def show_batches(invocation: Invocation) -> ExitCode:
     return ExitCode.OK
 
 
-def show_batch(invocation: Invocation, name: str, *, is_all_wanted: bool) -> ExitCode:
-    """Print the entries of the batch with this name or digest; raises UsageError when it is not one."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchView:
+    """What is to be seen of a batch: its entries in some states, at most so many, or all of a single one."""
+
+    limit: int
+    states: frozenset[EntryState]
+    entry_id: str | None
+
+
+def show_batch(
+    invocation: Invocation,
+    name: str,
+    *,
+    is_all_wanted: bool,
+    states: Collection[EntryState] | None = None,
+    entry_id: str | None = None,
+) -> ExitCode:
+    """Print the entries of the batch with this name or digest, or one of them with all that is known of it.
+
+    Raises UsageError when there is no such batch or entry.
+    """
     effective = invocation.settings()
     if not has_journal(effective):
         raise unknown_batch(name, effective)
-    output = invocation.output
-    is_all_wanted = is_all_wanted or not output.is_terminal
-    anyio.run(_show_batch, output, effective, name, _ALL if is_all_wanted else _SHOWN_ENTRIES)
+    view = BatchView(
+        limit=_ALL if is_all_wanted or not invocation.output.is_terminal else _SHOWN_ENTRIES,
+        states=frozenset(EntryState if states is None else states),
+        entry_id=entry_id,
+    )
+    anyio.run(_show_batch, invocation.output, effective, name, view)
     return ExitCode.OK
 
 
@@ -57,27 +81,41 @@ async def _read_batches(state: str) -> list[tuple[BatchRecord, Counts]]:
         return [(batch, await journal.counts(batch.batch)) for batch in await journal.batches()]
 
 
-async def _show_batch(output: Output, effective: EffectiveSettings, name: str, limit: int) -> None:
+async def _show_batch(output: Output, effective: EffectiveSettings, name: str, view: BatchView) -> None:
     async with open_journal(effective.values.state, clock=time.time) as journal:
         batch = await find_batch(journal, effective, name)
-        counts = await journal.counts(batch.batch)
-        if output.is_json:
-            head = {"schema": SCHEMA, **_batch_document(batch, counts)}
-            await output.stream_document(head, "results", _entries(journal, batch.batch))
-            return
-        await print_entries(output, journal, batch.batch, sum(counts.values()), limit)
-        output.say(f"{batch.name} ({batch.batch}) on {batch.endpoint}, project {batch.project_id}")
-        output.say(f"{_counted(counts)}; last run {_last_run(batch)}")
+        if view.entry_id is None:
+            await _show_entries(output, journal, batch, view)
+        else:
+            record = await find_entry(journal, batch, view.entry_id)
+            tell_detail(output, await read_detail(journal, batch, record))
 
 
-async def _entries(journal: Journal, batch: str) -> AsyncIterator[dict[str, object]]:
-    async for record in journal.entries(batch):
+async def _show_entries(output: Output, journal: Journal, batch: BatchRecord, view: BatchView) -> None:
+    counts = await journal.counts(batch.batch)
+    if output.is_json:
+        head = {"schema": SCHEMA, **_batch_document(batch, counts)}
+        await output.stream_document(head, "results", _entries(journal, batch.batch, view.states))
+        return
+    total = sum(count for state, count in counts.items() if state in view.states)
+    await print_entries(output, journal, batch.batch, total, limit=view.limit, states=view.states)
+    output.say(f"{batch.name} ({batch.batch}) on {batch.endpoint}, project {batch.project_id}")
+    output.say(f"{_counted(counts)}; last run {_last_run(batch)}")
+
+
+async def _entries(
+    journal: Journal, batch: str, states: frozenset[EntryState]
+) -> AsyncIterator[dict[str, object]]:
+    async for record in journal.entries(batch, states=states):
         yield {
             "entry": record.entry_id,
             "state": record.state.value,
             "service_state": record.service_state,
             "bytes": record.bytes,
             "job_id": record.job_id,
+            "delivered": record.delivered,
+            "review_reason": record.review_reason,
+            "review_code": record.review_code,
             "updated_at": _time(record.updated_at),
             "error": error_of(record),
         }
@@ -124,4 +162,4 @@ def _last_run(batch: BatchRecord) -> str:
 
 
 def _time(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if seconds is None else moment(seconds)

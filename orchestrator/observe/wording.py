@@ -1,6 +1,8 @@
-"""Numbers as progress shows them."""
+"""Numbers and times as people read them."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 
 def duration(seconds: float) -> str:
@@ -8,3 +10,8 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def moment(seconds: float) -> str:
+    """Seconds since the epoch as `2026-11-22T08:00:00Z`."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -6,8 +6,12 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import SERVICE_OPTIONS
+from orchestrator.domain.states import EntryState
+
+_FAILED = (EntryState.FAILED, EntryState.REVIEW_FAILED)
 
 
 @takes_settings(SERVICE_OPTIONS)
@@ -23,6 +27,22 @@ def status(
     every: Annotated[
         bool, typer.Option("--all", help="Every entry, on a terminal too, where long lists are cut.")
     ] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only entries that failed, or whose review did.")
+    ] = False,
+    in_state: Annotated[
+        list[EntryState] | None,
+        typer.Option("--in-state", metavar="STATE", help="Only entries in this state; may be repeated."),
+    ] = None,
+    entry: Annotated[
+        str | None,
+        typer.Option(
+            "--entry",
+            metavar="ID",
+            help="All that is known of one entry: files, transitions, failed attempts.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> int:
     """Show the batches, or the entries of one.
 
@@ -32,10 +52,17 @@ def status(
     Examples:
       orchestrator status
       orchestrator status studio-2026-11
+      orchestrator status studio-2026-11 --failed
+      orchestrator status studio-2026-11 --entry anna
       orchestrator status studio-2026-11 --json
     """
     from orchestrator.cli.standing import show_batch, show_batches  # noqa: PLC0415 - keeps --help quick
 
+    states = {*(in_state or ()), *(_FAILED if failed else ())} or None
+    if batch is None and (states or entry):
+        raise UsageError("--failed, --in-state and --entry are about one batch; name it")
+    if entry is not None and states:
+        raise UsageError("--entry shows one entry; --failed and --in-state choose among all")
     if batch is None:
         return show_batches(invocation)
-    return show_batch(invocation, batch, is_all_wanted=every)
+    return show_batch(invocation, batch, is_all_wanted=every, states=states, entry_id=entry)

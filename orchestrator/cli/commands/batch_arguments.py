@@ -1,0 +1,29 @@
+"""Arguments of the commands about a batch the journal knows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.errors import UsageError
+from orchestrator.domain.quantities import parse_duration
+
+BatchArgument = Annotated[
+    str, typer.Argument(metavar="BATCH", help="The name of a batch, or its digest.", show_default=False)
+]
+EntryIds = Annotated[
+    list[str] | None,
+    typer.Option("--entry", metavar="ID", help="Only this entry; may be repeated", show_default=False),
+]
+Agreed = Annotated[
+    bool, typer.Option("--yes", "-y", help="Agree beforehand; without a terminal it is needed")
+]
+
+
+def seconds_of(option: str, text: str | None) -> float | None:
+    """The time given with *option*, such as 30d or 90s, in seconds; raises UsageError."""
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None

@@ -1,0 +1,57 @@
+"""`orchestrator clean`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.commands.batch_arguments import Agreed, seconds_of
+from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.options import API_OPTIONS, SERVICE_OPTIONS
+
+
+@takes_settings(SERVICE_OPTIONS, API_OPTIONS)
+def clean(
+    invocation: Invocation,
+    *,
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            "--older-than",
+            metavar="TIME",
+            help="Forget finished batches whose last run is longer ago, for example 30d or 12h",
+            show_default=False,
+        ),
+    ] = None,
+    with_orphans: Annotated[
+        bool,
+        typer.Option(
+            "--orphans", help="Delete jobs of ours on the service that no entry of the journal owns"
+        ),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go")] = False,
+    yes: Agreed = False,
+) -> int:
+    """Forget finished batches, and delete jobs left over.
+
+    Shows them first, and asks at a terminal. A batch that is forgotten starts anew when its manifest is run
+    again. Orphans are jobs that wait for files under a tag of one of the journal's batches; batches that are
+    being run are left alone.
+
+    \b
+    Examples:
+      orchestrator clean --older-than 30d
+      orchestrator clean --older-than 30d --yes      for cron
+      orchestrator clean --orphans --region cn-north-4
+      orchestrator clean --orphans --yes
+    """
+    from orchestrator.cli import cleaning  # noqa: PLC0415 - keeps --help quick
+
+    request = cleaning.CleanRequest(
+        older_than=seconds_of("--older-than", older_than),
+        with_orphans=with_orphans,
+        is_yes=yes,
+        is_dry_run=dry_run,
+    )
+    return cleaning.clean(invocation, request)

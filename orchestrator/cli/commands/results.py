@@ -1,0 +1,44 @@
+"""`orchestrator results`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.commands.batch_arguments import BatchArgument
+from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.options import SERVICE_OPTIONS
+
+
+@takes_settings(SERVICE_OPTIONS)
+def results(
+    invocation: Invocation,
+    batch: BatchArgument,
+    *,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the table to FILE, readable for its owner only; it may hold contacts",
+            show_default=False,
+        ),
+    ] = None,
+) -> int:
+    """Write what came of every avatar as a CSV table.
+
+    The manifest's columns, files absolute, with state, job, times, errors and the reviewer's reason. The table
+    is a manifest of the same batch: `run` with it does only what is left.
+
+    \b
+    Examples:
+      orchestrator results studio -o results.csv
+      orchestrator run results.csv
+      orchestrator results studio --json
+    """
+    from orchestrator.cli.results import show_results  # noqa: PLC0415 - keeps --help quick
+
+    return show_results(invocation, batch, file)

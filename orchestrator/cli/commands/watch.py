@@ -1,0 +1,80 @@
+"""`orchestrator watch`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.commands.batch_arguments import BatchArgument, seconds_of
+from orchestrator.cli.errors import UsageError
+from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.options import API_OPTIONS, SERVICE_OPTIONS
+
+_DEFAULT_INTERVAL_SECONDS = 15.0
+#: While nothing changes the waits grow to so many times the interval.
+_LONGEST_WAIT = 8
+
+
+class Until(StrEnum):
+    """How far to follow."""
+
+    SUBMITTED = "submitted"
+    REVIEWED = "reviewed"
+    TRAINED = "trained"
+
+
+@takes_settings(SERVICE_OPTIONS, API_OPTIONS)
+def watch(
+    invocation: Invocation,
+    batch: BatchArgument,
+    *,
+    until: Annotated[Until, typer.Option("--until", help="How far every job must have got.")] = Until.TRAINED,
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            "--timeout", metavar="TIME", help="Give up after, for example, 90s, 45m or 2h", show_default=False
+        ),
+    ] = None,
+    interval: Annotated[
+        str | None,
+        typer.Option(
+            "--interval",
+            metavar="TIME",
+            help="Time between two looks while things change, up to eight times that while nothing does; default 15s",
+            show_default=False,
+        ),
+    ] = None,
+) -> int:
+    """Follow jobs through review and training.
+
+    Asks with list calls of a hundred jobs. On a terminal a table, elsewhere a line per change, with the
+    reviewer's reason. Stop it and start it again at will, also while a run works.
+
+    \b
+    Examples:
+      orchestrator watch studio
+      orchestrator watch studio --until reviewed --timeout 2h
+      orchestrator watch studio --json
+
+    \b
+    Exit codes:
+      0    every job has got there
+      5    the time was over
+      8    some entries need somebody, and nothing else is under way
+      130  stopped by Ctrl-C
+    """
+    from orchestrator.cli.watching import WatchRequest, watch_batch  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.engine.following import Milestone, PollPace  # noqa: PLC0415
+
+    wait = seconds_of("--interval", interval)
+    if wait == 0:
+        raise UsageError("--interval must be more than nothing")
+    first = _DEFAULT_INTERVAL_SECONDS if wait is None else wait
+    request = WatchRequest(
+        until=Milestone(until.value),
+        pace=PollPace(first=first, cap=_LONGEST_WAIT * first),
+        timeout_seconds=seconds_of("--timeout", timeout),
+    )
+    return watch_batch(invocation, batch, request)

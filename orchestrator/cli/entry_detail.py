@@ -1,0 +1,175 @@
+"""`status --entry`: everything the journal knows of one entry, nothing secret."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.tables import print_table
+from orchestrator.domain.quantities import format_bytes
+from orchestrator.journal.reading import JournalReader
+from orchestrator.journal.records import (
+    AttemptRecord,
+    BatchRecord,
+    EntryRecord,
+    SegmentRecord,
+    TransitionRecord,
+)
+from orchestrator.observe.wording import moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetDetail:
+    """How far one file is; there are no segments before the entry has a job."""
+
+    asset: str
+    path: str
+    bytes: int
+    bytes_stored: int
+    segments: int
+    segments_stored: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryDetail:
+    """One entry with its files, its transitions and its failed attempts, the oldest first."""
+
+    batch: BatchRecord
+    record: EntryRecord
+    assets: list[AssetDetail]
+    transitions: list[TransitionRecord]
+    attempts: list[AttemptRecord]
+
+
+async def read_detail(journal: JournalReader, batch: BatchRecord, record: EntryRecord) -> EntryDetail:
+    """Read what belongs to *record*."""
+    return EntryDetail(
+        batch=batch,
+        record=record,
+        assets=_assets(record, await journal.segments(record)),
+        transitions=await journal.transitions(record),
+        attempts=await journal.attempts(record),
+    )
+
+
+def _assets(record: EntryRecord, segments: list[SegmentRecord]) -> list[AssetDetail]:
+    details = []
+    for asset in record.assets:
+        mine = [segment for segment in segments if segment.kind is asset.kind]
+        stored = [segment for segment in mine if segment.receipt is not None]
+        details.append(
+            AssetDetail(
+                asset=asset.kind.value,
+                path=asset.path,
+                bytes=asset.size,
+                bytes_stored=sum(segment.segment.length for segment in stored),
+                segments=len(mine),
+                segments_stored=len(stored),
+            )
+        )
+    return details
+
+
+def tell_detail(output: Output, detail: EntryDetail) -> None:
+    """Print the document, or the same for people."""
+    if output.is_json:
+        output.document(_document(detail))
+        return
+    for name, text in _facts(detail.record):
+        output.say(f"{name:<15}{text}")
+    _print_assets(output, detail.assets)
+    _print_transitions(output, detail.transitions)
+    _print_attempts(output, detail.attempts)
+
+
+def _document(detail: EntryDetail) -> dict[str, object]:
+    record = detail.record
+    return {
+        "schema": SCHEMA,
+        "batch": detail.batch.name,
+        "digest": detail.batch.batch,
+        "entry": record.entry_id,
+        "state": record.state.value,
+        "service_state": record.service_state,
+        "job_id": record.job_id,
+        "bytes": record.bytes,
+        "is_in_manifest": record.position >= 0,
+        "change_wanted": record.change_wanted,
+        "delivered": record.delivered,
+        "review_reason": record.review_reason,
+        "review_code": record.review_code,
+        "updated_at": moment(record.updated_at),
+        "error": None if record.error is None else record.error.as_dict(),
+        "assets": [asdict(asset) for asset in detail.assets],
+        "transitions": [_transition(transition) for transition in detail.transitions],
+        "attempts": [{**asdict(attempt), "at": moment(attempt.at)} for attempt in detail.attempts],
+    }
+
+
+def _transition(transition: TransitionRecord) -> dict[str, str | None]:
+    return {
+        "at": moment(transition.at),
+        "from": transition.from_state,
+        "to": transition.to_state,
+        "reason": transition.reason,
+    }
+
+
+def _facts(record: EntryRecord) -> list[tuple[str, str]]:
+    error = record.error
+    about = ", ".join(filter(None, (error.code, error.request_id))) if error else ""
+    facts = {
+        "entry": record.entry_id,
+        "state": record.state.value + ("" if record.position >= 0 else ", no longer in the manifest"),
+        "job": record.job_id,
+        "the service": record.service_state,
+        "review failed": record.review_reason,
+        "review code": record.review_code,
+        "delivered": record.delivered,
+        "to be changed": record.change_wanted,
+        "error": f"{error.message}{f' ({about})' if about else ''}" if error else None,
+        "hint": error and error.hint,
+    }
+    return [(name, text) for name, text in facts.items() if text]
+
+
+def _print_assets(output: Output, assets: list[AssetDetail]) -> None:
+    rows = [
+        (
+            asset.asset,
+            format_bytes(asset.bytes),
+            f"{asset.segments_stored}/{asset.segments}" if asset.segments else "-",
+            asset.path,
+        )
+        for asset in assets
+    ]
+    output.say()
+    print_table(output, ("file", "size", "segments stored", "path"), rows)
+
+
+def _print_transitions(output: Output, transitions: list[TransitionRecord]) -> None:
+    if not transitions:
+        return
+    rows = [(moment(one.at), one.from_state, one.to_state, one.reason or "") for one in transitions]
+    output.say()
+    print_table(output, ("at", "from", "to", "reason"), rows)
+
+
+def _print_attempts(output: Output, attempts: list[AttemptRecord]) -> None:
+    if not attempts:
+        return
+    rows = [
+        (moment(one.at), _what(one), str(one.attempt), _answer(one), one.message or "") for one in attempts
+    ]
+    output.say()
+    print_table(output, ("failed at", "request", "attempt", "answer", "message"), rows)
+
+
+def _what(attempt: AttemptRecord) -> str:
+    part = f" part {attempt.part_number}" if attempt.part_number else ""
+    return f"{attempt.operation} {attempt.asset}{part}" if attempt.asset else attempt.operation
+
+
+def _answer(attempt: AttemptRecord) -> str:
+    request = attempt.request_id and f"request {attempt.request_id}"
+    return ", ".join(filter(None, (attempt.kind, attempt.code, request)))

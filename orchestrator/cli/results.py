@@ -1,0 +1,158 @@
+"""`results`: a batch as a table, each entry with what came of it; the table is a manifest again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import anyio
+
+from orchestrator.cli.batches import KnownBatch, known_batch
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.output import SCHEMA, Output, printable
+from orchestrator.cli.run_report import review_text
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.journal.journal import open_journal
+from orchestrator.journal.reading import JournalReader
+from orchestrator.journal.records import BatchRecord, EntryRecord
+from orchestrator.manifest import COLUMNS, RESULT_COLUMNS, csv_cells
+from orchestrator.manifest.fields import PERSONAL_FIELDS
+
+Write = Callable[[str], object]
+
+
+def show_results(invocation: Invocation, name: str, file: Path | None) -> ExitCode:
+    """Write the results of the batch called *name* to *file*, else to stdout; raises ConfigurationError."""
+    known = known_batch(invocation, name)
+    output = invocation.output
+    if file is not None:
+        with _replacing(file) as write:
+            count = anyio.run(_write_table, known, write)
+        output.note(f"wrote {count} {'entry' if count == 1 else 'entries'} to {file}")
+    elif not output.is_json:
+        anyio.run(_write_table, known, output.write)
+    if output.is_json:
+        anyio.run(_write_document, known, output, None if file is None else str(file.absolute()))
+    return ExitCode.OK
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Write]:
+    """Write to a file beside *path*, for its owner only, that takes its place once it is whole."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
+                yield stream.write
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
+
+
+async def _write_table(known: KnownBatch, write: Write) -> int:
+    """Write the table entry by entry; how many there were."""
+    batch = known.record
+    count = 0
+    async with open_journal(known.effective.values.state, clock=time.time) as journal:
+        columns = await _columns(journal, batch)
+        write(_line(columns))
+        async for record in journal.entries(batch.batch):
+            cells = {**csv_cells(record.avatar), **_batch_cells(batch), **_result_cells(record)}
+            cells["id"] = record.entry_id
+            write(_line([cells[column] for column in columns]))
+            count += 1
+    return count
+
+
+async def _columns(journal: JournalReader, batch: BatchRecord) -> list[str]:
+    """The manifest's columns that an entry uses, in the order of the fields, then the batch's and ours."""
+    used = {"id"}
+    async for record in journal.entries(batch.batch):
+        used.update(column for column, cell in csv_cells(record.avatar).items() if cell)
+    return [*(column for column in COLUMNS if column in used), *_batch_cells(batch), *RESULT_COLUMNS]
+
+
+def _line(cells: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+def _batch_cells(batch: BatchRecord) -> dict[str, str]:
+    """What makes the table the same batch again, and has it do what the last run was to do."""
+    return {"batch_name": batch.name, **({"submit": "true"} if batch.is_submit_wanted else {})}
+
+
+def _result_cells(record: EntryRecord) -> dict[str, str]:
+    outcome = _outcome(record)
+    error = record.error
+    cells = {
+        **outcome,
+        "error_kind": error and error.kind,
+        "error_code": error and error.code,
+        "error_message": error and error.message,
+        "request_id": error and error.request_id,
+        "review_reason": review_text(record),
+    }
+    return {column: _cell(cells[column]) for column in RESULT_COLUMNS}
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else printable(" ".join(str(value).split()))
+
+
+def _outcome(record: EntryRecord) -> dict[str, object]:
+    return {
+        "state": record.state.value,
+        "job_id": record.job_id,
+        "bytes": record.bytes,
+        "seconds": _seconds(record),
+        "attempts": record.attempts,
+        "delivered": record.delivered,
+    }
+
+
+def _seconds(record: EntryRecord) -> float | None:
+    """From when the entry was first taken up until its job held its files, or until its last change."""
+    if record.started_at is None:
+        return None
+    return round(max((record.confirmed_at or record.updated_at) - record.started_at, 0.0), 1)
+
+
+async def _write_document(known: KnownBatch, output: Output, file: str | None) -> None:
+    batch = known.record
+    head = {
+        "schema": SCHEMA,
+        "batch": batch.name,
+        "digest": batch.batch,
+        "file": file,
+    }
+    async with open_journal(known.effective.values.state, clock=time.time) as journal:
+        await output.stream_document(head, "results", _documents(journal, batch.batch))
+
+
+async def _documents(journal: JournalReader, batch: str) -> AsyncIterator[dict[str, object]]:
+    async for record in journal.entries(batch):
+        avatar = record.avatar.model_dump(mode="json", exclude_none=True, exclude=set(PERSONAL_FIELDS))
+        yield {
+            "entry": record.entry_id,
+            "avatar": avatar,
+            **_outcome(record),
+            "service_state": record.service_state,
+            "review_reason": record.review_reason,
+            "review_code": record.review_code,
+            "error": None if record.error is None else record.error.as_dict(),
+        }

@@ -1,0 +1,145 @@
+"""What `watch` shows while it waits: a table on a terminal, elsewhere a line per change."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from orchestrator.cli.groups import JobCounts, count_groups, states_in
+from orchestrator.cli.output import Output, printable
+from orchestrator.cli.session import progress_style
+from orchestrator.cli.settings import ProgressStyle
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.events import EntryTransitioned, Event, JobStateChanged, ServiceWarning
+from orchestrator.observe.wording import duration, moment
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from orchestrator.cli.batches import KnownBatch
+
+
+class Display(Protocol):
+    """Hears events, and how the batch stands before each wait."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+
+    def __call__(self, event: Event) -> None:
+        """Tell *event* if it is one that people want to know."""
+
+    def show(self, counts: JobCounts, wait_seconds: float) -> None:
+        """Show how many jobs are where, until the next look in *wait_seconds*."""
+
+
+class Lines:
+    """Tells every change in a line through *write*."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        """Begin each line with the time."""
+        self._write = write
+
+    def __enter__(self) -> Self:
+        """Nothing to set up."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Nothing to put back."""
+
+    def __call__(self, event: Event) -> None:
+        """Write a line about *event*."""
+        line = _line(event)
+        if line is not None:
+            self._write(f"{moment(time.time())} {' '.join(line.split())}")
+
+    def show(self, counts: JobCounts, wait_seconds: float) -> None:
+        """Nothing: lines tell changes only."""
+
+
+class Board:
+    """A table of the console's groups on a terminal, with the changes above it."""
+
+    def __init__(self, name: str) -> None:
+        """Paint nothing yet."""
+        from rich.console import Console  # noqa: PLC0415 - slow to load, and only terminals need it
+        from rich.live import Live  # noqa: PLC0415
+
+        self._name = name
+        self._live = Live(console=Console(stderr=True, highlight=False), auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        """Take the terminal's last lines."""
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give them back."""
+        self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Leave a line about *event* above the table."""
+        line = _line(event)
+        if line is not None:
+            self._live.console.print(printable(line), markup=False)
+
+    def show(self, counts: JobCounts, wait_seconds: float) -> None:
+        """Paint the table anew."""
+        self._live.update(self._table(counts, wait_seconds), refresh=True)
+
+    def _table(self, counts: JobCounts, wait_seconds: float) -> Table:
+        from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        now = datetime.now().astimezone().strftime("%H:%M:%S")
+        table = Table(
+            box=SIMPLE_HEAD,
+            title=Text(self._name),
+            caption=f"at {now}; next look in {duration(wait_seconds)}; Ctrl-C ends it, nothing is lost",
+        )
+        for heading in ("group", "jobs", "as the service calls them"):
+            table.add_column(heading)
+        for group, count in count_groups(counts).items():
+            table.add_row(group, str(count), Text(printable(states_in(group, counts))))
+        return table
+
+
+def display_for(output: Output, known: KnownBatch) -> Display:
+    """What the settings and the terminal call for; lines are the result itself unless there is a document."""
+    style = progress_style(known.effective.values)
+    if style is ProgressStyle.BAR and _is_terminal():
+        return Board(known.record.name)
+    if style is ProgressStyle.NONE:
+        return Lines(lambda _: None)
+    return Lines(output.note if output.is_json else output.say)
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _line(event: Event) -> str | None:
+    match event:
+        case JobStateChanged():
+            code = f" ({event.code})" if event.code else ""
+            reason = f": {event.reason}{code}" if event.reason else ""
+            return f"{event.entry}: {event.group} ({event.service_state}){reason}"
+        case EntryTransitioned(to_state=EntryState.CANCELLED):
+            return f"{event.entry}: cancelled: {event.reason}"
+        case ServiceWarning():
+            return f"warning: {event.message}"
+    return None

@@ -1,0 +1,195 @@
+"""`watch`: jobs followed through review and training, and what came of them."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import anyio
+import anyio.abc
+
+from orchestrator.cli.batches import KnownBatch, known_batch
+from orchestrator.cli.groups import count_groups, entry_group
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.run_report import error_of, review_text
+from orchestrator.cli.service_session import ServiceSession, open_service_session
+from orchestrator.cli.tables import Row, print_table
+from orchestrator.cli.watch_display import Display, display_for
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.following import Follower, Milestone, PollPace
+from orchestrator.journal.reading import JournalReader
+from orchestrator.journal.records import EntryRecord
+from orchestrator.observe.wording import duration
+
+_SHOWN_ENTRIES = 40
+_NEEDS_PERSON = (EntryState.REVIEW_FAILED, EntryState.FAILED)
+_STOPS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchRequest:
+    """How far to follow, how often to ask, and for how many seconds; None for ever."""
+
+    until: Milestone
+    pace: PollPace
+    timeout_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """How watching a batch ended."""
+
+    known: KnownBatch
+    request: WatchRequest
+    exit_code: ExitCode
+    elapsed_seconds: float
+
+
+def watch_batch(invocation: Invocation, name: str, request: WatchRequest) -> int:
+    """Follow the jobs of the batch called *name* and return the exit code; it may be stopped at any time."""
+    known = known_batch(invocation, name)
+    return anyio.run(_watch, invocation.output, known, request)
+
+
+async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> int:
+    output.known["batch"] = known.record.name
+    began = time.monotonic()
+    display = display_for(output, known)
+    async with open_service_session(output, known.effective, known.record.name, display) as session:
+        with display:
+            exit_code = await _follow_until_stopped(session, display, known, request)
+        watched = Watched(
+            known=known,
+            request=request,
+            exit_code=exit_code,
+            elapsed_seconds=time.monotonic() - began,
+        )
+        with anyio.CancelScope(shield=True):
+            await _tell(output, session.journal, watched)
+    return exit_code
+
+
+async def _follow_until_stopped(
+    session: ServiceSession, display: Display, known: KnownBatch, request: WatchRequest
+) -> ExitCode:
+    ends: list[ExitCode] = []
+    failures: list[OrchestratorError] = []
+    async with anyio.create_task_group() as group:
+        await group.start(_listen, group.cancel_scope, ends)
+        try:
+            ends.append(await _follow(session, display, known, request))
+        except OrchestratorError as error:
+            failures.append(error)
+        group.cancel_scope.cancel()
+    for failure in failures:
+        raise failure
+    return ends[0]
+
+
+async def _listen(
+    scope: anyio.CancelScope,
+    ends: list[ExitCode],
+    *,
+    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    with anyio.open_signal_receiver(*_STOPS) as signals:
+        task_status.started()
+        async for received in signals:
+            ends.append(_STOPS[received])
+            scope.cancel()
+
+
+async def _follow(
+    session: ServiceSession, display: Display, known: KnownBatch, request: WatchRequest
+) -> ExitCode:
+    follower = Follower(session.journal, session.client, session.events, known.key)
+
+    async def wait(seconds: float) -> None:
+        display.show(await session.journal.job_counts(known.record.batch), seconds)
+        await anyio.sleep(seconds)
+
+    return await follower.follow(
+        request.until,
+        pace=request.pace,
+        timeout_seconds=request.timeout_seconds,
+        monotonic=session.clocks.monotonic,
+        sleep=wait,
+    )
+
+
+async def _tell(output: Output, journal: JournalReader, watched: Watched) -> None:
+    batch = watched.known.record.batch
+    groups = count_groups(await journal.job_counts(batch))
+    if output.is_json:
+        await output.stream_document(_head(watched, groups), "entries", _entries(journal, batch))
+        return
+    await _tell_who_waits(output, journal, batch)
+    counted = ", ".join(f"{count} {group}" for group, count in groups.items()) or "no entries"
+    output.say(f"{watched.known.record.name}: {counted}")
+    for line in _next_steps(watched):
+        output.note(line)
+
+
+def _head(watched: Watched, groups: dict[str, int]) -> dict[str, object]:
+    return {
+        "schema": SCHEMA,
+        "batch": watched.known.record.name,
+        "digest": watched.known.record.batch,
+        "until": watched.request.until.value,
+        "exit_code": int(watched.exit_code),
+        "elapsed_seconds": round(watched.elapsed_seconds, 3),
+        "groups": groups,
+    }
+
+
+async def _entries(journal: JournalReader, batch: str) -> AsyncIterator[dict[str, object]]:
+    async for record in journal.entries(batch):
+        yield {
+            "entry": record.entry_id,
+            "state": record.state.value,
+            "group": entry_group(record.state, record.service_state),
+            "service_state": record.service_state,
+            "job_id": record.job_id,
+            "review_reason": record.review_reason,
+            "review_code": record.review_code,
+            "error": error_of(record),
+        }
+
+
+async def _tell_who_waits(output: Output, journal: JournalReader, batch: str) -> None:
+    counts = await journal.counts(batch)
+    total = sum(counts.get(state, 0) for state in _NEEDS_PERSON)
+    rows: list[Row] = []
+    async for record in journal.entries(batch, states=_NEEDS_PERSON):
+        if len(rows) == _SHOWN_ENTRIES:
+            break
+        rows.append((record.entry_id, record.job_id or "-", _why(record)))
+    if rows:
+        print_table(output, ("entry", "job", "why it waits"), rows)
+    if total > len(rows):
+        output.say(f"... and {total - len(rows)} more; `orchestrator status --failed` lists all")
+
+
+def _why(record: EntryRecord) -> str:
+    if record.state is EntryState.FAILED and record.error is not None:
+        return f"failed: {record.error.message}"
+    return f"review failed: {review_text(record) or 'no reason was given'}"
+
+
+def _next_steps(watched: Watched) -> Iterator[str]:
+    name = watched.known.record.name
+    match watched.exit_code:
+        case ExitCode.SOME_FAILED:
+            yield (
+                f"some entries need somebody: mend what a review refused, then `orchestrator retry {name}`; "
+                f"`orchestrator submit {name}` hands over what is to submit"
+            )
+        case ExitCode.TEMPORARY:
+            yield f"not all there after {duration(watched.elapsed_seconds)}: the same command goes on"
+        case ExitCode.INTERRUPTED | ExitCode.TERMINATED:
+            yield "stopped: what was seen is kept; the same command goes on"

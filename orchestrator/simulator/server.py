@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import anyio
 from aiohttp import web
 
 from orchestrator.simulator.api import TrainingJobApi
@@ -155,13 +156,15 @@ class Simulator:
     async def stop(self) -> None:
         """Cut what is under way and close; state that was acknowledged stays in *data*."""
         self._holder.stop()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-        await self._exits.aclose()
-        await self._records.close()
-        if self._data is None:
-            await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+        # A cancelled simulator must clean up all the same; the runner's shutdown timeout bounds it.
+        with anyio.CancelScope(shield=True):
+            if self._runner is not None:
+                await self._runner.cleanup()
+                self._runner = None
+            await self._exits.aclose()
+            await self._records.close()
+            if self._data is None:
+                await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def __aenter__(self) -> Self:
         await self.start()

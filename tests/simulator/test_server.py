@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import anyio
 import pytest
 from blockbuster import blockbuster_ctx
 
-from orchestrator.simulator import Simulator, SimulatorOptions
+from orchestrator.simulator import Simulator, SimulatorOptions, serve
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com", ""])
@@ -25,6 +26,21 @@ async def test_a_taken_port_is_an_error_that_leaves_nothing_open(client: Any) ->
 
     with pytest.raises(OSError, match="address already in use"):
         await Simulator(SimulatorOptions(), port=port).start()
+
+
+async def test_a_simulator_that_is_cancelled_leaves_nothing_behind() -> None:
+    """That is how the command ends it."""
+    started: list[Simulator] = []
+
+    with anyio.CancelScope() as scope:
+
+        def stop(simulator: Simulator) -> None:
+            started.append(simulator)
+            scope.cancel()
+
+        await serve(SimulatorOptions(), port=0, data=None, on_listening=stop)
+
+    assert not started[0].folder.exists()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,10 @@ async def test_runs_killed_while_uploading_and_confirming_lose_nothing(
     """Every object is its file, each entry has one job, and only what was in flight is sent again."""
     rig = await make_rig()
     entries = rig.make_entries(3, size=VIDEO_BYTES, kinds=("cover", "grant_file"))
-    driver = Peer("tests.crash.driver", tmp_path / "driver.log")
 
-    lives = [await anyio.to_thread.run_sync(live, driver, rig, kill) for kill in KILLS]
+    with closing(Peer("tests.crash.driver", tmp_path / "driver.log")) as driver:
+        lives = [await anyio.to_thread.run_sync(live, driver, rig, kill) for kill in KILLS]
     report = await rig.run()
-    await anyio.to_thread.run_sync(driver.close)
 
     assert [life.is_killed for life in lives] == [True, True]
     assert report.exit_code == ExitCode.OK

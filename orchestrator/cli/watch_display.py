@@ -19,6 +19,7 @@ from orchestrator.engine.events import EntryTransitioned, Event, JobStateChanged
 from orchestrator.observe.wording import duration, moment
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from orchestrator.cli.batches import KnownBatch
@@ -71,13 +72,12 @@ class Lines:
 class Board:
     """A table of the console's groups on a terminal, with the changes above it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, console: Console) -> None:
         """Paint nothing yet."""
-        from rich.console import Console  # noqa: PLC0415 - slow to load, and only terminals need it
-        from rich.live import Live  # noqa: PLC0415
+        from rich.live import Live  # noqa: PLC0415 - slow to load, and only terminals need it
 
         self._name = name
-        self._live = Live(console=Console(stderr=True, highlight=False), auto_refresh=False, transient=True)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
         """Take the terminal's last lines."""
@@ -94,7 +94,7 @@ class Board:
         """Leave a line about *event* above the table."""
         line = _line(event)
         if line is not None:
-            self._live.console.print(printable(line), markup=False)
+            self._live.console.print(printable(line), markup=False, highlight=False)
 
     def show(self, counts: JobCounts, wait_seconds: float) -> None:
         """Paint the table anew."""
@@ -122,7 +122,9 @@ def display_for(output: Output, known: KnownBatch) -> Display:
     """What the settings and the terminal call for; lines are the result itself unless there is a document."""
     style = progress_style(known.effective.values)
     if style is ProgressStyle.BAR and _is_terminal():
-        return Board(known.record.name)
+        from rich.console import Console  # noqa: PLC0415
+
+        return Board(known.record.name, Console(stderr=True, highlight=False))
     if style is ProgressStyle.NONE:
         return Lines(lambda _: None)
     return Lines(output.note if output.is_json else output.say)

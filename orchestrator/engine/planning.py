@@ -242,7 +242,7 @@ class Planner:
 
     def _decide_with_job(self, record: EntryRecord, differences: list[str]) -> Decision:
         if record.change_wanted is not None and not differences:
-            return Decision(Action.CHANGE, "stopped while its job was changed", record.change_wanted)
+            return Decision(Action.CHANGE, "stopped while its job was changed", self._change_again(record))
         if record.state is EntryState.REVIEW_FAILED and self._retry is not None:
             return _decide_amend(record, differences, is_named=self._retry.names(record.entry_id))
         if differences:
@@ -250,6 +250,12 @@ class Planner:
         if is_done(record.state, with_submit=self._settings.is_submit_wanted or record.is_submit_wanted):
             return Decision(Action.SKIP, _why_done(record))
         return Decision(Action.RESUME, _why_again(record))
+
+    def _change_again(self, record: EntryRecord) -> Change | None:
+        """The change that was begun, or the way that is chosen now; what a review asks for is an update."""
+        if record.change_wanted is Change.AMEND:
+            return Change.AMEND
+        return self._settings.on_change or record.change_wanted
 
     def _decide_change(self, differences: list[str]) -> Decision:
         reason = f"changed since its job was created: {', '.join(differences)}"

@@ -1,0 +1,176 @@
+"""`watch`: what it shows, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+import time
+
+import pytest
+from rich.console import Console
+
+from orchestrator.cli.groups import count_groups, states_in
+from orchestrator.cli.watch_display import Board
+from orchestrator.domain.service_states import JobGroup
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.events import JobStateChanged
+from orchestrator.simulator import Simulator, SimulatorOptions
+from tests.cli.conftest import Batch, Cli
+from tests.cli.documents import check_document
+from tests.cli.test_run import DEAD_ENDPOINT
+
+QUICK = pytest.mark.parametrize("simulator_options", [SimulatorOptions(speed=1e9)])
+
+
+@QUICK
+@pytest.mark.usefixtures("simulator")
+def test_every_change_is_a_line_and_the_end_a_summary(cli: Cli, batch: Batch) -> None:
+    """Not on a terminal."""
+    cli("run", batch.manifest, "--submit")
+
+    result = cli("watch", "studio", "--interval", "0.01")
+
+    assert result.exit_code == 0
+    *changes, summary = result.stdout.splitlines()
+    assert [line.split(" ", 1)[1] for line in changes] == [
+        "anna: done (JOB_SUCCESS)",
+        "bo: done (JOB_SUCCESS)",
+    ]
+    assert summary == "studio: 2 done"
+
+
+@QUICK
+@pytest.mark.usefixtures("simulator")
+def test_a_failed_review_is_told_with_reason_and_code(cli: Cli, batch: Batch) -> None:
+    """In the document, and to people on stderr beside it; the others got there: exit 8."""
+    batch.write(batch.entry("anna") | {"name": "review-fail"}, batch.entry("bo"))
+    cli("run", batch.manifest, "--submit")
+
+    result = cli("watch", "studio", "--interval", "0.01", "--json")
+
+    check_document("watch", result.document)
+    assert result.exit_code == result.document["exit_code"] == 8
+    assert result.document["groups"] == {"review failed": 1, "done": 1}
+    anna = result.document["entries"][0]
+    assert (anna["state"], anna["service_state"], anna["review_code"]) == (
+        "review_failed",
+        "AUTO_VERIFY_FAILED",
+        "44005901",
+    )
+    assert anna["review_reason"] in result.stderr
+
+
+@pytest.mark.usefixtures("simulator")
+def test_the_time_is_over_and_the_standing_is_told(cli: Cli, batch: Batch) -> None:
+    """Exit 5: the same command goes on."""
+    cli("run", batch.manifest, "--submit")
+
+    result = cli("watch", "studio", "--timeout", "0.05s", "--interval", "0.02", "--json")
+
+    check_document("watch", result.document)
+    assert result.exit_code == 5
+    assert result.document["groups"] == {"under review": 2}
+
+
+@pytest.mark.usefixtures("simulator")
+def test_submitted_is_enough_when_asked_for(cli: Cli, batch: Batch) -> None:
+    """--until submitted."""
+    cli("run", batch.manifest)
+    before = cli("watch", "studio", "--until", "submitted")
+    cli("submit", "studio")
+
+    after = cli("watch", "studio", "--until", "submitted")
+
+    assert (before.exit_code, after.exit_code) == (8, 0)
+    assert "orchestrator submit studio" in before.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_and_it_can_be_started_again(
+    cli: Cli, batch: Batch, simulator: Simulator, number: signal.Signals, code: int
+) -> None:
+    """With its document, and the journal as it was seen."""
+    cli("run", batch.manifest, "--submit")
+    threading.Thread(target=_stop_once_it_asked, args=(simulator, number)).start()
+
+    stopped = cli("watch", "studio", "--interval", "30", "--json")
+    again = cli("watch", "studio", "--timeout", "0.01", "--interval", "0.01", "--json")
+
+    check_document("watch", stopped.document)
+    assert stopped.exit_code == stopped.document["exit_code"] == code
+    assert stopped.document["groups"] == {"under review": 2}
+    assert again.exit_code == 5
+
+
+def _stop_once_it_asked(simulator: Simulator, number: signal.Signals) -> None:
+    asked = simulator.stats.requests["list"]
+    while simulator.stats.requests["list"] == asked:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.usefixtures("simulator")
+def test_a_service_that_is_not_there_ends_with_five(cli: Cli, batch: Batch) -> None:
+    """Whoever starts it wants to know; a service that goes later is asked again."""
+    cli("run", batch.manifest)
+
+    result = cli("watch", "studio", "--api-attempts", "1", "--json")
+    unreachable = cli("run", batch.manifest, "--endpoint", DEAD_ENDPOINT, "--api-attempts", "1")
+    dead = cli("watch", "studio", "--endpoint", DEAD_ENDPOINT, "--api-attempts", "1", "--json")
+
+    assert (result.exit_code, unreachable.exit_code) == (8, 5)
+    check_document("error", dead.document)
+    assert dead.exit_code == 5
+
+
+@pytest.mark.parametrize("flag", ["--interval", "--timeout"])
+def test_a_time_that_is_none_is_a_wrong_usage(cli: Cli, flag: str) -> None:
+    """With what one looks like."""
+    result = cli("watch", "studio", flag, "soon")
+
+    assert result.exit_code == 2
+    assert f"{flag}: 'soon' is not a time; write for example 30d" in result.stderr
+    assert cli("watch", "studio", "--interval", "0").exit_code == 2
+
+
+def test_a_state_nobody_knows_is_training_under_its_own_name() -> None:
+    """The service invents states."""
+    counts = {
+        (EntryState.TRAINING, "BRAND_NEW"): 2,
+        (EntryState.TRAINING, "TRAINING"): 5,
+        (EntryState.TRAINING, "WAIT_USER_CONFIRM"): 1,
+        (EntryState.CREATING, None): 3,
+        (EntryState.CONFIRMED, "AUTO_VERIFY_FAILED"): 1,
+    }
+
+    groups = {"not uploaded": 3, "to submit": 1, "training": 7, "awaiting user review": 1}
+    assert count_groups(counts) == groups
+    assert list(count_groups(counts)) == list(groups)
+    assert states_in("training", counts) == "TRAINING 5, BRAND_NEW 2"
+
+
+def test_a_terminal_shows_the_groups_and_leaves_changes_above() -> None:
+    """And is given back."""
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=120, height=40)
+    event = JobStateChanged(
+        entry="anna",
+        job_id="1",
+        service_state="AUTO_VERIFY_FAILED",
+        group=JobGroup.REVIEW_FAILED,
+        reason="too [dark]",
+        code="1",
+    )
+
+    with Board("studio", console) as board:
+        board(event)
+        board.show({(EntryState.TRAINING, "BRAND_NEW"): 2, (EntryState.TRAINED, "JOB_SUCCESS"): 1}, 90)
+
+    shown = stream.getvalue()
+    assert "anna: review failed (AUTO_VERIFY_FAILED): too [dark] (1)" in shown
+    assert "BRAND_NEW 2" in shown
+    assert "next look in 1:30" in shown
+    assert shown.index("training") < shown.index("done")

@@ -105,23 +105,24 @@ class Uploader:
             return await self._put(entry, segment, doubt)
         except RefusedUploadError as error:
             receipt = await self._inquiry.receipt_for(entry, segment)
-            return receipt or self._refused(entry, segment, error, doubt)
+            return receipt or await self._refused(entry, segment, error, doubt)
         except InterruptedTransferError as error:
             receipt = await self._inquiry.receipt_for(entry, segment) if error.is_body_sent else None
             if receipt is None:
                 raise
             return receipt
 
-    def _refused(
+    async def _refused(
         self, entry: HeldEntry, segment: SegmentRecord, error: RefusedUploadError, doubt: _Doubt
     ) -> Receipt:
         """Judge a refusal where the service does not tell that it holds the segment.
 
         A used-up or dead URL calls for fresh ones. No call lists single files: one that was sent before is
-        taken for stored, unverified (metastudio-protocol section 7), unless the store said that it holds other
-        bytes. A URL refused at its first use is an error.
+        taken for stored, unverified (metastudio-protocol section 7), unless the store holds other bytes. A URL
+        refused at its first use is an error.
         """
-        if doubt.may_be_held and not (doubt.is_spoilt or segment.kind.is_multipart):
+        is_unlisted = doubt.may_be_held and not segment.kind.is_multipart
+        if is_unlisted and not (doubt.is_spoilt or await self._inquiry.is_another(entry, segment)):
             entry.warn(f"{segment.kind} is stored but unverified: its answer was lost and its URL is used up")
             return Receipt(etag=None, md5=None, is_verified=False)
         if doubt.may_be_held or error.status == 404:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
@@ -77,6 +78,33 @@ async def test_urls_that_expired_while_the_entry_was_waiting_are_replaced(trial:
     assert trial.rig.simulator.stats.refusals["put AccessDenied"] == 0
 
 
+UNLISTED = SimulatorOptions(can_update_while_uploading=True, action_parts="empty")
+
+
+@pytest.mark.parametrize("simulator_options", [UNLISTED], ids=[""])
+async def test_parts_that_an_update_took_away_are_not_believed_in_after_a_stop(trial: Trial) -> None:
+    """The receipts go before the update does: whoever comes after a stop in between sends the parts again."""
+    entries = trial.rig.make_entries(1, size=700_000, kinds=("action_video", "cover"))
+    cover = trial.rig.folder / entries[0]["cover"]
+    cover.write_bytes(cover.read_bytes() + bytes(600_000))
+    one_at_a_time(trial)
+    # So slow that the cover, the last one left, could not arrive before its URL dies; yet that URL is alive.
+    for occurrence in range(1, 7):
+        trial.at("put.after", lambda: trial.time.put_forward(0.12 * DAY), occurrence=occurrence)
+
+    def stop() -> NoReturn:
+        raise RuntimeError("stopped here")
+
+    trial.at("update.after", stop)
+    stopped = await trial.run()
+
+    report = await trial.run()
+
+    assert (stopped.exit_code, report.exit_code) == (ExitCode.SOME_FAILED, ExitCode.OK)
+    trial.assert_delivered(entries)
+    assert len(trial.rig.simulator.all_jobs) == 1
+
+
 async def test_expired_urls_fail_the_entry_where_that_is_wanted(trial: Trial) -> None:
     """`--on-expired fail`: the job stays as it is, and the hint names the other choice."""
     trial.rig.make_entries(1, size=700_000)
@@ -102,6 +130,19 @@ async def test_a_put_that_cannot_end_before_its_url_dies_is_not_begun(trial: Tri
     assert report.exit_code == ExitCode.OK
     trial.assert_delivered(entries)
     assert trial.points("put.before") == 4
+    assert len(trial.rig.events_of(UrlsExpired)) == 1
+
+
+async def test_one_put_that_took_for_ever_does_not_condemn_fresh_urls(trial: Trial) -> None:
+    """What was measured before the renewal no longer holds after it: the fresh URL is tried."""
+    entries = trial.rig.make_entries(1, size=700_000)
+    one_at_a_time(trial)
+    trial.at("put.after", lambda: trial.time.put_forward(1.5 * DAY))
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
     assert len(trial.rig.events_of(UrlsExpired)) == 1
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import NoReturn
+
 import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
@@ -94,6 +97,25 @@ async def test_a_single_file_that_was_corrupted_on_its_way_is_replaced(trial: Tr
     """A cover with other bytes is never taken for stored."""
     entries = trial.rig.make_entries(1, size=200_000, kinds=("cover",))
     trial.at("put.before", lambda: trial.rig.simulator.faults.script("put", ["corrupt", "corrupt"]))
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+
+
+@pytest.mark.parametrize("simulator_options", [ONE_TIME], ids=["one-time"])
+async def test_a_corrupted_file_is_seen_by_a_run_that_does_not_know_of_it(trial: Trial) -> None:
+    """Its URL is used up, and the object that can be looked at is not the file: fresh URLs."""
+    entries = trial.rig.make_entries(1, size=200_000, kinds=("cover",))
+    trial.rig.settings = replace(trial.rig.settings, parallel=1)
+    trial.rig.simulator.faults.script("put", [None, "corrupt"])
+
+    def stop() -> NoReturn:
+        raise RuntimeError("stopped here")
+
+    trial.at("request.retry_scheduled", stop)
+    await trial.run()
 
     report = await trial.run()
 

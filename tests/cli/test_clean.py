@@ -1,0 +1,124 @@
+"""`clean`: finished batches and orphaned jobs, shown first, and never beside a run."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from orchestrator.journal.lock import hold_run_lock
+from orchestrator.simulator import Simulator, SimulatorOptions
+from tests.cli.conftest import Batch, Cli
+from tests.cli.documents import check_document
+
+
+def forget_job(home: Path, entry_id: str) -> None:
+    """Make an entry's job an orphan, as a journal from a backup would."""
+    (journal,) = home.rglob("*.db")
+    with sqlite3.connect(journal) as connection:
+        connection.execute(
+            "UPDATE entries SET job_id = NULL, create_tag = NULL, state = 'pending' WHERE entry_id = ?",
+            (entry_id,),
+        )
+    connection.close()
+
+
+@pytest.mark.usefixtures("simulator")
+def test_a_finished_batch_is_shown_then_forgotten(cli: Cli, batch: Batch) -> None:
+    """Once its last run is long enough ago; --dry-run only shows."""
+    cli("run", batch.manifest)
+
+    young = cli("clean", "--older-than", "30d", "--yes", "--json")
+    shown = cli("clean", "--older-than", "0s", "--dry-run", "--json")
+    forgotten = cli("clean", "--older-than", "0s", "--yes")
+
+    for result in (young, shown):
+        check_document("clean", result.document)
+    assert young.document["batches"] == []
+    assert [found["outcome"] for found in shown.document["batches"]] == ["found"]
+    assert (forgotten.exit_code, cli("status", "--json").document["batches"]) == (0, [])
+    assert "studio" in forgotten.stdout
+    assert "1 removed" in forgotten.stdout
+
+
+@pytest.mark.parametrize("simulator_options", [SimulatorOptions(cap_urls=1)])
+@pytest.mark.usefixtures("simulator")
+def test_a_batch_with_work_left_stays(cli: Cli, batch: Batch) -> None:
+    """However old."""
+    batch.write(batch.entry("anna", video_multipart_count=2))
+    assert cli("run", batch.manifest).exit_code == 8
+
+    result = cli("clean", "--older-than", "0s", "--yes", "--json")
+
+    assert result.document["batches"] == []
+    assert len(cli("status", "--json").document["batches"]) == 1
+
+
+@pytest.mark.usefixtures("simulator")
+def test_a_batch_that_is_being_run_is_left_alone(cli: Cli, batch: Batch, home: Path) -> None:
+    """The next time will do."""
+    cli("run", batch.manifest)
+    (lock,) = home.rglob("*.lock")
+
+    with hold_run_lock(lock):
+        result = cli("clean", "--older-than", "0s", "--yes", "--json")
+
+    check_document("clean", result.document)
+    assert result.exit_code == 0
+    assert [found["outcome"] for found in result.document["batches"]] == ["kept"]
+    assert "another run works on this batch" in result.document["batches"][0]["reason"]
+    assert len(cli("status", "--json").document["batches"]) == 1
+
+
+def test_an_orphan_is_listed_and_deleted_only_with_yes(
+    cli: Cli, batch: Batch, simulator: Simulator, home: Path
+) -> None:
+    """And not while a run works on its batch."""
+    cli("run", batch.manifest)
+    forget_job(home, "anna")
+    (lock,) = home.rglob("*.lock")
+
+    listed = cli("clean", "--orphans")
+    with hold_run_lock(lock):
+        kept = cli("clean", "--orphans", "--yes", "--json")
+    jobs = [job.name for job in simulator.jobs]
+    deleted = cli("clean", "--orphans", "--yes", "--json")
+    nothing = cli("clean", "--orphans", "--yes", "--json")
+
+    assert (listed.exit_code, kept.exit_code, deleted.exit_code) == (0, 0, 0)
+    assert "1 jobs of ours that no entry owns" in listed.stdout
+    assert "--yes removes what is listed" in listed.stderr
+    assert sorted(jobs) == ["anna", "bo"]
+    for result in (kept, deleted, nothing):
+        check_document("clean", result.document)
+    outcomes = [
+        [found["outcome"] for found in result.document["orphans"]] for result in (kept, deleted, nothing)
+    ]
+    assert outcomes == [["kept"], ["removed"], []]
+    assert [job.name for job in simulator.jobs] == ["bo"]
+
+
+def test_what_cannot_be_agreed_to_or_is_not_said_is_a_wrong_usage(cli: Cli) -> None:
+    """Exit 2."""
+    nothing_named = cli("clean", "--yes", "--json")
+    nobody_asked = cli("clean", "--older-than", "30d", "--json")
+    no_time = cli("clean", "--older-than", "a while", "--json")
+
+    for result in (nothing_named, nobody_asked, no_time):
+        check_document("error", result.document)
+        assert result.exit_code == 2
+    assert "--yes" in nobody_asked.stderr
+    assert "for example 30d" in no_time.stderr
+
+
+@pytest.mark.usefixtures("simulator")
+def test_orphans_need_a_service_to_ask(cli: Cli, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which one, no batch tells."""
+    cli("run", batch.manifest)
+    monkeypatch.delenv("ORCHESTRATOR_ENDPOINT")
+
+    result = cli("clean", "--orphans", "--json")
+
+    check_document("error", result.document)
+    assert result.exit_code == 4

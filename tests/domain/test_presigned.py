@@ -8,6 +8,7 @@ import json
 import logging
 import pickle
 import pprint
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -152,6 +153,19 @@ def test_any_text_is_a_url_or_a_value_error(text: str) -> None:
 def test_the_end_of_a_url_is_known_from_the_url(query: str, expires_at: float | None) -> None:
     """V2 says when, V4 says from when and how long; what says neither has no known end."""
     assert PresignedUrl(f"https://host/object?{query}").expires_at == expires_at
+
+
+def test_the_end_of_a_url_does_not_depend_on_the_time_zone_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """X-Amz-Date is UTC."""
+    with monkeypatch.context() as context:
+        context.setenv("TZ", "Asia/Shanghai")
+        time.tzset()
+        url = PresignedUrl("https://host/object?X-Amz-Date=20230924T051750Z&X-Amz-Expires=600")
+    time.tzset()
+
+    assert url.expires_at == 1695533270.0
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for some pages only."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=16", "tmpfs", str(folder)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("mounting a file system is not allowed here")
     yield folder
@@ -241,6 +241,18 @@ async def test_a_new_journal_on_a_full_disk_is_temporary(small_disk: Path) -> No
 
     error = await failure_of(small_disk / "journal.db")
 
+    assert exit_code_of(error) is ExitCode.TEMPORARY
+
+
+async def test_a_disk_without_room_for_another_file_is_temporary(small_disk: Path) -> None:
+    """The journal cannot even be made."""
+    with suppress(OSError):
+        for number in range(100):
+            (small_disk / f"ballast-{number}").touch()
+
+    error = await failure_of(small_disk / "journal.db")
+
+    assert "No space left on device" in error.message
     assert exit_code_of(error) is ExitCode.TEMPORARY
 
 

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.assets import AssetKind
@@ -199,7 +199,13 @@ ACTIONS = st.tuples(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+# Shrinking a failure on real files would take minutes.
+@settings(
+    max_examples=15,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
 @given(st.lists(ACTIONS, min_size=10, max_size=40))
 def test_the_journal_tells_what_a_model_tells(actions: list[tuple[str, int, int, int]]) -> None:
     """Holders, losers, leaps and reopened files in any order."""

@@ -7,11 +7,13 @@ import io
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import aiofiles
 import anyio
+from anyio import to_thread
 
 from orchestrator.cli.batches import KnownBatch, known_batch
 from orchestrator.cli.invocation import Invocation
@@ -25,7 +27,10 @@ from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.manifest import COLUMNS, RESULT_COLUMNS, csv_cells
 from orchestrator.manifest.fields import PERSONAL_FIELDS
 
-Write = Callable[[str], object]
+Write = Callable[[str], Awaitable[object]]
+
+#: A thread hop for each line would cost more than the line.
+_BLOCK_LINES = 500
 
 
 def show_results(invocation: Invocation, name: str, file: Path | None) -> ExitCode:
@@ -33,47 +38,62 @@ def show_results(invocation: Invocation, name: str, file: Path | None) -> ExitCo
     known = known_batch(invocation, name)
     output = invocation.output
     if file is not None:
-        with _replacing(file) as write:
-            count = anyio.run(_write_table, known, write)
+        count = anyio.run(_write_file, known, file)
         output.note(f"wrote {count} {'entry' if count == 1 else 'entries'} to {file}")
     elif not output.is_json:
-        anyio.run(_write_table, known, output.write)
+        anyio.run(_write_table, known, _to_stdout(output))
     if output.is_json:
         anyio.run(_write_document, known, output, None if file is None else str(file.absolute()))
     return ExitCode.OK
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Write]:
+def _to_stdout(output: Output) -> Write:
+    async def write(text: str) -> None:
+        output.write(text)
+
+    return write
+
+
+async def _write_file(known: KnownBatch, file: Path) -> int:
+    async with _replacing(file) as write:
+        return await _write_table(known, write)
+
+
+@asynccontextmanager
+async def _replacing(path: Path) -> AsyncIterator[Write]:
     """Write to a file beside *path*, for its owner only, that takes its place once it is whole."""
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
+            async with aiofiles.open(descriptor, "w", encoding="utf-8", newline="") as stream:
                 yield stream.write
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(name).replace(path)
+                await stream.flush()
+                await to_thread.run_sync(os.fsync, stream.fileno())
+            await anyio.Path(name).replace(path)
         except BaseException:
-            with suppress(FileNotFoundError):
-                Path(name).unlink()
+            with anyio.CancelScope(shield=True), suppress(FileNotFoundError):
+                await anyio.Path(name).unlink()
             raise
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
 
 
 async def _write_table(known: KnownBatch, write: Write) -> int:
-    """Write the table entry by entry; how many there were."""
+    """Write the table block by block; how many entries there were."""
     batch = known.record
     count = 0
     async with open_journal(known.effective.values.state, clock=time.time) as journal:
         columns = await _columns(journal, batch)
-        write(_line(columns))
+        lines = [_line(columns)]
         async for record in journal.entries(batch.batch):
             cells = {**csv_cells(record.avatar), **_batch_cells(batch), **_result_cells(record)}
             cells["id"] = record.entry_id
-            write(_line([cells[column] for column in columns]))
+            lines.append(_line([cells[column] for column in columns]))
             count += 1
+            if len(lines) >= _BLOCK_LINES:
+                await write("".join(lines))
+                lines.clear()
+        await write("".join(lines))
     return count
 
 

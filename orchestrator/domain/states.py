@@ -37,7 +37,7 @@ TRANSITIONS: dict[EntryState, frozenset[EntryState]] = {
     for state, targets in {
         _S.PENDING: {_S.CREATING, *_AWAY},
         _S.CREATING: {_S.PENDING, _S.UPLOADING, *_AWAY},
-        _S.UPLOADING: {_S.PENDING, _S.UPLOADED, _S.SUBMITTED, *_AWAY},
+        _S.UPLOADING: {_S.PENDING, _S.UPLOADED, *_AWAY},
         _S.UPLOADED: {_S.PENDING, _S.UPLOADING, _S.CONFIRMING, *_AWAY},
         _S.CONFIRMING: {_S.PENDING, _S.UPLOADING, _S.CONFIRMED, *_AWAY},
         _S.CONFIRMED: {_S.PENDING, _S.UPLOADING, _S.SUBMITTING, *_LATER, *_AWAY},

@@ -24,7 +24,7 @@ from orchestrator.engine.lifecycle import resumed_state
 EDGES = {
     "pending": "creating",
     "creating": "pending uploading",
-    "uploading": "pending uploaded submitted",
+    "uploading": "pending uploaded",
     "uploaded": "pending uploading confirming",
     "confirming": "pending uploading confirmed",
     "confirmed": "pending uploading submitting in_review review_failed training trained",

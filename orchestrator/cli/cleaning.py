@@ -90,7 +90,7 @@ def clean(invocation: Invocation, request: CleanRequest) -> ExitCode:
 def _is_agreed(output: Output, request: CleanRequest, rubbish: Rubbish) -> bool:
     if request.is_dry_run or not (request.is_yes or can_ask(output)):
         return False
-    question = f"Forget {len(rubbish.batches)} batches and delete {len(rubbish.orphans)} jobs?"
+    question = f"Forget batches: {len(rubbish.batches)}, delete jobs: {len(rubbish.orphans)}?"
     return is_agreed(output, question, is_yes=request.is_yes)
 
 
@@ -155,13 +155,14 @@ def _show(output: Output, request: CleanRequest, rubbish: Rubbish) -> None:
             (orphan.subject.job_id, orphan.subject.name, orphan.subject.batch_name or "-")
             for orphan in rubbish.orphans
         ]
-        _show_all(output, f"{len(jobs)} jobs of ours that no entry owns", ("job", "name", "batch"), jobs)
+        title = f"jobs of ours that no entry owns: {len(jobs)}"
+        _show_all(output, title, ("job", "name", "batch"), jobs)
     if request.older_than is not None:
         batches = [
             (found.subject.name, _last_run(found.subject) or "-", found.subject.batch, found.subject.endpoint)
             for found in rubbish.batches
         ]
-        title = f"{len(batches)} finished batches"
+        title = f"finished batches: {len(batches)}"
         _show_all(output, title, ("batch", "last run", "digest", "service"), batches)
 
 

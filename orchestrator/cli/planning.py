@@ -71,6 +71,7 @@ class BatchPlan:
     batch: str
     rate: int | None
     entries: list[PlannedEntry] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
 
     def total(self, name: str) -> int:
         """The sum of one of the numbers of the entries."""
@@ -98,6 +99,7 @@ class BatchPlan:
             },
             "rate_bytes_per_second": self.rate,
             "estimated_seconds": self.seconds,
+            "removed": self.removed,
         }
 
     async def documents(self) -> AsyncIterator[dict[str, object]]:
@@ -138,15 +140,18 @@ async def _fill(
     output: Output,
 ) -> None:
     async with _known_journal(effective.values.state) as journal:
+        digest = await _digest(journal, manifest.batch_name, effective)
         planner = Planner(
             manifest,
             journal,
-            await _digest(journal, manifest.batch_name, effective),
+            digest,
             run_settings(effective.values, is_submit_wanted=manifest.is_submit_wanted),
             with_media=effective.values.media_check,
         )
         async for plan in planner.plans():
             batch_plan.entries.append(planned_entry(plan, batch_plan.rate))
+        known = await journal.entry_ids(digest) if journal is not None else set()
+        batch_plan.removed = sorted(known - {entry.entry for entry in batch_plan.entries})
     report(planner.problems)
     errors = sum(problem.severity is Severity.ERROR for problem in planner.problems)
     if errors:
@@ -224,5 +229,10 @@ def _summary(batch_plan: BatchPlan) -> Iterator[str]:
         yield f"{to_send} to send: about {duration(batch_plan.seconds)} at {rate}/s"
     at_risk = [entry.entry for entry in batch_plan.entries if entry.is_url_expiry_risk]
     if at_risk:
-        named = ", ".join(at_risk[:5]) + (f" and {len(at_risk) - 5} more" if len(at_risk) > 5 else "")
-        yield f"warning: upload URLs live 24 h, and at this rate would die under {named}"
+        yield f"warning: upload URLs live 24 h, and at this rate would die under {_named(at_risk)}"
+    if batch_plan.removed:
+        yield f"no longer in the manifest, and left alone: {_named(batch_plan.removed)}"
+
+
+def _named(entries: list[str]) -> str:
+    return ", ".join(entries[:5]) + (f" and {len(entries) - 5} more" if len(entries) > 5 else "")

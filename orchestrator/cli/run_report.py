@@ -105,13 +105,8 @@ def _complaint(record: EntryRecord) -> str | None:
 def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
     entries, tally = report.entries, report.tally
     if not had_work and report.exit_code == ExitCode.OK:
-        done = (
-            f"all {entries.done} entries are"
-            if entries.done == entries.total
-            else f"{entries.done} entries are"
-        )
-        left = "" if entries.done == entries.total else f", {entries.total - entries.done} are left alone"
-        yield f"{report.batch}: nothing to do, {done} done{left}"
+        done = "all" if entries.done == entries.total else f"{entries.done} of"
+        yield f"{report.batch}: nothing to do, {done} {entries.total} entries are done"
         return
     others = {"failed": entries.failed, "skipped": entries.skipped, "left": entries.pending}
     counts = "".join(f", {count} {name}" for name, count in others.items() if count)

@@ -87,7 +87,7 @@ def test_an_orphan_is_listed_and_deleted_only_with_yes(
     nothing = cli("clean", "--orphans", "--yes", "--json")
 
     assert (listed.exit_code, kept.exit_code, deleted.exit_code) == (0, 0, 0)
-    assert "1 jobs of ours that no entry owns" in listed.stdout
+    assert "jobs of ours that no entry owns: 1" in listed.stdout
     assert "--yes removes what is listed" in listed.stderr
     assert sorted(jobs) == ["anna", "bo"]
     for result in (kept, deleted, nothing):

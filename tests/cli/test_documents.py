@@ -83,3 +83,16 @@ def test_documents_of_bad_days(cli: Cli, batch: Batch, simulator: Simulator) -> 
     check_document("error", cli("plan", batch.manifest, "--json").document)
     check_document("error", cli("frobnicate", "--json").document)
     assert [job.submissions for job in simulator.jobs] == [0, 0]
+
+
+@pytest.mark.usefixtures("simulator")
+def test_a_plan_names_the_entries_the_manifest_has_no_more(cli: Cli, batch: Batch) -> None:
+    """A run leaves them alone."""
+    cli("run", batch.manifest)
+    batch.write(batch.entry("bo"))
+
+    document, told = cli("plan", batch.manifest, "--json").document, cli("plan", batch.manifest).stdout
+
+    check_document("plan", document)
+    assert document["removed"] == ["anna"]
+    assert "no longer in the manifest, and left alone: anna" in told

@@ -12,6 +12,8 @@ import os
 import random
 import signal
 import sys
+import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -29,6 +31,7 @@ from orchestrator.journal.journal import open_journal
 from orchestrator.manifest import open_manifest
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.metastudio.limiter import ApiRate
+from orchestrator.simulator.footage import write_footage
 
 QUICK = RetryPolicy(attempts=8, base_seconds=0.01, cap_seconds=0.05, throttled_floor_seconds=0.01)
 UNPACED = ApiRate(0.0, 0.0)
@@ -125,8 +128,32 @@ def live(order: dict[str, Any]) -> int:
     return 0
 
 
+def warm_up() -> None:
+    """Run once against nobody: what is imported or compiled at first use, the forks need not do again."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_footage(folder / "film.mp4", size=100_000, seed=1)
+        manifest = {"avatars": [{"name": "Anna", "training_video": "film.mp4"}]}
+        (folder / "batch.yaml").write_text(json.dumps(manifest))
+        order = {
+            "manifest": str(folder / "batch.yaml"),
+            "state": str(folder / "journal.db"),
+            "trail": str(folder / "trail"),
+            "service": {"endpoint": "http://127.0.0.1:9", "project_id": "p", "ak": "ak", "sk": "sk"},
+            "part_bytes": 100_000,
+            "is_submit_wanted": False,
+            "passed_seconds": 0.0,
+            "seed": "warm-up",
+            "kill": None,
+        }
+        live(order)
+    if threading.active_count() > 1:
+        raise RuntimeError("a fork of a process with threads can hang")
+
+
 def main() -> None:
     """Obey orders until standard input ends."""
+    warm_up()
     for line in sys.stdin:
         order = json.loads(line)
         process_id = os.fork()

@@ -76,6 +76,8 @@ _SUBMIT_STEPS = frozenset(
     {"journal.submitting", "journal.submitted", "submitverifying", "confirm_authorization_letter"}
 )
 _ACTION_STEPS = frozenset({"get_action_video_multipart_uploaded", "confirm_action_video_multipart_uploaded"})
+#: Steps with which a failed entry is taken up again, so that a run must fail first.
+_REVIVAL_STEPS = frozenset({"journal.pending", "journal.uploading"})
 _SEGMENT_STEPS = frozenset({"journal.started", "put", "journal.receipt"})
 _PUT_FAULTS = (
     "slow-down",
@@ -112,6 +114,10 @@ class Kill:
     def __str__(self) -> str:
         """For the report of a failed round."""
         return f"{self.point} #{self.occurrence}" if self.point else f"after {self.after_seconds:.3f} s"
+
+
+#: A run finishes once.
+NO_KILL = Kill("run.finished", 2)
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,8 @@ def _kills(
 ) -> tuple[Kill, ...]:
     most = 6 if step in _SEGMENT_STEPS else entries
     kills = [Kill(target, draw.randint(1, most) if draw.random() < 0.5 else 1)]
+    if step in _REVIVAL_STEPS:
+        kills.insert(0, NO_KILL)
     if story is Story.EXPIRED:
         kills.insert(0, Kill("journal.receipt.after", draw.randint(2, 4)))
     others = draw.choice((0, 0, 1, 1, 2))

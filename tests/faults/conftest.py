@@ -175,13 +175,13 @@ async def trial(
 
 @pytest.fixture
 def logged() -> Iterator[io.StringIO]:
-    """All that is logged, down to the last level, with tracebacks."""
+    """All that we log, down to the last level, with tracebacks, and what libraries log from INFO up."""
     text = io.StringIO()
     handler = logging.StreamHandler(text)
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
+    root.setLevel(logging.INFO)
     structlog.configure(
         processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()],
         logger_factory=structlog.PrintLoggerFactory(text),

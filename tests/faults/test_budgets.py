@@ -30,7 +30,7 @@ EXIT_CODES = {
     "redirect": SOME_FAILED,
 }
 ENDLESS = sorted(name for name, fault in FAULTS.items() if fault.operations != {"review"})
-#: More virtual seconds than any budget allows for two entries of a few segments.
+#: More virtual seconds than any budget allows for an entry of a few segments.
 MOST_SECONDS = 3600.0
 
 
@@ -44,7 +44,7 @@ def simulator_options(request: pytest.FixtureRequest) -> SimulatorOptions:
 @pytest.mark.timeout(30)
 async def test_a_fault_that_never_ends_ends_the_run(trial: Trial, fault: str) -> None:
     """In the documented way, in bounded time, and with no more requests than the budgets allow."""
-    trial.rig.make_entries(2, size=200_000, kinds=("action_video", "cover"))
+    trial.rig.make_entries(1, size=200_000, kinds=("action_video", "cover"))
     trial.rig.settings = replace(trial.rig.settings, is_submit_wanted=True)
     trial.rig.policy = RetryPolicy(attempts=4)
     trial.rig.service = {

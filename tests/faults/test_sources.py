@@ -48,10 +48,13 @@ DAMAGES = (delete, truncate, change, replace_with_older, replace_with_pipe)
 Damage = Callable[[Path], None]
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-@pytest.mark.parametrize("point", ["put.before", "journal.uploaded.after"])
+@pytest.mark.parametrize(
+    ("point", "damage"),
+    [*(("put.before", damage) for damage in DAMAGES), ("journal.uploaded.after", replace_with_older)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
 async def test_a_source_that_changes_during_the_run_fails_its_entry(
-    trial: Trial, damage: Damage, point: str
+    trial: Trial, point: str, damage: Damage
 ) -> None:
     """Between the parts, or after the last one: no mixture is ever confirmed, and the other entry is."""
     trial.rig.make_entries(2, size=600_000)

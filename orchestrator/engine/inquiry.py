@@ -9,7 +9,7 @@ from orchestrator.domain.delivery import ObjectFacts
 from orchestrator.domain.errors import RequestRejectedError, UrlExpiredError
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Receipt
-from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
+from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group_of
 from orchestrator.engine.collaborators import Collaborators
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.journal.records import SegmentRecord
@@ -101,9 +101,20 @@ class Inquiry:
         job = await self.show(entry)
         if job is None:
             raise UrlExpiredError(f"the service no longer has job {entry.job_id}", code="JobGone")
+        if group_of(job.state) is JobGroup.REVIEW_FAILED:
+            return await self._is_joined_anew(entry, kind)
         if job.state != WAIT_FILE_UPLOAD or download_url(job.download_urls, kind) is not None:
             return True
         return False if await self.held_parts(entry, kind) else None
+
+    async def _is_joined_anew(self, entry: HeldEntry, kind: AssetKind) -> bool | None:
+        """Of an amended job state and object are those of the files before; parts that are held are not joined.
+
+        That the training video's are held is asked before a confirm, so when they are not they have been joined.
+        """
+        if await self.held_parts(entry, kind):
+            return False
+        return True if kind is AssetKind.TRAINING_VIDEO else None
 
 
 def download_url(urls: Mapping[str, PresignedUrl], kind: AssetKind) -> PresignedUrl | None:

@@ -177,3 +177,20 @@ async def test_a_service_that_goes_for_a_while_is_asked_again(rig: Rig) -> None:
     assert exit_code == ExitCode.TEMPORARY
     assert len(told) > 1
     assert told[0].startswith("asking again later: ")
+
+
+@QUICK
+@pytest.mark.parametrize("fault", ["reset-api", "lost-confirm", "false-refusal", "ok-with-error-body"])
+async def test_a_confirm_of_an_amended_job_that_was_cut_off_is_done(rig: Rig, fault: str) -> None:
+    """Its failed review says nothing about whether the new parts are joined."""
+    await refused_review(rig)
+    write_footage(rig.folder / "anna-training_video", size=320_000, seed=99)
+    rig.simulator.faults.script("confirm", [fault])
+
+    report = await rig.retry()
+
+    record = (await rig.entries())["anna"]
+    assert (report.exit_code, record.error) == (ExitCode.OK, None)
+    (job,) = rig.simulator.jobs
+    assert job.objects["training_video"].read_bytes() == (rig.folder / "anna-training_video").read_bytes()
+    assert job.submissions == 2

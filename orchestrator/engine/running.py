@@ -68,6 +68,9 @@ async def submit_batch(
     Raises as `run_batch` does, but for ManifestError.
     """
     async with _open_work(work_settings, batch_name, journal, events, clocks) as work:
+        await journal.open_batch(
+            work.key, manifest_path=None, is_submit_wanted=True, run_id=work_settings.run_id
+        )
         counts = await journal.counts(work.key.digest)
         segments, stored_bytes = await journal.count_stored(work.key.digest)
         totals = Totals(entries=sum(counts.values()), segments=segments, bytes=stored_bytes)

@@ -207,7 +207,7 @@ def _options(draw: Random, step: str, story: Story) -> dict[str, Any]:
     can_update = draw.random() < 0.5
     if step in {"delete", "journal.job_gone"}:
         can_update = False
-    elif step == "journal.urls":
+    elif step in {"update", "journal.urls"}:
         can_update = True
     return {
         "one_time_urls": draw.random() < 0.6,
@@ -224,7 +224,9 @@ def _kills(
     draw: Random, target: str, step: str, story: Story, entries: int, *, is_timed: bool
 ) -> tuple[Kill, ...]:
     most = 6 if step in _SEGMENT_STEPS else entries
-    kills = [Kill(target, draw.randint(1, most) if draw.random() < 0.5 else 1)]
+    later = draw.randint(1, most) if draw.random() < 0.5 else 1
+    # What only some stories come to may come once.
+    kills = [Kill(target, 1 if step in _STORIES else later)]
     if step in _REVIVAL_STEPS:
         kills.insert(0, NO_KILL)
     if story is Story.EXPIRED:

@@ -63,6 +63,8 @@ class Exchange:
         """
         try:
             answer = await self._watched(payload)
+            if payload.failure is None and answer.status < 300:
+                await payload.check_source()
         except (aiohttp.ClientError, OSError) as error:
             raise payload.failure or self._error_of(error, payload) from None
         finally:

@@ -6,20 +6,24 @@ import fcntl
 import struct
 import termios
 from asyncio import Transport
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
+from orchestrator.transfer.outlet import Buffers, CopyingOutlet, Outlet, SendfileOutlet
 from orchestrator.transfer.reader import SegmentReader
+from orchestrator.transfer.source import Span
 
-#: Waits until that many bytes may be sent.
-Pace = Callable[[int], Awaitable[None]]
+#: Told how many more bytes have been handed to the connection.
+OnBytes = Callable[[int], None]
+#: Waits until bytes may be sent, at most so many as are asked for; returns how many.
+Pace = Callable[[int], Awaitable[int]]
 
-#: How much is handed to the transport at a time: what progress, pacing and the idle watchdog can tell apart.
-PIECE_BYTES = 256 * 1024
+#: How many bytes are reported at a time, and the size from which the kernel's copying pays.
+REPORTED_BYTES = 256 * 1024
 
 
 class SegmentPayload(Payload):
@@ -33,16 +37,26 @@ class SegmentPayload(Payload):
     _consumed = True
 
     def __init__(
-        self, reader: SegmentReader, length: int, *, on_bytes: Callable[[int], None], pace: Pace | None
+        self,
+        reader: SegmentReader,
+        length: int,
+        *,
+        on_bytes: OnBytes,
+        pace: Pace | None,
+        buffers: Buffers,
+        is_sendfile_allowed: bool,
     ) -> None:
-        """Take *reader* over: closing the payload closes it. *on_bytes* hears of each piece handed over."""
+        """Take *reader* over: closing the payload closes it. *on_bytes* hears of what was handed over."""
         super().__init__(reader)
         self._size = self._length = length
         self._reader = reader
         self._on_bytes = on_bytes
         self._pace = pace
+        self._buffers = buffers
+        self._is_sendfile_allowed = is_sendfile_allowed
         self._transport: Transport | None = None
         self._handed_bytes = 0
+        self._reported_bytes = 0
         self._is_pacing = False
         self.failure: Exception | None = None
 
@@ -76,12 +90,8 @@ class SegmentPayload(Payload):
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Send the segment; the declared length is the segment's own, so *content_length* adds nothing."""
-        self._begin(writer)
         try:
-            while chunk := await self._reader.next_chunk():
-                for piece in _pieces(chunk):
-                    await self._wait_for_pace(len(piece))
-                    await self._hand_over(writer, piece)
+            await self._send_all(*self._begin(writer))
         except OSError:
             raise  # the connection's: what the reader meets it reports as one of our errors
         except Exception as error:
@@ -96,37 +106,65 @@ class SegmentPayload(Payload):
         """Refuse: a segment never is in memory as a whole."""
         raise TypeError("a segment cannot be decoded")
 
+    async def check_source(self) -> None:
+        """Raise SourceChangedError unless the file is still as planned: its last bytes were read when they went."""
+        await self._reader.check()
+
     def abandon(self) -> None:
         """Close the file; when aiohttp gave the connection up, cut it instead of waiting for its buffer."""
         self._reader.close()
         if self._transport is not None and self._transport.is_closing():
             self._transport.abort()
 
-    def _begin(self, writer: AbstractStreamWriter) -> None:
+    def _begin(self, writer: AbstractStreamWriter) -> tuple[StreamWriter, Transport]:
         if self._transport is not None:
             raise ConnectionResetError("a segment's body is sent once")
         if not isinstance(writer, StreamWriter) or writer.transport is None:
             raise ConnectionResetError("the connection is gone")
         self._transport = writer.transport
+        return writer, writer.transport
 
-    async def _wait_for_pace(self, piece_bytes: int) -> None:
-        if self._pace is None:
-            return
+    async def _send_all(self, writer: StreamWriter, transport: Transport) -> None:
+        span = await self._reader.next_span()
+        outlet = self._outlet(writer, transport)
+        try:
+            while span is not None:
+                await self._send(outlet, span)
+                span = await self._reader.next_span()
+        finally:
+            outlet.close()
+            self._report()
+
+    def _outlet(self, writer: StreamWriter, transport: Transport) -> Outlet:
+        is_worth_it = self._is_sendfile_allowed and self._length >= REPORTED_BYTES
+        if is_worth_it and SendfileOutlet.is_possible(self._reader, transport):
+            writer.send_headers()
+            if not transport.get_write_buffer_size():
+                return SendfileOutlet(self._reader, transport, self._count)
+        return CopyingOutlet(self._reader, writer, transport, self._buffers, self._count)
+
+    async def _send(self, outlet: Outlet, span: Span) -> None:
+        while span.length:
+            count = span.length if self._pace is None else await self._paced(self._pace, span.length)
+            await outlet.send(Span(span.offset, count))
+            span = Span(span.offset + count, span.length - count)
+
+    async def _paced(self, pace: Pace, wanted_bytes: int) -> int:
         self._is_pacing = True
         try:
-            await self._pace(piece_bytes)
+            return await pace(wanted_bytes)
         finally:
             self._is_pacing = False
 
-    async def _hand_over(self, writer: AbstractStreamWriter, piece: memoryview) -> None:
-        # Counted before the wait: the answer to the last byte may come before the wait is over.
-        self._handed_bytes += len(piece)
-        self._on_bytes(len(piece))
-        try:
-            await writer.write(piece)
-        except OSError:
-            self._handed_bytes -= len(piece)
-            raise
+    def _count(self, taken: int) -> None:
+        self._handed_bytes += taken
+        if self._handed_bytes - self._reported_bytes >= REPORTED_BYTES or self._handed_bytes == self._length:
+            self._report()
+
+    def _report(self) -> None:
+        news, self._reported_bytes = self._handed_bytes - self._reported_bytes, self._handed_bytes
+        if news:
+            self._on_bytes(news)
 
 
 class WithheldPayload(Payload):
@@ -146,12 +184,6 @@ class WithheldPayload(Payload):
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:
         """Refuse: there is nothing to decode."""
         raise TypeError("a withheld body cannot be decoded")
-
-
-def _pieces(chunk: bytes) -> Iterator[memoryview]:
-    view = memoryview(chunk)
-    for start in range(0, len(view), PIECE_BYTES):
-        yield view[start : start + PIECE_BYTES]
 
 
 def _unacknowledged_bytes(transport: Transport) -> int:

@@ -18,16 +18,14 @@ from orchestrator.domain.retry import retry_after_seconds
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.answer import Answer
 from orchestrator.transfer.exchange import BodyInterruptedError, Exchange
-from orchestrator.transfer.payload import Pace, SegmentPayload
+from orchestrator.transfer.outlet import Buffers
+from orchestrator.transfer.payload import OnBytes, Pace, SegmentPayload
 from orchestrator.transfer.reader import SegmentReader
 from orchestrator.transfer.verdict import error_of, is_success, receipt_of
 
-#: Told after each piece how many bytes it had.
-OnBytes = Callable[[int], None]
-
 
 class SegmentSender:
-    """Sends segments over a shared session; holds nothing between calls but the warnings given."""
+    """Sends segments over a shared session; holds nothing between calls but buffers and the warnings given."""
 
     def __init__(
         self,
@@ -38,12 +36,13 @@ class SegmentSender:
         is_verifying: bool,
         is_insecure_http_allowed: bool = False,
         clock: Callable[[], float] = time.time,
-        pace: Pace | None = None,
+        is_sendfile_allowed: bool = True,
         on_warning: Callable[[str], None],
     ) -> None:
         """Read files in *readers*, as many threads as there are cores; *clock* tells seconds since the epoch.
 
-        *is_verifying* decides whether MD5s are computed and compared. *on_warning* hears each warning once.
+        *is_verifying* decides whether MD5s are computed and compared, *is_sendfile_allowed* whether the kernel
+        may copy files into plain connections itself. *on_warning* hears each warning once.
         """
         self._session = session
         self._readers = readers
@@ -51,23 +50,31 @@ class SegmentSender:
         self._is_verifying = is_verifying
         self._is_insecure_http_allowed = is_insecure_http_allowed
         self._clock = clock
-        self._pace = pace
+        self._is_sendfile_allowed = is_sendfile_allowed
         self._on_warning = on_warning
+        self._buffers = Buffers()
         self._warnings: set[str] = set()
 
-    async def put(self, asset: Asset, segment: Segment, url: PresignedUrl, on_bytes: OnBytes) -> Receipt:
-        """PUT *segment* to *url* and return what the store says it holds.
+    async def put(
+        self,
+        asset: Asset,
+        segment: Segment,
+        url: PresignedUrl,
+        on_bytes: OnBytes,
+        pace: Pace | None = None,
+    ) -> Receipt:
+        """PUT *segment* to *url*, as fast as *pace* allows, and return what the store says it holds.
 
         Raises NotSentError, InterruptedTransferError, ThrottledError, RetryableError, ETagMismatchError,
         UrlExpiredError, RefusedUploadError, RequestRejectedError or SourceChangedError.
         """
         exchange = self._exchange(asset, url)
         try:
-            answer, payload = await self._send(exchange, asset, segment, on_bytes)
+            answer, payload = await self._send(exchange, asset, segment, on_bytes, pace)
             redirected = _redirected(answer, exchange.target)
             if redirected is not None:
                 exchange = exchange.to(redirected)
-                answer, payload = await self._send(exchange, asset, segment, on_bytes)
+                answer, payload = await self._send(exchange, asset, segment, on_bytes, pace)
         except BodyInterruptedError as error:
             refusal = await exchange.ask(segment.length)
             raise (self._error_of(refusal, url, is_body_sent=False) if refusal else error) from None
@@ -81,17 +88,24 @@ class SegmentSender:
         """The hex MD5 of *segment* as the file is now; raises SourceChangedError when it changed."""
         reader = SegmentReader(asset, segment, self._readers, is_hashing=True)
         try:
-            while await reader.next_chunk():
+            while await reader.next_span():
                 pass
             return reader.md5 or ""
         finally:
             reader.close()
 
     async def _send(
-        self, exchange: Exchange, asset: Asset, segment: Segment, on_bytes: OnBytes
+        self, exchange: Exchange, asset: Asset, segment: Segment, on_bytes: OnBytes, pace: Pace | None
     ) -> tuple[Answer, SegmentPayload]:
         reader = SegmentReader(asset, segment, self._readers, is_hashing=self._is_verifying)
-        payload = SegmentPayload(reader, segment.length, on_bytes=on_bytes, pace=self._pace)
+        payload = SegmentPayload(
+            reader,
+            segment.length,
+            on_bytes=on_bytes,
+            pace=pace,
+            buffers=self._buffers,
+            is_sendfile_allowed=self._is_sendfile_allowed,
+        )
         return await exchange.send(payload), payload
 
     def _exchange(self, asset: Asset, url: PresignedUrl) -> Exchange:

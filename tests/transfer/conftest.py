@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import ssl
@@ -11,6 +12,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,9 @@ Failure = Callable[[Awaitable[object]], Awaitable[OrchestratorError]]
 
 @pytest.fixture(autouse=True)
 def _blocking_calls_of_ours_are_errors() -> Iterator[None]:
-    with blockbuster_ctx("orchestrator.transfer"):
+    with blockbuster_ctx("orchestrator.transfer") as blockbuster:
+        # On a socket that does not block it waits for nothing but the disk, and the outlet looks there first.
+        blockbuster.functions["os.sendfile"].can_block_in("transfer/source.py", "send")
         yield
 
 
@@ -84,9 +88,45 @@ def warnings_heard() -> list[str]:
     return []
 
 
+class Body(StrEnum):
+    """The ways of a segment's bytes, by what the kernel does and where the file is."""
+
+    SENDFILE = "sendfile"
+    COLD_SENDFILE = "sendfile-of-a-cold-file"
+    COPY = "copy"
+    COPY_UNTOLD = "copy-of-a-file-that-may-be-cold"
+
+
+@pytest.fixture
+def body() -> Body:
+    """The way that is usual for a plain connection; EVERY_BODY goes through all of them."""
+    return Body.SENDFILE
+
+
+EVERY_BODY = pytest.mark.parametrize("body", list(Body), ids=str)
+
+
+@pytest.fixture
+def _disk(body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system say, of what is in memory, what it would say on such a disk."""
+    reason = {Body.COLD_SENDFILE: errno.EAGAIN, Body.COPY_UNTOLD: errno.EOPNOTSUPP}.get(body)
+    really_read = os.preadv
+
+    def read(descriptor: int, buffers: list[memoryview], offset: int, flags: int = 0) -> int:
+        if flags and reason is not None:
+            raise OSError(reason, os.strerror(reason))
+        return really_read(descriptor, buffers, offset, flags)
+
+    monkeypatch.setattr(os, "preadv", read)
+
+
 @pytest.fixture
 def make_sender(
-    session: aiohttp.ClientSession, readers: ThreadPoolExecutor, warnings_heard: list[str]
+    session: aiohttp.ClientSession,
+    readers: ThreadPoolExecutor,
+    warnings_heard: list[str],
+    body: Body,
+    _disk: None,
 ) -> MakeSender:
     """Make a sender, verifying and with an idle timeout of 0.3 s unless told otherwise."""
 
@@ -95,6 +135,7 @@ def make_sender(
             "readers": readers,
             "idle_timeout": 0.3,
             "is_verifying": True,
+            "is_sendfile_allowed": body is not Body.COPY,
             "on_warning": warnings_heard.append,
         }
         return SegmentSender(settings.pop("session", session), **{**defaults, **settings})

@@ -16,7 +16,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.session import open_session
-from tests.transfer.conftest import Failure, MakeAsset, MakeSender, ignore
+from tests.transfer.conftest import EVERY_BODY, Body, Failure, MakeAsset, MakeSender, ignore
 from tests.transfer.store import Conduct, Connection, serving
 
 #: More than all buffers between a client and a store that does not read.
@@ -69,6 +69,7 @@ class Break:
     words: str
 
 
+@EVERY_BODY
 @pytest.mark.parametrize(
     "broken",
     [
@@ -130,7 +131,7 @@ async def test_a_keep_alive_connection_closed_by_the_store_interrupts_the_next_p
     assert store.connections == 1
 
 
-@pytest.fixture(params=["http", "https"])
+@pytest.fixture
 async def either_way(
     request: pytest.FixtureRequest, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> AsyncIterator[tuple[ssl.SSLContext | None, aiohttp.ClientSession]]:
@@ -139,6 +140,11 @@ async def either_way(
         yield server_tls if request.param == "https" else None, session
 
 
+@pytest.mark.parametrize(
+    ("either_way", "body"),
+    [("http", Body.SENDFILE), ("http", Body.COPY), ("https", Body.COPY)],
+    indirect=["either_way"],
+)
 async def test_a_slow_store_is_not_cut(
     make_asset: MakeAsset,
     make_sender: MakeSender,
@@ -200,12 +206,13 @@ async def test_an_answer_that_is_not_http_is_an_interruption(
     assert "not HTTP" in error.message
 
 
+@pytest.mark.parametrize("body", [Body.COPY])
 async def test_bytes_still_in_this_process_do_not_count_as_sent(
     make_asset: MakeAsset, make_sender: MakeSender, failure: Failure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body that waits in the transport's buffer as a whole cannot be in the store."""
-    monkeypatch.setattr("orchestrator.transfer.reader.CHUNK_BYTES", LARGE)
-    monkeypatch.setattr("orchestrator.transfer.payload.PIECE_BYTES", LARGE)
+    monkeypatch.setattr("orchestrator.transfer.reader.SPAN_BYTES", LARGE)
+    monkeypatch.setattr("orchestrator.transfer.outlet.PIECE_BYTES", LARGE)
     asset = make_asset(LARGE)
 
     async with serving(never_read) as store:

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.segments import Segment, plan_segments
 from orchestrator.transfer.session import open_session
-from tests.transfer.conftest import MakeAsset, MakeSender, asset_at, content_of, ignore
+from tests.transfer.conftest import EVERY_BODY, MakeAsset, MakeSender, asset_at, content_of, ignore
 from tests.transfer.store import SECRET, Connection, serving, store_it
 
 MIB = 1024 * 1024
@@ -55,11 +55,12 @@ async def test_the_request_carries_the_signed_headers_and_no_others(
     ]
 
 
-@pytest.mark.parametrize("length", [0, 1, MIB - 1, MIB, MIB + 1, 3 * MIB + 7])
+@EVERY_BODY
+@pytest.mark.parametrize("length", [0, 1, MIB // 4, 2 * MIB - 1, 2 * MIB, 2 * MIB + 1, 5 * MIB + 7])
 async def test_every_byte_of_the_range_arrives_and_is_hashed(
     make_asset: MakeAsset, make_sender: MakeSender, length: int
 ) -> None:
-    """Body, MD5 and progress are right at the borders of chunks, in the middle of a file."""
+    """Body, MD5 and progress are right at the borders of spans, in the middle of a file."""
     asset = make_asset(length + 30)
     expected = content_of(asset)[10 : 10 + length]
     progress: list[int] = []
@@ -124,27 +125,35 @@ async def test_connections_are_reused(make_asset: MakeAsset, make_sender: MakeSe
     assert store.connections == 1
 
 
+@EVERY_BODY
 async def test_pacing_may_take_longer_than_the_idle_timeout(
     make_asset: MakeAsset, make_sender: MakeSender
 ) -> None:
-    """Waiting for bandwidth is asked for every byte and is no stall."""
-    asset = make_asset(MIB)
-    asked: list[int] = []
+    """No byte goes without leave, and waiting for leave is no stall."""
+    asset = make_asset(3 * MIB)
+    granted: list[int] = []
 
-    async def pace(count: int) -> None:
-        asked.append(count)
-        await anyio.sleep(0.1)
+    async def pace(wanted: int) -> int:
+        assert connection_bytes() <= sum(granted)
+        await anyio.sleep(0.06)
+        granted.append(min(wanted, 900_000))
+        return granted[-1]
 
     async with serving(store_it) as store:
-        sender = make_sender(pace=pace, idle_timeout=0.05)
-        receipt = await sender.put(asset, Segment(1, 0, MIB), store.url(), ignore)
+
+        def connection_bytes() -> int:
+            return sum(len(request.body) for request in store.requests)
+
+        sender = make_sender(idle_timeout=0.05)
+        receipt = await sender.put(asset, Segment(1, 0, 3 * MIB), store.url(), ignore, pace)
 
     assert receipt.is_verified
-    assert sum(asked) == MIB
+    assert sum(granted) == 3 * MIB
 
 
+@EVERY_BODY
 async def test_memory_does_not_grow_with_the_segment(make_sender: MakeSender, tmp_path: Path) -> None:
-    """A segment of 96 MiB takes a few chunks of memory."""
+    """A segment of 96 MiB takes a few pieces of memory."""
     path = tmp_path / "large.mp4"
     with path.open("wb") as file:
         file.truncate(96 * MIB)

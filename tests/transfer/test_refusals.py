@@ -15,7 +15,7 @@ from orchestrator.domain.errors import (
     UrlExpiredError,
 )
 from orchestrator.domain.segments import Segment
-from tests.transfer.conftest import Failure, MakeAsset, MakeSender, content_of, ignore
+from tests.transfer.conftest import EVERY_BODY, Failure, MakeAsset, MakeSender, content_of, ignore
 from tests.transfer.store import Conduct, Connection, error_document, serving
 
 #: More than all buffers between a client and a store that does not read.
@@ -40,6 +40,7 @@ def refuse(status: int, code: str, message: str = "") -> Conduct:
     return conduct
 
 
+@EVERY_BODY
 async def test_an_early_refusal_ends_the_sending(
     make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
 ) -> None:
@@ -87,6 +88,7 @@ async def refuse_probe(connection: Connection) -> None:
     await connection.answer(403, error_document("AccessDenied"))
 
 
+@EVERY_BODY
 async def test_a_lost_refusal_is_asked_for(
     make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
 ) -> None:
@@ -141,6 +143,7 @@ async def test_a_probe_without_a_refusal_leaves_an_interruption_and_sends_nothin
     assert store.requests[1].body == b""
 
 
+@EVERY_BODY
 async def test_success_before_the_body_is_not_believed(
     make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
 ) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from orchestrator.domain.errors import InterruptedTransferError, SourceChangedError
 from orchestrator.domain.segments import Segment
-from tests.transfer.conftest import Failure, Leaks, MakeAsset, MakeSender, content_of, ignore
+from tests.transfer.conftest import EVERY_BODY, Failure, Leaks, MakeAsset, MakeSender, content_of, ignore
 from tests.transfer.store import Conduct, Connection, serving, store_it
 
 LARGE = 24 * 1024 * 1024
@@ -97,6 +97,7 @@ async def test_a_file_changed_before_the_transfer_is_not_sent(
     assert store.requests == []
 
 
+@EVERY_BODY
 @pytest.mark.parametrize(("change", "words"), [*CHANGES, (shrink_to_nothing, "shorter")])
 async def test_a_file_changed_during_the_transfer_never_arrives_whole(
     make_asset: MakeAsset,
@@ -121,6 +122,24 @@ async def test_a_file_changed_during_the_transfer_never_arrives_whole(
     assert asset.path in error.message
     assert re.search(words, error.message)
     assert len(store.requests[0].body) < LARGE
+
+
+@EVERY_BODY
+async def test_a_file_changed_before_the_answer_gives_no_receipt(
+    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure
+) -> None:
+    """The last bytes are read when they go: the file must be the planned one even then."""
+    asset = make_asset(1024 * 1024)
+
+    async def change_at_the_end(connection: Connection) -> None:
+        await connection.request()
+        overwrite(Path(asset.path))
+        await connection.answer(200)
+
+    async with serving(change_at_the_end) as store:
+        error = await failure(make_sender().put(asset, Segment(1, 0, asset.size), store.url(), ignore))
+
+    assert isinstance(error, SourceChangedError)
 
 
 async def test_a_file_swapped_while_it_is_opened_is_noticed(
@@ -167,6 +186,7 @@ def stall() -> tuple[Conduct, anyio.Event]:
     return conduct, has_begun
 
 
+@EVERY_BODY
 async def test_cancelling_is_prompt_and_leaks_nothing(
     make_asset: MakeAsset,
     make_sender: MakeSender,
@@ -191,6 +211,7 @@ async def test_cancelling_is_prompt_and_leaks_nothing(
         assert leaks.new_sockets() == 1  # the store's end
 
 
+@EVERY_BODY
 async def test_a_stalled_connection_is_cut_rather_than_flushed(
     make_asset: MakeAsset,
     make_sender: MakeSender,
@@ -230,6 +251,7 @@ class GatedReaders(ThreadPoolExecutor):
         return wait_and_read
 
 
+@EVERY_BODY
 async def test_a_read_that_blocks_is_cut_and_keeps_its_file_until_it_ends(
     make_asset: MakeAsset, make_sender: MakeSender, failure: Failure, leaks: Leaks
 ) -> None:
@@ -248,6 +270,7 @@ async def test_a_read_that_blocks_is_cut_and_keeps_its_file_until_it_ends(
     assert leaks.open_files(asset) == 0
 
 
+@EVERY_BODY
 async def test_every_outcome_closes_the_file(
     make_asset: MakeAsset, make_sender: MakeSender, leaks: Leaks
 ) -> None:

@@ -151,14 +151,19 @@ async def test_retry_leaves_an_entry_alone_in_which_nothing_was_replaced(rig: Ri
 
 async def test_following_300_jobs_takes_at_most_four_requests_a_poll(rig: Rig) -> None:
     """One list call shows a hundred jobs."""
-    entry = rig.make_entry("shared", size=30_000)
-    rig.write_batch([{**entry, "id": f"a{number}", "name": f"a{number}"} for number in range(300)])
-    await rig.run(settings=SUBMIT)
-    before = rig.simulator.stats.requests.copy()
-
     async with connected(rig) as (journal, client, key):
+        await journal.open_batch(key, manifest_path=None, is_submit_wanted=False, run_id="r")
+        spec = '{"name": "a", "training_video": "/a.mp4"}'
+        await journal.add_entries(key.digest, ((number, f"a{number}", spec, ()) for number in range(300)))
+        async for record in journal.entries(key.digest):
+            job = await client.create_job({"name": record.entry_id, "batch_name": BATCH})
+            await journal.set_facts(record, job_id=job.job_id, confirmed_at=1.0)
+        before = rig.simulator.stats.requests.copy()
+
         await Follower(journal, client, EventBus(), key).poll()
 
+        states = {record.service_state async for record in journal.entries(key.digest)}
+    assert states == {"WAIT_FILE_UPLOAD"}
     assert sum((rig.simulator.stats.requests - before).values()) <= 4
 
 

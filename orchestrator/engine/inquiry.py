@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.delivery import ObjectFacts
+from orchestrator.domain.delivery import is_md5
 from orchestrator.domain.errors import RequestRejectedError, UrlExpiredError
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Receipt
@@ -74,24 +74,30 @@ class Inquiry:
         md5 = await self._with.sender.digest(entry.asset(sent.kind), sent.segment)
         return Receipt(etag=etag, md5=md5, is_verified=True) if md5 == etag else None
 
-    async def is_another(self, entry: HeldEntry, sent: SegmentRecord) -> bool:
-        """True when the object of a single file can be looked at and is not the file."""
-        facts = await self._object_facts(entry, sent.kind)
-        if facts is None or (facts.length == sent.segment.length and facts.etag is None):
+    async def disproves(self, entry: HeldEntry, sent: SegmentRecord) -> bool:
+        """True when the job is gone, shows other files but not this one, or shows an object that is another."""
+        job = await self.show(entry)
+        if job is None:
+            return True
+        url = download_url(job.download_urls, sent.kind)
+        if url is None:
+            stored = {old.kind for old in entry.segments if old.receipt and not old.kind.is_multipart}
+            return any(download_url(job.download_urls, kind) is not None for kind in stored)
+        facts = await self._with.probe(url)
+        if facts is None:
             return False
-        return facts.length != sent.segment.length or await self.compared(entry, sent, facts.etag) is None
+        if facts.length not in {None, sent.segment.length}:
+            return True
+        return is_md5(facts.etag or "") and await self.compared(entry, sent, facts.etag) is None
 
     async def _compared_object(self, entry: HeldEntry, sent: SegmentRecord) -> Receipt | None:
         """No call lists single files, but where show tells a download URL the object can be looked at."""
-        facts = await self._object_facts(entry, sent.kind)
+        job = await self.show(entry)
+        url = download_url(job.download_urls, sent.kind) if job is not None else None
+        facts = await self._with.probe(url) if url is not None else None
         if facts is None or facts.length != sent.segment.length:
             return None
         return await self.compared(entry, sent, facts.etag)
-
-    async def _object_facts(self, entry: HeldEntry, kind: AssetKind) -> ObjectFacts | None:
-        job = await self.show(entry)
-        url = download_url(job.download_urls, kind) if job is not None else None
-        return await self._with.probe(url) if url is not None else None
 
     async def is_joined(self, entry: HeldEntry, kind: AssetKind) -> bool | None:
         """Whether the parts of a video have become an object; None when the answers leave it open.

@@ -117,12 +117,12 @@ class Uploader:
     ) -> Receipt:
         """Judge a refusal where the service does not tell that it holds the segment.
 
-        A used-up or dead URL calls for fresh ones. No call lists single files: one that was sent before is
-        taken for stored, unverified (metastudio-protocol section 7), unless the store holds other bytes. A URL
-        refused at its first use is an error.
+        A used-up or dead URL calls for fresh ones. No call lists single files: one that was sent whole is
+        taken for stored, unverified (metastudio-protocol section 7), unless what the service shows disproves
+        it. A URL refused at its first use is an error.
         """
-        is_unlisted = doubt.may_be_held and not segment.kind.is_multipart
-        if is_unlisted and not (doubt.is_spoilt or await self._inquiry.is_another(entry, segment)):
+        is_likely_held = doubt.is_sent_whole and not (doubt.is_spoilt or segment.kind.is_multipart)
+        if is_likely_held and not await self._inquiry.disproves(entry, segment):
             entry.warn(f"{segment.kind} is stored but unverified: its answer was lost and its URL is used up")
             return Receipt(etag=None, md5=None, is_verified=False)
         if doubt.may_be_held or error.status == 404:
@@ -176,6 +176,7 @@ class _Doubt:
 
     is_start_noted: bool
     may_be_held: bool  #: every byte of it may have arrived
+    is_sent_whole: bool = False  #: every byte of it was handed over in this run
     is_spoilt: bool = False  #: the store told the ETag of other bytes
 
     @classmethod
@@ -187,9 +188,8 @@ class _Doubt:
     def learn(self, error: RetryableError) -> None:
         """Take into account how an attempt failed."""
         self.is_spoilt |= isinstance(error, ETagMismatchError)
-        self.may_be_held |= self.is_spoilt or (
-            isinstance(error, InterruptedTransferError) and error.is_body_sent
-        )
+        self.is_sent_whole |= isinstance(error, InterruptedTransferError) and error.is_body_sent
+        self.may_be_held |= self.is_spoilt or self.is_sent_whole
 
 
 class _Progress:

@@ -133,6 +133,40 @@ async def test_a_corrupted_file_is_seen_by_a_run_that_does_not_know_of_it(trial:
     trial.assert_delivered(entries)
 
 
+async def test_a_refused_file_that_an_earlier_run_may_have_sent_is_not_taken_for_stored(trial: Trial) -> None:
+    """The run before was stopped right before its PUT; nobody saw the file arrive, so it gets a fresh URL."""
+    entries = trial.rig.make_entries(1, size=200_000, kinds=("cover",))
+    trial.rig.settings = replace(trial.rig.settings, parallel=1)
+
+    def stop() -> NoReturn:
+        raise RuntimeError("stopped here")
+
+    trial.at("journal.started.after", stop, occurrence=2)
+    await trial.run()
+    trial.rig.simulator.faults.script("put", ["early-403"])
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert trial.rig.simulator.faults.counts["early-403"] == 1
+
+
+async def test_a_refused_file_that_the_service_does_not_show_among_others_is_not_taken_for_stored(
+    trial: Trial,
+) -> None:
+    """The whole file was sent, yet the service shows another file of the job and not this one."""
+    entries = trial.rig.make_entries(1, size=200_000, kinds=("cover", "id_card_image1"))
+    trial.rig.settings = replace(trial.rig.settings, parallel=1)
+    trial.rig.simulator.faults.script("put", [None, None, "never-answer", "early-403"])
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert trial.rig.simulator.faults.counts["early-403"] == 1
+
+
 @pytest.mark.parametrize("action_parts", ["list", "empty", "refuse"])
 @pytest.mark.parametrize("is_one_time", [True, False], ids=["one-time", "overwrite"])
 async def test_an_action_part_whose_answer_is_lost_is_healed_whatever_the_service_tells(

@@ -1,0 +1,199 @@
+"""How many bytes a second all PUTs together may send: by the time of day, in equal shares, without bursts."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import anyio
+
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.quantities import parse_bytes
+from orchestrator.transfer.payload import Pace
+
+#: What may be made up for after nobody sent for a while, or after a sleep that took too long.
+_BURST_SECONDS: Final = 0.1
+#: How long the link is given to one PUT before it is another's turn, within these limits.
+_TURN_SECONDS: Final = 0.02
+_MIN_TURN_BYTES: Final = 4 * 1024
+_MAX_TURN_BYTES: Final = 256 * 1024
+#: How many turns a share that had nothing to send may make up for.
+_KEPT_TURNS: Final = 4
+#: A change of the limit is noticed at the latest after so long.
+_LONGEST_SLEEP: Final = 1.0
+
+_STEP: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d),(\S+)")
+_HINT: Final = "write bytes per second, for example 20M; off; or a timetable such as 08:00,5M 20:00,off"
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """Bytes per second from a second of the day on, None for no limit; the last step holds past midnight."""
+
+    steps: tuple[tuple[float, int | None], ...] = ((0.0, None),)
+
+    def bytes_per_second(self, second_of_day: float) -> int | None:
+        """What holds at *second_of_day*."""
+        begun = [rate for start, rate in self.steps if start <= second_of_day]
+        return begun[-1] if begun else self.steps[-1][1]
+
+
+def parse_timetable(text: str) -> Timetable:
+    """Read `20M`, `off` or `08:00,5M 20:00,off` (local time); raises ConfigurationError."""
+    words = text.split()
+    if len(words) == 1 and "," not in words[0]:
+        return Timetable(((0.0, _rate(words[0])),))
+    steps = dict(_step(word) for word in words)
+    if not steps or len(steps) < len(words):
+        raise ConfigurationError(f"{text!r} is not a bandwidth", hint=_HINT)
+    return Timetable(tuple(sorted(steps.items())))
+
+
+def _step(word: str) -> tuple[float, int | None]:
+    match = _STEP.fullmatch(word)
+    if match is None:
+        raise ConfigurationError(f"{word!r} is not a step of a bandwidth timetable", hint=_HINT)
+    return int(match[1]) * 3600.0 + int(match[2]) * 60.0, _rate(match[3])
+
+
+def _rate(word: str) -> int | None:
+    if word.lower() == "off":
+        return None
+    try:
+        rate = parse_bytes(word)
+    except ValueError:
+        rate = 0
+    if not rate:
+        raise ConfigurationError(f"{word!r} is not a bandwidth", hint=_HINT)
+    return rate
+
+
+class BandwidthLimit:
+    """A token bucket that all PUTs of a run draw from, in equal shares; it can be changed at any time."""
+
+    def __init__(
+        self,
+        timetable: Timetable | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+    ) -> None:
+        """Limit to *timetable*, by default to nothing; *clock* is in epoch seconds."""
+        self._timetable = timetable or Timetable()
+        self._clock = clock
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._line = _Line()
+        #: When the bytes granted so far have passed at the rate of their time.
+        self._free_at = -math.inf
+
+    @property
+    def bytes_per_second(self) -> int | None:
+        """What holds now, None for no limit."""
+        local = time.localtime(self._clock())
+        return self._timetable.bytes_per_second(local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec)
+
+    def change(self, timetable: Timetable) -> None:
+        """Limit to *timetable* from now on."""
+        self._timetable = timetable
+        self._free_at = min(self._free_at, self._monotonic())
+
+    def share(self, name: str) -> Pace:
+        """The pace of one of those who share the bandwidth equally, however many PUTs each has."""
+        return partial(self._take, name)
+
+    async def _take(self, share: str, wanted_bytes: int) -> int:
+        if self.bytes_per_second is None:
+            return wanted_bytes
+        ticket = self._line.join(share)
+        try:
+            await ticket.is_first.wait()
+            ticket.granted_bytes = await self._granted(wanted_bytes)
+            return ticket.granted_bytes
+        finally:
+            self._line.leave(ticket)
+
+    async def _granted(self, wanted_bytes: int) -> int:
+        while True:
+            rate, now = self.bytes_per_second, self._monotonic()
+            if rate is None:
+                return wanted_bytes
+            self._free_at = max(self._free_at, now - _BURST_SECONDS)
+            if self._free_at <= now:
+                granted = min(wanted_bytes, _turn_bytes(rate))
+                self._free_at += granted / rate
+                return granted
+            await self._sleep(min(self._free_at - now, _LONGEST_SLEEP))
+
+
+def _turn_bytes(rate: int) -> int:
+    return min(max(int(rate * _TURN_SECONDS), _MIN_TURN_BYTES), _MAX_TURN_BYTES)
+
+
+@dataclass(eq=False, slots=True)
+class _Ticket:
+    """A place in the line."""
+
+    share: str
+    is_first: anyio.Event = field(default_factory=anyio.Event)
+    granted_bytes: int = 0
+
+
+class _Line:
+    """Who waits: the share that had least comes first, and first come first served within one."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[_Ticket]] = {}
+        self._first: _Ticket | None = None
+        #: What each share has had; of those who do not wait, only while they are not behind for long.
+        self._had_bytes: dict[str, int] = {}
+        self._least_bytes = 0
+
+    def join(self, share: str) -> _Ticket:
+        """Take the last place of *share*."""
+        ticket = _Ticket(share)
+        self._waiting.setdefault(share, deque()).append(ticket)
+        self._had_bytes.setdefault(share, self._least_bytes)
+        if self._first is None:
+            self._advance()
+        return ticket
+
+    def leave(self, ticket: _Ticket) -> None:
+        """Give the place up; whoever is next becomes the first."""
+        if ticket is self._first:
+            self._had_bytes[ticket.share] += ticket.granted_bytes
+            self._first = None
+            self._advance()
+        else:
+            self._remove(ticket)
+
+    def _advance(self) -> None:
+        if not self._waiting:
+            return
+        share = min(self._waiting, key=self._had_bytes.__getitem__)
+        self._least_bytes = self._had_bytes[share]
+        self._forget_absent()
+        self._first = self._waiting[share][0]
+        self._remove(self._first)
+        self._first.is_first.set()
+
+    def _remove(self, ticket: _Ticket) -> None:
+        tickets = self._waiting[ticket.share]
+        tickets.remove(ticket)
+        if not tickets:
+            del self._waiting[ticket.share]
+
+    def _forget_absent(self) -> None:
+        """Let nobody save up: who comes back late by more than a few turns begins like a new one."""
+        oldest = self._least_bytes - _KEPT_TURNS * _MAX_TURN_BYTES
+        absent = self._had_bytes.keys() - self._waiting.keys()
+        for share in absent:
+            if self._had_bytes[share] < oldest:
+                del self._had_bytes[share]

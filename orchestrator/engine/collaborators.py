@@ -16,9 +16,11 @@ from orchestrator.domain.segments import DEFAULT_PART_BYTES
 from orchestrator.domain.states import Change
 from orchestrator.engine.drain import Drain
 from orchestrator.engine.events import EventBus
+from orchestrator.engine.parallelism import MAX_PARALLEL
 from orchestrator.engine.rates import RateEstimate
 from orchestrator.journal.journal import Journal
 from orchestrator.metastudio.client import MetaStudioClient
+from orchestrator.transfer.bandwidth import BandwidthLimit
 from orchestrator.transfer.sender import SegmentSender
 
 
@@ -34,7 +36,8 @@ class RunSettings:
     """How a run behaves; the defaults are those of design section 4."""
 
     jobs: int = 5
-    parallel: int = 16
+    #: PUTs at once over the whole run; None finds out while it runs.
+    parallel: int | None = 16
     part_bytes: int = DEFAULT_PART_BYTES
     is_submit_wanted: bool = False
     is_fail_fast: bool = False
@@ -46,6 +49,11 @@ class RunSettings:
     url_refreshes: int = 8
     settle_seconds: float = 5.0
     breaker_entries: int = 3
+
+    @property
+    def most_parallel(self) -> int:
+        """How many PUTs at once there can be."""
+        return MAX_PARALLEL if self.parallel is None else self.parallel
 
 
 #: Looks at an object through its download URL; None when the store does not tell.
@@ -67,6 +75,7 @@ class Collaborators:
     policy: RetryPolicy
     budget: RetryBudget
     segment_limiter: anyio.CapacityLimiter
+    bandwidth: BandwidthLimit
     clock: Callable[[], float]
     monotonic: Callable[[], float]
     draw: Draw

@@ -159,6 +159,17 @@ class RetryScheduled(EntryEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelismAdjusted(Event):
+    """From now on so many PUTs may run at once; *goodput* before it is in bytes per second."""
+
+    name: ClassVar[str] = "parallelism.adjusted"
+    before: int
+    after: int
+    reason: str
+    goodput: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UrlsExpired(EntryEvent):
     """The entry's upload URLs are dead; *lost_bytes* must be sent again."""
 

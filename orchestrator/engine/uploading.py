@@ -59,7 +59,7 @@ class Uploader:
         remaining = iter(left)
         failures: list[OrchestratorError] = []
         async with anyio.create_task_group() as group:
-            for _ in range(min(self._with.settings.parallel, len(left))):
+            for _ in range(min(self._with.settings.most_parallel, len(left))):
                 group.start_soon(self._work, entry, remaining, failures, group.cancel_scope)
         if failures:
             raise failures[0]
@@ -144,6 +144,7 @@ class Uploader:
 
     async def _put(self, entry: HeldEntry, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
         progress = _Progress(entry, segment, self._with.events)
+        pace = self._with.bandwidth.share(entry.entry_id)
         async with self._with.segment_limiter:
             # It may have waited long for its turn: what held before need not hold now.
             self._with.drain.check()
@@ -153,7 +154,7 @@ class Uploader:
             try:
                 with entry.step("put", segment):
                     receipt = await self._with.sender.put(
-                        entry.asset(segment.kind), segment.segment, url, progress.add
+                        entry.asset(segment.kind), segment.segment, url, progress.add, pace
                     )
             except BaseException:
                 progress.take_back()

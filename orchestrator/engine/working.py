@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from signal import SIGINT
 
 import anyio
@@ -15,6 +15,7 @@ from orchestrator.engine.collaborators import Collaborators, RunSettings
 from orchestrator.engine.connection import Clocks, Connection, ServiceSettings
 from orchestrator.engine.drain import Drain
 from orchestrator.engine.events import EventBus, RunFinished, RunStarted, ServiceWarning
+from orchestrator.engine.parallelism import AdaptiveParallelism
 from orchestrator.engine.planning import Registration
 from orchestrator.engine.queue import EntryQueue, Selection
 from orchestrator.engine.report import RunReport, count_entries
@@ -23,6 +24,7 @@ from orchestrator.engine.signals import StopSignals
 from orchestrator.engine.tally import Tally
 from orchestrator.journal.journal import Journal
 from orchestrator.metastudio.attempts import ApiAttempt
+from orchestrator.transfer.bandwidth import BandwidthLimit
 from orchestrator.transfer.probe import probe_object
 from orchestrator.transfer.sender import SegmentSender
 
@@ -37,6 +39,7 @@ class WorkSettings:
     grace_seconds: float
     run_id: str
     on_attempt: Callable[[ApiAttempt], None]
+    bandwidth: BandwidthLimit = field(default_factory=BandwidthLimit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +110,19 @@ class BatchWork:
             drain=self.drain,
             policy=work.policy,
             budget=RetryBudget(settings.run_retries),
-            segment_limiter=anyio.CapacityLimiter(settings.parallel),
+            segment_limiter=self._segment_limiter(),
+            bandwidth=work.bandwidth,
             clock=self.clocks.clock,
             monotonic=self.clocks.monotonic,
             draw=self.clocks.draw,
             nonce=self.clocks.nonce,
         )
+
+    def _segment_limiter(self) -> anyio.CapacityLimiter:
+        limiter = anyio.CapacityLimiter(self.work.settings.most_parallel)
+        if self.work.settings.parallel is None:
+            self.events.subscribe(AdaptiveParallelism(limiter, self.events, self.clocks.monotonic))
+        return limiter
 
     async def _report(
         self, registration: Registration, tally: Tally, exit_code: ExitCode, elapsed_seconds: float

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Final
 
 import aiohttp
@@ -27,6 +28,14 @@ from orchestrator.transfer.watchdog import IdleWatchdog
 PROBE_TIMEOUT: Final = 10.0
 #: What aiohttp adds by itself; a store needs none of them.
 _UNWANTED_HEADERS: Final = ("Accept", "Accept-Encoding", "User-Agent")
+
+
+class TimeoutCode(StrEnum):
+    """The codes of errors that mean: the other side does not keep up."""
+
+    IDLE = "IdleTimeout"
+    CONNECT = "ConnectTimeout"
+
 
 _UNSENT_SENTENCES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientProxyConnectionError, "no connection to the proxy for {host}: {reason}"),
@@ -110,15 +119,17 @@ class Exchange:
     def _idle_error(self, payload: SegmentPayload) -> InterruptedTransferError:
         waited = f"for {self.idle_timeout:g} s"
         if payload.is_on_the_wire:
-            return _interrupted(f"{self.host} did not answer {waited} after the last byte", is_body_sent=True)
-        return _interrupted(f"{self.host} took no byte {waited}", is_body_sent=False)
+            sentence = f"{self.host} did not answer {waited} after the last byte"
+            return _interrupted(sentence, is_body_sent=True, code=TimeoutCode.IDLE)
+        return _interrupted(f"{self.host} took no byte {waited}", is_body_sent=False, code=TimeoutCode.IDLE)
 
     def _error_of(self, error: Exception, payload: SegmentPayload) -> OrchestratorError:
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return _untrusted(self.host, error)
         for kind, sentence in _UNSENT_SENTENCES:
             if isinstance(error, kind):
-                return NotSentError(sentence.format(host=self.host, reason=_reason(error)))
+                code = TimeoutCode.CONNECT if isinstance(error, TimeoutError) else None
+                return NotSentError(sentence.format(host=self.host, reason=_reason(error)), code=code)
         if isinstance(error, aiohttp.ClientHttpProxyError):
             return _proxy_refusal(error.status)
         return self._break_of(error, is_body_sent=payload.is_handed_over)
@@ -135,8 +146,10 @@ class Exchange:
         return _interrupted(sentence, is_body_sent=is_body_sent)
 
 
-def _interrupted(sentence: str, *, is_body_sent: bool) -> InterruptedTransferError:
-    error = InterruptedTransferError(sentence)
+def _interrupted(
+    sentence: str, *, is_body_sent: bool, code: TimeoutCode | None = None
+) -> InterruptedTransferError:
+    error = InterruptedTransferError(sentence, code=code)
     error.is_body_sent = is_body_sent
     return error
 

@@ -113,8 +113,10 @@ class SegmentPayload(Payload):
     def abandon(self) -> None:
         """Close the file; when aiohttp gave the connection up, cut it instead of waiting for its buffer."""
         self._reader.close()
-        if self._transport is not None and self._transport.is_closing():
-            self._transport.abort()
+        transport = self._transport
+        # asyncio fails when it is told to abort what is closed already.
+        if transport is not None and transport.is_closing() and _is_open(transport):
+            transport.abort()
 
     def _begin(self, writer: AbstractStreamWriter) -> tuple[StreamWriter, Transport]:
         if self._transport is not None:
@@ -184,6 +186,11 @@ class WithheldPayload(Payload):
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:
         """Refuse: there is nothing to decode."""
         raise TypeError("a withheld body cannot be decoded")
+
+
+def _is_open(transport: Transport) -> bool:
+    socket = transport.get_extra_info("socket")
+    return socket is not None and socket.fileno() >= 0
 
 
 def _unacknowledged_bytes(transport: Transport) -> int:

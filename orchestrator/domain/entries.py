@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from orchestrator.domain.avatar import Avatar
@@ -19,7 +20,7 @@ class Place(NamedTuple):
     column: int | str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entry:
     """One avatar of the manifest with our id for it; paths in the avatar are absolute.
 
@@ -35,7 +36,7 @@ class Entry:
         """Where the field is given, or else where the entry begins."""
         return self.places.get(field_name) or Place(self.line)
 
-    @property
+    @cached_property
     def spec(self) -> str:
         """The avatar as JSON, fields that were not given left out: what the journal keeps."""
         return self.avatar.model_dump_json(exclude_none=True)

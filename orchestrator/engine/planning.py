@@ -10,7 +10,7 @@ from itertools import islice
 
 import anyio.to_thread
 
-from orchestrator.domain.assets import Asset, Fingerprint
+from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import Entry
 from orchestrator.domain.errors import ManifestError
 from orchestrator.domain.part_counts import total_segments
@@ -266,13 +266,9 @@ class Planner:
     def _assets(self, entry: Entry, record: EntryRecord | None) -> tuple[tuple[Asset, ...], list[Problem]]:
         """The entry's files; those the journal knows unchanged are not inspected again."""
         if record is not None and record.spec == entry.spec:
-            now = [_fingerprint(asset.path) for asset in record.assets]
             # Footage of a finished entry may have been put away.
             is_finished = is_done(record.state, with_submit=self._settings.is_submit_wanted)
-            if all(
-                found == asset.fingerprint or (is_finished and found is None)
-                for found, asset in zip(now, record.assets, strict=True)
-            ):
+            if all(_is_as_planned(asset, if_gone=is_finished) for asset in record.assets):
                 return record.assets, []
         return inspect_files(entry, with_media=self._with_media, manifest_file=str(self._manifest.path))
 
@@ -342,12 +338,18 @@ def _as_known(entry: Entry, record: EntryRecord | None) -> Entry:
     return replace(entry, avatar=entry.avatar.model_copy(update={"id": record.avatar.id}))
 
 
-def _fingerprint(path: str) -> Fingerprint | None:
+def _is_as_planned(asset: Asset, *, if_gone: bool) -> bool:
+    """True while the file has the fingerprint it was planned with; *if_gone* when there is no file."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - hundreds of thousands of paths, and Path costs more than stat
+        status = os.stat(asset.path)  # noqa: PTH116 - hundreds of thousands of paths, and Path costs more than stat
     except OSError:
-        return None
-    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino)
+        return if_gone
+    planned = asset.fingerprint
+    return (status.st_size, status.st_mtime_ns, status.st_ino) == (
+        planned.size,
+        planned.mtime_ns,
+        planned.inode,
+    )
 
 
 def _has_moved(plan: EntryPlan) -> bool:

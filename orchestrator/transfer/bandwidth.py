@@ -9,13 +9,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.quantities import parse_bytes
-from orchestrator.transfer.payload import Pace
+
+if TYPE_CHECKING:
+    from orchestrator.transfer.payload import Pace  # which brings aiohttp along
 
 #: What may be made up for after nobody sent for a while, or after a sleep that took too long.
 _BURST_SECONDS: Final = 0.1

@@ -1,0 +1,143 @@
+"""The other side of the benchmark, in processes of its own: stores, simulators, a throw-away certificate."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+BUCKET = "bench"
+ACCESS_KEY, SECRET_KEY = "benchkey", "bench-secret"
+_WRITE_BYTES = 1 << 20
+#: A file type box, then one box of media data that lasts to the end.
+_MP4_START = b"\0\0\0\x14ftypisom\0\0\2\0isom" + b"\0\0\0\0mdat"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate for localhost that is its own authority."""
+
+    path: Path
+    key: Path
+
+    @classmethod
+    def make(cls, folder: Path) -> Certificate:
+        """Write one into *folder*."""
+        made = cls(folder / "certificate.pem", folder / "key.pem")
+        command = (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+            f" -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -out {made.path} -keyout {made.key}"
+        )
+        subprocess.run(command.split(), check=True, capture_output=True)
+        return made
+
+
+@dataclass(frozen=True)
+class Testbed:
+    """A store and the simulator that keeps its objects there; `environment` lets a client reach both."""
+
+    store_url: str
+    service: Mapping[str, str]
+    environment: Mapping[str, str]
+
+    @property
+    def is_encrypted(self) -> bool:
+        """True when the store speaks TLS."""
+        return self.store_url.startswith("https:")
+
+
+@contextmanager
+def serving(certificate: Certificate | None, *, has_digest: bool) -> Iterator[Testbed]:
+    """Run a sink, over TLS where there is a *certificate*, and a simulator in front of it."""
+    environment = {**os.environ, **_settings(certificate)}
+    with _process(sink_command(certificate, has_digest=has_digest), environment) as sink:
+        scheme = "https" if certificate else "http"
+        store_url = f"{scheme}://localhost:{sink['port']}"
+        with _process(_simulator_command(store_url), environment) as service:
+            yield Testbed(store_url, service, {**environment, **service_settings(service)})
+
+
+@contextmanager
+def simulating() -> Iterator[Testbed]:
+    """Run a simulator with its built-in store."""
+    with _process(orchestrator("simulate", "--json"), os.environ) as service:
+        yield Testbed(service["endpoint"], service, {**os.environ, **service_settings(service)})
+
+
+def orchestrator(*arguments: str) -> list[str]:
+    """The command line of this checkout's program."""
+    return [sys.executable, "-m", "orchestrator", *arguments]
+
+
+def sink_command(certificate: Certificate | None, *, has_digest: bool, host: str = "127.0.0.1") -> list[str]:
+    """The command line of a store that is cheaper than any client."""
+    command = [sys.executable, str(Path(__file__).with_name("sink.py")), "--host", host]
+    if has_digest:
+        command.append("--digest")
+    if certificate:
+        command += ["--certificate", str(certificate.path), "--key", str(certificate.key)]
+    return command
+
+
+def service_settings(service: Mapping[str, str]) -> dict[str, str]:
+    """The environment that a simulator asks to be exported."""
+    return {
+        "ORCHESTRATOR_ENDPOINT": service["endpoint"],
+        "HUAWEICLOUD_SDK_AK": service["ak"],
+        "HUAWEICLOUD_SDK_SK": service["sk"],
+        "HUAWEICLOUD_SDK_PROJECT_ID": service["project_id"],
+    }
+
+
+def _settings(certificate: Certificate | None) -> dict[str, str]:
+    settings = {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_REGION": "us-east-1",
+    }
+    if certificate:
+        names = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE")
+        settings |= dict.fromkeys(names, str(certificate.path))
+    return settings
+
+
+def _simulator_command(store_url: str) -> list[str]:
+    return orchestrator("simulate", "--json", "--object-store", store_url, "--bucket", BUCKET)
+
+
+@contextmanager
+def _process(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Run *command*, which prints one line of JSON once it serves, and end it afterwards."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(environment), text=True) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not line:
+                raise RuntimeError(f"{command[0]} {command[1]} ended with {process.wait()} before it served")
+            yield json.loads(line)
+        finally:
+            process.kill()
+
+
+def write_video(path: Path, size: int) -> None:
+    """Write *size* bytes that begin as an MP4 does and that no compression makes smaller, unless they are there."""
+    if path.exists() and path.stat().st_size == size:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(_MP4_START)
+        for start in range(len(_MP4_START), size, _WRITE_BYTES):
+            file.write(os.urandom(min(_WRITE_BYTES, size - start)))
+
+
+def read_once(paths: Sequence[Path]) -> None:
+    """Bring files into memory, so that no contender pays for the disk."""
+    buffer = bytearray(_WRITE_BYTES)
+    for path in paths:
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass

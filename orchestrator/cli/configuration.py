@@ -17,6 +17,7 @@ from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.metastudio.credentials import FoundCredentials, find_credentials
 from orchestrator.metastudio.limiter import ApiRate
+from orchestrator.transfer.bandwidth import Timetable
 
 #: Variables with our prefix that are no setting: credentials, and what belongs to one command.
 _OTHER_VARIABLES = frozenset(
@@ -46,7 +47,7 @@ def _document(
     return {
         "schema": SCHEMA,
         "settings": {
-            name: {"value": _plain(getattr(effective.values, name)), "source": effective.source_of(name)}
+            name: {"value": _value(effective, name), "source": effective.source_of(name)}
             for name in setting_names()
         },
         "service": effective.endpoint,
@@ -57,10 +58,7 @@ def _document(
 def _print(
     output: Output, effective: EffectiveSettings, credentials: FoundCredentials | ConfigurationError
 ) -> None:
-    rows = [
-        (name, _text(_plain(getattr(effective.values, name))), effective.source_of(name))
-        for name in setting_names()
-    ]
+    rows = [(name, _text(_value(effective, name)), effective.source_of(name)) for name in setting_names()]
     print_table(output, ("setting", "value", "from"), rows)
     output.say(f"service: {effective.endpoint or 'not set; --region or --endpoint names it'}")
     if isinstance(credentials, FoundCredentials):
@@ -94,11 +92,18 @@ def _unknown_variables() -> list[str]:
     return warnings
 
 
+def _value(effective: EffectiveSettings, name: str) -> Any:
+    value = getattr(effective.values, name)
+    return "auto" if name == "parallel" and value is None else _plain(value)
+
+
 def _plain(value: Any) -> Any:
     """*value* as JSON has it, written as one would set it."""
     match value:
         case ApiRate(writes_per_second=writes, reads_per_second=reads):
             return ":".join(f"{rate:g}" if rate else "unlimited" for rate in (writes, reads))
+        case Timetable():
+            return str(value)
         case float():
             return int(value) if value.is_integer() else value
         case Enum():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +41,8 @@ class Invocation:
         """
         from orchestrator.cli.settings import load_settings  # noqa: PLC0415 - only when the command runs
 
-        found = load_settings(flags=self.flags, config=self.config, beside=beside)
+        load = partial(load_settings, flags=self.flags, config=self.config, beside=beside)
+        found = replace(load(), reread=load)
         self.output.is_quiet, self.output.is_verbose = found.values.quiet, found.values.verbose
         self.output.log_file = found.values.log_file
         return found

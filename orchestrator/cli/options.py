@@ -147,9 +147,17 @@ RUN_OPTIONS = (
     SettingOption(
         name="parallel",
         flags=("--parallel", "-p"),
-        metavar="N",
-        summary="Segment uploads at once over the whole run, 1 to 256",
+        metavar="N|auto",
+        summary="Segment uploads at once over the whole run, 1 to 256; auto finds out how many are worth it",
         default="16",
+    ),
+    SettingOption(
+        name="bwlimit",
+        flags=("--bwlimit",),
+        metavar="RATE",
+        summary="Bytes a second all uploads together may send: 20M, off, or a timetable such as "
+        "'08:00,5M 20:00,off'; a running command reads its config file again on SIGUSR1",
+        default="off",
     ),
     SettingOption(
         name="verify",

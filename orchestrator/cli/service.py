@@ -20,6 +20,7 @@ from orchestrator.engine.connection import Clocks, ServiceSettings
 from orchestrator.engine.working import WorkSettings
 from orchestrator.metastudio.attempts import ApiAttempt
 from orchestrator.metastudio.credentials import find_credentials
+from orchestrator.transfer.bandwidth import BandwidthLimit
 
 _API_CAP_SECONDS = 20.0
 
@@ -76,6 +77,7 @@ def work_settings(
         grace_seconds=effective.values.grace,
         run_id=run_id,
         on_attempt=on_attempt,
+        bandwidth=BandwidthLimit(effective.values.bwlimit),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -13,6 +15,8 @@ import structlog
 
 from orchestrator.cli.service import new_run_id, real_clocks, work_settings
 from orchestrator.cli.settings import EffectiveSettings, ProgressStyle, Settings
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.quantities import format_bytes
 from orchestrator.engine.connection import Clocks
 from orchestrator.engine.events import EventBus, Subscriber
 from orchestrator.engine.working import WorkSettings
@@ -20,6 +24,7 @@ from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.metastudio.attempts import ApiAttempt
 from orchestrator.observe.logs import EventLog, logging_to
 from orchestrator.observe.tracking import RunTracker
+from orchestrator.transfer.bandwidth import BandwidthLimit
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -70,6 +75,7 @@ async def open_session(
         with (
             structlog.contextvars.bound_contextvars(batch=batch_name, run_id=run_id),
             _display(effective.values, tracker, clocks) as shown,
+            _changeable_bandwidth(output, effective, work.bandwidth),
         ):
             async with open_journal(effective.values.state, clock=clocks.clock) as journal:
                 listeners = [EventLog()] if is_logging else []
@@ -93,6 +99,30 @@ def attempt_log(log: structlog.typing.FilteringBoundLogger) -> Callable[[ApiAtte
         )
 
     return note
+
+
+@contextmanager
+def _changeable_bandwidth(
+    output: Output, effective: EffectiveSettings, bandwidth: BandwidthLimit
+) -> Iterator[None]:
+    """Read the settings again on SIGUSR1, for the bandwidth limit they name; a wrong one changes nothing."""
+
+    def change() -> None:
+        try:
+            timetable = (effective.reread or (lambda: effective))().values.bwlimit
+        except OrchestratorError as error:
+            output.note(f"warning: the bandwidth limit stays as it is: {error.message}")
+            return
+        bandwidth.change(timetable)
+        rate = bandwidth.bytes_per_second
+        output.note(f"bandwidth limit: {'off' if rate is None else f'{format_bytes(rate)}/s'}")
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, change)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGUSR1)
 
 
 @contextmanager

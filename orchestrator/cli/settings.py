@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,7 @@ from orchestrator.domain.quantities import parse_bytes
 from orchestrator.domain.segments import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from orchestrator.metastudio.endpoints import region_endpoint
 from orchestrator.metastudio.limiter import ApiRate, parse_api_rate
+from orchestrator.transfer.bandwidth import Timetable, parse_timetable
 
 APPLICATION = "metastudio-orchestrator"
 
@@ -36,6 +37,17 @@ class ProgressStyle(StrEnum):
 def _api_rate(value: object) -> object:
     try:
         return parse_api_rate(value) if isinstance(value, str) else value
+    except ConfigurationError as error:
+        raise ValueError(f"{error.message}; {error.hint}") from None
+
+
+def _parallel(value: object) -> object:
+    return None if value == "auto" else value
+
+
+def _timetable(value: object) -> object:
+    try:
+        return parse_timetable(value) if isinstance(value, str) else value
     except ConfigurationError as error:
         raise ValueError(f"{error.message}; {error.hint}") from None
 
@@ -76,7 +88,9 @@ class Settings(BaseSettings):
     )
     submit: bool | None = None
     jobs: int = Field(5, ge=1, le=256)
-    parallel: int = Field(16, ge=1, le=256)
+    #: None finds out while running how many are worth it.
+    parallel: Annotated[Annotated[int, Field(ge=1, le=256)] | None, BeforeValidator(_parallel)] = 16
+    bwlimit: Annotated[Timetable, NoDecode, BeforeValidator(_timetable)] = Timetable()
     verify: Literal["etag", "off"] = "etag"
     verify_object: bool = False
     idle_timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
@@ -108,6 +122,8 @@ class EffectiveSettings:
     sources: Mapping[str, str]
     #: Places from the strongest to the weakest, each with the names it gives.
     ranks: Sequence[frozenset[str]]
+    #: Reads all places once more; raises UsageError or ConfigurationError as the first reading does.
+    reread: Callable[[], EffectiveSettings] | None = None
 
     def source_of(self, name: str) -> str:
         """Where a setting comes from, as people call it."""

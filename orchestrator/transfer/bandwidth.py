@@ -40,6 +40,13 @@ class Timetable:
 
     steps: tuple[tuple[float, int | None], ...] = ((0.0, None),)
 
+    def __str__(self) -> str:
+        """The timetable as `parse_timetable` reads it."""
+        words = [(start, "off" if rate is None else str(rate)) for start, rate in self.steps]
+        if len(words) == 1:
+            return words[0][1]
+        return " ".join(f"{start // 3600:02.0f}:{start % 3600 // 60:02.0f},{word}" for start, word in words)
+
     def bytes_per_second(self, second_of_day: float) -> int | None:
         """What holds at *second_of_day*."""
         begun = [rate for start, rate in self.steps if start <= second_of_day]

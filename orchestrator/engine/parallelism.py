@@ -20,7 +20,7 @@ from orchestrator.engine.events import (
 from orchestrator.transfer.exchange import TimeoutCode
 
 MAX_PARALLEL: Final = 64
-FIRST_PARALLEL: Final = 8
+FIRST_PARALLEL: Final = 16
 #: After a change: how long goodput needs to follow, and how long it is then measured.
 _SETTLE_SECONDS: Final = 1.0
 _MEASURE_SECONDS: Final = 3.0
@@ -29,7 +29,10 @@ _PROBE_SECONDS: Final = 4.0
 #: How much more goodput justifies twice as many connections, or some more; how much less is none.
 _GAIN_OF_DOUBLING: Final = 1.15
 _GAIN_OF_PROBE: Final = 1.03
-_FALL: Final = 0.7
+#: So much less than the best that was seen calls for a new ascent: new connections begin faster than they go on.
+_FALL: Final = 0.85
+#: How much of the distance to what is measured now the memory of the best goes at a time.
+_FORGETTING: Final = 0.25
 #: Between two probes, growing from one to the other as probes bring nothing.
 _REST_SECONDS: Final = (6.0, 60.0)
 #: One overload reaches many PUTs: it counts once in this time.
@@ -42,7 +45,6 @@ class Reason(StrEnum):
     ASCENT = "ascent"
     PROBE = "probe"
     NO_GAIN = "no_gain"
-    GOODPUT_FELL = "goodput_fell"
     OVERLOAD = "overload"
 
 
@@ -63,13 +65,15 @@ class HillClimber:
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Begin low, at *clock* seconds."""
+        """Begin with what is usual, at *clock* seconds."""
         self._clock = clock
         self.parallel = FIRST_PARALLEL
         self._is_ascending = True
         self._direction = 1
         self._rest_seconds = _REST_SECONDS[0]
-        self._proven: tuple[int, float] | None = None
+        #: The number to go back to when what is tried brings nothing, and its goodput; None while nothing is tried.
+        self._base: tuple[int, float] | None = None
+        self._best_goodput = 0.0
         self._overloaded_at = -math.inf
         self._has_overload = False
         self._bytes = 0
@@ -85,7 +89,7 @@ class HillClimber:
         self._has_overload = True
 
     def decide(self, *, is_limit_reached: bool) -> Adjustment | None:
-        """What to change now, if anything; *is_limit_reached* tells that more PUTs would wait than may run."""
+        """What to change now, if anything; *is_limit_reached* tells that no more PUTs may run than do."""
         now = self._clock()
         if self._has_overload:
             self._has_overload = False
@@ -97,75 +101,72 @@ class HillClimber:
         if now < self._measured_until:
             return None
         goodput = max(self._bytes, 0) / (now - self._measured_from)
-        return self._ascend(goodput) if self._is_ascending else self._climb(goodput)
+        if self._base is not None:
+            return self._judge(self._base, goodput)
+        return self._ascend(goodput) if self._is_ascending else self._watch(goodput)
 
     def _halve(self, now: float) -> Adjustment | None:
         if now - self._overloaded_at < _PRESSURE_SECONDS:
             return None
         self._overloaded_at = now
-        self._is_ascending = False
-        self._rest_seconds = _REST_SECONDS[0]
-        self._proven = None
         goodput = max(self._bytes, 0) / max(now - self._measured_from, _MEASURE_SECONDS)
-        return self._change(max(self.parallel // 2, 1), Reason.OVERLOAD, goodput, _MEASURE_SECONDS)
+        self._is_ascending, self._best_goodput = False, 0.0
+        self._rest_seconds = _REST_SECONDS[0]
+        return self._settle_at(max(self.parallel // 2, 1), Reason.OVERLOAD, goodput)
 
     def _ascend(self, goodput: float) -> Adjustment | None:
-        proven = self._proven
-        has_gained = proven is None or goodput >= proven[1] * _GAIN_OF_DOUBLING
-        if has_gained and self.parallel < MAX_PARALLEL:
-            self._proven = self.parallel, goodput
-            return self._change(
-                min(self.parallel * 2, MAX_PARALLEL), Reason.ASCENT, goodput, _MEASURE_SECONDS
-            )
-        self._is_ascending = False
-        return self._settle(goodput, is_first=True)
-
-    def _climb(self, goodput: float) -> Adjustment | None:
-        """Judge a probe, watch over what is proven, or probe again after the rest."""
-        proven = self._proven
-        if proven is None or proven[0] == self.parallel:
-            return self._watch(goodput)
-        return self._settle(goodput, is_first=False)
-
-    def _settle(self, goodput: float, *, is_first: bool) -> Adjustment | None:
-        """Keep what was tried if it is better than what is proven, or as good with less; else go back."""
-        count, before = self._proven or (self.parallel, goodput)
-        needed = before * _GAIN_OF_PROBE if self.parallel > count else before * (2 - _GAIN_OF_PROBE)
-        if self.parallel == count or goodput >= needed:
-            self._rest_seconds = _REST_SECONDS[0]
-            self._proven = self.parallel, max(goodput, before)
-            self._measure(0.0, self._rest_seconds)
-            return None
-        self._direction = 1 if is_first else -self._direction
-        self._rest_seconds = min(self._rest_seconds * 2, _REST_SECONDS[1])
-        return self._change(count, Reason.NO_GAIN, goodput, self._rest_seconds)
+        self._best_goodput = max(self._best_goodput, goodput)
+        return self._try(self.parallel * 2, Reason.ASCENT, goodput, _MEASURE_SECONDS)
 
     def _watch(self, goodput: float) -> Adjustment | None:
-        """Probe again, upwards where less comes through than was proven; begin anew where it is far less."""
-        proven = self._proven[1] if self._proven else goodput
-        if goodput < proven * _FALL:
-            self._is_ascending = True
-            self._proven = None
-            return self._change(max(self.parallel // 2, 1), Reason.GOODPUT_FELL, goodput, _MEASURE_SECONDS)
-        if goodput * _GAIN_OF_PROBE < proven:
+        """Probe again, upwards where less comes through than did before; ascend anew where it is far less."""
+        best = self._best_goodput
+        self._best_goodput = max(goodput, best + (goodput - best) * _FORGETTING)
+        if goodput < best * _FALL:
+            self._is_ascending, self._best_goodput = True, 0.0
+            return self._ascend(goodput)
+        if goodput * _GAIN_OF_PROBE < best:
             self._direction = 1
-        self._proven = self.parallel, (goodput + proven) / 2
-        return self._probe(goodput)
-
-    def _probe(self, goodput: float) -> Adjustment | None:
         step = max(self.parallel // (4 if self._direction > 0 else 8), 1)
-        after = min(max(self.parallel + self._direction * step, 1), MAX_PARALLEL)
+        return self._try(self.parallel + self._direction * step, Reason.PROBE, goodput, _PROBE_SECONDS)
+
+    def _try(self, parallel: int, reason: Reason, goodput: float, seconds: float) -> Adjustment | None:
+        """Go to *parallel*, from where `_judge` may come back; at a bound there is nowhere to go."""
+        after = min(max(parallel, 1), MAX_PARALLEL)
         if after == self.parallel:
+            self._is_ascending = False
             self._direction = -self._direction
-            self._measure(0.0, self._rest_seconds)
-            return None
-        return self._change(after, Reason.PROBE, goodput, _PROBE_SECONDS)
+            return self._settle_at(after, reason, goodput)
+        self._base = self.parallel, goodput
+        return self._change(after, reason, goodput, _SETTLE_SECONDS, seconds)
+
+    def _judge(self, base: tuple[int, float], goodput: float) -> Adjustment | None:
+        """Keep what was tried if it is better than what was before, or as good with less; else go back."""
+        count, before = base
+        if self._is_ascending:
+            self._is_ascending = goodput >= before * _GAIN_OF_DOUBLING
+        self._best_goodput = max(self._best_goodput, goodput)
+        if self.parallel > count and goodput >= before * _GAIN_OF_PROBE:
+            self._rest_seconds = _REST_SECONDS[0]
+            self._base = None
+            return self._ascend(goodput) if self._is_ascending else self._watch(goodput)
+        if self.parallel < count and goodput * _GAIN_OF_PROBE >= before:
+            self._rest_seconds = _REST_SECONDS[0]
+            return self._settle_at(self.parallel, Reason.PROBE, goodput)
+        self._direction = -self._direction
+        self._rest_seconds = min(self._rest_seconds * 2, _REST_SECONDS[1])
+        return self._settle_at(count, Reason.NO_GAIN, goodput)
+
+    def _settle_at(self, parallel: int, reason: Reason, goodput: float) -> Adjustment | None:
+        self._base = None
+        settle_seconds = 0.0 if parallel == self.parallel else _SETTLE_SECONDS
+        return self._change(parallel, reason, goodput, settle_seconds, self._rest_seconds)
 
     def _change(
-        self, after: int, reason: Reason, goodput: float, measure_seconds: float
+        self, after: int, reason: Reason, goodput: float, settle_seconds: float, seconds: float
     ) -> Adjustment | None:
         before, self.parallel = self.parallel, after
-        self._measure(_SETTLE_SECONDS, measure_seconds)
+        self._measure(settle_seconds, seconds)
         return Adjustment(before, after, reason, goodput) if after != before else None
 
     def _measure(self, settle_seconds: float, seconds: float) -> None:

@@ -48,7 +48,7 @@ def ours() -> Contender:
         "orchestrator",
         checks="MD5 of every segment against its ETag (--verify off: sizes)",
         resumes="after kill -9, by segment",
-        command=_run_command,
+        command=run_command,
         settings=lambda job: {"HOME": str(job.scratch)},
     )
 
@@ -65,7 +65,8 @@ def missing(present: Sequence[Contender]) -> list[str]:
     return [name for name in names if name not in {peer.name for peer in present}]
 
 
-def _run_command(job: Job) -> list[str]:
+def run_command(job: Job) -> list[str]:
+    """The command line of this program for *job*; later flags win."""
     case = job.case
     settings = {
         "--state": str(job.scratch / "journal.db"),

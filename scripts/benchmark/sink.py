@@ -2,7 +2,7 @@
 """A store that is cheaper than any client: it takes bodies into one buffer and answers as S3 would.
 
 No signature is checked and nothing is kept but sizes and ETags. Run it in a process of its own; it prints one
-line of JSON with its port once it listens.
+line of JSON with its port once it listens, and with `--meter` one with all bytes received after every second.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import itertools
 import json
 import ssl
 import sys
+import time
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -38,6 +39,7 @@ class Shelf:
 
     objects: dict[str, Stored] = field(default_factory=dict)
     parts: dict[str, dict[int, Stored]] = field(default_factory=dict)
+    received_bytes: int = 0
     upload_numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def open_upload(self) -> str:
@@ -133,6 +135,7 @@ class Exchange(asyncio.BufferedProtocol):
         if self._is_hashing:
             self._digest.update(piece)
         self._left -= len(piece)
+        self._shelf.received_bytes += len(piece)
         if not self._left:
             self._answer(head)
         return data[len(piece) :]
@@ -247,6 +250,9 @@ async def serve(arguments: argparse.Namespace) -> None:
         backlog=1024,
     )
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
+    while arguments.meter:
+        await asyncio.sleep(1)
+        print(json.dumps({"at": time.monotonic(), "received_bytes": shelf.received_bytes}), flush=True)
     await server.serve_forever()
 
 
@@ -256,6 +262,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--digest", action="store_true", help="answer with real MD5 ETags")
+    parser.add_argument("--meter", action="store_true", help="tell every second how much was received")
     parser.add_argument("--certificate", help="serve TLS with this certificate")
     parser.add_argument("--key", help="its key")
     arguments = parser.parse_args()

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,18 +55,18 @@ class Testbed:
 @contextmanager
 def serving(certificate: Certificate | None, *, has_digest: bool) -> Iterator[Testbed]:
     """Run a sink, over TLS where there is a *certificate*, and a simulator in front of it."""
-    environment = {**os.environ, **_settings(certificate)}
-    with _process(sink_command(certificate, has_digest=has_digest), environment) as sink:
+    environment = {**os.environ, **store_settings(certificate)}
+    with process(sink_command(certificate, has_digest=has_digest), environment) as sink:
         scheme = "https" if certificate else "http"
         store_url = f"{scheme}://localhost:{sink['port']}"
-        with _process(_simulator_command(store_url), environment) as service:
+        with process(simulator_command(store_url), environment) as service:
             yield Testbed(store_url, service, {**environment, **service_settings(service)})
 
 
 @contextmanager
 def simulating() -> Iterator[Testbed]:
     """Run a simulator with its built-in store."""
-    with _process(orchestrator("simulate", "--json"), os.environ) as service:
+    with process(orchestrator("simulate", "--json"), os.environ) as service:
         yield Testbed(service["endpoint"], service, {**os.environ, **service_settings(service)})
 
 
@@ -94,7 +95,8 @@ def service_settings(service: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _settings(certificate: Certificate | None) -> dict[str, str]:
+def store_settings(certificate: Certificate | None) -> dict[str, str]:
+    """The environment that every client of the store is given."""
     settings = {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
@@ -106,21 +108,31 @@ def _settings(certificate: Certificate | None) -> dict[str, str]:
     return settings
 
 
-def _simulator_command(store_url: str) -> list[str]:
+def simulator_command(store_url: str) -> list[str]:
+    """The command line of a simulator that keeps its objects at *store_url*."""
     return orchestrator("simulate", "--json", "--object-store", store_url, "--bucket", BUCKET)
 
 
 @contextmanager
-def _process(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Run *command*, which prints one line of JSON once it serves, and end it afterwards."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(environment), text=True) as process:
+def process(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    rest: Callable[[Iterator[str]], None] | None = None,
+) -> Iterator[dict[str, str]]:
+    """Run *command*, which prints one line of JSON once it serves, and end it afterwards.
+
+    *rest* is given what else it prints, in a thread of its own.
+    """
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(environment), text=True) as child:
         try:
-            line = process.stdout.readline() if process.stdout else ""
+            line = child.stdout.readline() if child.stdout else ""
             if not line:
-                raise RuntimeError(f"{command[0]} {command[1]} ended with {process.wait()} before it served")
+                raise RuntimeError(f"{command[0]} {command[1]} ended with {child.wait()} before it served")
+            if rest is not None and child.stdout:
+                threading.Thread(target=rest, args=(child.stdout,), daemon=True).start()
             yield json.loads(line)
         finally:
-            process.kill()
+            child.kill()
 
 
 def write_video(path: Path, size: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from yarl import URL
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.errors import InterruptedTransferError, OrchestratorError, RequestRejectedError
+from orchestrator.domain.hosts import is_loopback
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import retry_after_seconds
@@ -113,7 +113,9 @@ class SegmentSender:
             target = URL(url.reveal(), encoded=True)
         except ValueError:
             raise RequestRejectedError(f"the upload URL for {url.host} cannot be used") from None
-        if target.scheme != "https" and not (self._is_insecure_http_allowed or _is_loopback(target.host)):
+        if target.scheme != "https" and not (
+            self._is_insecure_http_allowed or is_loopback(target.host or "")
+        ):
             raise RequestRejectedError(
                 f"the upload URL for {url.host} is not https",
                 hint="--insecure-http allows it, for a test service only: files and URLs travel readable",
@@ -157,12 +159,3 @@ def _redirected(answer: Answer, target: URL) -> URL | None:
             request_id=answer.request_id,
         )
     return location if answer.status in {307, 308} else None
-
-
-def _is_loopback(host: str | None) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False

@@ -77,7 +77,7 @@ def orchestrator(*arguments: str) -> list[str]:
 
 def sink_command(certificate: Certificate | None, *, has_digest: bool, host: str = "127.0.0.1") -> list[str]:
     """The command line of a store that is cheaper than any client."""
-    command = [sys.executable, str(Path(__file__).with_name("sink.py")), "--host", host]
+    command = [sys.executable, "-m", "benchmark.sink", "--host", host]
     if has_digest:
         command.append("--digest")
     if certificate:

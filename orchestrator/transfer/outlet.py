@@ -11,6 +11,7 @@ from typing import Protocol
 from aiohttp.http import StreamWriter
 
 from orchestrator.transfer.reader import SegmentReader
+from orchestrator.transfer.small import SmallSegment
 from orchestrator.transfer.source import Span
 
 #: What is copied into a connection at a time.
@@ -51,7 +52,7 @@ class CopyingOutlet:
 
     def __init__(
         self,
-        reader: SegmentReader,
+        reader: SegmentReader | SmallSegment,
         writer: StreamWriter,
         transport: Transport,
         buffers: Buffers,

@@ -15,6 +15,7 @@ from aiohttp.http import StreamWriter
 
 from orchestrator.transfer.outlet import Buffers, CopyingOutlet, Outlet, SendfileOutlet
 from orchestrator.transfer.reader import SegmentReader
+from orchestrator.transfer.small import SmallSegment
 from orchestrator.transfer.source import Span
 
 #: Told how many more bytes have been handed to the connection.
@@ -27,7 +28,7 @@ REPORTED_BYTES = 256 * 1024
 
 
 class SegmentPayload(Payload):
-    """Sends what a fresh SegmentReader yields; good for one attempt.
+    """Sends what a fresh SegmentReader or a SmallSegment yields; good for one attempt.
 
     `failure` is what kept the body from being read or paced, as opposed to the connection's own errors.
     """
@@ -38,7 +39,7 @@ class SegmentPayload(Payload):
 
     def __init__(
         self,
-        reader: SegmentReader,
+        reader: SegmentReader | SmallSegment,
         length: int,
         *,
         on_bytes: OnBytes,
@@ -138,12 +139,17 @@ class SegmentPayload(Payload):
             self._report()
 
     def _outlet(self, writer: StreamWriter, transport: Transport) -> Outlet:
+        reader = self._reader
         is_worth_it = self._is_sendfile_allowed and self._length >= REPORTED_BYTES
-        if is_worth_it and SendfileOutlet.is_possible(self._reader, transport):
+        if (
+            is_worth_it
+            and isinstance(reader, SegmentReader)
+            and SendfileOutlet.is_possible(reader, transport)
+        ):
             writer.send_headers()
             if not transport.get_write_buffer_size():
-                return SendfileOutlet(self._reader, transport, self._count)
-        return CopyingOutlet(self._reader, writer, transport, self._buffers, self._count)
+                return SendfileOutlet(reader, transport, self._count)
+        return CopyingOutlet(reader, writer, transport, self._buffers, self._count)
 
     async def _send(self, outlet: Outlet, span: Span) -> None:
         while span.length:

@@ -21,6 +21,7 @@ from orchestrator.transfer.exchange import BodyInterruptedError, Exchange
 from orchestrator.transfer.outlet import Buffers
 from orchestrator.transfer.payload import OnBytes, Pace, SegmentPayload
 from orchestrator.transfer.reader import SegmentReader
+from orchestrator.transfer.small import SMALL_BYTES, SmallSegment, SmallSegmentReader
 from orchestrator.transfer.verdict import error_of, is_success, receipt_of
 
 
@@ -53,6 +54,7 @@ class SegmentSender:
         self._is_sendfile_allowed = is_sendfile_allowed
         self._on_warning = on_warning
         self._buffers = Buffers()
+        self._small = SmallSegmentReader(readers, is_hashing=is_verifying)
         self._warnings: set[str] = set()
 
     async def put(
@@ -97,9 +99,8 @@ class SegmentSender:
     async def _send(
         self, exchange: Exchange, asset: Asset, segment: Segment, on_bytes: OnBytes, pace: Pace | None
     ) -> tuple[Answer, SegmentPayload]:
-        reader = SegmentReader(asset, segment, self._readers, is_hashing=self._is_verifying)
         payload = SegmentPayload(
-            reader,
+            await self._reader(asset, segment),
             segment.length,
             on_bytes=on_bytes,
             pace=pace,
@@ -107,6 +108,11 @@ class SegmentSender:
             is_sendfile_allowed=self._is_sendfile_allowed,
         )
         return await exchange.send(payload), payload
+
+    async def _reader(self, asset: Asset, segment: Segment) -> SegmentReader | SmallSegment:
+        if segment.length < SMALL_BYTES:
+            return await self._small.read(asset, segment)
+        return SegmentReader(asset, segment, self._readers, is_hashing=self._is_verifying)
 
     def _exchange(self, asset: Asset, url: PresignedUrl) -> Exchange:
         try:

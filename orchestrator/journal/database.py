@@ -11,14 +11,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
 
 import anyio
 from anyio import to_thread
-from sqlalchemy import URL, Connection, Engine, Executable, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Executable, Result, Select, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from orchestrator.domain.errors import JournalError, OrchestratorError
 
@@ -26,9 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 T = TypeVar("T")
+Columns = TypeVarTuple("Columns")
 
 BUSY_TIMEOUT_MS = 30_000
 MAX_GROUP = 256
+#: How many queries may run at a time.
+READERS = 2
 #: Errors of the disk that pass when somebody tidies up.
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -72,13 +74,14 @@ class Database:
     thread hop, so many entries share one fsync and each returns only when its own write is durable.
     """
 
-    def __init__(self, readers: AsyncEngine, writer: Connection) -> None:
+    def __init__(self, readers: Engine, writer: Connection) -> None:
         """Take an open engine for reads and the connection that writes; `open_database` makes both."""
         self._readers = readers
         self._writer = writer
         self._queue: list[_Pending[Any]] = []
         self._lock = anyio.Lock()
         self._thread = anyio.CapacityLimiter(1)
+        self._reading = anyio.CapacityLimiter(READERS)
         #: Held by the thread that writes: it goes on when its task is cut off by force.
         self._in_use = threading.Lock()
 
@@ -112,12 +115,14 @@ class Database:
         with self._in_use:
             self._writer.close()
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection that sees one consistent state of the journal."""
-        with _translated():
-            async with self._readers.connect() as connection:
-                yield connection
+    async def read(self, query: Select[*Columns]) -> Result[*Columns]:
+        """All rows of *query*, which sees one consistent state of the journal; raises JournalError."""
+        return await to_thread.run_sync(self._read, query, limiter=self._reading)
+
+    def _read(self, query: Select[*Columns]) -> Result[*Columns]:
+        # One hop into a thread for all of it: a driver that hops for every call takes six.
+        with _translated(), self._readers.connect() as connection:
+            return connection.execute(query).freeze()()
 
     async def _commit_group(self) -> None:
         group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
@@ -173,15 +178,8 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
     Raises JournalError with a sentence that tells what to do.
     """
     _make_private(path)
-    # URL objects: written as text, a path with ? or % would name another file.
-    writing = create_engine(
-        URL.create("sqlite", database=str(path)),
-        poolclass=NullPool,
-        connect_args={"check_same_thread": False},
-    )
-    reading = create_async_engine(URL.create("sqlite+aiosqlite", database=str(path)), pool_size=2)
-    _prepare_connections(writing, begin="BEGIN IMMEDIATE")
-    _prepare_connections(reading.sync_engine, begin="BEGIN")
+    writing = _engine(path, NullPool, begin="BEGIN IMMEDIATE")
+    reading = _engine(path, QueuePool, begin="BEGIN")
     try:
         with _translated(path):
             writer = await to_thread.run_sync(writing.connect)
@@ -192,8 +190,7 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
         finally:
             database.close()
     finally:
-        with anyio.CancelScope(shield=True):
-            await reading.dispose()
+        reading.dispose()
 
 
 @asynccontextmanager
@@ -235,24 +232,31 @@ def _make_private_file(descriptor: int, path: Path) -> None:
     os.fchmod(descriptor, 0o600)
 
 
-def _prepare_connections(engine: Engine, *, begin: str) -> None:
+def _engine(path: Path, pool: type[Pool], *, begin: str) -> Engine:
     """Let SQLAlchemy, not the driver, begin transactions, and make commits durable.
 
     A writer takes its lock at once (*begin*): upgrading a read lock later could fail half-way.
     """
+    engine = create_engine(
+        # Not a URL as text: a path with ? or % would name another file.
+        URL.create("sqlite", database=str(path)),
+        poolclass=pool,
+        connect_args={"check_same_thread": False},
+    )
 
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, _: object) -> None:
         try:
             _set_pragmas(connection)
         except sqlite3.Error:
-            # The pool forgets a connection that failed here, and its thread would outlive the event loop.
-            connection.close()
+            connection.close()  # the pool forgets a connection that failed here
             raise
 
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
+
+    return engine
 
 
 def _set_pragmas(connection: Any) -> None:

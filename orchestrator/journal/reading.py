@@ -35,44 +35,44 @@ class JournalReader:
 
     async def batches(self) -> list[BatchRecord]:
         """All batches, the latest run first."""
-        async with self._database.read() as connection:
-            rows = await connection.execute(select(batches).order_by(batches.c.last_run_at.desc()))
-            return [BatchRecord(**row) for row in rows.mappings()]
+        wanted = select(batches).order_by(batches.c.last_run_at.desc())
+        rows = await self._database.read(wanted)
+        return [BatchRecord(**row) for row in rows.mappings()]
 
     async def counts(self, batch: str, *, with_removed: bool = False) -> dict[EntryState, int]:
         """How many entries of *batch* are in each state; *with_removed* those the manifest has no more as well."""
         first = NOT_IN_MANIFEST if with_removed else 0
-        async with self._database.read() as connection:
-            rows = await connection.execute(
-                select(entries.c.state, func.count())
-                .where(entries.c.batch == batch, entries.c.position >= first)
-                .group_by(entries.c.state)
-            )
-            return {EntryState(state): count for state, count in rows}
+        wanted = (
+            select(entries.c.state, func.count())
+            .where(entries.c.batch == batch, entries.c.position >= first)
+            .group_by(entries.c.state)
+        )
+        rows = await self._database.read(wanted)
+        return {EntryState(state): count for state, count in rows}
 
     async def job_counts(self, batch: str) -> dict[tuple[EntryState, str | None], int]:
         """How many entries of *batch* are in each state, told apart by what the service says of their jobs."""
-        async with self._database.read() as connection:
-            rows = await connection.execute(
-                select(entries.c.state, entries.c.service_state, func.count())
-                .where(entries.c.batch == batch, entries.c.position >= 0)
-                .group_by(entries.c.state, entries.c.service_state)
-            )
-            return {(EntryState(state), service_state): count for state, service_state, count in rows}
+        wanted = (
+            select(entries.c.state, entries.c.service_state, func.count())
+            .where(entries.c.batch == batch, entries.c.position >= 0)
+            .group_by(entries.c.state, entries.c.service_state)
+        )
+        rows = await self._database.read(wanted)
+        return {(EntryState(state), service_state): count for state, service_state, count in rows}
 
     async def failures(self, batch: str) -> dict[str, int]:
         """How many entries of *batch* have failed, by the kind of error."""
-        async with self._database.read() as connection:
-            rows = await connection.execute(
-                select(entries.c.error_kind, func.count())
-                .where(
-                    entries.c.batch == batch,
-                    entries.c.position >= 0,
-                    entries.c.state == EntryState.FAILED.value,
-                )
-                .group_by(entries.c.error_kind)
+        wanted = (
+            select(entries.c.error_kind, func.count())
+            .where(
+                entries.c.batch == batch,
+                entries.c.position >= 0,
+                entries.c.state == EntryState.FAILED.value,
             )
-            return {str(kind): int(count) for kind, count in rows}
+            .group_by(entries.c.error_kind)
+        )
+        rows = await self._database.read(wanted)
+        return {str(kind): int(count) for kind, count in rows}
 
     async def entry(self, batch: str, entry_id: str) -> EntryRecord | None:
         """One entry, None when the journal has none of that name."""
@@ -81,11 +81,9 @@ class JournalReader:
 
     async def entries_named(self, batch: str, entry_ids: Collection[str]) -> dict[str, EntryRecord]:
         """The entries of *batch* among *entry_ids*, at most some hundreds at once."""
-        async with self._database.read() as connection:
-            rows = await connection.execute(
-                select(entries).where(and_(entries.c.batch == batch, entries.c.entry_id.in_(entry_ids)))
-            )
-            return {row["entry_id"]: entry_record(row) for row in rows.mappings()}
+        wanted = select(entries).where(and_(entries.c.batch == batch, entries.c.entry_id.in_(entry_ids)))
+        rows = await self._database.read(wanted)
+        return {row["entry_id"]: entry_record(row) for row in rows.mappings()}
 
     def entries(
         self, batch: str, *, states: Collection[EntryState] | None = None, has_job: bool | None = None
@@ -121,85 +119,82 @@ class JournalReader:
         self, batch: str, after: int, conditions: Sequence[ColumnElement[bool]]
     ) -> list[EntryRecord]:
         wanted = select(entries).where(entries.c.batch == batch, entries.c.position > after, *conditions)
-        async with self._database.read() as connection:
-            rows = await connection.execute(wanted.order_by(entries.c.position).limit(PAGE_ROWS))
-            return [entry_record(row) for row in rows.mappings()]
+        wanted = wanted.order_by(entries.c.position).limit(PAGE_ROWS)
+        rows = await self._database.read(wanted)
+        return [entry_record(row) for row in rows.mappings()]
 
     async def owns_job(self, job_id: str, tags: Collection[str]) -> bool:
         """True when an entry has the job, or waits to learn of one with one of *tags*."""
-        async with self._database.read() as connection:
-            found = await connection.execute(
-                select(entries.c.entry_id)
-                .where((entries.c.job_id == job_id) | entries.c.create_tag.in_(tags))
-                .limit(1)
-            )
-            return found.first() is not None
+        wanted = (
+            select(entries.c.entry_id)
+            .where((entries.c.job_id == job_id) | entries.c.create_tag.in_(tags))
+            .limit(1)
+        )
+        rows = await self._database.read(wanted)
+        return rows.first() is not None
 
     async def entry_ids(self, batch: str) -> set[str]:
         """The ids of all entries the manifest had at the last run."""
-        async with self._database.read() as connection:
-            rows = await connection.execute(
-                select(entries.c.entry_id).where(entries.c.batch == batch, entries.c.position >= 0)
-            )
-            return set(rows.scalars())
+        wanted = select(entries.c.entry_id).where(entries.c.batch == batch, entries.c.position >= 0)
+        rows = await self._database.read(wanted)
+        return set(rows.scalars())
 
     async def segments(self, record: EntryRecord) -> list[SegmentRecord]:
         """The segments of an entry's job, asset by asset in part order."""
-        async with self._database.read() as connection:
-            rows = await connection.execute(
-                select(segments).where(segments_of(record)).order_by(segments.c.asset, segments.c.part_number)
-            )
-            return [segment_record(row) for row in rows.mappings()]
+        wanted = (
+            select(segments).where(segments_of(record)).order_by(segments.c.asset, segments.c.part_number)
+        )
+        rows = await self._database.read(wanted)
+        return [segment_record(row) for row in rows.mappings()]
 
     async def stored_bytes(self, batch: str, entry_ids: Collection[str]) -> dict[str, int]:
         """Bytes that have their receipt, by entry, for those of *entry_ids* that have any."""
-        async with self._database.read() as connection:
-            rows = await connection.execute(
-                select(segments.c.entry_id, func.sum(segments.c.length))
-                .where(
-                    segments.c.batch == batch,
-                    segments.c.entry_id.in_(entry_ids),
-                    segments.c.stored_at.is_not(None),
-                )
-                .group_by(segments.c.entry_id)
+        wanted = (
+            select(segments.c.entry_id, func.sum(segments.c.length))
+            .where(
+                segments.c.batch == batch,
+                segments.c.entry_id.in_(entry_ids),
+                segments.c.stored_at.is_not(None),
             )
-            return {entry_id: int(total) for entry_id, total in rows}
+            .group_by(segments.c.entry_id)
+        )
+        rows = await self._database.read(wanted)
+        return {entry_id: int(total) for entry_id, total in rows}
 
     async def count_stored(self, batch: str) -> tuple[int, int]:
         """Segments and bytes that have their receipt, of the entries the manifest has."""
-        async with self._database.read() as connection:
-            row = await connection.execute(
-                select(func.count(), func.coalesce(func.sum(segments.c.length), 0))
-                .join(
-                    entries,
-                    (entries.c.batch == segments.c.batch) & (entries.c.entry_id == segments.c.entry_id),
-                )
-                .where(segments.c.batch == batch, segments.c.stored_at.is_not(None), entries.c.position >= 0)
+        wanted = (
+            select(func.count(), func.coalesce(func.sum(segments.c.length), 0))
+            .join(
+                entries,
+                (entries.c.batch == segments.c.batch) & (entries.c.entry_id == segments.c.entry_id),
             )
-            count, stored_bytes = row.one()
-            return int(count), int(stored_bytes)
+            .where(segments.c.batch == batch, segments.c.stored_at.is_not(None), entries.c.position >= 0)
+        )
+        count, stored_bytes = (await self._database.read(wanted)).one()
+        return int(count), int(stored_bytes)
 
     async def attempts(self, record: EntryRecord) -> list[AttemptRecord]:
         """The failed tries of an entry, oldest first."""
         columns = [attempts.c[name] for name in AttemptRecord.__slots__]
-        async with self._database.read() as connection:
-            rows = await connection.execute(
-                select(*columns)
-                .where(and_(attempts.c.batch == record.batch, attempts.c.entry_id == record.entry_id))
-                .order_by(attempts.c.at)
-            )
-            return [AttemptRecord(**row) for row in rows.mappings()]
+        wanted = (
+            select(*columns)
+            .where(and_(attempts.c.batch == record.batch, attempts.c.entry_id == record.entry_id))
+            .order_by(attempts.c.at)
+        )
+        rows = await self._database.read(wanted)
+        return [AttemptRecord(**row) for row in rows.mappings()]
 
     async def transitions(self, record: EntryRecord) -> list[TransitionRecord]:
         """The changes of an entry's state, oldest first."""
         columns = [transitions.c[name] for name in TransitionRecord.__slots__]
-        async with self._database.read() as connection:
-            rows = await connection.execute(
-                select(*columns)
-                .where(and_(transitions.c.batch == record.batch, transitions.c.entry_id == record.entry_id))
-                .order_by(transitions.c.at)
-            )
-            return [TransitionRecord(**row) for row in rows.mappings()]
+        wanted = (
+            select(*columns)
+            .where(and_(transitions.c.batch == record.batch, transitions.c.entry_id == record.entry_id))
+            .order_by(transitions.c.at)
+        )
+        rows = await self._database.read(wanted)
+        return [TransitionRecord(**row) for row in rows.mappings()]
 
 
 def _conditions(states: Collection[EntryState] | None, has_job: bool | None) -> list[ColumnElement[bool]]:

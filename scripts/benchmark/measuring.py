@@ -36,6 +36,7 @@ def measured(
     environment: Mapping[str, str],
     scratch: Path,
     *,
+    expected_code: int = 0,
     limit_seconds: float = LIMIT_SECONDS,
 ) -> Cost:
     """Run *command* to its end, with its output in *scratch*; raises FailedRunError when it fails or hangs."""
@@ -45,9 +46,9 @@ def measured(
         try:
             code = process.wait(limit_seconds)
         except subprocess.TimeoutExpired:
-            raise FailedRunError(f"not done after {limit_seconds:g} s: {_said(scratch)}") from None
-    if code:
-        raise FailedRunError(f"exit code {code}: {_said(scratch)}")
+            raise FailedRunError(f"not done after {limit_seconds:g} s: {said(scratch)}") from None
+    if code != expected_code:
+        raise FailedRunError(f"exit code {code}: {said(scratch)}")
     return Cost(**json.loads(usage.read_text(encoding="utf-8")))
 
 
@@ -77,5 +78,6 @@ def _output(scratch: Path) -> Path:
     return scratch / "output.txt"
 
 
-def _said(scratch: Path) -> str:
+def said(scratch: Path) -> str:
+    """The end of what a command said."""
     return _output(scratch).read_text(encoding="utf-8", errors="replace")[-400:].strip()

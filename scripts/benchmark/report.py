@@ -124,8 +124,12 @@ def _case_table(rows: Sequence[Result]) -> list[str]:
 
 
 def _cell(row: Result, name: str, digits: int) -> str:
-    figures = row.figures(name)
-    return f"{row.median(name):.{digits}f} ({min(figures):.{digits}f}-{max(figures):.{digits}f})"
+    return spread(row.figures(name), digits)
+
+
+def spread(figures: Sequence[float], digits: int) -> str:
+    """The median, and the range of all rounds."""
+    return f"{statistics.median(figures):.{digits}f} ({min(figures):.{digits}f}-{max(figures):.{digits}f})"
 
 
 def machine_facts(versions: Mapping[str, str]) -> dict[str, str]:

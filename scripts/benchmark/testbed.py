@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.metering import Meter
+
 BUCKET = "bench"
 ACCESS_KEY, SECRET_KEY = "benchkey", "bench-secret"
 _WRITE_BYTES = 1 << 20
@@ -53,10 +55,15 @@ class Testbed:
 
 
 @contextmanager
-def serving(certificate: Certificate | None, *, has_digest: bool) -> Iterator[Testbed]:
-    """Run a sink, over TLS where there is a *certificate*, and a simulator in front of it."""
+def serving(
+    certificate: Certificate | None, *, has_digest: bool, meter: Meter | None = None
+) -> Iterator[Testbed]:
+    """Run a sink, over TLS where there is a *certificate*, and a simulator in front of it; *meter* is told."""
     environment = {**os.environ, **store_settings(certificate)}
-    with process(sink_command(certificate, has_digest=has_digest), environment) as sink:
+    command = sink_command(certificate, has_digest=has_digest)
+    if meter is not None:
+        command += ["--meter", str(meter.interval_seconds)]
+    with process(command, environment, rest=meter.listen if meter else None) as sink:
         scheme = "https" if certificate else "http"
         store_url = f"{scheme}://localhost:{sink['port']}"
         with process(simulator_command(store_url), environment) as service:

@@ -7,7 +7,6 @@ link between two network namespaces. What is measured is what the store receives
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import mean
@@ -25,6 +24,7 @@ from statistics import mean
 from benchmark.cases import MIB, Case, Files
 from benchmark.contenders import Contender, Job, peers, run_command
 from benchmark.measuring import measured
+from benchmark.metering import Meter
 from benchmark.testbed import (
     Testbed,
     process,
@@ -38,25 +38,6 @@ from benchmark.testbed import (
 STORE_HOST = "10.77.0.2"
 #: The beginning is measured for itself, and so is the end, where fewer and fewer connections are left.
 STEADY_FROM, STEADY_SHARE = 30, 0.9
-
-
-@dataclass
-class Meter:
-    """How much the store had received, second by second."""
-
-    samples: list[tuple[float, int]] = field(default_factory=list)
-
-    def listen(self, lines: Iterator[str]) -> None:
-        """Take the sink's lines until it ends."""
-        for line in lines:
-            sample = json.loads(line)
-            self.samples.append((sample["at"], sample["received_bytes"]))
-
-    def since(self, began: float) -> list[float]:
-        """Mbit/s of each second from then on."""
-        samples = [sample for sample in self.samples if sample[0] >= began]
-        pairs = itertools.pairwise(samples)
-        return [(after[1] - before[1]) * 8e-6 / (after[0] - before[0]) for before, after in pairs]
 
 
 @dataclass(frozen=True)
@@ -149,7 +130,7 @@ def _outcome(contender: Contender, arguments: argparse.Namespace, work: Path) ->
         command = [arguments.netlab, "in", "client", *contender.command(Job(files, testbed, scratch))]
         began, began_at = time.monotonic(), time.time()
         measured(command, testbed.environment, scratch)
-        rates = meter.since(began)
+        rates = meter.megabits_since(began)
     return Outcome(contender.name, rates, _decisions(scratch / "run.log", began_at))
 
 

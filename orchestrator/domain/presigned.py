@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote, urlsplit
+
+#: The parameters that tell something; the others are long, secret, and not worth decoding.
+_PARAMETER = re.compile(r"(?:^|&)(partNumber|Expires|X-Amz-Date|X-Amz-Expires)=([^&]+)")
 
 
 class PresignedUrl:
@@ -16,7 +21,7 @@ class PresignedUrl:
         """Parse *url*; raises ValueError, without the URL in its text, when it is none."""
         try:
             parts = urlsplit(url)
-            query = parse_qs(parts.query)
+            query = _parameters(parts.query)
             port = f":{parts.port}" if parts.port else ""
         except ValueError:
             raise ValueError("the service returned an upload URL that cannot be parsed") from None
@@ -56,19 +61,24 @@ def in_part_order(urls: list[PresignedUrl]) -> list[PresignedUrl]:
     return sorted(urls, key=lambda url: url.part_number or 0)
 
 
-def _part_number(query: dict[str, list[str]]) -> int | None:
-    value = query.get("partNumber", [""])[0]
+def _parameters(query: str) -> dict[str, str]:
+    """What the query says of part and time; of a parameter that is repeated the first value counts."""
+    return {name: unquote(value) for name, value in reversed(_PARAMETER.findall(query))}
+
+
+def _part_number(query: Mapping[str, str]) -> int | None:
+    value = query.get("partNumber", "")
     return int(value) if value.isascii() and value.isdecimal() else None
 
 
-def _expires_at(query: dict[str, list[str]]) -> float | None:
+def _expires_at(query: Mapping[str, str]) -> float | None:
     """Seconds since the epoch from `Expires`, or from `X-Amz-Date` and `X-Amz-Expires` (section 5.1)."""
     try:
         if "Expires" in query:
-            seconds = float(query["Expires"][0])
+            seconds = float(query["Expires"])
         else:
-            signed_at = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-            seconds = signed_at.timestamp() + float(query["X-Amz-Expires"][0])
+            signed_at = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            seconds = signed_at.timestamp() + float(query["X-Amz-Expires"])
     except (KeyError, ValueError):
         return None
     return seconds if math.isfinite(seconds) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Protocol
 
 from yarl import URL
@@ -59,7 +58,7 @@ class AkSkAuth:
         signed = {
             **headers,
             "Host": url.host_port_subcomponent or "",
-            DATE_HEADER: datetime.fromtimestamp(self._clock(), UTC).strftime(DATE_FORMAT),
+            DATE_HEADER: time.strftime(DATE_FORMAT, time.gmtime(self._clock())),
         }
         if self._credentials.security_token:
             signed["X-Security-Token"] = self._credentials.security_token

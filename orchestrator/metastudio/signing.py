@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote
@@ -12,6 +13,8 @@ ALGORITHM = "SDK-HMAC-SHA256"
 DATE_HEADER = "X-Sdk-Date"
 DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 _CONTENT_HASH_HEADER = "x-sdk-content-sha256"
+#: A path that is the same when it is encoded anew, as those of this API are.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,21 +34,37 @@ class SignableRequest:
 
 def authorization(request: SignableRequest, ak: str, sk: str) -> str:
     """The value of the Authorization header; raises KeyError when `X-Sdk-Date` is not among the headers."""
-    signature = hmac.new(sk.encode(), string_to_sign(request).encode(), hashlib.sha256).hexdigest()
-    names = ";".join(_signed_headers(request))
-    return f"{ALGORITHM} Access={ak}, SignedHeaders={names}, Signature={signature}"
+    headers = _signed_headers(request)
+    signature = hmac.digest(sk.encode(), _string_to_sign(request, headers).encode(), "sha256").hex()
+    return f"{ALGORITHM} Access={ak}, SignedHeaders={';'.join(headers)}, Signature={signature}"
 
 
 def string_to_sign(request: SignableRequest) -> str:
     """Algorithm, date and the hash of the canonical request."""
-    date = _signed_headers(request)[DATE_HEADER.lower()]
-    digest = hashlib.sha256(canonical_request(request).encode()).hexdigest()
-    return f"{ALGORITHM}\n{date}\n{digest}"
+    return _string_to_sign(request, _signed_headers(request))
 
 
 def canonical_request(request: SignableRequest) -> str:
     """The six lines that are hashed, of which the headers take several."""
-    headers = _signed_headers(request)
+    return _canonical_request(request, _signed_headers(request))
+
+
+def canonical_query(query: Iterable[tuple[str, str]]) -> str:
+    """The query sorted and encoded as it is signed; send exactly this."""
+    return "&".join(f"{_encode(key)}={_encode(value)}" for key, value in sorted(query))
+
+
+def query_pairs(raw_query: str) -> tuple[tuple[str, str], ...]:
+    """The decoded pairs of a query that `canonical_query` wrote."""
+    return tuple(parse_qsl(raw_query, keep_blank_values=True)) if raw_query else ()
+
+
+def _string_to_sign(request: SignableRequest, headers: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(_canonical_request(request, headers).encode()).hexdigest()
+    return f"{ALGORITHM}\n{headers[DATE_HEADER.lower()]}\n{digest}"
+
+
+def _canonical_request(request: SignableRequest, headers: Mapping[str, str]) -> str:
     lines = [
         request.method.upper(),
         _canonical_path(request.path),
@@ -57,16 +76,6 @@ def canonical_request(request: SignableRequest) -> str:
     return "\n".join(lines)
 
 
-def canonical_query(query: Iterable[tuple[str, str]]) -> str:
-    """The query sorted and encoded as it is signed; send exactly this."""
-    return "&".join(f"{_encode(key)}={_encode(value)}" for key, value in sorted(query))
-
-
-def query_pairs(raw_query: str) -> tuple[tuple[str, str], ...]:
-    """The decoded pairs of a query that `canonical_query` wrote."""
-    return tuple(parse_qsl(raw_query, keep_blank_values=True))
-
-
 def _signed_headers(request: SignableRequest) -> dict[str, str]:
     lowered = {name.lower(): value.strip() for name, value in request.headers.items() if "_" not in name}
     return dict(sorted(lowered.items()))
@@ -74,7 +83,8 @@ def _signed_headers(request: SignableRequest) -> dict[str, str]:
 
 def _canonical_path(path: str) -> str:
     """Every segment encoded anew, and a slash at the end, which the wire does not need."""
-    encoded = "/".join(_encode(segment) for segment in unquote(path).split("/"))
+    is_plain = _PLAIN_PATH.fullmatch(path) is not None
+    encoded = path if is_plain else "/".join(_encode(segment) for segment in unquote(path).split("/"))
     return encoded if encoded.endswith("/") else encoded + "/"
 
 

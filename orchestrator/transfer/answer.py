@@ -45,7 +45,9 @@ class ErrorDocument:
 
 async def read_answer(response: aiohttp.ClientResponse, body_timeout: float) -> Answer:
     """Reduce *response*; what came of its body within *body_timeout* seconds counts."""
-    document = parse_error_document(await _read_body(response, body_timeout))
+    # The usual answer has no body, and nothing to wait for.
+    body = b"" if response.content.at_eof() else await _read_body(response, body_timeout)
+    document = parse_error_document(body) if body else ErrorDocument()
     headers = response.headers
     return Answer(
         status=response.status,

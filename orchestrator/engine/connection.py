@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+#: How long after an answer its connection may carry a call that may not be repeated. Servers keep idle connections
+#: for many seconds: so soon one is hardly ever closed under a call, and a new one would cost handshakes.
+_FRESH_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
@@ -81,13 +85,13 @@ async def connect(
     with ThreadPoolExecutor(max_workers=reader_threads, thread_name_prefix="reader") as readers:
         async with (
             open_session(ssl_context=settings.tls) as session,
-            open_session(ssl_context=settings.tls, is_keeping_alive=False) as single_use,
+            open_session(ssl_context=settings.tls, keep_alive_seconds=_FRESH_SECONDS) as fresh,
         ):
             auth = authenticator(session, settings, retrying, clocks.clock)
             project_id = await _project_id(settings, auth)
             client = MetaStudioClient(
                 session,
-                single_use=single_use,
+                fresh=fresh,
                 endpoint=endpoint,
                 project_id=project_id,
                 auth=auth,

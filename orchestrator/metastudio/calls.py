@@ -65,7 +65,7 @@ class Caller:
         self,
         session: aiohttp.ClientSession,
         *,
-        single_use: aiohttp.ClientSession,
+        fresh: aiohttp.ClientSession,
         endpoint: str,
         project_id: str,
         auth: Authenticator,
@@ -75,13 +75,13 @@ class Caller:
         on_attempt: Callable[[ApiAttempt], None],
         timeout_seconds: float,
     ) -> None:
-        """Call *endpoint*, through *single_use* what may not be repeated.
+        """Call *endpoint*, through *fresh* what may not be repeated.
 
         Raises ConfigurationError when *project_id* cannot be one."""
         if not _PROJECT_ID.fullmatch(project_id):
             raise ConfigurationError("the project id may have letters, digits, _ and -, at most 64")
         self._session = session
-        self._single_use = single_use
+        self._fresh = fresh
         self._jobs_url = f"{endpoint.rstrip('/')}/v1/{project_id}/digital-human-training-manage/user/jobs"
         self._project_id = project_id
         self._auth = auth
@@ -127,7 +127,7 @@ class Caller:
         query = canonical_query(call.query)
         url = URL(self._jobs_url + call.job_path + (f"?{query}" if query else ""), encoded=True)
         headers = await self._auth.headers(call.method, url, self._plain_headers(call), body)
-        session = self._session if call.is_repeatable else self._single_use
+        session = self._session if call.is_repeatable else self._fresh
         answer = await exchange(
             session, call.method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds
         )

@@ -58,16 +58,16 @@ class MetaStudioClient:
         clock: Callable[[], float],
         on_attempt: Callable[[ApiAttempt], None] = ignore,
         timeout_seconds: float = 60,
-        single_use: aiohttp.ClientSession | None = None,
+        fresh: aiohttp.ClientSession | None = None,
     ) -> None:
         """Call *endpoint*; *clock* is in epoch seconds, *timeout_seconds* is for one attempt.
 
-        Calls that may not be repeated go through *single_use*, whose connections are never used again.
+        Calls that may not be repeated go through *fresh*, whose connections are new or were in use just now.
         Raises ConfigurationError when *project_id* cannot be one.
         """
         self._caller = Caller(
             session,
-            single_use=single_use or session,
+            fresh=fresh or session,
             endpoint=endpoint,
             project_id=project_id,
             auth=auth,

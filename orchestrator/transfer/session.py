@@ -14,6 +14,7 @@ from yarl import URL
 from orchestrator.domain.hosts import is_loopback
 
 _DNS_CACHE_SECONDS = 300
+_KEEP_ALIVE_SECONDS = 15.0
 CONNECT_TIMEOUT = 30.0
 
 
@@ -21,12 +22,12 @@ def open_session(
     *,
     connect_timeout: float = CONNECT_TIMEOUT,
     ssl_context: ssl.SSLContext | None = None,
-    is_keeping_alive: bool = True,
+    keep_alive_seconds: float = _KEEP_ALIVE_SECONDS,
 ) -> aiohttp.ClientSession:
     """Open a session for the requests of a run; *ssl_context* replaces the usual TLS checks.
 
-    Without *is_keeping_alive* every request has a connection of its own: for those that may not be repeated,
-    because one sent on a connection that the other side has just closed is lost without a trace.
+    A connection that was idle for *keep_alive_seconds* is not used again: what is sent on one that the other side
+    is just closing is lost without a trace.
 
     Connecting, with DNS and TLS, may take *connect_timeout* seconds; nothing else has a timeout here, and the
     number of connections is the callers' limit. Proxies come from the environment.
@@ -37,7 +38,7 @@ def open_session(
             limit=0,
             ttl_dns_cache=_DNS_CACHE_SECONDS,
             ssl=True if ssl_context is None else ssl_context,
-            force_close=not is_keeping_alive,
+            keepalive_timeout=keep_alive_seconds,
         ),
         timeout=aiohttp.ClientTimeout(
             total=None, connect=connect_timeout, sock_connect=connect_timeout, sock_read=None

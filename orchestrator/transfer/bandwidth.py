@@ -124,22 +124,29 @@ class BandwidthLimit:
         ticket = self._line.join(share)
         try:
             await ticket.is_first.wait()
-            ticket.granted_bytes = await self._granted(wanted_bytes)
+            rate = await self._free_rate()
+            while self._line.give_way(ticket):
+                await ticket.is_first.wait()
+                rate = await self._free_rate()
+            ticket.granted_bytes = self._grant(wanted_bytes, rate)
             return ticket.granted_bytes
         finally:
             self._line.leave(ticket)
 
-    async def _granted(self, wanted_bytes: int) -> int:
+    async def _free_rate(self) -> int | None:
+        """Wait until what was granted has passed; returns the rate that holds then."""
         while True:
             rate, now = self.bytes_per_second, self._monotonic()
-            if rate is None:
-                return wanted_bytes
-            self._free_at = max(self._free_at, now - _BURST_SECONDS)
-            if self._free_at <= now:
-                granted = min(wanted_bytes, _turn_bytes(rate))
-                self._free_at += granted / rate
-                return granted
+            if rate is None or self._free_at <= now:
+                return rate
             await self._sleep(min(self._free_at - now, _LONGEST_SLEEP))
+
+    def _grant(self, wanted_bytes: int, rate: int | None) -> int:
+        if rate is None:
+            return wanted_bytes
+        granted = min(wanted_bytes, _turn_bytes(rate))
+        self._free_at = max(self._free_at, self._monotonic() - _BURST_SECONDS) + granted / rate
+        return granted
 
 
 def _turn_bytes(rate: int) -> int:
@@ -173,6 +180,15 @@ class _Line:
         if self._first is None:
             self._advance()
         return ticket
+
+    def give_way(self, ticket: _Ticket) -> bool:
+        """Let those go first who came back, while the first waited, to find that they had less."""
+        if all(self._had_bytes[share] >= self._had_bytes[ticket.share] for share in self._waiting):
+            return False
+        ticket.is_first = anyio.Event()
+        self._waiting.setdefault(ticket.share, deque()).appendleft(ticket)
+        self._advance()
+        return True
 
     def leave(self, ticket: _Ticket) -> None:
         """Give the place up; whoever is next becomes the first."""

@@ -115,6 +115,13 @@ class Link:
         """The bytes granted in a time."""
         return sum(count for moment, _, count in self.sent if start <= moment < end)
 
+    def had_between(self, start: float, end: float) -> Counter[str]:
+        """The bytes granted in a time, by share."""
+        had = Counter[str]()
+        for moment, share, count in self.sent:
+            had[share] += count if start <= moment < end else 0
+        return had
+
 
 @pytest.mark.parametrize("rate", [30_000, 5 * MB, 50 * MB])
 @pytest.mark.parametrize("puts", [1, 16])
@@ -152,10 +159,40 @@ async def test_entries_share_equally_however_many_puts_they_have() -> None:
 
     await link.run(["many"] * 15 + ["one", "two", "two"], until=10.0)
 
-    shares = Counter[str]()
-    for moment, share, count in link.sent:
-        shares[share] += count if moment < 10 else 0
+    shares = link.had_between(0, 10)
     assert all(shares[name] == pytest.approx(10 * 10 * MB / 3, rel=0.03) for name in ("many", "one", "two"))
+
+
+async def test_an_entry_that_comes_late_gets_its_share_at_once() -> None:
+    """What the others had before counts for nothing, and however many PUTs they have."""
+    link = Link("10M")
+    async with anyio.create_task_group() as group:
+        for _ in range(15):
+            group.start_soon(link.put, "early", 6.0)
+        await link.until(3.0)
+        group.start_soon(link.put, "late", 6.0)
+
+    for end in (3.5, 4.0, 6.0):
+        had = link.had_between(3.0, end)
+        assert had["late"] == pytest.approx(had["early"], rel=0.1)
+
+
+async def test_an_entry_that_sends_one_segment_after_another_is_not_starved() -> None:
+    """What it misses while it waits for an answer it makes up for."""
+    link = Link("10M")
+
+    async def one_by_one() -> None:
+        while link.now < 10.0:
+            await link.put("one by one", link.now + 0.2)
+            await link.until(link.now + 0.05)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(15):
+            group.start_soon(link.put, "many", 10.0)
+        group.start_soon(one_by_one)
+
+    had = link.had_between(0.0, 10.0)
+    assert had["one by one"] == pytest.approx(had["many"], rel=0.05)
 
 
 async def test_nobody_saves_up_bandwidth() -> None:
@@ -168,9 +205,7 @@ async def test_nobody_saves_up_bandwidth() -> None:
         for _ in range(4):
             group.start_soon(link.put, "pausing", 3.0)
 
-    had = Counter[str]()
-    for moment, share, count in link.sent:
-        had[share] += count if 2.0 <= moment < 3.0 else 0
+    had = link.had_between(2.0, 3.0)
     assert had["steady"] == pytest.approx(5 * MB, rel=0.15)
 
 

@@ -49,7 +49,6 @@ ENTRY_POINTS = {"orchestrator": set(), "orchestrator.__main__": {"cli"}}
 #: Import names that differ from the distribution that is declared for them.
 DISTRIBUTIONS = {
     "yaml": "pyyaml",
-    "pydantic_settings": "pydantic-settings",
     "pydantic_core": "pydantic",  # where pydantic's documentation takes its error class from
     "multidict": "aiohttp",  # the type of aiohttp's headers, by its documentation
 }

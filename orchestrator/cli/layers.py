@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from platformdirs import user_config_path
-from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSettingsSource
+from pydantic import BaseModel
 
 from orchestrator.cli.options import ALL_OPTIONS, ENVIRONMENT_PREFIX
 from orchestrator.domain.errors import ConfigurationError
@@ -44,13 +44,14 @@ def flags_layer(flags: Mapping[str, str | bool]) -> Layer:
     return Layer(values=flags, origins=_LONG_FLAGS, is_command_line=True)
 
 
-def environment_layer(settings: type[BaseSettings], switches: set[str]) -> Layer:
+def environment_layer(settings: type[BaseModel], switches: set[str]) -> Layer:
     """What variables like ORCHESTRATOR_JOBS say; ORCHESTRATOR_NO_X=yes is ORCHESTRATOR_X=no for *switches*.
 
     Raises ConfigurationError when both are set.
     """
-    values = EnvSettingsSource(settings)()
     variables = {name: f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in settings.model_fields}
+    texts = {name: os.environ.get(variable) for name, variable in variables.items()}
+    values: dict[str, Any] = {name: text for name, text in texts.items() if text}
     for name in sorted(switches):
         negative = f"{ENVIRONMENT_PREFIX}NO_{name.upper()}"
         text = os.environ.get(negative, "").strip().lower()
@@ -63,7 +64,7 @@ def environment_layer(settings: type[BaseSettings], switches: set[str]) -> Layer
     return Layer(values=values, origins=origins)
 
 
-def file_layers(settings: type[BaseSettings], config: Path | None, beside: Path | None) -> Iterator[Layer]:
+def file_layers(settings: type[BaseModel], config: Path | None, beside: Path | None) -> Iterator[Layer]:
     """The files that exist: *config*, which must, the manifest's neighbour, and the user's own."""
     if config is not None:
         if not config.is_file():
@@ -75,8 +76,8 @@ def file_layers(settings: type[BaseSettings], config: Path | None, beside: Path 
             yield _file_layer(settings, path)
 
 
-def _file_layer(settings: type[BaseSettings], path: Path) -> Layer:
-    values = {name.replace("-", "_"): value for name, value in _read(settings, path).items()}
+def _file_layer(settings: type[BaseModel], path: Path) -> Layer:
+    values = {name.replace("-", "_"): value for name, value in _read(path).items()}
     for name in values:
         if name not in settings.model_fields:
             raise ConfigurationError(
@@ -89,9 +90,9 @@ def _file_layer(settings: type[BaseSettings], path: Path) -> Layer:
     return Layer(values=values, origins=dict.fromkeys(values, str(path)))
 
 
-def _read(settings: type[BaseSettings], path: Path) -> Mapping[str, Any]:
+def _read(path: Path) -> Mapping[str, Any]:
     try:
-        return TomlConfigSettingsSource(settings, path)()
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -99,6 +100,6 @@ def _read(settings: type[BaseSettings], path: Path) -> Mapping[str, Any]:
         raise ConfigurationError(f"{path} is not a TOML file: {text}") from None
 
 
-def _nearest(name: str, settings: type[BaseSettings]) -> str:
+def _nearest(name: str, settings: type[BaseModel]) -> str:
     matches = difflib.get_close_matches(name, settings.model_fields, n=1)
     return f"; did you mean {matches[0]}?" if matches else ""

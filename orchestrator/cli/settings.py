@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from platformdirs import user_state_path
-from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrator.cli.errors import UsageError
 from orchestrator.cli.layers import Layer, environment_layer, file_layers, flags_layer
-from orchestrator.cli.options import ENVIRONMENT_PREFIX
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError
 from orchestrator.domain.quantities import parse_bytes
 from orchestrator.domain.segments import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
@@ -62,16 +60,10 @@ def _state() -> str:
     return str(user_state_path(APPLICATION) / "journal.db")
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Every setting with its default; times in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX,
-        env_ignore_empty=True,
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     region: str | None = None
     endpoint: str | None = None
@@ -90,28 +82,16 @@ class Settings(BaseSettings):
     jobs: int = Field(5, ge=1, le=256)
     #: None finds out while running how many are worth it.
     parallel: Annotated[Annotated[int, Field(ge=1, le=256)] | None, BeforeValidator(_parallel)] = 16
-    bwlimit: Annotated[Timetable, NoDecode, BeforeValidator(_timetable)] = Timetable()
+    bwlimit: Annotated[Timetable, BeforeValidator(_timetable)] = Timetable()
     verify: Literal["etag", "off"] = "etag"
     verify_object: bool = False
     idle_timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
-    api_rate: Annotated[ApiRate, NoDecode, BeforeValidator(_api_rate)] = ApiRate(2.0, 5.0)
+    api_rate: Annotated[ApiRate, BeforeValidator(_api_rate)] = ApiRate(2.0, 5.0)
     api_attempts: int = Field(5, ge=1, le=100)
     on_expired: Literal["recreate", "fail"] = "recreate"
     on_change: Literal["ask", "update", "recreate"] = "ask"
     fail_fast: bool = False
     grace: float = Field(30.0, ge=0, allow_inf_nan=False)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what `load_settings` has merged, which knows where each value comes from."""
-        return (init_settings,)
 
 
 @dataclass(frozen=True, slots=True)

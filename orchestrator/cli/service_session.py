@@ -8,16 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
-
+from orchestrator.cli.logs import logs_of
 from orchestrator.cli.service import real_clocks, service_settings
-from orchestrator.cli.session import attempt_log, logs_of
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.events import EventBus, Subscriber
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.observe.logs import EventLog
 
 if TYPE_CHECKING:
     from orchestrator.cli.output import Output
@@ -42,11 +39,10 @@ async def open_service_session(
     for warning in service.credentials.warnings:
         output.note(f"warning: {warning}")
     clocks = real_clocks()
-    with logs_of(effective.values) as is_logging, structlog.contextvars.bound_contextvars(batch=batch_name):
-        events = EventBus(*subscribers, *([EventLog()] if is_logging else []))
-        on_attempt = attempt_log(structlog.get_logger())
+    with logs_of(effective.values, batch=batch_name) as logs:
+        events = EventBus(*subscribers, *logs.subscribers)
         async with (
             open_journal(effective.values.state, clock=clocks.clock) as journal,
-            connect(service, clocks, reader_threads=1, on_attempt=on_attempt) as connection,
+            connect(service, clocks, reader_threads=1, on_attempt=logs.on_attempt) as connection,
         ):
             yield ServiceSession(journal=journal, client=connection.client, events=events, clocks=clocks)

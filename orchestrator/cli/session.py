@@ -6,13 +6,12 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
-
+from orchestrator.cli.logs import logs_of
 from orchestrator.cli.service import new_run_id, real_clocks, work_settings
 from orchestrator.cli.settings import EffectiveSettings, ProgressStyle, Settings
 from orchestrator.domain.errors import OrchestratorError
@@ -21,8 +20,6 @@ from orchestrator.engine.connection import Clocks
 from orchestrator.engine.events import EventBus, Subscriber
 from orchestrator.engine.working import WorkSettings
 from orchestrator.journal.journal import Journal, open_journal
-from orchestrator.metastudio.attempts import ApiAttempt
-from orchestrator.observe.logs import EventLog, logging_to
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.transfer.bandwidth import BandwidthLimit
 
@@ -43,14 +40,6 @@ class Session:
     tracker: RunTracker
 
 
-@contextmanager
-def logs_of(values: Settings) -> Iterator[bool]:
-    """Log as the settings say for the block; tells whether anything is logged."""
-    stderr = sys.stderr if values.verbose else None
-    with logging_to(stderr, values.log_file, is_verbose=values.verbose) as is_logging:
-        yield is_logging
-
-
 @asynccontextmanager
 async def open_session(
     output: Output,
@@ -64,41 +53,20 @@ async def open_session(
     clocks = real_clocks()
     run_id = new_run_id(clocks.clock())
     output.known |= {"batch": batch_name, "run_id": run_id}
-    with logs_of(effective.values) as is_logging:
-        log = structlog.get_logger().bind(batch=batch_name, run_id=run_id)
+    with logs_of(effective.values, batch=batch_name, run_id=run_id) as logs:
         work = work_settings(
-            effective, environ, is_submit_wanted=is_submit_wanted, run_id=run_id, on_attempt=attempt_log(log)
+            effective, environ, is_submit_wanted=is_submit_wanted, run_id=run_id, on_attempt=logs.on_attempt
         )
         for warning in work.service.credentials.warnings:
             output.note(f"warning: {warning}")
         tracker = RunTracker(clocks.monotonic)
         with (
-            structlog.contextvars.bound_contextvars(batch=batch_name, run_id=run_id),
             _display(effective.values, tracker, clocks) as shown,
             _changeable_bandwidth(output, effective, work.bandwidth),
         ):
             async with open_journal(effective.values.state, clock=clocks.clock) as journal:
-                listeners = [EventLog()] if is_logging else []
-                events = EventBus(tracker, *shown, *listeners)
+                events = EventBus(tracker, *shown, *logs.subscribers)
                 yield Session(work=work, journal=journal, events=events, clocks=clocks, tracker=tracker)
-
-
-def attempt_log(log: structlog.typing.FilteringBoundLogger) -> Callable[[ApiAttempt], None]:
-    """Log every try of a service call with *log*, in detail."""
-
-    def note(attempt: ApiAttempt) -> None:
-        log.debug(
-            "call.attempted",
-            operation=attempt.operation,
-            attempt=attempt.attempt,
-            outcome=attempt.outcome,
-            status=attempt.status,
-            code=attempt.code,
-            request_id=attempt.request_id,
-            seconds=round(attempt.seconds, 3),
-        )
-
-    return note
 
 
 @contextmanager

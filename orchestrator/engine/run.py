@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
 import anyio
-import structlog
 
 from orchestrator.domain.errors import (
     OrchestratorError,
@@ -20,7 +21,8 @@ from orchestrator.engine.lifecycle import Lifecycle
 from orchestrator.engine.queue import EntryQueue
 from orchestrator.journal.records import EntryRecord
 
-log = structlog.get_logger(__name__)
+#: The standard library's, since most runs log nothing and need not load more.
+log = logging.getLogger(__name__)
 
 
 class BatchRun:
@@ -69,13 +71,17 @@ class BatchRun:
             pass
         except StaleEpochError as error:
             self.lost_entries += 1
-            log.warning("entry.taken_over", entry=record.entry_id, reason=error.message)
+            log.warning(
+                "entry.taken_over", extra={"told": {"entry": record.entry_id, "reason": error.message}}
+            )
         except RunError as error:
             self._with.drain.begin(error.message, error)
         except OrchestratorError as error:
             await self._fail(entry, error)
         except Exception:
-            log.exception("entry.crashed", entry=record.entry_id, job_id=record.job_id)
+            log.exception(
+                "entry.crashed", extra={"told": {"entry": record.entry_id, "job_id": record.job_id}}
+            )
             await self._fail(entry, _bug(record))
 
     async def _claim(self, record: EntryRecord) -> HeldEntry:

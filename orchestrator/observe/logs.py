@@ -105,15 +105,13 @@ def _route_standard_logging(level: int) -> None:
 
 
 class _Forwarder(logging.Handler):
+    """Takes our own records by their name and what they tell, and those of libraries as messages."""
+
     def emit(self, record: logging.LogRecord) -> None:
-        log = structlog.get_logger()
-        log.log(
-            record.levelno,
-            "library.message_logged",
-            logger=record.name,
-            message=record.getMessage(),
-            exc_info=record.exc_info,
-        )
+        told = getattr(record, "told", None)
+        name = "library.message_logged" if told is None else record.getMessage()
+        details = {"logger": record.name, "message": record.getMessage()} if told is None else told
+        structlog.get_logger().log(record.levelno, name, exc_info=record.exc_info, **details)
 
 
 def _json_sink(stream: TextIO) -> Sink:

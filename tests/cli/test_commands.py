@@ -284,6 +284,16 @@ def test_an_unexpected_error_is_one_sentence_and_the_log_has_the_rest(
     assert "a-local-value" not in told.replace('local = "a-local-value"', "")
 
 
+def test_a_run_without_logs_loads_neither_loggers_nor_object_mappers() -> None:
+    """What lets the first byte leave soon after the start."""
+    heavy = "{'structlog', 'rich', 'sqlalchemy.orm', 'pymediainfo'}"
+    code = f"import sys, orchestrator.cli.running; print({heavy} & sys.modules.keys())"
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert result.stdout == "set()\n"
+
+
 def test_help_needs_none_of_the_heavy_modules() -> None:
     """What makes `orchestrator --help` answer at once."""
     heavy = "{'aiohttp', 'sqlalchemy', 'pydantic', 'structlog', 'yaml'}"

@@ -1,0 +1,77 @@
+"""What a command logs with; nothing where nobody asked for logs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.settings import Settings
+from orchestrator.engine.events import Subscriber
+from orchestrator.metastudio.attempts import ApiAttempt, ignore
+
+if TYPE_CHECKING:
+    import structlog
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """Who logs the events, and the tries of service calls."""
+
+    subscribers: tuple[Subscriber, ...] = ()
+    on_attempt: Callable[[ApiAttempt], None] = ignore
+
+
+@contextmanager
+def logs_of(values: Settings, **context: str | None) -> Iterator[Logs]:
+    """Log as the settings say for the block, each line with *context*.
+
+    Raises ConfigurationError when the log file cannot be opened.
+    """
+    if not values.verbose and values.log_file is None:
+        with _libraries_silenced():
+            yield Logs()
+        return
+    # Loaded for those who want logs only: structlog and what it loads are a tenth of a start.
+    import structlog  # noqa: PLC0415
+
+    from orchestrator.observe.logs import EventLog, logging_to  # noqa: PLC0415
+
+    stderr = sys.stderr if values.verbose else None
+    with (
+        logging_to(stderr, values.log_file, is_verbose=values.verbose),
+        structlog.contextvars.bound_contextvars(**context),
+    ):
+        yield Logs((EventLog(),), _attempt_log(structlog.get_logger()))
+
+
+@contextmanager
+def _libraries_silenced() -> Iterator[None]:
+    """Keep what libraries log from stderr, where Python shows warnings that nobody handles."""
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+def _attempt_log(log: structlog.typing.FilteringBoundLogger) -> Callable[[ApiAttempt], None]:
+    """Log every try of a service call with *log*, in detail."""
+
+    def note(attempt: ApiAttempt) -> None:
+        log.debug(
+            "call.attempted",
+            operation=attempt.operation,
+            attempt=attempt.attempt,
+            outcome=attempt.outcome,
+            status=attempt.status,
+            code=attempt.code,
+            request_id=attempt.request_id,
+            seconds=round(attempt.seconds, 3),
+        )
+
+    return note

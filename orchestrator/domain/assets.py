@@ -19,10 +19,12 @@ class AssetKind(StrEnum):
     PRE_BEAUTY_IMAGE = "pre_beauty_image"
     POST_BEAUTY_IMAGE = "post_beauty_image"
 
-    @property
-    def is_multipart(self) -> bool:
-        """True when the service hands out one URL per segment (metastudio-protocol section 1.1)."""
-        return self in {AssetKind.TRAINING_VIDEO, AssetKind.ACTION_VIDEO}
+    #: True when the service hands out one URL per segment (metastudio-protocol section 1.1).
+    is_multipart: bool
+
+    def __init__(self, field: str) -> None:
+        """Decide once what is asked for every file: a property of a member costs a call each time."""
+        self.is_multipart = field in {"training_video", "action_video"}
 
     @property
     def content_type(self) -> str:

@@ -112,6 +112,10 @@ class Service(StrEnum):
     CHAT_2D = "CHAT_2D"
 
 
+_FILE_FIELDS = tuple((kind, kind.value) for kind in AssetKind)
+_RETIRED = frozenset({ModelVersion.V2, ModelVersion.V3})
+
+
 class VoiceProperties(BaseModel):
     """The voice to train; all three are mandatory once any is given."""
 
@@ -216,7 +220,7 @@ class Avatar(BaseModel):
 
     def files(self) -> dict[AssetKind, str]:
         """The paths the manifest gives, by kind, in the order of AssetKind."""
-        paths = ((kind, getattr(self, kind.value)) for kind in AssetKind)
+        paths = ((kind, getattr(self, name)) for kind, name in _FILE_FIELDS)
         return {kind: path for kind, path in paths if path is not None}
 
     @property
@@ -227,7 +231,7 @@ class Avatar(BaseModel):
     def objections(self) -> Iterator[Objection]:
         """What single fields cannot tell: combinations the service refuses, ignores or reviews badly."""
         yield from self._audio_objections()
-        if self.model_version in {ModelVersion.V2, ModelVersion.V3}:
+        if self.model_version in _RETIRED:
             yield Objection("model_version", f"{self.model_version} is retired; use V3.2 or V3.3", False)
         if self.is_any_flexus:
             yield from self._flexus_objections()

@@ -40,7 +40,10 @@ def format_of(head: bytes) -> str | None:
         return "MOV"
     if head[:4] == b"RIFF":
         return {b"AVI ": "AVI", b"WEBP": "WebP", b"WAVE": "WAV"}.get(head[8:12])
-    return next((name for signature, name in _SIGNATURES if head.startswith(signature)), None)
+    for signature, name in _SIGNATURES:
+        if head.startswith(signature):
+            return name
+    return None
 
 
 def zip_complaint(path: str) -> str | None:

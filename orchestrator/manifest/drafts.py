@@ -57,6 +57,8 @@ class Draft:
 
     def over(self, defaults: Draft) -> Draft:
         """This draft with *defaults* for all that it does not say itself; groups are merged."""
+        if not (defaults.values or defaults.faulty):
+            return self
         values = {**defaults.values, **self.values}
         for name in self.values.keys() & defaults.values.keys() & _GROUPS:
             values[name] = _merged(defaults.values[name], self.values[name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import PurePath
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
@@ -21,9 +21,15 @@ from orchestrator.manifest.contents import format_of, read_head, zip_complaint
 from orchestrator.manifest.media import MediaLibraryError, complaints, read_film
 from orchestrator.manifest.problems import Problem, Severity
 
-#: Formats that are safe; the vendor documents none, so others only get a warning.
+#: Formats that are safe; the vendor documents none for pictures and letters, so others only get a warning.
 _PICTURES = ("PNG", "JPEG")
-_LETTERS = (*_PICTURES, "PDF")
+#: By kind, where it is not a picture. That something begins like a zip does not say that it is one.
+_USUAL_FORMATS = {
+    AssetKind.TRAINING_VIDEO: ("MP4",),
+    AssetKind.ACTION_VIDEO: ("MP4",),
+    AssetKind.AUDIO: (),
+    AssetKind.GRANT_FILE: (*_PICTURES, "PDF"),
+}
 #: Without these the review fails, unless the account is on the vendor's list.
 _REVIEW_NEEDS = (AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2, AssetKind.GRANT_FILE)
 
@@ -36,10 +42,11 @@ def inspect_files(
     *with_media* also reads length and picture size of the training video, which takes some milliseconds.
     """
     inspection = _Inspection(entry, manifest_file)
-    for kind, path in entry.avatar.files().items():
+    files = entry.avatar.files()
+    for kind, path in files.items():
         inspection.inspect(kind, path)
     inspection.check_twins()
-    inspection.check_review_needs()
+    inspection.check_review_needs(files)
     if with_media:
         inspection.check_film()
     return tuple(asset for asset, _ in inspection.found), inspection.problems
@@ -85,19 +92,18 @@ class _Inspection:
         self._check_size(kind, status.st_size)
 
     def _check_format(self, kind: AssetKind, path: str, found: str | None) -> None:
+        usual = _USUAL_FORMATS.get(kind, _PICTURES)
+        if found in usual:
+            return
         name = f"{found} file" if found else "file of another format"
         if kind.is_multipart:
-            if found != "MP4":
-                hint = "; `ffmpeg -i IN -c copy OUT.mp4` makes one of it" if found == "MOV" else ""
-                self._report(kind, f"{path}: is no MP4 but a {name}{hint}")
-        elif kind is AssetKind.AUDIO:
-            if complaint := _zip_complaint(path):
-                self._report(kind, f"{path}: {complaint}")
-        else:
-            usual = _LETTERS if kind is AssetKind.GRANT_FILE else _PICTURES
-            if found not in usual:
-                wanted = " or ".join(usual)
-                self._report(kind, f"{path}: is a {name}, not {wanted}; the review may refuse it", _WARNING)
+            hint = "; `ffmpeg -i IN -c copy OUT.mp4` makes one of it" if found == "MOV" else ""
+            self._report(kind, f"{path}: is no MP4 but a {name}{hint}")
+        elif kind is not AssetKind.AUDIO:
+            wanted = " or ".join(usual)
+            self._report(kind, f"{path}: is a {name}, not {wanted}; the review may refuse it", _WARNING)
+        elif complaint := _zip_complaint(path):
+            self._report(kind, f"{path}: {complaint}")
 
     def _check_size(self, kind: AssetKind, size: int) -> None:
         if not kind.is_multipart:
@@ -131,9 +137,8 @@ class _Inspection:
                 severity = _WARNING if AssetKind.COVER in {other, asset.kind} else Severity.ERROR
                 self._report(asset.kind, f"{asset.path}: is the same file as {other}", severity)
 
-    def check_review_needs(self) -> None:
+    def check_review_needs(self, given: Container[AssetKind]) -> None:
         """Warn of what the review asks of most accounts."""
-        given = self._entry.avatar.files()
         absent = [kind for kind in _REVIEW_NEEDS if kind not in given]
         if absent:
             names = ", ".join(absent)
@@ -166,11 +171,9 @@ _WARNING = Severity.WARNING
 
 
 def _status_complaint(status: os.stat_result) -> str | None:
-    if stat.S_ISDIR(status.st_mode):
-        return "is a directory"
-    if not stat.S_ISREG(status.st_mode):
-        return "is not a regular file"
-    return None if status.st_size else "is empty"
+    if stat.S_ISREG(status.st_mode):
+        return None if status.st_size else "is empty"
+    return "is a directory" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
 
 
 def _access_complaint(path: str, error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
@@ -143,7 +143,9 @@ _SENTENCES: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
 }
 
 
-def in_order(problems: Iterable[Problem], entry_id: str | None) -> list[Problem]:
+def in_order(problems: Sequence[Problem], entry_id: str | None) -> list[Problem]:
     """The problems of one entry, named after it, as they come in the file."""
+    if not problems:
+        return []
     named = (replace(problem, entry=entry_id) for problem in problems)
     return sorted(named, key=lambda problem: (problem.line or 0, str(problem.column or "").rjust(9)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA = 1
+#: Items of a long list that are printed together.
+CHUNK_ITEMS = 500
 
 
 class Output:
@@ -73,8 +75,8 @@ class Output:
         self._has_document = True
         self.write(f"{dumped(head)[:-1]}, {dumped(name)}: [")
         separator = ""
-        async for item in items:
-            self.write(separator + dumped(item))
+        async for chunk in _chunks(items):
+            self.write(separator + dumped(chunk)[1:-1])
             separator = ", "
         self.write("]}\n")
 
@@ -108,6 +110,18 @@ class Output:
         except BrokenPipeError:
             # Whoever read has enough; Python would complain once more at its exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+async def _chunks(items: AsyncIterable[Mapping[str, Any]]) -> AsyncIterator[list[Mapping[str, Any]]]:
+    """The *items*, some hundreds at a time: writing each by itself is a system call each."""
+    chunk: list[Mapping[str, Any]] = []
+    async for item in items:
+        chunk.append(item)
+        if len(chunk) == CHUNK_ITEMS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
 
 
 def _particulars(error: OrchestratorError) -> Iterable[str]:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
@@ -105,7 +105,7 @@ class BatchPlan:
     async def documents(self) -> AsyncIterator[dict[str, object]]:
         """The entries as `plan --json` lists them."""
         for entry in self.entries:
-            yield asdict(entry)
+            yield {name: getattr(entry, name) for name in PlannedEntry.__slots__}
 
 
 def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int:

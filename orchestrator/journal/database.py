@@ -8,18 +8,19 @@ import sqlite3
 import stat
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
 
 import anyio
 from anyio import to_thread
-from sqlalchemy import URL, Connection, Engine, Executable, Result, Select, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Result, Select, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from orchestrator.domain.errors import JournalError, OrchestratorError
+from orchestrator.journal.transaction import StatementTexts, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,26 +36,6 @@ READERS = 2
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-class Transaction:
-    """What an operation writes with: its connection, and rows that share one statement with other writers."""
-
-    def __init__(self, connection: Connection) -> None:
-        """Write to *connection*, which is inside a transaction."""
-        self.connection = connection
-        self._rows: dict[Executable, list[Row]] = {}
-
-    def add_row(self, statement: Executable, row: Row) -> None:
-        """Execute *statement* for *row* before the commit, together with all rows of the same statement."""
-        self._rows.setdefault(statement, []).append(row)
-
-    def execute_rows(self) -> None:
-        """Execute what was added."""
-        for statement, rows in self._rows.items():
-            self.connection.execute(statement, rows)
-        self._rows.clear()
-
-
-Row = dict[str, Any]
 #: Runs in the writer's thread, so it does nothing but write.
 Operation = Callable[[Transaction], T]
 
@@ -78,6 +59,7 @@ class Database:
         """Take an open engine for reads and the connection that writes; `open_database` makes both."""
         self._readers = readers
         self._writer = writer
+        self._texts = StatementTexts()
         self._queue: list[_Pending[Any]] = []
         self._lock = anyio.Lock()
         self._thread = anyio.CapacityLimiter(1)
@@ -153,8 +135,12 @@ class Database:
                 self._commit([pending])
 
     def _commit_together(self, group: list[_Pending[Any]]) -> None:
-        with self._in_use, _translated(), self._writer.begin():
-            transaction = Transaction(self._writer)
+        with (
+            self._in_use,
+            _translated(),
+            self._writer.begin(),
+            closing(Transaction(self._writer, self._texts)) as transaction,
+        ):
             for pending in group:
                 _run(pending, transaction)
             transaction.execute_rows()
@@ -275,11 +261,11 @@ def _set_pragmas(connection: Any) -> None:
 def _translated(path: Path | None = None) -> Iterator[None]:
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         raise _journal_error(error, path) from None
 
 
-def _journal_error(error: SQLAlchemyError, path: Path | None) -> JournalError:
+def _journal_error(error: SQLAlchemyError | sqlite3.Error, path: Path | None) -> JournalError:
     cause = error.orig if isinstance(error, DBAPIError) else error
     name = getattr(cause, "sqlite_errorname", "")
     where = f"the journal {path}" if path else "the journal"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Executable, delete, insert, update
+from sqlalchemy import ClauseElement, Executable, delete, insert, update
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.entries import BatchKey
@@ -16,9 +16,9 @@ from orchestrator.domain.errors import ConfigurationError, StaleEpochError
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.states import Change, EntryState, check_transition
 from orchestrator.journal import statements
-from orchestrator.journal.database import Database, Row, Transaction, open_database
+from orchestrator.journal.database import Database, open_database
 from orchestrator.journal.migrations import migrate
-from orchestrator.journal.reading import JournalReader, segments_of
+from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import (
     AttemptRecord,
     EntryRecord,
@@ -27,7 +27,8 @@ from orchestrator.journal.records import (
     files_json,
     segment_row,
 )
-from orchestrator.journal.tables import batches, segments
+from orchestrator.journal.tables import batches
+from orchestrator.journal.transaction import Row, Transaction
 
 _ERROR_COLUMNS = ("error_kind", "error_code", "error_message", "error_request_id", "error_hint")
 #: What is known of a job, and so is unknown again when the job is gone.
@@ -186,7 +187,7 @@ class Journal(JournalReader):
         check_transition(record.state, EntryState.PENDING)
 
         def drop_segments(transaction: Transaction) -> None:
-            transaction.connection.execute(delete(segments).where(segments_of(record)))
+            transaction.execute(statements.DELETE_SEGMENTS, _entry_key(record))
 
         facts = dict.fromkeys(_JOB_FACTS)
         return await self._guarded(record, EntryState.PENDING, reason, facts, drop_segments)
@@ -209,7 +210,7 @@ class Journal(JournalReader):
         check_transition(record.state, EntryState.CONFIRMED)
 
         def drop_urls(transaction: Transaction) -> None:
-            transaction.connection.execute(update(segments).where(segments_of(record)).values(url=None))
+            transaction.execute(statements.DROP_URLS, _entry_key(record))
 
         facts = {"confirmed_at": self._clock(), "delivered": delivered}
         return await self._guarded(record, EntryState.CONFIRMED, reason, facts, drop_urls)
@@ -276,8 +277,7 @@ class Journal(JournalReader):
 
         def write(transaction: Transaction) -> None:
             guard = {**_entry_key(record), "key_state": record.state.value}
-            changed = transaction.connection.execute(statement, {**parameters, **guard})
-            if changed.rowcount == 0:
+            if transaction.execute(statement, {**parameters, **guard}) == 0:
                 raise _stale(record)
             if reason is not None:
                 transaction.add_row(
@@ -289,7 +289,7 @@ class Journal(JournalReader):
         await self._database.write(write)
         return replace(record, state=target, updated_at=now, **_record_fields(facts))
 
-    async def _held_rows(self, record: EntryRecord, statement: Executable, rows: Sequence[Row]) -> None:
+    async def _held_rows(self, record: EntryRecord, statement: ClauseElement, rows: Sequence[Row]) -> None:
         """Execute *statement*, which does nothing under an old epoch; the next transition then raises."""
 
         def write(transaction: Transaction) -> None:
@@ -368,6 +368,6 @@ def _stale(record: EntryRecord) -> StaleEpochError:
 def _replace_segments(
     transaction: Transaction, record: EntryRecord, planned: Sequence[SegmentRecord]
 ) -> None:
-    transaction.connection.execute(delete(segments).where(segments_of(record)))
+    transaction.execute(statements.DELETE_SEGMENTS, _entry_key(record))
     for segment in planned:
         transaction.add_row(statements.INSERT_SEGMENT, segment_row(record, segment))

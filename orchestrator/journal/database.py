@@ -240,7 +240,8 @@ def _engine(path: Path, pool: type[Pool], *, begin: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        # Straight to the driver: SQLAlchemy's way costs more than the rows of a usual transaction.
+        connection.connection.cursor().execute(begin).close()
 
     return engine
 

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -18,9 +19,10 @@ from sqlalchemy import event, text
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import JournalError, StaleEpochError
 from orchestrator.domain.states import EntryState
-from orchestrator.journal.database import MAX_GROUP, Transaction
+from orchestrator.journal.database import MAX_GROUP
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import AttemptRecord, EntryRecord
+from orchestrator.journal.transaction import Transaction
 from tests.journal.conftest import Look
 from tests.journal.samples import (
     BATCH,
@@ -147,11 +149,8 @@ async def test_a_lock_is_waited_for_once_and_not_by_every_writer(path: Path) -> 
     async with open_journal(str(path), clock=Clock()) as journal:
         records = await add_entries(journal, 20)
         statements: list[str] = []
-        event.listen(
-            database_of(journal)._writer.engine,
-            "before_cursor_execute",
-            lambda *arguments: statements.append(arguments[2]),
-        )
+        driver: Any = database_of(journal)._writer.connection.driver_connection
+        driver.set_trace_callback(statements.append)
         failed: list[bool] = []
 
         async def write(record: EntryRecord) -> None:

@@ -20,6 +20,7 @@ from orchestrator.journal.database import Database, open_database
 from orchestrator.journal.migrations import migrate
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import (
+    ERROR_COLUMNS,
     AttemptRecord,
     EntryRecord,
     ErrorRecord,
@@ -30,7 +31,6 @@ from orchestrator.journal.records import (
 from orchestrator.journal.tables import batches
 from orchestrator.journal.transaction import Row, Transaction
 
-_ERROR_COLUMNS = ("error_kind", "error_code", "error_message", "error_request_id", "error_hint")
 #: What is known of a job, and so is unknown again when the job is gone.
 _JOB_FACTS = (
     "job_id",
@@ -155,7 +155,7 @@ class Journal(JournalReader):
         """
         check_transition(record.state, target)
         if record.state is EntryState.FAILED and target is not EntryState.CANCELLED:
-            columns = dict.fromkeys(_ERROR_COLUMNS)
+            columns = dict.fromkeys(ERROR_COLUMNS)
             return replace(await self._guarded(record, target, reason, {**facts, **columns}), error=None)
         return await self._guarded(record, target, reason, facts)
 

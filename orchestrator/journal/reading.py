@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.database import Database
 from orchestrator.journal.records import (
+    ENTRY_COLUMNS,
     AttemptRecord,
     BatchRecord,
     EntryRecord,
@@ -24,6 +25,7 @@ from orchestrator.journal.tables import attempts, batches, entries, segments, tr
 PAGE_ROWS = 500
 #: The position of an entry that the manifest no longer has.
 NOT_IN_MANIFEST = -1
+_ENTRY = tuple(entries.c[name] for name in ENTRY_COLUMNS)
 
 
 class JournalReader:
@@ -81,9 +83,9 @@ class JournalReader:
 
     async def entries_named(self, batch: str, entry_ids: Collection[str]) -> dict[str, EntryRecord]:
         """The entries of *batch* among *entry_ids*, at most some hundreds at once."""
-        wanted = select(entries).where(and_(entries.c.batch == batch, entries.c.entry_id.in_(entry_ids)))
+        wanted = select(*_ENTRY).where(and_(entries.c.batch == batch, entries.c.entry_id.in_(entry_ids)))
         rows = await self._database.read(wanted)
-        return {row["entry_id"]: entry_record(row) for row in rows.mappings()}
+        return {record.entry_id: record for record in map(entry_record, rows)}
 
     def entries(
         self, batch: str, *, states: Collection[EntryState] | None = None, has_job: bool | None = None
@@ -118,10 +120,10 @@ class JournalReader:
     async def _page(
         self, batch: str, after: int, conditions: Sequence[ColumnElement[bool]]
     ) -> list[EntryRecord]:
-        wanted = select(entries).where(entries.c.batch == batch, entries.c.position > after, *conditions)
+        wanted = select(*_ENTRY).where(entries.c.batch == batch, entries.c.position > after, *conditions)
         wanted = wanted.order_by(entries.c.position).limit(PAGE_ROWS)
         rows = await self._database.read(wanted)
-        return [entry_record(row) for row in rows.mappings()]
+        return [entry_record(row) for row in rows]
 
     async def owns_job(self, job_id: str, tags: Collection[str]) -> bool:
         """True when an entry has the job, or waits to learn of one with one of *tags*."""

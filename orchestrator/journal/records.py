@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import RowMapping
 
@@ -170,6 +171,7 @@ def assets_of(text: str) -> tuple[Asset, ...]:
     )
 
 
+#: Columns that an EntryRecord has under the same name.
 _SAME_NAME = (
     "batch",
     "entry_id",
@@ -194,22 +196,21 @@ _SAME_NAME = (
 )
 
 
-def entry_record(row: RowMapping) -> EntryRecord:
-    """Build the record from a row of the table `entries`."""
+_OWN_FORM = ("state", "change_wanted", "is_submit_wanted")
+ERROR_COLUMNS = ("error_kind", "error_code", "error_message", "error_request_id", "error_hint")
+#: The columns of the table `entries` that `entry_record` takes, in its order.
+ENTRY_COLUMNS = (*_SAME_NAME, *_OWN_FORM, *ERROR_COLUMNS)
+
+
+def entry_record(row: Sequence[Any]) -> EntryRecord:
+    """Build the record from a row of ENTRY_COLUMNS: to look each up by name would cost more than to read it."""
+    state, change_wanted, is_submit_wanted, *error = row[len(_SAME_NAME) :]
     return EntryRecord(
-        state=EntryState(row["state"]),
-        error=_error_record(row),
-        change_wanted=Change(row["change_wanted"]) if row["change_wanted"] else None,
-        is_submit_wanted=bool(row["is_submit_wanted"]),
-        **{name: row[name] for name in _SAME_NAME},
-    )
-
-
-def _error_record(row: RowMapping) -> ErrorRecord | None:
-    if row["error_kind"] is None:
-        return None
-    return ErrorRecord(
-        row["error_kind"], row["error_code"], row["error_message"], row["error_request_id"], row["error_hint"]
+        state=EntryState(state),
+        error=ErrorRecord(*error) if error[0] is not None else None,
+        change_wanted=Change(change_wanted) if change_wanted else None,
+        is_submit_wanted=bool(is_submit_wanted),
+        **dict(zip(_SAME_NAME, row, strict=False)),
     )
 
 

@@ -20,8 +20,7 @@ def part_counts(avatar: Avatar, assets: Sequence[Asset], part_bytes: int) -> dic
 
 def total_segments(avatar: Avatar, assets: Sequence[Asset], part_bytes: int) -> int:
     """Segments of all *assets* together: the parts of the videos, and one for every other file."""
-    counts = part_counts(avatar, assets, part_bytes)
-    return sum(counts.get(asset.kind, 1) for asset in assets)
+    return sum(_part_count(avatar, asset, part_bytes) if asset.kind.is_multipart else 1 for asset in assets)
 
 
 def _part_count(avatar: Avatar, asset: Asset, part_bytes: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
@@ -130,12 +130,17 @@ class Planner:
         while chunk := await anyio.to_thread.run_sync(_next_chunk, entries):
             ids = [entry.entry_id for _, entry in chunk]
             records = await self._journal.entries_named(self._batch, ids) if self._journal else {}
-            stored = await self._journal.stored_bytes(self._batch, ids) if self._journal else {}
+            stored = await self._stored_bytes(records.values())
             for plan, problems in await anyio.to_thread.run_sync(self._plan_chunk, chunk, records, stored):
                 found += problems
                 if plan is not None:
                     yield plan
         self.problems = [*self._manifest.problems, *found]
+
+    async def _stored_bytes(self, records: Iterable[EntryRecord]) -> dict[str, int]:
+        """What need not be sent of the entries that are begun; of finished ones nothing is sent anyway."""
+        begun = [record.entry_id for record in records if record.job_id and not self._is_finished(record)]
+        return await self._journal.stored_bytes(self._batch, begun) if self._journal and begun else {}
 
     async def register(self) -> Registration:
         """Take what the manifest says into the journal, all or nothing.
@@ -247,9 +252,12 @@ class Planner:
             return _decide_amend(record, differences, is_named=self._retry.names(record.entry_id))
         if differences:
             return self._decide_change(differences)
-        if is_done(record.state, with_submit=self._settings.is_submit_wanted or record.is_submit_wanted):
+        if self._is_finished(record):
             return Decision(Action.SKIP, _why_done(record))
         return Decision(Action.RESUME, _why_again(record))
+
+    def _is_finished(self, record: EntryRecord) -> bool:
+        return is_done(record.state, with_submit=self._settings.is_submit_wanted or record.is_submit_wanted)
 
     def _change_again(self, record: EntryRecord) -> Change | None:
         """The change that was begun, or the way that is chosen now; what a review asks for is an update."""

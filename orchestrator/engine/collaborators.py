@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import anyio
-
 from orchestrator.domain.delivery import ObjectFacts
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.presigned import PresignedUrl
@@ -22,6 +20,7 @@ from orchestrator.journal.journal import Journal
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.transfer.bandwidth import BandwidthLimit
 from orchestrator.transfer.sender import SegmentSender
+from orchestrator.transfer.slots import PutSlots
 
 
 class OnExpired(StrEnum):
@@ -74,7 +73,7 @@ class Collaborators:
     drain: Drain
     policy: RetryPolicy
     budget: RetryBudget
-    segment_limiter: anyio.CapacityLimiter
+    slots: PutSlots
     bandwidth: BandwidthLimit
     clock: Callable[[], float]
     monotonic: Callable[[], float]

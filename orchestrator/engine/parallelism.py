@@ -6,9 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
-
-import anyio
+from typing import Final, Protocol
 
 from orchestrator.engine.events import (
     Event,
@@ -175,13 +173,23 @@ class HillClimber:
         self._measured_until = self._measured_from + seconds
 
 
+class Limiter(Protocol):
+    """What is governed."""
+
+    total_tokens: float
+
+    @property
+    def available_tokens(self) -> float:
+        """How many more may begin."""
+
+
 class AdaptiveParallelism:
     """A subscriber that keeps a limiter at what a HillClimber finds; its decisions are events.
 
     It acts when something happens, so it needs no task of its own.
     """
 
-    def __init__(self, limiter: anyio.CapacityLimiter, events: EventBus, clock: Callable[[], float]) -> None:
+    def __init__(self, limiter: Limiter, events: EventBus, clock: Callable[[], float]) -> None:
         """Govern *limiter* by what *events* tell."""
         self._limiter = limiter
         self._events = events

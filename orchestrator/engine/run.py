@@ -52,7 +52,8 @@ class BatchRun:
             record = await self._take()
             if record is None:
                 return
-            await self._bring_to_its_end(record)
+            with self._with.slots.part(record.entry_id):
+                await self._bring_to_its_end(record)
 
     async def _take(self) -> EntryRecord | None:
         try:

@@ -145,7 +145,7 @@ class Uploader:
     async def _put(self, entry: HeldEntry, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
         progress = _Progress(entry, segment, self._with.events)
         pace = self._with.bandwidth.share(entry.entry_id)
-        async with self._with.segment_limiter:
+        async with self._with.slots.slot(entry.entry_id):
             # It may have waited long for its turn: what held before need not hold now.
             self._with.drain.check()
             url = self._living_url(segment)

@@ -27,6 +27,7 @@ from orchestrator.metastudio.attempts import ApiAttempt
 from orchestrator.transfer.bandwidth import BandwidthLimit
 from orchestrator.transfer.probe import probe_object
 from orchestrator.transfer.sender import SegmentSender
+from orchestrator.transfer.slots import PutSlots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ class BatchWork:
             drain=self.drain,
             policy=work.policy,
             budget=RetryBudget(settings.run_retries),
-            segment_limiter=self._segment_limiter(),
+            slots=self._slots(),
             bandwidth=work.bandwidth,
             clock=self.clocks.clock,
             monotonic=self.clocks.monotonic,
@@ -118,11 +119,14 @@ class BatchWork:
             nonce=self.clocks.nonce,
         )
 
-    def _segment_limiter(self) -> anyio.CapacityLimiter:
-        limiter = anyio.CapacityLimiter(self.work.settings.most_parallel)
+    def _slots(self) -> PutSlots:
+        bandwidth = self.work.bandwidth
+        slots = PutSlots(
+            self.work.settings.most_parallel, is_divided=lambda: bandwidth.bytes_per_second is not None
+        )
         if self.work.settings.parallel is None:
-            self.events.subscribe(AdaptiveParallelism(limiter, self.events, self.clocks.monotonic))
-        return limiter
+            self.events.subscribe(AdaptiveParallelism(slots, self.events, self.clocks.monotonic))
+        return slots
 
     async def _report(
         self, registration: Registration, tally: Tally, exit_code: ExitCode, elapsed_seconds: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 
 import anyio
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.engine.events import (
+    EntryFinished,
+    EntryStarted,
     Event,
     EventBus,
     ParallelismAdjusted,
     RetryScheduled,
     SegmentProgressed,
+    StepReached,
 )
 from orchestrator.engine.parallelism import (
     FIRST_PARALLEL,
@@ -26,7 +30,8 @@ from orchestrator.engine.parallelism import (
     HillClimber,
     Reason,
 )
-from tests.rig import Rig
+from orchestrator.transfer.bandwidth import BandwidthLimit, parse_timetable
+from tests.rig import Rig, no_sleep
 
 MB = 1_000_000.0
 STEP_SECONDS = 0.1
@@ -295,4 +300,27 @@ async def test_a_run_keeps_to_its_parallelism(rig: Rig, parallel: int | None) ->
 
     assert report.exit_code == 0
     assert 1 < rig.simulator.stats.puts_in_flight.maximum <= (parallel or FIRST_PARALLEL)
+    rig.assert_delivered(entries)
+
+
+async def test_while_bandwidth_is_limited_no_entry_takes_the_puts_of_another(rig: Rig) -> None:
+    """Bytes can only be shared by entries that are sending; here each may send two segments at a time."""
+    entries = rig.make_entries(2, size=3_000_000)
+    bandwidth = BandwidthLimit(parse_timetable("1G"), sleep=no_sleep)
+
+    work = rig.work_settings({"parallel": 4, "part_bytes": 128 * 1024}, bandwidth=bandwidth)
+    report = await rig.run(work=work)
+
+    assert report.exit_code == 0
+    at_work, puts, most = set[str](), Counter[str](), Counter[str]()
+    for event in rig.events:
+        if isinstance(event, EntryStarted):
+            at_work.add(event.entry)
+        elif isinstance(event, EntryFinished):
+            at_work.discard(event.entry)
+        elif isinstance(event, StepReached) and event.point in {"put.before", "put.after"}:
+            puts[event.entry] += 1 if event.point == "put.before" else -1
+            if len(at_work) == 2:
+                most[event.entry] = max(most[event.entry], puts[event.entry])
+    assert most == {"avatar-0": 2, "avatar-1": 2}
     rig.assert_delivered(entries)

@@ -240,7 +240,7 @@ def _engine(path: Path, pool: type[Pool], *, begin: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin_transaction(connection: Connection) -> None:
-        # Straight to the driver: SQLAlchemy's way costs more than the rows of a usual transaction.
+        # Straight to the driver: SQLAlchemy's way costs about as much as the rows of a usual transaction.
         connection.connection.cursor().execute(begin).close()
 
     return engine

@@ -14,8 +14,8 @@ Row = dict[str, Any]
 class StatementTexts:
     """The SQL of statements that are built once, each compiled when it is first used.
 
-    SQLAlchemy's execution of a statement costs ten times what SQLite takes to carry it out, so it is left out here:
-    values go to SQLite as they are, which is right for numbers, text and booleans.
+    SQLAlchemy's execution of a statement costs more than SQLite takes to carry it out, so it is left out here: values
+    go to SQLite as they are, which is right for numbers, text and booleans.
     """
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.reading import JournalReader
-from orchestrator.journal.records import EntryRecord
+from orchestrator.journal.records import EntryRecord, OutcomeRecord
 from orchestrator.observe.wording import duration
 
 SHOWN_ENTRIES = 40
@@ -41,7 +41,7 @@ def _head(report: RunReport) -> dict[str, object]:
 
 async def results(journal: JournalReader, batch: str) -> AsyncIterator[dict[str, object]]:
     """The outcome of every entry in manifest order."""
-    async for record in journal.entries(batch):
+    async for record in journal.outcomes(batch):
         yield {
             "entry": record.entry_id,
             "state": record.state.value,
@@ -50,7 +50,7 @@ async def results(journal: JournalReader, batch: str) -> AsyncIterator[dict[str,
         }
 
 
-def error_of(record: EntryRecord) -> dict[str, str | None] | None:
+def error_of(record: EntryRecord | OutcomeRecord) -> dict[str, str | None] | None:
     """Why the entry stands where it stands, None when nothing is wrong."""
     is_failed = record.state is EntryState.FAILED
     return record.error.as_dict() if is_failed and record.error is not None else None

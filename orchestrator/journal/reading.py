@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select
 
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.database import Database
 from orchestrator.journal.records import (
     ENTRY_COLUMNS,
+    OUTCOME_COLUMNS,
     AttemptRecord,
     BatchRecord,
     EntryRecord,
+    OutcomeRecord,
     SegmentRecord,
     TransitionRecord,
     entry_record,
+    outcome_record,
     segment_record,
 )
 from orchestrator.journal.tables import attempts, batches, entries, segments, transitions
@@ -26,6 +29,7 @@ PAGE_ROWS = 500
 #: The position of an entry that the manifest no longer has.
 NOT_IN_MANIFEST = -1
 _ENTRY = tuple(entries.c[name] for name in ENTRY_COLUMNS)
+_OUTCOME = tuple(entries.c[name] for name in OUTCOME_COLUMNS)
 
 
 class JournalReader:
@@ -87,43 +91,46 @@ class JournalReader:
         rows = await self._database.read(wanted)
         return {record.entry_id: record for record in map(entry_record, rows)}
 
-    def entries(
+    async def entries(
         self, batch: str, *, states: Collection[EntryState] | None = None, has_job: bool | None = None
     ) -> AsyncIterator[EntryRecord]:
         """The entries of *batch* in manifest order, read page by page.
 
         *has_job* asks for those that may, or may not, have a job on the service.
         """
-        return self._pages(batch, _conditions(states, has_job))
+        async for row in self._rows(batch, _ENTRY, _conditions(states, has_job)):
+            yield entry_record(row)
 
-    def unfinished_entries(
+    async def unfinished_entries(
         self, batch: str, states: Collection[EntryState], *, has_job: bool
     ) -> AsyncIterator[EntryRecord]:
         """The entries in *states*, and those whose job is in the middle of being changed or amended."""
         is_changing = entries.c.change_wanted.is_not(None)
         is_amended = entries.c.is_submit_wanted.is_(True) & entries.c.submitted_at.is_(None)
         is_in_states = or_(*_conditions(states, None), is_changing, is_amended)
-        return self._pages(batch, [*_conditions(None, has_job), is_in_states])
+        async for row in self._rows(batch, _ENTRY, [*_conditions(None, has_job), is_in_states]):
+            yield entry_record(row)
 
-    async def _pages(
-        self, batch: str, conditions: Sequence[ColumnElement[bool]]
-    ) -> AsyncIterator[EntryRecord]:
+    async def outcomes(self, batch: str) -> AsyncIterator[OutcomeRecord]:
+        """What has become of the entries of *batch*, in manifest order: a small part of what is known of them."""
+        async for row in self._rows(batch, _OUTCOME, []):
+            yield outcome_record(row)
+
+    async def _rows(
+        self, batch: str, columns: Sequence[ColumnElement[Any]], conditions: Sequence[ColumnElement[bool]]
+    ) -> AsyncIterator[Row[Any]]:
+        """The *columns*, with the position among them, of the entries of *batch*, page by page."""
         position = -1
         while True:
-            page = await self._page(batch, position, conditions)
-            for record in page:
-                yield record
+            wanted = select(*columns).where(
+                entries.c.batch == batch, entries.c.position > position, *conditions
+            )
+            page = (await self._database.read(wanted.order_by(entries.c.position).limit(PAGE_ROWS))).all()
+            for row in page:
+                yield row
             if len(page) < PAGE_ROWS:
                 return
             position = page[-1].position
-
-    async def _page(
-        self, batch: str, after: int, conditions: Sequence[ColumnElement[bool]]
-    ) -> list[EntryRecord]:
-        wanted = select(*_ENTRY).where(entries.c.batch == batch, entries.c.position > after, *conditions)
-        wanted = wanted.order_by(entries.c.position).limit(PAGE_ROWS)
-        rows = await self._database.read(wanted)
-        return [entry_record(row) for row in rows]
 
     async def owns_job(self, job_id: str, tags: Collection[str]) -> bool:
         """True when an entry has the job, or waits to learn of one with one of *tags*."""

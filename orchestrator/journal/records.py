@@ -104,6 +104,16 @@ class EntryRecord:
         return sum(asset.size for asset in self.assets)
 
 
+@dataclass(frozen=True, slots=True)
+class OutcomeRecord:
+    """What has become of one entry."""
+
+    entry_id: str
+    state: EntryState
+    job_id: str | None
+    error: ErrorRecord | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRecord:
     """One segment with what is known of its way.
@@ -207,11 +217,25 @@ def entry_record(row: Sequence[Any]) -> EntryRecord:
     state, change_wanted, is_submit_wanted, *error = row[len(_SAME_NAME) :]
     return EntryRecord(
         state=EntryState(state),
-        error=ErrorRecord(*error) if error[0] is not None else None,
+        error=_error_record(error),
         change_wanted=Change(change_wanted) if change_wanted else None,
         is_submit_wanted=bool(is_submit_wanted),
         **dict(zip(_SAME_NAME, row, strict=False)),
     )
+
+
+def _error_record(columns: Sequence[Any]) -> ErrorRecord | None:
+    return ErrorRecord(*columns) if columns[0] is not None else None
+
+
+#: The columns of the table `entries` that `outcome_record` takes, in its order.
+OUTCOME_COLUMNS = ("position", "entry_id", "state", "job_id", *ERROR_COLUMNS)
+
+
+def outcome_record(row: Sequence[Any]) -> OutcomeRecord:
+    """Build the record from a row of OUTCOME_COLUMNS."""
+    _, entry_id, state, job_id, *error = row
+    return OutcomeRecord(entry_id, EntryState(state), job_id, _error_record(error))
 
 
 def segment_record(row: RowMapping) -> SegmentRecord:

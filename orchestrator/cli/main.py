@@ -31,6 +31,11 @@ from orchestrator.cli.output import Output
 from orchestrator.domain.errors import OrchestratorError
 
 PROGRAM = "orchestrator"
+#: In the order of a working day.
+_COMMANDS = (
+    *(init, schema, validate, plan, run, status, submit, watch, retry, cancel, results, clean),
+    *(simulate, demo),
+)
 #: Allocations between two looks for cycles. Python's 700 suit small programs: a start and a run make hardly any
 #: cycles, and looking for them was a tenth of their CPU.
 _ALLOCATIONS_PER_COLLECTION = 10_000
@@ -59,13 +64,13 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _invoke(arguments: Sequence[str], output: Output) -> int:
-    command = typer.main.get_command(application())
+    command = typer.main.get_command(application(arguments))
     code = command.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=output)
     return int(code or 0)
 
 
-def application() -> typer.Typer:
-    """All commands, in the order of a working day."""
+def application(arguments: Sequence[str] = ()) -> typer.Typer:
+    """All commands; only one where *arguments* begin with its name, since building all takes longer than most."""
     app = typer.Typer(
         name=PROGRAM,
         pretty_exceptions_enable=False,
@@ -73,12 +78,11 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_before_the_command)
-    for command in (
-        *(init, schema, validate, plan, run, status, submit, watch, retry, cancel, results, clean),
-        *(simulate, demo),
-    ):
+    named = [command for command in _COMMANDS if [command.__name__] == list(arguments[:1])]
+    for command in named or _COMMANDS:
         app.command()(command)
-    app.add_typer(config_app, name="config")
+    if not named:
+        app.add_typer(config_app, name="config")
     return app
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from orchestrator.domain.errors import JournalError, OrchestratorError
+from orchestrator.journal.tables import schema_migrations
 from orchestrator.journal.transaction import StatementTexts, Transaction
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
 
     Raises JournalError with a sentence that tells what to do.
     """
+    await to_thread.run_sync(_refuse_other_programs, path)
     _make_private(path)
     writing = _engine(path, NullPool, begin="BEGIN IMMEDIATE")
     reading = _engine(path, QueuePool, begin="BEGIN")
@@ -189,6 +191,20 @@ async def _flushed(database: Database) -> AsyncIterator[None]:
             await database.flush()
         raise
     await database.flush()
+
+
+def _refuse_other_programs(path: Path) -> None:
+    """Raise JournalError for a database that has tables but no migrations of ours; only reads."""
+    names: set[str] = set()
+    if path.is_file() and path.stat().st_size:
+        # What else is wrong with the file is told by whoever opens it.
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if names and schema_migrations.name not in names:
+        raise JournalError(
+            f"{path} is a database of another program, not a journal",
+            hint="name another place with --state; nothing in it was changed",
+        )
 
 
 def _make_private(path: Path) -> None:

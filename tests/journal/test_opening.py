@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,31 @@ async def test_a_journal_others_could_read_is_taken_from_them(no_umask: None, pa
 
     async with open_journal(str(path), clock=Clock()):
         assert mode_of(path) == 0o600
+
+
+def make_database_of_another(path: Path) -> None:
+    """A database that others use."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE theirs (x)")
+    path.chmod(0o644)
+
+
+def content_of(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file with its bytes and who may use them."""
+    return {path.name: (path.read_bytes(), mode_of(path)) for path in folder.iterdir()}
+
+
+async def test_a_database_of_another_program_is_left_as_it_is(path: Path) -> None:
+    """A slip in --state must neither add tables to it nor take it from those who use it."""
+    make_database_of_another(path)
+    before = content_of(path.parent)
+
+    with pytest.raises(JournalError, match="of another program"):
+        async with open_journal(str(path), clock=Clock()):
+            pass
+
+    assert content_of(path.parent) == before
 
 
 @pytest.mark.parametrize(

@@ -8,23 +8,20 @@ import sqlite3
 import stat
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
+from typing import Any, Generic, TypeVar, TypeVarTuple
 
 import anyio
 from anyio import to_thread
 from sqlalchemy import URL, Connection, Engine, Result, Select, create_engine, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from orchestrator.domain.errors import JournalError, OrchestratorError
+from orchestrator.journal.failures import translated
 from orchestrator.journal.tables import schema_migrations
 from orchestrator.journal.transaction import StatementTexts, Transaction
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 T = TypeVar("T")
 Columns = TypeVarTuple("Columns")
@@ -104,7 +101,7 @@ class Database:
 
     def _read(self, query: Select[*Columns]) -> Result[*Columns]:
         # One hop into a thread for all of it: a driver that hops for every call takes six.
-        with _translated(), self._readers.connect() as connection:
+        with translated(), self._readers.connect() as connection:
             return connection.execute(query).freeze()()
 
     async def _commit_group(self) -> None:
@@ -138,7 +135,7 @@ class Database:
     def _commit_together(self, group: list[_Pending[Any]]) -> None:
         with (
             self._in_use,
-            _translated(),
+            translated(),
             self._writer.begin(),
             closing(Transaction(self._writer, self._texts)) as transaction,
         ):
@@ -169,7 +166,7 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
     writing = _engine(path, NullPool, begin="BEGIN IMMEDIATE")
     reading = _engine(path, QueuePool, begin="BEGIN")
     try:
-        with _translated(path):
+        with translated(path):
             writer = await to_thread.run_sync(writing.connect)
         database = Database(reading, writer)
         try:
@@ -272,45 +269,3 @@ def _set_pragmas(connection: Any) -> None:
     # Upload URLs are secrets: what is deleted is overwritten, not only forgotten.
     cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
-
-
-@contextmanager
-def _translated(path: Path | None = None) -> Iterator[None]:
-    try:
-        yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        raise _journal_error(error, path) from None
-
-
-def _journal_error(error: SQLAlchemyError | sqlite3.Error, path: Path | None) -> JournalError:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    name = getattr(cause, "sqlite_errorname", "")
-    where = f"the journal {path}" if path else "the journal"
-    if name.startswith("SQLITE_FULL"):
-        return JournalError(
-            f"{where} cannot be written: the disk is full",
-            hint="free some space and run again; nothing is lost",
-            is_temporary=True,
-        )
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return JournalError(
-            f"{where} is locked by another process", hint="run again later", is_temporary=True
-        )
-    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return JournalError(
-            f"{where} cannot be written: permission denied or read-only",
-            hint="make it writable, or name another place with --state",
-        )
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-        return JournalError(
-            f"{where} is not a readable journal (damaged, or another kind of file)",
-            hint="name another place with --state; jobs already made are found by their tags",
-        )
-    if name.startswith("SQLITE_IOERR"):
-        return JournalError(
-            f"{where} cannot be written: the disk reports an error",
-            hint="check the disk and run again; nothing is lost",
-            is_temporary=True,
-        )
-    text = str(cause) if isinstance(cause, sqlite3.Error) else type(error).__name__
-    return JournalError(f"{where} failed: {text}")

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from orchestrator.domain.errors import OrchestratorError, RunError, StoppedError
+from orchestrator.domain.errors import RunError, StoppedError
 from orchestrator.engine.events import BatchDrained, EventBus
 
 Sleep = Callable[[float], Awaitable[object]]
@@ -52,8 +52,3 @@ class Drain:
     async def _wake_when_draining(self, scope: anyio.CancelScope) -> None:
         await self._began.wait()
         scope.cancel()
-
-
-def stops_the_run(error: OrchestratorError) -> bool:
-    """True for errors that are not an entry's own."""
-    return isinstance(error, RunError)

@@ -12,7 +12,6 @@ class Tally:
         """Start at nothing."""
         self.sent_segments = 0
         self.sent_bytes = 0
-        self.resumed_segments = 0
         self.resumed_bytes = 0
         self.retried = 0
 
@@ -25,7 +24,6 @@ class Tally:
 
     def _stored(self, event: SegmentStored) -> None:
         if event.is_resumed:
-            self.resumed_segments += 1
             self.resumed_bytes += event.bytes
         else:
             self.sent_segments += 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select
+from sqlalchemy import ColumnElement, Row, RowMapping, Table, and_, func, or_, select
 
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.database import Database
@@ -151,7 +151,9 @@ class JournalReader:
     async def segments(self, record: EntryRecord) -> list[SegmentRecord]:
         """The segments of an entry's job, asset by asset in part order."""
         wanted = (
-            select(segments).where(segments_of(record)).order_by(segments.c.asset, segments.c.part_number)
+            select(segments)
+            .where(_is_of(segments, record))
+            .order_by(segments.c.asset, segments.c.part_number)
         )
         rows = await self._database.read(wanted)
         return [segment_record(row) for row in rows.mappings()]
@@ -185,25 +187,19 @@ class JournalReader:
 
     async def attempts(self, record: EntryRecord) -> list[AttemptRecord]:
         """The failed tries of an entry, oldest first."""
-        columns = [attempts.c[name] for name in AttemptRecord.__slots__]
-        wanted = (
-            select(*columns)
-            .where(and_(attempts.c.batch == record.batch, attempts.c.entry_id == record.entry_id))
-            .order_by(attempts.c.at)
-        )
-        rows = await self._database.read(wanted)
-        return [AttemptRecord(**row) for row in rows.mappings()]
+        return [
+            AttemptRecord(**row) for row in await self._history(attempts, AttemptRecord.__slots__, record)
+        ]
 
     async def transitions(self, record: EntryRecord) -> list[TransitionRecord]:
         """The changes of an entry's state, oldest first."""
-        columns = [transitions.c[name] for name in TransitionRecord.__slots__]
-        wanted = (
-            select(*columns)
-            .where(and_(transitions.c.batch == record.batch, transitions.c.entry_id == record.entry_id))
-            .order_by(transitions.c.at)
-        )
+        rows = await self._history(transitions, TransitionRecord.__slots__, record)
+        return [TransitionRecord(**row) for row in rows]
+
+    async def _history(self, table: Table, names: Iterable[str], record: EntryRecord) -> Iterable[RowMapping]:
+        wanted = select(*(table.c[name] for name in names)).where(_is_of(table, record)).order_by(table.c.at)
         rows = await self._database.read(wanted)
-        return [TransitionRecord(**row) for row in rows.mappings()]
+        return rows.mappings()
 
 
 def _conditions(states: Collection[EntryState] | None, has_job: bool | None) -> list[ColumnElement[bool]]:
@@ -216,11 +212,6 @@ def _conditions(states: Collection[EntryState] | None, has_job: bool | None) -> 
     return conditions
 
 
-def key_of(record: EntryRecord) -> Any:
-    """The condition that finds the row of an entry."""
-    return and_(entries.c.batch == record.batch, entries.c.entry_id == record.entry_id)
-
-
-def segments_of(record: EntryRecord) -> Any:
-    """The condition that finds the segments of an entry."""
-    return and_(segments.c.batch == record.batch, segments.c.entry_id == record.entry_id)
+def _is_of(table: Table, record: EntryRecord) -> ColumnElement[bool]:
+    """The condition that finds what *table* has of an entry."""
+    return and_(table.c.batch == record.batch, table.c.entry_id == record.entry_id)

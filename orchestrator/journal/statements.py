@@ -19,13 +19,14 @@ _segments_of_key = and_(
     segments.c.batch == bindparam("key_batch"), segments.c.entry_id == bindparam("key_entry_id")
 )
 
+_epoch_of = select(entries.c.epoch).where(_entry_of_key)
+
 #: A segment row, if the entry is still held under the caller's epoch.
 _held_segment = and_(
-    segments.c.batch == bindparam("key_batch"),
-    segments.c.entry_id == bindparam("key_entry_id"),
+    _segments_of_key,
     segments.c.asset == bindparam("key_asset"),
     segments.c.part_number == bindparam("key_part_number"),
-    bindparam("key_epoch") == select(entries.c.epoch).where(_entry_of_key).scalar_subquery(),
+    bindparam("key_epoch") == _epoch_of.scalar_subquery(),
 )
 
 INSERT_TRANSITION = insert(transitions)
@@ -53,7 +54,6 @@ STORE_SEGMENT = (
 DROP_RECEIPT = update(segments).where(_held_segment).values(stored_at=null(), etag=null(), md5=null())
 DELETE_SEGMENTS = delete(segments).where(_segments_of_key)
 DROP_URLS = update(segments).where(_segments_of_key).values(url=null())
-EPOCH_OF = select(entries.c.epoch).where(_entry_of_key)
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from aiohttp.http import StreamWriter
 
+from orchestrator.transfer.buffers import Buffers
 from orchestrator.transfer.reader import SegmentReader
 from orchestrator.transfer.small import SmallSegment
 from orchestrator.transfer.source import Span
@@ -29,22 +30,6 @@ class Outlet(Protocol):
 
     def close(self) -> None:
         """Let go of the connection."""
-
-
-class Buffers:
-    """Buffers that are used again, the last one first: the core's cache still knows it."""
-
-    def __init__(self) -> None:
-        """Hold none yet."""
-        self._free: list[memoryview] = []
-
-    def take(self) -> memoryview:
-        """A buffer of PIECE_BYTES."""
-        return self._free.pop() if self._free else memoryview(bytearray(PIECE_BYTES))
-
-    def give_back(self, buffer: memoryview) -> None:
-        """Take back a buffer that nobody will look at any more."""
-        self._free.append(buffer)
 
 
 class CopyingOutlet:

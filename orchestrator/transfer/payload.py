@@ -13,7 +13,8 @@ from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
-from orchestrator.transfer.outlet import Buffers, CopyingOutlet, Outlet, SendfileOutlet
+from orchestrator.transfer.buffers import Buffers
+from orchestrator.transfer.outlet import CopyingOutlet, Outlet, SendfileOutlet
 from orchestrator.transfer.reader import SegmentReader
 from orchestrator.transfer.small import SmallSegment
 from orchestrator.transfer.source import Span

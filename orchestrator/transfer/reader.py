@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.segments import Segment
+from orchestrator.transfer.hashing import HashPool
 from orchestrator.transfer.source import Source, Span
 
 #: What is made ready in one hop into a thread: a hop costs the CPU as much as hashing 50 KB.
 SPAN_BYTES = 2 * 1024 * 1024
-#: What is read and hashed at a time, small enough to stay in a core's cache.
-_HASHED_BYTES = 256 * 1024
 
 
 class SegmentReader:
@@ -26,27 +24,28 @@ class SegmentReader:
     """
 
     def __init__(
-        self, asset: Asset, segment: Segment, readers: ThreadPoolExecutor, *, is_hashing: bool
+        self, asset: Asset, segment: Segment, readers: ThreadPoolExecutor, hash_pool: HashPool | None
     ) -> None:
-        """Open the file and prepare the first span at once; `close` must follow."""
+        """Open the file and prepare the first span at once, hashing in *hash_pool* if any; `close` must follow."""
         self.source = Source(asset)
         self._end = segment.offset + segment.length
         self._readers = readers
-        self._hash = hashlib.md5(usedforsecurity=False) if is_hashing else None
-        self._scratch = memoryview(b"")
+        self._stream = hash_pool.join(self.source) if hash_pool else None
         self._span = self._span_at(segment.offset)
-        self._preparation: Future[None] | None = readers.submit(self._open_and_prepare)
+        self._preparation = self._prepared(is_first=True)
         self._reading: Future[None] | None = None
 
     async def next_span(self) -> Span | None:
         """The next bytes that may be sent, None after the last; raises what Source raises."""
         preparation, span = self._preparation, self._span
         if preparation is not None:
+            if self._stream and not preparation.done():
+                self._stream.hurry()
             await _result_of(preparation)
         if not span.length:
             return None
         self._span = self._span_at(span.end)
-        self._preparation = self._readers.submit(self._prepare) if self._needs_preparation() else None
+        self._preparation = self._prepared(is_first=False)
         return span
 
     async def read_into(self, buffer: memoryview, offset: int) -> int:
@@ -68,12 +67,14 @@ class SegmentReader:
     @property
     def md5(self) -> str | None:
         """The hex digest of the segment, right once all of it is handed out; None when not hashing."""
-        return self._hash.hexdigest() if self._hash else None
+        return self._stream.digest.hexdigest() if self._stream else None
 
     def close(self) -> None:
         """Close the file as soon as no thread works on it any more; never blocks."""
         hops = [hop for hop in (self._preparation, self._reading) if hop is not None and not hop.cancel()]
         running = [hop for hop in hops if not hop.done()]
+        if self._stream:
+            self._stream.leave()
         if not running:
             self.source.close()
         for hop in running:
@@ -98,30 +99,21 @@ class SegmentReader:
     def _span_at(self, offset: int) -> Span:
         return Span(offset, min(SPAN_BYTES, self._end - offset))
 
-    def _needs_preparation(self) -> bool:
-        span = self._span
-        return span.length > 0 and (self._hash is not None or span.end == self._end)
+    def _prepared(self, *, is_first: bool) -> Future[None] | None:
+        """Begin to make the span ready in a thread; None when there is nothing to do, or no span."""
+        span, ahead = self._span, self._span_at(self._span.end)
+        if not span.length:
+            return None
+        if self._stream:
+            return self._stream.hash(span, ahead)
+        if is_first:
+            return self._readers.submit(self._open, is_last=not ahead.length)
+        return None if ahead.length else self._readers.submit(self.source.check)
 
-    def _open_and_prepare(self) -> None:
+    def _open(self, *, is_last: bool) -> None:
         self.source.open()
-        self._prepare()
-
-    def _prepare(self) -> None:
-        if self._hash:
-            self._feed(self._hash)
-        if self._span.end == self._end:
+        if is_last:
             self.source.check()
-
-    def _feed(self, digest: hashlib._Hash) -> None:
-        """Hash the span; it passes through the system's memory, where those who send it will find it."""
-        span = self._span
-        self.source.announce(self._span_at(span.end))
-        if not self._scratch:
-            self._scratch = memoryview(bytearray(min(_HASHED_BYTES, span.length)))
-        for offset in range(span.offset, span.end, _HASHED_BYTES):
-            piece = self._scratch[: span.end - offset]
-            self.source.read_into(piece, offset)
-            digest.update(piece)
 
 
 async def _result_of(hop: Future[None]) -> None:

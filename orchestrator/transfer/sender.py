@@ -17,8 +17,11 @@ from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import retry_after_seconds
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.answer import Answer
+from orchestrator.transfer.buffers import Buffers
 from orchestrator.transfer.exchange import BodyInterruptedError, Exchange
-from orchestrator.transfer.outlet import Buffers
+from orchestrator.transfer.hashing import HashPool
+from orchestrator.transfer.md5 import best_md5
+from orchestrator.transfer.outlet import PIECE_BYTES
 from orchestrator.transfer.payload import OnBytes, Pace, SegmentPayload
 from orchestrator.transfer.reader import SegmentReader
 from orchestrator.transfer.small import SMALL_BYTES, SmallSegment, SmallSegmentReader
@@ -53,8 +56,9 @@ class SegmentSender:
         self._clock = clock
         self._is_sendfile_allowed = is_sendfile_allowed
         self._on_warning = on_warning
-        self._buffers = Buffers()
-        self._small = SmallSegmentReader(readers, is_hashing=is_verifying)
+        self._buffers = Buffers(PIECE_BYTES)
+        self._hash_pool = HashPool(readers, best_md5())
+        self._small = SmallSegmentReader(readers, best_md5() if is_verifying else None)
         self._warnings: set[str] = set()
 
     async def put(
@@ -88,7 +92,7 @@ class SegmentSender:
 
     async def digest(self, asset: Asset, segment: Segment) -> str:
         """The hex MD5 of *segment* as the file is now; raises SourceChangedError when it changed."""
-        reader = SegmentReader(asset, segment, self._readers, is_hashing=True)
+        reader = SegmentReader(asset, segment, self._readers, self._hash_pool)
         try:
             while await reader.next_span():
                 pass
@@ -112,7 +116,7 @@ class SegmentSender:
     async def _reader(self, asset: Asset, segment: Segment) -> SegmentReader | SmallSegment:
         if segment.length < SMALL_BYTES:
             return await self._small.read(asset, segment)
-        return SegmentReader(asset, segment, self._readers, is_hashing=self._is_verifying)
+        return SegmentReader(asset, segment, self._readers, self._hash_pool if self._is_verifying else None)
 
     def _exchange(self, asset: Asset, url: PresignedUrl) -> Exchange:
         try:

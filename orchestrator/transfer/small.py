@@ -6,12 +6,12 @@ A hop costs the CPU more than reading and hashing a small file, so those asked f
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.segments import Segment
+from orchestrator.transfer.md5 import Md5
 from orchestrator.transfer.source import Source, Span
 
 #: Below this a segment is held whole, which is no more than what sending it piece by piece holds of it.
@@ -49,12 +49,12 @@ class SmallSegment:
 
 
 class SmallSegmentReader:
-    """Reads small segments in worker threads; those asked for in one turn of the loop are read together."""
+    """Reads small segments in worker threads, those asked for in one turn of the loop together."""
 
-    def __init__(self, readers: ThreadPoolExecutor, *, is_hashing: bool) -> None:
-        """Read in *readers*; *is_hashing* decides whether MD5s are computed."""
+    def __init__(self, readers: ThreadPoolExecutor, md5: Md5 | None) -> None:
+        """Read in *readers*; *md5* is how MD5s are computed, if at all."""
         self._readers = readers
-        self._is_hashing = is_hashing
+        self._md5 = md5
         self._wishes: list[_Wish] = []
 
     async def read(self, asset: Asset, segment: Segment) -> SmallSegment:
@@ -72,28 +72,14 @@ class SmallSegmentReader:
             self._readers.submit(self._read, wishes[first : first + _FILES_PER_HOP], loop)
 
     def _read(self, wishes: list[_Wish], loop: asyncio.AbstractEventLoop) -> None:
-        found = [self._found(wish) for wish in wishes]
-        loop.call_soon_threadsafe(_fulfil, wishes, found)
-
-    def _found(self, wish: _Wish) -> SmallSegment | Exception:
-        try:
-            return read_small(wish.asset, wish.segment, is_hashing=self._is_hashing)
-        except Exception as error:  # noqa: BLE001 - whatever broke, the one who waits must hear of it
-            return error
-
-
-def read_small(asset: Asset, segment: Segment, *, is_hashing: bool) -> SmallSegment:
-    """Read *segment* and find its file unchanged before and after; blocks, raises what Source raises."""
-    source = Source(asset)
-    body = bytearray(segment.length)
-    try:
-        source.open()
-        source.read_into(memoryview(body), segment.offset)
-        source.check()
-    finally:
-        source.close()
-    md5 = hashlib.md5(body, usedforsecurity=False).hexdigest() if is_hashing else None
-    return SmallSegment(body, segment.offset, md5)
+        found = [_found(wish) for wish in wishes]
+        bodies = [body for body in found if isinstance(body, bytearray)]
+        digests = iter(self._md5.of_all(bodies) if self._md5 else [None] * len(bodies))
+        outcomes = [
+            SmallSegment(body, wish.segment.offset, next(digests)) if isinstance(body, bytearray) else body
+            for wish, body in zip(wishes, found, strict=True)
+        ]
+        loop.call_soon_threadsafe(_fulfil, wishes, outcomes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +91,28 @@ class _Wish:
     result: asyncio.Future[SmallSegment]
 
 
-def _fulfil(wishes: list[_Wish], found: list[SmallSegment | Exception]) -> None:
-    for wish, outcome in zip(wishes, found, strict=True):
+def _found(wish: _Wish) -> bytearray | Exception:
+    try:
+        return _read_whole(wish.asset, wish.segment)
+    except Exception as error:  # noqa: BLE001 - whatever broke, the one who waits must hear of it
+        return error
+
+
+def _read_whole(asset: Asset, segment: Segment) -> bytearray:
+    """The bytes of *segment*, its file found unchanged before and after; blocks, raises what Source raises."""
+    source = Source(asset)
+    body = bytearray(segment.length)
+    try:
+        source.open()
+        source.read_into(memoryview(body), segment.offset)
+        source.check()
+    finally:
+        source.close()
+    return body
+
+
+def _fulfil(wishes: list[_Wish], outcomes: list[SmallSegment | Exception]) -> None:
+    for wish, outcome in zip(wishes, outcomes, strict=True):
         if wish.result.done():
             continue  # whoever waited was cancelled
         if isinstance(outcome, Exception):

@@ -34,7 +34,7 @@ def main() -> None:
     work = Path(tempfile.mkdtemp(prefix="bench-", dir=arguments.work))
     try:
         tools = None if arguments.quick or arguments.no_peers else _install_peers(work / "venv")
-        competitors = [contenders.ours(), *contenders.peers(tools)]
+        competitors = [contenders.ours(), contenders.ours_uncompiled(), *contenders.peers(tools)]
         chosen = quick_cases() if arguments.quick else cases(arguments.gib)
         results = [
             result
@@ -45,7 +45,7 @@ def main() -> None:
         _write(results, competitors, arguments, tools)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    if any(result.failure for result in results if result.contender.name == "orchestrator"):
+    if any(result.failure for result in results if result.contender.name.startswith(contenders.OURS)):
         sys.exit(1)
 
 
@@ -81,8 +81,7 @@ def _install_peers(folder: Path) -> Path:
 
 
 def _compete(case: Case, competitors: Sequence[Contender], rounds: int, work: Path) -> list[Result]:
-    taking_part = competitors if case.has_peers else competitors[:1]
-    results = [Result(case, contender) for contender in taking_part]
+    results = [Result(case, contender) for contender in competitors if contender.takes_part_in(case)]
     files = Files.make(case, work)
     read_once([*files.videos, *(files.parts() if case.has_peers else ())])
     with _testbed(case, work) as testbed:

@@ -35,7 +35,7 @@ def bars(axis: Any, rows: list[dict[str, Any]], name: str, title: str) -> None:
         [median - min(row[name]) for median, row in zip(medians, rows, strict=True)],
         [max(row[name]) - median for median, row in zip(medians, rows, strict=True)],
     ]
-    colours = [OURS if row["contender"] == "orchestrator" else OTHERS for row in rows]
+    colours = [OURS if row["contender"].startswith("orchestrator") else OTHERS for row in rows]
     axis.barh([row["contender"] for row in rows], medians, xerr=errors, color=colours, ecolor="#555555")
     axis.set_title(title, fontsize=8, loc="left")
     axis.tick_params(labelsize=7)

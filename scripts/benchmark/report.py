@@ -15,6 +15,7 @@ from typing import Any
 from benchmark.cases import Case
 from benchmark.contenders import Contender
 from benchmark.measuring import Cost
+from orchestrator.transfer.md5 import best_md5
 
 GIB = 1 << 30
 
@@ -148,5 +149,6 @@ def machine_facts(versions: Mapping[str, str]) -> dict[str, str]:
         "Python": platform.python_version(),
         "aiohttp": importlib.metadata.version("aiohttp"),
         "OpenSSL": ssl.OPENSSL_VERSION.split()[1],
+        "MD5 lanes": str(best_md5().lanes),
         **versions,
     }

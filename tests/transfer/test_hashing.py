@@ -21,7 +21,7 @@ from tests.transfer.conftest import MakeAsset, content_of
 
 LANES = 4
 #: What the pool reads at a time, for sizes around it.
-PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 128 * 1024
 NOTHING = Span(0, 0)
 
 

@@ -205,9 +205,7 @@ def test_a_file_that_changed_spoils_no_other_of_its_batch(make_asset: MakeAsset,
         stream.source.close()
 
 
-def test_a_batch_that_cannot_be_hashed_keeps_nobody_waiting(
-    make_asset: MakeAsset, readers: ThreadPoolExecutor
-) -> None:
+def test_a_batch_that_cannot_be_hashed_keeps_nobody_waiting(make_asset: MakeAsset) -> None:
     """Even a failure that nothing here foresees reaches all who wait, and the next batch is hashed."""
     counting = CountingMd5()
     counting.gate.set()
@@ -218,10 +216,10 @@ def test_a_batch_that_cannot_be_hashed_keeps_nobody_waiting(
             raise MemoryError
         counting.update_all(digests, pieces)
 
-    pool = HashPool(readers, Md5(lanes=2, new_digest=hashlib.md5, update_all=fail_once))
-    streams = [pool.join(Source(make_asset(1000 + number))) for number in range(3)]
-
-    errors = [one.exception(timeout=10) for one in [ask(stream) for stream in streams]]
+    with ThreadPoolExecutor(1) as thread:
+        pool = HashPool(thread, Md5(lanes=2, new_digest=hashlib.md5, update_all=fail_once))
+        streams = [pool.join(Source(make_asset(1000 + number))) for number in range(3)]
+        errors = [one.exception(timeout=10) for one in [ask(stream) for stream in streams]]
 
     assert [type(error) for error in errors] == [MemoryError, MemoryError, type(None)]
     for stream in streams:

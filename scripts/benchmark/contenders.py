@@ -94,7 +94,7 @@ def run_arguments(job: Job) -> list[str]:
     settings = {
         "--state": str(job.scratch / "journal.db"),
         "--batch-name": job.scratch.name,
-        "--jobs": "16",
+        "--jobs": "32",
         "--parallel": str(case.parallel),
         "--part-size": str(case.part_bytes),
         "--verify": "etag" if case.has_digest else "off",

@@ -6,35 +6,23 @@ import contextlib
 import gc
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import Annotated, NoReturn, TextIO
 
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli.commands.cancel import cancel
-from orchestrator.cli.commands.clean import clean
-from orchestrator.cli.commands.config import config_app
-from orchestrator.cli.commands.demo import demo
-from orchestrator.cli.commands.init import init
-from orchestrator.cli.commands.plan import plan
-from orchestrator.cli.commands.results import results
-from orchestrator.cli.commands.retry import retry
-from orchestrator.cli.commands.run import run
-from orchestrator.cli.commands.schema import schema
-from orchestrator.cli.commands.simulate import simulate
-from orchestrator.cli.commands.status import status
-from orchestrator.cli.commands.submit import submit
-from orchestrator.cli.commands.validate import validate
-from orchestrator.cli.commands.watch import watch
+from orchestrator.cli import commands
 from orchestrator.cli.errors import UsageError, exit_code_for
 from orchestrator.cli.output import Output
 from orchestrator.domain.errors import OrchestratorError
 
 PROGRAM = "orchestrator"
-#: In the order of a working day.
+#: In the order of a working day; each is the function of its name in the module of its name.
 _COMMANDS = (
-    *(init, schema, validate, plan, run, status, submit, watch, retry, cancel, results, clean),
-    *(simulate, demo),
+    *("init", "schema", "validate", "plan", "run", "status", "submit", "watch", "retry", "cancel", "results"),
+    *("clean", "simulate", "demo"),
 )
 #: Allocations between two looks for cycles. Python's 700 suit small programs: a start and a run make hardly any
 #: cycles, and looking for them was a tenth of their CPU.
@@ -70,7 +58,7 @@ def _invoke(arguments: Sequence[str], output: Output) -> int:
 
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
-    """All commands; only one where *arguments* begin with its name, since building all takes longer than most."""
+    """All commands; only one where *arguments* begin with its name, since loading all takes longer than most."""
     app = typer.Typer(
         name=PROGRAM,
         pretty_exceptions_enable=False,
@@ -78,12 +66,16 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_before_the_command)
-    named = [command for command in _COMMANDS if [command.__name__] == list(arguments[:1])]
-    for command in named or _COMMANDS:
-        app.command()(command)
+    named = [name for name in _COMMANDS if [name] == list(arguments[:1])]
+    for name in named or _COMMANDS:
+        app.command()(getattr(_module_of(name), name))
     if not named:
-        app.add_typer(config_app, name="config")
+        app.add_typer(_module_of("config").config_app, name="config")
     return app
+
+
+def _module_of(command: str) -> ModuleType:
+    return import_module(f"{commands.__name__}.{command}")
 
 
 def _before_the_command(

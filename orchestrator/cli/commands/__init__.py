@@ -1,4 +1,5 @@
 """The commands, one module each: what they take and what their help says.
 
-They import what they need when they run, so that `orchestrator --help` answers at once.
+Only the one that is called for is loaded, and it imports what it needs when it runs: so `orchestrator --help` answers
+at once, and a run begins soon.
 """

@@ -35,8 +35,8 @@ Sink = Callable[[Line], None]
 
 
 @contextmanager
-def logging_to(stderr: TextIO | None, file: Path | None, *, is_verbose: bool) -> Iterator[bool]:
-    """Log to *stderr* and *file*, where given, for the block; tells whether anything is logged at all.
+def logging_to(stderr: TextIO | None, file: Path | None, *, is_verbose: bool) -> Iterator[None]:
+    """Log to *stderr* and *file*, where given, for the block; nothing at all, from libraries neither, without them.
 
     Raises ConfigurationError when the file cannot be opened.
     """
@@ -48,7 +48,7 @@ def logging_to(stderr: TextIO | None, file: Path | None, *, is_verbose: bool) ->
     before = root.handlers, root.level
     _configure(sinks, _level(sinks, is_verbose=is_verbose))
     try:
-        yield bool(sinks)
+        yield
     finally:
         _configure([], _HARDLY_ANY)
         root.handlers, root.level = before

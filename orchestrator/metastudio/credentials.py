@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +114,8 @@ def _from_basic_section(
 
 def _read_basic_section(path: Path) -> Mapping[str, str] | None:
     """The section [basic]; the parser's own errors quote the line, so they are not passed on."""
+    import configparser  # noqa: PLC0415 - mostly the environment has the credentials
+
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(path.read_text(encoding="utf-8-sig"))

@@ -6,7 +6,6 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
-from xml.parsers import expat
 
 import aiohttp
 import anyio
@@ -74,6 +73,8 @@ def parse_error_document(body: bytes) -> ErrorDocument:
 
     Document types, and with them entities, end the reading.
     """
+    from xml.parsers import expat  # noqa: PLC0415 - few runs are ever refused anything
+
     reading = _ErrorReading()
     parser = expat.ParserCreate()
     parser.StartElementHandler = reading.start

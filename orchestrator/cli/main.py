@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from types import ModuleType
 from typing import Annotated, NoReturn, TextIO
 
 import typer
@@ -20,10 +19,10 @@ from orchestrator.cli.output import Output
 from orchestrator.domain.errors import OrchestratorError
 
 PROGRAM = "orchestrator"
-#: In the order of a working day; each is the function of its name in the module of its name.
+#: In the order of a working day; each is what bears its name in the module of its name.
 _COMMANDS = (
     *("init", "schema", "validate", "plan", "run", "status", "submit", "watch", "retry", "cancel", "results"),
-    *("clean", "simulate", "demo"),
+    *("clean", "simulate", "demo", "config"),
 )
 #: Allocations between two looks for cycles. Python's 700 suit small programs: a start and a run make hardly any
 #: cycles, and looking for them was a tenth of their CPU. A whole start makes fewer allocations than these.
@@ -71,14 +70,16 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
     app.callback(invoke_without_command=True)(_before_the_command)
     named = [name for name in _COMMANDS if [name] == list(arguments[:1])]
     for name in named or _COMMANDS:
-        app.command()(getattr(_module_of(name), name))
-    if not named:
-        app.add_typer(_module_of("config").config_app, name="config")
+        _add(app, name)
     return app
 
 
-def _module_of(command: str) -> ModuleType:
-    return import_module(f"{commands.__name__}.{command}")
+def _add(app: typer.Typer, name: str) -> None:
+    command = getattr(import_module(f"{commands.__name__}.{name}"), name)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command()(command)
 
 
 def _before_the_command(

@@ -284,21 +284,52 @@ def test_an_unexpected_error_is_one_sentence_and_the_log_has_the_rest(
     assert "a-local-value" not in told.replace('local = "a-local-value"', "")
 
 
-def test_a_run_without_logs_loads_neither_loggers_nor_object_mappers() -> None:
+def loaded_by(code: str) -> set[str]:
+    """The modules that *code* loads in a process of its own."""
+    told = f"import json, sys\n{code}\nsys.stdout.write('\\n' + json.dumps(sorted(sys.modules)))"
+
+    result = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+
+    return set(json.loads(result.stdout.splitlines()[-1]))
+
+
+def test_a_run_loads_only_what_every_run_needs() -> None:
     """What lets the first byte leave soon after the start."""
-    heavy = "{'structlog', 'rich', 'sqlalchemy.orm', 'pymediainfo'}"
-    code = f"import sys, orchestrator.cli.running; print({heavy} & sys.modules.keys())"
+    loaded = loaded_by("import orchestrator.cli.running")
 
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert result.stdout == "set()\n"
+    loggers_and_mappers = {"structlog", "rich", "sqlalchemy.orm", "sqlalchemy.ext", "pymediainfo"}
+    servers = {"aiohttp.web", "http.server", "orchestrator.simulator"}
+    parsers = {"xml.parsers.expat", "configparser"}
+    assert not loaded & (loggers_and_mappers | servers | parsers)
 
 
 def test_help_needs_none_of_the_heavy_modules() -> None:
     """What makes `orchestrator --help` answer at once."""
-    heavy = "{'aiohttp', 'sqlalchemy', 'pydantic', 'structlog', 'yaml'}"
-    code = f"import sys, orchestrator.cli.main as m; m.run_command(['--help']); print({heavy} & sys.modules.keys())"
+    loaded = loaded_by("from orchestrator.cli.main import run_command; run_command(['--help'])")
 
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "orchestrator.cli.commands.watch" in loaded
+    assert not loaded & {"aiohttp", "sqlalchemy", "pydantic", "structlog", "yaml"}
 
-    assert result.stdout.endswith("set()\n")
+
+@pytest.mark.parametrize("words", [("run", "--help"), ("config", "show", "--help")])
+def test_of_the_commands_only_the_one_that_is_called_is_loaded(words: tuple[str, ...]) -> None:
+    """The options of the others cost more to take apart than most commands to run."""
+    loaded = loaded_by(f"from orchestrator.cli.main import run_command; run_command({list(words)})")
+
+    commands = {name.rpartition(".")[2] for name in loaded if name.startswith("orchestrator.cli.commands.")}
+    assert commands - {"arguments", "batch_arguments"} == {words[0]}
+
+
+def test_pydantic_looks_for_no_plugins(tmp_path: Path) -> None:
+    """It would read what every installed distribution says of itself, and show plugins what we validate."""
+    manifest = tmp_path / "studio.yaml"
+    manifest.write_text("avatars: []\n")
+    code = (
+        "import sys; from importlib import metadata; from orchestrator.cli.main import main\n"
+        "metadata.entry_points = lambda **_: sys.exit('looked')\n"
+        f"sys.argv = ['orchestrator', 'validate', {str(manifest)!r}]; main()"
+    )
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert (result.returncode, result.stderr) == (3, "")

@@ -10,10 +10,10 @@ import typer
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
 
-config_app = typer.Typer(help="Show the settings that hold.", no_args_is_help=True)
+config = typer.Typer(help="Show the settings that hold.", no_args_is_help=True)
 
 
-@config_app.command("show")
+@config.command("show")
 @takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS)
 def show(
     invocation: Invocation,

@@ -22,7 +22,8 @@ from orchestrator.cli.tables import print_table
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ConfigurationError, ManifestError
 from orchestrator.domain.quantities import format_bytes, parse_bytes
-from orchestrator.engine.planning import EntryPlan, Planner
+from orchestrator.engine.deciding import EntryPlan
+from orchestrator.engine.planning import Planner
 from orchestrator.journal.journal import Journal, journal_path, open_journal
 from orchestrator.manifest import Manifest, Severity
 from orchestrator.metastudio.credentials import find_credentials

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 from orchestrator.domain.entries import BatchKey
 from orchestrator.engine.connection import Clocks, connect
+from orchestrator.engine.deciding import Retry
 from orchestrator.engine.drain import Drain
 from orchestrator.engine.events import EventBus, Totals
-from orchestrator.engine.planning import Planner, Registration, Retry
+from orchestrator.engine.planning import Planner, Registration
 from orchestrator.engine.queue import failed, unfinished, uploaded
 from orchestrator.engine.report import RunReport
 from orchestrator.engine.working import BatchWork, WorkSettings

@@ -4,65 +4,32 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import ClauseElement, Executable, delete, insert, update
+from sqlalchemy import Executable, delete, insert, update
 
-from orchestrator.domain.assets import Asset, AssetKind
+from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.errors import ConfigurationError, StaleEpochError
-from orchestrator.domain.receipts import Receipt
-from orchestrator.domain.states import Change, EntryState, check_transition
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.states import EntryState
 from orchestrator.journal import statements
 from orchestrator.journal.database import Database, open_database
 from orchestrator.journal.migrations import migrate
 from orchestrator.journal.reading import JournalReader
-from orchestrator.journal.records import (
-    ERROR_COLUMNS,
-    AttemptRecord,
-    EntryRecord,
-    ErrorRecord,
-    SegmentRecord,
-    files_json,
-    segment_row,
-)
+from orchestrator.journal.records import plan_columns
 from orchestrator.journal.tables import batches
 from orchestrator.journal.transaction import Row, Transaction
-
-#: What is known of a job, and so is unknown again when the job is gone.
-_JOB_FACTS = (
-    "job_id",
-    "create_tag",
-    "created_at",
-    "confirm_sent_at",
-    "confirmed_at",
-    "submit_sent_at",
-    "submitted_at",
-    "service_state",
-    "delivered",
-    "change_wanted",
-)
-#: What a new round of uploading leaves unknown of a job that stays.
-_UPLOAD_FACTS = (
-    "confirm_sent_at",
-    "confirmed_at",
-    "submit_sent_at",
-    "submitted_at",
-    "delivered",
-    "change_wanted",
-)
+from orchestrator.journal.writing import EntryWriter
 
 
-class Journal(JournalReader):
+class Journal(JournalReader, EntryWriter):
     """Reads, and guarded writes that are durable when they return."""
 
     def __init__(self, database: Database, path: Path, clock: Callable[[], float]) -> None:
         """Take an open *database*; `open_journal` makes one."""
-        super().__init__(database)
+        JournalReader.__init__(self, database)
+        EntryWriter.__init__(self, database, clock)
         self._path = path
-        self._clock = clock
 
     def lock_path(self, batch: BatchKey) -> Path:
         """Where the run lock of *batch* is."""
@@ -106,29 +73,12 @@ class Journal(JournalReader):
                 "position": position,
                 "state": EntryState.PENDING.value,
                 "updated_at": now,
-                **_plan_columns(spec, assets),
+                **plan_columns(spec, assets),
             }
             for position, entry_id, spec, assets in rows
         ]
         if values:
             await self._execute(statements.INSERT_ENTRY, values)
-
-    async def replan_entry(
-        self,
-        record: EntryRecord,
-        spec: str,
-        assets: Sequence[Asset],
-        change: Change | None = None,
-        *,
-        is_submit_wanted: bool = False,
-    ) -> EntryRecord:
-        """Take what the manifest says now for an entry, and the *change* its job needs for that."""
-        facts = {
-            **_plan_columns(spec, assets),
-            "change_wanted": change or record.change_wanted,
-            "is_submit_wanted": is_submit_wanted or record.is_submit_wanted,
-        }
-        return await self._guarded(record, record.state, None, facts)
 
     async def move_entries(self, batch: str, places: Iterable[tuple[str, int]]) -> None:
         """Give entries the place the manifest has them at now; NOT_IN_MANIFEST for those it has no more."""
@@ -138,165 +88,6 @@ class Journal(JournalReader):
         ]
         if rows:
             await self._execute(statements.MOVE_ENTRY, rows)
-
-    async def claim(self, record: EntryRecord) -> EntryRecord:
-        """Raise the entry's epoch, so that whoever held it before can no longer write; returns it anew."""
-        started_at = record.started_at or self._clock()
-        facts = {"epoch": record.epoch + 1, "started_at": started_at}
-        return await self._guarded(record, record.state, None, facts)
-
-    async def transition(
-        self, record: EntryRecord, target: EntryState, reason: str, **facts: Any
-    ) -> EntryRecord:
-        """Change the state together with *facts*, if the entry is still as *record* says.
-
-        A failed entry that is taken up again has no error any more. Raises IllegalTransitionError, or
-        StaleEpochError when somebody else has written since.
-        """
-        check_transition(record.state, target)
-        if record.state is EntryState.FAILED and target is not EntryState.CANCELLED:
-            columns = dict.fromkeys(ERROR_COLUMNS)
-            return replace(await self._guarded(record, target, reason, {**facts, **columns}), error=None)
-        return await self._guarded(record, target, reason, facts)
-
-    async def set_facts(self, record: EntryRecord, **facts: Any) -> EntryRecord:
-        """Change *facts* without a change of state, under the same guard as a transition."""
-        return await self._guarded(record, record.state, None, facts)
-
-    async def failed(self, record: EntryRecord, error: ErrorRecord, **facts: Any) -> EntryRecord:
-        """Write down why the entry failed, with what else is known by now."""
-        check_transition(record.state, EntryState.FAILED)
-        columns = {**facts, **error.columns()}
-        changed = await self._guarded(record, EntryState.FAILED, error.message, columns)
-        return replace(changed, error=error)
-
-    async def job_created(
-        self, record: EntryRecord, job_id: str, planned: Sequence[SegmentRecord], reason: str
-    ) -> EntryRecord:
-        """Keep the job and where its segments go; the entry is uploading."""
-        check_transition(record.state, EntryState.UPLOADING)
-        facts = {"job_id": job_id, "created_at": self._clock()}
-
-        def replace_segments(transaction: Transaction) -> None:
-            _replace_segments(transaction, record, planned)
-
-        return await self._guarded(record, EntryState.UPLOADING, reason, facts, replace_segments)
-
-    async def job_gone(self, record: EntryRecord, reason: str) -> EntryRecord:
-        """Forget the job, which the service no longer has; the entry is pending again."""
-        check_transition(record.state, EntryState.PENDING)
-
-        def drop_segments(transaction: Transaction) -> None:
-            transaction.execute(statements.DELETE_SEGMENTS, _entry_key(record))
-
-        facts = dict.fromkeys(_JOB_FACTS)
-        return await self._guarded(record, EntryState.PENDING, reason, facts, drop_segments)
-
-    async def job_reopened(
-        self, record: EntryRecord, planned: Sequence[SegmentRecord], reason: str
-    ) -> EntryRecord:
-        """The job stays and takes files again, where *planned* says; the entry is uploading."""
-        if record.state is not EntryState.UPLOADING:
-            check_transition(record.state, EntryState.UPLOADING)
-
-        def replace_segments(transaction: Transaction) -> None:
-            _replace_segments(transaction, record, planned)
-
-        facts = dict.fromkeys(_UPLOAD_FACTS)
-        return await self._guarded(record, EntryState.UPLOADING, reason, facts, replace_segments)
-
-    async def confirmed(self, record: EntryRecord, reason: str, *, delivered: str) -> EntryRecord:
-        """The job holds its files; its URLs are no longer needed and go."""
-        check_transition(record.state, EntryState.CONFIRMED)
-
-        def drop_urls(transaction: Transaction) -> None:
-            transaction.execute(statements.DROP_URLS, _entry_key(record))
-
-        facts = {"confirmed_at": self._clock(), "delivered": delivered}
-        return await self._guarded(record, EntryState.CONFIRMED, reason, facts, drop_urls)
-
-    async def segment_started(self, record: EntryRecord, kind: AssetKind, part_number: int) -> None:
-        """Keep, before the PUT, that from now on the store may have the segment."""
-        row = {**_segment_key(record, kind, part_number), "at": self._clock()}
-        await self._held_rows(record, statements.START_SEGMENT, [row])
-
-    async def segment_stored(
-        self, record: EntryRecord, kind: AssetKind, part_number: int, receipt: Receipt, attempts: int
-    ) -> None:
-        """Keep the receipt, and how many attempts it took."""
-        row = {
-            **_segment_key(record, kind, part_number),
-            "at": self._clock(),
-            "new_etag": receipt.etag,
-            "new_md5": receipt.md5,
-            "new_is_verified": receipt.is_verified,
-            "new_attempts": attempts,
-        }
-        await self._held_rows(record, statements.STORE_SEGMENT, [row])
-
-    async def segments_missing(self, record: EntryRecord, parts: Iterable[tuple[AssetKind, int]]) -> None:
-        """Drop receipts: the service does not have these (kind, part number)."""
-        rows = [_segment_key(record, kind, part_number) for kind, part_number in parts]
-        await self._held_rows(record, statements.DROP_RECEIPT, rows)
-
-    async def replace_segments(self, record: EntryRecord, planned: Sequence[SegmentRecord]) -> None:
-        """Put *planned*, with its fresh URLs, in the place of the segments so far."""
-
-        def replace_them(transaction: Transaction) -> None:
-            _replace_segments(transaction, record, planned)
-
-        await self._guarded(record, record.state, None, {}, replace_them)
-
-    def note_attempt(self, record: EntryRecord, attempt: AttemptRecord) -> None:
-        """Keep a failed try; it is committed with the next write."""
-        row = {name: getattr(attempt, name) for name in AttemptRecord.__slots__}
-
-        def write(transaction: Transaction) -> None:
-            transaction.add_row(
-                statements.INSERT_ATTEMPT, {"batch": record.batch, "entry_id": record.entry_id, **row}
-            )
-            transaction.add_row(
-                statements.COUNT_ATTEMPT, {"key_batch": record.batch, "key_entry_id": record.entry_id}
-            )
-
-        self._database.write_later(write)
-
-    async def _guarded(
-        self,
-        record: EntryRecord,
-        target: EntryState,
-        reason: str | None,
-        facts: Row,
-        then: Callable[[Transaction], Any] | None = None,
-    ) -> EntryRecord:
-        """Write *facts*, the transition to *target* when *reason* is given, and *then*; all or nothing."""
-        now = self._clock()
-        columns = {"state": target.value, "updated_at": now, **facts}
-        statement = statements.update_entry(tuple(columns))
-        parameters = {f"new_{column}": value for column, value in columns.items()}
-
-        def write(transaction: Transaction) -> None:
-            guard = {**_entry_key(record), "key_state": record.state.value}
-            if transaction.execute(statement, {**parameters, **guard}) == 0:
-                raise _stale(record)
-            if reason is not None:
-                transaction.add_row(
-                    statements.INSERT_TRANSITION, _transition_row(record, target, reason, now)
-                )
-            if then is not None:
-                then(transaction)
-
-        await self._database.write(write)
-        return replace(record, state=target, updated_at=now, **_record_fields(facts))
-
-    async def _held_rows(self, record: EntryRecord, statement: ClauseElement, rows: Sequence[Row]) -> None:
-        """Execute *statement*, which does nothing under an old epoch; the next transition then raises."""
-
-        def write(transaction: Transaction) -> None:
-            for row in rows:
-                transaction.add_row(statement, row)
-
-        await self._database.write(write)
 
     async def _execute(self, statement: Executable, rows: Sequence[Row] | None = None) -> None:
         def write(transaction: Transaction) -> None:
@@ -330,44 +121,3 @@ def journal_path(location: str) -> Path:
         )
     path = Path(location).expanduser().absolute()
     return path / "journal.db" if path.is_dir() else path
-
-
-def _plan_columns(spec: str, assets: Sequence[Asset]) -> Row:
-    return {"spec": spec, "files": files_json(assets), "bytes": sum(asset.size for asset in assets)}
-
-
-def _record_fields(facts: Row) -> Row:
-    """The columns that an EntryRecord has under the same name."""
-    return {name: value for name, value in facts.items() if name in EntryRecord.__slots__}
-
-
-def _entry_key(record: EntryRecord) -> Row:
-    return {"key_batch": record.batch, "key_entry_id": record.entry_id, "key_epoch": record.epoch}
-
-
-def _segment_key(record: EntryRecord, kind: AssetKind, part_number: int) -> Row:
-    return {**_entry_key(record), "key_asset": kind.value, "key_part_number": part_number}
-
-
-def _transition_row(record: EntryRecord, target: EntryState, reason: str, now: float) -> Row:
-    return {
-        "batch": record.batch,
-        "entry_id": record.entry_id,
-        "at": now,
-        "from_state": record.state.value,
-        "to_state": target.value,
-        "reason": reason,
-        "epoch": record.epoch,
-    }
-
-
-def _stale(record: EntryRecord) -> StaleEpochError:
-    return StaleEpochError(f"entry {record.entry_id} is held by another worker; nothing was written")
-
-
-def _replace_segments(
-    transaction: Transaction, record: EntryRecord, planned: Sequence[SegmentRecord]
-) -> None:
-    transaction.execute(statements.DELETE_SEGMENTS, _entry_key(record))
-    for segment in planned:
-        transaction.add_row(statements.INSERT_SEGMENT, segment_row(record, segment))

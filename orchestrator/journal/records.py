@@ -181,6 +181,11 @@ def assets_of(text: str) -> tuple[Asset, ...]:
     )
 
 
+def plan_columns(spec: str, assets: Sequence[Asset]) -> dict[str, object]:
+    """The columns of the table `entries` that hold what the manifest says."""
+    return {"spec": spec, "files": files_json(assets), "bytes": sum(asset.size for asset in assets)}
+
+
 #: Columns that an EntryRecord has under the same name.
 _SAME_NAME = (
     "batch",

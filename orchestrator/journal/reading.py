@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, RowMapping, Table, and_, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Table, and_, func, or_, select
 
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.database import Database
@@ -22,14 +22,13 @@ from orchestrator.journal.records import (
     outcome_record,
     segment_record,
 )
+from orchestrator.journal.statements import key_name, select_entries
 from orchestrator.journal.tables import attempts, batches, entries, segments, transitions
 
 #: Rows read at once, so that memory does not grow with the batch.
 PAGE_ROWS = 500
 #: The position of an entry that the manifest no longer has.
 NOT_IN_MANIFEST = -1
-_ENTRY = tuple(entries.c[name] for name in ENTRY_COLUMNS)
-_OUTCOME = tuple(entries.c[name] for name in OUTCOME_COLUMNS)
 
 
 class JournalReader:
@@ -87,8 +86,8 @@ class JournalReader:
 
     async def entries_named(self, batch: str, entry_ids: Collection[str]) -> dict[str, EntryRecord]:
         """The entries of *batch* among *entry_ids*, at most some hundreds at once."""
-        wanted = select(*_ENTRY).where(and_(entries.c.batch == batch, entries.c.entry_id.in_(entry_ids)))
-        rows = await self._database.read(wanted)
+        keys = {key_name(number): entry_id for number, entry_id in enumerate(entry_ids)}
+        rows = await self._database.read_rows(select_entries(len(keys)), {"key_batch": batch, **keys})
         return {record.entry_id: record for record in map(entry_record, rows)}
 
     async def entries(
@@ -98,8 +97,9 @@ class JournalReader:
 
         *has_job* asks for those that may, or may not, have a job on the service.
         """
-        async for row in self._rows(batch, _ENTRY, _conditions(states, has_job)):
-            yield entry_record(row)
+        async for page in self._pages(batch, ENTRY_COLUMNS, _conditions(states, has_job)):
+            for row in page:
+                yield entry_record(row)
 
     async def unfinished_entries(
         self, batch: str, states: Collection[EntryState], *, has_job: bool
@@ -108,29 +108,29 @@ class JournalReader:
         is_changing = entries.c.change_wanted.is_not(None)
         is_amended = entries.c.is_submit_wanted.is_(True) & entries.c.submitted_at.is_(None)
         is_in_states = or_(*_conditions(states, None), is_changing, is_amended)
-        async for row in self._rows(batch, _ENTRY, [*_conditions(None, has_job), is_in_states]):
-            yield entry_record(row)
+        async for page in self._pages(batch, ENTRY_COLUMNS, [*_conditions(None, has_job), is_in_states]):
+            for row in page:
+                yield entry_record(row)
 
     async def outcomes(self, batch: str) -> AsyncIterator[OutcomeRecord]:
         """What has become of the entries of *batch*, in manifest order: a small part of what is known of them."""
-        async for row in self._rows(batch, _OUTCOME, []):
-            yield outcome_record(row)
-
-    async def _rows(
-        self, batch: str, columns: Sequence[ColumnElement[Any]], conditions: Sequence[ColumnElement[bool]]
-    ) -> AsyncIterator[Row[Any]]:
-        """The *columns*, with the position among them, of the entries of *batch*, page by page."""
-        position = -1
-        while True:
-            wanted = select(*columns).where(
-                entries.c.batch == batch, entries.c.position > position, *conditions
-            )
-            page = (await self._database.read(wanted.order_by(entries.c.position).limit(PAGE_ROWS))).all()
+        async for page in self._pages(batch, OUTCOME_COLUMNS, []):
             for row in page:
-                yield row
+                yield outcome_record(row)
+
+    async def _pages(
+        self, batch: str, columns: Sequence[str], conditions: Sequence[ColumnElement[bool]]
+    ) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
+        """The *columns*, with the position among them, of the entries of *batch*, page by page."""
+        wanted = select(*(entries.c[name] for name in columns)).order_by(entries.c.position).limit(PAGE_ROWS)
+        place, position = columns.index("position"), -1
+        while True:
+            rest = (entries.c.batch == batch, entries.c.position > position, *conditions)
+            page = await self._database.read_rows(wanted.where(*rest))
+            yield page
             if len(page) < PAGE_ROWS:
                 return
-            position = page[-1].position
+            position = page[-1][place]
 
     async def owns_job(self, job_id: str, tags: Collection[str]) -> bool:
         """True when an entry has the job, or waits to learn of one with one of *tags*."""
@@ -145,8 +145,7 @@ class JournalReader:
     async def entry_ids(self, batch: str) -> set[str]:
         """The ids of all entries the manifest had at the last run."""
         wanted = select(entries.c.entry_id).where(entries.c.batch == batch, entries.c.position >= 0)
-        rows = await self._database.read(wanted)
-        return set(rows.scalars())
+        return {entry_id for (entry_id,) in await self._database.read_rows(wanted)}
 
     async def segments(self, record: EntryRecord) -> list[SegmentRecord]:
         """The segments of an entry's job, asset by asset in part order."""

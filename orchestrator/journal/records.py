@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import RowMapping
 
@@ -59,16 +59,17 @@ class ErrorRecord:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryRecord:
-    """One entry with its facts; `epoch` is the fencing number its writes must carry."""
+class EntryRecord(NamedTuple):
+    """One entry with its facts; `epoch` is the fencing number its writes must carry.
+
+    A tuple, as tens of thousands are read at a time. What is not kept as it is comes last.
+    """
 
     batch: str
     entry_id: str
     position: int
     spec: str
     files: str
-    state: EntryState
     epoch: int
     job_id: str | None
     create_tag: str | None
@@ -81,11 +82,12 @@ class EntryRecord:
     review_code: str | None
     review_reason: str | None
     delivered: str | None
-    change_wanted: Change | None
-    is_submit_wanted: bool
     attempts: int
     started_at: float | None
     updated_at: float
+    state: EntryState
+    change_wanted: Change | None
+    is_submit_wanted: bool
     error: ErrorRecord | None
 
     @property
@@ -104,8 +106,7 @@ class EntryRecord:
         return sum(asset.size for asset in self.assets)
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeRecord:
+class OutcomeRecord(NamedTuple):
     """What has become of one entry."""
 
     entry_id: str
@@ -186,47 +187,18 @@ def plan_columns(spec: str, assets: Sequence[Asset]) -> dict[str, object]:
     return {"spec": spec, "files": files_json(assets), "bytes": sum(asset.size for asset in assets)}
 
 
-#: Columns that an EntryRecord has under the same name.
-_SAME_NAME = (
-    "batch",
-    "entry_id",
-    "position",
-    "spec",
-    "files",
-    "epoch",
-    "job_id",
-    "create_tag",
-    "created_at",
-    "confirm_sent_at",
-    "confirmed_at",
-    "submit_sent_at",
-    "submitted_at",
-    "service_state",
-    "review_code",
-    "review_reason",
-    "delivered",
-    "attempts",
-    "started_at",
-    "updated_at",
-)
-
-
-_OWN_FORM = ("state", "change_wanted", "is_submit_wanted")
 ERROR_COLUMNS = ("error_kind", "error_code", "error_message", "error_request_id", "error_hint")
 #: The columns of the table `entries` that `entry_record` takes, in its order.
-ENTRY_COLUMNS = (*_SAME_NAME, *_OWN_FORM, *ERROR_COLUMNS)
+ENTRY_COLUMNS = (*EntryRecord._fields[:-1], *ERROR_COLUMNS)
+_KEPT_AS_IT_IS = EntryRecord._fields.index("state")
 
 
 def entry_record(row: Sequence[Any]) -> EntryRecord:
-    """Build the record from a row of ENTRY_COLUMNS: to look each up by name would cost more than to read it."""
-    state, change_wanted, is_submit_wanted, *error = row[len(_SAME_NAME) :]
-    return EntryRecord(
-        state=EntryState(state),
-        error=_error_record(error),
-        change_wanted=Change(change_wanted) if change_wanted else None,
-        is_submit_wanted=bool(is_submit_wanted),
-        **dict(zip(_SAME_NAME, row, strict=False)),
-    )
+    """Build the record from a row of ENTRY_COLUMNS."""
+    state, change_wanted, is_submit_wanted, *error = row[_KEPT_AS_IT_IS:]
+    change = Change(change_wanted) if change_wanted else None
+    own_form = (EntryState(state), change, bool(is_submit_wanted), _error_record(error))
+    return EntryRecord._make((*row[:_KEPT_AS_IT_IS], *own_form))
 
 
 def _error_record(columns: Sequence[Any]) -> ErrorRecord | None:

@@ -6,9 +6,23 @@ Every parameter is named in the row they are executed for, so what is always the
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Update, and_, bindparam, delete, insert, literal_column, null, select, update
+from sqlalchemy import (
+    BindParameter,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    null,
+    select,
+    update,
+)
 
+from orchestrator.journal.records import ENTRY_COLUMNS
 from orchestrator.journal.tables import attempts, entries, segments, transitions
 
 _entry_of_key = and_(
@@ -54,6 +68,19 @@ STORE_SEGMENT = (
 DROP_RECEIPT = update(segments).where(_held_segment).values(stored_at=null(), etag=null(), md5=null())
 DELETE_SEGMENTS = delete(segments).where(_segments_of_key)
 DROP_URLS = update(segments).where(_segments_of_key).values(url=null())
+
+
+@lru_cache(maxsize=4)
+def select_entries(count: int) -> Select[Any]:
+    """The ENTRY_COLUMNS of so many entries of a batch, their ids bound as `key_name` of 0, 1, ..."""
+    ids: list[BindParameter[str]] = [bindparam(key_name(number)) for number in range(count)]
+    is_wanted = and_(entries.c.batch == bindparam("key_batch"), entries.c.entry_id.in_(ids))
+    return select(*(entries.c[name] for name in ENTRY_COLUMNS)).where(is_wanted)
+
+
+def key_name(number: int) -> str:
+    """The parameter for one of several entry ids."""
+    return f"key_entry_id_{number}"
 
 
 @lru_cache(maxsize=64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ClauseElement
@@ -91,7 +90,8 @@ class EntryWriter:
         check_transition(record.state, target)
         if record.state is EntryState.FAILED and target is not EntryState.CANCELLED:
             columns = dict.fromkeys(ERROR_COLUMNS)
-            return replace(await self._guarded(record, target, reason, {**facts, **columns}), error=None)
+            changed = await self._guarded(record, target, reason, {**facts, **columns})
+            return changed._replace(error=None)
         return await self._guarded(record, target, reason, facts)
 
     async def set_facts(self, record: EntryRecord, **facts: Any) -> EntryRecord:
@@ -103,7 +103,7 @@ class EntryWriter:
         check_transition(record.state, EntryState.FAILED)
         columns = {**facts, **error.columns()}
         changed = await self._guarded(record, EntryState.FAILED, error.message, columns)
-        return replace(changed, error=error)
+        return changed._replace(error=error)
 
     async def job_created(
         self, record: EntryRecord, job_id: str, planned: Sequence[SegmentRecord], reason: str
@@ -222,7 +222,7 @@ class EntryWriter:
                 then(transaction)
 
         await self._database.write(write)
-        return replace(record, state=target, updated_at=now, **_record_fields(facts))
+        return record._replace(state=target, updated_at=now, **_record_fields(facts))
 
     async def _held_rows(self, record: EntryRecord, statement: ClauseElement, rows: Sequence[Row]) -> None:
         """Execute *statement*, which does nothing under an old epoch; the next transition then raises."""
@@ -236,7 +236,7 @@ class EntryWriter:
 
 def _record_fields(facts: Row) -> Row:
     """The columns that an EntryRecord has under the same name."""
-    return {name: value for name, value in facts.items() if name in EntryRecord.__slots__}
+    return {name: value for name, value in facts.items() if name in EntryRecord._fields}
 
 
 def _entry_key(record: EntryRecord) -> Row:

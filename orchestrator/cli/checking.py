@@ -14,7 +14,14 @@ from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.settings import Settings, settings_of_flags
 from orchestrator.domain.errors import ManifestError, OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.manifest import Manifest, Problem, Severity, inspect_files, open_manifest
+from orchestrator.manifest import (
+    LocalFiles,
+    Manifest,
+    Problem,
+    Severity,
+    inspect_files,
+    open_manifest,
+)
 
 SHOWN_PROBLEMS = 50
 
@@ -86,9 +93,10 @@ def check_manifest(manifest: Manifest, *, with_media: bool) -> tuple[int, list[P
     """The number of valid entries, and every problem of the manifest and the files it names."""
     count = 0
     found: list[Problem] = []
+    local, manifest_file = LocalFiles(), str(manifest.path)
     for entry in manifest.entries():
         count += 1
-        _, problems = inspect_files(entry, with_media=with_media, manifest_file=str(manifest.path))
+        _, problems = inspect_files(entry, local, with_media=with_media, manifest_file=manifest_file)
         found += problems
     return count, [*manifest.problems, *found]
 

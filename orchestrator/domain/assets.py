@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class AssetKind(StrEnum):
@@ -32,8 +33,7 @@ class AssetKind(StrEnum):
         return "application/zip" if self is AssetKind.AUDIO else "application/octet-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """What tells that a file is still the one that was planned: bytes, mtime in nanoseconds, inode."""
 
     size: int

@@ -220,8 +220,7 @@ class Avatar(BaseModel):
 
     def files(self) -> dict[AssetKind, str]:
         """The paths the manifest gives, by kind, in the order of AssetKind."""
-        paths = ((kind, getattr(self, name)) for kind, name in _FILE_FIELDS)
-        return {kind: path for kind, path in paths if path is not None}
+        return {kind: path for kind, name in _FILE_FIELDS if (path := getattr(self, name)) is not None}
 
     @property
     def is_any_flexus(self) -> bool:

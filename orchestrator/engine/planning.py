@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -20,7 +19,7 @@ from orchestrator.engine.events import Totals
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import NOT_IN_MANIFEST
 from orchestrator.journal.records import EntryRecord
-from orchestrator.manifest import Manifest, Problem, Severity, inspect_files
+from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspect_files
 
 #: Entries that are looked up, inspected and written together.
 CHUNK_ENTRIES = 500
@@ -144,16 +143,22 @@ class Planner:
     def _plan_chunk(
         self, chunk: list[tuple[int, Entry]], records: dict[str, EntryRecord], stored: dict[str, int]
     ) -> list[tuple[EntryPlan | None, list[Problem]]]:
+        local = LocalFiles()
         return [
-            self._plan(position, entry, records.get(entry.entry_id), stored.get(entry.entry_id, 0))
+            self._plan(position, entry, records.get(entry.entry_id), stored.get(entry.entry_id, 0), local)
             for position, entry in chunk
         ]
 
     def _plan(
-        self, position: int, entry: Entry, record: EntryRecord | None, stored_bytes: int
+        self,
+        position: int,
+        entry: Entry,
+        record: EntryRecord | None,
+        stored_bytes: int,
+        local: LocalFiles,
     ) -> tuple[EntryPlan | None, list[Problem]]:
         entry = _as_known(entry, record)
-        assets, problems = self._assets(entry, record)
+        assets, problems = self._assets(entry, record, local)
         if any(problem.severity is Severity.ERROR for problem in problems):
             return None, problems
         decision = self._decider.decide(entry, assets, record)
@@ -171,14 +176,19 @@ class Planner:
         )
         return plan, problems
 
-    def _assets(self, entry: Entry, record: EntryRecord | None) -> tuple[tuple[Asset, ...], list[Problem]]:
+    def _assets(
+        self, entry: Entry, record: EntryRecord | None, local: LocalFiles
+    ) -> tuple[tuple[Asset, ...], list[Problem]]:
         """The entry's files; those the journal knows unchanged are not inspected again."""
         if record is not None and record.spec == entry.spec:
             # Footage of a finished entry may have been put away.
             is_finished = is_done(record.state, with_submit=self._settings.is_submit_wanted)
-            if all(_is_as_planned(asset, if_gone=is_finished) for asset in record.assets):
-                return record.assets, []
-        return inspect_files(entry, with_media=self._with_media, manifest_file=str(self._manifest.path))
+            assets = record.assets
+            if _are_as_planned(assets, local, if_gone=is_finished):
+                return assets, []
+        return inspect_files(
+            entry, local, with_media=self._with_media, manifest_file=str(self._manifest.path)
+        )
 
 
 class _Totals:
@@ -201,18 +211,13 @@ def _as_known(entry: Entry, record: EntryRecord | None) -> Entry:
     return replace(entry, avatar=entry.avatar.model_copy(update={"id": record.avatar.id}))
 
 
-def _is_as_planned(asset: Asset, *, if_gone: bool) -> bool:
-    """True while the file has the fingerprint it was planned with; *if_gone* when there is no file."""
-    try:
-        status = os.stat(asset.path)  # noqa: PTH116 - hundreds of thousands of paths, and Path costs more than stat
-    except OSError:
-        return if_gone
-    planned = asset.fingerprint
-    return (status.st_size, status.st_mtime_ns, status.st_ino) == (
-        planned.size,
-        planned.mtime_ns,
-        planned.inode,
-    )
+def _are_as_planned(assets: tuple[Asset, ...], local: LocalFiles, *, if_gone: bool) -> bool:
+    """True while each file has the fingerprint it was planned with; *if_gone* where there is no file."""
+    for asset in assets:
+        fingerprint = local.fingerprint(asset.path)
+        if fingerprint != asset.fingerprint and not (if_gone and fingerprint is None):
+            return False
+    return True
 
 
 def _has_moved(plan: EntryPlan) -> bool:

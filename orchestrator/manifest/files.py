@@ -1,41 +1,27 @@
-"""The files of an entry: there, readable, of the right kind, and not too large or too small."""
+"""The files of an entry: what each is by itself, and whether they go together."""
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Container, Sequence
-from pathlib import PurePath
 
-from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
+from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.entries import Entry
-from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.segments import (
-    MAX_PART_BYTES,
     SegmentError,
     auto_part_count,
     explicit_part_count,
     largest_part_count,
 )
-from orchestrator.manifest.contents import format_of, read_head, zip_complaint
+from orchestrator.manifest.looking import LocalFiles, Look, access_complaint
 from orchestrator.manifest.media import MediaLibraryError, complaints, read_film
 from orchestrator.manifest.problems import Problem, Severity
 
-#: Formats that are safe; the vendor documents none for pictures and letters, so others only get a warning.
-_PICTURES = ("PNG", "JPEG")
-#: By kind, where it is not a picture. That something begins like a zip does not say that it is one.
-_USUAL_FORMATS = {
-    AssetKind.TRAINING_VIDEO: ("MP4",),
-    AssetKind.ACTION_VIDEO: ("MP4",),
-    AssetKind.AUDIO: (),
-    AssetKind.GRANT_FILE: (*_PICTURES, "PDF"),
-}
 #: Without these the review fails, unless the account is on the vendor's list.
 _REVIEW_NEEDS = (AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2, AssetKind.GRANT_FILE)
 
 
 def inspect_files(
-    entry: Entry, *, with_media: bool, manifest_file: str
+    entry: Entry, local: LocalFiles, *, with_media: bool, manifest_file: str
 ) -> tuple[tuple[Asset, ...], list[Problem]]:
     """Look at the files of *entry*: the assets that can be sent, and the problems of all.
 
@@ -44,12 +30,12 @@ def inspect_files(
     inspection = _Inspection(entry, manifest_file)
     files = entry.avatar.files()
     for kind, path in files.items():
-        inspection.inspect(kind, path)
+        inspection.take(kind, local.look(kind, path))
     inspection.check_twins()
     inspection.check_review_needs(files)
     if with_media:
         inspection.check_film()
-    return tuple(asset for asset, _ in inspection.found), inspection.problems
+    return tuple([asset for asset, _ in inspection.found]), inspection.problems
 
 
 class _Inspection:
@@ -75,41 +61,17 @@ class _Inspection:
         )
         self.problems.append(problem)
 
-    def inspect(self, kind: AssetKind, path: str) -> None:
-        """Check one file by itself."""
-        try:
-            status = os.stat(path)  # noqa: PTH116 - 300,000 times per large manifest
-            complaint = _status_complaint(status)
-            head = b"" if complaint else read_head(path)
-        except (OSError, ValueError) as error:
-            complaint = _access_complaint(path, error)
-        if complaint:
-            self._report(kind, f"{path}: {complaint}")
+    def take(self, kind: AssetKind, look: Look) -> None:
+        """Take what a look at one file told."""
+        for message, severity in look.complaints:
+            self._report(kind, message, severity)
+        if look.asset is None:
             return
-        fingerprint = Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino)
-        self.found.append((Asset(kind, path, fingerprint), status.st_dev))
-        self._check_format(kind, path, format_of(head))
-        self._check_size(kind, status.st_size)
-
-    def _check_format(self, kind: AssetKind, path: str, found: str | None) -> None:
-        usual = _USUAL_FORMATS.get(kind, _PICTURES)
-        if found in usual:
-            return
-        name = f"{found} file" if found else "file of another format"
+        self.found.append((look.asset, look.device))
         if kind.is_multipart:
-            hint = "; `ffmpeg -i IN -c copy OUT.mp4` makes one of it" if found == "MOV" else ""
-            self._report(kind, f"{path}: is no MP4 but a {name}{hint}")
-        elif kind is not AssetKind.AUDIO:
-            wanted = " or ".join(usual)
-            self._report(kind, f"{path}: is a {name}, not {wanted}; the review may refuse it", _WARNING)
-        elif complaint := _zip_complaint(path):
-            self._report(kind, f"{path}: {complaint}")
+            self._check_parts(kind, look.asset.size)
 
-    def _check_size(self, kind: AssetKind, size: int) -> None:
-        if not kind.is_multipart:
-            if size > MAX_PART_BYTES:
-                self._report(kind, f"has {format_bytes(size)}; the store takes at most 5 GiB")
-            return
+    def _check_parts(self, kind: AssetKind, size: int) -> None:
         try:
             self._check_part_count(kind, size)
         except SegmentError as error:
@@ -161,32 +123,10 @@ class _Inspection:
             hint = "libmediainfo is not installed; --no-media-check leaves this out"
             self._report(kind, f"length and picture size cannot be checked: {hint}", _WARNING)
         except (OSError, RuntimeError) as error:
-            self._report(kind, f"{path}: {_access_complaint(path, error)}")
+            self._report(kind, f"{path}: {access_complaint(path, error)}")
         else:
             for message, severity in complaints(film, is_flexus=self._entry.avatar.is_any_flexus):
                 self._report(kind, f"{path}: {message}", severity)
 
 
 _WARNING = Severity.WARNING
-
-
-def _status_complaint(status: os.stat_result) -> str | None:
-    if stat.S_ISREG(status.st_mode):
-        return None if status.st_size else "is empty"
-    return "is a directory" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
-
-
-def _access_complaint(path: str, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        folder = PurePath(path).parent
-        is_folder_there = os.path.isdir(folder)  # noqa: PTH112 - never raises, whatever the path
-        return "no such file" if is_folder_there else f"no such file; the folder {folder} is not there either"
-    reason = error.strerror if isinstance(error, OSError) else None
-    return f"cannot be read: {reason or type(error).__name__}"
-
-
-def _zip_complaint(path: str) -> str | None:
-    try:
-        return zip_complaint(path)
-    except OSError as error:
-        return _access_complaint(path, error)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.entries import Entry, Place
-from orchestrator.manifest import Problem, Severity, inspect_files
+from orchestrator.manifest import LocalFiles, Problem, Severity, inspect_files
 from orchestrator.manifest.contents import format_of, zip_complaint
 from orchestrator.manifest.media import Film, complaints
 from orchestrator.simulator.footage import (
@@ -55,12 +55,12 @@ def make(tmp_path: Path) -> Make:
 
 
 def problems_of(entry: Entry, *, with_media: bool = False) -> list[Problem]:
-    return inspect_files(entry, with_media=with_media, manifest_file="m.yaml")[1]
+    return inspect_files(entry, LocalFiles(), with_media=with_media, manifest_file="m.yaml")[1]
 
 
 def test_good_files_become_assets_with_their_fingerprints(make: Make, tmp_path: Path) -> None:
     """In the order of the kinds, without a complaint even about the film."""
-    assets, problems = inspect_files(make(), with_media=True, manifest_file="m.yaml")
+    assets, problems = inspect_files(make(), LocalFiles(), with_media=True, manifest_file="m.yaml")
 
     assert problems == []
     assert [asset.kind for asset in assets] == [
@@ -96,7 +96,9 @@ def test_a_file_that_cannot_be_sent_is_an_error_at_its_field(
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.png").touch()
     os.mkfifo(tmp_path / "fifo")
-    assets, problems = inspect_files(make(cover=tmp_path / name), with_media=False, manifest_file="m.yaml")
+    assets, problems = inspect_files(
+        make(cover=tmp_path / name), LocalFiles(), with_media=False, manifest_file="m.yaml"
+    )
 
     (problem,) = problems
     assert words in problem.message
@@ -300,3 +302,16 @@ def test_another_codec_is_doubtful() -> None:
 def test_any_beginning_of_a_file_has_a_format_or_none(head: bytes) -> None:
     """Short and odd files do not raise."""
     assert format_of(head) is None or isinstance(format_of(head), str)
+
+
+def test_what_entries_share_is_looked_at_once_for_each_moment(make: Make, tmp_path: Path) -> None:
+    """A change is seen by whoever looks anew, not half-way through the entries of one moment."""
+    moment = LocalFiles()
+    before = inspect_files(make(), moment, with_media=False, manifest_file="m.yaml")
+
+    (tmp_path / "letter.pdf").unlink()
+
+    assert inspect_files(make(), moment, with_media=False, manifest_file="m.yaml") == before
+    assert moment.fingerprint(str(tmp_path / "film.mp4")) == before[0][0].fingerprint
+    assert LocalFiles().fingerprint(str(tmp_path / "letter.pdf")) is None
+    assert "letter.pdf: no such file" in problems_of(make())[0].message

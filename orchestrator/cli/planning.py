@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 
@@ -34,8 +35,7 @@ URL_LIFETIME_SECONDS = 86_400.0
 _SHOWN_ENTRIES = 40
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedEntry:
+class PlannedEntry(NamedTuple):
     """What a run does with one entry: the engine's plan without the files, so that large batches fit."""
 
     entry: str
@@ -51,7 +51,8 @@ class PlannedEntry:
 
 def planned_entry(plan: EntryPlan, rate: int | None) -> PlannedEntry:
     """Take from *plan* what is shown; *rate* is in bytes per second."""
-    seconds = None if rate is None else plan.bytes_left / rate
+    bytes_left = plan.bytes_left
+    seconds = None if rate is None else bytes_left / rate
     return PlannedEntry(
         entry=plan.entry_id,
         action=plan.action.value,
@@ -59,7 +60,7 @@ def planned_entry(plan: EntryPlan, rate: int | None) -> PlannedEntry:
         files=len(plan.assets),
         segments=plan.segments,
         bytes=plan.bytes,
-        bytes_to_send=plan.bytes_left,
+        bytes_to_send=bytes_left,
         estimated_seconds=seconds,
         is_url_expiry_risk=seconds is not None and seconds > URL_LIFETIME_SECONDS,
     )
@@ -106,7 +107,7 @@ class BatchPlan:
     async def documents(self) -> AsyncIterator[dict[str, object]]:
         """The entries as `plan --json` lists them."""
         for entry in self.entries:
-            yield {name: getattr(entry, name) for name in PlannedEntry.__slots__}
+            yield entry._asdict()
 
 
 def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int:

@@ -61,12 +61,12 @@ class EntryPlan:
     @property
     def bytes(self) -> int:
         """The length of all assets together."""
-        return sum(asset.size for asset in self.assets)
+        return sum([asset.fingerprint.size for asset in self.assets])
 
     @property
     def bytes_left(self) -> int:
         """What a run sends; a changed job may take less than this."""
-        if self.action in {Action.SKIP, Action.DECIDE}:
+        if self.action is Action.SKIP or self.action is Action.DECIDE:
             return 0
         return self.bytes if self.action is Action.CHANGE else self.bytes - self.stored_bytes
 

@@ -16,6 +16,10 @@ _PARTS = {
     column: (column.partition(".")[0], column.partition(".")[2], rule.shape is Shape.LIST)
     for column, rule in COLUMNS.items()
 }
+#: Columns whose cell is the field's value as it is.
+PLAIN_COLUMNS = frozenset(
+    column for column, (_, member, is_list) in _PARTS.items() if not member and not is_list
+)
 _LIST_PIECE = re.compile(r"(?:[^;\\]|\\[;\\]|\\)+")
 
 

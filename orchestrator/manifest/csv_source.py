@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from orchestrator.domain.entries import Place
-from orchestrator.manifest.cells import set_cell
+from orchestrator.manifest.cells import PLAIN_COLUMNS, set_cell
 from orchestrator.manifest.drafts import Draft
 from orchestrator.manifest.fields import COLUMNS, FIELDS, RESULT_COLUMNS, Shape, unknown_field
 from orchestrator.manifest.text import UnreadableError, check_is_file, read_lines
@@ -67,6 +67,9 @@ class CsvSource:
             self._columns = self._read_header(header)
             first = next((row for row in rows if _is_filled(row)), None)
         self._places = frozenset(self._columns.values())
+        self._plain = self._columns_among(PLAIN_COLUMNS)
+        self._shaped = self._columns_among(COLUMNS.keys() - PLAIN_COLUMNS)
+        self._others = self._columns_among(self._places - COLUMNS.keys())
         self._absent = [name for name in _REQUIRED if name not in self._places and name not in given]
         for name in self._absent:
             self.head.report("there is no such column, and every avatar needs it", name)
@@ -86,6 +89,10 @@ class CsvSource:
             if name not in _KNOWN_COLUMNS:
                 self.head.report(_unknown_column(name), name, place=place)
         return {index: name for index, name in enumerate(names) if name in _READ_COLUMNS}
+
+    def _columns_among(self, names: Collection[str]) -> list[tuple[int, str]]:
+        """The columns that are to be treated alike: to ask each cell's column what it is would cost more."""
+        return [(index, name) for index, name in self._columns.items() if name in names]
 
     def _read_head(self, first: Row | None) -> None:
         """Take the batch's name and its submit from the first row; the others must say the same."""
@@ -116,12 +123,13 @@ class CsvSource:
                 f"the row has {len(cells)} cells, the header {width}; look for a missing comma or quote"
             )
             return draft
-        for index, name in self._columns.items():
-            text = cells[index]
-            if text and name in COLUMNS:
-                set_cell(draft.values, name, text)
-            elif text:
-                self._check_other(draft, name, text.strip())
+        for index, name in self._plain:
+            if text := cells[index].strip():
+                draft.values[name] = text
+        for index, name in self._shaped:
+            set_cell(draft.values, name, cells[index])
+        for index, name in self._others:
+            self._check_other(draft, name, cells[index].strip())
         return draft
 
     def _check_other(self, draft: Draft, name: str, text: str) -> None:
@@ -166,7 +174,7 @@ def _known_columns(header: str, delimiter: str) -> int:
 
 
 def _is_filled(row: Row) -> bool:
-    return any(cell and not cell.isspace() for cell in row[1])
+    return any(map(str.strip, row[1]))
 
 
 def _unknown_column(name: str) -> str:

@@ -61,6 +61,8 @@ def check_avatar(draft: Draft) -> Avatar | None:
     if avatar is None:
         return None
     objections = list(avatar.objections())
+    if not objections:
+        return avatar
     for objection in objections:
         draft.report(objection.message, objection.field)
         if not objection.is_certain:
@@ -80,12 +82,16 @@ def _instance(
     placeholders: Mapping[str, str] | None = None,
     is_partial: bool = False,
 ) -> Model | None:
-    values = {name: _given(value) for name, value in draft.values.items() if value}
+    values = {
+        name: value if isinstance(value, str) else _given(value)
+        for name, value in draft.values.items()
+        if value
+    }
     is_whole = not draft.faulty
     for name in draft.faulty:
         values.pop(name, None)
     try:
-        instance = model.model_validate({**(placeholders or {}), **values})
+        instance = model.model_validate({**placeholders, **values} if placeholders else values)
     except ValidationError as error:
         _report_all(error.errors(include_url=False), draft, is_partial=is_partial)
         return None

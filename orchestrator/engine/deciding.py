@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import Entry
@@ -23,8 +24,7 @@ class Action(StrEnum):
     DECIDE = "decide"  #: nothing, until a person says what
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What to do with an entry and why; *change* tells how its job is to be changed."""
 
     action: Action
@@ -43,8 +43,7 @@ class Retry:
         return self.entry_ids is not None and entry_id in self.entry_ids
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryPlan:
+class EntryPlan(NamedTuple):
     """What a run does with one entry and why; `stored_bytes` need not be sent."""
 
     entry_id: str

@@ -78,7 +78,7 @@ class Journal(JournalReader, EntryWriter):
             for position, entry_id, spec, assets in rows
         ]
         if values:
-            await self._execute(statements.INSERT_ENTRY, values)
+            await self._write_rows(statements.INSERT_ENTRY, values)
 
     async def move_entries(self, batch: str, places: Iterable[tuple[str, int]]) -> None:
         """Give entries the place the manifest has them at now; NOT_IN_MANIFEST for those it has no more."""
@@ -87,11 +87,11 @@ class Journal(JournalReader, EntryWriter):
             for entry_id, position in places
         ]
         if rows:
-            await self._execute(statements.MOVE_ENTRY, rows)
+            await self._write_rows(statements.MOVE_ENTRY, rows)
 
-    async def _execute(self, statement: Executable, rows: Sequence[Row] | None = None) -> None:
+    async def _execute(self, statement: Executable) -> None:
         def write(transaction: Transaction) -> None:
-            transaction.connection.execute(statement, rows)
+            transaction.connection.execute(statement)
 
         await self._database.write(write)
 

@@ -153,7 +153,7 @@ class EntryWriter:
     async def segment_started(self, record: EntryRecord, kind: AssetKind, part_number: int) -> None:
         """Keep, before the PUT, that from now on the store may have the segment."""
         row = {**_segment_key(record, kind, part_number), "at": self._clock()}
-        await self._held_rows(record, statements.START_SEGMENT, [row])
+        await self._write_rows(statements.START_SEGMENT, [row])
 
     async def segment_stored(
         self, record: EntryRecord, kind: AssetKind, part_number: int, receipt: Receipt, attempts: int
@@ -167,12 +167,12 @@ class EntryWriter:
             "new_is_verified": receipt.is_verified,
             "new_attempts": attempts,
         }
-        await self._held_rows(record, statements.STORE_SEGMENT, [row])
+        await self._write_rows(statements.STORE_SEGMENT, [row])
 
     async def segments_missing(self, record: EntryRecord, parts: Iterable[tuple[AssetKind, int]]) -> None:
         """Drop receipts: the service does not have these (kind, part number)."""
         rows = [_segment_key(record, kind, part_number) for kind, part_number in parts]
-        await self._held_rows(record, statements.DROP_RECEIPT, rows)
+        await self._write_rows(statements.DROP_RECEIPT, rows)
 
     async def replace_segments(self, record: EntryRecord, planned: Sequence[SegmentRecord]) -> None:
         """Put *planned*, with its fresh URLs, in the place of the segments so far."""
@@ -224,8 +224,11 @@ class EntryWriter:
         await self._database.write(write)
         return record._replace(state=target, updated_at=now, **_record_fields(facts))
 
-    async def _held_rows(self, record: EntryRecord, statement: ClauseElement, rows: Sequence[Row]) -> None:
-        """Execute *statement*, which does nothing under an old epoch; the next transition then raises."""
+    async def _write_rows(self, statement: ClauseElement, rows: Sequence[Row]) -> None:
+        """Execute *statement* for each of *rows*.
+
+        Those about segments do nothing under an old epoch; the next transition then raises.
+        """
 
         def write(transaction: Transaction) -> None:
             for row in rows:

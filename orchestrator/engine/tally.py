@@ -6,25 +6,18 @@ from orchestrator.engine.events import Event, RetryScheduled, SegmentStored
 
 
 class Tally:
-    """A subscriber that counts segments and bytes sent, taken over and retried."""
+    """A subscriber that counts segments and bytes sent, and segments retried."""
 
     def __init__(self) -> None:
         """Start at nothing."""
         self.sent_segments = 0
         self.sent_bytes = 0
-        self.resumed_bytes = 0
         self.retried = 0
 
     def __call__(self, event: Event) -> None:
         """Count *event*."""
-        if isinstance(event, SegmentStored):
-            self._stored(event)
-        elif isinstance(event, RetryScheduled) and event.asset is not None:
-            self.retried += 1
-
-    def _stored(self, event: SegmentStored) -> None:
-        if event.is_resumed:
-            self.resumed_bytes += event.bytes
-        else:
+        if isinstance(event, SegmentStored) and not event.is_resumed:
             self.sent_segments += 1
             self.sent_bytes += event.bytes
+        elif isinstance(event, RetryScheduled) and event.asset is not None:
+            self.retried += 1

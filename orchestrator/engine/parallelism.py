@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from orchestrator.engine.events import (
     Event,
@@ -16,6 +16,7 @@ from orchestrator.engine.events import (
     SegmentProgressed,
 )
 from orchestrator.transfer.exchange import TimeoutCode
+from orchestrator.transfer.slots import PutSlots
 
 MAX_PARALLEL: Final = 64
 FIRST_PARALLEL: Final = 16
@@ -173,28 +174,18 @@ class HillClimber:
         self._measured_until = self._measured_from + seconds
 
 
-class Limiter(Protocol):
-    """What is governed."""
-
-    total_tokens: float
-
-    @property
-    def available_tokens(self) -> float:
-        """How many more may begin."""
-
-
 class AdaptiveParallelism:
-    """A subscriber that keeps a limiter at what a HillClimber finds; its decisions are events.
+    """A subscriber that keeps the PUTs at once at what a HillClimber finds; its decisions are events.
 
     It acts when something happens, so it needs no task of its own.
     """
 
-    def __init__(self, limiter: Limiter, events: EventBus, clock: Callable[[], float]) -> None:
-        """Govern *limiter* by what *events* tell."""
-        self._limiter = limiter
+    def __init__(self, slots: PutSlots, events: EventBus, clock: Callable[[], float]) -> None:
+        """Govern *slots* by what *events* tell."""
+        self._slots = slots
         self._events = events
         self._climber = HillClimber(clock)
-        limiter.total_tokens = self._climber.parallel
+        slots.total = self._climber.parallel
 
     def __call__(self, event: Event) -> None:
         """Take *event* into account."""
@@ -204,12 +195,12 @@ class AdaptiveParallelism:
             self._climber.overloaded()
         else:
             return
-        adjustment = self._climber.decide(is_limit_reached=self._limiter.available_tokens <= 0)
+        adjustment = self._climber.decide(is_limit_reached=self._slots.free <= 0)
         if adjustment is not None:
             self._adjust(adjustment)
 
     def _adjust(self, adjustment: Adjustment) -> None:
-        self._limiter.total_tokens = adjustment.after
+        self._slots.total = adjustment.after
         self._events.publish(
             ParallelismAdjusted(
                 before=adjustment.before,

@@ -25,17 +25,17 @@ class PutSlots:
         self._waiting: dict[str, deque[anyio.Event]] = {}
 
     @property
-    def total_tokens(self) -> float:
+    def total(self) -> int:
         """How many PUTs may run at once; fewer than run now takes effect as they end."""
         return self._total
 
-    @total_tokens.setter
-    def total_tokens(self, total: float) -> None:
-        self._total = int(total)
+    @total.setter
+    def total(self, total: int) -> None:
+        self._total = total
         self._give_away()
 
     @property
-    def available_tokens(self) -> float:
+    def free(self) -> int:
         """How many more PUTs may begin; negative while more run than may."""
         return self._total - self._held.total()
 
@@ -69,7 +69,7 @@ class PutSlots:
         self._give_away()
 
     def _give_away(self) -> None:
-        while self._waiting and self.available_tokens > 0:
+        while self._waiting and self.free > 0:
             name = min(self._waiting, key=self._held.__getitem__)
             if self._held[name] >= self._most():
                 return

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +32,7 @@ from orchestrator.engine.parallelism import (
     Reason,
 )
 from orchestrator.transfer.bandwidth import BandwidthLimit, parse_timetable
+from orchestrator.transfer.slots import PutSlots
 from tests.rig import Rig, no_sleep
 
 MB = 1_000_000.0
@@ -215,16 +217,14 @@ def test_the_number_stays_within_its_bounds(steps: list[tuple[int, bool, bool, f
 
 
 class Governed:
-    """A limiter that is governed, the clock, and the decisions published."""
+    """PUT slots that are governed, the clock, and the decisions published."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.events: list[Event] = []
-        self.limiter = anyio.CapacityLimiter(16)
+        self.slots = PutSlots(1, is_divided=lambda: False)
         self.bus = EventBus(self.events.append)
-        self.bus.subscribe(AdaptiveParallelism(self.limiter, self.bus, lambda: self.now))
-        for borrower in range(FIRST_PARALLEL):
-            self.limiter.acquire_on_behalf_of_nowait(borrower)
+        self.bus.subscribe(AdaptiveParallelism(self.slots, self.bus, lambda: self.now))
 
     def progressed(self, count: int) -> None:
         """Publish that bytes were taken."""
@@ -249,15 +249,24 @@ class Governed:
         )
 
 
-async def test_decisions_move_the_limiter_and_are_events() -> None:
-    """The first is to double what is governed."""
+@pytest.fixture
+async def governed() -> AsyncIterator[Governed]:
+    """Every slot is held, as by a run that has more to send."""
     governed = Governed()
-    assert governed.limiter.total_tokens == FIRST_PARALLEL
+    async with AsyncExitStack() as puts:
+        for _ in range(FIRST_PARALLEL):
+            await puts.enter_async_context(governed.slots.slot("anna"))
+        yield governed
+
+
+async def test_decisions_move_the_slots_and_are_events(governed: Governed) -> None:
+    """The first is to double what is governed."""
+    assert governed.slots.total == FIRST_PARALLEL
 
     for _ in range(100):
         governed.now += STEP_SECONDS
         governed.progressed(100_000)
-        if governed.limiter.total_tokens > FIRST_PARALLEL:
+        if governed.slots.total > FIRST_PARALLEL:
             break
 
     decision = governed.events[-1]
@@ -265,7 +274,7 @@ async def test_decisions_move_the_limiter_and_are_events() -> None:
     assert (decision.before, decision.after, decision.reason) == (16, 32, "ascent")
     assert decision.goodput == pytest.approx(1 * MB, rel=0.1)
     assert decision.name == "parallelism.adjusted"
-    assert governed.limiter.total_tokens == 32
+    assert governed.slots.total == 32
 
 
 @pytest.mark.parametrize(
@@ -281,14 +290,12 @@ async def test_decisions_move_the_limiter_and_are_events() -> None:
     ],
 )
 async def test_only_puts_that_meet_an_overload_halve_the_number(
-    kind: str, code: str | None, asset: AssetKind | None, is_halved: bool
+    governed: Governed, kind: str, code: str | None, asset: AssetKind | None, is_halved: bool
 ) -> None:
     """Broken connections, wrong bytes and throttled service calls do not."""
-    governed = Governed()
-
     governed.retried(kind=kind, code=code, asset=asset)
 
-    assert governed.limiter.total_tokens == FIRST_PARALLEL / (2 if is_halved else 1)
+    assert governed.slots.total == FIRST_PARALLEL / (2 if is_halved else 1)
 
 
 @pytest.mark.parametrize("parallel", [None, 3])

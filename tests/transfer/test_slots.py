@@ -111,11 +111,11 @@ async def test_the_number_can_be_changed_while_puts_run() -> None:
     async with anyio.create_task_group() as group:
         putters = Putters(slots, group)
         await putters.begin("entry", 10)
-        slots.total_tokens = 5
+        slots.total = 5
         await anyio.wait_all_tasks_blocked()
         assert putters.held["entry"] == 5
-        slots.total_tokens = 4
-        assert slots.available_tokens == -1
+        slots.total = 4
+        assert slots.free == -1
         await putters.end("entry")
         await putters.end("entry")
         assert putters.held["entry"] == 4
@@ -136,4 +136,4 @@ async def test_a_cancelled_put_gives_its_slot_or_its_place_back() -> None:
         assert putters.held["next"] == 1
         group.cancel_scope.cancel()
 
-    assert slots.available_tokens == 1
+    assert slots.free == 1

@@ -211,17 +211,30 @@ Subscriber = Callable[[Event], None]
 
 
 class EventBus:
-    """Hands each event to every subscriber."""
+    """Hands each event to every subscriber, but to one that has `hears` only the kinds in it."""
 
     def __init__(self, *subscribers: Subscriber) -> None:
         """Start with *subscribers*, called in this order."""
         self._subscribers = list(subscribers)
+        self._listeners: dict[type[Event], tuple[Subscriber, ...]] = {}
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Add *subscriber* at the end."""
         self._subscribers.append(subscriber)
+        self._listeners.clear()
+
+    def is_heard(self, kind: type[Event]) -> bool:
+        """True when somebody wants events of *kind*, so that those which come in masses need not be made in vain."""
+        return bool(self._listeners_of(kind))
 
     def publish(self, event: Event) -> None:
-        """Call every subscriber with *event*."""
-        for subscriber in self._subscribers:
+        """Call every subscriber that wants *event* with it."""
+        for subscriber in self._listeners_of(type(event)):
             subscriber(event)
+
+    def _listeners_of(self, kind: type[Event]) -> tuple[Subscriber, ...]:
+        listeners = self._listeners.get(kind)
+        if listeners is None:
+            wanting = (each for each in self._subscribers if kind in getattr(each, "hears", (kind,)))
+            listeners = self._listeners[kind] = tuple(wanting)
+        return listeners

@@ -180,6 +180,8 @@ class AdaptiveParallelism:
     It acts when something happens, so it needs no task of its own.
     """
 
+    hears = frozenset({SegmentProgressed, RetryScheduled})
+
     def __init__(self, slots: PutSlots, events: EventBus, clock: Callable[[], float]) -> None:
         """Govern *slots* by what *events* tell."""
         self._slots = slots

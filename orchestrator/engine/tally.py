@@ -8,6 +8,8 @@ from orchestrator.engine.events import Event, RetryScheduled, SegmentStored
 class Tally:
     """A subscriber that counts segments and bytes sent, and segments retried."""
 
+    hears = frozenset({SegmentStored, RetryScheduled})
+
     def __init__(self) -> None:
         """Start at nothing."""
         self.sent_segments = 0

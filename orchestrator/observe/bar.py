@@ -34,6 +34,8 @@ _BAR_COLUMNS = 30
 class BarProgress:
     """Shows *tracker* on *console*, repainted by rich's own thread while the run works."""
 
+    hears = frozenset({RunStarted, RunFinished, EntryFailed, WarningRaised, ServiceWarning, BatchDrained})
+
     def __init__(self, tracker: RunTracker, console: Console) -> None:
         """Paint nothing yet."""
         self._tracker = tracker

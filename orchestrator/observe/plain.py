@@ -30,6 +30,10 @@ _INTENTS = frozenset({EntryState.CREATING, EntryState.CONFIRMING, EntryState.SUB
 class PlainProgress:
     """Writes lines to *stream*; *clock* gives their time, seconds since the epoch."""
 
+    hears = frozenset(
+        {RunStarted, EntryTransitioned, EntryFailed, WarningRaised, ServiceWarning, BatchDrained}
+    )
+
     def __init__(
         self,
         tracker: RunTracker,

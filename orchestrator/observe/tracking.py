@@ -79,12 +79,11 @@ class RunTracker:
             UrlsExpired: self._expired,
             BatchDrained: self._drained,
         }
+        self.hears = self._handlers.keys()
 
     def __call__(self, event: Event) -> None:
         """Take *event* into account."""
-        handler = self._handlers.get(type(event))
-        if handler is not None:
-            handler(event)
+        self._handlers[type(event)](event)
 
     @property
     def elapsed_seconds(self) -> float:

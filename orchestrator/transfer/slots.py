@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-
-import anyio
 
 
 class PutSlots:
@@ -22,7 +21,7 @@ class PutSlots:
         self._is_divided = is_divided
         self._taking_part = Counter[str]()
         self._held = Counter[str]()
-        self._waiting: dict[str, deque[anyio.Event]] = {}
+        self._waiting: dict[str, deque[asyncio.Event]] = {}
 
     @property
     def total(self) -> int:
@@ -52,7 +51,8 @@ class PutSlots:
     @asynccontextmanager
     async def slot(self, name: str) -> AsyncIterator[None]:
         """Wait for one of the PUTs, as *name*."""
-        is_given = anyio.Event()
+        # asyncio's own: a slot that is free is given at once, without a round through the event loop.
+        is_given = asyncio.Event()
         self._waiting.setdefault(name, deque()).append(is_given)
         self._give_away()
         try:
@@ -61,7 +61,7 @@ class PutSlots:
         finally:
             self._leave(name, is_given)
 
-    def _leave(self, name: str, is_given: anyio.Event) -> None:
+    def _leave(self, name: str, is_given: asyncio.Event) -> None:
         if is_given.is_set():
             _subtract(self._held, name)
         else:
@@ -84,7 +84,7 @@ class PutSlots:
             return self._total
         return -(-self._total // max(len(self._taking_part), 1))
 
-    def _remove(self, name: str, is_given: anyio.Event) -> None:
+    def _remove(self, name: str, is_given: asyncio.Event) -> None:
         events = self._waiting[name]
         events.remove(is_given)
         if not events:

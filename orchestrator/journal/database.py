@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import math
 import os
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
@@ -28,6 +31,9 @@ Columns = TypeVarTuple("Columns")
 
 BUSY_TIMEOUT_MS = 30_000
 MAX_GROUP = 256
+#: From one commit to the next at least, so that under load many writers share one: a commit costs the CPU as much as
+#: some requests, and who writes seldom never waits.
+COMMIT_INTERVAL_SECONDS = 0.008
 #: How many queries may run at a time.
 READERS = 2
 #: Errors of the disk that pass when somebody tidies up.
@@ -44,13 +50,21 @@ class _Pending(Generic[T]):
     is_finished: bool = False
     result: T | None = None
     error: Exception | None = None
+    #: Of a writer who waits: done when the operation is finished, or when the writer is to lead.
+    wake: asyncio.Future[None] | None = None
+
+    def finish(self) -> None:
+        """Let whoever waits go on."""
+        self.is_finished = True
+        if self.wake is not None and not self.wake.done():
+            self.wake.set_result(None)
 
 
 class Database:
     """One connection for writers, who share commits, and a few for readers.
 
-    Concurrent writers form a queue; whoever holds the lock commits for all of them in one transaction and one
-    thread hop, so many entries share one fsync and each returns only when its own write is durable.
+    Concurrent writers form a queue. One of them leads: it commits for all in one transaction and one thread hop, so
+    many entries share one fsync and each returns only when its own write is durable. They are all woken at once.
     """
 
     def __init__(self, readers: Engine, writer: Connection) -> None:
@@ -59,7 +73,8 @@ class Database:
         self._writer = writer
         self._texts = StatementTexts()
         self._queue: list[_Pending[Any]] = []
-        self._lock = anyio.Lock()
+        self._has_leader = False
+        self._committed_at = -math.inf
         self._thread = anyio.CapacityLimiter(1)
         self._reading = anyio.CapacityLimiter(READERS)
         #: Held by the thread that writes: it goes on when its task is cut off by force.
@@ -73,13 +88,40 @@ class Database:
         """
         pending = _Pending(operation)
         self._queue.append(pending)
-        async with self._lock:
-            while not pending.is_finished:
-                with anyio.CancelScope(shield=True):
-                    await self._commit_group()
+        if self._has_leader:
+            await self._follow(pending)
+        if not pending.is_finished:
+            await self._lead(pending)
         if pending.error is not None:
             raise pending.error
         return pending.result  # type: ignore[return-value]  # T may be None
+
+    async def _follow(self, pending: _Pending[T]) -> None:
+        """Wait until *pending* is finished, or its writer is to lead."""
+        pending.wake = asyncio.get_running_loop().create_future()
+        try:
+            await pending.wake
+        except asyncio.CancelledError:
+            if not (pending.wake.cancelled() or pending.is_finished):
+                self._hand_over()
+            raise
+
+    async def _lead(self, pending: _Pending[T]) -> None:
+        """Commit until *pending* is finished, and leave the rest to another."""
+        self._has_leader = True
+        try:
+            while not pending.is_finished:
+                with anyio.CancelScope(shield=True):
+                    await self._commit_group()
+        finally:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Let the first who waits lead."""
+        heir = next((each.wake for each in self._queue if each.wake and not each.wake.done()), None)
+        self._has_leader = heir is not None
+        if heir is not None:
+            heir.set_result(None)
 
     def write_later(self, operation: Operation[None]) -> None:
         """Queue *operation* to be committed with the next write; for records nobody waits for."""
@@ -116,6 +158,7 @@ class Database:
             return connection.execute(query).freeze()()
 
     async def _commit_group(self) -> None:
+        await anyio.sleep(max(self._committed_at + COMMIT_INTERVAL_SECONDS - time.monotonic(), 0))
         group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
         try:
             await to_thread.run_sync(self._commit, group, limiter=self._thread)
@@ -125,7 +168,8 @@ class Database:
             raise
         finally:
             for pending in group:
-                pending.is_finished = True
+                pending.finish()
+            self._committed_at = time.monotonic()
 
     def _commit(self, group: list[_Pending[Any]]) -> None:
         """Commit *group* in one transaction; when an operation fails, each by itself, so that one spoils no other.

@@ -269,6 +269,61 @@ async def test_a_writer_cut_off_by_force_leaves_nobody_believing_in_its_commit(j
         held_up.may_go_on.set()
 
 
+async def test_a_writer_cut_off_by_force_before_its_commit_holds_up_nobody(
+    journal: Journal, look: Look
+) -> None:
+    """Its write is left to whoever writes next."""
+    first, second, third = await add_entries(journal, 3)
+    await journal.claim(first)
+    cut_off = asyncio.create_task(journal.claim(second))
+    await anyio.lowlevel.checkpoint()
+    cut_off.cancel()
+    with suppress(asyncio.CancelledError):
+        await cut_off
+
+    await journal.claim(third)
+
+    assert look("SELECT epoch FROM entries ORDER BY position") == [(1,), (1,), (1,)]
+
+
+async def test_a_writer_cancelled_at_its_turn_passes_it_on(journal: Journal, look: Look) -> None:
+    """In the very moment in which it was to commit for itself and those behind it."""
+    records = await add_entries(journal, 4)
+    held_up = HeldUp()
+    database_of(journal).write_later(held_up)
+
+    async def claim_and_cancel_the_next() -> None:
+        await journal.claim(records[1])
+        tasks[2].cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(journal.claim, records[0])
+        group.start_soon(claim_and_cancel_the_next)
+        await anyio.to_thread.run_sync(held_up.has_begun.wait, 10)
+        tasks = {number: asyncio.create_task(journal.claim(records[number])) for number in (2, 3)}
+        await anyio.wait_all_tasks_blocked()
+        held_up.may_go_on.set()
+
+    with anyio.fail_after(5):
+        await tasks[3]
+    assert tasks[2].cancelled()
+    assert look("SELECT epoch FROM entries ORDER BY position") == [(1,), (1,), (1,), (1,)]
+
+
+async def test_who_writes_right_after_a_commit_waits_for_the_others(journal: Journal) -> None:
+    """Commits keep their distance; what comes in between shares the next."""
+    first, second, third = await add_entries(journal, 3)
+    await journal.claim(first)
+    commits = Commits(journal)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(journal.claim, second)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(journal.claim, third)
+
+    assert commits.count == 1
+
+
 async def test_notes_ride_along_with_the_next_write(journal: Journal, look: Look) -> None:
     """Nobody waits for the record of a failed try, and nobody pays a commit for it."""
     record = await add_entry(journal)

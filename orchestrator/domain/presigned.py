@@ -22,14 +22,15 @@ class PresignedUrl:
         try:
             parts = urlsplit(url)
             query = _parameters(parts.query)
-            port = f":{parts.port}" if parts.port else ""
+            # Properties that look for it anew each time, and every URL of a batch comes through here.
+            hostname, port = parts.hostname, parts.port
         except ValueError:
             raise ValueError("the service returned an upload URL that cannot be parsed") from None
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if parts.scheme not in {"http", "https"} or not hostname:
             raise ValueError("the service returned an upload URL that is not http or https")
         self._url = url
         self.scheme: str = parts.scheme
-        self.host: str = parts.hostname + port
+        self.host: str = f"{hostname}:{port}" if port else hostname
         self.object_name: str = parts.path.rsplit("/", 1)[-1]
         self.part_number: int | None = _part_number(query)
         self.expires_at: float | None = _expires_at(query)

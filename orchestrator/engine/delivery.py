@@ -10,6 +10,7 @@ from orchestrator.engine.collaborators import Probe
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.inquiry import Inquiry, download_url
 from orchestrator.journal.records import SegmentRecord
+from orchestrator.metastudio.wire import DownloadUrls
 
 
 class DeliveryCheck:
@@ -27,7 +28,7 @@ class DeliveryCheck:
         Raises EntryError when an object differs, or when it cannot be seen although that is required.
         """
         job = await self._inquiry.show(entry)
-        urls = {} if job is None else job.download_urls
+        urls = DownloadUrls() if job is None else job.download_urls
         doubts = [
             doubt
             for asset in entry.record.assets

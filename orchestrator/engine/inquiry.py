@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.delivery import is_md5
 from orchestrator.domain.errors import RequestRejectedError, UrlExpiredError
@@ -14,7 +12,7 @@ from orchestrator.engine.collaborators import Collaborators
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.requests import Command
-from orchestrator.metastudio.wire import JobDetail
+from orchestrator.metastudio.wire import DownloadUrls, JobDetail
 
 _LIST_COMMANDS = {
     AssetKind.TRAINING_VIDEO: Command.GET_MULTIPART_UPLOADED,
@@ -123,7 +121,7 @@ class Inquiry:
         return True if kind is AssetKind.TRAINING_VIDEO else None
 
 
-def download_url(urls: Mapping[str, PresignedUrl], kind: AssetKind) -> PresignedUrl | None:
+def download_url(urls: DownloadUrls, kind: AssetKind) -> PresignedUrl | None:
     """The URL under which the service shows a file, None when it shows none."""
     names = _DOWNLOAD_NAMES.get(kind, (kind.value,))
-    return next((urls[name] for name in names if name in urls), None)
+    return next(filter(None, map(urls.get, names)), None)

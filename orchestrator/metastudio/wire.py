@@ -12,7 +12,6 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.presigned import PresignedUrl, in_part_order
 
 SUCCESS = "EXCUTE_SUCCESS"
-_DOWNLOAD_SUFFIX = "_download_url"
 
 
 def _null_as_none(value: object) -> object:
@@ -25,13 +24,12 @@ def _null_as_empty(value: object) -> object:
 
 
 Text = Annotated[str | None, BeforeValidator(_null_as_none)]
-Flag = Annotated[bool | None, BeforeValidator(_null_as_none)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_null_as_empty)]
 UploadUrls: TypeAlias = dict[AssetKind, list[PresignedUrl]]
 
 
 class WireModel(BaseModel):
-    """An answer; a validation error never shows what was in it."""
+    """What this program reads of an answer; a validation error never shows what was in it."""
 
     model_config = ConfigDict(
         extra="ignore",
@@ -46,10 +44,8 @@ class WireModel(BaseModel):
 class OperationLog(WireModel):
     """One step of a job's history; `log_description` holds the reviewer's reason."""
 
-    operate_time: Text = None
     log_type: Text = None
     log_description: Text = None
-    operate_user: Text = None
     error_code: Text = None
 
 
@@ -60,40 +56,40 @@ class JobSummary(WireModel):
     name: str
     state: str
     asset_id: Text = None
-    project_id: Text = None
     create_time: Text = None
-    last_update_time: Text = None
-    contact: Text = Field(default=None, repr=False)
     batch_name: Text = None
     tags: Texts = ()
     app_user_id: Text = None
-    model_version: Text = None
-    model_resolution: Text = None
-    matting_type: Text = None
-    is_flexus: Flag = None
-    is_live_copy: Flag = None
-    is_fast_flexus: Flag = None
-    is_only_human_model: Flag = None
-    is_background_replacement: Flag = None
-    is_ondemand_resource: Flag = None
+
+
+class DownloadUrls:
+    """Where the service shows a job's files, by the field's name without `_download_url`."""
+
+    def __init__(self, answer: Mapping[str, object] | None = None) -> None:
+        """Take them from the *answer* to a show call; each is parsed when it is asked for, which most never are."""
+        self._answer = answer or {}
+
+    def get(self, name: str) -> PresignedUrl | None:
+        """The URL of a file, None when there is none; nothing depends on one, so one that is wrong is none."""
+        value = self._answer.get(f"{name}_download_url")
+        if not isinstance(value, str) or not value.startswith("http"):
+            return None
+        try:
+            return PresignedUrl(value)
+        except ValueError:
+            return None
 
 
 class JobDetail(JobSummary):
-    """A job as the show call tells it; `download_urls` by the field's name without `_download_url`."""
+    """A job as the show call tells it."""
 
     operation_logs: Annotated[tuple[OperationLog, ...], BeforeValidator(_null_as_empty)] = ()
-    download_urls: dict[str, PresignedUrl] = Field(default_factory=dict)
-    audio_source_type: Text = None
-    supported_service: Texts = ()
-    is_mask_file_uploaded: Flag = None
+    download_urls: DownloadUrls = Field(default_factory=DownloadUrls, repr=False)
 
     @model_validator(mode="before")
     @classmethod
     def _collect_download_urls(cls, answer: Any) -> Any:
-        """Nothing depends on a download URL, so one that cannot be read is left out."""
-        if not isinstance(answer, Mapping):
-            return answer
-        return {**answer, "download_urls": dict(_download_urls(answer))}
+        return {**answer, "download_urls": DownloadUrls(answer)} if isinstance(answer, Mapping) else answer
 
 
 class JobPage(WireModel):
@@ -158,17 +154,6 @@ def _presigned(value: object) -> list[PresignedUrl]:
     if not all(isinstance(url, str) for url in urls):
         raise ValueError("the service returned an upload URL that is not a string")
     return [PresignedUrl(str(url)) for url in urls]
-
-
-def _download_urls(answer: Mapping[str, object]) -> list[tuple[str, PresignedUrl]]:
-    found = []
-    for name, value in answer.items():
-        if name.endswith(_DOWNLOAD_SUFFIX) and isinstance(value, str) and value.startswith("http"):
-            try:
-                found.append((name.removesuffix(_DOWNLOAD_SUFFIX), PresignedUrl(value)))
-            except ValueError:
-                continue
-    return found
 
 
 def _part(item: object) -> Part | None:

@@ -115,7 +115,8 @@ async def test_show_reads_state_logs_and_downloads_and_tolerates_what_it_does_no
     job = await make_client().show_job(JOB_ID)
 
     assert (job.state, job.tags, job.asset_id) == ("A_STATE_OF_2030", (), None)
-    assert list(job.download_urls) == ["training_video"]
+    assert str(job.download_urls.get("training_video")) == "<PresignedUrl obs.example/v>"
+    assert [job.download_urls.get(name) for name in ("verify_video", "mask_file", "cover")] == [None] * 3
     assert (job.operation_logs[0].log_type, job.operation_logs[0].error_code) == (
         "SYSTEM_VERIFY_FAILED",
         "44005901",

@@ -54,7 +54,7 @@ async def read_answer(response: aiohttp.ClientResponse, body_timeout: float) -> 
         message=document.message,
         request_id=_request_id(headers) or document.request_id,
         etag=_bare_etag(headers.get("ETag")),
-        is_encrypted=any(name.lower().startswith(_ENCRYPTION_HEADERS) for name in headers),
+        is_encrypted=_is_encrypted(headers),
         retry_after=headers.get("Retry-After"),
         location=headers.get("Location"),
     )
@@ -119,6 +119,12 @@ class _ErrorReading:
 
 def _request_id(headers: CIMultiDictProxy[str]) -> str | None:
     return _plain(headers.get("x-obs-request-id") or headers.get("x-amz-request-id"))
+
+
+def _is_encrypted(headers: CIMultiDictProxy[str]) -> bool:
+    """True when a header says so; several have names that begin alike."""
+    names = " ".join(headers).lower()
+    return any(name in names for name in _ENCRYPTION_HEADERS)
 
 
 def _bare_etag(header: str | None) -> str | None:

@@ -16,6 +16,7 @@ from orchestrator.domain.entries import Place
 from orchestrator.manifest.text import UnreadableError
 
 MAX_DEPTH = 50
+_TOO_DEEP = f"nested over {MAX_DEPTH} levels deep"
 #: More fields than any avatar has; keeps merges of merges small.
 MAX_FIELDS = 1000
 _TAG = "tag:yaml.org,2002:"
@@ -47,7 +48,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         self.depth += 1
         if self.depth > MAX_DEPTH and current_node is not None:
             mark = current_node.start_mark
-            raise yaml.MarkedYAMLError(problem=f"nested over {MAX_DEPTH} levels deep", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=mark)
         super().descend_resolver(current_node, current_index)
 
     def ascend_resolver(self) -> None:
@@ -71,6 +72,8 @@ def compose(text: str) -> Node | None:
 
 def _syntax_sentence(error: yaml.MarkedYAMLError) -> str:
     said = ", ".join(part for part in (error.context, error.problem) if part)
+    if "exceeded maximum nesting depth" in said:  # the parser's own limit, met in `[[[[` before ours is asked
+        said = _TOO_DEEP
     if "expected a single document" in said:
         return "a second YAML document (---) begins here; a manifest is one"
     begun = f" (begun in line {error.context_mark.line + 1})" if error.context_mark else ""

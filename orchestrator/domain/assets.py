@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class AssetKind(StrEnum):
@@ -33,12 +33,33 @@ class AssetKind(StrEnum):
         return "application/zip" if self is AssetKind.AUDIO else "application/octet-stream"
 
 
+class FileStatus(Protocol):
+    """What the system tells of a file, as far as it counts here."""
+
+    @property
+    def st_size(self) -> int:
+        """Bytes."""
+
+    @property
+    def st_mtime_ns(self) -> int:
+        """When it was last written, in nanoseconds."""
+
+    @property
+    def st_ino(self) -> int:
+        """Its inode."""
+
+
 class Fingerprint(NamedTuple):
     """What tells that a file is still the one that was planned: bytes, mtime in nanoseconds, inode."""
 
     size: int
     mtime_ns: int
     inode: int
+
+    @classmethod
+    def of(cls, status: FileStatus) -> Fingerprint:
+        """That of the file which the system tells *status* of."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,10 +112,7 @@ class EntryWriter:
         check_transition(record.state, EntryState.UPLOADING)
         facts = {"job_id": job_id, "created_at": self._clock()}
 
-        def replace_segments(transaction: Transaction) -> None:
-            _replace_segments(transaction, record, planned)
-
-        return await self._guarded(record, EntryState.UPLOADING, reason, facts, replace_segments)
+        return await self._guarded(record, EntryState.UPLOADING, reason, facts, _replaced(record, planned))
 
     async def job_gone(self, record: EntryRecord, reason: str) -> EntryRecord:
         """Forget the job, which the service no longer has; the entry is pending again."""
@@ -134,11 +131,8 @@ class EntryWriter:
         if record.state is not EntryState.UPLOADING:
             check_transition(record.state, EntryState.UPLOADING)
 
-        def replace_segments(transaction: Transaction) -> None:
-            _replace_segments(transaction, record, planned)
-
         facts = dict.fromkeys(_UPLOAD_FACTS)
-        return await self._guarded(record, EntryState.UPLOADING, reason, facts, replace_segments)
+        return await self._guarded(record, EntryState.UPLOADING, reason, facts, _replaced(record, planned))
 
     async def confirmed(self, record: EntryRecord, reason: str, *, delivered: str) -> EntryRecord:
         """The job holds its files; its URLs are no longer needed and go."""
@@ -176,11 +170,7 @@ class EntryWriter:
 
     async def replace_segments(self, record: EntryRecord, planned: Sequence[SegmentRecord]) -> None:
         """Put *planned*, with its fresh URLs, in the place of the segments so far."""
-
-        def replace_them(transaction: Transaction) -> None:
-            _replace_segments(transaction, record, planned)
-
-        await self._guarded(record, record.state, None, {}, replace_them)
+        await self._guarded(record, record.state, None, {}, _replaced(record, planned))
 
     def note_attempt(self, record: EntryRecord, attempt: AttemptRecord) -> None:
         """Keep a failed try; it is committed with the next write."""
@@ -266,9 +256,12 @@ def _stale(record: EntryRecord) -> StaleEpochError:
     return StaleEpochError(f"entry {record.entry_id} is held by another worker; nothing was written")
 
 
-def _replace_segments(
-    transaction: Transaction, record: EntryRecord, planned: Sequence[SegmentRecord]
-) -> None:
-    transaction.execute(statements.DELETE_SEGMENTS, _entry_key(record))
-    for segment in planned:
-        transaction.add_row(statements.INSERT_SEGMENT, segment_row(record, segment))
+def _replaced(record: EntryRecord, planned: Sequence[SegmentRecord]) -> Callable[[Transaction], None]:
+    """What puts *planned* in the place of the entry's segments."""
+
+    def replace_segments(transaction: Transaction) -> None:
+        transaction.execute(statements.DELETE_SEGMENTS, _entry_key(record))
+        for segment in planned:
+            transaction.add_row(statements.INSERT_SEGMENT, segment_row(record, segment))
+
+    return replace_segments

@@ -71,7 +71,7 @@ def _fingerprint(path: str) -> Fingerprint | None:
         status = os.stat(path)  # noqa: PTH116 - hundreds of thousands of paths, and Path costs more than stat
     except OSError:
         return None
-    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino)
+    return Fingerprint.of(status)
 
 
 def _look(kind: AssetKind, path: str) -> Look:
@@ -83,7 +83,7 @@ def _look(kind: AssetKind, path: str) -> Look:
         complaint = access_complaint(path, error)
     if complaint:
         return Look(None, 0, ((f"{path}: {complaint}", Severity.ERROR),))
-    asset = Asset(kind, path, Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino))
+    asset = Asset(kind, path, Fingerprint.of(status))
     return Look(asset, status.st_dev, tuple(_complaints(asset, format_of(head))))
 
 

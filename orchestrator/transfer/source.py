@@ -103,7 +103,7 @@ class Source:
         except OSError as error:
             raise _unreadable(self._path, error) from None
         for status in found:
-            differences = _differences(self._planned, _fingerprint(status))
+            differences = _differences(self._planned, Fingerprint.of(status))
             if differences:
                 raise SourceChangedError(
                     f"{self._path} changed after it was planned: {differences}",
@@ -154,10 +154,6 @@ def _positions(span: Span) -> Iterator[int]:
     yield from range(span.offset, span.end, _STRIDE_BYTES)
     if span.length:
         yield span.end - 1
-
-
-def _fingerprint(status: os.stat_result) -> Fingerprint:
-    return Fingerprint(size=status.st_size, mtime_ns=status.st_mtime_ns, inode=status.st_ino)
 
 
 def _differences(planned: Fingerprint, found: Fingerprint) -> str:

@@ -54,9 +54,7 @@ def film(tmp_path: Path) -> Asset:
     path = tmp_path / "film.mp4"
     path.write_bytes(FILM)
     status = path.stat()
-    return Asset(
-        AssetKind.TRAINING_VIDEO, str(path), Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino)
-    )
+    return Asset(AssetKind.TRAINING_VIDEO, str(path), Fingerprint.of(status))
 
 
 def vendor_url(weed: Seaweed, signature: str, upload_id: str) -> str:

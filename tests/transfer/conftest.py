@@ -52,7 +52,7 @@ def ignore(_count: int) -> None:
 def asset_at(path: Path, kind: AssetKind = AssetKind.TRAINING_VIDEO) -> Asset:
     """The asset a plan would hold for the file as it is now."""
     status = path.stat()
-    return Asset(kind, str(path), Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino))
+    return Asset(kind, str(path), Fingerprint.of(status))
 
 
 @pytest.fixture

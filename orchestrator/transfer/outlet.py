@@ -10,13 +10,8 @@ from typing import Protocol
 
 from aiohttp.http import StreamWriter
 
-from orchestrator.transfer.buffers import Buffers
-from orchestrator.transfer.reader import SegmentReader
-from orchestrator.transfer.small import SmallSegment
+from orchestrator.transfer.reader import PIECE_BYTES, Reader, SendingReader
 from orchestrator.transfer.source import Span
-
-#: What is copied into a connection at a time.
-PIECE_BYTES = 256 * 1024
 
 #: Told how many more bytes the connection has taken, fewer than none when it turns out that it has not.
 OnTaken = Callable[[int], None]
@@ -26,29 +21,26 @@ class Outlet(Protocol):
     """Puts bytes of a file into a connection."""
 
     async def send(self, span: Span) -> None:
-        """Send *span*; raises OSError for the connection's errors, what Source raises for the file's."""
+        """Send *span*; raises OSError for the connection's errors, what the reader raises for the file's."""
 
     def close(self) -> None:
         """Let go of the connection."""
 
 
-class CopyingOutlet:
-    """Copies through a buffer of this process, which any connection allows and TLS needs."""
+class TransportOutlet:
+    """Writes to the connection's transport, which any connection allows and TLS needs."""
 
-    def __init__(
-        self,
-        reader: SegmentReader | SmallSegment,
-        writer: StreamWriter,
-        transport: Transport,
-        buffers: Buffers,
-        on_taken: OnTaken,
-    ) -> None:
-        """Write to *writer*, whose *transport* tells whether it still needs a buffer."""
+    def __init__(self, reader: Reader, writer: StreamWriter, transport: Transport, on_taken: OnTaken) -> None:
+        """Write to *writer*, whose *transport* is made to have nothing of ours left whenever it is drained.
+
+        It may keep what it is given until it is sent, and the reader uses its memory again.
+        """
         self._reader = reader
         self._writer = writer
-        self._transport = transport
-        self._buffers = buffers
         self._on_taken = on_taken
+        # Over TLS a transport with no byte left counts as full at a limit of 0, and waits for ever.
+        is_encrypted = transport.get_extra_info("sslcontext") is not None
+        transport.set_write_buffer_limits(high=1 if is_encrypted else 0, low=0)
 
     async def send(self, span: Span) -> None:
         """Send *span* piece by piece."""
@@ -60,49 +52,38 @@ class CopyingOutlet:
         """Hold nothing."""
 
     async def _send_piece(self, piece: Span) -> int:
-        buffer = self._buffers.take()
-        count = await self._reader.read_into(buffer[: piece.length], piece.offset)
+        found = await self._reader.view(piece)
         # Counted before the wait: the answer to the last byte may come before the wait is over.
-        self._on_taken(count)
+        self._on_taken(len(found))
         try:
-            await self._writer.write(buffer[:count], drain=False)
-            # A transport may keep what it is given until it is sent.
-            if not self._transport.get_write_buffer_size():
-                self._buffers.give_back(buffer)
+            await self._writer.write(found, drain=False)
             await self._writer.drain()
         except OSError:
-            self._on_taken(-count)
+            self._on_taken(-len(found))
             raise
-        return count
+        return len(found)
 
 
-class SendfileOutlet:
-    """Lets the kernel copy from its cache to the socket (sendfile(2)); for plain connections on Linux.
+class SocketOutlet:
+    """Writes to the socket itself, past the transport and its buffers; for plain connections.
 
     The connection goes on reading meanwhile, unlike with asyncio's own sendfile, so that an early refusal is
     heard. That needs a descriptor of our own: asyncio keeps the transport's to itself.
     """
 
-    def __init__(self, reader: SegmentReader, transport: Transport, on_taken: OnTaken) -> None:
+    def __init__(self, reader: SendingReader, transport: Transport, on_taken: OnTaken) -> None:
         """Send to the socket of *transport*, which has nothing left to send itself."""
         self._reader = reader
-        self._source = reader.source
         self._on_taken = on_taken
         self._loop = asyncio.get_running_loop()
         self._descriptor = os.dup(transport.get_extra_info("socket").fileno())
 
-    @staticmethod
-    def is_possible(reader: SegmentReader, transport: Transport) -> bool:
-        """True for a plain connection and a file of which the system tells what is in memory."""
-        return transport.get_extra_info("sslcontext") is None and reader.source.can_tell_cached
-
     async def send(self, span: Span) -> None:
         """Send *span*, as much at a time as the socket takes."""
-        if not self._source.is_cached(span):
-            await self._reader.fetch(span)
+        await self._reader.make_ready(span)
         while span.length:
             try:
-                count = self._source.send(self._descriptor, span)
+                count = self._reader.send(self._descriptor, span)
             except BlockingIOError:
                 await self._until_writable()
             else:

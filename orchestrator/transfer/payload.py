@@ -13,10 +13,8 @@ from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
-from orchestrator.transfer.buffers import Buffers
-from orchestrator.transfer.outlet import CopyingOutlet, Outlet, SendfileOutlet
-from orchestrator.transfer.reader import SegmentReader
-from orchestrator.transfer.small import SmallSegment
+from orchestrator.transfer.outlet import Outlet, SocketOutlet, TransportOutlet
+from orchestrator.transfer.reader import HashedReader, Reader, SegmentReader
 from orchestrator.transfer.source import Span
 
 #: Told how many more bytes have been handed to the connection.
@@ -24,12 +22,12 @@ OnBytes = Callable[[int], None]
 #: Waits until bytes may be sent, at most so many as are asked for; returns how many.
 Pace = Callable[[int], Awaitable[int]]
 
-#: How many bytes are reported at a time, and the size from which the kernel's copying pays.
+#: How many bytes are reported at a time, and the size from which a way past the transport pays.
 REPORTED_BYTES = 256 * 1024
 
 
 class SegmentPayload(Payload):
-    """Sends what a fresh SegmentReader or a SmallSegment yields; good for one attempt.
+    """Sends what a fresh reader yields; good for one attempt.
 
     `failure` is what kept the body from being read or paced, as opposed to the connection's own errors.
     """
@@ -40,13 +38,12 @@ class SegmentPayload(Payload):
 
     def __init__(
         self,
-        reader: SegmentReader | SmallSegment,
+        reader: Reader,
         length: int,
         *,
         on_bytes: OnBytes,
         pace: Pace | None,
-        buffers: Buffers,
-        is_sendfile_allowed: bool,
+        is_socket_allowed: bool,
     ) -> None:
         """Take *reader* over: closing the payload closes it. *on_bytes* hears of what was handed over."""
         super().__init__(reader)
@@ -54,8 +51,7 @@ class SegmentPayload(Payload):
         self._reader = reader
         self._on_bytes = on_bytes
         self._pace = pace
-        self._buffers = buffers
-        self._is_sendfile_allowed = is_sendfile_allowed
+        self._is_socket_allowed = is_socket_allowed
         self._transport: Transport | None = None
         self._handed_bytes = 0
         self._reported_bytes = 0
@@ -141,16 +137,13 @@ class SegmentPayload(Payload):
 
     def _outlet(self, writer: StreamWriter, transport: Transport) -> Outlet:
         reader = self._reader
-        is_worth_it = self._is_sendfile_allowed and self._length >= REPORTED_BYTES
-        if (
-            is_worth_it
-            and isinstance(reader, SegmentReader)
-            and SendfileOutlet.is_possible(reader, transport)
-        ):
+        is_worth_it = self._is_socket_allowed and self._length >= REPORTED_BYTES
+        is_plain = transport.get_extra_info("sslcontext") is None
+        if is_worth_it and is_plain and isinstance(reader, SegmentReader | HashedReader) and reader.can_send:
             writer.send_headers()
             if not transport.get_write_buffer_size():
-                return SendfileOutlet(reader, transport, self._count)
-        return CopyingOutlet(reader, writer, transport, self._buffers, self._count)
+                return SocketOutlet(reader, transport, self._count)
+        return TransportOutlet(reader, writer, transport, self._count)
 
     async def _send(self, outlet: Outlet, span: Span) -> None:
         while span.length:

@@ -1,124 +1,262 @@
-"""A segment's bytes, made ready and hashed in worker threads one span ahead of whoever sends them."""
+"""A segment's bytes, read in worker threads, and told span by span to whoever sends them."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, TypeVar
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.hashing import HashPool
 from orchestrator.transfer.source import Source, Span
 
-#: What is made ready in one hop into a thread: a hop costs the CPU as much as hashing 50 KB.
+T = TypeVar("T")
+
+#: How long a connection waits for its next bytes before they are hashed without more company: the kernel has just
+#: taken more of the last ones than it sends meanwhile.
+_PATIENCE_SECONDS = 0.02
+
+#: What is told at a time of a segment that is not hashed.
 SPAN_BYTES = 2 * 1024 * 1024
+#: What is copied into a connection at a time.
+PIECE_BYTES = 256 * 1024
+
+
+class Reader(Protocol):
+    """Tells span by span which bytes of a segment may be sent, once and in order, and hands them out."""
+
+    @property
+    def md5(self) -> str | None:
+        """The hex digest of the segment, right once all of it is handed out; None when not hashing."""
+
+    async def next_span(self) -> Span | None:
+        """The next bytes that may be sent, when all before are; None after the last. Raises what Source raises."""
+
+    async def view(self, piece: Span) -> memoryview:
+        """The bytes of *piece*, at most PIECE_BYTES of the span told last, or its beginning.
+
+        They are never none, and stay as they are until the next call of this or of `next_span`.
+        """
+
+    async def check(self) -> None:
+        """Raise SourceChangedError unless the file is still as planned."""
+
+    def close(self) -> None:
+        """Close the file as soon as no thread works on it any more; never blocks."""
+
+
+class SendingReader(Reader, Protocol):
+    """A reader whose bytes can go to a socket without a buffer of the connection's."""
+
+    @property
+    def can_send(self) -> bool:
+        """True when `send` will do."""
+
+    async def make_ready(self, span: Span) -> None:
+        """See to it that sending *span* waits for no disk."""
+
+    def send(self, socket: int, span: Span) -> int:
+        """Give bytes of *span*, of the span told last, to a non-blocking *socket*; returns how many it took.
+
+        Raises OSError as the socket has it, BlockingIOError when it takes nothing now.
+        """
 
 
 class SegmentReader:
-    """Tells span by span which bytes may be sent, once and in order, and hands them out.
+    """Hands out what the file holds.
 
-    Where they are to be hashed they are first; and the last span is told only after the file has been found
-    unchanged, so that a segment of a changed file never gets out whole. A cold disk makes a thread wait and never
-    the event loop.
+    The last span is told only after the file has been found unchanged, so that a segment of a changed file never
+    gets out whole. A cold disk makes a thread wait and never the event loop.
     """
 
-    def __init__(
-        self, asset: Asset, segment: Segment, readers: ThreadPoolExecutor, hash_pool: HashPool | None
-    ) -> None:
-        """Open the file and prepare the first span at once, hashing in *hash_pool* if any; `close` must follow."""
-        self.source = Source(asset)
+    #: Nobody asks for it.
+    md5 = None
+
+    def __init__(self, asset: Asset, segment: Segment, readers: ThreadPoolExecutor) -> None:
+        """Begin to open the file at once; `close` must follow."""
+        self._source = Source(asset)
         self._end = segment.offset + segment.length
         self._readers = readers
-        self._stream = hash_pool.join(self.source) if hash_pool else None
         self._span = self._span_at(segment.offset)
         self._preparation = self._prepared(is_first=True)
         self._reading: Future[None] | None = None
+        self._buffer: memoryview | None = None
+
+    @property
+    def can_send(self) -> bool:
+        """True for a file of which the system tells what is in memory."""
+        return self._source.can_tell_cached
 
     async def next_span(self) -> Span | None:
         """The next bytes that may be sent, None after the last; raises what Source raises."""
-        preparation, span = self._preparation, self._span
-        if preparation is not None:
-            if self._stream and not preparation.done():
-                self._stream.hurry()
-            await _result_of(preparation)
+        if self._preparation is not None:
+            await result_of(self._preparation)
+        span = self._span
         if not span.length:
             return None
         self._span = self._span_at(span.end)
         self._preparation = self._prepared(is_first=False)
         return span
 
-    async def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fill *buffer*, or its beginning, with the bytes at *offset*; returns how many there are, never 0."""
-        count = self.source.read_cached_into(buffer, offset) if self.source.can_tell_cached else 0
-        if not count:
-            count = len(buffer)
-            await self._wait_for(lambda: self._read_into(buffer, offset))
-        return count
+    async def view(self, piece: Span) -> memoryview:
+        """The bytes of *piece*, or its beginning, in the one buffer there is."""
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(PIECE_BYTES))
+        wanted = self._buffer[: piece.length]
+        count = self._source.read_cached_into(wanted, piece.offset) if self._source.can_tell_cached else 0
+        if count:
+            return wanted[:count]
+        await self._wait_for(lambda: self._read_into(wanted, piece.offset))
+        return wanted
 
-    async def fetch(self, span: Span) -> None:
+    async def make_ready(self, span: Span) -> None:
         """Bring *span* into memory."""
-        await self._wait_for(lambda: self._fetch(span))
+        if not self._source.is_cached(span):
+            await self._wait_for(lambda: self._fetch(span))
+
+    def send(self, socket: int, span: Span) -> int:
+        """Let the kernel copy bytes of *span* from its cache to the non-blocking *socket* (sendfile)."""
+        return self._source.send(socket, span)
 
     async def check(self) -> None:
         """Raise SourceChangedError unless the file is still as planned."""
-        await self._wait_for(self.source.check)
-
-    @property
-    def md5(self) -> str | None:
-        """The hex digest of the segment, right once all of it is handed out; None when not hashing."""
-        return self._stream.digest.hexdigest() if self._stream else None
+        await self._wait_for(self._source.check)
 
     def close(self) -> None:
         """Close the file as soon as no thread works on it any more; never blocks."""
-        hops = [hop for hop in (self._preparation, self._reading) if hop is not None and not hop.cancel()]
-        running = [hop for hop in hops if not hop.done()]
-        if self._stream:
-            self._stream.leave()
-        if not running:
-            self.source.close()
-        for hop in running:
-            hop.add_done_callback(lambda _: self._close_after(running))
-
-    def _close_after(self, running: list[Future[None]]) -> None:
-        if all(hop.done() for hop in running):
-            self.source.close()
+        close_after(self._source, self._preparation, self._reading)
 
     async def _wait_for(self, work: Callable[[], None]) -> None:
         self._reading = self._readers.submit(work)
-        await _result_of(self._reading)
+        await result_of(self._reading)
 
     def _read_into(self, buffer: memoryview, offset: int) -> None:
-        self.source.announce(Span(offset, SPAN_BYTES))
-        self.source.read_into(buffer, offset)
+        self._source.announce(Span(offset, SPAN_BYTES))
+        self._source.read_into(buffer, offset)
 
     def _fetch(self, span: Span) -> None:
-        self.source.fetch(span)
-        self.source.announce(self._span_at(span.end))
+        self._source.fetch(span)
+        self._source.announce(self._span_at(span.end))
 
     def _span_at(self, offset: int) -> Span:
         return Span(offset, min(SPAN_BYTES, self._end - offset))
 
     def _prepared(self, *, is_first: bool) -> Future[None] | None:
-        """Begin to make the span ready in a thread; None when there is nothing to do, or no span."""
-        span, ahead = self._span, self._span_at(self._span.end)
-        if not span.length:
-            return None
-        if self._stream:
-            return self._stream.hash(span, ahead)
+        """Open the file before the first span is told and check it before the last, in a thread."""
+        is_last = self._span.end == self._end
         if is_first:
-            return self._readers.submit(self._open, is_last=not ahead.length)
-        return None if ahead.length else self._readers.submit(self.source.check)
+            return self._readers.submit(self._open, is_last=is_last)
+        return self._readers.submit(self._source.check) if is_last and self._span.length else None
 
     def _open(self, *, is_last: bool) -> None:
-        self.source.open()
+        self._source.open()
         if is_last:
-            self.source.check()
+            self._source.check()
 
 
-async def _result_of(hop: Future[None]) -> None:
+class HashedReader:
+    """Hands out what was hashed.
+
+    A span is told once it is hashed, while the next one is being read and hashed already. The last is told only after
+    the file has been found unchanged. Views are of the very bytes that were hashed, whatever becomes of the file.
+    """
+
+    #: What was just hashed is in memory, whatever the system tells.
+    can_send = True
+
+    def __init__(
+        self, asset: Asset, segment: Segment, readers: ThreadPoolExecutor, hash_pool: HashPool
+    ) -> None:
+        """Begin to hash the first span in *hash_pool* at once; `close` must follow."""
+        self._source = Source(asset)
+        self._end = segment.offset + segment.length
+        self._readers = readers
+        self._stream = hash_pool.join(self._source, segment.length)
+        self._span_bytes = hash_pool.span_bytes
+        # Where hashing takes most of the time, the kernel's copying leaves it the most of a core.
+        self._is_kernel_copying = not hash_pool.is_in_lock_step and sys.platform == "linux"
+        self._span = self._span_at(segment.offset)
+        self._preparation = self._prepared()
+        self._checking: Future[None] | None = None
+        self._told = Span(segment.offset, 0)
+        self._bytes = memoryview(b"")
+
+    @property
+    def md5(self) -> str:
+        """The hex digest of the segment, right once all of it is handed out."""
+        return self._stream.digest.hexdigest()
+
+    async def next_span(self) -> Span | None:
+        """The next bytes that may be sent, None after the last; raises what Source raises."""
+        preparation, span = self._preparation, self._span
+        if preparation is None:
+            return None
+        self._told, self._bytes = span, await self._patiently(preparation)
+        self._span = self._span_at(span.end)
+        self._preparation = self._prepared()
+        return span
+
+    async def view(self, piece: Span) -> memoryview:
+        """The bytes of *piece*."""
+        return self._view(piece)
+
+    async def make_ready(self, span: Span) -> None:
+        """*span* is in memory."""
+
+    def send(self, socket: int, span: Span) -> int:
+        """Give bytes of *span* to the non-blocking *socket*."""
+        if self._is_kernel_copying:
+            return self._source.send(socket, span)
+        return os.write(socket, self._view(span))
+
+    async def check(self) -> None:
+        """Raise SourceChangedError unless the file is still as planned."""
+        self._checking = self._readers.submit(self._source.check)
+        await result_of(self._checking)
+
+    def close(self) -> None:
+        """Close the file as soon as no thread works on it any more; never blocks."""
+        self._stream.leave()
+        close_after(self._source, self._preparation, self._checking)
+
+    async def _patiently(self, preparation: Future[memoryview]) -> memoryview:
+        if preparation.done():
+            return preparation.result()
+        hurry = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._stream.hurry)
+        try:
+            return await result_of(preparation)
+        finally:
+            hurry.cancel()
+
+    def _view(self, piece: Span) -> memoryview:
+        begin = piece.offset - self._told.offset
+        return self._bytes[begin : begin + piece.length]
+
+    def _span_at(self, offset: int) -> Span:
+        return Span(offset, min(self._span_bytes, self._end - offset))
+
+    def _prepared(self) -> Future[memoryview] | None:
+        return self._stream.hash(self._span, self._span_at(self._span.end)) if self._span.length else None
+
+
+async def result_of(hop: Future[T]) -> T:
     """Wait for what a thread does; a hop that is over needs no way through the event loop."""
-    if hop.done():
-        hop.result()
-    else:
-        await asyncio.wrap_future(hop)
+    return hop.result() if hop.done() else await asyncio.wrap_future(hop)
+
+
+def close_after(source: Source, *hops: Future[T] | Future[None] | None) -> None:
+    """Close *source* once none of *hops* works on it; those that have not begun are called off."""
+    running = [hop for hop in hops if hop is not None and not hop.cancel() and not hop.done()]
+
+    def close_at_last(_: object) -> None:
+        if all(hop.done() for hop in running):
+            source.close()
+
+    if not running:
+        source.close()
+    for hop in running:
+        hop.add_done_callback(close_at_last)

@@ -17,36 +17,36 @@ from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import retry_after_seconds
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.answer import Answer
-from orchestrator.transfer.buffers import Buffers
 from orchestrator.transfer.exchange import BodyInterruptedError, Exchange
-from orchestrator.transfer.hashing import HashPool
+from orchestrator.transfer.hashing import HashPool, span_bytes_for
 from orchestrator.transfer.md5 import best_md5
-from orchestrator.transfer.outlet import PIECE_BYTES
 from orchestrator.transfer.payload import OnBytes, Pace, SegmentPayload
-from orchestrator.transfer.reader import SegmentReader
-from orchestrator.transfer.small import SMALL_BYTES, SmallSegment, SmallSegmentReader
+from orchestrator.transfer.reader import HashedReader, Reader, SegmentReader
+from orchestrator.transfer.small import SMALL_BYTES, SmallSegmentReader
 from orchestrator.transfer.verdict import error_of, is_success, receipt_of
 
 
 class SegmentSender:
-    """Sends segments over a shared session; holds nothing between calls but buffers and the warnings given."""
+    """Sends segments over a shared session; holds nothing between calls but the warnings given."""
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
         *,
         readers: ThreadPoolExecutor,
+        most_parallel: int,
         idle_timeout: float,
         is_verifying: bool,
         is_insecure_http_allowed: bool = False,
         clock: Callable[[], float] = time.time,
-        is_sendfile_allowed: bool = True,
+        is_socket_allowed: bool = True,
         on_warning: Callable[[str], None],
     ) -> None:
         """Read files in *readers*, as many threads as there are cores; *clock* tells seconds since the epoch.
 
-        *is_verifying* decides whether MD5s are computed and compared, *is_sendfile_allowed* whether the kernel
-        may copy files into plain connections itself. *on_warning* hears each warning once.
+        There are at most *most_parallel* PUTs at once. *is_verifying* decides whether MD5s are computed and compared,
+        *is_socket_allowed* whether plain connections may be written to past asyncio's transports. *on_warning*
+        hears each warning once.
         """
         self._session = session
         self._readers = readers
@@ -54,10 +54,9 @@ class SegmentSender:
         self._is_verifying = is_verifying
         self._is_insecure_http_allowed = is_insecure_http_allowed
         self._clock = clock
-        self._is_sendfile_allowed = is_sendfile_allowed
+        self._is_socket_allowed = is_socket_allowed
         self._on_warning = on_warning
-        self._buffers = Buffers(PIECE_BYTES)
-        self._hash_pool = HashPool(readers, best_md5())
+        self._hash_pool = HashPool(readers, best_md5(), span_bytes=span_bytes_for(most_parallel))
         self._small = SmallSegmentReader(readers, best_md5() if is_verifying else None)
         self._warnings: set[str] = set()
 
@@ -92,11 +91,11 @@ class SegmentSender:
 
     async def digest(self, asset: Asset, segment: Segment) -> str:
         """The hex MD5 of *segment* as the file is now; raises SourceChangedError when it changed."""
-        reader = SegmentReader(asset, segment, self._readers, self._hash_pool)
+        reader = HashedReader(asset, segment, self._readers, self._hash_pool)
         try:
             while await reader.next_span():
                 pass
-            return reader.md5 or ""
+            return reader.md5
         finally:
             reader.close()
 
@@ -108,15 +107,16 @@ class SegmentSender:
             segment.length,
             on_bytes=on_bytes,
             pace=pace,
-            buffers=self._buffers,
-            is_sendfile_allowed=self._is_sendfile_allowed,
+            is_socket_allowed=self._is_socket_allowed,
         )
         return await exchange.send(payload), payload
 
-    async def _reader(self, asset: Asset, segment: Segment) -> SegmentReader | SmallSegment:
+    async def _reader(self, asset: Asset, segment: Segment) -> Reader:
         if segment.length < SMALL_BYTES:
             return await self._small.read(asset, segment)
-        return SegmentReader(asset, segment, self._readers, self._hash_pool if self._is_verifying else None)
+        if self._is_verifying:
+            return HashedReader(asset, segment, self._readers, self._hash_pool)
+        return SegmentReader(asset, segment, self._readers)
 
     def _exchange(self, asset: Asset, url: PresignedUrl) -> Exchange:
         try:

@@ -21,7 +21,7 @@ _FILES_PER_HOP = 8
 
 
 class SmallSegment:
-    """A segment in memory, in the form in which a SegmentPayload takes it; what is sent is what was hashed."""
+    """A segment in memory, as a Reader of it; what is sent is what was hashed."""
 
     def __init__(self, body: bytearray, offset: int, md5: str | None) -> None:
         """Hold *body*, which begins at *offset* of its file."""
@@ -35,11 +35,10 @@ class SmallSegment:
         span, self._span = self._span, None
         return span
 
-    async def read_into(self, buffer: memoryview, offset: int) -> int:
-        """Fill *buffer* with the bytes at *offset*."""
-        begin = offset - self._offset
-        buffer[:] = self._body[begin : begin + len(buffer)]
-        return len(buffer)
+    async def view(self, piece: Span) -> memoryview:
+        """The bytes of *piece*."""
+        begin = piece.offset - self._offset
+        return self._body[begin : begin + piece.length]
 
     async def check(self) -> None:
         """The file was found unchanged after the last byte was read, and no byte is read again."""

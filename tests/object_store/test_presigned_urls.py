@@ -44,7 +44,12 @@ async def sender(readers: ThreadPoolExecutor) -> AsyncIterator[SegmentSender]:
     """What a run sends segments with."""
     async with open_session() as session:
         yield SegmentSender(
-            session, readers=readers, idle_timeout=5.0, is_verifying=True, on_warning=pytest.fail
+            session,
+            readers=readers,
+            most_parallel=16,
+            idle_timeout=5.0,
+            is_verifying=True,
+            on_warning=pytest.fail,
         )
 
 

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from blockbuster import blockbuster_ctx
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.errors import OrchestratorError
+from orchestrator.transfer.md5 import HASHLIB, best_md5
 from orchestrator.transfer.sender import SegmentSender
 from orchestrator.transfer.session import open_session
 from tests.transfer.store import SECRET
@@ -89,18 +91,31 @@ def warnings_heard() -> list[str]:
 
 
 class Body(StrEnum):
-    """The ways of a segment's bytes, by what the kernel does and where the file is."""
+    """The ways of a segment's bytes, by where they come from and what they are written to."""
 
     SENDFILE = "sendfile"
     COLD_SENDFILE = "sendfile-of-a-cold-file"
     COPY = "copy"
     COPY_UNTOLD = "copy-of-a-file-that-may-be-cold"
+    HASHED = "hashed-to-the-socket"
+    HASHED_COPY = "hashed-to-the-transport"
+    HASHED_SENDFILE = "hashed-one-by-one-and-sendfile"
+
+    @property
+    def is_hashed(self) -> bool:
+        """True for the ways of a segment whose MD5 is computed."""
+        return self in {Body.HASHED, Body.HASHED_COPY, Body.HASHED_SENDFILE}
+
+    @property
+    def is_copied(self) -> bool:
+        """True for the ways through the transport that a plain connection could do without."""
+        return self in {Body.COPY, Body.HASHED_COPY}
 
 
 @pytest.fixture
 def body() -> Body:
     """The way that is usual for a plain connection; EVERY_BODY goes through all of them."""
-    return Body.SENDFILE
+    return Body.HASHED
 
 
 EVERY_BODY = pytest.mark.parametrize("body", list(Body), ids=str)
@@ -121,21 +136,31 @@ def _disk(body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def _md5(body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash in lock-step, or one by one, whatever this machine has."""
+    lock_step = replace(best_md5(), lanes=max(best_md5().lanes, 2))
+    found = HASHLIB if body is Body.HASHED_SENDFILE else lock_step
+    monkeypatch.setattr("orchestrator.transfer.sender.best_md5", lambda: found)
+
+
+@pytest.fixture
 def make_sender(
     session: aiohttp.ClientSession,
     readers: ThreadPoolExecutor,
     warnings_heard: list[str],
     body: Body,
     _disk: None,
+    _md5: None,
 ) -> MakeSender:
-    """Make a sender, verifying and with an idle timeout of 0.3 s unless told otherwise."""
+    """Make a sender, verifying where the body is hashed and with an idle timeout of 0.3 s unless told otherwise."""
 
     def make(**settings: Any) -> SegmentSender:
         defaults = {
             "readers": readers,
+            "most_parallel": 16,
             "idle_timeout": 0.3,
-            "is_verifying": True,
-            "is_sendfile_allowed": body is not Body.COPY,
+            "is_verifying": body.is_hashed,
+            "is_socket_allowed": not body.is_copied,
             "on_warning": warnings_heard.append,
         }
         return SegmentSender(settings.pop("session", session), **{**defaults, **settings})

@@ -292,7 +292,7 @@ async def test_a_put_keeps_to_the_limit(make_asset: MakeAsset, make_sender: Make
 
     async with serving(store_it) as store:
         segment = Segment(1, 0, asset.size)
-        receipt = await make_sender().put(asset, segment, store.url(), ignore, limit.share("entry"))
+        await make_sender().put(asset, segment, store.url(), ignore, limit.share("entry"))
 
-    assert receipt.is_verified
+    assert len(store.requests[0].body) == asset.size
     assert time.monotonic() - began > 0.17

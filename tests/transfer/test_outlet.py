@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import ssl
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.buffers import Buffers
-from orchestrator.transfer.outlet import PIECE_BYTES, CopyingOutlet
-from orchestrator.transfer.reader import SegmentReader
+from orchestrator.transfer.outlet import TransportOutlet
 from orchestrator.transfer.session import open_session
+from orchestrator.transfer.source import Span
 from tests.transfer.conftest import Body, MakeAsset, MakeSender, content_of, ignore
 from tests.transfer.store import serving, store_it
 
@@ -36,21 +34,47 @@ def threads_of_calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     return called
 
 
-@pytest.mark.parametrize("is_verifying", [True, False])
-async def test_the_kernel_copies_into_plain_connections(
-    make_asset: MakeAsset,
-    make_sender: MakeSender,
-    threads_of_calls: dict[str, set[str]],
-    is_verifying: bool,
+@pytest.mark.parametrize(
+    ("body", "threads"),
+    [(Body.SENDFILE, {"MainThread"}), (Body.HASHED_SENDFILE, {"MainThread"}), (Body.HASHED, set())],
+)
+async def test_the_kernel_copies_into_plain_connections_unless_hashing_is_cheap(
+    make_asset: MakeAsset, make_sender: MakeSender, threads_of_calls: dict[str, set[str]], threads: set[str]
 ) -> None:
-    """With and without a digest the bytes go from the system's memory to the socket."""
+    """A connection gets what was hashed in lock-step from this process, and else what the kernel has in memory."""
     asset = make_asset(LENGTH)
 
     async with serving(store_it) as store:
-        await make_sender(is_verifying=is_verifying).put(asset, Segment(1, 0, LENGTH), store.url(), ignore)
+        await make_sender().put(asset, Segment(1, 0, LENGTH), store.url(), ignore)
 
-    assert threads_of_calls["sendfile"] == {"MainThread"}
+    assert threads_of_calls["sendfile"] == threads
     assert bytes(store.requests[0].body) == content_of(asset)
+
+
+async def test_what_is_sent_is_what_was_hashed(
+    make_asset: MakeAsset, make_sender: MakeSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that are written over between their hashing and their sending are sent as they were hashed."""
+    asset = make_asset(LENGTH)
+    content = content_of(asset)
+    writer = os.open(asset.path, os.O_WRONLY)
+    really_read = os.preadv
+
+    def read(descriptor: int, buffers: list[memoryview], offset: int, flags: int = 0) -> int:
+        count = really_read(descriptor, buffers, offset, flags)
+        if not flags:
+            os.pwrite(writer, bytes(count), offset)
+            os.utime(writer, ns=(asset.fingerprint.mtime_ns, asset.fingerprint.mtime_ns))
+        return count
+
+    async with serving(store_it) as store:
+        monkeypatch.setattr(os, "preadv", read)
+        receipt = await make_sender().put(asset, Segment(1, 0, LENGTH), store.url(), ignore)
+
+    os.close(writer)
+    assert bytes(store.requests[0].body) == content
+    assert receipt.is_verified
+    assert content_of(asset) == bytes(LENGTH)
 
 
 async def test_small_segments_go_in_one_packet_with_their_headers(
@@ -91,7 +115,7 @@ async def test_a_thread_waits_for_a_cold_disk(
     asset = make_asset(LENGTH)
 
     async with serving(store_it) as store:
-        sender = make_sender(is_verifying=False)
+        sender = make_sender()
         await sender.put(asset, Segment(1, 0, LENGTH), store.url(), ignore)
 
     assert threads_of_calls["sendfile"] == {"MainThread"}
@@ -99,46 +123,38 @@ async def test_a_thread_waits_for_a_cold_disk(
     assert "MainThread" not in threads_of_calls["posix_fadvise"]
 
 
-class KeepingConnection:
-    """Writer and transport in one that, as newer Pythons do, keeps what it is given instead of copying it."""
-
-    def __init__(self, *, is_stuck: bool) -> None:
-        self.pieces: list[memoryview] = []
-        self._is_stuck = is_stuck
-
-    async def write(self, piece: memoryview, *, drain: bool) -> None:
-        """Keep *piece*, or what it holds now when it could be sent."""
-        assert not drain
-        self.pieces.append(piece if self._is_stuck else memoryview(bytes(piece)))
-
-    async def drain(self) -> None:
-        """Make nobody wait."""
-
-    def get_write_buffer_size(self) -> int:
-        """How many bytes are still to be sent."""
-        return sum(map(len, self.pieces)) if self._is_stuck else 0
-
-
-@pytest.mark.parametrize(("is_stuck", "buffers_made"), [(True, 20), (False, 1)])
-async def test_a_buffer_that_the_transport_keeps_is_not_used_again(
-    make_asset: MakeAsset, readers: ThreadPoolExecutor, is_stuck: bool, buffers_made: int
+@pytest.mark.parametrize("body", [Body.COPY, Body.HASHED_COPY], ids=str)
+@pytest.mark.parametrize("is_encrypted", [False, True])
+async def test_no_piece_is_read_while_the_transport_holds_another(
+    make_asset: MakeAsset,
+    make_sender: MakeSender,
+    monkeypatch: pytest.MonkeyPatch,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+    *,
+    is_encrypted: bool,
 ) -> None:
-    """What waits to be sent stays as it was read; else one buffer is enough."""
-    asset = make_asset(20 * PIECE_BYTES)
-    connection: Any = KeepingConnection(is_stuck=is_stuck)
-    reader = SegmentReader(asset, Segment(1, 0, asset.size), readers, hash_pool=None)
-    addresses: set[int] = set()
+    """A transport may keep what it is given until it is sent, and readers use their memory again."""
+    asset = make_asset(4 * LENGTH)
+    held: list[int] = []
 
-    class CountedBuffers(Buffers):
-        def take(self) -> memoryview:
-            buffer = super().take()
-            addresses.add(id(buffer.obj))
-            return buffer
+    class WatchedOutlet(TransportOutlet):
+        def __init__(self, reader: Any, writer: Any, transport: Any, on_taken: Any) -> None:
+            super().__init__(reader, writer, transport, on_taken)
+            really_view = reader.view
 
-    outlet = CopyingOutlet(reader, connection, connection, CountedBuffers(PIECE_BYTES), ignore)
-    while span := await reader.next_span():
-        await outlet.send(span)
-    reader.close()
+            async def view(piece: Span) -> memoryview:
+                held.append(transport.get_write_buffer_size())
+                found: memoryview = await really_view(piece)
+                return found
 
-    assert b"".join(connection.pieces) == content_of(asset)
-    assert len(addresses) == buffers_made
+            monkeypatch.setattr(reader, "view", view)
+
+    monkeypatch.setattr("orchestrator.transfer.payload.TransportOutlet", WatchedOutlet)
+    tls = server_tls if is_encrypted else None
+    async with serving(store_it, tls) as store, open_session(ssl_context=client_tls) as session:
+        url = store.url(host="localhost")
+        await make_sender(session=session).put(asset, Segment(1, 0, asset.size), url, ignore)
+
+    assert set(held) == {0}
+    assert bytes(store.requests[0].body) == content_of(asset)

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import math
-import os
 import sqlite3
-import stat
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, TypeVarTuple
+from typing import Any, Generic, TypeVar
 
 import anyio
 from anyio import to_thread
-from sqlalchemy import URL, Connection, Engine, Result, Select, create_engine, event
-from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from orchestrator.domain.errors import JournalError, OrchestratorError
+from orchestrator.journal.connections import Readers, connect, make_private, refuse_other_programs
 from orchestrator.journal.failures import translated
-from orchestrator.journal.tables import schema_migrations
-from orchestrator.journal.transaction import Row, StatementTexts, Transaction
+from orchestrator.journal.transaction import Row, Transaction, transaction
 
 T = TypeVar("T")
-Columns = TypeVarTuple("Columns")
 
-BUSY_TIMEOUT_MS = 30_000
 MAX_GROUP = 256
 #: From one commit to the next at least, so that under load many writers share one: a commit costs the CPU as much as
 #: some requests, and who writes seldom never waits.
 COMMIT_INTERVAL_SECONDS = 0.008
 #: How many queries may run at a time.
 READERS = 2
-#: Errors of the disk that pass when somebody tidies up.
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-
 
 #: Runs in the writer's thread, so it does nothing but write.
 Operation = Callable[[Transaction], T]
@@ -67,11 +57,10 @@ class Database:
     many entries share one fsync and each returns only when its own write is durable. They are all woken at once.
     """
 
-    def __init__(self, readers: Engine, writer: Connection) -> None:
-        """Take an open engine for reads and the connection that writes; `open_database` makes both."""
+    def __init__(self, readers: Readers, writer: sqlite3.Connection) -> None:
+        """Take the connections that read and the one that writes; `open_database` makes them."""
         self._readers = readers
         self._writer = writer
-        self._texts = StatementTexts()
         self._queue: list[_Pending[Any]] = []
         self._has_leader = False
         self._committed_at = -math.inf
@@ -137,25 +126,17 @@ class Database:
         with self._in_use:
             self._writer.close()
 
-    async def read_rows(self, query: Select[Any], parameters: Row | None = None) -> Sequence[tuple[Any, ...]]:
-        """As `read`, but the driver's own rows: SQLAlchemy's cost more than to read them.
+    async def read(self, query: str, parameters: Row | None = None) -> list[tuple[Any, ...]]:
+        """All rows of *query*, which sees one consistent state of the journal; raises JournalError.
 
-        They are without names, and booleans are 0 and 1.
+        They are the driver's own: booleans are 0 and 1.
         """
-        return await to_thread.run_sync(self._read_rows, query, parameters, limiter=self._reading)
-
-    def _read_rows(self, query: Select[Any], parameters: Row | None) -> Sequence[tuple[Any, ...]]:
-        with translated(), self._readers.connect() as connection:
-            return connection.execute(query, parameters).cursor.fetchall()
-
-    async def read(self, query: Select[*Columns]) -> Result[*Columns]:
-        """All rows of *query*, which sees one consistent state of the journal; raises JournalError."""
-        return await to_thread.run_sync(self._read, query, limiter=self._reading)
-
-    def _read(self, query: Select[*Columns]) -> Result[*Columns]:
         # One hop into a thread for all of it: a driver that hops for every call takes six.
-        with translated(), self._readers.connect() as connection:
-            return connection.execute(query).freeze()()
+        return await to_thread.run_sync(self._read, query, parameters or {}, limiter=self._reading)
+
+    def _read(self, query: str, parameters: Row) -> list[tuple[Any, ...]]:
+        with translated():
+            return self._readers.read(query, parameters)
 
     async def _commit_group(self) -> None:
         await anyio.sleep(max(self._committed_at + COMMIT_INTERVAL_SECONDS - time.monotonic(), 0))
@@ -188,15 +169,9 @@ class Database:
                 self._commit([pending])
 
     def _commit_together(self, group: list[_Pending[Any]]) -> None:
-        with (
-            self._in_use,
-            translated(),
-            self._writer.begin(),
-            closing(Transaction(self._writer, self._texts)) as transaction,
-        ):
+        with self._in_use, translated(), transaction(self._writer) as begun:
             for pending in group:
-                _run(pending, transaction)
-            transaction.execute_rows()
+                _run(pending, begun)
 
 
 def _run(pending: _Pending[Any], transaction: Transaction) -> None:
@@ -216,21 +191,18 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
 
     Raises JournalError with a sentence that tells what to do.
     """
-    await to_thread.run_sync(_refuse_other_programs, path)
-    _make_private(path)
-    writing = _engine(path, NullPool, begin="BEGIN IMMEDIATE")
-    reading = _engine(path, QueuePool, begin="BEGIN")
+    await to_thread.run_sync(refuse_other_programs, path)
+    make_private(path)
+    with translated(path):
+        writer = await to_thread.run_sync(connect, path)
+    readers = Readers(path)
+    database = Database(readers, writer)
     try:
-        with translated(path):
-            writer = await to_thread.run_sync(writing.connect)
-        database = Database(reading, writer)
-        try:
-            async with _flushed(database):
-                yield database
-        finally:
-            database.close()
+        async with _flushed(database):
+            yield database
     finally:
-        reading.dispose()
+        database.close()
+        readers.close()
 
 
 @asynccontextmanager
@@ -243,84 +215,3 @@ async def _flushed(database: Database) -> AsyncIterator[None]:
             await database.flush()
         raise
     await database.flush()
-
-
-def _refuse_other_programs(path: Path) -> None:
-    """Raise JournalError for a database that has tables but no migrations of ours; only reads."""
-    names: set[str] = set()
-    if path.is_file() and path.stat().st_size:
-        # What else is wrong with the file is told by whoever opens it.
-        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:
-            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    if names and schema_migrations.name not in names:
-        raise JournalError(
-            f"{path} is a database of another program, not a journal",
-            hint="name another place with --state; nothing in it was changed",
-        )
-
-
-def _make_private(path: Path) -> None:
-    try:
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            _make_private_file(descriptor, path)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise JournalError(
-            f"the journal {path} cannot be opened: {error.strerror}",
-            hint="name a writable place with --state",
-            is_temporary=error.errno in NO_SPACE,
-        ) from None
-
-
-def _make_private_file(descriptor: int, path: Path) -> None:
-    """Take the rights of others; never those on a device, which the whole machine shares."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise JournalError(
-            f"the journal {path} cannot be opened: it is not a file",
-            hint="name a file or a directory with --state",
-        )
-    os.fchmod(descriptor, 0o600)
-
-
-def _engine(path: Path, pool: type[Pool], *, begin: str) -> Engine:
-    """Let SQLAlchemy, not the driver, begin transactions, and make commits durable.
-
-    A writer takes its lock at once (*begin*): upgrading a read lock later could fail half-way.
-    """
-    engine = create_engine(
-        # Not a URL as text: a path with ? or % would name another file.
-        URL.create("sqlite", database=str(path)),
-        poolclass=pool,
-        connect_args={"check_same_thread": False},
-    )
-
-    @event.listens_for(engine, "connect")
-    def set_pragmas(connection: Any, _: object) -> None:
-        try:
-            _set_pragmas(connection)
-        except sqlite3.Error:
-            connection.close()  # the pool forgets a connection that failed here
-            raise
-
-    @event.listens_for(engine, "begin")
-    def begin_transaction(connection: Connection) -> None:
-        # Straight to the driver: SQLAlchemy's way costs about as much as the rows of a usual transaction.
-        connection.connection.cursor().execute(begin).close()
-
-    return engine
-
-
-def _set_pragmas(connection: Any) -> None:
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    # Upload URLs are secrets: what is deleted is overwritten, not only forgotten.
-    cursor.execute("PRAGMA secure_delete=ON")
-    cursor.close()

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-
 from orchestrator.domain.errors import JournalError
 
 
@@ -17,13 +15,12 @@ def translated(path: Path | None = None) -> Iterator[None]:
     """Raise JournalError, with a sentence that tells what to do, for what the database raises in the block."""
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
+    except sqlite3.Error as error:
         raise _journal_error(error, path) from None
 
 
-def _journal_error(error: SQLAlchemyError | sqlite3.Error, path: Path | None) -> JournalError:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    name = getattr(cause, "sqlite_errorname", "")
+def _journal_error(error: sqlite3.Error, path: Path | None) -> JournalError:
+    name = getattr(error, "sqlite_errorname", "")
     where = f"the journal {path}" if path else "the journal"
     if name.startswith("SQLITE_FULL"):
         return JournalError(
@@ -51,5 +48,4 @@ def _journal_error(error: SQLAlchemyError | sqlite3.Error, path: Path | None) ->
             hint="check the disk and run again; nothing is lost",
             is_temporary=True,
         )
-    text = str(cause) if isinstance(cause, sqlite3.Error) else type(error).__name__
-    return JournalError(f"{where} failed: {text}")
+    return JournalError(f"{where} failed: {error}")

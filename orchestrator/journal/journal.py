@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sqlalchemy import Executable, delete, insert, update
-
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ConfigurationError
@@ -17,7 +15,6 @@ from orchestrator.journal.database import Database, open_database
 from orchestrator.journal.migrations import migrate
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import plan_columns
-from orchestrator.journal.tables import batches
 from orchestrator.journal.transaction import Row, Transaction
 from orchestrator.journal.writing import EntryWriter
 
@@ -46,22 +43,19 @@ class Journal(JournalReader, EntryWriter):
             run["manifest_path"] = manifest_path
 
         def write(transaction: Transaction) -> None:
-            mine = update(batches).where(batches.c.batch == key.digest).values(**run)
-            changed = transaction.connection.execute(mine)
-            if changed.rowcount == 0:
+            if transaction.execute(statements.update_batch(tuple(run)), {"batch": key.digest, **run}) == 0:
                 head = {"batch": key.digest, "endpoint": key.endpoint, "project_id": key.project_id}
-                new = insert(batches).values(**head, name=key.name, created_at=now, **run)
-                transaction.connection.execute(new)
+                transaction.insert("batches", {**head, "name": key.name, "created_at": now, **run})
 
         await self._database.write(write)
 
     async def close_batch(self, batch: str, exit_code: int) -> None:
         """Write down how the run ended."""
-        await self._execute(update(batches).where(batches.c.batch == batch).values(last_exit_code=exit_code))
+        await self._write_rows(statements.UPDATE_EXIT_CODE, [{"batch": batch, "exit_code": exit_code}])
 
     async def forget_batch(self, batch: str) -> None:
         """Delete a batch and all that belongs to it."""
-        await self._execute(delete(batches).where(batches.c.batch == batch))
+        await self._write_rows(statements.DELETE_BATCH, [{"batch": batch}])
 
     async def add_entries(self, batch: str, rows: Iterable[tuple[int, str, str, Sequence[Asset]]]) -> None:
         """Add (position, entry_id, spec, assets) as pending entries."""
@@ -78,7 +72,7 @@ class Journal(JournalReader, EntryWriter):
             for position, entry_id, spec, assets in rows
         ]
         if values:
-            await self._write_rows(statements.INSERT_ENTRY, values)
+            await self._write_rows(statements.insert_into("entries", tuple(values[0])), values)
 
     async def move_entries(self, batch: str, places: Iterable[tuple[str, int]]) -> None:
         """Give entries the place the manifest has them at now; NOT_IN_MANIFEST for those it has no more."""
@@ -88,12 +82,6 @@ class Journal(JournalReader, EntryWriter):
         ]
         if rows:
             await self._write_rows(statements.MOVE_ENTRY, rows)
-
-    async def _execute(self, statement: Executable) -> None:
-        def write(transaction: Transaction) -> None:
-            transaction.connection.execute(statement)
-
-        await self._database.write(write)
 
 
 @asynccontextmanager
@@ -106,7 +94,7 @@ async def open_journal(location: str, *, clock: Callable[[], float]) -> AsyncIte
     async with open_database(path) as database:
 
         def upgrade(transaction: Transaction) -> None:
-            migrate(transaction.connection, clock())
+            migrate(transaction, clock())
 
         await database.write(upgrade)
         yield Journal(database, path, clock)

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.domain.errors import JournalError, LockHeldError
-from orchestrator.journal.database import NO_SPACE
+from orchestrator.journal.connections import NO_SPACE
 
 
 @contextmanager

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, inspect, select
-
 from orchestrator.domain.errors import JournalError
-from orchestrator.journal.tables import schema_migrations
+from orchestrator.journal.transaction import Transaction
+
+MIGRATIONS_TABLE = "schema_migrations"
+_CREATE_MIGRATIONS_TABLE = f"""CREATE TABLE IF NOT EXISTS {MIGRATIONS_TABLE} (
+    version INTEGER NOT NULL, name TEXT, applied_at DOUBLE PRECISION, PRIMARY KEY (version))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +75,14 @@ MIGRATIONS: tuple[Migration, ...] = (
 )
 
 
-def migrate(connection: Connection, now: float, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
+def migrate(transaction: Transaction, now: float, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
     """Bring the journal to the newest version, inside the caller's transaction.
 
     Raises JournalError when a newer program wrote it.
     """
-    if not inspect(connection).has_table(schema_migrations.name):
-        schema_migrations.create(connection)
-    version = connection.scalar(select(func.max(schema_migrations.c.version))) or 0
+    transaction.execute(_CREATE_MIGRATIONS_TABLE, {})
+    found = transaction.connection.execute(f"SELECT max(version) FROM {MIGRATIONS_TABLE}").fetchone()
+    version = found[0] or 0
     newest = migrations[-1].version
     if version > newest:
         raise JournalError(
@@ -89,12 +91,12 @@ def migrate(connection: Connection, now: float, migrations: tuple[Migration, ...
         )
     for migration in migrations:
         if migration.version > version:
-            _apply(connection, migration, now)
+            _apply(transaction, migration, now)
 
 
-def _apply(connection: Connection, migration: Migration, now: float) -> None:
+def _apply(transaction: Transaction, migration: Migration, now: float) -> None:
     for statement in migration.statements:
-        connection.exec_driver_sql(statement)
-    connection.execute(
-        insert(schema_migrations).values(version=migration.version, name=migration.name, applied_at=now)
+        transaction.execute(statement, {})
+    transaction.insert(
+        MIGRATIONS_TABLE, {"version": migration.version, "name": migration.name, "applied_at": now}
     )

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Table, and_, func, or_, select
-
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.database import Database
 from orchestrator.journal.records import (
+    BATCH_COLUMNS,
     ENTRY_COLUMNS,
     OUTCOME_COLUMNS,
+    SEGMENT_COLUMNS,
     AttemptRecord,
     BatchRecord,
     EntryRecord,
     OutcomeRecord,
     SegmentRecord,
     TransitionRecord,
+    batch_record,
     entry_record,
     outcome_record,
     segment_record,
 )
-from orchestrator.journal.statements import key_name, select_entries
-from orchestrator.journal.tables import attempts, batches, entries, segments, transitions
+from orchestrator.journal.statements import among, listed
+from orchestrator.journal.transaction import Row
 
 #: Rows read at once, so that memory does not grow with the batch.
 PAGE_ROWS = 500
@@ -40,43 +41,34 @@ class JournalReader:
 
     async def batches(self) -> list[BatchRecord]:
         """All batches, the latest run first."""
-        wanted = select(batches).order_by(batches.c.last_run_at.desc())
-        rows = await self._database.read(wanted)
-        return [BatchRecord(**row) for row in rows.mappings()]
+        query = f"SELECT {listed(BATCH_COLUMNS)} FROM batches ORDER BY last_run_at DESC"
+        return [batch_record(row) for row in await self._database.read(query)]
 
     async def counts(self, batch: str, *, with_removed: bool = False) -> dict[EntryState, int]:
         """How many entries of *batch* are in each state; *with_removed* those the manifest has no more as well."""
-        first = NOT_IN_MANIFEST if with_removed else 0
-        wanted = (
-            select(entries.c.state, func.count())
-            .where(entries.c.batch == batch, entries.c.position >= first)
-            .group_by(entries.c.state)
+        query = (
+            "SELECT state, count(*) FROM entries WHERE batch = :batch AND position >= :first GROUP BY state"
         )
-        rows = await self._database.read(wanted)
+        first = NOT_IN_MANIFEST if with_removed else 0
+        rows = await self._database.read(query, {"batch": batch, "first": first})
         return {EntryState(state): count for state, count in rows}
 
     async def job_counts(self, batch: str) -> dict[tuple[EntryState, str | None], int]:
         """How many entries of *batch* are in each state, told apart by what the service says of their jobs."""
-        wanted = (
-            select(entries.c.state, entries.c.service_state, func.count())
-            .where(entries.c.batch == batch, entries.c.position >= 0)
-            .group_by(entries.c.state, entries.c.service_state)
+        query = (
+            "SELECT state, service_state, count(*) FROM entries WHERE batch = :batch AND position >= 0"
+            " GROUP BY state, service_state"
         )
-        rows = await self._database.read(wanted)
+        rows = await self._database.read(query, {"batch": batch})
         return {(EntryState(state), service_state): count for state, service_state, count in rows}
 
     async def failures(self, batch: str) -> dict[str, int]:
         """How many entries of *batch* have failed, by the kind of error."""
-        wanted = (
-            select(entries.c.error_kind, func.count())
-            .where(
-                entries.c.batch == batch,
-                entries.c.position >= 0,
-                entries.c.state == EntryState.FAILED.value,
-            )
-            .group_by(entries.c.error_kind)
+        query = (
+            "SELECT error_kind, count(*) FROM entries"
+            " WHERE batch = :batch AND position >= 0 AND state = :state GROUP BY error_kind"
         )
-        rows = await self._database.read(wanted)
+        rows = await self._database.read(query, {"batch": batch, "state": EntryState.FAILED.value})
         return {str(kind): int(count) for kind, count in rows}
 
     async def entry(self, batch: str, entry_id: str) -> EntryRecord | None:
@@ -86,8 +78,9 @@ class JournalReader:
 
     async def entries_named(self, batch: str, entry_ids: Collection[str]) -> dict[str, EntryRecord]:
         """The entries of *batch* among *entry_ids*, at most some hundreds at once."""
-        keys = {key_name(number): entry_id for number, entry_id in enumerate(entry_ids)}
-        rows = await self._database.read_rows(select_entries(len(keys)), {"key_batch": batch, **keys})
+        ids, parameters = among("entry_id", entry_ids)
+        query = f"SELECT {listed(ENTRY_COLUMNS)} FROM entries WHERE batch = :batch AND entry_id IN {ids}"
+        rows = await self._database.read(query, {"batch": batch, **parameters})
         return {record.entry_id: record for record in map(entry_record, rows)}
 
     async def entries(
@@ -97,7 +90,10 @@ class JournalReader:
 
         *has_job* asks for those that may, or may not, have a job on the service.
         """
-        async for page in self._pages(batch, ENTRY_COLUMNS, _conditions(states, has_job)):
+        is_in_states, parameters = _in_states(states)
+        async for page in self._pages(
+            batch, ENTRY_COLUMNS, f"{is_in_states} AND {_has_job(has_job)}", parameters
+        ):
             for row in page:
                 yield entry_record(row)
 
@@ -105,28 +101,30 @@ class JournalReader:
         self, batch: str, states: Collection[EntryState], *, has_job: bool
     ) -> AsyncIterator[EntryRecord]:
         """The entries in *states*, and those whose job is in the middle of being changed or amended."""
-        is_changing = entries.c.change_wanted.is_not(None)
-        is_amended = entries.c.is_submit_wanted.is_(True) & entries.c.submitted_at.is_(None)
-        is_in_states = or_(*_conditions(states, None), is_changing, is_amended)
-        async for page in self._pages(batch, ENTRY_COLUMNS, [*_conditions(None, has_job), is_in_states]):
+        is_in_states, parameters = _in_states(states)
+        is_changing = "change_wanted IS NOT NULL OR (is_submit_wanted AND submitted_at IS NULL)"
+        condition = f"({is_in_states} OR {is_changing}) AND {_has_job(has_job)}"
+        async for page in self._pages(batch, ENTRY_COLUMNS, condition, parameters):
             for row in page:
                 yield entry_record(row)
 
     async def outcomes(self, batch: str) -> AsyncIterator[OutcomeRecord]:
         """What has become of the entries of *batch*, in manifest order: a small part of what is known of them."""
-        async for page in self._pages(batch, OUTCOME_COLUMNS, []):
+        async for page in self._pages(batch, OUTCOME_COLUMNS, _ALWAYS, {}):
             for row in page:
                 yield outcome_record(row)
 
     async def _pages(
-        self, batch: str, columns: Sequence[str], conditions: Sequence[ColumnElement[bool]]
+        self, batch: str, columns: Sequence[str], condition: str, parameters: Row
     ) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
         """The *columns*, with the position among them, of the entries of *batch*, page by page."""
-        wanted = select(*(entries.c[name] for name in columns)).order_by(entries.c.position).limit(PAGE_ROWS)
+        query = (
+            f"SELECT {listed(columns)} FROM entries WHERE batch = :batch AND position > :position"
+            f" AND {condition} ORDER BY position LIMIT {PAGE_ROWS}"
+        )
         place, position = columns.index("position"), -1
         while True:
-            rest = (entries.c.batch == batch, entries.c.position > position, *conditions)
-            page = await self._database.read_rows(wanted.where(*rest))
+            page = await self._database.read(query, {**parameters, "batch": batch, "position": position})
             yield page
             if len(page) < PAGE_ROWS:
                 return
@@ -134,83 +132,75 @@ class JournalReader:
 
     async def owns_job(self, job_id: str, tags: Collection[str]) -> bool:
         """True when an entry has the job, or waits to learn of one with one of *tags*."""
-        wanted = (
-            select(entries.c.entry_id)
-            .where((entries.c.job_id == job_id) | entries.c.create_tag.in_(tags))
-            .limit(1)
-        )
-        rows = await self._database.read(wanted)
-        return rows.first() is not None
+        listed_tags, parameters = among("tag", tags)
+        query = f"SELECT 1 FROM entries WHERE job_id = :job_id OR create_tag IN {listed_tags} LIMIT 1"
+        return bool(await self._database.read(query, {"job_id": job_id, **parameters}))
 
     async def entry_ids(self, batch: str) -> set[str]:
         """The ids of all entries the manifest had at the last run."""
-        wanted = select(entries.c.entry_id).where(entries.c.batch == batch, entries.c.position >= 0)
-        return {entry_id for (entry_id,) in await self._database.read_rows(wanted)}
+        query = "SELECT entry_id FROM entries WHERE batch = :batch AND position >= 0"
+        return {entry_id for (entry_id,) in await self._database.read(query, {"batch": batch})}
 
     async def segments(self, record: EntryRecord) -> list[SegmentRecord]:
         """The segments of an entry's job, asset by asset in part order."""
-        wanted = (
-            select(segments)
-            .where(_is_of(segments, record))
-            .order_by(segments.c.asset, segments.c.part_number)
-        )
-        rows = await self._database.read(wanted)
-        return [segment_record(row) for row in rows.mappings()]
+        rows = await self._rows_of(record, "segments", SEGMENT_COLUMNS, "asset, part_number")
+        return [segment_record(row) for row in rows]
 
     async def stored_bytes(self, batch: str, entry_ids: Collection[str]) -> dict[str, int]:
         """Bytes that have their receipt, by entry, for those of *entry_ids* that have any."""
-        wanted = (
-            select(segments.c.entry_id, func.sum(segments.c.length))
-            .where(
-                segments.c.batch == batch,
-                segments.c.entry_id.in_(entry_ids),
-                segments.c.stored_at.is_not(None),
-            )
-            .group_by(segments.c.entry_id)
+        ids, parameters = among("entry_id", entry_ids)
+        query = (
+            "SELECT entry_id, sum(length) FROM segments"
+            f" WHERE batch = :batch AND entry_id IN {ids} AND stored_at IS NOT NULL GROUP BY entry_id"
         )
-        rows = await self._database.read(wanted)
+        rows = await self._database.read(query, {"batch": batch, **parameters})
         return {entry_id: int(total) for entry_id, total in rows}
 
     async def count_stored(self, batch: str) -> tuple[int, int]:
         """Segments and bytes that have their receipt, of the entries the manifest has."""
-        wanted = (
-            select(func.count(), func.coalesce(func.sum(segments.c.length), 0))
-            .join(
-                entries,
-                (entries.c.batch == segments.c.batch) & (entries.c.entry_id == segments.c.entry_id),
-            )
-            .where(segments.c.batch == batch, segments.c.stored_at.is_not(None), entries.c.position >= 0)
+        query = (
+            "SELECT count(*), coalesce(sum(segments.length), 0) FROM segments JOIN entries"
+            " ON entries.batch = segments.batch AND entries.entry_id = segments.entry_id"
+            " WHERE segments.batch = :batch AND segments.stored_at IS NOT NULL AND entries.position >= 0"
         )
-        count, stored_bytes = (await self._database.read(wanted)).one()
+        ((count, stored_bytes),) = await self._database.read(query, {"batch": batch})
         return int(count), int(stored_bytes)
 
     async def attempts(self, record: EntryRecord) -> list[AttemptRecord]:
         """The failed tries of an entry, oldest first."""
-        return [
-            AttemptRecord(**row) for row in await self._history(attempts, AttemptRecord.__slots__, record)
-        ]
+        names = AttemptRecord.__slots__
+        rows = await self._rows_of(record, "attempts", names, "at")
+        return [AttemptRecord(**dict(zip(names, row, strict=True))) for row in rows]
 
     async def transitions(self, record: EntryRecord) -> list[TransitionRecord]:
         """The changes of an entry's state, oldest first."""
-        rows = await self._history(transitions, TransitionRecord.__slots__, record)
-        return [TransitionRecord(**row) for row in rows]
+        rows = await self._rows_of(record, "transitions", TransitionRecord.__slots__, "at")
+        return [TransitionRecord(*row) for row in rows]
 
-    async def _history(self, table: Table, names: Iterable[str], record: EntryRecord) -> Iterable[RowMapping]:
-        wanted = select(*(table.c[name] for name in names)).where(_is_of(table, record)).order_by(table.c.at)
-        rows = await self._database.read(wanted)
-        return rows.mappings()
-
-
-def _conditions(states: Collection[EntryState] | None, has_job: bool | None) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if states is not None:
-        conditions.append(entries.c.state.in_([state.value for state in states]))
-    if has_job is not None:
-        traces = func.coalesce(entries.c.job_id, entries.c.create_tag)
-        conditions.append(traces.is_not(None) if has_job else traces.is_(None))
-    return conditions
+    async def _rows_of(
+        self, record: EntryRecord, table: str, columns: Iterable[str], order: str
+    ) -> list[tuple[Any, ...]]:
+        """What *table* has of an entry, by *order*."""
+        query = (
+            f"SELECT {listed(columns)} FROM {table} WHERE batch = :batch AND entry_id = :entry_id"
+            f" ORDER BY {order}"
+        )
+        return await self._database.read(query, {"batch": record.batch, "entry_id": record.entry_id})
 
 
-def _is_of(table: Table, record: EntryRecord) -> ColumnElement[bool]:
-    """The condition that finds what *table* has of an entry."""
-    return and_(table.c.batch == record.batch, table.c.entry_id == record.entry_id)
+_ALWAYS = "1 = 1"
+
+
+def _in_states(states: Collection[EntryState] | None) -> tuple[str, Row]:
+    """The condition for entries in *states*, and its parameters; None for any."""
+    if states is None:
+        return _ALWAYS, {}
+    listed_states, parameters = among("state", [state.value for state in states])
+    return f"state IN {listed_states}", parameters
+
+
+def _has_job(has_job: bool | None) -> str:
+    """The condition for entries that may, or may not, have a job on the service; None for any."""
+    if has_job is None:
+        return _ALWAYS
+    return f"coalesce(job_id, create_tag) IS {'NOT NULL' if has_job else 'NULL'}"

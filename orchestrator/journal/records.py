@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import RowMapping
-
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.presigned import PresignedUrl
@@ -187,6 +185,16 @@ def plan_columns(spec: str, assets: Sequence[Asset]) -> dict[str, object]:
     return {"spec": spec, "files": files_json(assets), "bytes": sum(asset.size for asset in assets)}
 
 
+#: The columns of the table `batches` that `batch_record` takes, in its order.
+BATCH_COLUMNS = tuple(BatchRecord.__slots__)
+
+
+def batch_record(row: Sequence[Any]) -> BatchRecord:
+    """Build the record from a row of BATCH_COLUMNS."""
+    columns = dict(zip(BATCH_COLUMNS, row, strict=True))
+    return BatchRecord(**{**columns, "is_submit_wanted": bool(columns["is_submit_wanted"])})
+
+
 ERROR_COLUMNS = ("error_kind", "error_code", "error_message", "error_request_id", "error_hint")
 #: The columns of the table `entries` that `entry_record` takes, in its order.
 ENTRY_COLUMNS = (*EntryRecord._fields[:-1], *ERROR_COLUMNS)
@@ -215,17 +223,25 @@ def outcome_record(row: Sequence[Any]) -> OutcomeRecord:
     return OutcomeRecord(entry_id, EntryState(state), job_id, _error_record(error))
 
 
-def segment_record(row: RowMapping) -> SegmentRecord:
-    """Build the record from a row of the table `segments`."""
+#: The columns of the table `segments` that `segment_record` takes, in its order.
+SEGMENT_COLUMNS = (
+    *("asset", "part_number", "offset", "length", "url", "started_at", "stored_at"),
+    *("etag", "md5", "is_verified"),
+)
+
+
+def segment_record(row: Sequence[Any]) -> SegmentRecord:
+    """Build the record from a row of SEGMENT_COLUMNS."""
+    asset, part_number, offset, length, url, started_at, stored_at, etag, md5, is_verified = row
     receipt = None
-    if row["stored_at"] is not None:
-        receipt = Receipt(etag=row["etag"], md5=row["md5"], is_verified=bool(row["is_verified"]))
+    if stored_at is not None:
+        receipt = Receipt(etag=etag, md5=md5, is_verified=bool(is_verified))
     return SegmentRecord(
-        kind=AssetKind(row["asset"]),
-        segment=Segment(row["part_number"], row["offset"], row["length"]),
-        url=PresignedUrl(row["url"]) if row["url"] else None,
-        started_at=row["started_at"],
-        stored_at=row["stored_at"],
+        kind=AssetKind(asset),
+        segment=Segment(part_number, offset, length),
+        url=PresignedUrl(url) if url else None,
+        started_at=started_at,
+        stored_at=stored_at,
         receipt=receipt,
     )
 

@@ -1,94 +1,72 @@
-"""The journal's hot statements, built once: constructing them per call costs more than running them.
+"""The journal's statements: SQL that SQLite understands as any other database does, with named parameters.
 
-Every parameter is named in the row they are executed for, so what is always the same is written out.
+They are put together from fragments of our own; what comes from elsewhere is always a parameter.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
 
-from sqlalchemy import (
-    BindParameter,
-    Select,
-    Update,
-    and_,
-    bindparam,
-    delete,
-    insert,
-    literal_column,
-    null,
-    select,
-    update,
+_OF_ENTRY = "batch = :key_batch AND entry_id = :key_entry_id"
+
+#: A segment's row, if the entry is still held under the caller's epoch.
+_HELD_SEGMENT = (
+    f"{_OF_ENTRY} AND asset = :key_asset AND part_number = :key_part_number"
+    f" AND :key_epoch = (SELECT epoch FROM entries WHERE {_OF_ENTRY})"
 )
 
-from orchestrator.journal.records import ENTRY_COLUMNS
-from orchestrator.journal.tables import attempts, entries, segments, transitions
+UPDATE_EXIT_CODE = "UPDATE batches SET last_exit_code = :exit_code WHERE batch = :batch"
+DELETE_BATCH = "DELETE FROM batches WHERE batch = :batch"
 
-_entry_of_key = and_(
-    entries.c.batch == bindparam("key_batch"), entries.c.entry_id == bindparam("key_entry_id")
-)
+COUNT_ATTEMPT = f"UPDATE entries SET attempts = attempts + 1 WHERE {_OF_ENTRY}"
+MOVE_ENTRY = f"UPDATE entries SET position = :new_position WHERE {_OF_ENTRY}"
 
-_segments_of_key = and_(
-    segments.c.batch == bindparam("key_batch"), segments.c.entry_id == bindparam("key_entry_id")
-)
-
-_epoch_of = select(entries.c.epoch).where(_entry_of_key)
-
-#: A segment row, if the entry is still held under the caller's epoch.
-_held_segment = and_(
-    _segments_of_key,
-    segments.c.asset == bindparam("key_asset"),
-    segments.c.part_number == bindparam("key_part_number"),
-    bindparam("key_epoch") == _epoch_of.scalar_subquery(),
-)
-
-INSERT_TRANSITION = insert(transitions)
-INSERT_ATTEMPT = insert(attempts)
-INSERT_ENTRY = insert(entries)
-INSERT_SEGMENT = insert(segments)
-
-COUNT_ATTEMPT = update(entries).where(_entry_of_key).values(attempts=entries.c.attempts + literal_column("1"))
-MOVE_ENTRY = update(entries).where(_entry_of_key).values(position=bindparam("new_position"))
-
-START_SEGMENT = (
-    update(segments).where(_held_segment, segments.c.started_at.is_(None)).values(started_at=bindparam("at"))
-)
+START_SEGMENT = f"UPDATE segments SET started_at = :at WHERE {_HELD_SEGMENT} AND started_at IS NULL"
 STORE_SEGMENT = (
-    update(segments)
-    .where(_held_segment)
-    .values(
-        stored_at=bindparam("at"),
-        etag=bindparam("new_etag"),
-        md5=bindparam("new_md5"),
-        is_verified=bindparam("new_is_verified"),
-        attempts=segments.c.attempts + bindparam("new_attempts"),
-    )
+    "UPDATE segments SET stored_at = :at, etag = :new_etag, md5 = :new_md5, is_verified = :new_is_verified,"
+    f" attempts = attempts + :new_attempts WHERE {_HELD_SEGMENT}"
 )
-DROP_RECEIPT = update(segments).where(_held_segment).values(stored_at=null(), etag=null(), md5=null())
-DELETE_SEGMENTS = delete(segments).where(_segments_of_key)
-DROP_URLS = update(segments).where(_segments_of_key).values(url=null())
-
-
-@lru_cache(maxsize=4)
-def select_entries(count: int) -> Select[Any]:
-    """The ENTRY_COLUMNS of so many entries of a batch, their ids bound as `key_name` of 0, 1, ..."""
-    ids: list[BindParameter[str]] = [bindparam(key_name(number)) for number in range(count)]
-    is_wanted = and_(entries.c.batch == bindparam("key_batch"), entries.c.entry_id.in_(ids))
-    return select(*(entries.c[name] for name in ENTRY_COLUMNS)).where(is_wanted)
-
-
-def key_name(number: int) -> str:
-    """The parameter for one of several entry ids."""
-    return f"key_entry_id_{number}"
+DROP_RECEIPT = f"UPDATE segments SET stored_at = NULL, etag = NULL, md5 = NULL WHERE {_HELD_SEGMENT}"
+DELETE_SEGMENTS = f"DELETE FROM segments WHERE {_OF_ENTRY}"
+DROP_URLS = f"UPDATE segments SET url = NULL WHERE {_OF_ENTRY}"
 
 
 @lru_cache(maxsize=64)
-def update_entry(columns: tuple[str, ...]) -> Update:
+def insert_into(table: str, columns: tuple[str, ...]) -> str:
+    """Insert a row of *columns*, each a parameter of its own name."""
+    values = ", ".join(f":{column}" for column in columns)
+    return f"INSERT INTO {table} ({listed(columns)}) VALUES ({values})"
+
+
+@lru_cache(maxsize=64)
+def update_batch(columns: tuple[str, ...]) -> str:
+    """Set *columns*, each a parameter of its own name, of the batch `:batch`."""
+    return f"UPDATE batches SET {_assigned(columns)} WHERE batch = :batch"
+
+
+@lru_cache(maxsize=64)
+def update_entry(columns: tuple[str, ...]) -> str:
     """Set *columns* (bound as `new_<column>`) of the entry if state and epoch are still the caller's."""
-    guard = and_(
-        _entry_of_key,
-        entries.c.epoch == bindparam("key_epoch"),
-        entries.c.state == bindparam("key_state"),
-    )
-    return update(entries).where(guard).values({column: bindparam(f"new_{column}") for column in columns})
+    guard = f"{_OF_ENTRY} AND epoch = :key_epoch AND state = :key_state"
+    return f"UPDATE entries SET {_assigned(columns, 'new_')} WHERE {guard}"
+
+
+def listed(columns: Iterable[str]) -> str:
+    """The names of *columns*."""
+    return ", ".join(map(_name, columns))
+
+
+def among(name: str, values: Iterable[object]) -> tuple[str, dict[str, object]]:
+    """A list to look in with IN, and its parameters, whose names begin with *name*."""
+    parameters = {f"{name}_{number}": value for number, value in enumerate(values)}
+    return "(" + ", ".join(f":{key}" for key in parameters) + ")", parameters
+
+
+def _assigned(columns: Iterable[str], prefix: str = "") -> str:
+    return ", ".join(f"{_name(column)} = :{prefix}{column}" for column in columns)
+
+
+def _name(column: str) -> str:
+    """*column*, quoted only where it is a word of the language: SQLite takes an unknown name in quotes for a text."""
+    return '"offset"' if column == "offset" else column

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ClauseElement
-
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.errors import StaleEpochError
 from orchestrator.domain.receipts import Receipt
@@ -177,9 +175,7 @@ class EntryWriter:
         row = {name: getattr(attempt, name) for name in AttemptRecord.__slots__}
 
         def write(transaction: Transaction) -> None:
-            transaction.add_row(
-                statements.INSERT_ATTEMPT, {"batch": record.batch, "entry_id": record.entry_id, **row}
-            )
+            transaction.insert("attempts", {"batch": record.batch, "entry_id": record.entry_id, **row})
             transaction.add_row(
                 statements.COUNT_ATTEMPT, {"key_batch": record.batch, "key_entry_id": record.entry_id}
             )
@@ -205,16 +201,14 @@ class EntryWriter:
             if transaction.execute(statement, {**parameters, **guard}) == 0:
                 raise _stale(record)
             if reason is not None:
-                transaction.add_row(
-                    statements.INSERT_TRANSITION, _transition_row(record, target, reason, now)
-                )
+                transaction.insert("transitions", _transition_row(record, target, reason, now))
             if then is not None:
                 then(transaction)
 
         await self._database.write(write)
         return record._replace(state=target, updated_at=now, **_record_fields(facts))
 
-    async def _write_rows(self, statement: ClauseElement, rows: Sequence[Row]) -> None:
+    async def _write_rows(self, statement: str, rows: Sequence[Row]) -> None:
         """Execute *statement* for each of *rows*.
 
         Those about segments do nothing under an old epoch; the next transition then raises.
@@ -262,6 +256,6 @@ def _replaced(record: EntryRecord, planned: Sequence[SegmentRecord]) -> Callable
     def replace_segments(transaction: Transaction) -> None:
         transaction.execute(statements.DELETE_SEGMENTS, _entry_key(record))
         for segment in planned:
-            transaction.add_row(statements.INSERT_SEGMENT, segment_row(record, segment))
+            transaction.insert("segments", segment_row(record, segment))
 
     return replace_segments

@@ -17,9 +17,7 @@ def damage(trial: Trial, statement: str) -> None:
     assert trial.journal is not None
     database = trial.journal._database
     with database._in_use:
-        cursor = database._writer.connection.cursor()
-        cursor.execute(statement)
-        cursor.close()
+        database._writer.execute(statement)
 
 
 async def what_stops(trial: Trial) -> OrchestratorError:

@@ -96,13 +96,13 @@ async def pragma(journal: Journal, name: str) -> object:
 
 def reading(sql: str) -> Operation[Any]:
     """An operation that returns what *sql* finds first."""
-    return lambda transaction: transaction.connection.exec_driver_sql(sql).scalar()
+    return lambda transaction: transaction.connection.execute(sql).fetchone()[0]
 
 
 def writing(sql: str) -> Operation[None]:
     """An operation that executes *sql*."""
 
     def operation(transaction: Transaction) -> None:
-        transaction.connection.exec_driver_sql(sql)
+        transaction.execute(sql, {})
 
     return operation

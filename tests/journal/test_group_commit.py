@@ -8,13 +8,11 @@ import sqlite3
 import threading
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
-from sqlalchemy import event, text
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import JournalError, StaleEpochError
@@ -54,10 +52,10 @@ class Commits:
 
     def __init__(self, journal: Journal) -> None:
         self.count = 0
-        event.listen(database_of(journal)._writer.engine, "commit", self._count)
+        database_of(journal)._writer.set_trace_callback(self._count)
 
-    def _count(self, _: object) -> None:
-        self.count += 1
+    def _count(self, statement: str) -> None:
+        self.count += statement == "COMMIT"
 
 
 async def test_many_writers_need_few_commits(journal: Journal) -> None:
@@ -124,7 +122,7 @@ async def test_a_write_the_database_refuses_does_not_spoil_the_others(journal: J
 
     def write_half(transaction: Transaction) -> None:
         writing("UPDATE entries SET spec='half', epoch=epoch+1")(transaction)
-        transaction.add_row(text("INSERT INTO nowhere VALUES (:x)"), {"x": 1})
+        transaction.add_row("INSERT INTO nowhere VALUES (:x)", {"x": 1})
 
     async def spoil() -> None:
         try:
@@ -149,8 +147,7 @@ async def test_a_lock_is_waited_for_once_and_not_by_every_writer(path: Path) -> 
     async with open_journal(str(path), clock=Clock()) as journal:
         records = await add_entries(journal, 20)
         statements: list[str] = []
-        driver: Any = database_of(journal)._writer.connection.driver_connection
-        driver.set_trace_callback(statements.append)
+        database_of(journal)._writer.set_trace_callback(statements.append)
         failed: list[bool] = []
 
         async def write(record: EntryRecord) -> None:
@@ -218,11 +215,11 @@ async def test_a_writer_that_reads_first_cannot_be_overtaken(
     await add_entry(journal)
 
     def read_then_write(transaction: Transaction) -> None:
-        transaction.connection.exec_driver_sql("SELECT count(*) FROM entries").scalar()
+        transaction.connection.execute("SELECT count(*) FROM entries").fetchone()
         other = sqlite3.connect(path, timeout=0, isolation_level=None)
         with closing(other), suppress(sqlite3.OperationalError):
             other.execute("UPDATE batches SET name='theirs'")
-        transaction.connection.exec_driver_sql("UPDATE batches SET name='mine'")
+        transaction.execute("UPDATE batches SET name='mine'", {})
 
     await database_of(journal).write(read_then_write)
 

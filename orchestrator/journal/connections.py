@@ -1,0 +1,116 @@
+"""The journal's file and the connections to it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import stat
+from contextlib import closing, suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from orchestrator.domain.errors import JournalError
+from orchestrator.journal.migrations import MIGRATIONS_TABLE
+from orchestrator.journal.transaction import Row
+
+BUSY_TIMEOUT_MS = 30_000
+#: Errors of the disk that pass when somebody tidies up.
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the journal; transactions are the caller's, and durable. Raises what SQLite raises."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        # Upload URLs are secrets: what is deleted is overwritten, not only forgotten.
+        connection.execute("PRAGMA secure_delete=ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+class Readers:
+    """Connections for reading, opened as they are needed and used again."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the journal at *path*."""
+        self._path = path
+        self._idle: list[sqlite3.Connection] = []
+        self._is_closed = False
+        self._lock = Lock()
+
+    def read(self, query: str, parameters: Row) -> list[tuple[Any, ...]]:
+        """All rows of *query*, which sees one consistent state; blocks, raises what SQLite raises."""
+        connection = self._take() or connect(self._path)
+        try:
+            return connection.execute(query, parameters).fetchall()
+        finally:
+            self._give_back(connection)
+
+    def close(self) -> None:
+        """Close all; one that is still in use is closed when it is given back."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _take(self) -> sqlite3.Connection | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+
+def refuse_other_programs(path: Path) -> None:
+    """Raise JournalError for a database that has tables but no migrations of ours; only reads."""
+    names: set[str] = set()
+    if path.is_file() and path.stat().st_size:
+        # What else is wrong with the file is told by whoever opens it.
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if names and MIGRATIONS_TABLE not in names:
+        raise JournalError(
+            f"{path} is a database of another program, not a journal",
+            hint="name another place with --state; nothing in it was changed",
+        )
+
+
+def make_private(path: Path) -> None:
+    """Make the file, and its folder, if it is new; its mode is 0600. Raises JournalError."""
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _make_private_file(descriptor, path)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise JournalError(
+            f"the journal {path} cannot be opened: {error.strerror}",
+            hint="name a writable place with --state",
+            is_temporary=error.errno in NO_SPACE,
+        ) from None
+
+
+def _make_private_file(descriptor: int, path: Path) -> None:
+    """Take the rights of others; never those on a device, which the whole machine shares."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise JournalError(
+            f"the journal {path} cannot be opened: it is not a file",
+            hint="name a file or a directory with --state",
+        )
+    os.fchmod(descriptor, 0o600)

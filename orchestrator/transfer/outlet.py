@@ -58,6 +58,7 @@ class TransportOutlet:
         try:
             await self._writer.write(found, drain=False)
             await self._writer.drain()
+            self._reader.release()
         except OSError:
             self._on_taken(-len(found))
             raise

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.segments import Segment
+from orchestrator.transfer.buffers import Buffers
 from orchestrator.transfer.hashing import HashPool
 from orchestrator.transfer.source import Source, Span
 
@@ -39,8 +40,11 @@ class Reader(Protocol):
     async def view(self, piece: Span) -> memoryview:
         """The bytes of *piece*, at most PIECE_BYTES of the span told last, or its beginning.
 
-        They are never none, and stay as they are until the next call of this or of `next_span`.
+        They are never none, and stay as they are until `release`.
         """
+
+    def release(self) -> None:
+        """The bytes that were viewed last are needed no more; who never says so keeps them."""
 
     async def check(self) -> None:
         """Raise SourceChangedError unless the file is still as planned."""
@@ -76,14 +80,15 @@ class SegmentReader:
     #: Nobody asks for it.
     md5 = None
 
-    def __init__(self, asset: Asset, segment: Segment, readers: ThreadPoolExecutor) -> None:
-        """Begin to open the file at once; `close` must follow."""
+    def __init__(self, asset: Asset, segment: Segment, readers: ThreadPoolExecutor, buffers: Buffers) -> None:
+        """Begin to open the file at once; `close` must follow. *buffers* are of PIECE_BYTES."""
         self._source = Source(asset)
         self._end = segment.offset + segment.length
         self._readers = readers
         self._span = self._span_at(segment.offset)
         self._preparation = self._prepared(is_first=True)
         self._reading: Future[None] | None = None
+        self._buffers = buffers
         self._buffer: memoryview | None = None
 
     @property
@@ -103,15 +108,20 @@ class SegmentReader:
         return span
 
     async def view(self, piece: Span) -> memoryview:
-        """The bytes of *piece*, or its beginning, in the one buffer there is."""
-        if self._buffer is None:
-            self._buffer = memoryview(bytearray(PIECE_BYTES))
+        """The bytes of *piece*, or its beginning."""
+        self._buffer = self._buffers.take()
         wanted = self._buffer[: piece.length]
         count = self._source.read_cached_into(wanted, piece.offset) if self._source.can_tell_cached else 0
         if count:
             return wanted[:count]
         await self._wait_for(lambda: self._read_into(wanted, piece.offset))
         return wanted
+
+    def release(self) -> None:
+        """Let another reader have the buffer."""
+        if self._buffer is not None:
+            self._buffers.give_back(self._buffer)
+            self._buffer = None
 
     async def make_ready(self, span: Span) -> None:
         """Bring *span* into memory."""
@@ -203,6 +213,9 @@ class HashedReader:
     async def view(self, piece: Span) -> memoryview:
         """The bytes of *piece*."""
         return self._view(piece)
+
+    def release(self) -> None:
+        """They stay as they are until the next span is told."""
 
     async def make_ready(self, span: Span) -> None:
         """*span* is in memory."""

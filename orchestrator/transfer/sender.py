@@ -17,17 +17,18 @@ from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import retry_after_seconds
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.answer import Answer
+from orchestrator.transfer.buffers import Buffers
 from orchestrator.transfer.exchange import BodyInterruptedError, Exchange
 from orchestrator.transfer.hashing import HashPool, span_bytes_for
 from orchestrator.transfer.md5 import best_md5
 from orchestrator.transfer.payload import OnBytes, Pace, SegmentPayload
-from orchestrator.transfer.reader import HashedReader, Reader, SegmentReader
+from orchestrator.transfer.reader import PIECE_BYTES, HashedReader, Reader, SegmentReader
 from orchestrator.transfer.small import SMALL_BYTES, SmallSegmentReader
 from orchestrator.transfer.verdict import error_of, is_success, receipt_of
 
 
 class SegmentSender:
-    """Sends segments over a shared session; holds nothing between calls but the warnings given."""
+    """Sends segments over a shared session; holds nothing between calls but buffers and the warnings given."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class SegmentSender:
         self._clock = clock
         self._is_socket_allowed = is_socket_allowed
         self._on_warning = on_warning
+        self._buffers = Buffers(PIECE_BYTES)
         self._hash_pool = HashPool(readers, best_md5(), span_bytes=span_bytes_for(most_parallel))
         self._small = SmallSegmentReader(readers, best_md5() if is_verifying else None)
         self._warnings: set[str] = set()
@@ -116,7 +118,7 @@ class SegmentSender:
             return await self._small.read(asset, segment)
         if self._is_verifying:
             return HashedReader(asset, segment, self._readers, self._hash_pool)
-        return SegmentReader(asset, segment, self._readers)
+        return SegmentReader(asset, segment, self._readers, self._buffers)
 
     def _exchange(self, asset: Asset, url: PresignedUrl) -> Exchange:
         try:

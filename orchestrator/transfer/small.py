@@ -40,6 +40,9 @@ class SmallSegment:
         begin = piece.offset - self._offset
         return self._body[begin : begin + piece.length]
 
+    def release(self) -> None:
+        """They are nobody else's."""
+
     async def check(self) -> None:
         """The file was found unchanged after the last byte was read, and no byte is read again."""
 

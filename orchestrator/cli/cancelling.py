@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import anyio
-
 from orchestrator.cli.batches import KnownBatch, check_entries, known_batch
 from orchestrator.cli.consent import is_agreed, require_consent
 from orchestrator.cli.invocation import Invocation
@@ -22,6 +20,7 @@ from orchestrator.engine.events import EntryTransitioned, Event
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.lock import hold_run_lock
 from orchestrator.journal.reading import JournalReader
+from orchestrator.transfer.event_loop import run_async
 
 _CANCELLED = "cancelled"
 _REFUSED = "refused"
@@ -58,11 +57,11 @@ def cancel_entries(
     require_consent(output, is_yes=is_yes)
     known = known_batch(invocation, name)
     output.known["batch"] = known.record.name
-    count = anyio.run(_count, known, entry_ids)
+    count = run_async(_count, known, entry_ids)
     if count and not is_agreed(output, _question(known, count), is_yes=is_yes):
         output.say("nothing was cancelled")
         return ExitCode.OK
-    outcomes = anyio.run(_cancel, output, known, entry_ids)
+    outcomes = run_async(_cancel, output, known, entry_ids)
     return _tell(output, known, outcomes)
 
 

@@ -7,8 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
-
 from orchestrator.cli.batches import KnownBatch, check_entries, known_batch
 from orchestrator.cli.checking import Asked, ProblemReport
 from orchestrator.cli.invocation import Invocation
@@ -19,6 +17,7 @@ from orchestrator.domain.errors import ManifestError
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.running import RunRequest, retry_batch
 from orchestrator.manifest import Manifest
+from orchestrator.transfer.event_loop import run_async
 
 _SHOWN_ENTRIES = 10
 
@@ -39,7 +38,7 @@ def retry_entries(invocation: Invocation, name: str, request: RetryRequest) -> i
     """
     known = known_batch(invocation, name)
     manifest = _manifest(known, request)
-    return anyio.run(_retry, invocation.output, known, manifest, request.entry_ids)
+    return run_async(_retry, invocation.output, known, manifest, request.entry_ids)
 
 
 def _manifest(known: KnownBatch, request: RetryRequest) -> Manifest:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 
-import anyio
-
 from orchestrator.cli.batches import KnownBatch, known_batch
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.run_report import tell_run
 from orchestrator.cli.session import open_session
 from orchestrator.engine.running import submit_batch
+from orchestrator.transfer.event_loop import run_async
 
 
 def submit_jobs(invocation: Invocation, name: str) -> int:
     """Submit what the batch called *name* has uploaded and return the exit code."""
     known = known_batch(invocation, name)
-    return anyio.run(_submit, invocation.output, known)
+    return run_async(_submit, invocation.output, known)
 
 
 async def _submit(output: Output, known: KnownBatch) -> int:

@@ -25,6 +25,7 @@ from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import EntryRecord
 from orchestrator.observe.wording import duration
+from orchestrator.transfer.event_loop import run_async
 
 _SHOWN_ENTRIES = 40
 _NEEDS_PERSON = (EntryState.REVIEW_FAILED, EntryState.FAILED)
@@ -53,7 +54,7 @@ class Watched:
 def watch_batch(invocation: Invocation, name: str, request: WatchRequest) -> int:
     """Follow the jobs of the batch called *name* and return the exit code; it may be stopped at any time."""
     known = known_batch(invocation, name)
-    return anyio.run(_watch, invocation.output, known, request)
+    return run_async(_watch, invocation.output, known, request)
 
 
 async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> int:

@@ -11,7 +11,9 @@ from typing import Protocol
 from aiohttp.http import StreamWriter
 
 from orchestrator.transfer.reader import PIECE_BYTES, Reader, SendingReader
+from orchestrator.transfer.readiness import until_writable
 from orchestrator.transfer.source import Span
+from orchestrator.transfer.tls import TlsTransport
 
 #: Told how many more bytes the connection has taken, fewer than none when it turns out that it has not.
 OnTaken = Callable[[int], None]
@@ -38,15 +40,19 @@ class TransportOutlet:
         self._reader = reader
         self._writer = writer
         self._on_taken = on_taken
-        # Over TLS a transport with no byte left counts as full at a limit of 0, and waits for ever.
+        # asyncio's transports for TLS, as through a proxy, count as full at a limit of 0 with no byte left, and
+        # wait for ever.
         is_encrypted = transport.get_extra_info("sslcontext") is not None
-        transport.set_write_buffer_limits(high=1 if is_encrypted else 0, low=0)
+        is_asyncio_tls = is_encrypted and not isinstance(transport, TlsTransport)
+        transport.set_write_buffer_limits(high=1 if is_asyncio_tls else 0, low=0)
 
     async def send(self, span: Span) -> None:
         """Send *span* piece by piece."""
         offset = span.offset
         while offset < span.end:
             offset += await self._send_piece(Span(offset, min(PIECE_BYTES, span.end - offset)))
+        # A store as fast as we are would keep everybody else waiting.
+        await asyncio.sleep(0)
 
     def close(self) -> None:
         """Hold nothing."""
@@ -76,7 +82,6 @@ class SocketOutlet:
         """Send to the socket of *transport*, which has nothing left to send itself."""
         self._reader = reader
         self._on_taken = on_taken
-        self._loop = asyncio.get_running_loop()
         self._descriptor = os.dup(transport.get_extra_info("socket").fileno())
 
     async def send(self, span: Span) -> None:
@@ -86,7 +91,7 @@ class SocketOutlet:
             try:
                 count = self._reader.send(self._descriptor, span)
             except BlockingIOError:
-                await self._until_writable()
+                await until_writable(self._descriptor)
             else:
                 self._on_taken(count)
                 span = Span(span.offset + count, span.length - count)
@@ -98,16 +103,3 @@ class SocketOutlet:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-
-    async def _until_writable(self) -> None:
-        is_writable = self._loop.create_future()
-        self._loop.add_writer(self._descriptor, self._wake, is_writable)
-        try:
-            await is_writable
-        finally:
-            self._loop.remove_writer(self._descriptor)
-
-    def _wake(self, waiter: asyncio.Future[None]) -> None:
-        self._loop.remove_writer(self._descriptor)
-        if not waiter.done():
-            waiter.set_result(None)

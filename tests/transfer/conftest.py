@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import random
@@ -23,6 +24,7 @@ from blockbuster import blockbuster_ctx
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.errors import OrchestratorError
+from orchestrator.transfer.event_loop import TransferLoop
 from orchestrator.transfer.md5 import HASHLIB, best_md5
 from orchestrator.transfer.sender import SegmentSender
 from orchestrator.transfer.session import open_session
@@ -32,6 +34,11 @@ MakeAsset = Callable[..., Asset]
 MakeSender = Callable[..., SegmentSender]
 _RANDOM_BYTES = 6 * 1024 * 1024
 Failure = Callable[[Awaitable[object]], Awaitable[OrchestratorError]]
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Everything here runs in the loop of a run."""
+    return {"transfer": TransferLoop}
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,71 @@
+"""The event loop that connections to the service and the store run on."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, TypeVarTuple
+
+import anyio
+
+from orchestrator.transfer.tls import TlsTransport, shake_hands
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+#: Whose sessions a TLS session may resume: what was verified of one peer says nothing of another.
+_Peer = tuple[ssl.SSLContext, str | None, object]
+
+
+def run_async(function: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
+    """Run *function* to its end in a TransferLoop and return its result."""
+    return anyio.run(function, *arguments, backend_options={"loop_factory": TransferLoop})
+
+
+class TransferLoop(asyncio.SelectorEventLoop):
+    """asyncio's usual loop, but TLS on a connected socket is a TlsTransport, and resumes the peer's last session."""
+
+    def __init__(self) -> None:
+        """Know of no session yet."""
+        super().__init__()
+        self._sessions: dict[_Peer, ssl.SSLSession] = {}
+
+    async def create_connection(  # type: ignore[override]  # the base has overloads for what is passed on here
+        self,
+        protocol_factory: Callable[[], asyncio.Protocol],
+        *address: Any,
+        ssl: ssl.SSLContext | bool | None = None,
+        sock: socket.socket | None = None,
+        server_hostname: str | None = None,
+        **options: Any,
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        """Connect as asyncio would; with nothing but a TLS context, a socket and a name, by a TlsTransport."""
+        if sock is None or address or options or not ssl or isinstance(ssl, bool):
+            return await super().create_connection(
+                protocol_factory, *address, ssl=ssl, sock=sock, server_hostname=server_hostname, **options
+            )
+        return await self._connect_tls(protocol_factory, ssl, sock, server_hostname)
+
+    async def _connect_tls(
+        self,
+        protocol_factory: Callable[[], asyncio.Protocol],
+        context: ssl.SSLContext,
+        connected: socket.socket,
+        server_name: str | None,
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        connection = connected
+        try:
+            peer: _Peer = (context, server_name, connected.getpeername())
+            connection = encrypted = context.wrap_socket(
+                connected,
+                server_hostname=server_name,
+                do_handshake_on_connect=False,
+                session=self._sessions.get(peer),
+            )
+            await shake_hands(encrypted)
+            protocol = protocol_factory()
+            return TlsTransport(encrypted, protocol, lambda it: self._sessions.update({peer: it})), protocol
+        except BaseException:
+            connection.close()
+            raise

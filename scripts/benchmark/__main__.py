@@ -110,6 +110,8 @@ def _scratch(work: Path, contender: Contender, number: int) -> Path:
 def _run(result: Result, job: Job) -> None:
     contender = result.contender
     environment = {**job.testbed.environment, **contender.settings(job)}
+    if job.testbed.has_sink:
+        job.testbed.next_flow()  # what somebody sent who then failed
     try:
         cost = measured(contender.command(job), environment, job.scratch)
     except FailedRunError as error:
@@ -117,6 +119,8 @@ def _run(result: Result, job: Job) -> None:
         _say(f"{job.case.title}: {contender.name} failed: {error}")
         return
     result.costs.append(cost)
+    if job.testbed.has_sink:
+        result.flows.append(job.testbed.next_flow().seconds)
     _say(
         f"{job.case.title}: {contender.name} {cost.wall_seconds:.2f} s,"
         f" {result.figures('cpu_seconds_per_gib')[-1]:.2f} CPU s/GiB, {cost.peak_bytes / 1e6:.0f} MB"

@@ -27,6 +27,8 @@ class Result:
     case: Case
     contender: Contender
     costs: list[Cost] = field(default_factory=list)
+    #: Seconds from the first to the last byte at the store; empty where the store does not tell.
+    flows: list[float] = field(default_factory=list)
     failure: str | None = None
 
     def median(self, of: str) -> float:
@@ -35,6 +37,8 @@ class Result:
 
     def figures(self, of: str) -> list[float]:
         """One figure of every round."""
+        if of == "flow_gb_per_second":
+            return [self.case.total_bytes / seconds / 1e9 for seconds in self.flows]
         return [_FIGURES[of](self.case, cost) for cost in self.costs]
 
 
@@ -68,7 +72,8 @@ def document(results: Sequence[Result], machine: Mapping[str, str], rounds: int)
 
 
 def _row(result: Result) -> dict[str, Any]:
-    figures = {name: result.figures(name) for name in _FIGURES} if result.costs else {}
+    names = [*_FIGURES, *(["flow_gb_per_second"] if result.flows else [])]
+    figures = {name: result.figures(name) for name in names} if result.costs else {}
     return {"contender": result.contender.name, "failure": result.failure, **figures}
 
 
@@ -93,7 +98,8 @@ def _preamble(machine: Mapping[str, str], rounds: int, absent: Iterable[str]) ->
         "",
         f"{rounds} rounds, the contenders in turn within each; median and range. Files from memory, loopback, the",
         "store in another process. CPU is user and system time of the client alone, its start included. Without",
-        "digest every client's own checks are switched off where it lets them be.",
+        "digest every client's own checks are switched off where it lets them be. The flow is from the first byte",
+        "at the store to the last: without the client's start and end, and what it and the service do then.",
         *([f"Not installed, so left out: {left_out}."] if left_out else []),
     ]
 
@@ -101,13 +107,13 @@ def _preamble(machine: Mapping[str, str], rounds: int, absent: Iterable[str]) ->
 def _case_table(rows: Sequence[Result]) -> list[str]:
     curl = next((row for row in rows if row.contender.name == "curl" and row.costs), None)
     lines = [
-        "| client | wall s | GB/s | CPU s/GiB | to curl | CPU ms/entry | peak MB |",
-        "|---|---|---|---|---|---|---|",
+        "| client | wall s | GB/s | GB/s flow | CPU s/GiB | to curl | CPU ms/entry | peak MB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         if not row.costs:
             lines.append(
-                f"| {row.contender.name} | failed: {(row.failure or '').splitlines()[-1][:90]} | | | | | |"
+                f"| {row.contender.name} | failed: {(row.failure or '').splitlines()[-1][:90]} | | | | | | |"
             )
             continue
         ratio = row.median("cpu_seconds_per_gib") / curl.median("cpu_seconds_per_gib") if curl else None
@@ -115,6 +121,7 @@ def _case_table(rows: Sequence[Result]) -> list[str]:
             row.contender.name,
             _cell(row, "wall_seconds", 2),
             _cell(row, "gb_per_second", 2),
+            _cell(row, "flow_gb_per_second", 2) if row.flows else "",
             _cell(row, "cpu_seconds_per_gib", 2),
             f"{ratio:.2f}" if ratio else "",
             f"{row.median('cpu_milliseconds_per_entry'):.1f}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -11,8 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 from benchmark.metering import Meter
+from benchmark.sink.answers import FLOW_PATH, Flow
 
 BUCKET = "bench"
 ACCESS_KEY, SECRET_KEY = "benchkey", "bench-secret"
@@ -47,11 +50,23 @@ class Testbed:
     store_url: str
     service: Mapping[str, str]
     environment: Mapping[str, str]
+    has_sink: bool = True
 
     @property
     def is_encrypted(self) -> bool:
         """True when the store speaks TLS."""
         return self.store_url.startswith("https:")
+
+    def next_flow(self) -> Flow:
+        """What the sink was given since this was asked last."""
+        tls = (
+            ssl.create_default_context(cafile=self.environment["SSL_CERT_FILE"])
+            if self.is_encrypted
+            else None
+        )
+        opener = build_opener(ProxyHandler({}), HTTPSHandler(context=tls))
+        with opener.open(f"{self.store_url}{FLOW_PATH}") as answer:
+            return Flow(**json.load(answer))
 
 
 @contextmanager
@@ -74,7 +89,9 @@ def serving(
 def simulating() -> Iterator[Testbed]:
     """Run a simulator with its built-in store."""
     with process(orchestrator("simulate", "--json"), os.environ) as service:
-        yield Testbed(service["endpoint"], service, {**os.environ, **service_settings(service)})
+        yield Testbed(
+            service["endpoint"], service, {**os.environ, **service_settings(service)}, has_sink=False
+        )
 
 
 def orchestrator(*arguments: str) -> list[str]:

@@ -43,6 +43,7 @@ def test_the_quick_form_measures_this_program_over_http_and_https(tmp_path: Path
         (ours,) = [row for row in case["results"] if row["contender"] == "orchestrator"]
         assert ours["failure"] is None
         assert ours["cpu_seconds_per_gib"][0] > 0
+        assert ours["flow_gb_per_second"][0] > ours["gb_per_second"][0]
         assert 20 < ours["peak_mb"][0] < 200
     assert "| orchestrator | MD5 of every segment" in (tmp_path / "side-by-side.md").read_text()
     assert not list(tmp_path.glob("bench-*"))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import anyio
 import pytest
-from benchmark.sink.answers import Shelf, Stored
+from benchmark.sink.answers import FLOW_PATH, Flow, Shelf, Stored
 from benchmark.sink.exchange import HEAD_LIMIT_BYTES, Exchange
 from benchmark.sink.framing import LINE_LIMIT_BYTES, Chunked
 from hypothesis import given
@@ -125,3 +126,18 @@ async def test_a_malformed_request_is_refused_and_the_connection_ends(
     assert answer.startswith(b"HTTP/1.1 400 Bad Request")
     assert answer.count(b"HTTP/1.1") == 1
     assert not store.shelf.objects
+
+
+async def test_the_flow_is_told_from_its_first_to_its_last_byte(store: Store) -> None:
+    """Once: the next begins with the next byte."""
+    request = put(PAYLOAD, f"Content-Length: {len(PAYLOAD)}")
+    await store.say(request, request)
+
+    told, nothing = [
+        json.loads((await store.say(f"GET {FLOW_PATH} HTTP/1.1\r\n\r\n".encode())).partition(b"\r\n\r\n")[2])
+        for _ in range(2)
+    ]
+
+    assert told["received_bytes"] == 2 * len(PAYLOAD)
+    assert told["last_at"] > told["first_at"]
+    assert nothing == vars(Flow())

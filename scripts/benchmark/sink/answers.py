@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
 from benchmark.sink.head import Head
 
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
+#: Where the flow is told; no client has such a bucket.
+FLOW_PATH = "/-/flow"
 _NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
 
@@ -35,13 +38,40 @@ class Arrival:
 
 
 @dataclass
+class Flow:
+    """What came in since it was told last: how much, and when by the monotonic clock."""
+
+    received_bytes: int = 0
+    first_at: float = 0.0
+    last_at: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From the first byte to the last."""
+        return self.last_at - self.first_at
+
+    def take(self, count: int, now: float) -> None:
+        """So many bytes more."""
+        if not self.received_bytes:
+            self.first_at = now
+        self.received_bytes += count
+        self.last_at = now
+
+
+@dataclass
 class Shelf:
     """Objects by path, the parts of uploads that are open, and what came in."""
 
     objects: dict[str, Stored] = field(default_factory=dict)
     parts: dict[str, dict[int, Stored]] = field(default_factory=dict)
     arrivals: dict[str, Arrival] = field(default_factory=dict)
+    flow: Flow = field(default_factory=Flow)
     upload_numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def next_flow(self) -> Flow:
+        """The flow so far; another begins."""
+        flow, self.flow = self.flow, Flow()
+        return flow
 
     def open_upload(self) -> str:
         """Begin a multipart upload."""
@@ -107,6 +137,9 @@ class Answers:
         return "200 OK", {**_etag(stored), "Content-Length": str(stored.size), **_DATES}, b""
 
     def _get(self) -> Reply:
+        if self._head.path == FLOW_PATH:
+            told = json.dumps(vars(self._shelf.next_flow()))
+            return "200 OK", {"Content-Type": "application/json"}, told.encode()
         if "location" in self._head.query:
             return _xml("LocationConstraint", "")
         if "uploadId" in self._head.query:

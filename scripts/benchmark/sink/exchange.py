@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 
-from benchmark.sink.answers import Answers, Arrival, Reply, Shelf, Stored
+from benchmark.sink.answers import Answers, Arrival, Flow, Reply, Shelf, Stored
 from benchmark.sink.framing import Chunked, Framing, MalformedRequestError, Sized
 from benchmark.sink.head import Head
 
@@ -16,9 +16,10 @@ HEAD_LIMIT_BYTES = 1 << 16
 class Body:
     """What a request carries, without its framing: only its length and its digest are kept."""
 
-    def __init__(self, head: Head, arrival: Arrival, *, is_hashing: bool) -> None:
+    def __init__(self, head: Head, arrival: Arrival, flow: Flow, *, is_hashing: bool) -> None:
         self._head = head
         self._arrival = arrival
+        self._flow = flow
         self._is_hashing = is_hashing
         self._size = 0
         self._digest = hashlib.md5(usedforsecurity=False)
@@ -47,12 +48,14 @@ class Body:
         return self._outer.feed(data)
 
     def _keep(self, piece: memoryview) -> None:
+        now = time.monotonic()
         if not self._size:
-            self._arrival.begin(time.monotonic())
+            self._arrival.begin(now)
         if self._is_hashing:
             self._digest.update(piece)
         self._size += len(piece)
         self._arrival.received_bytes += len(piece)
+        self._flow.take(len(piece), now)
 
 
 class Exchange(asyncio.BufferedProtocol):
@@ -100,7 +103,7 @@ class Exchange(asyncio.BufferedProtocol):
 
     def _begin(self, head: Head) -> None:
         arrival = self._shelf.arrivals.setdefault(head.path, Arrival()) if head.has_body else Arrival()
-        body = Body(head, arrival, is_hashing=self._is_hashing)
+        body = Body(head, arrival, self._shelf.flow, is_hashing=self._is_hashing)
         if head.is_expecting:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if body.is_complete:

@@ -34,7 +34,10 @@ def main() -> NoReturn:
     gc.set_threshold(_ALLOCATIONS_PER_COLLECTION, *gc.get_threshold()[1:])
     # It would look for plugins in every distribution that is installed, and show them what we validate.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    sys.exit(run_command(sys.argv[1:]))
+    code = run_command(sys.argv[1:])
+    # Nobody needs the interpreter to look through all that was loaded for cycles on its way out.
+    gc.freeze()
+    sys.exit(code)
 
 
 def run_command(arguments: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from aiohttp.http import StreamWriter
 
-from orchestrator.transfer.reader import PIECE_BYTES, Reader, SendingReader
+from orchestrator.transfer.reader import Reader, SendingReader
 from orchestrator.transfer.readiness import until_writable
 from orchestrator.transfer.source import Span
 from orchestrator.transfer.tls import TlsTransport
@@ -47,10 +47,10 @@ class TransportOutlet:
         transport.set_write_buffer_limits(high=1 if is_asyncio_tls else 0, low=0)
 
     async def send(self, span: Span) -> None:
-        """Send *span* piece by piece."""
+        """Send *span*, as much at a time as the reader hands out."""
         offset = span.offset
         while offset < span.end:
-            offset += await self._send_piece(Span(offset, min(PIECE_BYTES, span.end - offset)))
+            offset += await self._send_piece(Span(offset, span.end - offset))
         # A store as fast as we are would keep everybody else waiting.
         await asyncio.sleep(0)
 

@@ -7,14 +7,14 @@ import struct
 import termios
 from asyncio import Transport
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from typing import NoReturn, TypeGuard
 
 from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
 from orchestrator.transfer.outlet import Outlet, SocketOutlet, TransportOutlet
-from orchestrator.transfer.reader import HashedReader, Reader, SegmentReader
+from orchestrator.transfer.reader import HashedReader, Reader, SegmentReader, SendingReader
 from orchestrator.transfer.source import Span
 
 #: Told how many more bytes have been handed to the connection.
@@ -137,11 +137,10 @@ class SegmentPayload(Payload):
 
     def _outlet(self, writer: StreamWriter, transport: Transport) -> Outlet:
         reader = self._reader
-        is_worth_it = self._is_socket_allowed and self._length >= REPORTED_BYTES
-        is_plain = transport.get_extra_info("sslcontext") is None
-        if is_worth_it and is_plain and isinstance(reader, SegmentReader | HashedReader) and reader.can_send:
+        if self._length >= REPORTED_BYTES:
+            # The headers of a small body go with it; those of a large one would only make a copy of its beginning.
             writer.send_headers()
-            if not transport.get_write_buffer_size():
+            if self._is_socket_allowed and _is_idle(transport) and _can_send(reader):
                 return SocketOutlet(reader, transport, self._count)
         return TransportOutlet(reader, writer, transport, self._count)
 
@@ -186,6 +185,15 @@ class WithheldPayload(Payload):
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:
         """Refuse: there is nothing to decode."""
         raise TypeError("a withheld body cannot be decoded")
+
+
+def _is_idle(transport: Transport) -> bool:
+    """True for a plain connection that has nothing left to send."""
+    return transport.get_extra_info("sslcontext") is None and not transport.get_write_buffer_size()
+
+
+def _can_send(reader: Reader) -> TypeGuard[SendingReader]:
+    return isinstance(reader, SegmentReader | HashedReader) and reader.can_send
 
 
 def _is_open(transport: Transport) -> bool:

@@ -23,7 +23,7 @@ _PATIENCE_SECONDS = 0.02
 
 #: What is told at a time of a segment that is not hashed.
 SPAN_BYTES = 2 * 1024 * 1024
-#: What is copied into a connection at a time.
+#: What is read and copied into a connection at a time of it.
 PIECE_BYTES = 256 * 1024
 
 
@@ -38,7 +38,7 @@ class Reader(Protocol):
         """The next bytes that may be sent, when all before are; None after the last. Raises what Source raises."""
 
     async def view(self, piece: Span) -> memoryview:
-        """The bytes of *piece*, at most PIECE_BYTES of the span told last, or its beginning.
+        """The bytes of *piece*, which lies in the span told last, or of its beginning.
 
         They are never none, and stay as they are until `release`.
         """
@@ -108,7 +108,7 @@ class SegmentReader:
         return span
 
     async def view(self, piece: Span) -> memoryview:
-        """The bytes of *piece*, or its beginning."""
+        """The bytes of *piece*, or of as much of its beginning as a buffer holds."""
         self._buffer = self._buffers.take()
         wanted = self._buffer[: piece.length]
         count = self._source.read_cached_into(wanted, piece.offset) if self._source.can_tell_cached else 0
@@ -187,8 +187,9 @@ class HashedReader:
         self._readers = readers
         self._stream = hash_pool.join(self._source, segment.length)
         self._span_bytes = hash_pool.span_bytes
+        self._has_company = hash_pool.is_in_lock_step
         # Where hashing takes most of the time, the kernel's copying leaves it the most of a core.
-        self._is_kernel_copying = not hash_pool.is_in_lock_step and sys.platform == "linux"
+        self._is_kernel_copying = not self._has_company and sys.platform == "linux"
         self._span = self._span_at(segment.offset)
         self._preparation = self._prepared()
         self._checking: Future[None] | None = None
@@ -237,8 +238,8 @@ class HashedReader:
         close_after(self._source, self._preparation, self._checking)
 
     async def _patiently(self, preparation: Future[memoryview]) -> memoryview:
-        if preparation.done():
-            return preparation.result()
+        if preparation.done() or not self._has_company:
+            return await result_of(preparation)
         hurry = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._stream.hurry)
         try:
             return await result_of(preparation)

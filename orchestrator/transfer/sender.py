@@ -58,8 +58,9 @@ class SegmentSender:
         self._is_socket_allowed = is_socket_allowed
         self._on_warning = on_warning
         self._buffers = Buffers(PIECE_BYTES)
-        self._hash_pool = HashPool(readers, best_md5(), span_bytes=span_bytes_for(most_parallel))
-        self._small = SmallSegmentReader(readers, best_md5() if is_verifying else None)
+        md5 = best_md5()
+        self._hash_pool = HashPool(readers, md5, span_bytes=span_bytes_for(most_parallel, md5))
+        self._small = SmallSegmentReader(readers, md5 if is_verifying else None)
         self._warnings: set[str] = set()
 
     async def put(

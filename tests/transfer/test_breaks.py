@@ -212,7 +212,7 @@ async def test_bytes_still_in_this_process_do_not_count_as_sent(
 ) -> None:
     """A body that waits in the transport's buffer as a whole cannot be in the store."""
     monkeypatch.setattr("orchestrator.transfer.reader.SPAN_BYTES", LARGE)
-    monkeypatch.setattr("orchestrator.transfer.outlet.PIECE_BYTES", LARGE)
+    monkeypatch.setattr("orchestrator.transfer.sender.PIECE_BYTES", LARGE)
     asset = make_asset(LARGE)
 
     async with serving(never_read) as store:

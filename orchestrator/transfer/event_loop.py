@@ -10,6 +10,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
 
+from orchestrator.transfer.session import tls_proxy_names
 from orchestrator.transfer.tls import TlsTransport, shake_hands
 
 T = TypeVar("T")
@@ -24,7 +25,10 @@ def run_async(function: Callable[[*Arguments], Awaitable[T]], *arguments: *Argum
 
 
 class TransferLoop(asyncio.SelectorEventLoop):
-    """asyncio's usual loop, but TLS on a connected socket is a TlsTransport, and resumes the peer's last session."""
+    """asyncio's usual loop, but TLS on a connected socket is a TlsTransport, and resumes the peer's last session.
+
+    What is to carry another TLS connection, through a proxy, stays asyncio's: its `start_tls` knows no other.
+    """
 
     def __init__(self) -> None:
         """Know of no session yet."""
@@ -41,7 +45,8 @@ class TransferLoop(asyncio.SelectorEventLoop):
         **options: Any,
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         """Connect as asyncio would; with nothing but a TLS context, a socket and a name, by a TlsTransport."""
-        if sock is None or address or options or not ssl or isinstance(ssl, bool):
+        is_for_asyncio = address or options or server_hostname in tls_proxy_names()
+        if is_for_asyncio or sock is None or not ssl or isinstance(ssl, bool):
             return await super().create_connection(
                 protocol_factory, *address, ssl=ssl, sock=sock, server_hostname=server_hostname, **options
             )

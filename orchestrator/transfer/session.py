@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
@@ -46,6 +47,12 @@ def open_session(
         cookie_jar=aiohttp.DummyCookieJar(),
         middlewares=(EnvironmentProxies(proxies),) if proxies else (),
     )
+
+
+def tls_proxy_names() -> frozenset[str]:
+    """The names of the environment's proxies that are spoken to by TLS themselves."""
+    proxies = [urlsplit(proxy) for proxy in getproxies_environment().values()]
+    return frozenset(proxy.hostname for proxy in proxies if proxy.scheme == "https" and proxy.hostname)
 
 
 class EnvironmentProxies:

@@ -226,12 +226,12 @@ def leaks() -> Leaks:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A throw-away certificate for localhost that is its own authority, and its key."""
+    """A throw-away certificate for localhost and store.test that is its own authority, and its key."""
     folder = tmp_path_factory.mktemp("tls")
     paths = folder / "certificate.pem", folder / "key.pem"
     command = (
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-        f"-subj /CN=localhost -addext subjectAltName=DNS:localhost -out {paths[0]} -keyout {paths[1]}"
+        f"-subj /CN=localhost -addext subjectAltName=DNS:localhost,DNS:store.test -out {paths[0]} -keyout {paths[1]}"
     )
     subprocess.run(command.split(), check=True, capture_output=True)
     return paths

@@ -204,3 +204,45 @@ async def test_requests_go_through_the_proxy_of_the_environment(
     assert proxy.requests[0].line.startswith(f"PUT http://store.test:{store.port}/bucket/")
     assert ("Proxy-Authorization", "Basic dXNlcjp3b3Jk") in proxy.requests[0].headers
     assert len(proxy.requests) == len(store.requests) == 1
+
+
+async def relay(connection: Connection) -> None:
+    """The conduct of a proxy: connect to the port that is asked for, and hand on what comes from either side."""
+    request = await connection.head()
+    port = int(request.line.split()[1].rpartition(":")[2])
+    await connection.send(b"HTTP/1.1 200 OK\r\n\r\n")
+    async with await anyio.connect_tcp("127.0.0.1", port) as store, anyio.create_task_group() as both:
+
+        async def hand_back() -> None:
+            async for data in store:
+                await connection.send(data)
+
+        both.start_soon(hand_back)
+        while data := await connection.reader.read(65536):
+            await store.send(data)
+        both.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("is_proxy_encrypted", [False, True])
+async def test_encrypted_requests_go_through_the_proxy_of_the_environment(
+    make_asset: MakeAsset,
+    make_sender: MakeSender,
+    monkeypatch: pytest.MonkeyPatch,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+    *,
+    is_proxy_encrypted: bool,
+) -> None:
+    """The proxy sees a name and nothing else, whether it is spoken to by TLS itself or not."""
+    asset = make_asset(5 * MIB)
+    scheme, proxy_tls = ("https", server_tls) if is_proxy_encrypted else ("http", None)
+
+    async with serving(relay, proxy_tls) as proxy, serving(store_it, server_tls) as store:
+        monkeypatch.setenv("https_proxy", f"{scheme}://localhost:{proxy.port}")
+        async with open_session(ssl_context=client_tls) as session:
+            url = store.url(host="store.test")
+            receipt = await make_sender(session=session).put(asset, Segment(1, 0, asset.size), url, ignore)
+
+    assert [request.line for request in proxy.requests] == [f"CONNECT store.test:{store.port} HTTP/1.1"]
+    assert bytes(store.requests[0].body) == content_of(asset)
+    assert receipt.is_verified

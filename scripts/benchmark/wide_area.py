@@ -92,8 +92,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="only clients whose name holds this text")
     parser.add_argument("--output", type=Path, help="write the report here as well")
     arguments = parser.parse_args()
-    if not arguments.netlab:
-        parser.error("the netlab command is needed, as an argument or in NETLAB")
+    if not arguments.netlab or shutil.which(arguments.netlab) is None:
+        parser.error("a netlab command that can be run is needed, as an argument or in NETLAB")
     return arguments
 
 

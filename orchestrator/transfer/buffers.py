@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class Buffers:
-    """Buffers that are used again, the last one first: the core's cache still knows it."""
+    """Buffers that are used again, the last one first: the core's cache still knows it.
+
+    Threads may share them.
+    """
 
     def __init__(self, size: int) -> None:
         """Make buffers of *size* bytes as they are needed."""
@@ -13,7 +16,10 @@ class Buffers:
 
     def take(self) -> memoryview:
         """One that nobody else has."""
-        return self._free.pop() if self._free else memoryview(bytearray(self._size))
+        try:
+            return self._free.pop()
+        except IndexError:
+            return memoryview(bytearray(self._size))
 
     def give_back(self, buffer: memoryview) -> None:
         """Take back a buffer that nobody will look at any more."""

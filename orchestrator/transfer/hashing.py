@@ -16,18 +16,15 @@ _MEMORY_BYTES = 32 * 1024 * 1024
 #: A stream holds a span that is being sent, and one that is being hashed meanwhile.
 _SPANS_HELD = 2
 _LEAST_SPAN_BYTES, _MOST_SPAN_BYTES = 128 * 1024, 512 * 1024
-#: Where a hop hashes one span and not as many as there are lanes.
-_MOST_LONE_SPAN_BYTES = 1024 * 1024
 
 
-def span_bytes_for(streams: int, md5: Md5) -> int:
-    """What is read and hashed in one go, the way *md5* does, of each of so many *streams* at once.
+def span_bytes_for(streams: int) -> int:
+    """What is read and hashed in one go of each of so many *streams* at once.
 
     The more the better, since a hop into a thread costs the CPU as much as hashing 50 KB, as far as memory lasts.
     """
     fair = _MEMORY_BYTES // (_SPANS_HELD * max(streams, 1))
-    most = _MOST_SPAN_BYTES if md5.is_in_lock_step else _MOST_LONE_SPAN_BYTES
-    return min(max(fair, _LEAST_SPAN_BYTES), most)
+    return min(max(fair, _LEAST_SPAN_BYTES), _MOST_SPAN_BYTES)
 
 
 class HashPool:
@@ -48,11 +45,6 @@ class HashPool:
         self._absent: set[HashedStream] = set()
         self._is_hurried = False
         self._is_called = False
-
-    @property
-    def is_in_lock_step(self) -> bool:
-        """True when several streams are hashed in about the time of one."""
-        return self._md5.is_in_lock_step
 
     def join(self, source: Source, length: int) -> HashedStream:
         """Begin a stream of *length* bytes, whose `leave` must follow; *source* is opened with its first span."""

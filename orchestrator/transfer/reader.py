@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
@@ -13,6 +12,7 @@ from orchestrator.domain.assets import Asset
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.buffers import Buffers
 from orchestrator.transfer.hashing import HashPool
+from orchestrator.transfer.md5 import Md5
 from orchestrator.transfer.source import Source, Span
 
 T = TypeVar("T")
@@ -21,9 +21,9 @@ T = TypeVar("T")
 #: taken more of the last ones than it sends meanwhile.
 _PATIENCE_SECONDS = 0.02
 
-#: What is told at a time of a segment that is not hashed.
+#: What is told at a time of a segment that is not hashed in lock-step with others.
 SPAN_BYTES = 2 * 1024 * 1024
-#: What is read and copied into a connection at a time of it.
+#: What is read of it at a time, to be hashed or copied into a connection: a core's own cache holds several.
 PIECE_BYTES = 256 * 1024
 
 
@@ -77,19 +77,24 @@ class SegmentReader:
     gets out whole. A cold disk makes a thread wait and never the event loop.
     """
 
-    #: Nobody asks for it.
-    md5 = None
+    #: True when a thread must go through every span before it is told.
+    _is_reading_ahead = False
 
     def __init__(self, asset: Asset, segment: Segment, readers: ThreadPoolExecutor, buffers: Buffers) -> None:
         """Begin to open the file at once; `close` must follow. *buffers* are of PIECE_BYTES."""
         self._source = Source(asset)
         self._end = segment.offset + segment.length
         self._readers = readers
-        self._span = self._span_at(segment.offset)
-        self._preparation = self._prepared(is_first=True)
-        self._reading: Future[None] | None = None
         self._buffers = buffers
         self._buffer: memoryview | None = None
+        self._reading: Future[None] | None = None
+        self._span = self._span_at(segment.offset)
+        self._preparation = self._prepared(is_first=True)
+
+    @property
+    def md5(self) -> str | None:
+        """None: nobody asks for it."""
+        return None
 
     @property
     def can_send(self) -> bool:
@@ -156,20 +161,62 @@ class SegmentReader:
         return Span(offset, min(SPAN_BYTES, self._end - offset))
 
     def _prepared(self, *, is_first: bool) -> Future[None] | None:
-        """Open the file before the first span is told and check it before the last, in a thread."""
-        is_last = self._span.end == self._end
-        if is_first:
-            return self._readers.submit(self._open, is_last=is_last)
-        return self._readers.submit(self._source.check) if is_last and self._span.length else None
+        """Have a thread do what must be done before the next span is told, if anything must."""
+        span = self._span
+        is_last = span.end == self._end
+        if is_first or (span.length and (is_last or self._is_reading_ahead)):
+            return self._readers.submit(self._prepare, span, is_first=is_first, is_last=is_last)
+        return None
 
-    def _open(self, *, is_last: bool) -> None:
-        self._source.open()
+    def _prepare(self, span: Span, *, is_first: bool, is_last: bool) -> None:
+        if is_first:
+            self._source.open()
+        self._read_ahead(span)
         if is_last:
             self._source.check()
 
+    def _read_ahead(self, span: Span) -> None:
+        """Go through *span* in a thread."""
+
+
+class LoneHashedReader(SegmentReader):
+    """Hands out what the file holds, each span after a thread has hashed it.
+
+    The thread reads into memory that its core's cache still holds when the digest takes it, and whoever sends reads
+    again from the system's cache: cheaper than to carry what was hashed from one core to the other. The digest is
+    that of the file; a file that changed in between is told by its fingerprint or by the store's ETag.
+    """
+
+    _is_reading_ahead = True
+
+    def __init__(
+        self, asset: Asset, segment: Segment, readers: ThreadPoolExecutor, buffers: Buffers, md5: Md5
+    ) -> None:
+        """Begin to hash the first span the way *md5* does at once; `close` must follow."""
+        self._md5 = md5
+        self._digest = md5.new_digest()
+        super().__init__(asset, segment, readers, buffers)
+
+    @property
+    def md5(self) -> str:
+        """The hex digest of the segment, right once all of it is told."""
+        return self._digest.hexdigest()
+
+    async def make_ready(self, span: Span) -> None:
+        """*span* is in memory since it was hashed."""
+
+    def _read_ahead(self, span: Span) -> None:
+        self._source.announce(self._span_at(span.end))
+        buffer = self._buffers.take()
+        for offset in range(span.offset, span.end, len(buffer)):
+            piece = buffer[: span.end - offset]
+            self._source.read_into(piece, offset)
+            self._md5.update_all([self._digest], [piece])
+        self._buffers.give_back(buffer)
+
 
 class HashedReader:
-    """Hands out what was hashed.
+    """Hands out what was hashed, in lock-step with other segments.
 
     A span is told once it is hashed, while the next one is being read and hashed already. The last is told only after
     the file has been found unchanged. Views are of the very bytes that were hashed, whatever becomes of the file.
@@ -187,9 +234,6 @@ class HashedReader:
         self._readers = readers
         self._stream = hash_pool.join(self._source, segment.length)
         self._span_bytes = hash_pool.span_bytes
-        self._has_company = hash_pool.is_in_lock_step
-        # Where hashing takes most of the time, the kernel's copying leaves it the most of a core.
-        self._is_kernel_copying = not self._has_company and sys.platform == "linux"
         self._span = self._span_at(segment.offset)
         self._preparation = self._prepared()
         self._checking: Future[None] | None = None
@@ -223,8 +267,6 @@ class HashedReader:
 
     def send(self, socket: int, span: Span) -> int:
         """Give bytes of *span* to the non-blocking *socket*."""
-        if self._is_kernel_copying:
-            return self._source.send(socket, span)
         return os.write(socket, self._view(span))
 
     async def check(self) -> None:
@@ -238,8 +280,8 @@ class HashedReader:
         close_after(self._source, self._preparation, self._checking)
 
     async def _patiently(self, preparation: Future[memoryview]) -> memoryview:
-        if preparation.done() or not self._has_company:
-            return await result_of(preparation)
+        if preparation.done():
+            return preparation.result()
         hurry = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._stream.hurry)
         try:
             return await result_of(preparation)

@@ -22,7 +22,7 @@ from orchestrator.transfer.exchange import BodyInterruptedError, Exchange
 from orchestrator.transfer.hashing import HashPool, span_bytes_for
 from orchestrator.transfer.md5 import best_md5
 from orchestrator.transfer.payload import OnBytes, Pace, SegmentPayload
-from orchestrator.transfer.reader import PIECE_BYTES, HashedReader, Reader, SegmentReader
+from orchestrator.transfer.reader import PIECE_BYTES, HashedReader, LoneHashedReader, Reader, SegmentReader
 from orchestrator.transfer.small import SMALL_BYTES, SmallSegmentReader
 from orchestrator.transfer.verdict import error_of, is_success, receipt_of
 
@@ -58,8 +58,8 @@ class SegmentSender:
         self._is_socket_allowed = is_socket_allowed
         self._on_warning = on_warning
         self._buffers = Buffers(PIECE_BYTES)
-        md5 = best_md5()
-        self._hash_pool = HashPool(readers, md5, span_bytes=span_bytes_for(most_parallel, md5))
+        self._md5 = md5 = best_md5()
+        self._hash_pool = HashPool(readers, md5, span_bytes=span_bytes_for(most_parallel))
         self._small = SmallSegmentReader(readers, md5 if is_verifying else None)
         self._warnings: set[str] = set()
 
@@ -94,7 +94,7 @@ class SegmentSender:
 
     async def digest(self, asset: Asset, segment: Segment) -> str:
         """The hex MD5 of *segment* as the file is now; raises SourceChangedError when it changed."""
-        reader = HashedReader(asset, segment, self._readers, self._hash_pool)
+        reader = self._hashing_reader(asset, segment)
         try:
             while await reader.next_span():
                 pass
@@ -118,8 +118,13 @@ class SegmentSender:
         if segment.length < SMALL_BYTES:
             return await self._small.read(asset, segment)
         if self._is_verifying:
-            return HashedReader(asset, segment, self._readers, self._hash_pool)
+            return self._hashing_reader(asset, segment)
         return SegmentReader(asset, segment, self._readers, self._buffers)
+
+    def _hashing_reader(self, asset: Asset, segment: Segment) -> HashedReader | LoneHashedReader:
+        if self._md5.is_in_lock_step:
+            return HashedReader(asset, segment, self._readers, self._hash_pool)
+        return LoneHashedReader(asset, segment, self._readers, self._buffers, self._md5)
 
     def _exchange(self, asset: Asset, url: PresignedUrl) -> Exchange:
         try:

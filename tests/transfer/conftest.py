@@ -106,17 +106,23 @@ class Body(StrEnum):
     COPY_UNTOLD = "copy-of-a-file-that-may-be-cold"
     HASHED = "hashed-to-the-socket"
     HASHED_COPY = "hashed-to-the-transport"
-    HASHED_SENDFILE = "hashed-one-by-one-and-sendfile"
+    LONE_HASHED_SENDFILE = "hashed-one-by-one-and-sendfile"
+    LONE_HASHED_COPY = "hashed-one-by-one-and-copy"
 
     @property
     def is_hashed(self) -> bool:
         """True for the ways of a segment whose MD5 is computed."""
-        return self in {Body.HASHED, Body.HASHED_COPY, Body.HASHED_SENDFILE}
+        return self in {Body.HASHED, Body.HASHED_COPY} or self.is_hashed_alone
+
+    @property
+    def is_hashed_alone(self) -> bool:
+        """True for the ways where there is no lock-step."""
+        return self in {Body.LONE_HASHED_SENDFILE, Body.LONE_HASHED_COPY}
 
     @property
     def is_copied(self) -> bool:
         """True for the ways through the transport that a plain connection could do without."""
-        return self in {Body.COPY, Body.HASHED_COPY}
+        return self in {Body.COPY, Body.HASHED_COPY, Body.LONE_HASHED_COPY}
 
 
 @pytest.fixture
@@ -146,7 +152,7 @@ def _disk(body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
 def _md5(body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash in lock-step, or one by one, whatever this machine has."""
     lock_step = replace(best_md5(), lanes=max(best_md5().lanes, 2))
-    found = HASHLIB if body is Body.HASHED_SENDFILE else lock_step
+    found = HASHLIB if body.is_hashed_alone else lock_step
     monkeypatch.setattr("orchestrator.transfer.sender.best_md5", lambda: found)
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import ssl
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from orchestrator.domain.assets import Asset
+from orchestrator.domain.errors import ETagMismatchError
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.event_loop import TransferLoop
 from orchestrator.transfer.outlet import TransportOutlet
 from orchestrator.transfer.session import open_session
 from orchestrator.transfer.source import Span
-from tests.transfer.conftest import Body, MakeAsset, MakeSender, content_of, ignore
+from tests.transfer.conftest import Body, Failure, MakeAsset, MakeSender, content_of, ignore
 from tests.transfer.store import serving, store_it
 
 LENGTH = 5 * 1024 * 1024 + 3
@@ -38,7 +42,7 @@ def threads_of_calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(
     ("body", "threads"),
-    [(Body.SENDFILE, {"MainThread"}), (Body.HASHED_SENDFILE, {"MainThread"}), (Body.HASHED, set())],
+    [(Body.SENDFILE, {"MainThread"}), (Body.LONE_HASHED_SENDFILE, {"MainThread"}), (Body.HASHED, set())],
 )
 async def test_the_kernel_copies_into_plain_connections_unless_hashing_is_cheap(
     make_asset: MakeAsset, make_sender: MakeSender, threads_of_calls: dict[str, set[str]], threads: set[str]
@@ -53,12 +57,10 @@ async def test_the_kernel_copies_into_plain_connections_unless_hashing_is_cheap(
     assert bytes(store.requests[0].body) == content_of(asset)
 
 
-async def test_what_is_sent_is_what_was_hashed(
-    make_asset: MakeAsset, make_sender: MakeSender, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Bytes that are written over between their hashing and their sending are sent as they were hashed."""
+@pytest.fixture
+def spoiled_asset(make_asset: MakeAsset, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asset]:
+    """A file of LENGTH bytes which are written over once a thread has read them, without a trace in its times."""
     asset = make_asset(LENGTH)
-    content = content_of(asset)
     writer = os.open(asset.path, os.O_WRONLY)
     really_read = os.preadv
 
@@ -69,14 +71,36 @@ async def test_what_is_sent_is_what_was_hashed(
             os.utime(writer, ns=(asset.fingerprint.mtime_ns, asset.fingerprint.mtime_ns))
         return count
 
+    monkeypatch.setattr(os, "preadv", read)
+    yield asset
+    os.close(writer)
+
+
+async def test_what_is_sent_is_what_was_hashed(spoiled_asset: Asset, make_sender: MakeSender) -> None:
+    """Bytes that are written over between their hashing and their sending are sent as they were hashed."""
+    asset, content = spoiled_asset, content_of(spoiled_asset)
+
     async with serving(store_it) as store:
-        monkeypatch.setattr(os, "preadv", read)
         receipt = await make_sender().put(asset, Segment(1, 0, LENGTH), store.url(), ignore)
 
-    os.close(writer)
     assert bytes(store.requests[0].body) == content
     assert receipt.is_verified
     assert content_of(asset) == bytes(LENGTH)
+
+
+@pytest.mark.parametrize("body", [Body.LONE_HASHED_SENDFILE, Body.LONE_HASHED_COPY])
+async def test_what_is_sent_and_is_not_what_was_hashed_counts_as_damaged(
+    spoiled_asset: Asset, make_sender: MakeSender, failure: Failure
+) -> None:
+    """Where bytes are read once to be hashed and once to be sent, the store's ETag tells that they differ."""
+    content = content_of(spoiled_asset)
+
+    async with serving(store_it) as store:
+        error = await failure(make_sender().put(spoiled_asset, Segment(1, 0, LENGTH), store.url(), ignore))
+
+    assert isinstance(error, ETagMismatchError)
+    assert hashlib.md5(content).hexdigest() in error.message
+    assert bytes(store.requests[0].body) == bytes(LENGTH)
 
 
 async def test_small_segments_go_in_one_packet_with_their_headers(

@@ -247,7 +247,9 @@ def hanging_disk(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 @pytest.mark.parametrize(
-    "body", [Body.COLD_SENDFILE, Body.COPY_UNTOLD, Body.HASHED, Body.HASHED_COPY], ids=str
+    "body",
+    [Body.COLD_SENDFILE, Body.COPY_UNTOLD, Body.HASHED, Body.HASHED_COPY, Body.LONE_HASHED_SENDFILE],
+    ids=str,
 )
 async def test_a_read_that_blocks_is_cut_and_keeps_its_file_until_it_ends(
     make_asset: MakeAsset,

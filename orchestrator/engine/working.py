@@ -98,7 +98,6 @@ class BatchWork:
             sender=SegmentSender(
                 self.connection.session,
                 readers=self.connection.readers,
-                most_parallel=settings.most_parallel,
                 idle_timeout=service.idle_timeout,
                 is_verifying=service.is_verifying,
                 is_insecure_http_allowed=service.is_insecure_http_allowed,

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
 
+from orchestrator.transfer.buffers import Buffers
 from orchestrator.transfer.md5 import Digest, Md5
 from orchestrator.transfer.source import Source, Span
 
-#: What all streams together may hold in memory; a few streams hold less.
-_MEMORY_BYTES = 32 * 1024 * 1024
-#: A stream holds a span that is being sent, and one that is being hashed meanwhile.
-_SPANS_HELD = 2
-_LEAST_SPAN_BYTES, _MOST_SPAN_BYTES = 128 * 1024, 512 * 1024
-
-
-def span_bytes_for(streams: int) -> int:
-    """What is read and hashed in one go of each of so many *streams* at once.
-
-    The more the better, since a hop into a thread costs the CPU as much as hashing 50 KB, as far as memory lasts.
-    """
-    fair = _MEMORY_BYTES // (_SPANS_HELD * max(streams, 1))
-    return min(max(fair, _LEAST_SPAN_BYTES), _MOST_SPAN_BYTES)
+#: What is read of all lanes before it is hashed: a core's own cache holds it, and what else the core works on.
+_CACHED_BYTES = 512 * 1024
+_MOST_PIECE_BYTES = 256 * 1024
 
 
 class HashPool:
@@ -34,11 +23,11 @@ class HashPool:
     long as nobody waits for it: until all lanes are taken, or nobody is left who could join.
     """
 
-    def __init__(self, workers: ThreadPoolExecutor, md5: Md5, *, span_bytes: int = _MOST_SPAN_BYTES) -> None:
-        """Read and hash in *workers*, the way *md5* does, spans of at most *span_bytes*."""
-        self.span_bytes = span_bytes
+    def __init__(self, workers: ThreadPoolExecutor, md5: Md5) -> None:
+        """Read and hash in *workers*, the way *md5* does."""
         self._workers = workers
         self._md5 = md5
+        self._buffers = Buffers(min(_CACHED_BYTES // md5.lanes, _MOST_PIECE_BYTES))
         self._lock = Lock()
         self._wishes: list[Wish] = []
         #: Streams that will ask for another span but have not yet.
@@ -46,14 +35,14 @@ class HashPool:
         self._is_hurried = False
         self._is_called = False
 
-    def join(self, source: Source, length: int) -> HashedStream:
-        """Begin a stream of *length* bytes, whose `leave` must follow; *source* is opened with its first span."""
-        stream = HashedStream(self, source, self._md5.new_digest(), min(length, self.span_bytes))
+    def join(self, source: Source) -> HashedStream:
+        """Begin a stream, whose `leave` must follow; *source* is opened with its first span."""
+        stream = HashedStream(self, source, self._md5.new_digest())
         with self._lock:
             self._absent.add(stream)
         return stream
 
-    def submit(self, wish: Wish) -> Future[memoryview]:
+    def submit(self, wish: Wish) -> Future[None]:
         """Hash what *wish* says, with others."""
         with self._lock:
             self._absent.discard(wish.stream)
@@ -105,30 +94,33 @@ class HashPool:
         return batch
 
     def _hash(self, batch: list[Wish]) -> None:
+        """Read a piece of each and hash it while the core's cache holds it, until all are done."""
         active = [wish for wish in batch if wish.begin()]
-        self._md5.update_all([wish.stream.digest for wish in active], [wish.bytes for wish in active])
-        for wish in active:
-            wish.settle()
+        buffers = [self._buffers.take() for _ in active]
+        while active:
+            pieces = [wish.read_into(buffer) for wish, buffer in zip(active, buffers, strict=False)]
+            found = [(wish.stream.digest, piece) for wish, piece in zip(active, pieces, strict=True) if piece]
+            self._md5.update_all([digest for digest, _ in found], [piece for _, piece in found])
+            active = [wish for wish in active if wish.goes_on()]
+        for buffer in buffers:
+            self._buffers.give_back(buffer)
 
 
 class HashedStream:
     """A segment on its way through a HashPool."""
 
-    def __init__(self, pool: HashPool, source: Source, digest: Digest, span_bytes: int) -> None:
+    def __init__(self, pool: HashPool, source: Source, digest: Digest) -> None:
         """`HashPool.join` makes these."""
         self._pool = pool
         self.source = source
         self.digest = digest
-        self._span_bytes = span_bytes
         self._is_open = False
-        self._buffers: deque[memoryview] = deque()
 
-    def hash(self, span: Span, ahead: Span) -> Future[memoryview]:
-        """Read *span*, the next one, and hash it in a worker thread; its bytes are the result.
+    def hash(self, span: Span, ahead: Span) -> Future[None]:
+        """Hash *span*, the next one, in a worker thread.
 
-        They stay as they are until the span after the next is asked for. The bytes of *ahead*, which comes after it,
-        are announced. Where nothing comes after it the file is found unchanged at last. The future may hold a
-        Source's error.
+        The bytes of *ahead*, which comes after it, are announced. Where nothing comes after it the file is found
+        unchanged at last. The future may hold a Source's error.
         """
         return self._pool.submit(Wish(self, span, ahead))
 
@@ -140,51 +132,51 @@ class HashedStream:
         """Keep nobody waiting any more; a span that is being hashed is finished."""
         self._pool.leave(self)
 
-    def read(self, span: Span, ahead: Span) -> memoryview:
-        """The bytes of *span*, in the buffer that was filled longest ago; blocks, raises what Source raises."""
+    def begin(self, ahead: Span) -> None:
+        """Open the file the first time, and announce *ahead*; blocks, raises what Source raises."""
         if not self._is_open:
             self.source.open()
             self._is_open = True
         self.source.announce(ahead)
-        if len(self._buffers) < _SPANS_HELD:
-            self._buffers.append(memoryview(bytearray(self._span_bytes)))
-        else:
-            self._buffers.rotate(-1)
-        found = self._buffers[-1][: span.length]
-        self.source.read_into(found, span.offset)
-        return found
-
-    def check(self) -> None:
-        """Raise SourceChangedError unless the file is still as planned."""
-        self.source.check()
 
 
 @dataclass(eq=False, slots=True)
 class Wish:
-    """A span to be hashed; `bytes` are its own once they are read."""
+    """A span to be hashed; `rest` is what of it is not yet."""
 
     stream: HashedStream
-    span: Span
+    rest: Span
     ahead: Span
-    bytes: memoryview = field(default_factory=lambda: memoryview(b""))
-    done: Future[memoryview] = field(default_factory=Future)
+    done: Future[None] = field(default_factory=Future)
 
     def begin(self) -> bool:
-        """Read the span; False when that fails or nobody waits any more."""
-        return self.done.set_running_or_notify_cancel() and self._succeeds(self._read)
+        """Open the file; False when that fails or nobody waits any more."""
+        return self.done.set_running_or_notify_cancel() and self._succeeds(
+            lambda: self.stream.begin(self.ahead)
+        )
 
-    def settle(self) -> None:
-        """Tell whoever waits that all is hashed, and if it is the last that the file has changed."""
-        if self.ahead.length or self._succeeds(self.stream.check):
-            self.done.set_result(self.bytes)
+    def read_into(self, buffer: memoryview) -> memoryview:
+        """The next bytes to be hashed, in *buffer*; none when that fails."""
+        piece = buffer[: self.rest.length]
+        if not self._succeeds(lambda: self.stream.source.read_into(piece, self.rest.offset)):
+            return buffer[:0]
+        self.rest = Span(self.rest.offset + len(piece), self.rest.length - len(piece))
+        return piece
+
+    def goes_on(self) -> bool:
+        """False when all is hashed or has failed, and whoever waits knows."""
+        if self.done.done():
+            return False
+        if self.rest.length:
+            return True
+        if self.ahead.length or self._succeeds(self.stream.source.check):
+            self.done.set_result(None)
+        return False
 
     def fail(self, error: Exception) -> None:
         """Tell whoever waits why there will be no digest, unless they know."""
         if not self.done.done():
             self.done.set_exception(error)
-
-    def _read(self) -> None:
-        self.bytes = self.stream.read(self.span, self.ahead)
 
     def _succeeds(self, work: Callable[[], None]) -> bool:
         try:

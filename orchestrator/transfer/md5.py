@@ -33,11 +33,6 @@ class Md5:
     #: Lets each of at most `lanes` digests, made by `new_digest`, take its piece.
     update_all: Callable[[Sequence[Any], Sequence[Piece]], None]
 
-    @property
-    def is_in_lock_step(self) -> bool:
-        """True when several streams advance at once."""
-        return self.lanes > 1
-
     def of_all(self, bodies: Sequence[Piece]) -> list[str]:
         """The hex digests of *bodies*, however many they are."""
         digests = [self.new_digest() for _ in bodies]

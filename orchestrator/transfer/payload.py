@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
 from orchestrator.transfer.outlet import Outlet, SocketOutlet, TransportOutlet
-from orchestrator.transfer.reader import HashedReader, Reader, SegmentReader, SendingReader
+from orchestrator.transfer.reader import Reader, SegmentReader, SendingReader
 from orchestrator.transfer.source import Span
 
 #: Told how many more bytes have been handed to the connection.
@@ -193,7 +193,7 @@ def _is_idle(transport: Transport) -> bool:
 
 
 def _can_send(reader: Reader) -> TypeGuard[SendingReader]:
-    return isinstance(reader, SegmentReader | HashedReader) and reader.can_send
+    return isinstance(reader, SegmentReader) and reader.can_send
 
 
 def _is_open(transport: Transport) -> bool:

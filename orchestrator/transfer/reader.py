@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
@@ -12,7 +11,6 @@ from orchestrator.domain.assets import Asset
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.buffers import Buffers
 from orchestrator.transfer.hashing import HashPool
-from orchestrator.transfer.md5 import Md5
 from orchestrator.transfer.source import Source, Span
 
 T = TypeVar("T")
@@ -21,9 +19,9 @@ T = TypeVar("T")
 #: taken more of the last ones than it sends meanwhile.
 _PATIENCE_SECONDS = 0.02
 
-#: What is told at a time of a segment that is not hashed in lock-step with others.
+#: What is told at a time of a segment.
 SPAN_BYTES = 2 * 1024 * 1024
-#: What is read of it at a time, to be hashed or copied into a connection: a core's own cache holds several.
+#: What is read of it at a time to be copied into a connection: a core's own cache holds several.
 PIECE_BYTES = 256 * 1024
 
 
@@ -77,9 +75,6 @@ class SegmentReader:
     gets out whole. A cold disk makes a thread wait and never the event loop.
     """
 
-    #: True when a thread must go through every span before it is told.
-    _is_reading_ahead = False
-
     def __init__(self, asset: Asset, segment: Segment, readers: ThreadPoolExecutor, buffers: Buffers) -> None:
         """Begin to open the file at once; `close` must follow. *buffers* are of PIECE_BYTES."""
         self._source = Source(asset)
@@ -104,7 +99,7 @@ class SegmentReader:
     async def next_span(self) -> Span | None:
         """The next bytes that may be sent, None after the last; raises what Source raises."""
         if self._preparation is not None:
-            await result_of(self._preparation)
+            await self._result_of(self._preparation)
         span = self._span
         if not span.length:
             return None
@@ -162,124 +157,58 @@ class SegmentReader:
 
     def _prepared(self, *, is_first: bool) -> Future[None] | None:
         """Have a thread do what must be done before the next span is told, if anything must."""
-        span = self._span
-        is_last = span.end == self._end
-        if is_first or (span.length and (is_last or self._is_reading_ahead)):
-            return self._readers.submit(self._prepare, span, is_first=is_first, is_last=is_last)
+        is_last = self._span.end == self._end
+        if is_first or (self._span.length and is_last):
+            return self._readers.submit(self._prepare, is_first=is_first, is_last=is_last)
         return None
 
-    def _prepare(self, span: Span, *, is_first: bool, is_last: bool) -> None:
+    def _prepare(self, *, is_first: bool, is_last: bool) -> None:
         if is_first:
             self._source.open()
-        self._read_ahead(span)
         if is_last:
             self._source.check()
 
-    def _read_ahead(self, span: Span) -> None:
-        """Go through *span* in a thread."""
+    async def _result_of(self, preparation: Future[None]) -> None:
+        """Wait for *preparation*."""
+        await result_of(preparation)
 
 
-class LoneHashedReader(SegmentReader):
-    """Hands out what the file holds, each span after a thread has hashed it.
+class HashedReader(SegmentReader):
+    """Hands out what the file holds, each span after it was hashed.
 
-    The thread reads into memory that its core's cache still holds when the digest takes it, and whoever sends reads
+    A thread reads it into memory that its core's cache still holds when the digests take it, and whoever sends reads
     again from the system's cache: cheaper than to carry what was hashed from one core to the other. The digest is
     that of the file; a file that changed in between is told by its fingerprint or by the store's ETag.
     """
 
-    _is_reading_ahead = True
-
     def __init__(
-        self, asset: Asset, segment: Segment, readers: ThreadPoolExecutor, buffers: Buffers, md5: Md5
+        self,
+        asset: Asset,
+        segment: Segment,
+        readers: ThreadPoolExecutor,
+        buffers: Buffers,
+        hash_pool: HashPool,
     ) -> None:
-        """Begin to hash the first span the way *md5* does at once; `close` must follow."""
-        self._md5 = md5
-        self._digest = md5.new_digest()
+        """Begin to hash the first span in *hash_pool* at once; `close` must follow."""
+        self._hash_pool = hash_pool
         super().__init__(asset, segment, readers, buffers)
 
     @property
     def md5(self) -> str:
         """The hex digest of the segment, right once all of it is told."""
-        return self._digest.hexdigest()
-
-    async def make_ready(self, span: Span) -> None:
-        """*span* is in memory since it was hashed."""
-
-    def _read_ahead(self, span: Span) -> None:
-        self._source.announce(self._span_at(span.end))
-        buffer = self._buffers.take()
-        for offset in range(span.offset, span.end, len(buffer)):
-            piece = buffer[: span.end - offset]
-            self._source.read_into(piece, offset)
-            self._md5.update_all([self._digest], [piece])
-        self._buffers.give_back(buffer)
-
-
-class HashedReader:
-    """Hands out what was hashed, in lock-step with other segments.
-
-    A span is told once it is hashed, while the next one is being read and hashed already. The last is told only after
-    the file has been found unchanged. Views are of the very bytes that were hashed, whatever becomes of the file.
-    """
-
-    #: What was just hashed is in memory, whatever the system tells.
-    can_send = True
-
-    def __init__(
-        self, asset: Asset, segment: Segment, readers: ThreadPoolExecutor, hash_pool: HashPool
-    ) -> None:
-        """Begin to hash the first span in *hash_pool* at once; `close` must follow."""
-        self._source = Source(asset)
-        self._end = segment.offset + segment.length
-        self._readers = readers
-        self._stream = hash_pool.join(self._source, segment.length)
-        self._span_bytes = hash_pool.span_bytes
-        self._span = self._span_at(segment.offset)
-        self._preparation = self._prepared()
-        self._checking: Future[None] | None = None
-        self._told = Span(segment.offset, 0)
-        self._bytes = memoryview(b"")
-
-    @property
-    def md5(self) -> str:
-        """The hex digest of the segment, right once all of it is handed out."""
         return self._stream.digest.hexdigest()
-
-    async def next_span(self) -> Span | None:
-        """The next bytes that may be sent, None after the last; raises what Source raises."""
-        preparation, span = self._preparation, self._span
-        if preparation is None:
-            return None
-        self._told, self._bytes = span, await self._patiently(preparation)
-        self._span = self._span_at(span.end)
-        self._preparation = self._prepared()
-        return span
-
-    async def view(self, piece: Span) -> memoryview:
-        """The bytes of *piece*."""
-        return self._view(piece)
-
-    def release(self) -> None:
-        """They stay as they are until the next span is told."""
-
-    async def make_ready(self, span: Span) -> None:
-        """*span* is in memory."""
-
-    def send(self, socket: int, span: Span) -> int:
-        """Give bytes of *span* to the non-blocking *socket*."""
-        return os.write(socket, self._view(span))
-
-    async def check(self) -> None:
-        """Raise SourceChangedError unless the file is still as planned."""
-        self._checking = self._readers.submit(self._source.check)
-        await result_of(self._checking)
 
     def close(self) -> None:
         """Close the file as soon as no thread works on it any more; never blocks."""
         self._stream.leave()
-        close_after(self._source, self._preparation, self._checking)
+        super().close()
 
-    async def _patiently(self, preparation: Future[memoryview]) -> memoryview:
+    def _prepared(self, *, is_first: bool) -> Future[None] | None:
+        if is_first:
+            self._stream = self._hash_pool.join(self._source)
+        return self._stream.hash(self._span, self._span_at(self._span.end)) if self._span.length else None
+
+    async def _result_of(self, preparation: Future[None]) -> None:
         if preparation.done():
             return preparation.result()
         hurry = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._stream.hurry)
@@ -287,16 +216,6 @@ class HashedReader:
             return await result_of(preparation)
         finally:
             hurry.cancel()
-
-    def _view(self, piece: Span) -> memoryview:
-        begin = piece.offset - self._told.offset
-        return self._bytes[begin : begin + piece.length]
-
-    def _span_at(self, offset: int) -> Span:
-        return Span(offset, min(self._span_bytes, self._end - offset))
-
-    def _prepared(self) -> Future[memoryview] | None:
-        return self._stream.hash(self._span, self._span_at(self._span.end)) if self._span.length else None
 
 
 async def result_of(hop: Future[T]) -> T:

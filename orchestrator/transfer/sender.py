@@ -19,10 +19,10 @@ from orchestrator.domain.segments import Segment
 from orchestrator.transfer.answer import Answer
 from orchestrator.transfer.buffers import Buffers
 from orchestrator.transfer.exchange import BodyInterruptedError, Exchange
-from orchestrator.transfer.hashing import HashPool, span_bytes_for
+from orchestrator.transfer.hashing import HashPool
 from orchestrator.transfer.md5 import best_md5
 from orchestrator.transfer.payload import OnBytes, Pace, SegmentPayload
-from orchestrator.transfer.reader import PIECE_BYTES, HashedReader, LoneHashedReader, Reader, SegmentReader
+from orchestrator.transfer.reader import PIECE_BYTES, HashedReader, Reader, SegmentReader
 from orchestrator.transfer.small import SMALL_BYTES, SmallSegmentReader
 from orchestrator.transfer.verdict import error_of, is_success, receipt_of
 
@@ -35,7 +35,6 @@ class SegmentSender:
         session: aiohttp.ClientSession,
         *,
         readers: ThreadPoolExecutor,
-        most_parallel: int,
         idle_timeout: float,
         is_verifying: bool,
         is_insecure_http_allowed: bool = False,
@@ -45,9 +44,8 @@ class SegmentSender:
     ) -> None:
         """Read files in *readers*, as many threads as there are cores; *clock* tells seconds since the epoch.
 
-        There are at most *most_parallel* PUTs at once. *is_verifying* decides whether MD5s are computed and compared,
-        *is_socket_allowed* whether plain connections may be written to past asyncio's transports. *on_warning*
-        hears each warning once.
+        *is_verifying* decides whether MD5s are computed and compared, *is_socket_allowed* whether plain connections
+        may be written to past asyncio's transports. *on_warning* hears each warning once.
         """
         self._session = session
         self._readers = readers
@@ -58,8 +56,8 @@ class SegmentSender:
         self._is_socket_allowed = is_socket_allowed
         self._on_warning = on_warning
         self._buffers = Buffers(PIECE_BYTES)
-        self._md5 = md5 = best_md5()
-        self._hash_pool = HashPool(readers, md5, span_bytes=span_bytes_for(most_parallel))
+        md5 = best_md5()
+        self._hash_pool = HashPool(readers, md5)
         self._small = SmallSegmentReader(readers, md5 if is_verifying else None)
         self._warnings: set[str] = set()
 
@@ -121,10 +119,8 @@ class SegmentSender:
             return self._hashing_reader(asset, segment)
         return SegmentReader(asset, segment, self._readers, self._buffers)
 
-    def _hashing_reader(self, asset: Asset, segment: Segment) -> HashedReader | LoneHashedReader:
-        if self._md5.is_in_lock_step:
-            return HashedReader(asset, segment, self._readers, self._hash_pool)
-        return LoneHashedReader(asset, segment, self._readers, self._buffers, self._md5)
+    def _hashing_reader(self, asset: Asset, segment: Segment) -> HashedReader:
+        return HashedReader(asset, segment, self._readers, self._buffers, self._hash_pool)
 
     def _exchange(self, asset: Asset, url: PresignedUrl) -> Exchange:
         try:

@@ -46,7 +46,6 @@ async def sender(readers: ThreadPoolExecutor) -> AsyncIterator[SegmentSender]:
         yield SegmentSender(
             session,
             readers=readers,
-            most_parallel=16,
             idle_timeout=5.0,
             is_verifying=True,
             on_warning=pytest.fail,

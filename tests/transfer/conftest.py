@@ -104,8 +104,8 @@ class Body(StrEnum):
     COLD_SENDFILE = "sendfile-of-a-cold-file"
     COPY = "copy"
     COPY_UNTOLD = "copy-of-a-file-that-may-be-cold"
-    HASHED = "hashed-to-the-socket"
-    HASHED_COPY = "hashed-to-the-transport"
+    HASHED = "hashed-and-sendfile"
+    HASHED_COPY = "hashed-and-copy"
     LONE_HASHED_SENDFILE = "hashed-one-by-one-and-sendfile"
     LONE_HASHED_COPY = "hashed-one-by-one-and-copy"
 
@@ -170,7 +170,6 @@ def make_sender(
     def make(**settings: Any) -> SegmentSender:
         defaults = {
             "readers": readers,
-            "most_parallel": 16,
             "idle_timeout": 0.3,
             "is_verifying": body.is_hashed,
             "is_socket_allowed": not body.is_copied,

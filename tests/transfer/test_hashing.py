@@ -16,9 +16,10 @@ import pytest
 
 from orchestrator.domain.errors import SourceChangedError
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.hashing import HashedStream, HashPool, span_bytes_for
+from orchestrator.transfer.buffers import Buffers
+from orchestrator.transfer.hashing import HashedStream, HashPool
 from orchestrator.transfer.md5 import Md5, Piece, best_md5
-from orchestrator.transfer.reader import HashedReader
+from orchestrator.transfer.reader import PIECE_BYTES, HashedReader
 from orchestrator.transfer.source import Source, Span
 from tests.transfer.conftest import MakeAsset, content_of
 
@@ -29,14 +30,17 @@ NOTHING = Span(0, 0)
 
 @dataclass
 class CountingMd5:
-    """Four lanes, of which it is remembered how many were used each time, and which may be held up."""
+    """Four lanes, of which it is remembered how many were used each time and on what, and which may be held up."""
 
     widths: list[int] = field(default_factory=list)
+    #: What pieces were in, by its id; kept, so that no id comes twice.
+    buffers: dict[int, object] = field(default_factory=dict)
     gate: threading.Event = field(default_factory=threading.Event)
 
     def update_all(self, digests: Sequence[Any], pieces: Sequence[Piece]) -> None:
         """Count, wait, hash."""
         self.widths.append(len(digests))
+        self.buffers |= {id(piece.obj): piece.obj for piece in pieces if isinstance(piece, memoryview)}
         self.gate.wait()
         for digest, piece in zip(digests, pieces, strict=True):
             digest.update(piece)
@@ -67,7 +71,7 @@ def make_streams(make_asset: MakeAsset, pool: HashPool) -> Iterator[Callable[[in
     made: list[HashedStream] = []
 
     def make(count: int) -> list[HashedStream]:
-        made.extend(pool.join(Source(make_asset(1000 + number)), 1000 + number) for number in range(count))
+        made.extend(pool.join(Source(make_asset(1000 + number))) for number in range(count))
         return made[-count:]
 
     yield make
@@ -76,7 +80,7 @@ def make_streams(make_asset: MakeAsset, pool: HashPool) -> Iterator[Callable[[in
         stream.source.close()
 
 
-def ask(stream: HashedStream, *, ahead: Span = NOTHING) -> Future[memoryview]:
+def ask(stream: HashedStream, *, ahead: Span = NOTHING) -> Future[None]:
     """Ask for the first 1000 bytes of *stream*."""
     return stream.hash(Span(0, 1000), ahead)
 
@@ -136,9 +140,7 @@ def test_spans_asked_for_while_a_batch_is_hashed_go_together(
     counting.gate.clear()
     with ThreadPoolExecutor(1) as thread:
         pool = HashPool(thread, counting.md5)
-        streams = [
-            pool.join(Source(make_asset(1000 + number)), 1000 + number) for number in range(2 * LANES + 2)
-        ]
+        streams = [pool.join(Source(make_asset(1000 + number))) for number in range(2 * LANES + 2)]
         done = [ask(stream) for stream in streams]
         counting.gate.set()
         for one in done:
@@ -147,6 +149,25 @@ def test_spans_asked_for_while_a_batch_is_hashed_go_together(
         stream.source.close()
 
     assert counting.widths == [LANES, LANES, 2]
+
+
+def test_memory_is_that_of_the_lanes_however_much_is_hashed(
+    make_asset: MakeAsset, counting: CountingMd5
+) -> None:
+    """What one batch was read into serves the next one, and every piece of it."""
+    asset = make_asset(2 * LANES * SPAN_BYTES)
+    with ThreadPoolExecutor(1) as thread:
+        pool = HashPool(thread, counting.md5)
+        for _ in range(2):
+            streams = [pool.join(Source(asset)) for _ in range(LANES)]
+            done = [stream.hash(Span(0, asset.size), NOTHING) for stream in streams]
+            for one in done:
+                one.result(timeout=10)
+            for stream in streams:
+                stream.source.close()
+
+    assert len(counting.widths) > 2
+    assert len(counting.buffers) == LANES
 
 
 def test_a_stream_is_expected_until_its_last_span(make_streams: MakeStreams, counting: CountingMd5) -> None:
@@ -171,11 +192,10 @@ def test_spans_of_any_lengths_are_hashed_in_order(
     pool = HashPool(
         readers,
         Md5(lanes=lanes, new_digest=md5.new_digest, update_all=md5.update_all),
-        span_bytes=3 * SPAN_BYTES,
     )
     sizes = [1, 64, SPAN_BYTES, SPAN_BYTES + 1, 3 * SPAN_BYTES - 17, 3 * SPAN_BYTES, 100, 65]
     assets = [make_asset(size + number) for number, size in enumerate(sizes)]
-    streams = [pool.join(Source(asset), asset.size) for asset in assets]
+    streams = [pool.join(Source(asset)) for asset in assets]
 
     half = [
         stream.hash(Span(0, a.size // 2), Span(a.size // 2, 1))
@@ -199,7 +219,7 @@ def test_spans_of_any_lengths_are_hashed_in_order(
 def test_a_file_that_changed_spoils_no_other_of_its_batch(make_asset: MakeAsset, pool: HashPool) -> None:
     """One is gone at the start, one becomes shorter, one has changed at the end; the fourth gets its digest."""
     gone, shorter, touched, kept = (make_asset(1000 + number) for number in range(4))
-    streams = [pool.join(Source(asset), asset.size) for asset in (gone, shorter, touched, kept)]
+    streams = [pool.join(Source(asset)) for asset in (gone, shorter, touched, kept)]
     Path(gone.path).unlink()
     done = [ask(stream) for stream in streams[:3]]
     os.truncate(shorter.path, 10)
@@ -226,7 +246,7 @@ def test_a_batch_that_cannot_be_hashed_keeps_nobody_waiting(make_asset: MakeAsse
 
     with ThreadPoolExecutor(1) as thread:
         pool = HashPool(thread, Md5(lanes=2, new_digest=hashlib.md5, update_all=fail_once))
-        streams = [pool.join(Source(make_asset(1000 + number)), 1000 + number) for number in range(3)]
+        streams = [pool.join(Source(make_asset(1000 + number))) for number in range(3)]
         errors = [one.exception(timeout=10) for one in [ask(stream) for stream in streams]]
 
     assert [type(error) for error in errors] == [MemoryError, MemoryError, type(None)]
@@ -249,31 +269,6 @@ def test_a_stream_that_left_is_neither_read_nor_waited_for(
     assert counting.widths == [1, 1]
 
 
-def test_bytes_stay_as_they_are_until_the_span_after_the_next_is_asked_for(
-    make_asset: MakeAsset, readers: ThreadPoolExecutor
-) -> None:
-    """A span is sent while the next one is hashed; there is memory for two, not for the segment."""
-    asset = make_asset(4 * SPAN_BYTES)
-    spans = [Span(offset, SPAN_BYTES) for offset in range(0, asset.size, SPAN_BYTES)]
-    stream = HashPool(readers, best_md5(), span_bytes=SPAN_BYTES).join(Source(asset), asset.size)
-    found: list[memoryview] = []
-
-    for span, ahead in zip(spans, [*spans[1:], NOTHING], strict=True):
-        found.append(stream.hash(span, ahead).result(timeout=10))
-        for told, bytes_told in list(zip(spans, found, strict=False))[-2:]:
-            assert bytes(bytes_told) == content_of(asset)[told.offset : told.end]
-
-    assert len({id(view.obj) for view in found}) == 2
-    stream.leave()
-    stream.source.close()
-
-
-@pytest.mark.parametrize(("streams", "span_kib"), [(1, 512), (16, 512), (32, 512), (64, 256), (256, 128)])
-def test_more_streams_have_shorter_spans(streams: int, span_kib: int) -> None:
-    """Together they hold at most 32 MiB, as long as spans do not become too short to be worth a hop."""
-    assert span_bytes_for(streams) == span_kib * 1024
-
-
 async def test_a_reader_waits_for_the_company_of_others_only_so_long(
     make_asset: MakeAsset, readers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,8 +276,8 @@ async def test_a_reader_waits_for_the_company_of_others_only_so_long(
     monkeypatch.setattr("orchestrator.transfer.reader._PATIENCE_SECONDS", 0)
     pool = HashPool(readers, replace(best_md5(), lanes=LANES))
     asset = make_asset(1000)
-    idle = pool.join(Source(asset), asset.size)
-    reader = HashedReader(asset, Segment(1, 0, asset.size), readers, pool)
+    idle = pool.join(Source(asset))
+    reader = HashedReader(asset, Segment(1, 0, asset.size), readers, Buffers(PIECE_BYTES), pool)
 
     with anyio.fail_after(10):
         assert await reader.next_span() == Span(0, 1000)

@@ -13,8 +13,8 @@ from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
-from orchestrator.transfer.outlet import Outlet, SocketOutlet, TransportOutlet
-from orchestrator.transfer.reader import Reader, SegmentReader, SendingReader
+from orchestrator.transfer.outlet import Outlet, SocketOutlet, TransportOutlet, keep_short
+from orchestrator.transfer.reader import HashedReader, Reader, SegmentReader, SendingReader
 from orchestrator.transfer.source import Span
 
 #: Told how many more bytes have been handed to the connection.
@@ -140,6 +140,8 @@ class SegmentPayload(Payload):
         if self._length >= REPORTED_BYTES:
             # The headers of a small body go with it; those of a large one would only make a copy of its beginning.
             writer.send_headers()
+            if isinstance(reader, HashedReader):
+                keep_short(transport)
             if self._is_socket_allowed and _is_idle(transport) and _can_send(reader):
                 return SocketOutlet(reader, transport, self._count)
         return TransportOutlet(reader, writer, transport, self._count)

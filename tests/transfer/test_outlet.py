@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import socket
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +27,18 @@ from tests.transfer.conftest import Body, Failure, MakeAsset, MakeSender, conten
 from tests.transfer.store import serving, store_it
 
 LENGTH = 5 * 1024 * 1024 + 3
+
+
+def unsent_limits(port: int) -> set[int]:
+    """What connections to *port* may keep waiting in the kernel; 0 where that is the system's affair."""
+    limits = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # one that is gone, or no connection
+            if str(link.readlink()).startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(link.name))) as connection:
+                    if connection.family == socket.AF_INET and connection.getpeername()[1] == port:
+                        limits.add(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT))
+    return limits
 
 
 @pytest.fixture
@@ -98,6 +114,30 @@ async def test_small_segments_go_in_one_packet_with_their_headers(
         await make_sender().put(asset, Segment(1, 0, 1000), store.url(), ignore)
 
     assert threads_of_calls["sendfile"] == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at descriptors where Linux shows them")
+@pytest.mark.parametrize("body", list(Body), ids=str)
+@pytest.mark.parametrize("encryption", ["none", "ours"])
+async def test_little_waits_in_the_kernel_of_what_was_hashed(
+    make_asset: MakeAsset,
+    make_sender: MakeSender,
+    body: Body,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+    *,
+    encryption: str,
+) -> None:
+    """It is sent while the cores' caches hold it; what was not hashed is in none, and a long queue costs least."""
+    asset = make_asset(LENGTH)
+    tls = None if encryption == "none" else server_tls
+
+    async with serving(store_it, tls) as store, open_session(ssl_context=client_tls) as session:
+        sender = make_sender(session=session)
+        await sender.put(asset, Segment(1, 0, LENGTH), store.url(host="localhost"), ignore)
+        limits = await asyncio.to_thread(unsent_limits, store.port)
+
+    assert limits == ({64 * 1024} if body.is_hashed else {0})
 
 
 async def test_encrypted_connections_are_written_to(

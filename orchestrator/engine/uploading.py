@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import anyio
 
@@ -15,6 +16,7 @@ from orchestrator.domain.errors import (
     RefusedUploadError,
     RequestRejectedError,
     RetryableError,
+    StoppedError,
     UrlExpiredError,
 )
 from orchestrator.domain.presigned import PresignedUrl
@@ -26,9 +28,12 @@ from orchestrator.engine.events import EventBus, SegmentProgressed
 from orchestrator.engine.inquiry import Inquiry
 from orchestrator.journal.records import SegmentRecord
 
+#: One sends while what the other has sent is written down, or what it will send.
+_WORKERS_PER_PUT: Final = 2
+
 
 class Uploader:
-    """Uploads one entry at a time per worker; the number of PUTs at once is the run's."""
+    """Uploads entries; the number of PUTs at once is the run's."""
 
     def __init__(self, collaborators: Collaborators, inquiry: Inquiry) -> None:
         """Send with the run's sender; ask through *inquiry* where an answer was lost."""
@@ -39,7 +44,7 @@ class Uploader:
         """Send every segment that has no receipt; segments already journalled stay journalled."""
         if not entry.is_reconciled:
             await self._reconcile(entry)
-        await self._send_all(entry, entry.segments_left())
+        await _Sending(entry, self._with, self._inquiry).send(entry.segments_left())
         await entry.transition(EntryState.UPLOADED, "every segment is stored")
 
     async def _reconcile(self, entry: HeldEntry) -> None:
@@ -54,67 +59,70 @@ class Uploader:
                     await entry.stored(segment, receipt, attempt=0, seconds=0.0)
         entry.is_reconciled = True
 
-    async def _send_all(self, entry: HeldEntry, left: list[SegmentRecord]) -> None:
-        """Share *left* among workers; after the first failure none takes another segment."""
-        remaining = iter(left)
-        failures: list[OrchestratorError] = []
-        async with anyio.create_task_group() as group:
-            for _ in range(min(self._with.settings.most_parallel, len(left))):
-                group.start_soon(self._work, entry, remaining, failures, group.cancel_scope)
-        if failures:
-            raise failures[0]
 
-    async def _work(
-        self,
-        entry: HeldEntry,
-        remaining: Iterator[SegmentRecord],
-        failures: list[OrchestratorError],
-        scope: anyio.CancelScope,
-    ) -> None:
+class _Sending:
+    """Sends segments of one entry; after the first failure it begins no other."""
+
+    def __init__(self, entry: HeldEntry, collaborators: Collaborators, inquiry: Inquiry) -> None:
+        self._entry = entry
+        self._with = collaborators
+        self._inquiry = inquiry
+        self._failures: list[OrchestratorError] = []
+
+    async def send(self, left: Sequence[SegmentRecord]) -> None:
+        """Share *left* among workers; raises what failed first."""
+        remaining = iter(left)
+        workers = _WORKERS_PER_PUT * self._with.settings.most_parallel
+        async with anyio.create_task_group() as group:
+            for _ in range(min(workers, len(left))):
+                group.start_soon(self._work, remaining, group.cancel_scope)
+        if self._failures:
+            raise self._failures[0]
+
+    async def _work(self, remaining: Iterator[SegmentRecord], scope: anyio.CancelScope) -> None:
         for segment in remaining:
-            if failures:
+            if self._failures:
                 return
             try:
-                await self._send(entry, segment)
+                await self._send(segment)
             except OrchestratorError as error:
-                failures.append(error)
+                self._failures.append(error)
                 # Dead URLs make the other segments' bytes worthless; else what is on its way may arrive.
                 if isinstance(error, UrlExpiredError):
                     scope.cancel()
 
-    async def _send(self, entry: HeldEntry, segment: SegmentRecord) -> None:
+    async def _send(self, segment: SegmentRecord) -> None:
         began = self._with.monotonic()
         doubt = _Doubt.of(segment)
         attempt = 1
         while True:
             self._with.drain.check()
             try:
-                receipt = await self._attempt(entry, segment, doubt)
+                receipt = await self._attempt(segment, doubt)
                 break
             except RetryableError as error:
                 doubt.learn(error)
-                await entry.wait_before_retry(error, "put", attempt, segment)
+                await self._entry.wait_before_retry(error, "put", attempt, segment)
             attempt += 1
         # The store has the segment: a cancelled worker must not lose the receipt.
         with anyio.CancelScope(shield=True):
-            await entry.stored(segment, receipt, attempt=attempt, seconds=self._with.monotonic() - began)
+            seconds = self._with.monotonic() - began
+            await self._entry.stored(segment, receipt, attempt=attempt, seconds=seconds)
 
-    async def _attempt(self, entry: HeldEntry, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
+    async def _attempt(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
         """Send once; where the outcome is unclear the service is asked before anything is declared."""
         try:
-            return await self._put(entry, segment, doubt)
+            return await self._put(segment, doubt)
         except RefusedUploadError as error:
-            receipt = await self._inquiry.receipt_for(entry, segment)
-            return receipt or await self._refused(entry, segment, error, doubt)
+            receipt = await self._inquiry.receipt_for(self._entry, segment)
+            return receipt or await self._refused(segment, error, doubt)
         except InterruptedTransferError as error:
-            receipt = await self._inquiry.receipt_for(entry, segment) if error.is_body_sent else None
+            receipt = await self._inquiry.receipt_for(self._entry, segment) if error.is_body_sent else None
             if receipt is None:
                 raise
             return receipt
 
-    async def _refused(
-        self, entry: HeldEntry, segment: SegmentRecord, error: RefusedUploadError, doubt: _Doubt
-    ) -> Receipt:
+    async def _refused(self, segment: SegmentRecord, error: RefusedUploadError, doubt: _Doubt) -> Receipt:
         """Judge a refusal where the service does not tell that it holds the segment.
 
         A used-up or dead URL calls for fresh ones. No call lists single files: one that was sent whole is
@@ -122,8 +130,10 @@ class Uploader:
         it. A URL refused at its first use is an error.
         """
         is_likely_held = doubt.is_sent_whole and not (doubt.is_spoilt or segment.kind.is_multipart)
-        if is_likely_held and not await self._inquiry.disproves(entry, segment):
-            entry.warn(f"{segment.kind} is stored but unverified: its answer was lost and its URL is used up")
+        if is_likely_held and not await self._inquiry.disproves(self._entry, segment):
+            self._entry.warn(
+                f"{segment.kind} is stored but unverified: its answer was lost and its URL is used up"
+            )
             return Receipt(etag=None, md5=None, is_verified=False)
         if doubt.may_be_held or error.status == 404:
             raise UrlExpiredError(error.message, code=error.code, request_id=error.request_id) from None
@@ -142,19 +152,19 @@ class Uploader:
                 raise UrlExpiredError(f"the upload URL of {segment.kind} has expired or soon will")
         return url
 
-    async def _put(self, entry: HeldEntry, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
-        progress = _Progress(entry, segment, self._with.events)
-        pace = self._with.bandwidth.share(entry.entry_id)
-        async with self._with.slots.slot(entry.entry_id):
+    async def _put(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
+        progress = _Progress(self._entry, segment, self._with.events)
+        pace = self._with.bandwidth.share(self._entry.entry_id)
+        await self._note_start(segment, doubt)
+        async with self._with.slots.slot(self._entry.entry_id):
             # It may have waited long for its turn: what held before need not hold now.
-            self._with.drain.check()
+            self._check()
             url = self._living_url(segment)
-            await self._note_start(entry, segment, doubt)
             began = self._with.monotonic()
             try:
-                with entry.step("put", segment):
+                with self._entry.step("put", segment):
                     receipt = await self._with.sender.put(
-                        entry.asset(segment.kind), segment.segment, url, progress.add, pace
+                        self._entry.asset(segment.kind), segment.segment, url, progress.add, pace
                     )
             except BaseException:
                 progress.take_back()
@@ -162,12 +172,23 @@ class Uploader:
         self._with.rate.add(segment.segment.length, self._with.monotonic() - began)
         return receipt
 
-    async def _note_start(self, entry: HeldEntry, segment: SegmentRecord, doubt: _Doubt) -> None:
-        """Keep, once, that from now on the store may have the segment."""
+    def _check(self) -> None:
+        """Raise StoppedError when nothing of the entry is to be begun any more."""
+        self._with.drain.check()
+        if self._failures:
+            raise StoppedError("another segment of the entry failed")
+
+    async def _note_start(self, segment: SegmentRecord, doubt: _Doubt) -> None:
+        """Keep, once, that from now on the store may have the segment.
+
+        Before its turn comes: a commit takes longer than many a connection needs to run dry.
+        """
         if doubt.is_start_noted:
             return
-        with entry.step("journal.started", segment):
-            await self._with.journal.segment_started(entry.record, segment.kind, segment.segment.part_number)
+        with self._entry.step("journal.started", segment):
+            await self._with.journal.segment_started(
+                self._entry.record, segment.kind, segment.segment.part_number
+            )
         doubt.is_start_noted = True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
+from orchestrator.engine.events import StepReached
 from tests.rig import Rig
 
 ALL_KINDS = ("action_video", "cover", "id_card_image1", "id_card_image2", "grant_file")
@@ -33,6 +34,20 @@ async def test_a_second_run_has_nothing_to_do_and_asks_nobody(rig: Rig) -> None:
     assert report.tally.sent_segments == 0
     assert report.entries.done == 3
     assert rig.simulator.stats.to_document() == before
+
+
+async def test_a_link_does_not_wait_for_the_journal_between_two_segments(rig: Rig) -> None:
+    """The second goes out before the receipt of the first is on the disk; what it needs there is there before."""
+    rig.make_entries(1)
+
+    await rig.run({"parallel": 1})
+
+    steps = [(step.point, step.part_number) for step in rig.events if isinstance(step, StepReached)]
+    order = [
+        *(("journal.started.after", 1), ("journal.started.after", 2), ("put.after", 1)),
+        *(("put.before", 2), ("journal.receipt.after", 1)),
+    ]
+    assert [step for step in steps if step in order] == order
 
 
 async def test_delivery_is_proved_where_the_service_shows_the_objects(rig: Rig) -> None:

@@ -32,7 +32,7 @@ async def test_urls_that_expire_in_the_middle_are_replaced(trial: Trial) -> None
     """The dead URL is not even tried; the entry goes on with fresh ones and says what that costs."""
     entries = trial.rig.make_entries(1, size=700_000, kinds=("cover",))
     one_at_a_time(trial)
-    trial.at("journal.receipt.after", lambda: trial.time.put_forward(2 * DAY), occurrence=2)
+    trial.at("put.after", lambda: trial.time.put_forward(2 * DAY), occurrence=2)
 
     report = await trial.run()
 

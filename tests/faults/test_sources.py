@@ -72,6 +72,19 @@ async def test_a_source_that_changes_during_the_run_fails_its_entry(
     assert confirmed == {"Name of avatar-0": 1, "Name of avatar-1": 0}
 
 
+async def test_after_a_failure_no_other_segment_of_the_entry_is_begun(trial: Trial) -> None:
+    """Not even one that already waits for its turn: its bytes would be sent in vain."""
+    trial.rig.make_entries(1, size=1_800_000)
+    path = trial.rig.folder / "avatar-0-training_video"
+    one_at_a_time(trial)
+    trial.at("put.before", path.unlink)
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.SOME_FAILED
+    assert trial.points("put.before") == 1
+
+
 def one_at_a_time(trial: Trial) -> None:
     """Send one segment after the other, so that a point is a moment."""
     trial.rig.settings = replace(trial.rig.settings, jobs=1, parallel=1)

@@ -24,9 +24,11 @@ from orchestrator.journal.transaction import Row, Transaction, transaction
 T = TypeVar("T")
 
 MAX_GROUP = 256
-#: From one commit to the next at least, so that under load many writers share one: a commit costs the CPU as much as
-#: some requests, and who writes seldom never waits.
+#: From one commit to the next at least while there is company, so that many writers share one: a commit costs the CPU
+#: as much as some requests.
 COMMIT_INTERVAL_SECONDS = 0.008
+#: After so many commits that nobody shared in a row, nobody is waited for.
+LONE_COMMITS = 8
 #: How many queries may run at a time.
 READERS = 2
 
@@ -64,6 +66,7 @@ class Database:
         self._queue: list[_Pending[Any]] = []
         self._has_leader = False
         self._committed_at = -math.inf
+        self._lone_commits = LONE_COMMITS
         self._thread = anyio.CapacityLimiter(1)
         self._reading = anyio.CapacityLimiter(READERS)
         #: Held by the thread that writes: it goes on when its task is cut off by force.
@@ -139,7 +142,8 @@ class Database:
             return self._readers.read(query, parameters)
 
     async def _commit_group(self) -> None:
-        await anyio.sleep(max(self._committed_at + COMMIT_INTERVAL_SECONDS - time.monotonic(), 0))
+        distance = COMMIT_INTERVAL_SECONDS if self._lone_commits < LONE_COMMITS else 0
+        await anyio.sleep(max(self._committed_at + distance - time.monotonic(), 0))
         group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
         try:
             await to_thread.run_sync(self._commit, group, limiter=self._thread)
@@ -151,6 +155,7 @@ class Database:
             for pending in group:
                 pending.finish()
             self._committed_at = time.monotonic()
+            self._lone_commits = 0 if len(group) > 1 else self._lone_commits + 1
 
     def _commit(self, group: list[_Pending[Any]]) -> None:
         """Commit *group* in one transaction; when an operation fails, each by itself, so that one spoils no other.

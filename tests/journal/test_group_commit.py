@@ -6,6 +6,7 @@ import asyncio
 import math
 import sqlite3
 import threading
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import JournalError, StaleEpochError
 from orchestrator.domain.states import EntryState
-from orchestrator.journal.database import MAX_GROUP
+from orchestrator.journal.database import LONE_COMMITS, MAX_GROUP
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import AttemptRecord, EntryRecord
 from orchestrator.journal.transaction import Transaction
@@ -307,10 +308,17 @@ async def test_a_writer_cancelled_at_its_turn_passes_it_on(journal: Journal, loo
     assert look("SELECT epoch FROM entries ORDER BY position") == [(1,), (1,), (1,), (1,)]
 
 
-async def test_who_writes_right_after_a_commit_waits_for_the_others(journal: Journal) -> None:
+async def claim_together(journal: Journal, records: Iterable[EntryRecord]) -> None:
+    """Claim all of *records* at once."""
+    async with anyio.create_task_group() as group:
+        for record in records:
+            group.start_soon(journal.claim, record)
+
+
+async def test_who_writes_right_after_a_shared_commit_waits_for_the_others(journal: Journal) -> None:
     """Commits keep their distance; what comes in between shares the next."""
-    first, second, third = await add_entries(journal, 3)
-    await journal.claim(first)
+    *crowd, second, third = await add_entries(journal, 5)
+    await claim_together(journal, crowd)
     commits = Commits(journal)
 
     async with anyio.create_task_group() as group:
@@ -319,6 +327,29 @@ async def test_who_writes_right_after_a_commit_waits_for_the_others(journal: Jou
         group.start_soon(journal.claim, third)
 
     assert commits.count == 1
+
+
+async def test_who_writes_alone_waits_for_nobody(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One write after another goes straight to the disk, from the start and again when the others are gone."""
+    *crowd, record = await add_entries(journal, 4)
+    waits: list[float] = []
+
+    async def note_wait(seconds: float) -> None:
+        waits.append(seconds)
+        await anyio.lowlevel.checkpoint()
+
+    async def write_alone(count: int) -> list[float]:
+        nonlocal record
+        waits.clear()
+        for _ in range(count):
+            record = await journal.claim(record)
+        return waits.copy()
+
+    monkeypatch.setattr(anyio, "sleep", note_wait)
+    assert await write_alone(3) == [0, 0, 0]
+    await claim_together(journal, crowd)
+    assert max(await write_alone(LONE_COMMITS)) > 0
+    assert await write_alone(2) == [0, 0]
 
 
 async def test_notes_ride_along_with_the_next_write(journal: Journal, look: Look) -> None:

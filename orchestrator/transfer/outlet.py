@@ -50,6 +50,10 @@ class TransportOutlet:
         is_encrypted = transport.get_extra_info("sslcontext") is not None
         is_asyncio_tls = is_encrypted and not isinstance(transport, TlsTransport)
         transport.set_write_buffer_limits(high=1 if is_asyncio_tls else 0, low=0)
+        self._corked = transport if is_encrypted else None
+        if self._corked is not None:
+            # Each TLS record is a write, and would be the end of a packet.
+            _set_option(self._corked, "TCP_CORK", 1)
 
     async def send(self, span: Span) -> None:
         """Send *span*, as much at a time as the reader hands out."""
@@ -60,7 +64,9 @@ class TransportOutlet:
         await asyncio.sleep(0)
 
     def close(self) -> None:
-        """Hold nothing."""
+        """Let the last packet go, though it is not full."""
+        if self._corked is not None:
+            _set_option(self._corked, "TCP_CORK", 0)
 
     async def _send_piece(self, piece: Span) -> int:
         found = await self._reader.view(piece)
@@ -77,16 +83,20 @@ class TransportOutlet:
 
 
 def keep_short(transport: Transport) -> None:
-    """Let the kernel take what it can send, and little more, where it knows how to be told so.
+    """Let the kernel take what it can send, and little more.
 
     Of its own accord it takes megabytes for each connection, by which what was hashed a moment ago has left the
     cores' caches when it is sent.
     """
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        with suppress(OSError):  # sent all the same, if the connection is still there
-            transport.get_extra_info("socket").setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _WAITING_BYTES
-            )
+    _set_option(transport, "TCP_NOTSENT_LOWAT", _WAITING_BYTES)
+
+
+def _set_option(transport: Transport, name: str, value: int) -> None:
+    """Set the option of TCP, where the system has it and as long as the connection is there."""
+    option = getattr(socket, name, None)
+    if option is not None:
+        with suppress(OSError):
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class SocketOutlet:

@@ -140,6 +140,51 @@ async def test_little_waits_in_the_kernel_of_what_was_hashed(
     assert limits == ({64 * 1024} if body.is_hashed else {0})
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere packets go as they come")
+@pytest.mark.parametrize("body", [Body.COPY, Body.HASHED_COPY], ids=str)
+@pytest.mark.parametrize("encryption", ["none", "ours", "asyncio's"])
+async def test_tls_records_leave_in_full_packets(
+    make_asset: MakeAsset,
+    make_sender: MakeSender,
+    monkeypatch: pytest.MonkeyPatch,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+    *,
+    encryption: str,
+) -> None:
+    """Until the last one, which waits for nothing more."""
+    if encryption == "asyncio's":
+        monkeypatch.setattr(TransferLoop, "create_connection", asyncio.SelectorEventLoop.create_connection)
+    asset = make_asset(LENGTH)
+    seen: list[int] = []
+
+    class WatchedOutlet(TransportOutlet):
+        def __init__(self, reader: Any, writer: Any, transport: Any, on_taken: Any) -> None:
+            super().__init__(reader, writer, transport, on_taken)
+            self.socket = transport.get_extra_info("socket")
+
+        async def send(self, span: Span) -> None:
+            await super().send(span)
+            self.note()
+
+        def close(self) -> None:
+            super().close()
+            self.note()
+
+        def note(self) -> None:
+            seen.append(self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK))
+
+    monkeypatch.setattr("orchestrator.transfer.payload.TransportOutlet", WatchedOutlet)
+    tls = None if encryption == "none" else server_tls
+    async with serving(store_it, tls) as store, open_session(ssl_context=client_tls) as session:
+        url = store.url(host="localhost")
+        await make_sender(session=session).put(asset, Segment(1, 0, LENGTH), url, ignore)
+
+    *during, after = seen
+    assert set(during) == {0 if encryption == "none" else 1}
+    assert after == 0
+
+
 async def test_encrypted_connections_are_written_to(
     make_asset: MakeAsset,
     make_sender: MakeSender,

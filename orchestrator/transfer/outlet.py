@@ -85,8 +85,8 @@ class TransportOutlet:
 def keep_short(transport: Transport) -> None:
     """Let the kernel take what it can send, and little more.
 
-    Of its own accord it takes megabytes for each connection, by which what was hashed a moment ago has left the
-    cores' caches when it is sent.
+    Of its own accord it takes megabytes for each connection, by which what was hashed or encrypted a moment
+    ago has left the cores' caches when it is sent.
     """
     _set_option(transport, "TCP_NOTSENT_LOWAT", _WAITING_BYTES)
 

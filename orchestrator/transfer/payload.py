@@ -140,10 +140,11 @@ class SegmentPayload(Payload):
         if self._length >= REPORTED_BYTES:
             # The headers of a small body go with it; those of a large one would only make a copy of its beginning.
             writer.send_headers()
-            if isinstance(reader, HashedReader):
-                keep_short(transport)
             if self._is_socket_allowed and _is_idle(transport) and _can_send(reader):
+                if isinstance(reader, HashedReader):
+                    keep_short(transport)
                 return SocketOutlet(reader, transport, self._count)
+            keep_short(transport)
         return TransportOutlet(reader, writer, transport, self._count)
 
     async def _send(self, outlet: Outlet, span: Span) -> None:

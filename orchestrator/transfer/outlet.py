@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from aiohttp.http import StreamWriter
 
-from orchestrator.transfer.reader import Reader, SendingReader
+from orchestrator.transfer.reader import Reader, SegmentReader
 from orchestrator.transfer.readiness import until_writable
 from orchestrator.transfer.source import Span
 from orchestrator.transfer.tls import TlsTransport
@@ -106,7 +106,7 @@ class SocketOutlet:
     heard. That needs a descriptor of our own: asyncio keeps the transport's to itself.
     """
 
-    def __init__(self, reader: SendingReader, transport: Transport, on_taken: OnTaken) -> None:
+    def __init__(self, reader: SegmentReader, transport: Transport, on_taken: OnTaken) -> None:
         """Send to the socket of *transport*, which has nothing left to send itself."""
         self._reader = reader
         self._on_taken = on_taken

@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
 from orchestrator.transfer.outlet import Outlet, SocketOutlet, TransportOutlet, keep_short
-from orchestrator.transfer.reader import HashedReader, Reader, SegmentReader, SendingReader
+from orchestrator.transfer.reader import HashedReader, Reader, SegmentReader
 from orchestrator.transfer.source import Span
 
 #: Told how many more bytes have been handed to the connection.
@@ -195,7 +195,7 @@ def _is_idle(transport: Transport) -> bool:
     return transport.get_extra_info("sslcontext") is None and not transport.get_write_buffer_size()
 
 
-def _can_send(reader: Reader) -> TypeGuard[SendingReader]:
+def _can_send(reader: Reader) -> TypeGuard[SegmentReader]:
     return isinstance(reader, SegmentReader) and reader.can_send
 
 

@@ -51,23 +51,6 @@ class Reader(Protocol):
         """Close the file as soon as no thread works on it any more; never blocks."""
 
 
-class SendingReader(Reader, Protocol):
-    """A reader whose bytes can go to a socket without a buffer of the connection's."""
-
-    @property
-    def can_send(self) -> bool:
-        """True when `send` will do."""
-
-    async def make_ready(self, span: Span) -> None:
-        """See to it that sending *span* waits for no disk."""
-
-    def send(self, socket: int, span: Span) -> int:
-        """Give bytes of *span*, of the span told last, to a non-blocking *socket*; returns how many it took.
-
-        Raises OSError as the socket has it, BlockingIOError when it takes nothing now.
-        """
-
-
 class SegmentReader:
     """Hands out what the file holds.
 
@@ -93,7 +76,7 @@ class SegmentReader:
 
     @property
     def can_send(self) -> bool:
-        """True for a file of which the system tells what is in memory."""
+        """True when `send` will do: for a file of which the system tells what is in memory."""
         return self._source.can_tell_cached
 
     async def next_span(self) -> Span | None:
@@ -129,7 +112,10 @@ class SegmentReader:
             await self._wait_for(lambda: self._fetch(span))
 
     def send(self, socket: int, span: Span) -> int:
-        """Let the kernel copy bytes of *span* from its cache to the non-blocking *socket* (sendfile)."""
+        """Let the kernel copy bytes of *span* from its cache to the non-blocking *socket* (sendfile); tells how many.
+
+        Raises OSError as the socket has it, BlockingIOError when it takes nothing now.
+        """
         return self._source.send(socket, span)
 
     async def check(self) -> None:

@@ -59,15 +59,20 @@ class Commits:
         self.count += statement == "COMMIT"
 
 
+async def claim_together(journal: Journal, records: Iterable[EntryRecord]) -> None:
+    """Claim all of *records* at once."""
+    async with anyio.create_task_group() as group:
+        for record in records:
+            group.start_soon(journal.claim, record)
+
+
 async def test_many_writers_need_few_commits(journal: Journal) -> None:
     """While one group's commit is on its way to the disk the next group gathers."""
     writers = 2 * MAX_GROUP + 10
     records = await add_entries(journal, writers)
     commits = Commits(journal)
 
-    async with anyio.create_task_group() as group:
-        for record in records:
-            group.start_soon(journal.claim, record)
+    await claim_together(journal, records)
 
     assert 1 <= commits.count <= math.ceil(writers / MAX_GROUP) + 1
     assert {record.epoch async for record in journal.entries(BATCH)} == {1}
@@ -306,13 +311,6 @@ async def test_a_writer_cancelled_at_its_turn_passes_it_on(journal: Journal, loo
         await tasks[3]
     assert tasks[2].cancelled()
     assert look("SELECT epoch FROM entries ORDER BY position") == [(1,), (1,), (1,), (1,)]
-
-
-async def claim_together(journal: Journal, records: Iterable[EntryRecord]) -> None:
-    """Claim all of *records* at once."""
-    async with anyio.create_task_group() as group:
-        for record in records:
-            group.start_soon(journal.claim, record)
 
 
 async def test_who_writes_right_after_a_shared_commit_waits_for_the_others(journal: Journal) -> None:

@@ -9,7 +9,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ from orchestrator.domain.errors import ETagMismatchError
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.event_loop import TransferLoop
 from orchestrator.transfer.outlet import TransportOutlet
+from orchestrator.transfer.sender import SegmentSender
 from orchestrator.transfer.session import open_session
 from orchestrator.transfer.source import Span
 from tests.transfer.conftest import Body, Failure, MakeAsset, MakeSender, content_of, ignore
-from tests.transfer.store import serving, store_it
+from tests.transfer.store import Store, serving, store_it
 
 LENGTH = 5 * 1024 * 1024 + 3
 
@@ -68,6 +69,22 @@ async def test_the_kernel_copies_into_plain_connections(
 
     assert threads_of_calls["sendfile"] == {"MainThread"}
     assert bytes(store.requests[0].body) == content_of(asset)
+
+
+@pytest.fixture
+async def link(
+    encryption: str,
+    make_sender: MakeSender,
+    monkeypatch: pytest.MonkeyPatch,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+) -> AsyncIterator[tuple[Store, SegmentSender]]:
+    """A store, and a sender that encrypts as *encryption* says: not at all, itself, or as through a proxy."""
+    if encryption == "asyncio's":
+        monkeypatch.setattr(TransferLoop, "create_connection", asyncio.SelectorEventLoop.create_connection)
+    tls = None if encryption == "none" else server_tls
+    async with serving(store_it, tls) as store, open_session(ssl_context=client_tls) as session:
+        yield store, make_sender(session=session)
 
 
 @pytest.fixture
@@ -120,22 +137,13 @@ async def test_small_segments_go_in_one_packet_with_their_headers(
 @pytest.mark.parametrize("body", list(Body), ids=str)
 @pytest.mark.parametrize("encryption", ["none", "ours"])
 async def test_little_waits_in_the_kernel_of_what_passed_through_this_process(
-    make_asset: MakeAsset,
-    make_sender: MakeSender,
-    body: Body,
-    server_tls: ssl.SSLContext,
-    client_tls: ssl.SSLContext,
-    *,
-    encryption: str,
+    make_asset: MakeAsset, link: tuple[Store, SegmentSender], body: Body, encryption: str
 ) -> None:
     """It is sent while the cores' caches hold it; what did not is in none, and a long queue costs least."""
-    asset = make_asset(LENGTH)
-    tls = None if encryption == "none" else server_tls
+    asset, (store, sender) = make_asset(LENGTH), link
 
-    async with serving(store_it, tls) as store, open_session(ssl_context=client_tls) as session:
-        sender = make_sender(session=session)
-        await sender.put(asset, Segment(1, 0, LENGTH), store.url(host="localhost"), ignore)
-        limits = await asyncio.to_thread(unsent_limits, store.port)
+    await sender.put(asset, Segment(1, 0, LENGTH), store.url(host="localhost"), ignore)
+    limits = await asyncio.to_thread(unsent_limits, store.port)
 
     is_untouched = encryption == "none" and body in {Body.SENDFILE, Body.COLD_SENDFILE}
     assert limits == ({0} if is_untouched else {64 * 1024})
@@ -146,17 +154,12 @@ async def test_little_waits_in_the_kernel_of_what_passed_through_this_process(
 @pytest.mark.parametrize("encryption", ["none", "ours", "asyncio's"])
 async def test_tls_records_leave_in_full_packets(
     make_asset: MakeAsset,
-    make_sender: MakeSender,
+    link: tuple[Store, SegmentSender],
     monkeypatch: pytest.MonkeyPatch,
-    server_tls: ssl.SSLContext,
-    client_tls: ssl.SSLContext,
-    *,
     encryption: str,
 ) -> None:
     """Until the last one, which waits for nothing more."""
-    if encryption == "asyncio's":
-        monkeypatch.setattr(TransferLoop, "create_connection", asyncio.SelectorEventLoop.create_connection)
-    asset = make_asset(LENGTH)
+    asset, (store, sender) = make_asset(LENGTH), link
     seen: list[int] = []
 
     class WatchedOutlet(TransportOutlet):
@@ -176,29 +179,21 @@ async def test_tls_records_leave_in_full_packets(
             seen.append(self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK))
 
     monkeypatch.setattr("orchestrator.transfer.payload.TransportOutlet", WatchedOutlet)
-    tls = None if encryption == "none" else server_tls
-    async with serving(store_it, tls) as store, open_session(ssl_context=client_tls) as session:
-        url = store.url(host="localhost")
-        await make_sender(session=session).put(asset, Segment(1, 0, LENGTH), url, ignore)
+    await sender.put(asset, Segment(1, 0, LENGTH), store.url(host="localhost"), ignore)
 
     *during, after = seen
     assert set(during) == {0 if encryption == "none" else 1}
     assert after == 0
 
 
+@pytest.mark.parametrize("encryption", ["ours"])
 async def test_encrypted_connections_are_written_to(
-    make_asset: MakeAsset,
-    make_sender: MakeSender,
-    threads_of_calls: dict[str, set[str]],
-    server_tls: ssl.SSLContext,
-    client_tls: ssl.SSLContext,
+    make_asset: MakeAsset, link: tuple[Store, SegmentSender], threads_of_calls: dict[str, set[str]]
 ) -> None:
     """What has to be encrypted passes through this process."""
-    asset = make_asset(LENGTH)
+    asset, (store, sender) = make_asset(LENGTH), link
 
-    async with serving(store_it, server_tls) as store, open_session(ssl_context=client_tls) as session:
-        sender = make_sender(session=session)
-        receipt = await sender.put(asset, Segment(1, 0, LENGTH), store.url(host="localhost"), ignore)
+    receipt = await sender.put(asset, Segment(1, 0, LENGTH), store.url(host="localhost"), ignore)
 
     assert threads_of_calls["sendfile"] == set()
     assert receipt.is_verified
@@ -223,21 +218,10 @@ async def test_a_thread_waits_for_a_cold_disk(
 @pytest.mark.parametrize("body", [Body.COPY, Body.HASHED_COPY], ids=str)
 @pytest.mark.parametrize("encryption", ["none", "ours", "asyncio's"])
 async def test_no_piece_is_read_while_the_transport_holds_another(
-    make_asset: MakeAsset,
-    make_sender: MakeSender,
-    monkeypatch: pytest.MonkeyPatch,
-    server_tls: ssl.SSLContext,
-    client_tls: ssl.SSLContext,
-    *,
-    encryption: str,
+    make_asset: MakeAsset, link: tuple[Store, SegmentSender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A transport may keep what it is given until it is sent, and readers use their memory again.
-
-    asyncio's own TLS is what goes through proxies.
-    """
-    if encryption == "asyncio's":
-        monkeypatch.setattr(TransferLoop, "create_connection", asyncio.SelectorEventLoop.create_connection)
-    asset = make_asset(4 * LENGTH)
+    """A transport may keep what it is given until it is sent, and readers use their memory again."""
+    asset, (store, sender) = make_asset(4 * LENGTH), link
     held: list[int] = []
 
     class WatchedOutlet(TransportOutlet):
@@ -253,10 +237,7 @@ async def test_no_piece_is_read_while_the_transport_holds_another(
             monkeypatch.setattr(reader, "view", view)
 
     monkeypatch.setattr("orchestrator.transfer.payload.TransportOutlet", WatchedOutlet)
-    tls = None if encryption == "none" else server_tls
-    async with serving(store_it, tls) as store, open_session(ssl_context=client_tls) as session:
-        url = store.url(host="localhost")
-        await make_sender(session=session).put(asset, Segment(1, 0, asset.size), url, ignore)
+    await sender.put(asset, Segment(1, 0, asset.size), store.url(host="localhost"), ignore)
 
     assert set(held) == {0}
     assert bytes(store.requests[0].body) == content_of(asset)

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from asyncio import Transport
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Final, Protocol
+from typing import Protocol
 
 from aiohttp.http import StreamWriter
 
 from orchestrator.transfer.reader import Reader, SegmentReader
 from orchestrator.transfer.readiness import until_writable
 from orchestrator.transfer.source import Span
+from orchestrator.transfer.tcp import set_tcp_option
 from orchestrator.transfer.tls import TlsTransport
 
 #: Told how many more bytes the connection has taken, fewer than none when it turns out that it has not.
 OnTaken = Callable[[int], None]
-
-#: What may wait in the kernel to be sent on a connection that is kept short: enough until its next turn.
-_WAITING_BYTES: Final = 64 * 1024
 
 
 class Outlet(Protocol):
@@ -50,10 +46,10 @@ class TransportOutlet:
         is_encrypted = transport.get_extra_info("sslcontext") is not None
         is_asyncio_tls = is_encrypted and not isinstance(transport, TlsTransport)
         transport.set_write_buffer_limits(high=1 if is_asyncio_tls else 0, low=0)
-        self._corked = transport if is_encrypted else None
+        self._corked = transport.get_extra_info("socket") if is_encrypted else None
         if self._corked is not None:
             # Each TLS record is a write, and would be the end of a packet.
-            _set_option(self._corked, "TCP_CORK", 1)
+            set_tcp_option(self._corked, "TCP_CORK", 1)
 
     async def send(self, span: Span) -> None:
         """Send *span*, as much at a time as the reader hands out."""
@@ -66,7 +62,7 @@ class TransportOutlet:
     def close(self) -> None:
         """Let the last packet go, though it is not full."""
         if self._corked is not None:
-            _set_option(self._corked, "TCP_CORK", 0)
+            set_tcp_option(self._corked, "TCP_CORK", 0)
 
     async def _send_piece(self, piece: Span) -> int:
         found = await self._reader.view(piece)
@@ -80,23 +76,6 @@ class TransportOutlet:
             self._on_taken(-len(found))
             raise
         return len(found)
-
-
-def keep_short(transport: Transport) -> None:
-    """Let the kernel take what it can send, and little more.
-
-    Of its own accord it takes megabytes for each connection, by which what was hashed or encrypted a moment
-    ago has left the cores' caches when it is sent.
-    """
-    _set_option(transport, "TCP_NOTSENT_LOWAT", _WAITING_BYTES)
-
-
-def _set_option(transport: Transport, name: str, value: int) -> None:
-    """Set the option of TCP, where the system has it and as long as the connection is there."""
-    option = getattr(socket, name, None)
-    if option is not None:
-        with suppress(OSError):
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class SocketOutlet:

@@ -13,8 +13,8 @@ from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
-from orchestrator.transfer.outlet import Outlet, SocketOutlet, TransportOutlet, keep_short
-from orchestrator.transfer.reader import HashedReader, Reader, SegmentReader
+from orchestrator.transfer.outlet import Outlet, SocketOutlet, TransportOutlet
+from orchestrator.transfer.reader import Reader, SegmentReader
 from orchestrator.transfer.source import Span
 
 #: Told how many more bytes have been handed to the connection.
@@ -141,10 +141,7 @@ class SegmentPayload(Payload):
             # The headers of a small body go with it; those of a large one would only make a copy of its beginning.
             writer.send_headers()
             if self._is_socket_allowed and _is_idle(transport) and _can_send(reader):
-                if isinstance(reader, HashedReader):
-                    keep_short(transport)
                 return SocketOutlet(reader, transport, self._count)
-            keep_short(transport)
         return TransportOutlet(reader, writer, transport, self._count)
 
     async def _send(self, outlet: Outlet, span: Span) -> None:

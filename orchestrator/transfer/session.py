@@ -13,6 +13,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from yarl import URL
 
 from orchestrator.domain.hosts import is_loopback
+from orchestrator.transfer.tcp import open_socket
 
 _DNS_CACHE_SECONDS = 300
 _KEEP_ALIVE_SECONDS = 15.0
@@ -40,6 +41,7 @@ def open_session(
             ttl_dns_cache=_DNS_CACHE_SECONDS,
             ssl=True if ssl_context is None else ssl_context,
             keepalive_timeout=keep_alive_seconds,
+            socket_factory=open_socket,
         ),
         timeout=aiohttp.ClientTimeout(
             total=None, connect=connect_timeout, sock_connect=connect_timeout, sock_read=None

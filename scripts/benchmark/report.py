@@ -18,6 +18,7 @@ from benchmark.measuring import Cost
 from orchestrator.transfer.md5 import best_md5
 
 GIB = 1 << 30
+_CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 @dataclass
@@ -153,6 +154,7 @@ def machine_facts(versions: Mapping[str, str]) -> dict[str, str]:
     return {
         "CPU": f"{model}, {os.cpu_count()} cores",
         "kernel": platform.release(),
+        "congestion control": _CONGESTION_CONTROL.read_text(encoding="utf-8").strip(),
         "Python": platform.python_version(),
         "aiohttp": importlib.metadata.version("aiohttp"),
         "OpenSSL": ssl.OPENSSL_VERSION.split()[1],

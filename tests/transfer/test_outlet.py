@@ -10,8 +10,6 @@ import ssl
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,18 +26,6 @@ from tests.transfer.conftest import Body, Failure, MakeAsset, MakeSender, conten
 from tests.transfer.store import Store, serving, store_it
 
 LENGTH = 5 * 1024 * 1024 + 3
-
-
-def unsent_limits(port: int) -> set[int]:
-    """What connections to *port* may keep waiting in the kernel; 0 where that is the system's affair."""
-    limits = set()
-    for link in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):  # one that is gone, or no connection
-            if str(link.readlink()).startswith("socket:"):
-                with socket.socket(fileno=os.dup(int(link.name))) as connection:
-                    if connection.family == socket.AF_INET and connection.getpeername()[1] == port:
-                        limits.add(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT))
-    return limits
 
 
 @pytest.fixture
@@ -131,22 +117,6 @@ async def test_small_segments_go_in_one_packet_with_their_headers(
         await make_sender().put(asset, Segment(1, 0, 1000), store.url(), ignore)
 
     assert threads_of_calls["sendfile"] == set()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks at descriptors where Linux shows them")
-@pytest.mark.parametrize("body", list(Body), ids=str)
-@pytest.mark.parametrize("encryption", ["none", "ours"])
-async def test_little_waits_in_the_kernel_of_what_passed_through_this_process(
-    make_asset: MakeAsset, link: tuple[Store, SegmentSender], body: Body, encryption: str
-) -> None:
-    """It is sent while the cores' caches hold it; what did not is in none, and a long queue costs least."""
-    asset, (store, sender) = make_asset(LENGTH), link
-
-    await sender.put(asset, Segment(1, 0, LENGTH), store.url(host="localhost"), ignore)
-    limits = await asyncio.to_thread(unsent_limits, store.port)
-
-    is_untouched = encryption == "none" and body in {Body.SENDFILE, Body.COLD_SENDFILE}
-    assert limits == ({0} if is_untouched else {64 * 1024})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere packets go as they come")

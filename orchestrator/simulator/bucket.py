@@ -1,6 +1,6 @@
 """What the service needs of the place where its files lie, whoever keeps them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,8 @@ class Bucket(Protocol):
     async def abort(self, upload_id: str, key: str) -> None:
         """Drop an upload with its parts; nothing happens when it is gone already."""
 
-    async def has(self, key: str) -> bool:
-        """Whether there is an object of that key."""
+    async def held(self, keys: Collection[str]) -> set[str]:
+        """Return those *keys*, which begin alike, of which there is an object."""
 
     async def delete(self, key: str) -> None:
         """Drop an object; nothing happens when there is none."""

@@ -61,15 +61,17 @@ class Links:
 
     async def downloads(self, job: Job, assets: tuple[Asset, ...] = ASSETS) -> Document:
         """Return the download URL fields of those assets that can be read."""
+        keys = {asset: object_key(job.job_id, asset) for asset in assets}
+        held = await self._bucket.held(keys.values())
         return {
-            asset.download_field: self._signer.sign("GET", object_key(job.job_id, asset), self._validity())
-            for asset in assets
-            if await self.has(job, asset)
+            asset.download_field: self._signer.sign("GET", key, self._validity())
+            for asset, key in keys.items()
+            if key in held
         }
 
     async def has(self, job: Job, asset: Asset) -> bool:
         """Whether the job's object is in the store."""
-        return await self._bucket.has(object_key(job.job_id, asset))
+        return bool(await self._bucket.held([object_key(job.job_id, asset)]))
 
     def _validity(self, later: int = 0) -> Validity:
         return Validity(self._clock(), self._options.url_lifetime_seconds + later)

@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator, Collection, Container
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -195,9 +195,9 @@ class ObjectStore:
             if upload is not None and upload.key == key:
                 await self._forget_upload(upload_id)
 
-    async def has(self, key: str) -> bool:
-        """Whether there is an object of that key."""
-        return key in self.objects
+    async def held(self, keys: Collection[str]) -> set[str]:
+        """Return those *keys* of which there is an object."""
+        return {key for key in keys if key in self.objects}
 
     @contextlib.asynccontextmanager
     async def file(self, key: str) -> AsyncIterator[Path]:

@@ -63,9 +63,9 @@ class Reviewer:
     async def _documents(self, job: Job) -> ReviewFailure | None:
         needed = [GRANT_FILE, ID_CARD_IMAGE1, ID_CARD_IMAGE2] if self._options.needs_id_documents else []
         needed += [AUDIO] if job.fields["audio_source_type"] == "AUDIO" else []
-        missing = [
-            asset.kind for asset in needed if not await self._bucket.has(object_key(job.job_id, asset))
-        ]
+        keys = {asset.kind: object_key(job.job_id, asset) for asset in needed}
+        held = await self._bucket.held(keys.values())
+        missing = [kind for kind, key in keys.items() if key not in held]
         if not missing:
             return None
         return ReviewFailure(AUTO_VERIFYING, "", f"Not uploaded: {', '.join(missing)}.")

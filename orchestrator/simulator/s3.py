@@ -1,9 +1,10 @@
 """A bucket of a real S3-compatible server as the place where a simulator's files lie."""
 
 import asyncio
+import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -16,8 +17,10 @@ from orchestrator.simulator.objects import check_complete
 from orchestrator.simulator.options import ObjectStoreOptions
 from orchestrator.simulator.s3_client import S3Client
 from orchestrator.simulator.s3_documents import (
+    KeysPage,
     ListedPart,
     completion,
+    keys_page_of,
     parts_page_of,
     upload_id_of,
     youngest_etags,
@@ -25,7 +28,7 @@ from orchestrator.simulator.s3_documents import (
 from orchestrator.simulator.sigv4 import SigningKeys, V4Signer
 from orchestrator.simulator.urls import AWS_ACCESS_KEY, StoreKeys, V2Signer
 
-_MAX_PAGE_PARTS = 1000
+_MAX_PAGE_ENTRIES = 1000
 
 
 def signer_of(options: ObjectStoreOptions) -> Signer:
@@ -46,13 +49,13 @@ class S3Bucket:
         scratch: Path,
         *,
         clock: Callable[[], float] = time.time,
-        page_parts: int = _MAX_PAGE_PARTS,
+        page_entries: int = _MAX_PAGE_ENTRIES,
     ) -> None:
-        """Lend objects as files in the folder *scratch*, and list at most *page_parts* parts at once."""
+        """Lend objects as files in the folder *scratch*, and list at most *page_entries* at once."""
         self._options = options
         self._client = S3Client(options.url, options.bucket, _signing_keys(options), clock=clock)
         self._scratch = scratch
-        self._page_parts = page_parts
+        self._page_entries = page_entries
 
     async def __aenter__(self) -> Self:
         """Connect; OSError when the server, the keys or the bucket are no good."""
@@ -82,7 +85,7 @@ class S3Bucket:
         """Yield every line of the list, over all its pages; a part may have several."""
         marker, is_more = 0, True
         while is_more:
-            query = {"uploadId": upload_id, "max-parts": str(self._page_parts)}
+            query = {"uploadId": upload_id, "max-parts": str(self._page_entries)}
             page = parts_page_of(
                 await self._client.call("GET", key, {**query, "part-number-marker": str(marker)})
             )
@@ -114,15 +117,25 @@ class S3Bucket:
             if error.status != 404:
                 raise
 
-    async def has(self, key: str) -> bool:
-        """Whether there is an object of that key."""
-        try:
-            await self._client.call("HEAD", key)
-        except StoreError as error:
-            if error.status == 404:
-                return False
-            raise
-        return True
+    async def held(self, keys: Collection[str]) -> set[str]:
+        """Return those *keys* of which there is an object.
+
+        One list of all that begins like them takes a tenth of what a request for each of a job's takes.
+        """
+        if not keys:
+            return set()
+        query = {
+            "list-type": "2",
+            "prefix": os.path.commonprefix([*keys]),  # noqa: RUF071 - keys are no paths
+            "max-keys": str(self._page_entries),
+        }
+        found: set[str] = set()
+        page: KeysPage | None = None
+        while page is None or page.next_page:
+            place = {"continuation-token": page.next_page} if page else {}
+            page = keys_page_of(await self._client.call("GET", query={**query, **place}))
+            found.update(page.keys)
+        return found.intersection(keys)
 
     @asynccontextmanager
     async def file(self, key: str) -> AsyncIterator[Path]:

@@ -24,6 +24,14 @@ class PartsPage:
     is_truncated: bool
 
 
+@dataclass(frozen=True)
+class KeysPage:
+    """One page of a ListObjectsV2 answer; *next_page* is the token of the one after it, empty on the last."""
+
+    keys: list[str]
+    next_page: str
+
+
 def upload_id_of(body: bytes) -> str:
     """Return the id from the answer to CreateMultipartUpload."""
     return _text(_parse(body), "UploadId")
@@ -41,6 +49,16 @@ def parts_page_of(body: bytes) -> PartsPage:
         for part in root.iterfind("{*}Part")
     ]
     return PartsPage(parts, is_truncated=_text(root, "IsTruncated") == "true")
+
+
+def keys_page_of(body: bytes) -> KeysPage:
+    """Return what a ListObjectsV2 answer says."""
+    root = _parse(body)
+    is_truncated = _text(root, "IsTruncated") == "true"
+    return KeysPage(
+        keys=[_text(entry, "Key") for entry in root.iterfind("{*}Contents")],
+        next_page=_text(root, "NextContinuationToken") if is_truncated else "",
+    )
 
 
 def youngest_etags(parts: Iterable[ListedPart]) -> dict[int, str]:

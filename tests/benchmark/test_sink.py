@@ -128,6 +128,18 @@ async def test_a_malformed_request_is_refused_and_the_connection_ends(
     assert not store.shelf.objects
 
 
+async def test_objects_are_listed_by_what_their_keys_begin_with(store: Store) -> None:
+    """In the bucket that is asked, and in order."""
+    for name in ("p/b", "p/a", "q/a"):
+        store.shelf.objects[f"/bucket/{name}"] = STORED
+    store.shelf.objects["/bucket2/p/a"] = STORED
+
+    answer = await store.say(b"GET /bucket/?list-type=2&prefix=p%2F HTTP/1.1\r\nHost: store\r\n\r\n")
+
+    listed = b"<Contents><Key>p/a</Key></Contents><Contents><Key>p/b</Key></Contents>"
+    assert b"<KeyCount>2</KeyCount>" + listed in answer
+
+
 async def test_the_flow_is_told_from_its_first_to_its_last_byte(store: Store) -> None:
     """Once: the next begins with the next byte."""
     request = put(PAYLOAD, f"Content-Length: {len(PAYLOAD)}")

@@ -31,8 +31,14 @@ class Uploader:
 
     async def put(self, upload_id: str, number: int, body: bytes) -> None:
         """Send one part."""
-        parameters = {"partNumber": str(number), "uploadId": upload_id}
-        url = self._signer.sign("PUT", KEY, Validity(time.time(), 60.0), parameters=parameters)
+        await self._put(KEY, body, {"partNumber": str(number), "uploadId": upload_id})
+
+    async def put_object(self, key: str) -> None:
+        """Send an object."""
+        await self._put(key, b"content", {})
+
+    async def _put(self, key: str, body: bytes, parameters: dict[str, str]) -> None:
+        url = self._signer.sign("PUT", key, Validity(time.time(), 60.0), parameters=parameters)
         async with self._session.put(URL(url, encoded=True), data=body) as answer:
             assert answer.status == 200
 
@@ -46,8 +52,8 @@ async def uploader(weed: Seaweed) -> AsyncIterator[Uploader]:
 
 @pytest.fixture
 async def bucket(weed: Seaweed, tmp_path: Path) -> AsyncIterator[S3Bucket]:
-    """A bucket that lists two parts at a time."""
-    async with S3Bucket(weed.options(), tmp_path, page_parts=2) as bucket:
+    """A bucket that lists two at a time."""
+    async with S3Bucket(weed.options(), tmp_path, page_entries=2) as bucket:
         yield bucket
 
 
@@ -78,6 +84,24 @@ async def test_a_part_that_was_put_again_counts_once(bucket: S3Bucket, uploader:
     assert list(parts) == [1, 2, 3]
 
 
+async def test_objects_are_found_page_by_page(bucket: S3Bucket, uploader: Uploader) -> None:
+    """Those that are asked for, and no others that begin alike."""
+    keys = [f"p/job_{number}" for number in range(6)]
+    for key in [*keys[1:], "p/job_10", "p/other_1"]:
+        await uploader.put_object(key)
+
+    assert await bucket.held(keys) == set(keys[1:])
+    assert await bucket.held(keys[:1]) == set()
+    assert await bucket.held(["p/job_1"]) == {"p/job_1"}
+
+
+async def test_a_store_is_not_asked_for_nothing(tmp_path: Path) -> None:
+    """It would list all it has."""
+    options = ObjectStoreOptions(url="http://127.0.0.1:1", bucket="footage", ak="AK", sk="SK")
+
+    assert await S3Bucket(options, tmp_path).held([]) == set()
+
+
 async def test_what_is_gone_can_be_dropped_again(bucket: S3Bucket) -> None:
     """Abort and delete mean that it is not there afterwards; parts of it are NoSuchUpload."""
     upload_id = await bucket.initiate(KEY)
@@ -86,7 +110,7 @@ async def test_what_is_gone_can_be_dropped_again(bucket: S3Bucket) -> None:
         await bucket.abort(upload_id, KEY)
         await bucket.delete(KEY)
 
-    assert not await bucket.has(KEY)
+    assert not await bucket.held([KEY])
     with pytest.raises(StoreError) as caught:
         await bucket.parts(upload_id, KEY)
     assert caught.value.code == "NoSuchUpload"
@@ -122,7 +146,7 @@ async def test_a_completion_with_missing_parts_joins_nothing(bucket: S3Bucket, u
     with pytest.raises(StoreError, match="1 of 2 parts are missing, the first is 1"):
         await bucket.complete(upload_id, KEY, 2)
 
-    assert not await bucket.has(KEY)
+    assert not await bucket.held([KEY])
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ class Answers:
             return _xml("LocationConstraint", "")
         if "uploadId" in self._head.query:
             return _xml("ListPartsResult", self._names() + self._listed_parts())
-        return _xml("ListBucketResult", "<IsTruncated>false</IsTruncated><KeyCount>0</KeyCount>")
+        return _xml("ListBucketResult", self._listed_keys())
 
     def _listed_parts(self) -> str:
         parts = self._shelf.parts.get(self._head.value("uploadId"), {})
@@ -152,6 +152,14 @@ class Answers:
             f"<Part><PartNumber>{number}</PartNumber><ETag>&quot;{part.etag}&quot;</ETag>"
             f"<LastModified>{_MODIFIED}</LastModified><Size>{part.size}</Size></Part>"
             for number, part in sorted(parts.items())
+        )
+
+    def _listed_keys(self) -> str:
+        prefix = f"{self._head.path.rstrip('/')}/{self._head.value('prefix')}"
+        start = len(prefix) - len(self._head.value("prefix"))
+        keys = sorted(path[start:] for path in self._shelf.objects if path.startswith(prefix))
+        return f"<IsTruncated>false</IsTruncated><KeyCount>{len(keys)}</KeyCount>" + "".join(
+            f"<Contents><Key>{escape(key)}</Key></Contents>" for key in keys
         )
 
     def _names(self) -> str:

@@ -78,6 +78,8 @@ _SUBMIT_STEPS = frozenset(
 _ACTION_STEPS = frozenset({"get_action_video_multipart_uploaded", "confirm_action_video_multipart_uploaded"})
 #: Steps with which a failed entry is taken up again, so that a run must fail first.
 _REVIVAL_STEPS = frozenset({"journal.pending", "journal.uploading"})
+#: So many segments of a batch are stored when its URLs expire: fewer than its smallest film has parts.
+_STORED_BEFORE_EXPIRY = 3
 _SEGMENT_STEPS = frozenset({"journal.started", "put", "journal.receipt"})
 _PUT_FAULTS = (
     "slow-down",
@@ -207,7 +209,7 @@ def _options(draw: Random, step: str, story: Story) -> dict[str, Any]:
     can_update = draw.random() < 0.5
     if step in {"delete", "journal.job_gone"}:
         can_update = False
-    elif step in {"update", "journal.urls"}:
+    elif step in {"update", "journal.urls", "journal.missing"}:
         can_update = True
     return {
         "one_time_urls": draw.random() < 0.6,
@@ -230,7 +232,7 @@ def _kills(
     if step in _REVIVAL_STEPS:
         kills.insert(0, NO_KILL)
     if story is Story.EXPIRED:
-        kills.insert(0, Kill("journal.receipt.after", draw.randint(2, 4)))
+        kills.insert(0, Kill("journal.receipt.after", draw.randint(2, _STORED_BEFORE_EXPIRY)))
     others = draw.choice((0, 0, 1, 1, 2))
     kills += [Kill(draw.choice(KILL_POINTS), draw.randint(1, 3)) for _ in range(others)]
     timed = Kill(after_seconds=draw.uniform(0.0, 0.4))
@@ -243,6 +245,9 @@ def _scripts(draw: Random, step: str, story: Story) -> dict[str, list[str | None
     scripts: dict[str, list[str | None]] = {}
     if story is Story.LOST_CREATE or draw.random() < 0.2:
         scripts["create"] = ["lost-create"]
+    if story is Story.EXPIRED:
+        # However fast the store is, some of a film must be stored and some of it not when the machine goes down.
+        scripts["put"] = [None] * _STORED_BEFORE_EXPIRY + ["slow-down"] * 8
     if story is not Story.FAULTS:
         return scripts
     scripts["put"] = [draw.choice(_PUT_FAULTS) if draw.random() < 0.3 else None for _ in range(20)]

@@ -155,9 +155,9 @@ class Answers:
         )
 
     def _listed_keys(self) -> str:
-        prefix = f"{self._head.path.rstrip('/')}/{self._head.value('prefix')}"
-        start = len(prefix) - len(self._head.value("prefix"))
-        keys = sorted(path[start:] for path in self._shelf.objects if path.startswith(prefix))
+        bucket = self._head.path.rstrip("/") + "/"
+        prefix = bucket + self._head.value("prefix")
+        keys = sorted(path.removeprefix(bucket) for path in self._shelf.objects if path.startswith(prefix))
         return f"<IsTruncated>false</IsTruncated><KeyCount>{len(keys)}</KeyCount>" + "".join(
             f"<Contents><Key>{escape(key)}</Key></Contents>" for key in keys
         )

@@ -50,7 +50,8 @@ def zip_complaint(path: str) -> str | None:
     """What is wrong with the zip at *path*; None when its index can be read and names a file."""
     try:
         with zipfile.ZipFile(Path(path)) as archive:
-            is_empty = all(member.is_dir() for member in archive.infolist())
+            # Not ZipInfo.is_dir(): a damaged index may hold an empty name, on which that raises.
+            is_empty = all(name.endswith("/") for name in archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return "is not a zip, or is not complete"
     return "is a zip without any file in it" if is_empty else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.assets import AssetKind
@@ -184,6 +184,7 @@ def test_audio_must_be_a_zip_with_a_file_in_it(make: Make, tmp_path: Path) -> No
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(at=st.integers(0, 200), junk=st.binary(min_size=1, max_size=8))
+@example(at=30, junk=b"\x00")  # an empty name in the index
 def test_no_damaged_zip_raises(tmp_path: Path, at: int, junk: bytes) -> None:
     """Damage is a complaint, or goes unnoticed, but is no traceback."""
     path = tmp_path / "voice.zip"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import anyio
 
@@ -92,7 +93,9 @@ async def find_entry(journal: JournalReader, batch: BatchRecord, entry_id: str) 
         near = difflib.get_close_matches(entry_id, await journal.entry_ids(batch.batch), n=1)
         raise UsageError(
             f"batch {batch.name} has no entry {entry_id}",
-            hint=f"did you mean {near[0]}?" if near else f"`orchestrator status {batch.name}` lists them",
+            hint=f"did you mean {near[0]}?"
+            if near
+            else f"`orchestrator status {quote(batch.name)}` lists them",
         )
     return record
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from orchestrator.cli.batches import KnownBatch, check_entries, known_batch
 from orchestrator.cli.checking import Asked, ProblemReport
@@ -56,8 +57,9 @@ def _last_manifest(known: KnownBatch) -> Path:
     if path is None or not Path(path).is_file():
         where = "" if path is None else f", {path},"
         raise ManifestError(
-            f"the manifest of batch {known.record.name}{where} is not there any more",
-            hint="tell where it is now with --manifest; `orchestrator results` writes one from the journal",
+            f"the manifest of batch {known.record.name}{where} no longer exists",
+            hint="give its new place with --manifest, or write one from the journal with "
+            f"`orchestrator results {quote(known.record.name)} -o results.csv`",
         )
     return Path(path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
+from shlex import quote
 
 from orchestrator.cli.errors import error_document
 from orchestrator.cli.output import Output
@@ -28,7 +29,7 @@ async def tell_run(output: Output, report: RunReport, journal: JournalReader, *,
     if output.is_json:
         await output.stream_document(_head(report), "results", results(journal, report.batch_digest))
     elif had_work:
-        await print_entries(output, journal, report.batch_digest, report.totals.entries)
+        await print_entries(output, journal, report.batch_digest, report.totals.entries, name=report.batch)
     for line in _summary(report, had_work=had_work):
         output.say(line)
     _tell_what_is_left(output, report)
@@ -68,10 +69,11 @@ async def print_entries(
     batch: str,
     total: int,
     *,
+    name: str,
     limit: int = SHOWN_ENTRIES,
     states: frozenset[EntryState] = _ALL_STATES,
 ) -> None:
-    """Print the *total* entries in *states*; of more than *limit* the failed ones first."""
+    """Print the *total* entries in *states* of batch *name*; of more than *limit* the failed first."""
     orders = [states] if total <= limit else [states & _FAILED, states - _FAILED]
     shown: list[EntryRecord] = []
     for chosen in orders:
@@ -84,7 +86,7 @@ async def print_entries(
     for line in filter(None, map(_complaint, shown)):
         tell(line)
     if total > len(shown):
-        output.say(f"... and {total - len(shown)} more; `orchestrator status` lists all")
+        output.say(f"... and {total - len(shown)} more; `orchestrator status {quote(name)} --all` lists all")
 
 
 def _row(record: EntryRecord) -> Row:

@@ -98,7 +98,9 @@ async def _show_entries(output: Output, journal: Journal, batch: BatchRecord, vi
         await output.stream_document(head, "results", _entries(journal, batch.batch, view.states))
         return
     total = sum(count for state, count in counts.items() if state in view.states)
-    await print_entries(output, journal, batch.batch, total, limit=view.limit, states=view.states)
+    await print_entries(
+        output, journal, batch.batch, total, name=batch.name, limit=view.limit, states=view.states
+    )
     output.say(f"{batch.name} ({batch.batch}) on {batch.endpoint}, project {batch.project_id}")
     output.say(f"{_counted(counts)}; last run {_last_run(batch)}")
 

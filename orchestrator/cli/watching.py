@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from shlex import quote
 
 import anyio
 import anyio.abc
@@ -23,7 +24,7 @@ from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.journal.reading import JournalReader
-from orchestrator.journal.records import EntryRecord
+from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.observe.wording import duration
 from orchestrator.transfer.event_loop import run_async
 
@@ -129,7 +130,7 @@ async def _tell(output: Output, journal: JournalReader, watched: Watched) -> Non
     if output.is_json:
         await output.stream_document(_head(watched, groups), "entries", _entries(journal, batch))
         return
-    await _tell_who_waits(output, journal, batch)
+    await _tell_who_waits(output, journal, watched.known.record)
     counted = ", ".join(f"{count} {group}" for group, count in groups.items()) or "no entries"
     output.say(f"{watched.known.record.name}: {counted}")
     for line in _next_steps(watched):
@@ -162,7 +163,8 @@ async def _entries(journal: JournalReader, batch: str) -> AsyncIterator[dict[str
         }
 
 
-async def _tell_who_waits(output: Output, journal: JournalReader, batch: str) -> None:
+async def _tell_who_waits(output: Output, journal: JournalReader, known: BatchRecord) -> None:
+    batch = known.batch
     counts = await journal.counts(batch)
     total = sum(counts.get(state, 0) for state in _NEEDS_PERSON)
     rows: list[Row] = []
@@ -173,7 +175,8 @@ async def _tell_who_waits(output: Output, journal: JournalReader, batch: str) ->
     if rows:
         print_table(output, ("entry", "job", "why it waits"), rows)
     if total > len(rows):
-        output.say(f"... and {total - len(rows)} more; `orchestrator status --failed` lists all")
+        command = f"`orchestrator status {quote(known.name)} --failed --all`"
+        output.say(f"... and {total - len(rows)} more; {command} lists all")
 
 
 def _why(record: EntryRecord) -> str:
@@ -183,12 +186,12 @@ def _why(record: EntryRecord) -> str:
 
 
 def _next_steps(watched: Watched) -> Iterator[str]:
-    name = watched.known.record.name
+    name = quote(watched.known.record.name)
     match watched.exit_code:
         case ExitCode.SOME_FAILED:
             yield (
-                f"some entries need somebody: mend what a review refused, then `orchestrator retry {name}`; "
-                f"`orchestrator submit {name}` hands over what is to submit"
+                f"some entries need attention: fix what the review rejected, then `orchestrator retry {name}`; "
+                f"`orchestrator submit {name}` sends uploaded jobs to review"
             )
         case ExitCode.TEMPORARY:
             yield f"not all there after {duration(watched.elapsed_seconds)}: the same command goes on"

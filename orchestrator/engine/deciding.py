@@ -135,7 +135,7 @@ def _decide_amend(record: EntryRecord, differences: list[str], *, is_named: bool
 
 def _why_done(record: EntryRecord) -> str:
     if record.state is EntryState.REVIEW_FAILED:
-        return "review failed; `orchestrator retry` sends what was mended"
+        return "review failed; replace what the reviewer names, then retry"
     return f"already {record.state}" if record.state not in AFTER_SUBMIT else f"submitted ({record.state})"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from shlex import quote
 
 import anyio.to_thread
 
@@ -106,7 +107,8 @@ class Planner:
         if errors:
             raise ManifestError(
                 f"{self._manifest.path} has {errors} error{'s' if errors > 1 else ''}; nothing was sent",
-                hint="mend them and run again; `orchestrator validate` lists them",
+                hint="fix them and run again; "
+                f"`orchestrator validate {quote(str(self._manifest.path))}` shows the list",
             )
 
     async def _write(self, journal: Journal, removed: list[str]) -> None:

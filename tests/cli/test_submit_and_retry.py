@@ -99,7 +99,7 @@ def test_a_manifest_that_is_gone_is_named_and_can_be_named_anew(cli: Cli, batch:
 
     check_document("error", gone.document)
     assert gone.exit_code == 3
-    assert f"the manifest of batch studio, {batch.manifest}, is not there any more" in gone.stderr
+    assert f"the manifest of batch studio, {batch.manifest}, no longer exists" in gone.stderr
     assert (found.exit_code, found.document["batch"]) == (0, "studio")
 
 

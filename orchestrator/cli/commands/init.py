@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,7 +48,7 @@ def init(
     output = invocation.output
     if output.is_json:
         output.document({"schema": SCHEMA, "manifest": str(manifest)})
-    output.say(f"wrote {manifest}; fill it in, then: orchestrator validate {manifest}")
+    output.say(f"wrote {manifest}; fill it in, then: orchestrator validate {quote(str(manifest))}")
 
 
 def _write(path: Path, kind: Literal["yaml", "csv"], *, is_forced: bool) -> None:

@@ -18,7 +18,14 @@ from orchestrator.cli.output import Output, dumped
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.quantities import parse_bytes
-from orchestrator.simulator import ObjectStoreOptions, Simulator, SimulatorOptions, parse_faults, serve
+from orchestrator.simulator import (
+    ObjectStoreOptions,
+    Simulator,
+    SimulatorOptions,
+    parse_faults,
+    parse_world,
+    serve,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +38,7 @@ class Rehearsal:
     port: int
     data: Path | None
     faults: Sequence[str]
+    world: Sequence[str]
     store_rate: str | None
     options: Mapping[str, Any]
     object_store: Mapping[str, str]
@@ -42,6 +50,7 @@ class Rehearsal:
             if self.store_rate is not None:
                 given["store_bytes_per_second"] = parse_bytes(self.store_rate)
             given["object_store"] = self._object_store_options()
+            given["world"] = parse_world(",".join(self.world))
             return SimulatorOptions(fault_rates=parse_faults(",".join(self.faults)), **given)
         except ValueError as error:
             raise UsageError(str(error).rstrip(".")) from None

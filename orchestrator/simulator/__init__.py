@@ -5,8 +5,10 @@ from orchestrator.simulator.inspection import JobView
 from orchestrator.simulator.options import ObjectStoreOptions, SimulatorOptions
 from orchestrator.simulator.server import Simulator, serve
 from orchestrator.simulator.stats import Stats
+from orchestrator.simulator.world import DIMENSIONS, World, parse_world
 
 __all__ = [
+    "DIMENSIONS",
     "FAULTS",
     "OPERATIONS",
     "Fault",
@@ -16,6 +18,8 @@ __all__ = [
     "Simulator",
     "SimulatorOptions",
     "Stats",
+    "World",
     "parse_faults",
+    "parse_world",
     "serve",
 ]

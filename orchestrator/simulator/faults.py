@@ -38,6 +38,10 @@ FAULTS: Mapping[str, Fault] = {
     "corrupt": Fault("stored with one bit changed; the ETag is that of what is stored", _PUT),
     "close-keepalive": Fault("stored and answered, then the connection closes unannounced", _PUT),
     "redirect": Fault("307 to another host after the body", _PUT),
+    "intercepted": Fault(
+        "not stored; something in between answers 200 with HTML, JSON or nothing, in turns", _PUT
+    ),
+    "oversized-answer": Fault("stored, then answered with 16 MiB of gzip", _PUT),
     "lost-create": Fault("done, then the connection drops without an answer", frozenset({"create"})),
     "lost-confirm": Fault(
         "done, then the connection drops without an answer", frozenset({"confirm", "confirm-action"})
@@ -50,6 +54,11 @@ FAULTS: Mapping[str, Fault] = {
     "close-keepalive-api": Fault("done and answered, then the connection closes unannounced", _API),
     "false-refusal": Fault("done, answered with 200 and EXCUTE_FAILED", _COMMANDS),
     "ok-with-error-body": Fault("not done, answered with 200 and EXCUTE_FAILED", _COMMANDS),
+    "intercepted-api": Fault(
+        "not done; something in between answers 200 with HTML, JSON or nothing, in turns", _API
+    ),
+    "oversized-answer-api": Fault("done, answered with 16 MiB of gzip", _API),
+    "task-limit": Fault("not done, 403 MSS.41000012", frozenset({"create"})),
     "reset-api": Fault("not done, connection reset", _API),
     "stall-api": Fault("not done, no answer comes", _API),
     "error-500-api": Fault("not done, 500 MSS.00000004", _API),

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.simulator.auth import Call, Credentials
+from orchestrator.simulator.between import intercepted_response, oversized
 from orchestrator.simulator.connections import Holder, close_after, drop, reset
 from orchestrator.simulator.errors import ApiError, StoreError
 from orchestrator.simulator.faults import Faults
@@ -19,7 +20,7 @@ from orchestrator.simulator.stats import Stats
 READS = frozenset({"list", "show", "list-parts", "list-action-parts", "projects"})
 _DONE_FIRST = frozenset(
     {"lost-create", "lost-confirm", "lost-submit", "lost-update", "lost-delete", "lost-answer-api"}
-    | {"false-refusal", "truncated-json", "close-keepalive-api"}
+    | {"false-refusal", "truncated-json", "close-keepalive-api", "oversized-answer-api"}
 )
 Act = Callable[[], Awaitable[Document]]
 
@@ -101,6 +102,10 @@ class Gate:
                 return await self._holder.hold(request)
             case "reset-api":
                 return reset(request)
+            case "intercepted-api":
+                return intercepted_response(self._faults.counts[fault])
+            case "task-limit":
+                raise ApiError(403, "MSS.41000012", "The number of concurrent tasks exceeds the limit")
             case "error-500-api":
                 raise ApiError(500, "MSS.00000004", "Internal Error")
             case "ok-with-error-body":
@@ -145,6 +150,11 @@ async def _answer_badly(request: web.Request, fault: str, document: Document) ->
         case "truncated-json":
             text = json.dumps(document)
             return web.Response(text=text[: len(text) // 2], content_type="application/json")
+        case "oversized-answer-api":
+            body = await oversized(json.dumps(document).encode())
+            return web.Response(
+                body=body, content_type="application/json", headers={"Content-Encoding": "gzip"}
+            )
         case "close-keepalive-api":
             return await close_after(request, web.json_response(document))
         case _:

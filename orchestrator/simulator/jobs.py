@@ -76,6 +76,8 @@ class Job:
     updated_at: float = 0.0
     upload_ids: dict[str, str] = field(default_factory=dict)
     """The open multipart upload per asset kind; gone once confirmed."""
+    joined_parts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """ETag by part number of what was joined last, by asset kind."""
     is_first_review_passed: bool = False
     failure: ReviewFailure | None = None
     scripted_failures: int = 0
@@ -106,6 +108,11 @@ class Job:
     def is_deletable(self) -> bool:
         """Whether delete is allowed; once the first review is passed, only after a failed one."""
         return self.state in DELETABLE and (not self.is_first_review_passed or self.state in REVIEW_FAILED)
+
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether a review of the job has ended, in whichever way."""
+        return self.state not in {WAIT_FILE_UPLOAD, AUTO_VERIFYING, MANUAL_VERIFYING}
 
     def parts_expected(self, kind: str) -> int:
         """Return how many parts the asset was announced with."""

@@ -40,11 +40,16 @@ class Links:
 
     def _parts(self, job: Job, asset: Asset) -> list[str]:
         numbers = list(range(1, job.parts_expected(asset.kind) + 1))
-        if self._options.is_url_order_shuffled:
+        if self._options.world.url_order == "shuffled":
             self._random.shuffle(numbers)
         upload_id = job.upload_ids[asset.kind]
         return [
-            self._put_url(job.job_id, asset, parameters={"partNumber": str(number), "uploadId": upload_id})
+            self._put_url(
+                job.job_id,
+                asset,
+                later=job.updates,
+                parameters={"partNumber": str(number), "uploadId": upload_id},
+            )
             for number in numbers[: self._options.cap_urls]
         ]
 
@@ -60,7 +65,9 @@ class Links:
         )
 
     async def downloads(self, job: Job, assets: tuple[Asset, ...] = ASSETS) -> Document:
-        """Return the download URL fields of those assets that can be read."""
+        """Return the download URL fields of those assets that exist and may be read here and now."""
+        if not self._is_readable(job):
+            return {}
         keys = {asset: object_key(job.job_id, asset) for asset in assets}
         held = await self._bucket.held(keys.values())
         return {
@@ -68,6 +75,10 @@ class Links:
             for asset, key in keys.items()
             if key in held
         }
+
+    def _is_readable(self, job: Job) -> bool:
+        since = self._options.world.download_urls
+        return since == "joined" or (since == "after-review" and job.is_reviewed)
 
     async def has(self, job: Job, asset: Asset) -> bool:
         """Whether the job's object is in the store."""

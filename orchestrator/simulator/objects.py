@@ -244,6 +244,11 @@ def multipart_etag(part_etags: list[str]) -> str:
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(part_etags)}"
 
 
+def shown_etag(etag: str, kind: str) -> str:
+    """Return what the store lets others see of *etag* where its ETags are of that *kind*: "opaque" is no MD5."""
+    return hashlib.sha1(etag.encode(), usedforsecurity=False).hexdigest() if kind == "opaque" else etag
+
+
 def check_complete(numbers: Container[int], count: int) -> None:
     """Raise StoreError unless all of 1 to *count* are among the part numbers."""
     missing = [number for number in range(1, count + 1) if number not in numbers]

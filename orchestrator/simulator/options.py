@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from orchestrator.simulator.faults import FAULTS
+from orchestrator.simulator.world import World
 
 _MAX_V4_SECONDS = 604800
 
@@ -60,8 +61,6 @@ class SimulatorOptions:
     store_ak: str = "SIMULATORSTOREKEY001"
     store_sk: str = field(default="simulator-secret-key-of-the-store-0001", repr=False)
     url_lifetime_seconds: float = 86400.0
-    one_time_urls: bool = True
-    """A URL that stored something refuses the next PUT (403); otherwise the last write wins."""
     expired_status: int = 403
     """What an expired URL is answered with: OBS says 403, some stores say 400."""
     min_part_bytes: int = 102400
@@ -74,21 +73,16 @@ class SimulatorOptions:
     """Who keeps the objects instead; the options above from `bucket` on are the built-in store's but for
     `url_lifetime_seconds`."""
 
+    world: World = field(default_factory=World)
+    """What the documents leave open."""
     speed: float = 1.0
     """How many seconds of review and training pass per second of the clock."""
     cap_urls: int | None = None
     """The definitions cap URL arrays at 50; None gives all."""
     cap_listed_parts: int | None = None
     """They cap multipart_data at 50 as well."""
-    is_url_order_shuffled: bool = False
     can_omit_urls: bool = False
     """Leave action and audio URLs out of answers to jobs that did not ask for them."""
-    can_update_while_uploading: bool = False
-    """The guide lets update renew the URLs of a WAIT_FILE_UPLOAD job, the API page does not."""
-    has_letter_command: bool = True
-    """Whether CONFIRM_AUTHORIZATION_LETTER exists here."""
-    action_parts: str = "list"
-    """GET_ACTION_VIDEO_MULTIPART_UPLOADED is ambiguous: "list", "empty" or "refuse"."""
     needs_id_documents: bool = False
     """Review fails jobs without both ID pictures and the letter."""
     review_failure_marker: str = "review-fail"
@@ -106,7 +100,6 @@ class SimulatorOptions:
 
     def __post_init__(self) -> None:
         """Refuse what would only show later as a confusing answer."""
-        _check_choice("action_parts", self.action_parts, ("list", "empty", "refuse"))
         _check_choice("retry_after", self.retry_after, ("none", "seconds", "date"))
         if self.speed <= 0:
             raise ValueError("speed must be greater than 0")
@@ -120,6 +113,8 @@ class SimulatorOptions:
         ]
         if impossible:
             raise ValueError(f"The built-in store alone can have the faults {', '.join(impossible)}.")
+        if self.world.etag != "md5":
+            raise ValueError("The built-in store alone can have other ETags.")
         if self.store_bytes_per_second is not None:
             raise ValueError("The built-in store alone can be slowed down.")
         if signature == "v4" and not 1 <= self.url_lifetime_seconds <= _MAX_V4_SECONDS:

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from aiohttp import ClientError, web
 
 from orchestrator.simulator.errors import StoreError
-from orchestrator.simulator.objects import ObjectStore, Received
+from orchestrator.simulator.objects import ObjectStore, Received, shown_etag
 from orchestrator.simulator.persistence import Records
 from orchestrator.simulator.stats import Stats
 from orchestrator.simulator.urls import SignedTarget
@@ -77,6 +77,7 @@ class PutExchange:
         stats: Stats,
         pace: Pace,
         used: UsedUrls | None,
+        etags: str,
     ) -> None:
         self.request = request
         self._target = target
@@ -84,6 +85,7 @@ class PutExchange:
         self._stats = stats
         self._pace = pace
         self._used = used
+        self._etags = etags
 
     async def chunks(self, limit: int | None = None) -> AsyncIterator[bytes]:
         """Yield the body, at most about *limit* bytes, or raise StoreError IncompleteBody."""
@@ -135,12 +137,13 @@ class PutExchange:
 
     async def store(self) -> web.Response:
         """Receive, keep and answer as on a good day."""
-        return stored_response(await self.keep(await self.receive()))
+        return self.stored_response(await self.keep(await self.receive()))
 
-
-def stored_response(etag: str) -> web.Response:
-    """Return the store's 200 with the quoted ETag."""
-    return web.Response(headers={"ETag": f'"{etag}"'})
+    def stored_response(self, etag: str) -> web.Response:
+        """Return the store's 200 with the quoted ETag, where the world has one."""
+        if self._etags == "absent":
+            return web.Response()
+        return web.Response(headers={"ETag": f'"{shown_etag(etag, self._etags)}"'})
 
 
 def store_error_response(request: web.Request, error: StoreError) -> web.Response:

@@ -2,9 +2,10 @@
 
 from aiohttp import web
 
+from orchestrator.simulator.between import intercepted_response, oversized
 from orchestrator.simulator.connections import Holder, close_after, cut_answer, drop, reset
 from orchestrator.simulator.errors import StoreError
-from orchestrator.simulator.put import PutExchange, incomplete_body, store_error_response, stored_response
+from orchestrator.simulator.put import PutExchange, incomplete_body, store_error_response
 
 _REFUSALS = {
     "slow-down": StoreError(503, "SlowDown", "Please reduce your request rate."),
@@ -23,8 +24,10 @@ _TIMEOUT = StoreError(
 _WRONG_ETAG = "0" * 32
 
 
-async def perform(fault: str | None, exchange: PutExchange, holder: Holder) -> web.StreamResponse:
-    """Store the body, or let *fault* happen to it; raises StoreError for refusals."""
+async def perform(
+    fault: str | None, exchange: PutExchange, holder: Holder, *, turn: int
+) -> web.StreamResponse:
+    """Store the body, or let *fault* happen to it, for the *turn*-th time; raises StoreError for refusals."""
     match fault:
         case None:
             return await exchange.store()
@@ -38,6 +41,9 @@ async def perform(fault: str | None, exchange: PutExchange, holder: Holder) -> w
         case "never-answer":
             await exchange.drain()
             return await holder.hold(exchange.request)
+        case "intercepted":
+            await exchange.drain()
+            return intercepted_response(turn)
         case _:
             return await _store_badly(fault, exchange)
 
@@ -70,8 +76,13 @@ async def _store_badly(fault: str, exchange: PutExchange) -> web.StreamResponse:
         case "truncated-answer":
             return await cut_answer(request, b'HTTP/1.1 200 OK\r\nServer: OBS\r\nETag: "' + etag[:7].encode())
         case "close-keepalive":
-            return await close_after(request, stored_response(etag))
+            return await close_after(request, exchange.stored_response(etag))
         case "wrong-etag":
-            return stored_response(_WRONG_ETAG)
+            return exchange.stored_response(_WRONG_ETAG)
+        case "oversized-answer":
+            response = exchange.stored_response(etag)
+            response.headers["Content-Encoding"] = "gzip"
+            response.body = await oversized(b"")
+            return response
         case _:
-            return stored_response(etag)
+            return exchange.stored_response(etag)

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from orchestrator.simulator.api import TrainingJobApi
 from orchestrator.simulator.auth import Credentials
+from orchestrator.simulator.between import STRANGER
 from orchestrator.simulator.bucket import Bucket, Signer
 from orchestrator.simulator.connections import Holder
 from orchestrator.simulator.errors import StoreError
@@ -96,7 +97,7 @@ class Simulator:
         for part in (self._service, used):
             await part.open()
         application = web.Application(client_max_size=_MAX_API_BODY_BYTES)
-        application.on_response_prepare.append(_add_request_id)
+        application.on_response_prepare.append(self._add_headers)
         application.add_routes(self._routes(used))
         return web.AppRunner(
             application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, read_bufsize=_READ_BUFFER_BYTES
@@ -175,6 +176,14 @@ class Simulator:
     ) -> None:
         await self.stop()
 
+    async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
+        if response.get(STRANGER):
+            return
+        response.headers["Server"] = "OBS"
+        request_id = response.headers.pop("x-obs-request-id", None) or uuid.uuid4().hex.upper()
+        if self.options.world.request_id == "present":
+            response.headers["X-Request-Id"] = response.headers["x-obs-request-id"] = request_id
+
     @property
     def jobs(self) -> list[JobView]:
         """The jobs that exist, oldest first, as the service has them now."""
@@ -223,10 +232,3 @@ def _credentials(options: SimulatorOptions) -> Credentials:
         token_lifetime_seconds=options.token_lifetime_seconds,
         max_clock_skew_seconds=options.max_clock_skew_seconds,
     )
-
-
-async def _add_request_id(_: web.Request, response: web.StreamResponse) -> None:
-    request_id = response.headers.get("x-obs-request-id", uuid.uuid4().hex.upper())
-    for name in ("X-Request-Id", "x-obs-request-id"):
-        response.headers[name] = request_id
-    response.headers["Server"] = "OBS"

@@ -2,7 +2,7 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import anyio
 
@@ -11,6 +11,7 @@ from orchestrator.simulator.bucket import Bucket
 from orchestrator.simulator.errors import ApiError, CommandRefusedError, StoreError
 from orchestrator.simulator.jobs import REVIEW_FAILED, WAIT_FILE_UPLOAD, Job
 from orchestrator.simulator.links import Links, wanted_uploads
+from orchestrator.simulator.objects import shown_etag
 from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.persistence import Document, Records
 from orchestrator.simulator.requests import CommandBody, CreateBody, ListQuery, UpdateBody
@@ -37,6 +38,7 @@ class TrainingService:
     ) -> None:
         self.jobs: dict[str, Job] = {}
         self._options = options
+        self._world = options.world
         self._records = records
         self._bucket = bucket
         self._links = links
@@ -81,45 +83,70 @@ class TrainingService:
 
     async def list_jobs(self, query: ListQuery) -> Document:
         """Return one page of the jobs asked for, and how many there are."""
-        selected = select((self._current(job) for job in self.jobs.values() if not job.is_deleted), query)
+        existing = (self._current(job) for job in self.jobs.values() if not job.is_deleted)
+        selected = select(existing, query, has_filters=self._world.list_filters == "honoured")
         page = selected[query.offset : query.offset + query.limit]
-        jobs = [basic_info(job, await self._links.downloads(job, (COVER,))) for job in page]
+        with_tags = self._world.list_tags == "shown"
+        jobs = [
+            basic_info(job, await self._links.downloads(job, (COVER,)), with_tags=with_tags) for job in page
+        ]
         return {"count": len(selected), "jobs": jobs}
 
     async def show(self, job_id: str) -> Document:
         """Return everything about one job."""
         job = self._find(job_id)
-        return full_info(job, await self._links.downloads(job))
+        downloads = await self._links.downloads(job)
+        return full_info(job, downloads, with_tags=self._world.show_tags == "shown")
 
     async def update(self, job_id: str, body: UpdateBody) -> Document:
-        """Change a job and return fresh URLs; parts that were not confirmed are gone, objects stay."""
+        """Change a job and return fresh URLs; what else stays of it, the world says."""
         async with self._locks[job_id]:
             job = self._find(job_id)
-            allowed = REVIEW_FAILED | (
-                {WAIT_FILE_UPLOAD} if self._options.can_update_while_uploading else set()
-            )
-            if job.state not in allowed:
+            if not self._may_update(job):
                 raise _wrong_state(job, "updated")
             job.fields |= body.model_dump(exclude={_FORGOTTEN}, exclude_none=True)
             job.updates += 1
             job.log("USER_UPDATE_VIDEO", "USER", self._clock())
             has_action = "action_video" in job.upload_ids or body.action_video_multipart_count is not None
-            await self._abort_uploads(job)
+            await self._drop_on_update(job)
             await self._open_uploads(job, has_action)
             await self._save(job)
             return {"job_id": job_id, **self._links.uploads(job)}
+
+    def _may_update(self, job: Job) -> bool:
+        match self._world.update_allowed:
+            case "always":
+                return job.is_amendable
+            case "failed-review":
+                return job.state in REVIEW_FAILED
+            case _:
+                return False
+
+    async def _drop_on_update(self, job: Job) -> None:
+        if self._world.update_keeps == "nothing":
+            await self._abort_uploads(job)
+        if self._world.update_keeps != "everything":
+            await self._delete_objects(job, ASSETS)
 
     async def delete(self, job_id: str) -> None:
         """Forget a job with its files."""
         async with self._locks[job_id]:
             job = self._find(job_id)
-            if not job.is_deletable:
+            if not self._may_delete(job):
                 raise _wrong_state(job, "deleted")
             job.deleted_at = self._clock()
             await self._save(job)
             await self._abort_uploads(job)
-            for asset in ASSETS:
-                await self._bucket.delete(object_key(job_id, asset))
+            await self._delete_objects(job, ASSETS)
+
+    def _may_delete(self, job: Job) -> bool:
+        if self._world.delete_allowed == "waiting-only":
+            return job.state == WAIT_FILE_UPLOAD
+        return job.is_deletable
+
+    async def _delete_objects(self, job: Job, assets: Iterable[Asset]) -> None:
+        for asset in assets:
+            await self._bucket.delete(object_key(job.job_id, asset))
 
     async def command(self, job_id: str, body: CommandBody) -> Document:
         """Execute a command and return what its answer adds or raise CommandRefusedError."""
@@ -144,17 +171,32 @@ class TrainingService:
         return {"multipart_data": await self._parts(job, TRAINING_VIDEO)}
 
     async def _list_action_parts(self, job: Job) -> Document:
-        if self._options.action_parts == "refuse":
+        if self._world.action_part_list == "refused":
             raise CommandRefusedError("The command is not supported.")
-        is_empty = self._options.action_parts == "empty"
+        is_empty = self._world.action_part_list == "empty"
         return {"multipart_data": [] if is_empty else await self._parts(job, ACTION_VIDEO)}
 
     async def _parts(self, job: Job, asset: Asset) -> list[Document]:
-        if asset.kind not in job.upload_ids:
-            raise CommandRefusedError("The multipart upload does not exist or is completed.")
-        parts = await self._bucket.parts(job.upload_ids[asset.kind], object_key(job.job_id, asset))
-        listed = [{"part_number": str(number), "etag": etag} for number, etag in sorted(parts.items())]
+        is_open = asset.kind in job.upload_ids
+        parts = await self._open_parts(job, asset) if is_open else await self._joined_parts(job, asset)
+        listed = [
+            {"part_number": str(number), "etag": shown_etag(etag, self._world.etag)}
+            for number, etag in sorted(parts.items())
+        ]
         return listed[: self._options.cap_listed_parts]
+
+    async def _open_parts(self, job: Job, asset: Asset) -> dict[int, str]:
+        return await self._bucket.parts(job.upload_ids[asset.kind], object_key(job.job_id, asset))
+
+    async def _joined_parts(self, job: Job, asset: Asset) -> dict[int, str]:
+        if self._world.part_list_after_join == "refused" or not await self._is_joined(job, asset):
+            raise _no_upload()
+        is_full = self._world.part_list_after_join == "full"
+        joined = job.joined_parts.get(asset.kind, {}) if is_full else {}
+        return {int(number): etag for number, etag in joined.items()}
+
+    async def _is_joined(self, job: Job, asset: Asset) -> bool:
+        return asset.kind in job.confirmations and await self._links.has(job, asset)
 
     async def _confirm_training(self, job: Job) -> Document:
         return await self._confirm(job, TRAINING_VIDEO)
@@ -165,27 +207,31 @@ class TrainingService:
     async def _confirm(self, job: Job, asset: Asset) -> Document:
         _require_amendable(job)
         if asset.kind not in job.upload_ids:
-            raise CommandRefusedError("The multipart upload does not exist or is completed.")
-        upload_id, count = job.upload_ids[asset.kind], job.parts_expected(asset.kind)
-        key = object_key(job.job_id, asset)
-        await self._bucket.complete(upload_id, key, count)
+            if self._world.second_confirm == "accepted" and await self._is_joined(job, asset):
+                return {}
+            raise _no_upload()
+        count, parts = job.parts_expected(asset.kind), await self._open_parts(job, asset)
+        await self._bucket.complete(job.upload_ids[asset.kind], object_key(job.job_id, asset), count)
         del job.upload_ids[asset.kind]
         job.count_confirmation(asset.kind)
+        job.joined_parts[asset.kind] = {str(number): parts[number] for number in range(1, count + 1)}
         job.updated_at = self._clock()
         return {}
 
     async def _submit(self, job: Job) -> Document:
+        if self._world.second_submit == "accepted" and job.submissions and not job.is_amendable:
+            return {}
         _require_amendable(job)
         if not await self._links.has(job, TRAINING_VIDEO):
             raise CommandRefusedError("The training video is not uploaded and confirmed.")
         for asset in MULTIPART:
-            if asset.kind in job.upload_ids and await self._parts(job, asset):
+            if asset.kind in job.upload_ids and await self._open_parts(job, asset):
                 raise CommandRefusedError("Parts are uploaded that are not confirmed.")
         job.submit(self._clock(), await self._reviewer.judge(job))
         return {}
 
     async def _confirm_letter(self, job: Job) -> Document:
-        if not self._options.has_letter_command:
+        if self._world.confirm_letter == "refused":
             raise CommandRefusedError("The command is not supported.")
         if not await self._links.has(job, GRANT_FILE):
             raise CommandRefusedError("The authorization letter is not uploaded.")
@@ -195,8 +241,7 @@ class TrainingService:
     async def _delete_videos(self, job: Job) -> Document:
         _require_amendable(job)
         await self._abort_uploads(job)
-        for asset in MULTIPART:
-            await self._bucket.delete(object_key(job.job_id, asset))
+        await self._delete_objects(job, MULTIPART)
         job.log("USER_DELETE_JOB_VIDEO", "USER", self._clock())
         return {}
 
@@ -223,6 +268,8 @@ class TrainingService:
 
     async def _open_uploads(self, job: Job, is_action_asked_for: bool) -> None:
         for asset in wanted_uploads(self._options, is_action_asked_for):
+            if asset.kind in job.upload_ids:
+                continue
             job.upload_ids[asset.kind] = await self._bucket.initiate(object_key(job.job_id, asset))
 
     async def _abort_uploads(self, job: Job) -> None:
@@ -238,6 +285,10 @@ class TrainingService:
 def _require_amendable(job: Job) -> None:
     if not job.is_amendable:
         raise CommandRefusedError(f"The job in state {job.state} does not allow this command.")
+
+
+def _no_upload() -> CommandRefusedError:
+    return CommandRefusedError("The multipart upload does not exist or is completed.")
 
 
 def _wrong_state(job: Job, done: str) -> ApiError:

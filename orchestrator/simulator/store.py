@@ -1,6 +1,7 @@
 """The object store over HTTP: presigned PUT, GET and HEAD (metastudio-protocol section 5)."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -8,7 +9,7 @@ from orchestrator.simulator.connections import Holder
 from orchestrator.simulator.errors import ApiError, StoreError
 from orchestrator.simulator.faults import Faults
 from orchestrator.simulator.gate import error_response
-from orchestrator.simulator.objects import ObjectStore
+from orchestrator.simulator.objects import ObjectStore, shown_etag
 from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.put import Pace, PutExchange, UsedUrls, store_error_response
 from orchestrator.simulator.put_faults import perform
@@ -80,9 +81,16 @@ class StoreApi:
                 store=self._store,
                 stats=self._stats,
                 pace=self._pace,
-                used=self._used if self._options.one_time_urls else None,
+                used=self._used if self._is_one_time else None,
+                etags=self._options.world.etag,
             )
-            return await perform(self._faults.draw("put"), exchange, self._holder)
+            fault = self._faults.draw("put")
+            turn = self._faults.counts[fault] if fault else 0
+            return await perform(fault, exchange, self._holder, turn=turn)
+
+    @property
+    def _is_one_time(self) -> bool:
+        return self._options.world.put_again == "refused"
 
     def _check_put(self, request: web.Request, target: SignedTarget) -> None:
         if request.content_length is None:
@@ -91,7 +99,7 @@ class StoreApi:
             raise StoreError(
                 400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size"
             )
-        if self._options.one_time_urls:
+        if self._is_one_time:
             self._used.check(target)
         if target.part_number is not None:
             self._store.open_upload(target.upload_id or "", target.key)
@@ -116,4 +124,5 @@ class StoreApi:
         stored = self._store.objects.get(target.key)
         if stored is None:
             raise StoreError(404, "NoSuchKey", "The specified key does not exist")
-        return await read_object(request, stored, self._store.path(target.key))
+        etag = shown_etag(stored.etag, self._options.world.etag)
+        return await read_object(request, replace(stored, etag=etag), self._store.path(target.key))

@@ -22,7 +22,7 @@ _BASIC_FIELDS = (
 _SHOWN_FIELDS = ("voice_properties", "audio_source_type", "supported_service")
 
 
-def basic_info(job: Job, downloads: Document) -> Document:
+def basic_info(job: Job, downloads: Document, *, with_tags: bool) -> Document:
     """Return a job as list answers it, with its download URLs; the last field is one that no client can know."""
     info: Document = {
         "job_id": job.job_id,
@@ -39,14 +39,16 @@ def basic_info(job: Job, downloads: Document) -> Document:
         **downloads,
         "is_simulated": True,
     }
+    if not with_tags:
+        del info["tags"]
     return {name: value for name, value in info.items() if value is not None}
 
 
-def full_info(job: Job, downloads: Document) -> Document:
+def full_info(job: Job, downloads: Document, *, with_tags: bool) -> Document:
     """Return a job as show answers it, with its download URLs."""
     shown = {name: job.fields[name] for name in _SHOWN_FIELDS if job.fields[name] is not None}
     return {
-        **basic_info(job, downloads),
+        **basic_info(job, downloads, with_tags=with_tags),
         **shown,
         "operation_logs": job.operation_logs,
         "comment_logs": [],
@@ -56,8 +58,13 @@ def full_info(job: Job, downloads: Document) -> Document:
     }
 
 
-def select(jobs: Iterable[Job], query: ListQuery) -> list[Job]:
-    """Return all the jobs a list asks for, in its order; paging is the caller's."""
+def select(jobs: Iterable[Job], query: ListQuery, *, has_filters: bool) -> list[Job]:
+    """Return all the jobs a list asks for, in its order; paging is the caller's.
+
+    Without *has_filters* the service pays no attention to `tag` and `batch_name`.
+    """
+    if not has_filters:
+        query = query.model_copy(update={"tag": None, "batch_name": None})
     wanted = [job for job in jobs if all(test(job) for test in _tests(query))]
     key: Callable[[Job], float] = (
         (lambda job: job.updated_at) if query.sort_key == "update_time" else (lambda job: job.created_at)

@@ -184,6 +184,7 @@ def test_simulate_serves_until_it_is_stopped(start_program: Callable[..., subpro
     "arguments",
     [
         ("--fault", "nope=1"),
+        ("--overwrite", "--world", "put-again=refused"),
         ("--speed", "0"),
         ("--store-rate", "x"),
         ("--port", "70000"),
@@ -205,6 +206,21 @@ def test_simulate_serves_until_it_is_stopped(start_program: Callable[..., subpro
 def test_simulate_refuses_what_cannot_be(cli: Cli, arguments: tuple[str, ...]) -> None:
     """With the known names where there are some."""
     assert cli("simulate", *arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("world", "sentence"),
+    [
+        ("tags=hidden", "list-tags=shown|hidden, show-tags=shown|hidden"),
+        ("etag=md4", "etag must be md5 or opaque or absent, not 'md4'"),
+    ],
+)
+def test_simulate_lists_the_worlds_there_are(cli: Cli, world: str, sentence: str) -> None:
+    """Names and values, in one sentence."""
+    result = cli("simulate", "--world", world)
+
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.stderr.split())
 
 
 def test_simulate_says_that_its_object_store_is_no_good(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ from enum import StrEnum
 from random import Random
 from typing import Any
 
+from orchestrator.simulator.world import World, parse_world
+
 PART_BYTES = 100 * 1024
 LATE_SECONDS = 25 * 3600.0
 
@@ -146,15 +148,20 @@ class Round:
     scripts: dict[str, list[str | None]] = field(default_factory=dict)
 
     @property
+    def world(self) -> World:
+        """The service of the round."""
+        return parse_world(self.options["world"])
+
+    @property
     def is_listed(self) -> bool:
         """True when the service tells which parts of an action video it holds."""
-        return self.options["action_parts"] == "list"
+        return self.world.action_part_list == "works"
 
     @property
     def may_send_again(self) -> bool:
         """True when nothing but a new job, or the same bytes again, can heal what may happen here."""
         has_action = any(entry.action_bytes for entry in self.entries)
-        is_unknown = has_action and not self.is_listed and self.options["one_time_urls"]
+        is_unknown = has_action and not self.is_listed and self.world.put_again == "refused"
         is_spoilt = "wrong-etag" in self.scripts.get("put", ())
         return self.story in {Story.EXPIRED, Story.REFUSED, Story.CAPPED} or is_unknown or is_spoilt
 
@@ -211,12 +218,16 @@ def _options(draw: Random, step: str, story: Story) -> dict[str, Any]:
         can_update = False
     elif step in {"update", "journal.urls", "journal.missing"}:
         can_update = True
+    world = World(
+        put_again="refused" if draw.random() < 0.6 else "overwrite",
+        update_allowed="always" if can_update else "failed-review",
+        update_keeps="nothing",
+        action_part_list=draw.choice(("works", "works", "empty", "refused")),
+        url_order=draw.choice(("sorted", "shuffled")),
+    )
     return {
-        "one_time_urls": draw.random() < 0.6,
-        "can_update_while_uploading": can_update,
-        "action_parts": draw.choice(("list", "list", "empty", "refuse")),
+        "world": str(world),
         "expired_status": draw.choice((403, 400)),
-        "is_url_order_shuffled": draw.random() < 0.5,
         "cap_urls": 1 if story is Story.CAPPED else None,
         "seed": draw.randrange(1_000_000),
     }

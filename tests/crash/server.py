@@ -13,7 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrator.simulator import Simulator, SimulatorOptions
+from orchestrator.simulator import Simulator, SimulatorOptions, parse_world
+
+
+def _options(document: dict[str, Any]) -> SimulatorOptions:
+    return SimulatorOptions(**{**document, "world": parse_world(document["world"])})
 
 
 class Stage:
@@ -31,7 +35,7 @@ class Stage:
     async def start(self, *, data: str, options: dict[str, Any], scripts: dict[str, list[str | None]]) -> Any:
         """Serve a new simulator; answers where, and with what to prove who calls."""
         self._passed_seconds = 0.0
-        return await self._serve(Path(data), SimulatorOptions(**options), 0, scripts)
+        return await self._serve(Path(data), _options(options), 0, scripts)
 
     async def restart(self, *, options: dict[str, Any]) -> Any:
         """Stop the simulator and serve its state again at the same place, with other options."""
@@ -39,7 +43,7 @@ class Stage:
         port = int(before.endpoint.rpartition(":")[2])
         stored = before.stats.stored
         await before.stop()
-        answer = await self._serve(before.folder, SimulatorOptions(**options), port, {})
+        answer = await self._serve(before.folder, _options(options), port, {})
         self._current.stats.stored = stored
         return answer
 

@@ -14,7 +14,6 @@ from orchestrator.simulator import SimulatorOptions
 from tests.faults.conftest import IDLE_SECONDS, Trial, VirtualTime
 
 BAD_DAY = SimulatorOptions(
-    one_time_urls=True,
     fault_rates={
         "slow-down": 0.10,
         "reset": 0.05,

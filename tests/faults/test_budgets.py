@@ -19,6 +19,8 @@ EXIT_CODES = {
     "close-keepalive-api": OK,
     "lost-answer": OK,
     "truncated-answer": OK,
+    "oversized-answer": OK,
+    "oversized-answer-api": OK,
     "wrong-etag": OK,
     "lost-confirm": OK,
     "lost-submit": OK,

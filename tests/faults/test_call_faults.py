@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
-from orchestrator.simulator import SimulatorOptions
+from orchestrator.simulator import SimulatorOptions, World
 from tests.faults.conftest import Trial
 
 NOT_DONE = (
@@ -45,7 +45,9 @@ async def test_a_call_that_fails_or_whose_answer_is_lost_is_healed(trial: Trial,
     assert trial.rig.simulator.faults.counts[fault] == len(struck)
 
 
-@pytest.mark.parametrize("simulator_options", [SimulatorOptions(can_update_while_uploading=True)], ids=[""])
+@pytest.mark.parametrize(
+    "simulator_options", [SimulatorOptions(world=World(update_allowed="always"))], ids=[""]
+)
 @pytest.mark.parametrize("fault", ["lost-update", "truncated-json", "reset-api", "error-500-api"])
 async def test_an_update_whose_answer_is_lost_is_asked_for_again(trial: Trial, fault: str) -> None:
     """The orphan of a lost create is taken over by the second update."""
@@ -133,7 +135,8 @@ def forget_part(trial: Trial, number: int) -> None:
 def simulator_options(request: pytest.FixtureRequest) -> SimulatorOptions:
     """Overwrite where a test's own parameters say so."""
     parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    return SimulatorOptions(one_time_urls=parameters.get("is_one_time", True))
+    is_one_time = parameters.get("is_one_time", True)
+    return SimulatorOptions(world=World(put_again="refused" if is_one_time else "overwrite"))
 
 
 async def test_a_confirm_that_failed_for_good_is_checked_and_repeated_by_the_next_run(trial: Trial) -> None:

@@ -10,11 +10,11 @@ import pytest
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.engine.collaborators import OnExpired
 from orchestrator.engine.events import UrlsExpired
-from orchestrator.simulator import SimulatorOptions
+from orchestrator.simulator import SimulatorOptions, World
 from tests.faults.conftest import Trial
 
 DAY = 86_400.0
-UPDATED = SimulatorOptions(can_update_while_uploading=True)
+UPDATED = SimulatorOptions(world=World(update_allowed="always"))
 RECREATED = SimulatorOptions()
 SAYS_400 = SimulatorOptions(expired_status=400)
 VARIANTS = pytest.mark.parametrize(
@@ -39,7 +39,7 @@ async def test_urls_that_expire_in_the_middle_are_replaced(trial: Trial) -> None
     assert report.exit_code == ExitCode.OK
     trial.assert_delivered(entries)
     (expired,) = trial.rig.events_of(UrlsExpired)
-    is_updated = trial.rig.simulator.options.can_update_while_uploading
+    is_updated = trial.rig.simulator.options.world.update_allowed == "always"
     assert expired.remedy == ("update" if is_updated else "recreate")
     assert expired.lost_bytes > 0
     assert len(trial.rig.simulator.all_jobs) == (1 if is_updated else 2)
@@ -78,7 +78,7 @@ async def test_urls_that_expired_while_the_entry_was_waiting_are_replaced(trial:
     assert trial.rig.simulator.stats.refusals["put AccessDenied"] == 0
 
 
-UNLISTED = SimulatorOptions(can_update_while_uploading=True, action_parts="empty")
+UNLISTED = SimulatorOptions(world=World(update_allowed="always", action_part_list="empty"))
 
 
 @pytest.mark.parametrize("simulator_options", [UNLISTED], ids=[""])
@@ -160,7 +160,7 @@ async def test_a_link_too_slow_for_any_url_is_given_up(trial: Trial) -> None:
     assert len(trial.rig.events_of(UrlsExpired)) == trial.rig.settings.url_refreshes
 
 
-@pytest.mark.parametrize("simulator_options", [SimulatorOptions(is_url_order_shuffled=True)], ids=[""])
+@pytest.mark.parametrize("simulator_options", [SimulatorOptions(world=World(url_order="shuffled"))], ids=[""])
 async def test_urls_in_any_order_get_the_part_they_are_for(trial: Trial) -> None:
     """The order of the arrays is not documented; the part number in each URL counts."""
     entries = trial.rig.make_entries(2, size=2_000_000)

@@ -9,11 +9,11 @@ import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.engine.events import SegmentStored, UrlsExpired
-from orchestrator.simulator import SimulatorOptions
+from orchestrator.simulator import SimulatorOptions, World
 from tests.faults.conftest import Trial
 
-ONE_TIME = SimulatorOptions(one_time_urls=True)
-OVERWRITE = SimulatorOptions(one_time_urls=False)
+ONE_TIME = SimulatorOptions()
+OVERWRITE = SimulatorOptions(world=World(put_again="overwrite"))
 BOTH = pytest.mark.parametrize("simulator_options", [ONE_TIME, OVERWRITE], ids=["one-time", "overwrite"])
 #: Nothing was stored.
 UNDONE = (
@@ -70,7 +70,7 @@ async def test_an_etag_that_does_not_fit_is_not_believed(trial: Trial) -> None:
 
     assert report.exit_code == ExitCode.OK
     trial.assert_delivered(entries)
-    times = 1 if trial.rig.simulator.options.one_time_urls else 2
+    times = 1 if trial.rig.simulator.options.world.put_again == "refused" else 2
     assert max(map(len, trial.rig.simulator.stats.stored.values())) == times
     assert not trial.rig.events_of(UrlsExpired)
 
@@ -99,7 +99,9 @@ async def test_a_part_that_was_corrupted_on_its_way_is_replaced(trial: Trial) ->
 
     assert report.exit_code == ExitCode.OK
     trial.assert_delivered(entries)
-    assert len(trial.rig.simulator.all_jobs) == (2 if trial.rig.simulator.options.one_time_urls else 1)
+    assert len(trial.rig.simulator.all_jobs) == (
+        2 if trial.rig.simulator.options.world.put_again == "refused" else 1
+    )
 
 
 @BOTH
@@ -167,7 +169,7 @@ async def test_a_refused_file_that_the_service_does_not_show_among_others_is_not
     assert trial.rig.simulator.faults.counts["early-403"] == 1
 
 
-@pytest.mark.parametrize("action_parts", ["list", "empty", "refuse"])
+@pytest.mark.parametrize("action_parts", ["works", "empty", "refused"])
 @pytest.mark.parametrize("is_one_time", [True, False], ids=["one-time", "overwrite"])
 async def test_an_action_part_whose_answer_is_lost_is_healed_whatever_the_service_tells(
     trial: Trial, action_parts: str, is_one_time: bool
@@ -180,7 +182,7 @@ async def test_an_action_part_whose_answer_is_lost_is_healed_whatever_the_servic
 
     assert report.exit_code == ExitCode.OK
     trial.assert_delivered(entries)
-    is_told = action_parts == "list" or not is_one_time
+    is_told = action_parts == "works" or not is_one_time
     assert len(trial.rig.simulator.all_jobs) == (1 if is_told else 2)
 
 
@@ -189,7 +191,8 @@ def simulator_options(request: pytest.FixtureRequest) -> SimulatorOptions:
     """Options from a test's own parameters where it has them."""
     names = getattr(request.node, "callspec", None) and request.node.callspec.params
     if names and "action_parts" in names:
-        return SimulatorOptions(action_parts=names["action_parts"], one_time_urls=names["is_one_time"])
+        put_again = "refused" if names["is_one_time"] else "overwrite"
+        return SimulatorOptions(world=World(action_part_list=names["action_parts"], put_again=put_again))
     return ONE_TIME
 
 

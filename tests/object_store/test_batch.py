@@ -11,6 +11,7 @@ from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.collaborators import RunSettings
 from orchestrator.engine.events import UrlsExpired
+from orchestrator.simulator import World
 from orchestrator.simulator.footage import write_audio_zip, write_footage
 from tests.object_store.conftest import VIDEO_BYTES, MakeRig
 from tests.object_store.shown import assert_stored
@@ -61,7 +62,9 @@ async def test_urls_the_store_calls_expired_are_replaced(make_rig: MakeRig, *, c
         return time.time() - (2 * DAY_SECONDS if asked["create"] + asked["update"] < 2 else 0.0)
 
     rig = await make_rig(
-        clock=late_at_first, url_lifetime_seconds=DAY_SECONDS, can_update_while_uploading=can_update
+        clock=late_at_first,
+        url_lifetime_seconds=DAY_SECONDS,
+        world=World(update_allowed="always" if can_update else "failed-review"),
     )
     rigs.append(rig)
     entries = rig.make_entries(1, kinds=("cover",))

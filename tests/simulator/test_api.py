@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.simulator import World
+
 
 def part_numbers(urls: list[str]) -> list[int]:
     """Return the part number of each URL."""
@@ -171,7 +173,7 @@ async def test_list_and_show_never_tell_upload_urls(client: Any) -> None:
 
 async def test_urls_can_come_capped_shuffled_and_only_as_asked_for(start: Any) -> None:
     """The deviations a client must survive."""
-    client = await start(cap_urls=50, is_url_order_shuffled=True, can_omit_urls=True, seed=1)
+    client = await start(cap_urls=50, world=World(url_order="shuffled"), can_omit_urls=True, seed=1)
 
     created = await client.create(video_multipart_count=60)
 
@@ -193,7 +195,7 @@ async def test_asked_for_urls_are_there_though_others_are_omitted(start: Any) ->
 @pytest.mark.parametrize(("is_lenient", "status"), [(False, 400), (True, 200)])
 async def test_update_while_uploading_is_an_option(start: Any, is_lenient: bool, status: int) -> None:
     """The API page and the guide contradict each other: an option says which one holds."""
-    client = await start(can_update_while_uploading=is_lenient)
+    client = await start(world=World(update_allowed="always" if is_lenient else "failed-review"))
     job_id = (await client.create())["job_id"]
 
     answer = await client.call("PUT", f"/{job_id}", {"video_multipart_count": 2, "name": "berta"})
@@ -205,7 +207,7 @@ async def test_update_while_uploading_is_an_option(start: Any, is_lenient: bool,
 
 async def test_update_within_the_same_second_gives_urls_that_are_not_used_up(start: Any) -> None:
     """A one-time URL that stored something is replaced by one that takes a body again."""
-    client = await start(can_update_while_uploading=True)
+    client = await start(world=World(update_allowed="always"))
     created = await client.create()
     await client.put(created["cover_upload_url"], b"first")
 
@@ -216,9 +218,9 @@ async def test_update_within_the_same_second_gives_urls_that_are_not_used_up(sta
     assert client.job(created["job_id"]).objects["cover"].read_bytes() == b"second"
 
 
-async def test_update_drops_parts_that_were_not_confirmed(start: Any) -> None:
+async def test_update_may_drop_parts_that_were_not_confirmed(start: Any) -> None:
     """The old upload is gone, the fresh one is empty."""
-    client = await start(can_update_while_uploading=True, one_time_urls=False)
+    client = await start(world=World(update_allowed="always", update_keeps="nothing", put_again="overwrite"))
     created = await client.create()
     await client.put(created["training_video_upload_url"][0], b"film")
 

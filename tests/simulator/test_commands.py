@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.simulator import World
+
 PART = b"x" * 102400
 
 
@@ -84,10 +86,10 @@ async def test_after_confirm_there_is_no_upload(client: Any, command: str) -> No
     assert client.job(job_id).confirmations == {"training_video": 1}
 
 
-@pytest.mark.parametrize(("mode", "count"), [("list", 1), ("empty", 0)])
+@pytest.mark.parametrize(("mode", "count"), [("works", 1), ("empty", 0)])
 async def test_the_ambiguous_action_listing_lists_or_stays_empty(start: Any, mode: str, count: int) -> None:
     """What GET_ACTION_VIDEO_MULTIPART_UPLOADED answers is not documented."""
-    client = await start(action_parts=mode)
+    client = await start(world=World(action_part_list=mode))
     created = await client.create()
     await client.put(created["action_video_upload_url"][0], b"action")
 
@@ -98,7 +100,7 @@ async def test_the_ambiguous_action_listing_lists_or_stays_empty(start: Any, mod
 
 async def test_the_ambiguous_action_listing_may_be_refused(start: Any) -> None:
     """The third way a tenant may see it."""
-    client = await start(action_parts="refuse")
+    client = await start(world=World(action_part_list="refused"))
     created = await client.create()
 
     answer = await client.command(created["job_id"], "GET_ACTION_VIDEO_MULTIPART_UPLOADED")
@@ -159,7 +161,7 @@ async def test_the_letter_is_confirmed_once_it_is_there(client: Any) -> None:
 
 async def test_some_tenants_lack_the_letter_command(start: Any) -> None:
     """Then it is refused, letter or not."""
-    client = await start(has_letter_command=False)
+    client = await start(world=World(confirm_letter="refused"))
     created = await client.create()
     await client.put(created["grant_file_upload_url"], b"letter")
 

@@ -24,6 +24,7 @@ REFUSALS = {
     "early-403": (403, b"AccessDenied"),
     "redirect": (307, b""),
 }
+STRANGE = {"intercepted", "oversized-answer"}
 LOST_BUT_STORED = {"lost-answer", "truncated-answer"}
 ANSWERED = {"wrong-etag", "corrupt", "close-keepalive"}
 HELD = {"stall", "never-answer"}
@@ -88,7 +89,7 @@ def test_a_script_that_cannot_happen_is_refused(operation: str, fault: str) -> N
 
 def test_every_put_fault_is_tested_here() -> None:
     """A new one needs its line above."""
-    assert set(REFUSALS) | LOST_BUT_STORED | ANSWERED | HELD | {"reset"} == PUT_FAULTS
+    assert set(REFUSALS) | LOST_BUT_STORED | ANSWERED | HELD | STRANGE | {"reset"} == PUT_FAULTS
 
 
 @pytest.mark.parametrize("fault", sorted(REFUSALS))
@@ -216,7 +217,11 @@ async def test_a_create_whose_answer_is_spoilt_has_made_the_job(client: Any, fau
 
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
-    [("error-500-api", 500, "MSS.00000004"), ("throttle-429", 429, "APIGW.0308")],
+    [
+        ("error-500-api", 500, "MSS.00000004"),
+        ("throttle-429", 429, "APIGW.0308"),
+        ("task-limit", 403, "MSS.41000012"),
+    ],
 )
 async def test_a_refused_create_has_made_nothing(client: Any, fault: str, status: int, code: str) -> None:
     """It may be sent again."""
@@ -285,6 +290,47 @@ async def test_an_ok_with_an_error_body_leaves_open_what_was_done(
 
     assert answer["commond_result"] == "EXCUTE_FAILED"
     assert client.job(created["job_id"]).confirmations == confirmations
+
+
+async def test_something_in_between_answers_and_stores_nothing(client: Any) -> None:
+    """In turns HTML, JSON and nothing: a 200 without an ETag, a request id or the store's name."""
+    created = await client.create()
+    client.simulator.faults.script("put", ["intercepted"] * 3)
+
+    answers = [await client.put(created["cover_upload_url"], b"cover") for _ in range(3)]
+
+    assert {answer.status for answer in answers} == {200}
+    assert {answer.headers["content-type"].partition(";")[0] for answer in answers} == {
+        "text/html",
+        "application/json",
+        "application/octet-stream",
+    }
+    assert not any({"etag", "x-obs-request-id"} & set(answer.headers) for answer in answers)
+    assert not any("OBS" in answer.headers["server"] for answer in answers)
+    assert client.job(created["job_id"]).objects == {}
+
+
+async def test_a_call_that_is_intercepted_is_not_done(client: Any) -> None:
+    """The 200 is no answer of the service."""
+    client.simulator.faults.script("create", ["intercepted-api"])
+
+    answer = await client.call("POST", body={"name": "anna"})
+
+    assert (answer.status, "x-request-id" in answer.headers) == (200, False)
+    assert client.simulator.jobs == []
+
+
+async def test_an_answer_may_be_far_too_long(client: Any) -> None:
+    """Some kilobytes on the wire become 16 MiB; what was asked for is done."""
+    client.simulator.faults.script("create", ["oversized-answer-api"])
+    client.simulator.faults.script("put", ["oversized-answer"])
+
+    created = await client.call("POST", body={"name": "anna"})
+    put = await client.put(created.document["cover_upload_url"], b"cover")
+
+    assert all(len(answer.body) >= 16 << 20 for answer in (created, put))
+    assert all(int(answer.headers["content-length"]) < 1 << 20 for answer in (created, put))
+    assert client.job(created.document["job_id"]).objects["cover"].read_bytes() == b"cover"
 
 
 def test_every_fault_tells_what_it_does_and_where() -> None:

@@ -45,7 +45,7 @@ async def test_a_simulator_that_is_cancelled_leaves_nothing_behind() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"action_parts": "maybe"}, {"retry_after": "soon"}, {"speed": 0.0}, {"fault_rates": {"boom": 0.1}}],
+    [{"retry_after": "soon"}, {"speed": 0.0}, {"fault_rates": {"boom": 0.1}}],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     """With a sentence, before anything starts."""

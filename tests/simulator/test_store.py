@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.simulator import World
 from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.persistence import Records
 from orchestrator.simulator.put import UsedUrls
@@ -166,7 +167,7 @@ async def test_a_one_time_url_that_stored_nothing_may_be_used_again(client: Any)
 
 async def test_otherwise_the_last_write_wins(start: Any) -> None:
     """As plain OBS does it with parts and objects."""
-    client = await start(one_time_urls=False)
+    client = await start(world=World(put_again="overwrite"))
     created = await client.create()
 
     for body in (b"first", b"second"):
@@ -181,7 +182,7 @@ async def test_otherwise_the_last_write_wins(start: Any) -> None:
 
 async def test_a_part_after_confirm_is_no_such_upload(start: Any) -> None:
     """404, and the object stays as it was joined."""
-    client = await start(one_time_urls=False)
+    client = await start(world=World(put_again="overwrite"))
     created = await client.create()
     await client.put(created["training_video_upload_url"][0], b"film")
     await client.command(created["job_id"], "CONFIRM_MULTIPART_UPLOADED")

@@ -22,13 +22,25 @@ FaultRates = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=RATE,...",
-        help="Let a share of requests go wrong, for example slow-down=0.05,lost-answer=0.02; may be repeated.",
+        help="Let a share of requests go wrong, for example slow-down=0.05,lost-create=0.02,intercepted=0.01;"
+        " may be repeated, and a wrong name lists the known ones.",
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Chooses which requests go wrong.")]
+WorldValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE,...",
+        help="Choose what MetaStudio's documents leave open, for example list-tags=hidden,etag=opaque; may be"
+        " repeated, and a wrong name lists the known ones.",
+    ),
+]
 OneTime = Annotated[
-    bool,
-    typer.Option("--one-time/--overwrite", help="An upload URL is good once, or the last upload wins."),
+    bool | None,
+    typer.Option(
+        "--one-time/--overwrite",
+        help="An upload URL is good once, or the last upload wins: --world put-again=refused|overwrite.",
+    ),
 ]
 UrlLifetime = Annotated[float, typer.Option(metavar="SECONDS", min=0.001, help="How long upload URLs live.")]
 StoreRate = Annotated[
@@ -78,7 +90,8 @@ def simulate(
     speed: Speed = 1.0,
     fault: FaultRates = None,
     seed: Seed = 0,
-    one_time: OneTime = True,
+    world: WorldValues = None,
+    one_time: OneTime = None,
     url_lifetime: UrlLifetime = 86400.0,
     store_rate: StoreRate = None,
     object_store: ObjectStore = None,
@@ -98,6 +111,7 @@ def simulate(
       orchestrator simulate
       orchestrator simulate --port 8437 --data sim/
       orchestrator simulate --fault slow-down=0.05,reset=0.02,lost-create=0.1 --seed 7
+      orchestrator simulate --world list-tags=hidden,download-urls=never --fault lost-confirm=0.3
       orchestrator simulate --object-store http://127.0.0.1:8333 --bucket footage
     """
     from orchestrator.cli.rehearsal import Rehearsal, simulate_until_stopped  # noqa: PLC0415 - quick --help
@@ -108,7 +122,6 @@ def simulate(
         "project_id": project_id,
         "speed": speed,
         "seed": seed,
-        "one_time_urls": one_time,
         "url_lifetime_seconds": url_lifetime,
     }
     store = {
@@ -119,7 +132,16 @@ def simulate(
         "region": object_store_region,
         "signature": signature,
     }
+    values = [*(world or ())]
+    if one_time is not None:
+        values.append(f"put-again={'refused' if one_time else 'overwrite'}")
     rehearsal = Rehearsal(
-        port=port, data=data, faults=fault or (), store_rate=store_rate, options=options, object_store=store
+        port=port,
+        data=data,
+        faults=fault or (),
+        world=values,
+        store_rate=store_rate,
+        options=options,
+        object_store=store,
     )
     return simulate_until_stopped(invocation, rehearsal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.errors import ConfigurationError
@@ -125,9 +125,14 @@ def authenticator(
         return AkSkAuth(secret, clock=clock)
     if isinstance(secret, UserToken):
         return StaticTokenAuth(secret.token)
+    iam = check_endpoint(
+        secret.endpoint,
+        is_insecure_http_allowed=settings.is_insecure_http_allowed,
+        setting="ORCHESTRATOR_IAM_ENDPOINT",
+    )
     return IamPasswordAuth(
         session,
-        secret,
+        replace(secret, endpoint=iam),
         retrying=retrying,
         project_id=known_project_id(settings),
         region=settings.region,

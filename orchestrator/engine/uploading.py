@@ -31,6 +31,12 @@ from orchestrator.journal.records import SegmentRecord
 #: One sends while what the other has sent is written down, or what it will send.
 _WORKERS_PER_PUT: Final = 2
 
+#: Of the account's quota and balance a store knows nothing.
+_REFUSED_HINT: Final = (
+    "the store refuses an upload URL that the service has just issued: look for a proxy that changes requests, "
+    "then run again; if it stays, send the vendor the request id"
+)
+
 
 class Uploader:
     """Uploads entries; the number of PUTs at once is the run's."""
@@ -138,7 +144,11 @@ class _Sending:
         if doubt.may_be_held or error.status == 404:
             raise UrlExpiredError(error.message, code=error.code, request_id=error.request_id) from None
         raise RequestRejectedError(
-            error.message, code=error.code, request_id=error.request_id, hint=error.hint, status=error.status
+            error.message,
+            code=error.code,
+            request_id=error.request_id,
+            hint=error.hint or _REFUSED_HINT,
+            status=error.status,
         ) from None
 
     def _living_url(self, segment: SegmentRecord) -> PresignedUrl:

@@ -73,9 +73,16 @@ async def exchange(
         ) as response:
             return Answer(status=response.status, headers=response.headers, body=await response.read())
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        _forget_addresses(session)
         failure = _translate(error, url.host_port_subcomponent or "the service", timeout_seconds)
     # Raised out here so that the client's exception, whose text may hold the URL, is not even its context.
     raise failure
+
+
+def _forget_addresses(session: aiohttp.ClientSession) -> None:
+    """Have names resolved again: a host that moved would be looked for at its old address for minutes."""
+    if isinstance(session.connector, aiohttp.TCPConnector):
+        session.connector.clear_dns_cache()
 
 
 def _translate(error: Exception, host: str, timeout_seconds: float) -> OrchestratorError:
@@ -87,6 +94,12 @@ def _translate(error: Exception, host: str, timeout_seconds: float) -> Orchestra
             )
         case aiohttp.InvalidURL():
             return ConfigurationError(f"no request can be sent to {host}: the endpoint is not a valid URL")
+        case aiohttp.ClientHttpProxyError() if error.status < 500:
+            return ConfigurationError(
+                f"the proxy refuses connections to {host} (HTTP {error.status})",
+                hint="check HTTPS_PROXY, its user and password, and NO_PROXY",
+                status=error.status,
+            )
         case (
             aiohttp.ClientConnectorError() | aiohttp.ClientHttpProxyError() | aiohttp.ConnectionTimeoutError()
         ):

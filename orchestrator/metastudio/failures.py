@@ -28,18 +28,24 @@ _MESSAGE_CHARACTERS = 500
 _CODE = re.compile(r"[A-Za-z0-9_.]{1,40}")
 
 _HINTS = {
-    "0101": "the endpoint does not offer this API: check --endpoint and --region",
     "0302": "the IAM user has no permission for MetaStudio: grant it, then run again",
     "0306": "the account may not call this API: check its permissions for MetaStudio",
     "0310": "the project is not available: check --project-id and whether the account is in arrears",
     "41000023": "the account has no resource left for this: buy or free one, then run again",
 }
 
+#: The API does not exist there: by the gateway's number, and by the service's own (metastudio-protocol section 3).
+_NO_API = frozenset({"0101", "00010003"})
+
 #: Links, e-mail addresses, phone numbers, access keys and tokens that the service may echo.
 _SECRETS = re.compile(
     r"""\w+://\S+ | [^\s"'<>=:,;]+@[^\s"'<>,;]+ | \+?\d(?:[ -]?\d){6,} | \b[A-Z0-9]{20}\b | [\w+/=-]{48,}""",
     re.VERBOSE,
 )
+
+
+_PROXY_HINT = "give user and password in HTTPS_PROXY (http://user:password@host:port), or check NO_PROXY"
+_ENDPOINT_HINT = "check --endpoint and --region; an endpoint is https://host and nothing else"
 
 
 class CommandFailedError(RequestRejectedError):
@@ -86,6 +92,9 @@ class Refusal:
         """The error to raise; *advice* says where the credentials come from, *now* is in epoch seconds."""
         if self.is_credentials_refused:
             return self._credentials_error(advice, now)
+        return self._configuration_error() or self._error_by_status(now)
+
+    def _error_by_status(self, now: float) -> OrchestratorError:
         match self.answer.status:
             case 429:
                 return self._throttled(now)
@@ -93,15 +102,34 @@ class Refusal:
                 return self._throttled(now)
             case status if status == 408 or status >= 500:
                 return self._interrupted(now)
-            case status if status < 400:
-                return self._redirected()
             case _:
                 return self._rejected()
+
+    def _configuration_error(self) -> ConfigurationError | None:
+        """What is wrong for every entry alike, and stays so until a setting is changed."""
+        match self.answer.status:
+            case 407:
+                return self._misconfigured("the proxy asks for credentials", _PROXY_HINT)
+            case 400 | 404 if self._code_number in _NO_API or self._is_of_another_server:
+                return self._misconfigured("the endpoint does not offer this API", _ENDPOINT_HINT)
+            case status if status < 400:
+                return self._misconfigured(
+                    "the endpoint answers with a redirect",
+                    "redirects are not followed: check --endpoint and whether a proxy stands in between",
+                )
+            case _:
+                return None
 
     @property
     def _code_number(self) -> str:
         """The code without its prefix: the gateway writes both APIG. and APIGW."""
         return (self.code or "").rpartition(".")[2]
+
+    @property
+    def _is_of_another_server(self) -> bool:
+        """True for a 404 without JSON to a call that names no job: whoever listens there is not the service."""
+        is_json = read_object(self.answer.body) is not None
+        return self.answer.status == 404 and not is_json and self.operation in {"create", "list"}
 
     def _credentials_error(self, advice: str, now: float) -> CredentialsError:
         hint = advice
@@ -133,10 +161,10 @@ class Refusal:
             status=self.answer.status,
         )
 
-    def _redirected(self) -> ConfigurationError:
+    def _misconfigured(self, what: str, hint: str) -> ConfigurationError:
         return ConfigurationError(
-            f"the endpoint answered the {self.operation} call with a redirect (HTTP {self.answer.status})",
-            hint="redirects are not followed: check --endpoint and whether a proxy stands in between",
+            f"{what}: {self.message} (HTTP {self.answer.status} to the {self.operation} call)",
+            hint=hint,
             code=self.code,
             request_id=self.answer.request_id,
             status=self.answer.status,

@@ -16,10 +16,10 @@ import anyio
 from yarl import URL
 
 from orchestrator.domain.errors import (
+    ConfigurationError,
     InterruptedTransferError,
     NotSentError,
     OrchestratorError,
-    RequestRejectedError,
 )
 from orchestrator.transfer.answer import Answer, read_answer
 from orchestrator.transfer.payload import SegmentPayload, WithheldPayload
@@ -68,13 +68,15 @@ class Exchange:
         """PUT *payload* and return the answer, whatever it says.
 
         Raises NotSentError, InterruptedTransferError (BodyInterruptedError when `ask` may know more),
-        RequestRejectedError for an untrusted certificate, or what kept the payload from being read.
+        ConfigurationError for an untrusted certificate and a proxy that refuses, or what kept the payload from
+        being read.
         """
         try:
             answer = await self._watched(payload)
             if payload.failure is None and answer.status < 300:
                 await payload.check_source()
         except (aiohttp.ClientError, OSError) as error:
+            self._forget_addresses()
             raise payload.failure or self._error_of(error, payload) from None
         finally:
             payload.abandon()
@@ -102,6 +104,7 @@ class Exchange:
             async with self._put(payload, payload.length) as response:
                 watchdog.stop()
                 return await read_answer(response, self.idle_timeout)
+        self._forget_addresses()
         raise self._idle_error(payload)
 
     def _put(
@@ -115,6 +118,11 @@ class Exchange:
             allow_redirects=False,
             expect100=is_expecting,
         )
+
+    def _forget_addresses(self) -> None:
+        """Have names resolved again: a host that moved would be looked for at its old address for minutes."""
+        if isinstance(self.session.connector, aiohttp.TCPConnector):
+            self.session.connector.clear_dns_cache()
 
     def _idle_error(self, payload: SegmentPayload) -> InterruptedTransferError:
         waited = f"for {self.idle_timeout:g} s"
@@ -154,9 +162,9 @@ def _interrupted(
     return error
 
 
-def _untrusted(host: str, error: aiohttp.ClientConnectorCertificateError) -> RequestRejectedError:
+def _untrusted(host: str, error: aiohttp.ClientConnectorCertificateError) -> ConfigurationError:
     reason = getattr(error.certificate_error, "verify_message", "") or "it does not fit the name"
-    return RequestRejectedError(
+    return ConfigurationError(
         f"the TLS certificate of {host} is not trusted: {reason}",
         hint="check the machine's clock and CA certificates (SSL_CERT_FILE), and any proxy that opens TLS",
     )
@@ -165,8 +173,10 @@ def _untrusted(host: str, error: aiohttp.ClientConnectorCertificateError) -> Req
 def _proxy_refusal(status: int) -> OrchestratorError:
     if status >= 500:
         return NotSentError(f"the proxy answered {status}", status=status)
-    return RequestRejectedError(
-        f"the proxy answered {status}", status=status, hint="check HTTPS_PROXY, its credentials, and NO_PROXY"
+    return ConfigurationError(
+        f"the proxy refuses connections to the store (HTTP {status})",
+        status=status,
+        hint="check HTTPS_PROXY, its user and password, and NO_PROXY",
     )
 
 

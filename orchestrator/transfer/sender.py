@@ -10,7 +10,12 @@ import aiohttp
 from yarl import URL
 
 from orchestrator.domain.assets import Asset
-from orchestrator.domain.errors import InterruptedTransferError, OrchestratorError, RequestRejectedError
+from orchestrator.domain.errors import (
+    ConfigurationError,
+    InterruptedTransferError,
+    OrchestratorError,
+    RequestRejectedError,
+)
 from orchestrator.domain.hosts import is_loopback
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Receipt
@@ -72,7 +77,8 @@ class SegmentSender:
         """PUT *segment* to *url*, as fast as *pace* allows, and return what the store says it holds.
 
         Raises NotSentError, InterruptedTransferError, ThrottledError, RetryableError, ETagMismatchError,
-        UrlExpiredError, RefusedUploadError, RequestRejectedError or SourceChangedError.
+        UrlExpiredError, RefusedUploadError, RequestRejectedError, SourceChangedError, or ConfigurationError for
+        what is wrong with every segment: no https, an untrusted certificate, a proxy that refuses.
         """
         exchange = self._exchange(asset, url)
         try:
@@ -130,7 +136,7 @@ class SegmentSender:
         if target.scheme != "https" and not (
             self._is_insecure_http_allowed or is_loopback(target.host or "")
         ):
-            raise RequestRejectedError(
+            raise ConfigurationError(
                 f"the upload URL for {url.host} is not https",
                 hint="--insecure-http allows it, for a test service only: files and URLs travel readable",
             )

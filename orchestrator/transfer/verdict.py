@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from orchestrator.domain.errors import (
+    ConfigurationError,
     ETagMismatchError,
     InterruptedTransferError,
     OrchestratorError,
@@ -47,6 +48,7 @@ _REJECTED_CODES: Final[dict[str, str | None]] = {
     "TooManyWrongSignature": None,
 }
 
+_PROXY_HINT: Final = "a proxy asks for credentials: check HTTP_PROXY, its user and password, and NO_PROXY"
 _UNDONE_STATUSES: Final = frozenset({408, 409, 425})
 _THROTTLED_STATUSES: Final = frozenset({429, 503})
 _REFUSED_STATUSES: Final = frozenset({403, 404})
@@ -79,7 +81,7 @@ def error_of(
         code=answer.code,
         status=answer.status,
         request_id=answer.request_id,
-        hint=_REJECTED_CODES.get(answer.code or ""),
+        hint=_PROXY_HINT if kind is ConfigurationError else _REJECTED_CODES.get(answer.code or ""),
     )
 
 
@@ -141,6 +143,8 @@ def _kind_by_status(status: int) -> type[OrchestratorError]:
         return ThrottledError
     if status in _UNDONE_STATUSES:
         return RetryableError
+    if status == 407:
+        return ConfigurationError
     if status >= 500 and status not in {501, 505}:
         return InterruptedTransferError
     return RequestRejectedError

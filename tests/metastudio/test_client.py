@@ -184,7 +184,7 @@ async def test_a_gateway_that_does_not_know_the_api_is_not_a_deleted_job(make_cl
     """404 APIGW.0101 means a wrong endpoint, so nothing was deleted."""
     service.script = [refuses(404, "APIGW.0101", "The API does not exist")]
 
-    with pytest.raises(RequestRejectedError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         await make_client().delete_job(JOB_ID)
 
     assert "--endpoint" in (caught.value.hint or "")

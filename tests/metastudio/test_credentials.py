@@ -194,7 +194,7 @@ def test_what_is_no_region_is_refused(region):
     ("url", "endpoint"),
     [
         ("https://metastudio.example/", "https://metastudio.example"),
-        (" https://h:8443/gateway/ ", "https://h:8443/gateway"),
+        (" https://h:8443/ ", "https://h:8443"),
         ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
         ("http://[::1]:8080", "http://[::1]:8080"),
         ("http://localhost:1", "http://localhost:1"),
@@ -203,6 +203,27 @@ def test_what_is_no_region_is_refused(region):
 def test_https_and_loopback_are_good_endpoints(url, endpoint):
     """A slash at the end does not matter."""
     assert check_endpoint(url) == endpoint
+
+
+@pytest.mark.parametrize("path", ["v1", "v1/", "v1/project/digital-human-training-manage", "gateway"])
+def test_an_endpoint_with_a_path_is_refused_with_what_to_write(path):
+    """The client adds the API's path: with `/v1` in it twice every call of every entry would be refused."""
+    with pytest.raises(ConfigurationError, match="has a path") as caught:
+        check_endpoint(f"https://h:8443/{path}")
+
+    assert caught.value.hint == "write --endpoint https://h:8443"
+
+
+@pytest.mark.parametrize(
+    ("region", "meant"), [("cn-nroth-4", "cn-north-4"), ("cn-east-2", "cn-east-3"), ("eu-west-101", None)]
+)
+def test_a_region_that_is_not_known_is_refused_with_the_one_that_was_meant(region, meant):
+    """Its host would never be found: cron would try for ever."""
+    with pytest.raises(ConfigurationError, match=f"region {region} is not known") as caught:
+        region_endpoint(region)
+
+    assert f"https://metastudio.{region}.myhuaweicloud.com" in (caught.value.hint or "")
+    assert meant is None or f"--region {meant}" in (caught.value.hint or "")
 
 
 def test_plain_http_elsewhere_needs_consent():

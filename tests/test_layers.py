@@ -23,13 +23,14 @@ MODULES = {
 #: What each layer may import of ours, besides itself; a name with a dot is one module.
 BELOW = {
     "domain": set(),
-    "manifest": {"domain"},
+    "preflight": {"domain"},
+    "manifest": {"preflight", "domain"},
     "metastudio": {"domain"},
     "transfer": {"domain"},
     "journal": {"domain"},
-    "engine": {"manifest", "metastudio", "transfer", "journal", "domain"},
+    "engine": {"manifest", "preflight", "metastudio", "transfer", "journal", "domain"},
     "observe": {"engine.events", "domain"},
-    "fleet": {"engine", "manifest", "metastudio", "transfer", "journal", "domain"},
+    "fleet": {"engine", "manifest", "preflight", "metastudio", "transfer", "journal", "domain"},
     "simulator": set(),
     "cli": {
         "fleet",
@@ -37,6 +38,7 @@ BELOW = {
         "observe",
         "simulator",
         "manifest",
+        "preflight",
         "metastudio",
         "transfer",
         "journal",

@@ -51,6 +51,14 @@ Tag = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=128, pattern=ONE_LINE),
     AfterValidator(_user_tag),
 ]
+#: Ids of rules, such as P15; which there are is not for the avatar to know.
+RuleIds = Annotated[
+    tuple[
+        Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True, min_length=1, max_length=16)],
+        ...,
+    ],
+    Field(max_length=100),
+]
 FilePath = Annotated[str, StringConstraints(min_length=1, pattern=ONE_LINE)]
 Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256, pattern=ONE_LINE)
@@ -217,6 +225,12 @@ class Avatar(BaseModel):
         ]
         | None
     ) = Field(default=None, description="Sent as X-App-UserId: the third-party user the job belongs to.")
+    # Not part of what the journal keeps: what is shown of an avatar's files changes nothing about its job.
+    ignore: RuleIds | None = Field(
+        default=None,
+        exclude=True,
+        description="Rules whose warnings are not shown for this avatar, for example [P15].",
+    )
 
     def files(self) -> dict[AssetKind, str]:
         """The paths the manifest gives, by kind, in the order of AssetKind."""

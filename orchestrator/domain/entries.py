@@ -24,13 +24,15 @@ class Place(NamedTuple):
 class Entry:
     """One avatar of the manifest with our id for it; paths in the avatar are absolute.
 
-    `places` tells where the manifest gives a field, for messages about it.
+    `places` says where the manifest gives a field, for messages about it; `ignored` are the rules whose warnings
+    are not wanted for it.
     """
 
     entry_id: str
     avatar: Avatar
     line: int
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
+    ignored: frozenset[str] = field(default=frozenset(), compare=False)
 
     def place_of(self, field_name: str) -> Place:
         """Where the field is given, or else where the entry begins."""

@@ -41,12 +41,12 @@ class Draft:
             names = names[:-1]
         return self.start
 
-    def report(self, message: str, *names: str | int, place: Place | None = None) -> None:
-        """Add a problem about the field *names*, which is faulty from now on."""
+    def report(self, message: str, *names: str | int, place: Place | None = None, rule: str = "M02") -> None:
+        """Add a problem about the field *names*, found by *rule*; the field is faulty from now on."""
         line, column = place or self.place_of(*names)
         name = ".".join(name for name in names if isinstance(name, str)) or None
         shown = name and name[:_SHOWN_CHARACTERS]
-        problem = Problem(file=self.file, line=line, column=column, field=shown, message=message)
+        problem = Problem(file=self.file, line=line, column=column, field=shown, message=message, rule=rule)
         self.problems.append(problem)
         if names:
             self.faulty.add(_dotted(names))

@@ -14,7 +14,9 @@ from orchestrator.domain.segments import (
 )
 from orchestrator.manifest.looking import LocalFiles, Look, access_complaint
 from orchestrator.manifest.media import MediaLibraryError, complaints, read_film
-from orchestrator.manifest.problems import Problem, Severity
+from orchestrator.manifest.problems import Problem, Severity, without_ignored
+from orchestrator.preflight.contact import contact_complaint
+from orchestrator.preflight.rules import Verdict
 
 #: Without these the review fails, unless the account is on the vendor's list.
 _REVIEW_NEEDS = (AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2, AssetKind.GRANT_FILE)
@@ -35,7 +37,8 @@ def inspect_files(
     inspection.check_review_needs(files)
     if with_media:
         inspection.check_film()
-    return tuple([asset for asset, _ in inspection.found]), inspection.problems
+    problems = without_ignored(inspection.problems, entry.ignored) if entry.ignored else inspection.problems
+    return tuple([asset for asset, _ in inspection.found]), problems
 
 
 class _Inspection:
@@ -48,23 +51,32 @@ class _Inspection:
         self.found: list[tuple[Asset, int]] = []
         self.problems: list[Problem] = []
 
-    def _report(self, kind: AssetKind, message: str, severity: Severity = Severity.ERROR) -> None:
-        line, column = self._entry.place_of(kind.value)
+    def _report(
+        self,
+        rule: str,
+        field: str,
+        message: str,
+        severity: Severity = Severity.ERROR,
+        judged: Verdict | None = None,
+    ) -> None:
+        line, column = self._entry.place_of(field)
         problem = Problem(
             file=self._manifest_file,
             line=line,
             column=column,
             entry=self._entry.entry_id,
-            field=kind.value,
+            field=field,
             message=message,
             severity=severity,
+            rule=rule,
+            judged=judged,
         )
         self.problems.append(problem)
 
     def take(self, kind: AssetKind, look: Look) -> None:
         """Take what a look at one file told."""
         for message, severity in look.complaints:
-            self._report(kind, message, severity)
+            self._report(_look_rule(kind, look), kind, message, severity)
         if look.asset is None:
             return
         self.found.append((look.asset, look.device))
@@ -75,7 +87,7 @@ class _Inspection:
         try:
             self._check_part_count(kind, size)
         except SegmentError as error:
-            self._report(kind, str(error))
+            self._report("M07", kind, str(error))
 
     def _check_part_count(self, kind: AssetKind, size: int) -> None:
         avatar = self._entry.avatar
@@ -86,7 +98,7 @@ class _Inspection:
             auto_part_count(size)
         elif is_inherited and count > (largest := largest_part_count(size)):
             message = f"is too small for the {count} parts it inherits from video_multipart_count"
-            self._report(kind, f"{message}; {largest} will be used", _WARNING)
+            self._report("M07", kind, f"{message}; {largest} will be used", _WARNING)
         else:
             explicit_part_count(size, count)
 
@@ -97,16 +109,18 @@ class _Inspection:
             other = first.setdefault((device, asset.fingerprint.inode), asset.kind)
             if other is not asset.kind:
                 severity = _WARNING if AssetKind.COVER in {other, asset.kind} else Severity.ERROR
-                self._report(asset.kind, f"{asset.path}: is the same file as {other}", severity)
+                self._report("M08", asset.kind, f"{asset.path}: is the same file as {other}", severity)
 
     def check_review_needs(self, given: Container[AssetKind]) -> None:
         """Warn of what the review asks of most accounts."""
         absent = [kind for kind in _REVIEW_NEEDS if kind not in given]
         if absent:
             names = ", ".join(absent)
-            self._report(
-                absent[0], f"{names} not given; without them most accounts fail the review", _WARNING
-            )
+            message = f"{names} not given; without them most accounts fail the review"
+            self._report("M09", absent[0], message, _WARNING)
+        contact = self._entry.avatar.contact
+        if complaint := contact_complaint(contact):
+            self._report("P07", "contact", complaint, _WARNING)
 
     def check_film(self) -> None:
         """Check what the service's review would of the training video."""
@@ -121,12 +135,19 @@ class _Inspection:
             film = read_film(path)
         except MediaLibraryError:
             hint = "libmediainfo is not installed; --no-media-check leaves this out"
-            self._report(kind, f"length and picture size cannot be checked: {hint}", _WARNING)
+            self._report("P08", kind, f"length and picture size cannot be checked: {hint}", _WARNING)
         except (OSError, RuntimeError) as error:
-            self._report(kind, f"{path}: {access_complaint(path, error)}")
+            self._report("M05", kind, f"{path}: {access_complaint(path, error)}")
         else:
-            for message, severity in complaints(film, is_flexus=self._entry.avatar.is_any_flexus):
-                self._report(kind, f"{path}: {message}", severity)
+            for rule, message, severity in complaints(film, is_flexus=self._entry.avatar.is_any_flexus):
+                self._report(rule, kind, f"{path}: {message}", severity)
+
+
+def _look_rule(kind: AssetKind, look: Look) -> str:
+    """The rule that a look at one file speaks for: it exists, or else it has the format of its kind."""
+    if look.asset is None:
+        return "M05"
+    return "P09" if kind.is_multipart else "M06"
 
 
 _WARNING = Severity.WARNING

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from orchestrator.domain.entries import Entry, slug
 from orchestrator.manifest.drafts import Draft
-from orchestrator.manifest.problems import Problem, Severity, quoted
+from orchestrator.manifest.problems import Problem, Severity, quoted, without_ignored
 from orchestrator.manifest.text import UnreadableError
 from orchestrator.manifest.validation import Head, check_avatar, in_order, resolve_paths
 
@@ -37,6 +37,7 @@ class Manifest:
         self.path = path
         self.batch_name = head.batch_name or path.stem
         self.is_submit_wanted = head.submit
+        self._ignored = frozenset(head.ignore or ())
         self.problems = list(problems)
         self._opening_problems = problems
         self._source = source
@@ -60,7 +61,9 @@ class Manifest:
         except UnreadableError as error:
             self.problems.append(error.problem(self.path))
         if not taken.drafts and not self.has_errors:
-            self.problems.append(Problem(file=str(self.path), message="the manifest has no avatars"))
+            self.problems.append(
+                Problem(file=str(self.path), message="the manifest has no avatars", rule="M02")
+            )
 
     def _entry(self, draft: Draft, taken: _Taken) -> Entry | None:
         taken.drafts += 1
@@ -72,10 +75,11 @@ class Manifest:
         avatar = check_avatar(whole)
         entry_id = _entry_id(whole)
         is_new = taken.take(whole, entry_id)
-        self.problems += in_order(whole.problems, entry_id)
+        ignored = self._ignored.union(avatar.ignore or ()) if avatar else self._ignored
+        self.problems += without_ignored(in_order(whole.problems, entry_id), ignored)
         if avatar is None or entry_id is None or not is_new:
             return None
-        return Entry(entry_id, avatar, draft.start.line or 1, whole.places)
+        return Entry(entry_id, avatar, draft.start.line or 1, whole.places, ignored)
 
 
 @dataclass(slots=True)
@@ -95,11 +99,15 @@ class _Taken:
             source = "id" if draft.values.get("id") else "name"
             made = "" if source == "id" else " (made from the name; give it an id)"
             first = self.ids[entry_id]
-            draft.report(f"the id {quoted(entry_id)}{made} is that of the avatar in line {first} too", source)
+            draft.report(
+                f"the id {quoted(entry_id)}{made} is that of the avatar in line {first} too",
+                source,
+                rule="M04",
+            )
             return False
         self.ids[entry_id] = draft.start.line
         if name in self.names:
-            draft.report(f"the avatar in line {self.names[name]} has the same name", "name")
+            draft.report(f"the avatar in line {self.names[name]} has the same name", "name", rule="M04")
             draft.problems[-1] = replace(draft.problems[-1], severity=Severity.WARNING)
         elif name:
             self.names[name] = draft.start.line
@@ -115,7 +123,7 @@ def _entry_id(draft: Draft) -> str | None:
         return None
     made = slug(name)
     if not made:
-        draft.report("has no letters or digits to make an id of; add the field id", "name")
+        draft.report("has no letters or digits to make an id of; add the field id", "name", rule="M04")
     return made or None
 
 

@@ -40,26 +40,31 @@ def read_film(path: str) -> Film | None:
     return Film(seconds, track.width, track.height, track.format)
 
 
-def complaints(film: Film | None, *, is_flexus: bool) -> Iterator[tuple[str, Severity]]:
-    """What the review would say of a training video, and whether that is certain."""
+def complaints(film: Film | None, *, is_flexus: bool) -> Iterator[tuple[str, str, Severity]]:
+    """What the review would say of a training video: the rule, a sentence, and whether that is certain."""
     if film is None or film.seconds is None or film.width is None or film.height is None:
-        yield "has no video that can be read; is the file complete?", Severity.ERROR
+        yield "P01", "has no video that can be read; is the file complete?", Severity.ERROR
         return
     yield from _length_complaints(film.seconds, is_flexus=is_flexus)
     if (film.width, film.height) not in RESOLUTIONS:
         allowed = ", ".join(f"{width}x{height}" for width, height in RESOLUTIONS)
-        yield f"is {film.width}x{film.height}; the service takes {allowed}", Severity.ERROR
+        yield "P09", f"is {film.width}x{film.height}; the service takes {allowed}", Severity.ERROR
     if film.codec != "AVC":
         yield (
+            "P09",
             f"has the codec {film.codec}; the review is known to fail for others than H.264",
             Severity.WARNING,
         )
 
 
-def _length_complaints(seconds: float, *, is_flexus: bool) -> Iterator[tuple[str, Severity]]:
+def _length_complaints(seconds: float, *, is_flexus: bool) -> Iterator[tuple[str, str, Severity]]:
     least, most = FLEXUS_MINUTES if is_flexus else MINUTES
     whole_seconds = round(seconds)
     if not least * 60 <= whole_seconds <= most * 60:
         minutes = f"{whole_seconds // 60}:{whole_seconds % 60:02}"
         kind = "flexus avatars" if is_flexus else "avatars"
-        yield f"is {minutes} minutes long; for {kind} the service takes {least} to {most}", Severity.ERROR
+        yield (
+            "P08",
+            f"is {minutes} minutes long; for {kind} the service takes {least} to {most}",
+            Severity.ERROR,
+        )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from orchestrator.preflight.rules import RULES, Verdict
 
 _SHOWN_CHARACTERS = 40
 _LONGEST_HINTED_NAME = 64
@@ -23,7 +25,10 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing to mend; `column` is a number in YAML and a column's name in CSV."""
+    """One thing to fix; `column` is a number in YAML and a column's name in CSV.
+
+    `rule` is the id of the rule that found it, `judged` what the rule says where it may say more than one thing.
+    """
 
     file: str
     line: int | None = None
@@ -32,17 +37,34 @@ class Problem:
     field: str | None = None
     message: str
     severity: Severity = Severity.ERROR
+    rule: str
+    judged: Verdict | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """True when the problem stops the batch."""
+        return self.severity is Severity.ERROR
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the review will say, as far as it is known; None where the rule is not about that."""
+        return self.judged or RULES[self.rule].verdict_of(is_error=self.is_error)
 
     def as_dict(self) -> dict[str, str | int | None]:
         """The problem as `validate --json` prints it."""
-        names = ("file", "line", "column", "entry", "field", "message")
-        return {**{name: getattr(self, name) for name in names}, "severity": self.severity.value}
+        names = ("file", "line", "column", "entry", "field", "rule", "verdict", "message", "severity")
+        return {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:
         """The problem as compilers write it, so that editors can jump to it."""
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
         about = ": ".join(part for part in (self.entry, self.field, self.message) if part is not None)
-        return f"{place}: {self.severity}: {about}"
+        return f"{place}: {self.severity}: {about} [{self.rule}]"
+
+
+def without_ignored(problems: Iterable[Problem], ignored: Container[str]) -> list[Problem]:
+    """Drop the warnings of *ignored* rules; what stops the batch stays."""
+    return [problem for problem in problems if problem.is_error or problem.rule not in ignored]
 
 
 def quoted(text: object) -> str:

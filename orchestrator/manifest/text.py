@@ -29,7 +29,7 @@ class UnreadableError(Exception):
 
     def problem(self, path: Path) -> Problem:
         """The same as a problem of the manifest *path*."""
-        return Problem(file=str(path), line=self.line, column=self.column, message=self.message)
+        return Problem(file=str(path), line=self.line, column=self.column, message=self.message, rule="M01")
 
 
 def check_is_file(path: Path) -> int:

@@ -9,11 +9,12 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from orchestrator.domain.avatar import HEADER_SAFE, ONE_LINE, Avatar
+from orchestrator.domain.avatar import HEADER_SAFE, ONE_LINE, Avatar, RuleIds
 from orchestrator.manifest.drafts import Draft, Value
 from orchestrator.manifest.fields import FIELDS, PATH_FIELDS, PERSONAL_FIELDS, Shape
 from orchestrator.manifest.paths import PathError, absolute_path
 from orchestrator.manifest.problems import Problem, Severity, quoted, suggestion
+from orchestrator.preflight.rules import RULES
 
 Model = TypeVar("Model", bound=BaseModel)
 #: What defaults need not say; with these they can be checked like an avatar.
@@ -34,6 +35,9 @@ class Head(BaseModel):
     submit: bool = Field(
         default=False, description="True sends each uploaded job to review, after which it cannot be deleted."
     )
+    ignore: RuleIds | None = Field(
+        default=None, description="Rules whose warnings are not shown for any avatar, for example [P15]."
+    )
 
 
 def resolve_paths(draft: Draft, folder: str) -> None:
@@ -44,14 +48,14 @@ def resolve_paths(draft: Draft, folder: str) -> None:
             try:
                 draft.values[name] = absolute_path(text, folder, os.environ)
             except PathError as error:
-                draft.report(str(error), name)
+                draft.report(str(error), name, rule="M05")
 
 
 def check_defaults(draft: Draft) -> None:
     """Report what is wrong with *draft* as far as it goes; what only an avatar can say may be missing."""
     for name in ("id", "name"):
         if name in draft.values:
-            draft.report("each avatar needs its own; it cannot have a default", name)
+            draft.report("each avatar needs its own; it cannot have a default", name, rule="M04")
     _instance(Avatar, draft, placeholders=_PLACEHOLDERS, is_partial=True)
 
 
@@ -60,19 +64,34 @@ def check_avatar(draft: Draft) -> Avatar | None:
     avatar = _instance(Avatar, draft)
     if avatar is None:
         return None
+    is_valid = not avatar.ignore or _check_ignored(draft, avatar.ignore)
     objections = list(avatar.objections())
     if not objections:
-        return avatar
+        return avatar if is_valid else None
     for objection in objections:
-        draft.report(objection.message, objection.field)
+        draft.report(objection.message, objection.field, rule="M10")
         if not objection.is_certain:
             draft.problems[-1] = replace(draft.problems[-1], severity=Severity.WARNING)
-    return None if any(objection.is_certain for objection in objections) else avatar
+    return None if any(objection.is_certain for objection in objections) or not is_valid else avatar
 
 
 def check_head(draft: Draft) -> Head | None:
     """What *draft* says about the batch, or None when it is wrong."""
-    return _instance(Head, draft)
+    head = _instance(Head, draft)
+    return head if head is None or _check_ignored(draft, head.ignore or ()) else None
+
+
+def _check_ignored(draft: Draft, ids: Sequence[str]) -> bool:
+    """Report ids that are no rule's, and rules that cannot be ignored; False when there is no such rule."""
+    for rule_id in ids:
+        rule = RULES.get(rule_id)
+        if rule is None:
+            hint = f"{suggestion(rule_id, RULES)}; `orchestrator explain --all` lists the rules"
+            draft.report(f"there is no rule {quoted(rule_id)}{hint}", "ignore", rule="M14")
+        elif not rule.can_be_ignored:
+            draft.report(f"{rule_id} cannot be ignored: all that it finds are errors", "ignore", rule="M14")
+            draft.problems[-1] = replace(draft.problems[-1], severity=Severity.WARNING)
+    return all(rule_id in RULES for rule_id in ids)
 
 
 def _instance(
@@ -109,7 +128,7 @@ def _report_all(errors: Iterable[Mapping[str, Any]], draft: Draft, *, is_partial
     new = [error for error in errors if not draft.is_faulty(*error["loc"])]
     for error in new:
         if not (is_partial and error["type"] == "missing"):
-            draft.report(_sentence(error), *error["loc"])
+            draft.report(_sentence(error), *error["loc"], rule="M03")
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

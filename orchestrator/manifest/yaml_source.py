@@ -25,7 +25,7 @@ from orchestrator.manifest.yaml_nodes import (
     place_of,
 )
 
-HEAD_FIELDS = ("batch_name", "submit")
+HEAD_FIELDS = ("batch_name", "submit", "ignore")
 TOP_FIELDS = (*HEAD_FIELDS, "defaults", "avatars")
 #: So many are named one by one; more of them are not typing errors.
 MAX_UNKNOWN_FIELDS = 20
@@ -49,7 +49,7 @@ class YamlSource:
         reader = _Reader(self.head, self._merges)
         for name, (key, value) in reader.pairs(root).items():
             if name in HEAD_FIELDS:
-                reader.read_field(_TEXT, name, value)
+                reader.read_field(FIELDS.get(name, _TEXT), name, value)
             elif name == "defaults":
                 self._read_defaults(value)
             elif name == "avatars":

@@ -26,7 +26,7 @@ STARTERS = sorted((SOURCE / "manifest" / "starter").iterdir())
 _FLAG = re.compile(r"(?<![\w/.-])(?:--[a-z][a-z-]*[a-z]|-[a-zA-Z])(?![\w-])")
 _QUOTED = re.compile(r"`([^`\n]+)`")
 _BARE = re.compile(r"(?:^|(?<=: )|(?<=\n))\s*(orchestrator [a-z{][^\n;]*)")
-_OTHER_PROGRAM = re.compile(r"`(?:ffmpeg|scripts/|chmod|kill)[^`]*`")
+_OTHER_PROGRAM = re.compile(r"`(?:ffmpeg|scripts/|chmod|kill|pip)[^`]*`|^ *ffmpeg .*$", re.MULTILINE)
 _PROGRAM = "orchestrator"
 #: The value that stands for a name, a path or a number nobody knows before the program runs.
 _ANY = "1"

@@ -129,7 +129,7 @@ class Batch:
         self.manifest.write_text(yaml.safe_dump(document), encoding="utf-8")
 
     def entry(self, name: str, size: int = 400_000, **fields: Any) -> dict[str, Any]:
-        """An avatar with a training video, both id cards and a letter, so that nothing is warned of."""
+        """An avatar with a contact, a training video, both id cards and a letter, so that nothing is warned of."""
         seed = sum(name.encode())
         write_footage(self.folder / f"{name}.mp4", size=size, seed=seed)
         write_picture(self.folder / f"{name}-front.png", seed)
@@ -142,6 +142,7 @@ class Batch:
             "id_card_image1": f"{name}-front.png",
             "id_card_image2": f"{name}-back.png",
             "grant_file": f"{name}.pdf",
+            "contact": "ops@example.com",
             **fields,
         }
 

@@ -54,7 +54,7 @@ def test_validate_tells_every_problem_with_its_place(cli: Cli, batch: Batch) -> 
         ("bo", "grant_file"),
     ]
     assert document["problems"][0].keys() == {
-        "file", "line", "column", "entry", "field", "message", "severity"
+        "file", "line", "column", "entry", "field", "rule", "verdict", "message", "severity"
     }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def test_the_columns_are_those_in_use_then_ours(cli: Cli, batch: Batch) -> None:
     ]
     anna, bo = rows(result.stdout)
     assert anna["training_video"] == str(batch.folder / "anna.mp4")
-    assert (anna["contact"], bo["contact"], bo["tags"]) == ("13800138000", "", "x")
+    assert (anna["contact"], bo["contact"], bo["tags"]) == ("13800138000", "ops@example.com", "x")
     assert (anna["batch_name"], anna["state"], anna["attempts"]) == ("studio", "confirmed", "0")
     assert int(anna["bytes"]) > 400_000
     assert float(anna["seconds"]) >= 0

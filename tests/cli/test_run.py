@@ -77,7 +77,7 @@ def test_a_missing_file_is_refused_before_anything_is_sent(
     result = cli("run", batch.manifest)
 
     assert result.exit_code == 3
-    assert f"{batch.manifest}:13:19: error: bo: training_video: " in result.stderr
+    assert f"{batch.manifest}:15:19: error: bo: training_video: " in result.stderr
     assert "error: " in result.stderr.splitlines()[-2]
     assert simulator.stats.to_document() == Simulator().stats.to_document()
 

@@ -39,6 +39,7 @@ def make(tmp_path: Path) -> Make:
     write_letter(tmp_path / "letter.pdf", 1)
     good = {
         "name": "Anna",
+        "contact": "ops@example.com",
         "training_video": str(tmp_path / "film.mp4"),
         "id_card_image1": str(tmp_path / "front.png"),
         "id_card_image2": str(tmp_path / "back.png"),
@@ -293,7 +294,7 @@ def test_a_film_has_one_of_four_picture_sizes(width: int, height: int, is_right:
 
 def test_another_codec_is_doubtful() -> None:
     """The review is known to fail for some."""
-    ((message, severity),) = complaints(Film(200, 1920, 1080, "HEVC"), is_flexus=False)
+    ((_rule, message, severity),) = complaints(Film(200, 1920, 1080, "HEVC"), is_flexus=False)
 
     assert "HEVC" in message
     assert severity is Severity.WARNING

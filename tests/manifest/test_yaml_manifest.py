@@ -298,8 +298,11 @@ def test_a_problem_reads_like_a_compilers_and_serializes_as_specified(read: Read
     """Editors jump to the first form; `validate --json` prints the second (design section 4)."""
     problem = read("m.yaml", AVATARS + "    is_flexus: maybe\n").only
 
-    assert str(problem).endswith("m.yaml:4:16: error: anna: is_flexus: 'maybe' is neither true nor false")
-    assert list(problem.as_dict()) == ["file", "line", "column", "entry", "field", "message", "severity"]
+    assert str(problem).endswith(
+        "m.yaml:4:16: error: anna: is_flexus: 'maybe' is neither true nor false [M03]"
+    )
+    names = ["file", "line", "column", "entry", "field", "rule", "verdict", "message", "severity"]
+    assert list(problem.as_dict()) == names
     assert problem.as_dict()["severity"] == "error"
 
 

@@ -13,11 +13,15 @@ from typing import TypeGuard
 
 import pytest
 
+import orchestrator
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = "orchestrator"
+#: Where the package under test is, a wheel's or the checkout's.
+SOURCE = Path(orchestrator.__file__).parent
 MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted((ROOT / PACKAGE).rglob("*.py"))
+    ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(SOURCE.rglob("*.py"))
 }
 
 #: What each layer may import of ours, besides itself; a name with a dot is one module.

@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
+pytestmark = pytest.mark.bench
+
 
 @pytest.mark.parametrize("name", ["entries", "scale", "parts", "beginning", "limit"])
 def test_the_quick_form_measures_once(name: str, tmp_path: Path) -> None:

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
+
+pytestmark = pytest.mark.bench
 
 
 def test_the_quick_form_measures_this_program_over_http_and_https(tmp_path: Path) -> None:

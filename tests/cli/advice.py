@@ -17,10 +17,11 @@ from typing import Any
 
 import typer
 
+import orchestrator
 from orchestrator.cli.main import application
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "orchestrator"
+SOURCE = Path(orchestrator.__file__).parent
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 STARTERS = sorted((SOURCE / "manifest" / "starter").iterdir())
 _FLAG = re.compile(r"(?<![\w/.-])(?:--[a-z][a-z-]*[a-z]|-[a-zA-Z])(?![\w-])")
@@ -68,7 +69,7 @@ def texts_of_the_program() -> tuple[Advice, ...]:
     """Every literal that names a command or a flag, without docstrings and the declarations of options."""
     found: list[Advice] = []
     for path in sorted(SOURCE.rglob("*.py")):
-        place = path.relative_to(ROOT).as_posix()
+        place = _place(path)
         found += [Advice(place, line, text) for line, text in _literals(path, is_help=False)]
     return tuple(advice for advice in found if advice.mentions)
 
@@ -78,7 +79,7 @@ def texts_of_help() -> tuple[Advice, ...]:
     """The docstrings of commands, which are their help, and the help of options."""
     found: list[Advice] = []
     for path in sorted((SOURCE / "cli").rglob("*.py")):
-        place = path.relative_to(ROOT).as_posix()
+        place = _place(path)
         found += [Advice(place, line, text) for line, text in _literals(path, is_help=True)]
     return tuple(advice for advice in found if advice.mentions)
 
@@ -88,10 +89,15 @@ def texts_of_documents() -> tuple[Advice, ...]:
     """The lines of code in the documents and the starters."""
     found: list[Advice] = []
     for path in (*DOCUMENTS, *STARTERS):
-        place = path.relative_to(ROOT).as_posix()
+        place = _place(path)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             found.append(Advice(place, number, line))
     return tuple(advice for advice in found if advice.mentions)
+
+
+def _place(path: Path) -> str:
+    """The path as a reader of the checkout knows it."""
+    return path.relative_to(SOURCE.parent if path.is_relative_to(SOURCE) else ROOT).as_posix()
 
 
 def _quoted_commands(text: str) -> Iterator[str]:

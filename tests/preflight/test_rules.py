@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import orchestrator
 from orchestrator.preflight.rules import RULES, Rule, Verdict
 from orchestrator.preflight.rules.page import rules_page
 
@@ -40,7 +41,7 @@ def test_every_rule_id_in_the_code_is_registered() -> None:
     """A problem cannot name a rule that `explain` does not know."""
     named = {
         found
-        for path in (ROOT / "orchestrator").rglob("*.py")
+        for path in Path(orchestrator.__file__).parent.rglob("*.py")
         for found in re.findall(r'"([MP]\d\d)"', path.read_text(encoding="utf-8"))
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.collaborators import RunSettings
 from orchestrator.engine.connection import Clocks, ServiceSettings
+from orchestrator.engine.deciding import Retry
 from orchestrator.engine.events import Event, EventBus
 from orchestrator.engine.report import RunReport
 from orchestrator.engine.running import RunRequest, retry_batch, run_batch, submit_batch
@@ -54,6 +55,8 @@ class Rig:
     problems: list[Problem] = field(default_factory=list)
     seed: int = 1
     clock: Any = time.time
+    #: Hears every event of a run, when there is one.
+    on_event: Callable[[Event], object] | None = None
 
     @property
     def manifest(self) -> Path:
@@ -93,10 +96,13 @@ class Rig:
         async with self._journal() as journal:
             return await run_batch(self.request(settings, **request), journal, self._bus(), self.clocks())
 
-    async def retry(self, entry_ids: Collection[str] | None = None) -> RunReport:
+    async def retry(
+        self, entry_ids: Collection[str] | None = None, *, is_cancelled_wanted: bool = False
+    ) -> RunReport:
         """Retry the batch once, as the command does."""
+        retry = Retry(entry_ids=entry_ids, is_cancelled_wanted=is_cancelled_wanted)
         async with self._journal() as journal:
-            return await retry_batch(self.request(), entry_ids, journal, self._bus(), self.clocks())
+            return await retry_batch(self.request(), retry, journal, self._bus(), self.clocks())
 
     async def submit(self) -> RunReport:
         """Submit the batch once, as the command does."""
@@ -119,7 +125,7 @@ class Rig:
         return open_journal(str(self.state), clock=self.clock)
 
     def _bus(self) -> EventBus:
-        return EventBus(self.events.append)
+        return EventBus(self.events.append, *filter(None, [self.on_event]))
 
     def request(self, settings: Mapping[str, Any] | None = None, **changes: Any) -> RunRequest:
         """What `run` is asked to do."""

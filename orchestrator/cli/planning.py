@@ -21,14 +21,16 @@ from orchestrator.cli.service import run_settings
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.tables import print_table
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.errors import ConfigurationError, ManifestError
+from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, ManifestError
 from orchestrator.domain.quantities import format_bytes, parse_bytes
 from orchestrator.engine.deciding import EntryPlan
+from orchestrator.engine.earlier import earlier_manifest
 from orchestrator.engine.planning import Planner
 from orchestrator.journal.journal import Journal, journal_path, open_journal
+from orchestrator.journal.records import BatchRecord
 from orchestrator.manifest import Manifest, Severity
 from orchestrator.metastudio.credentials import find_credentials
-from orchestrator.observe.wording import duration
+from orchestrator.observe.wording import comparing, duration
 
 #: metastudio-protocol section 0, fact 4.
 URL_LIFETIME_SECONDS = 86_400.0
@@ -72,6 +74,7 @@ class BatchPlan:
 
     batch: str
     rate: int | None
+    is_batch_named: bool = False  #: a person named the batch, whatever manifest it was made from
     entries: list[PlannedEntry] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
 
@@ -114,7 +117,9 @@ def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int
     """Print what a run would do; raises ManifestError when it would refuse the manifest."""
     effective = invocation.settings(beside=asked.path)
     manifest = asked.open(effective.values)
-    batch_plan = BatchPlan(batch=manifest.batch_name, rate=_rate(rate))
+    batch_plan = BatchPlan(
+        batch=manifest.batch_name, rate=_rate(rate), is_batch_named=asked.batch_name is not None
+    )
     report = ProblemReport(invocation.output)
     anyio.run(_fill, batch_plan, manifest, effective, report, invocation.output)
     output = invocation.output
@@ -143,17 +148,23 @@ async def _fill(
 ) -> None:
     async with _known_journal(effective.values.state) as journal:
         digest = await _digest(journal, manifest.batch_name, effective)
+        known_batch = None if journal is None else await journal.batch(digest)
         planner = Planner(
             manifest,
             journal,
             digest,
             run_settings(effective.values, is_submit_wanted=manifest.is_submit_wanted),
             with_media=effective.values.media_check,
+            on_comparison=lambda files: output.note(comparing(files)),
         )
+        new_entries = 0
         async for plan in planner.plans():
+            new_entries += plan.record is None
             batch_plan.entries.append(planned_entry(plan, batch_plan.rate))
         known = await journal.entry_ids(digest) if journal is not None else set()
         batch_plan.removed = sorted(known - {entry.entry for entry in batch_plan.entries})
+    if known_batch is not None and not batch_plan.is_batch_named:
+        _tell_other_manifest(output, known_batch, manifest, batch_plan, new_entries)
     report(planner.problems)
     errors = sum(problem.severity is Severity.ERROR for problem in planner.problems)
     if errors:
@@ -161,6 +172,20 @@ async def _fill(
         raise ManifestError(
             f"{manifest.path} has {errors} error{'' if errors == 1 else 's'}; a run would refuse it"
         )
+
+
+def _tell_other_manifest(
+    output: Output, known: BatchRecord, manifest: Manifest, batch_plan: BatchPlan, new_entries: int
+) -> None:
+    """Say what a run would ask when the batch was made from another file."""
+    earlier = earlier_manifest(known.manifest_path, manifest.path, known.name)
+    try:
+        if earlier is not None:
+            kept = len(batch_plan.entries) - new_entries
+            earlier.check(kept=kept, new=new_entries, removed=len(batch_plan.removed))
+    except DecisionNeededError as error:
+        output.note(f"a run would need a decision: {error.message}")
+        output.note(f"hint: {error.hint}")
 
 
 @asynccontextmanager

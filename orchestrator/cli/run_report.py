@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
 from shlex import quote
 
@@ -19,6 +19,7 @@ from orchestrator.observe.wording import duration
 
 SHOWN_ENTRIES = 40
 _SHOWN_UNDECIDED = 20
+_NAMED_ENTRIES = 10
 _STOPPED_BY = {ExitCode.INTERRUPTED: "SIGINT", ExitCode.TERMINATED: "SIGTERM"}
 _ALL_STATES = frozenset(EntryState)
 _FAILED = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
@@ -33,6 +34,7 @@ async def tell_run(output: Output, report: RunReport, journal: JournalReader, *,
     for line in _summary(report, had_work=had_work):
         output.say(line)
     _tell_what_is_left(output, report)
+    await tell_left_alone(output, report, journal)
 
 
 def _head(report: RunReport) -> dict[str, object]:
@@ -106,11 +108,17 @@ def _complaint(record: EntryRecord) -> str | None:
 
 def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
     entries, tally = report.entries, report.tally
+    rejected = report.counts.get(EntryState.REVIEW_FAILED, 0)
     if not had_work and report.exit_code == ExitCode.OK:
         done = "all" if entries.done == entries.total else f"{entries.done} of"
         yield f"{report.batch}: nothing to do, {done} {entries.total} entries are done"
         return
-    others = {"failed": entries.failed, "skipped": entries.skipped, "left": entries.pending}
+    others = {
+        "failed": entries.failed,
+        "review failed": rejected,
+        "skipped": entries.skipped - rejected,
+        "left": entries.pending,
+    }
     counts = "".join(f", {count} {name}" for name, count in others.items() if count)
     yield (
         f"{report.batch}: {entries.done} of {entries.total} entries done{counts}, "
@@ -144,8 +152,13 @@ def _decisions(report: RunReport) -> Iterator[str]:
 def _next_steps(report: RunReport) -> Iterator[str]:
     if report.undecided:
         yield (
-            "run again with --on-change update or --on-change recreate to take the manifest's word, "
+            "run again with --on-change update or --on-change recreate to apply what the manifest says now, "
             "or put the manifest and the files back as they were"
+        )
+    if report.undecided and report.earlier_manifest is not None:
+        yield (
+            f"batch {report.batch} was made from {report.earlier_manifest}; "
+            "if this is another batch, give it a name of its own with --batch-name NAME"
         )
     if report.exit_code in _STOPPED_BY:
         yield (
@@ -155,4 +168,50 @@ def _next_steps(report: RunReport) -> Iterator[str]:
     elif report.cause is not None:
         yield "stopped: state is saved; run the same command again to go on"
     elif report.entries.failed:
-        yield f"{report.entries.failed} failed: mend what is said above and run the same command again"
+        yield f"{report.entries.failed} failed. Fix the problems above, then run the same command again."
+
+
+async def tell_left_alone(output: Output, report: RunReport, journal: JournalReader) -> None:
+    """On stderr: entries that no run touches, and the command for each kind."""
+    name = quote(report.batch)
+    rejected = await _ids_in(journal, report, EntryState.REVIEW_FAILED)
+    unchanged = [entry for entry in rejected if entry not in report.replaced]
+    if unchanged:
+        output.note(
+            f"review failed, and nothing was replaced since: {named(unchanged)}; replace the files or fields that "
+            f"the reviewer names, then `orchestrator retry {name}`; to send an entry as it is: "
+            f"`orchestrator retry {name} --entry {quote(unchanged[0])}`"
+        )
+    if report.replaced:
+        waiting = sorted(report.replaced)
+        output.note(
+            f"review failed, replaced since and not sent yet: {named(waiting)}; "
+            f"`orchestrator retry {name}` sends them"
+        )
+    cancelled = await _ids_in(journal, report, EntryState.CANCELLED)
+    if cancelled:
+        output.note(
+            f"cancelled, left alone: {named(cancelled)}; `orchestrator retry {name} --entry {quote(cancelled[0])}` "
+            f"brings one back, `orchestrator retry {name} --cancelled` all"
+        )
+    if report.removed:
+        was = (
+            "" if report.earlier_manifest is None else f" (the batch was made from {report.earlier_manifest})"
+        )
+        output.note(
+            f"no longer in the manifest, left alone: {named(report.removed)}{was}; "
+            f"`orchestrator cancel {name} --entry {quote(report.removed[0])} --yes` deletes the job of one"
+        )
+
+
+async def _ids_in(journal: JournalReader, report: RunReport, state: EntryState) -> list[str]:
+    """The entries in *state*; reading them costs nothing where there are none."""
+    if not report.counts.get(state, 0):
+        return []
+    return [record.entry_id async for record in journal.entries(report.batch_digest, states={state})]
+
+
+def named(entries: Sequence[str]) -> str:
+    """The first of *entries*, and how many more there are."""
+    more = len(entries) - _NAMED_ENTRIES
+    return ", ".join(entries[:_NAMED_ENTRIES]) + (f" and {more} more" if more > 0 else "")

@@ -51,6 +51,7 @@ async def run_once(
             manifest=manifest,
             work=session.work,
             with_media=effective.values.media_check,
+            is_batch_named=asked.batch_name is not None,
             on_problems=problems,
         )
         report = await run_batch(request, session.journal, session.events, session.clocks)

@@ -23,6 +23,7 @@ from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.following import Follower, Milestone, PollPace
+from orchestrator.journal.lock import is_run_lock_held
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.observe.wording import duration
@@ -109,7 +110,14 @@ async def _listen(
 async def _follow(
     session: ServiceSession, display: Display, known: KnownBatch, request: WatchRequest
 ) -> ExitCode:
-    follower = Follower(session.journal, session.client, session.events, known.key)
+    lock = session.journal.lock_path(known.key)
+    follower = Follower(
+        session.journal,
+        session.client,
+        session.events,
+        known.key,
+        is_run_under_way=lambda: is_run_lock_held(lock),
+    )
 
     async def wait(seconds: float) -> None:
         display.show(await session.journal.job_counts(known.record.batch), seconds)

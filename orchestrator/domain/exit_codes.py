@@ -59,9 +59,14 @@ def exit_code_of(error: OrchestratorError) -> ExitCode:
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.UNEXPECTED)
 
 
-def exit_code_of_failures(failures: Mapping[str, int], undecided: int) -> ExitCode:
-    """The exit code of a run that went to its end, from how many entries failed with which kind of error."""
+def exit_code_of_failures(failures: Mapping[str, int], undecided: int, reviews_failed: int = 0) -> ExitCode:
+    """The exit code of a run that went to its end, from how many entries failed with which kind of error.
+
+    *reviews_failed* entries wait for other footage, *undecided* ones for a person's word.
+    """
     kinds = {kind for kind, count in failures.items() if count}
+    if reviews_failed:
+        return ExitCode.SOME_FAILED
     if not kinds:
         return ExitCode.DECISION_NEEDED if undecided else ExitCode.OK
     if kinds == {GaveUpError.kind}:

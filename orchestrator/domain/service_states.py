@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from orchestrator.domain.states import EntryState
+
 
 class JobGroup(StrEnum):
     """What a job state means to the user."""
@@ -31,6 +33,17 @@ _GROUPS = {
     "JOB_PENDING": JobGroup.SUSPENDED,
     "JOB_SUCCESS": JobGroup.DONE,
     "JOB_FINISH": JobGroup.DONE,
+}
+
+#: Where an entry is whose submitted job the console shows in the group.
+STATE_OF_GROUP = {
+    JobGroup.UNDER_REVIEW: EntryState.IN_REVIEW,
+    JobGroup.REVIEW_FAILED: EntryState.REVIEW_FAILED,
+    JobGroup.TRAINING: EntryState.TRAINING,
+    JobGroup.AWAITING_USER: EntryState.TRAINING,
+    JobGroup.REJECTED: EntryState.TRAINING,
+    JobGroup.SUSPENDED: EntryState.TRAINING,
+    JobGroup.DONE: EntryState.TRAINED,
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from orchestrator.domain.errors import DecisionNeededError, RequestRejectedError
 from orchestrator.domain.states import Change
 from orchestrator.engine.creating import JobMaker
@@ -18,24 +20,37 @@ class Changer:
     async def change(self, entry: HeldEntry) -> None:
         """Update the job, or replace it; afterwards the entry uploads what the job now lacks.
 
-        Raises DecisionNeededError when the service does not let the job be changed in the way that was chosen.
+        Raises DecisionNeededError, with the old plan back in its place, when the service does not let the job
+        be changed in the way that was chosen.
         """
         wanted = entry.record.change_wanted
         if wanted is Change.RECREATE or not await self._maker.reopen(entry):
             await self._replace(entry, wanted)
 
     async def _replace(self, entry: HeldEntry, wanted: Change | None) -> None:
-        if wanted is Change.UPDATE:
-            raise DecisionNeededError(
-                "the service does not let this job be updated in its present state",
-                hint="run with --on-change recreate to delete the job and make it anew",
+        if wanted is Change.UPDATE and entry.record.confirmed_at is not None:
+            await _refuse(
+                entry,
+                DecisionNeededError(
+                    "the service does not let this job be updated in its present state",
+                    hint="run with --on-change recreate to delete the job and make a new one, "
+                    "or put the manifest and the files back as they were",
+                ),
             )
         try:
-            await self._maker.replace(entry, "the job was deleted to be made anew from the changed manifest")
+            await self._maker.replace(entry, "the job was deleted to be made again from the changed manifest")
         except RequestRejectedError as error:
-            raise DecisionNeededError(
+            refusal = DecisionNeededError(
                 f"the job can neither be updated nor deleted: {error.message}",
                 code=error.code,
                 request_id=error.request_id,
-                hint="it has gone too far; leave it, and give the new footage an entry of its own",
-            ) from None
+                hint="put the manifest and the files back as they were, and give the new footage an entry of its own",
+            )
+            await _refuse(entry, refusal)
+
+
+async def _refuse(entry: HeldEntry, refusal: DecisionNeededError) -> NoReturn:
+    """Put the plan back that the job was made from: what is stored is what that plan says."""
+    if entry.record.change_wanted is not Change.AMEND:
+        await entry.put_plan_back()
+    raise refusal from None

@@ -161,6 +161,12 @@ class HeldEntry:
         self.is_reconciled = True
         self._moved(before, reason)
 
+    async def put_plan_back(self) -> None:
+        """Write down that the job stays as it is: the service refused the change."""
+        with self.step("journal.plan"):
+            self.record = await self._with.journal.put_plan_back(self.record)
+        self.avatar = self.record.avatar
+
     async def confirmed(self, reason: str, delivered: str) -> None:
         """Write down that the service has joined the parts."""
         before = self.record.state

@@ -70,6 +70,14 @@ class ServiceWarning(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonStarted(Event):
+    """*files* local files are read, before any entry is worked on, to compare them with what was sent."""
+
+    name: ClassVar[str] = "comparison.started"
+    files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EntryEvent(Event):
     """Something that happened to an entry."""
 

@@ -15,7 +15,7 @@ from orchestrator.domain.errors import (
     StaleEpochError,
 )
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.domain.service_states import JobGroup, group_of
+from orchestrator.domain.service_states import STATE_OF_GROUP, JobGroup, group_of
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
 from orchestrator.engine.events import EntryTransitioned, EventBus, JobStateChanged, ServiceWarning
 from orchestrator.journal.journal import Journal
@@ -42,16 +42,6 @@ _NO_REVIEW: Mapping[str, object] = {"review_reason": None, "review_code": None}
 #: What only a person can move on.
 _STUCK_STATES = frozenset({EntryState.REVIEW_FAILED, EntryState.FAILED, EntryState.CANCELLED})
 _STUCK_GROUPS = frozenset({JobGroup.AWAITING_USER, JobGroup.REJECTED, JobGroup.SUSPENDED})
-
-_STATE_OF_GROUP = {
-    JobGroup.UNDER_REVIEW: EntryState.IN_REVIEW,
-    JobGroup.REVIEW_FAILED: EntryState.REVIEW_FAILED,
-    JobGroup.TRAINING: EntryState.TRAINING,
-    JobGroup.AWAITING_USER: EntryState.TRAINING,
-    JobGroup.REJECTED: EntryState.TRAINING,
-    JobGroup.SUSPENDED: EntryState.TRAINING,
-    JobGroup.DONE: EntryState.TRAINED,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +75,16 @@ class PollPace:
 class Follower:
     """Takes the service's word on every job of a batch into the journal."""
 
-    def __init__(self, journal: Journal, client: MetaStudioClient, events: EventBus, key: BatchKey) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        client: MetaStudioClient,
+        events: EventBus,
+        key: BatchKey,
+        is_run_under_way: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Follow the jobs of *key*; it may be stopped and started at will, and beside a run."""
+        self._is_run_under_way = is_run_under_way
         self._journal = journal
         self._client = client
         self._events = events
@@ -125,13 +123,27 @@ class Follower:
             changes += await self._take(record, jobs)
         return changes > 0
 
+    async def has_submitted(self) -> bool:
+        """True when there are jobs of which a review or training can have news."""
+        counts = await self._journal.counts(self._key.digest)
+        return any(counts.get(state, 0) for state in AFTER_SUBMIT - {EntryState.TRAINED})
+
+    async def look(self) -> None:
+        """Poll once; what the service cannot answer now is only worth a warning."""
+        try:
+            await self.poll()
+        except OrchestratorError as error:
+            self._events.publish(ServiceWarning(message=f"reviews were not asked about: {error.message}"))
+
     async def standing(self, milestone: Milestone) -> Standing:
-        """Where the batch is, by the journal."""
+        """Where the batch is, by the journal; what a run works on is on its way."""
+        # Asked first: a run that ends in between has written all it will.
+        is_working = self._is_run_under_way()
         reached = stuck = under_way = 0
         for (state, service_state), count in (await self._journal.job_counts(self._key.digest)).items():
             if state in _REACHED[milestone]:
                 reached += count
-            elif _is_stuck(state, service_state):
+            elif _is_stuck(state, service_state, is_working=is_working):
                 stuck += count
             else:
                 under_way += count
@@ -172,7 +184,7 @@ class Follower:
 
     async def _move(self, record: EntryRecord, job: JobSummary) -> None:
         group = group_of(job.state)
-        target = _STATE_OF_GROUP.get(group)
+        target = STATE_OF_GROUP.get(group)
         facts: dict[str, object] = {"service_state": job.state}
         if target is None or target is record.state:
             await self._journal.set_facts(record, **facts)
@@ -250,10 +262,10 @@ def _transition_reason(job: JobSummary, facts: Mapping[str, object]) -> str:
     )
 
 
-def _is_stuck(state: EntryState, service_state: str | None) -> bool:
+def _is_stuck(state: EntryState, service_state: str | None, *, is_working: bool) -> bool:
     if state in _STUCK_STATES:
         return True
     if service_state is not None and group_of(service_state) in _STUCK_GROUPS:
         return True
     # Nothing that is not submitted moves by itself.
-    return state not in AFTER_SUBMIT and state is not EntryState.SUBMITTING
+    return not is_working and state not in AFTER_SUBMIT and state is not EntryState.SUBMITTING

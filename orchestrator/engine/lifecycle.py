@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import anyio
 
 from orchestrator.domain.errors import EntryError, RetryableError, UrlExpiredError
+from orchestrator.domain.service_states import STATE_OF_GROUP, group_of
 from orchestrator.domain.states import EntryState, Facts, Step, next_step
 from orchestrator.engine.changing import Changer
 from orchestrator.engine.collaborators import Collaborators
@@ -72,7 +73,8 @@ class Lifecycle:
     async def _revive(self, entry: HeldEntry) -> None:
         """Take a failed entry up again where its facts say it stands."""
         if entry.record.state is EntryState.FAILED:
-            await entry.transition(resumed_state(entry.facts), "taken up again")
+            state = resumed_state(entry.facts, entry.record.service_state)
+            await entry.transition(state, "retried")
 
     async def _renew_urls(self, entry: HeldEntry, error: UrlExpiredError, refreshes: int) -> None:
         if refreshes > self._with.settings.url_refreshes:
@@ -87,11 +89,12 @@ class Lifecycle:
         self._with.rate.forget()
 
 
-def resumed_state(facts: Facts) -> EntryState:
-    """The state in which an entry with *facts* goes on after a failure."""
+def resumed_state(facts: Facts, service_state: str | None = None) -> EntryState:
+    """The state in which an entry with *facts* goes on after a failure; *service_state* is its job's."""
     if facts.is_submitted:
         # A submitted job is only changed after a failed review.
-        return EntryState.IN_REVIEW if facts.change is None else EntryState.REVIEW_FAILED
+        seen = STATE_OF_GROUP.get(group_of(service_state)) if service_state else None
+        return EntryState.REVIEW_FAILED if facts.change is not None else seen or EntryState.IN_REVIEW
     if facts.is_confirmed:
         return EntryState.CONFIRMED
     if facts.job_id is not None:

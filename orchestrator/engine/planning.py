@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from shlex import quote
+from typing import NamedTuple
 
 import anyio.to_thread
 
@@ -13,9 +14,12 @@ from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import Entry
 from orchestrator.domain.errors import ManifestError
 from orchestrator.domain.part_counts import total_segments
+from orchestrator.domain.sameness import Sameness, as_known, is_untouched
 from orchestrator.domain.states import Change, is_done
 from orchestrator.engine.collaborators import RunSettings
+from orchestrator.engine.comparing import ContentComparison
 from orchestrator.engine.deciding import Action, Decider, EntryPlan, Retry
+from orchestrator.engine.earlier import EarlierManifest
 from orchestrator.engine.events import Totals
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import NOT_IN_MANIFEST
@@ -33,6 +37,22 @@ class Registration:
     totals: Totals
     undecided: dict[str, str]  #: reason by entry id
     removed: tuple[str, ...]
+    replaced: frozenset[str] = frozenset()  #: failed reviews of which something was replaced, left alone
+    earlier_manifest: str | None = None  #: the file that the batch was made from, where it was another
+
+
+class _Draft(NamedTuple):
+    """One entry with its files as they are now, before anything is decided; without *assets* it is invalid."""
+
+    position: int
+    entry: Entry
+    record: EntryRecord | None
+    assets: tuple[Asset, ...]
+    problems: list[Problem]
+
+    @property
+    def is_valid(self) -> bool:
+        return not any(problem.severity is Severity.ERROR for problem in self.problems)
 
 
 class Planner:
@@ -47,9 +67,17 @@ class Planner:
         *,
         with_media: bool,
         retry: Retry | None = None,
+        earlier: EarlierManifest | None = None,
+        on_comparison: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """Plan *manifest* against *journal*, None when there is none yet; *retry* takes up what failed only."""
+        """Plan *manifest* against *journal*, None when there is none yet; *retry* is about what failed only.
+
+        *earlier* is the file that the batch was made from, where it was another; *on_comparison* hears how
+        many files are about to be read.
+        """
         self._retry = retry
+        self._earlier = earlier
+        self._contents = None if journal is None else ContentComparison(journal, on_comparison)
         self._decider = Decider(settings, retry)
         self.problems: list[Problem] = []
         self._manifest = manifest
@@ -66,10 +94,11 @@ class Planner:
             ids = [entry.entry_id for _, entry in chunk]
             records = await self._journal.entries_named(self._batch, ids) if self._journal else {}
             stored = await self._stored_bytes(records.values())
-            for plan, problems in await anyio.to_thread.run_sync(self._plan_chunk, chunk, records, stored):
-                found += problems
-                if plan is not None:
-                    yield plan
+            drafts = await anyio.to_thread.run_sync(self._draft_chunk, chunk, records)
+            await self._compare(drafts)
+            found += [problem for draft in drafts for problem in draft.problems]
+            for plan in await anyio.to_thread.run_sync(self._plan_chunk, drafts, stored):
+                yield plan
         self.problems = [*self._manifest.problems, *found]
 
     async def _stored_bytes(self, records: Iterable[EntryRecord]) -> dict[str, int]:
@@ -78,6 +107,15 @@ class Planner:
             record.entry_id for record in records if record.job_id and not self._decider.is_finished(record)
         ]
         return await self._journal.stored_bytes(self._batch, begun) if self._journal and begun else {}
+
+    async def _compare(self, drafts: Iterable[_Draft]) -> None:
+        """Hash the files of valid entries with a job about which path, size and time leave doubt."""
+        if self._contents is not None:
+            await self._contents.compare(
+                (draft.record, draft.assets)
+                for draft in drafts
+                if draft.record is not None and draft.is_valid and _has_job(draft.record)
+            )
 
     async def register(self) -> Registration:
         """Take what the manifest says into the journal, all or nothing.
@@ -88,7 +126,9 @@ class Planner:
             raise ValueError("there is no journal to register in")
         totals = _Totals()
         undecided: dict[str, str] = {}
+        replaced: set[str] = set()
         present: set[str] = set()
+        new_entries = 0
         is_writing_needed = False
         async for plan in self.plans():
             totals.add(plan)
@@ -96,11 +136,22 @@ class Planner:
             is_writing_needed |= plan.is_to_be_taken or _has_moved(plan)
             if plan.action is Action.DECIDE:
                 undecided[plan.entry_id] = plan.reason
+            elif plan.action is Action.LEAVE:
+                replaced.add(plan.entry_id)
+            new_entries += plan.record is None
         self._raise_if_invalid()
         removed = await self._journal.entry_ids(self._batch) - present
+        if self._earlier is not None:
+            self._earlier.check(kept=len(present) - new_entries, new=new_entries, removed=len(removed))
         if is_writing_needed or removed:
             await self._write(self._journal, sorted(removed))
-        return Registration(totals=totals.as_totals(), undecided=undecided, removed=tuple(sorted(removed)))
+        return Registration(
+            totals=totals.as_totals(),
+            undecided=undecided,
+            removed=tuple(sorted(removed)),
+            replaced=frozenset(replaced),
+            earlier_manifest=None if self._earlier is None else self._earlier.path,
+        )
 
     def _raise_if_invalid(self) -> None:
         errors = sum(problem.severity is Severity.ERROR for problem in self.problems)
@@ -117,6 +168,8 @@ class Planner:
         again = Planner(
             self._manifest, journal, self._batch, self._settings, with_media=False, retry=self._retry
         )
+        # What was hashed is not hashed again.
+        again._contents = self._contents
         chunk: list[EntryPlan] = []
         async for plan in again.plans():
             chunk.append(plan)
@@ -131,7 +184,11 @@ class Planner:
             self._batch, ((plan.position, plan.entry_id, plan.spec, plan.assets) for plan in new)
         )
         for plan in chunk:
-            if plan.record is not None and plan.is_to_be_taken:
+            if plan.record is None or not plan.is_to_be_taken:
+                continue
+            if plan.is_revived:
+                await journal.revive_entry(plan.record, plan.spec, plan.assets)
+            else:
                 await journal.replan_entry(
                     plan.record,
                     plan.spec,
@@ -142,31 +199,27 @@ class Planner:
         moved = [(plan.entry_id, plan.position) for plan in chunk if _has_moved(plan)]
         await journal.move_entries(self._batch, moved)
 
-    def _plan_chunk(
-        self, chunk: list[tuple[int, Entry]], records: dict[str, EntryRecord], stored: dict[str, int]
-    ) -> list[tuple[EntryPlan | None, list[Problem]]]:
+    def _draft_chunk(self, chunk: list[tuple[int, Entry]], records: dict[str, EntryRecord]) -> list[_Draft]:
         local = LocalFiles()
-        return [
-            self._plan(position, entry, records.get(entry.entry_id), stored.get(entry.entry_id, 0), local)
-            for position, entry in chunk
-        ]
+        return [self._draft(position, entry, records.get(entry.entry_id), local) for position, entry in chunk]
 
-    def _plan(
-        self,
-        position: int,
-        entry: Entry,
-        record: EntryRecord | None,
-        stored_bytes: int,
-        local: LocalFiles,
-    ) -> tuple[EntryPlan | None, list[Problem]]:
-        entry = _as_known(entry, record)
-        assets, problems = self._assets(entry, record, local)
-        if any(problem.severity is Severity.ERROR for problem in problems):
-            return None, problems
-        decision = self._decider.decide(entry, assets, record)
-        plan = EntryPlan(
+    def _draft(self, position: int, entry: Entry, record: EntryRecord | None, local: LocalFiles) -> _Draft:
+        assets, problems = self._assets(_as_known(entry, record), record, local)
+        return _Draft(position, entry, record, assets, problems)
+
+    def _plan_chunk(self, drafts: list[_Draft], stored: dict[str, int]) -> list[EntryPlan]:
+        return [self._plan(draft, stored.get(draft.entry.entry_id, 0)) for draft in drafts if draft.is_valid]
+
+    def _plan(self, draft: _Draft, stored_bytes: int) -> EntryPlan:
+        record, assets = draft.record, draft.assets
+        entry = _as_known(draft.entry, record)
+        decision = self._decider.decide(entry, assets, record, self._content_of)
+        if decision.action in {Action.CHANGE, Action.CREATE}:
+            # A job that is made again, or updated, is what the manifest says to the letter.
+            entry = _with_known_id(draft.entry, record)
+        return EntryPlan(
             entry_id=entry.entry_id,
-            position=position,
+            position=draft.position,
             action=decision.action,
             reason=decision.reason,
             change=decision.change,
@@ -176,17 +229,19 @@ class Planner:
             stored_bytes=stored_bytes,
             record=record,
         )
-        return plan, problems
+
+    def _content_of(self, entry_id: str, asset: Asset) -> Sameness:
+        return Sameness.OPEN if self._contents is None else self._contents.content_of(entry_id, asset)
 
     def _assets(
         self, entry: Entry, record: EntryRecord | None, local: LocalFiles
     ) -> tuple[tuple[Asset, ...], list[Problem]]:
-        """The entry's files; those the journal knows unchanged are not inspected again."""
+        """The entry's files; those the journal knows untouched are not inspected again."""
         if record is not None and record.spec == entry.spec:
             # Footage of a finished entry may have been put away.
             is_finished = is_done(record.state, with_submit=self._settings.is_submit_wanted)
-            assets = record.assets
-            if _are_as_planned(assets, local, if_gone=is_finished):
+            assets = _as_planned(record.assets, local, if_gone=is_finished)
+            if assets is not None:
                 return assets, []
         return inspect_files(
             entry, local, with_media=self._with_media, manifest_file=str(self._manifest.path)
@@ -207,19 +262,38 @@ class _Totals:
 
 
 def _as_known(entry: Entry, record: EntryRecord | None) -> Entry:
+    """The entry in the journal's words, where both mean the same and a job was made from them."""
+    if record is None or record.spec == entry.spec:
+        return entry
+    if not _has_job(record):
+        return _with_known_id(entry, record)
+    return replace(entry, avatar=as_known(record.avatar, entry.avatar))
+
+
+def _with_known_id(entry: Entry, record: EntryRecord | None) -> Entry:
     """The entry as the journal writes its id: to spell out the id that its name made is no change."""
     if record is None or record.spec == entry.spec:
         return entry
     return replace(entry, avatar=entry.avatar.model_copy(update={"id": record.avatar.id}))
 
 
-def _are_as_planned(assets: tuple[Asset, ...], local: LocalFiles, *, if_gone: bool) -> bool:
-    """True while each file has the fingerprint it was planned with; *if_gone* where there is no file."""
+def _has_job(record: EntryRecord) -> bool:
+    """True when the service may have a job of the entry."""
+    return record.job_id is not None or record.create_tag is not None
+
+
+def _as_planned(assets: tuple[Asset, ...], local: LocalFiles, *, if_gone: bool) -> tuple[Asset, ...] | None:
+    """The *assets* with the fingerprints of now, None once one was touched; *if_gone* a file may be missing."""
+    found: list[Asset] = []
     for asset in assets:
         fingerprint = local.fingerprint(asset.path)
-        if fingerprint != asset.fingerprint and not (if_gone and fingerprint is None):
-            return False
-    return True
+        if fingerprint == asset.fingerprint or (fingerprint is None and if_gone):
+            found.append(asset)
+            continue
+        if fingerprint is None or not is_untouched(asset, now := replace(asset, fingerprint=fingerprint)):
+            return None
+        found.append(now)
+    return tuple(found)
 
 
 def _has_moved(plan: EntryPlan) -> bool:

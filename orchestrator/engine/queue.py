@@ -32,11 +32,20 @@ def unfinished(*, is_submit_wanted: bool, undecided: Collection[str] = ()) -> Se
     return Selection(frozenset(EntryState) - at_rest, lambda record: record.entry_id not in undecided)
 
 
-def failed(entry_ids: Collection[str] | None) -> Selection:
-    """What `retry` works on: what failed, or has changes that a review asked for; *entry_ids* when given."""
-    return Selection(
-        frozenset({EntryState.FAILED}), lambda record: entry_ids is None or record.entry_id in entry_ids
-    )
+def failed(
+    entry_ids: Collection[str] | None, *, undecided: Collection[str] = (), is_cancelled_wanted: bool = False
+) -> Selection:
+    """What `retry` works on: what failed, or has changes that a review asked for.
+
+    Of *entry_ids* all that is unfinished; with *is_cancelled_wanted* also what was brought back, and so is pending.
+    """
+    if entry_ids is not None:
+        states = frozenset(EntryState) - _AT_REST
+        return Selection(
+            states, lambda record: record.entry_id in entry_ids and record.entry_id not in undecided
+        )
+    states = frozenset({EntryState.FAILED, *([EntryState.PENDING] if is_cancelled_wanted else [])})
+    return Selection(states, lambda record: record.entry_id not in undecided)
 
 
 def uploaded() -> Selection:

@@ -39,6 +39,9 @@ class RunReport:
     cause: OrchestratorError | None = None
     undecided: Mapping[str, str]
     removed: tuple[str, ...] = ()  #: entries the manifest has no more; they are left alone
+    replaced: frozenset[str] = frozenset()  #: failed reviews of which something was replaced, not sent yet
+    earlier_manifest: str | None = None  #: the file that the batch was made from, where it was another
+    counts: Mapping[EntryState, int]  #: the entries of the batch by state
 
     def as_dict(self) -> dict[str, object]:
         """The JSON document without its `results`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -11,13 +11,15 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.deciding import Retry
 from orchestrator.engine.drain import Drain
-from orchestrator.engine.events import EventBus, Totals
+from orchestrator.engine.earlier import EarlierManifest, earlier_manifest
+from orchestrator.engine.events import ComparisonStarted, EventBus, Totals
 from orchestrator.engine.planning import Planner, Registration
 from orchestrator.engine.queue import failed, unfinished, uploaded
 from orchestrator.engine.report import RunReport
 from orchestrator.engine.working import BatchWork, WorkSettings
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.lock import hold_run_lock
+from orchestrator.journal.records import BatchRecord
 from orchestrator.manifest import Manifest, Problem
 
 
@@ -28,6 +30,7 @@ class RunRequest:
     manifest: Manifest
     work: WorkSettings
     with_media: bool
+    is_batch_named: bool = False  #: a person named the batch, whatever manifest it was made from
     on_problems: Callable[[list[Problem]], None]
 
 
@@ -46,19 +49,25 @@ async def run_batch(request: RunRequest, journal: Journal, events: EventBus, clo
 
 async def retry_batch(
     request: RunRequest,
-    entry_ids: Collection[str] | None,
+    retry: Retry,
     journal: Journal,
     events: EventBus,
     clocks: Clocks,
 ) -> RunReport:
-    """Take failed entries up again, with the manifest as it is now; *entry_ids* names some of them.
+    """Retry failed entries, with the manifest as it is now; *retry* names some of them.
 
-    An entry whose review failed is amended where its files or fields have been replaced, or when it is named.
+    An entry whose review failed is amended where its files or fields have been replaced, or when it is named;
+    a cancelled one comes back when it is named, or all are.
     Raises as `run_batch` does.
     """
     async with _open_work(request.work, request.manifest.batch_name, journal, events, clocks) as work:
-        registration = await _register(request, work, retry=Retry(entry_ids))
-        return await work.run(registration, failed(entry_ids))
+        registration = await _register(request, work, retry=retry)
+        selection = failed(
+            retry.entry_ids,
+            undecided=registration.undecided,
+            is_cancelled_wanted=retry.is_cancelled_wanted,
+        )
+        return await work.run(registration, selection)
 
 
 async def submit_batch(
@@ -101,10 +110,12 @@ async def _open_work(
 
 
 async def _register(request: RunRequest, work: BatchWork, *, retry: Retry | None) -> Registration:
-    settings = request.work.settings
+    settings, path = request.work.settings, request.manifest.path
+    known = await work.journal.batch(work.key.digest)
     await work.journal.open_batch(
         work.key,
-        manifest_path=str(request.manifest.path.absolute()),
+        # Which file a known batch is made from is settled once its entries are known.
+        manifest_path=str(path.absolute()) if known is None else None,
         is_submit_wanted=settings.is_submit_wanted,
         run_id=request.work.run_id,
     )
@@ -115,8 +126,18 @@ async def _register(request: RunRequest, work: BatchWork, *, retry: Retry | None
         settings,
         with_media=request.with_media,
         retry=retry,
+        earlier=None if known is None else _earlier(request, known),
+        on_comparison=lambda files: work.events.publish(ComparisonStarted(files=files)),
     )
     try:
-        return await planner.register()
+        registration = await planner.register()
     finally:
         request.on_problems(planner.problems)
+    await work.journal.name_manifest(work.key.digest, str(path.absolute()))
+    return registration
+
+
+def _earlier(request: RunRequest, known: BatchRecord) -> EarlierManifest | None:
+    if request.is_batch_named:
+        return None
+    return earlier_manifest(known.manifest_path, request.manifest.path, known.name)

@@ -11,10 +11,12 @@ import anyio
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
 from orchestrator.domain.retry import RetryBudget, RetryPolicy
+from orchestrator.domain.states import EntryState
 from orchestrator.engine.collaborators import Collaborators, RunSettings
 from orchestrator.engine.connection import Clocks, Connection, ServiceSettings
 from orchestrator.engine.drain import Drain
 from orchestrator.engine.events import EventBus, RunFinished, RunStarted, ServiceWarning
+from orchestrator.engine.following import Follower
 from orchestrator.engine.parallelism import AdaptiveParallelism
 from orchestrator.engine.planning import Registration
 from orchestrator.engine.queue import EntryQueue, Selection
@@ -63,8 +65,12 @@ class BatchWork:
         await self._announce(registration)
         signals = StopSignals(self.drain, self.work.grace_seconds, self.clocks.sleep)
         queue = EntryQueue(self.journal, self.key.digest, selection)
+        follower = Follower(self.journal, self.connection.client, self.events, self.key)
+        is_followed = self.work.settings.is_submit_wanted and await follower.has_submitted()
         run = BatchRun(self._collaborators(), queue)
         await _until_stopped(run, signals)
+        if is_followed and signals.received is None and self.drain.cause is None:
+            await follower.look()
         with anyio.CancelScope(shield=True):
             elapsed = self.clocks.monotonic() - began
             exit_code = await self._exit_code(registration, signals, run.lost_entries)
@@ -133,8 +139,9 @@ class BatchWork:
     ) -> RunReport:
         batch = self.key.digest
         segments, stored_bytes = await self.journal.count_stored(batch)
+        states = await self.journal.counts(batch)
         counts = count_entries(
-            await self.journal.counts(batch),
+            states,
             undecided=len(registration.undecided),
             with_submit=self.work.settings.is_submit_wanted,
         )
@@ -152,6 +159,9 @@ class BatchWork:
             cause=self.drain.cause,
             undecided=registration.undecided,
             removed=registration.removed,
+            replaced=registration.replaced,
+            earlier_manifest=registration.earlier_manifest,
+            counts=states,
         )
 
     async def _exit_code(
@@ -162,7 +172,12 @@ class BatchWork:
         if self.drain.cause is not None:
             return exit_code_of(self.drain.cause)
         failures = await self.journal.failures(self.key.digest)
-        code = exit_code_of_failures(failures, len(registration.undecided))
+        counts = await self.journal.counts(self.key.digest)
+        code = exit_code_of_failures(
+            failures,
+            undecided=len(registration.undecided),
+            reviews_failed=counts.get(EntryState.REVIEW_FAILED, 0),
+        )
         return ExitCode.TEMPORARY if code is ExitCode.OK and lost_entries else code
 
 

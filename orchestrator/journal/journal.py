@@ -49,6 +49,11 @@ class Journal(JournalReader, EntryWriter):
 
         await self._database.write(write)
 
+    async def name_manifest(self, batch: str, manifest_path: str) -> None:
+        """Write down which file the batch is made from now."""
+        row = {"batch": batch, "manifest_path": manifest_path}
+        await self._write_rows(statements.update_batch(("manifest_path",)), [row])
+
     async def close_batch(self, batch: str, exit_code: int) -> None:
         """Write down how the run ended."""
         await self._write_rows(statements.UPDATE_EXIT_CODE, [{"batch": batch, "exit_code": exit_code}])

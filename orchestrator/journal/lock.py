@@ -5,12 +5,17 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.domain.errors import JournalError, LockHeldError
 from orchestrator.journal.connections import NO_SPACE
+
+#: Whoever asks whether the lock is held has it for some microseconds.
+_MOMENT_SECONDS = 0.005
+_TRIES = 10
 
 
 @contextmanager
@@ -36,6 +41,24 @@ def hold_run_lock(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_run_lock_held(path: Path) -> bool:
+    """True while a process holds the lock file *path*; one that starts meanwhile gets it all the same.
+
+    To ask is to hold the lock shared for a moment, which `hold_run_lock` waits for.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _sign(descriptor: int) -> None:
     """Tell who holds the lock; on a full disk it is held all the same."""
     with suppress(OSError):
@@ -45,7 +68,7 @@ def _sign(descriptor: int) -> None:
 
 def _lock(descriptor: int, path: Path) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_soon(descriptor)
     except BlockingIOError:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
         raise LockHeldError(
@@ -54,3 +77,13 @@ def _lock(descriptor: int, path: Path) -> None:
         ) from None
     except OSError as error:
         raise JournalError(f"the lock file {path} cannot be locked: {error.strerror}") from None
+
+
+def _lock_soon(descriptor: int) -> None:
+    """Take the lock, also from those who only ask for a moment whether it is held; raises BlockingIOError."""
+    for _ in range(_TRIES - 1):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_MOMENT_SECONDS)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

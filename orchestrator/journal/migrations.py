@@ -72,6 +72,11 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE entries ADD COLUMN is_submit_wanted BOOLEAN",
         ),
     ),
+    Migration(
+        3,
+        "the plan before a change, for one that is refused",
+        ("ALTER TABLE entries ADD COLUMN plan_before TEXT",),
+    ),
 )
 
 

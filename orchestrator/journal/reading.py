@@ -44,6 +44,12 @@ class JournalReader:
         query = f"SELECT {listed(BATCH_COLUMNS)} FROM batches ORDER BY last_run_at DESC"
         return [batch_record(row) for row in await self._database.read(query)]
 
+    async def batch(self, batch: str) -> BatchRecord | None:
+        """The batch with this digest, None when it is new."""
+        query = f"SELECT {listed(BATCH_COLUMNS)} FROM batches WHERE batch = :batch"
+        rows = await self._database.read(query, {"batch": batch})
+        return batch_record(rows[0]) if rows else None
+
     async def counts(self, batch: str, *, with_removed: bool = False) -> dict[EntryState, int]:
         """How many entries of *batch* are in each state; *with_removed* those the manifest has no more as well."""
         query = (

@@ -83,6 +83,7 @@ class EntryRecord(NamedTuple):
     attempts: int
     started_at: float | None
     updated_at: float
+    plan_before: str | None
     state: EntryState
     change_wanted: Change | None
     is_submit_wanted: bool
@@ -183,6 +184,17 @@ def assets_of(text: str) -> tuple[Asset, ...]:
 def plan_columns(spec: str, assets: Sequence[Asset]) -> dict[str, object]:
     """The columns of the table `entries` that hold what the manifest says."""
     return {"spec": spec, "files": files_json(assets), "bytes": sum(asset.size for asset in assets)}
+
+
+def kept_plan(record: EntryRecord) -> str:
+    """The plan that the entry's job was made from, to be put back should a change of it be refused."""
+    return record.plan_before or json.dumps([record.spec, record.files], ensure_ascii=False)
+
+
+def columns_of_kept_plan(text: str) -> dict[str, object]:
+    """The columns of the table `entries` that put back what `kept_plan` returned."""
+    spec, files = json.loads(text)
+    return {"spec": spec, "files": files, "bytes": sum(asset.size for asset in assets_of(files))}
 
 
 #: The columns of the table `batches` that `batch_record` takes, in its order.

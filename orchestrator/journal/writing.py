@@ -17,6 +17,8 @@ from orchestrator.journal.records import (
     EntryRecord,
     ErrorRecord,
     SegmentRecord,
+    columns_of_kept_plan,
+    kept_plan,
     plan_columns,
     segment_row,
 )
@@ -34,6 +36,7 @@ _JOB_FACTS = (
     "service_state",
     "delivered",
     "change_wanted",
+    "plan_before",
 )
 #: What a new round of uploading leaves unknown of a job that stays.
 _UPLOAD_FACTS = (
@@ -43,7 +46,10 @@ _UPLOAD_FACTS = (
     "submitted_at",
     "delivered",
     "change_wanted",
+    "plan_before",
 )
+#: What a cancelled entry that comes back no longer has, beside its job.
+_REVIEW_FACTS = ("review_code", "review_reason")
 
 
 class EntryWriter:
@@ -67,7 +73,33 @@ class EntryWriter:
         facts = {
             **plan_columns(spec, assets),
             "change_wanted": change or record.change_wanted,
+            "plan_before": record.plan_before if change is None else kept_plan(record),
             "is_submit_wanted": is_submit_wanted or record.is_submit_wanted,
+        }
+        return await self._guarded(record, record.state, None, facts)
+
+    async def revive_entry(self, record: EntryRecord, spec: str, assets: Sequence[Asset]) -> EntryRecord:
+        """Bring a cancelled entry back as pending, with what the manifest says now and without its old job."""
+        check_transition(record.state, EntryState.PENDING)
+        facts = {
+            **dict.fromkeys((*_JOB_FACTS, *_REVIEW_FACTS, *ERROR_COLUMNS)),
+            "is_submit_wanted": False,
+            **plan_columns(spec, assets),
+        }
+
+        def drop_segments(transaction: Transaction) -> None:
+            transaction.execute(statements.DELETE_SEGMENTS, _entry_key(record))
+
+        return await self._guarded(record, EntryState.PENDING, "brought back", facts, drop_segments)
+
+    async def put_plan_back(self, record: EntryRecord) -> EntryRecord:
+        """Undo `replan_entry` for a change that the service refused: the job is as it was."""
+        if record.plan_before is None:
+            return record
+        facts = {
+            **columns_of_kept_plan(record.plan_before),
+            "change_wanted": None,
+            "plan_before": None,
         }
         return await self._guarded(record, record.state, None, facts)
 

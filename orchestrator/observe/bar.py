@@ -16,6 +16,7 @@ from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import (
     BatchDrained,
+    ComparisonStarted,
     EntryFailed,
     Event,
     RunFinished,
@@ -24,7 +25,7 @@ from orchestrator.engine.events import (
     WarningRaised,
 )
 from orchestrator.observe.tracking import ActiveEntry, RunTracker
-from orchestrator.observe.wording import duration
+from orchestrator.observe.wording import comparing, duration
 
 REPAINTS_PER_SECOND = 5
 _SHOWN_ENTRIES = 12
@@ -34,7 +35,9 @@ _BAR_COLUMNS = 30
 class BarProgress:
     """Shows *tracker* on *console*, repainted by rich's own thread while the run works."""
 
-    hears = frozenset({RunStarted, RunFinished, EntryFailed, WarningRaised, ServiceWarning, BatchDrained})
+    hears = frozenset(
+        {RunStarted, RunFinished, EntryFailed, WarningRaised, ServiceWarning, BatchDrained, ComparisonStarted}
+    )
 
     def __init__(self, tracker: RunTracker, console: Console) -> None:
         """Paint nothing yet."""
@@ -125,6 +128,8 @@ def _line(event: Event) -> Text | None:
             return Text(f"{event.entry}: {event.message}", style="yellow")
         case ServiceWarning():
             return Text(event.message, style="yellow")
+        case ComparisonStarted():
+            return Text(comparing(event.files))
         case BatchDrained():
             return Text(event.reason, style="yellow")
         case _:

@@ -12,6 +12,7 @@ from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import (
     BatchDrained,
+    ComparisonStarted,
     EntryFailed,
     EntryTransitioned,
     Event,
@@ -20,7 +21,7 @@ from orchestrator.engine.events import (
     WarningRaised,
 )
 from orchestrator.observe.tracking import RunTracker
-from orchestrator.observe.wording import duration
+from orchestrator.observe.wording import comparing, duration
 
 INTERVAL_SECONDS = 30.0
 #: Written down before a request is sent; what comes of it is told.
@@ -31,7 +32,15 @@ class PlainProgress:
     """Writes lines to *stream*; *clock* gives their time, seconds since the epoch."""
 
     hears = frozenset(
-        {RunStarted, EntryTransitioned, EntryFailed, WarningRaised, ServiceWarning, BatchDrained}
+        {
+            RunStarted,
+            EntryTransitioned,
+            EntryFailed,
+            WarningRaised,
+            ServiceWarning,
+            BatchDrained,
+            ComparisonStarted,
+        }
     )
 
     def __init__(
@@ -94,16 +103,19 @@ class PlainProgress:
 
 
 def _line(event: Event) -> str | None:
+    line: str | None = None
     match event:
         case EntryTransitioned():
             is_told = event.to_state not in _INTENTS and event.to_state is not EntryState.FAILED
-            return f"{event.entry}: {event.to_state} ({event.reason})" if is_told else None
+            line = f"{event.entry}: {event.to_state} ({event.reason})" if is_told else None
         case EntryFailed():
-            return f"{event.entry}: failed: {event.message}"
+            line = f"{event.entry}: failed: {event.message}"
         case WarningRaised():
-            return f"{event.entry}: warning: {event.message}"
+            line = f"{event.entry}: warning: {event.message}"
         case ServiceWarning():
-            return f"warning: {event.message}"
+            line = f"warning: {event.message}"
+        case ComparisonStarted():
+            line = comparing(event.files)
         case BatchDrained():
-            return f"stopping: {event.reason}"
-    return None
+            line = f"stopping: {event.reason}"
+    return line

@@ -15,3 +15,8 @@ def duration(seconds: float) -> str:
 def moment(seconds: float) -> str:
     """Seconds since the epoch as `2026-11-22T08:00:00Z`."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def comparing(files: int) -> str:
+    """What is said while *files* local files are read to compare them."""
+    return f"comparing {files} file{'' if files == 1 else 's'} with what was sent"

@@ -81,9 +81,10 @@ def test_an_entry_in_which_nothing_was_replaced_is_left_alone_until_it_is_named(
 
     alone, named = cli("retry", "studio"), cli("retry", "studio", "--entry", "anna")
 
-    assert alone.exit_code == named.exit_code == 0
-    assert "studio: nothing to do, 1 of 2 entries are done" in alone.stdout
+    assert (alone.exit_code, named.exit_code) == (8, 0)
+    assert "studio: 1 of 2 entries done, 1 review failed" in alone.stdout
     assert "review failed, and nothing was replaced since: anna; " in alone.stderr
+    assert "`orchestrator retry studio --entry anna`" in alone.stderr
     assert "nothing to do" not in named.stdout
     assert sorted(job.submissions for job in simulator.jobs) == [1, 2]
 

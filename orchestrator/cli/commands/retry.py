@@ -9,6 +9,7 @@ import typer
 
 from orchestrator.cli.commands.arguments import Defaults
 from orchestrator.cli.commands.batch_arguments import BatchArgument, EntryIds
+from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
 
@@ -19,6 +20,9 @@ def retry(
     batch: BatchArgument,
     *,
     entry: EntryIds = None,
+    cancelled: Annotated[
+        bool, typer.Option("--cancelled", help="Also bring every cancelled entry back, with a new job")
+    ] = False,
     manifest: Annotated[
         Path | None,
         typer.Option(
@@ -30,9 +34,10 @@ def retry(
     ] = None,
     default: Defaults = None,
 ) -> int:
-    """Take up again what failed.
+    """Retry failed entries.
 
-    A failed upload goes on where it stopped. A job whose review failed is updated, gets the files and fields
+    A failed upload goes on where it stopped. A cancelled entry comes back, with a new job, when --entry names it
+    or --cancelled asks for all. A job whose review failed is updated, gets the files and fields
     that were replaced since, and is confirmed and submitted again; where nothing was replaced it is left alone,
     unless --entry names it. Files and fields are those of the manifest as it is now.
 
@@ -40,9 +45,20 @@ def retry(
     Examples:
       orchestrator retry studio
       orchestrator retry studio --entry anna --entry bo
+      orchestrator retry studio --cancelled
       orchestrator retry studio --manifest moved/studio.yaml
     """
     from orchestrator.cli.retrying import RetryRequest, retry_entries  # noqa: PLC0415 - keeps --help quick
 
-    request = RetryRequest(entry_ids=entry or None, manifest=manifest, defaults=default or ())
+    if cancelled and entry:
+        raise UsageError(
+            "--cancelled is about every entry",
+            hint="leave --entry out, or --cancelled: --entry alone brings it back",
+        )
+    request = RetryRequest(
+        entry_ids=entry or None,
+        is_cancelled_wanted=cancelled,
+        manifest=manifest,
+        defaults=default or (),
+    )
     return retry_entries(invocation, batch, request)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-import anyio
-
 from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_async
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.states import EntryState
@@ -41,7 +40,7 @@ def known_batch(invocation: Invocation, name: str) -> KnownBatch:
     is elsewhere than the flags say.
     """
     effective = invocation.settings()
-    record = anyio.run(_find, effective, name)
+    record = run_async(_find, effective, name)
     _check_flags(invocation, effective, record)
     beside = invocation.settings(beside=None if record.manifest_path is None else Path(record.manifest_path))
     return KnownBatch(

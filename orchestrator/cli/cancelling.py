@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from orchestrator.cli.batches import KnownBatch, check_entries, known_batch
 from orchestrator.cli.consent import is_agreed, require_consent
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.service_session import open_service_session
 from orchestrator.cli.tables import print_table
@@ -20,7 +21,6 @@ from orchestrator.engine.events import EntryTransitioned, Event
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.lock import hold_run_lock
 from orchestrator.journal.reading import JournalReader
-from orchestrator.transfer.event_loop import run_async
 
 _CANCELLED = "cancelled"
 _REFUSED = "refused"
@@ -57,11 +57,11 @@ def cancel_entries(
     require_consent(output, is_yes=is_yes)
     known = known_batch(invocation, name)
     output.known["batch"] = known.record.name
-    count = run_async(_count, known, entry_ids)
+    count = run_on_network(_count, known, entry_ids)
     if count and not is_agreed(output, _question(known, count), is_yes=is_yes):
         output.say("nothing was cancelled")
         return ExitCode.OK
-    outcomes = run_async(_cancel, output, known, entry_ids)
+    outcomes = run_on_network(_cancel, output, known, entry_ids)
     return _tell(output, known, outcomes)
 
 

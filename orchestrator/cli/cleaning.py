@@ -11,6 +11,7 @@ from orchestrator.cli.batches import has_journal, key_of
 from orchestrator.cli.consent import can_ask, is_agreed, require_consent
 from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.service_session import open_service_session
 from orchestrator.cli.settings import EffectiveSettings
@@ -23,7 +24,6 @@ from orchestrator.journal.lock import hold_run_lock
 from orchestrator.journal.records import BatchRecord
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.observe.wording import moment
-from orchestrator.transfer.event_loop import run_async
 
 Subject = TypeVar("Subject", BatchRecord, Orphan)
 
@@ -78,10 +78,10 @@ def clean(invocation: Invocation, request: CleanRequest) -> ExitCode:
     if request.older_than is not None and not request.is_dry_run:
         require_consent(output, is_yes=request.is_yes)
     effective = invocation.settings()
-    rubbish = run_async(_find, output, effective, request) if has_journal(effective) else Rubbish()
+    rubbish = run_on_network(_find, output, effective, request) if has_journal(effective) else Rubbish()
     _show(output, request, rubbish)
     if (rubbish.batches or rubbish.orphans) and _is_agreed(output, request, rubbish):
-        run_async(_remove, output, effective, rubbish)
+        run_on_network(_remove, output, effective, rubbish)
     _tell(output, request, rubbish)
     return rubbish.exit_code
 

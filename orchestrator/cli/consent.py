@@ -10,7 +10,8 @@ from orchestrator.cli.output import Output, printable
 
 def can_ask(output: Output) -> bool:
     """True when somebody sits at the terminal and no document is being written."""
-    return not output.is_json and sys.stdin.isatty() and sys.stderr.isatty()
+    # Python has None for a stdin that was closed when it started.
+    return not output.is_json and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def require_consent(output: Output, *, is_yes: bool) -> None:

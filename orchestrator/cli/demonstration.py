@@ -14,6 +14,7 @@ import yaml
 
 from orchestrator.cli.checking import Asked, ProblemReport
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.running import run_once
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.domain.entries import slug
@@ -22,7 +23,6 @@ from orchestrator.journal.journal import journal_path
 from orchestrator.metastudio.limiter import ApiRate
 from orchestrator.simulator import Simulator, SimulatorOptions
 from orchestrator.simulator.footage import write_footage, write_letter, write_picture
-from orchestrator.transfer.event_loop import run_async
 
 #: Below the ports that systems hand out, so that the same endpoint is free the next time.
 FIRST_PORT = 18437
@@ -38,7 +38,7 @@ def demonstrate(invocation: Invocation, directory: Path | None, avatars: int) ->
     """Run the demo's batch; what is there from the last time is used again."""
     effective = invocation.settings()
     folder = directory or journal_path(effective.values.state).parent / "demo"
-    return run_async(_demonstrate, invocation, effective, folder.absolute(), avatars)
+    return run_on_network(_demonstrate, invocation, effective, folder.absolute(), avatars)
 
 
 async def _demonstrate(

@@ -12,17 +12,9 @@ class UsageError(OrchestratorError):
     kind = "usage"
 
 
-class StoppedByKeyError(OrchestratorError):
-    """Somebody pressed Ctrl-C before or after the part of a command that drains."""
-
-    kind = "stopped"
-
-
 def exit_code_for(error: OrchestratorError) -> ExitCode:
     """The exit code of a command that ended with *error*."""
-    if isinstance(error, UsageError):
-        return ExitCode.USAGE
-    return ExitCode.INTERRUPTED if isinstance(error, StoppedByKeyError) else exit_code_of(error)
+    return ExitCode.USAGE if isinstance(error, UsageError) else exit_code_of(error)
 
 
 def error_document(error: OrchestratorError) -> dict[str, str | None]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.errors import StoppedByKeyError
 from orchestrator.cli.options import OUTPUT_OPTIONS, SettingOption
 from orchestrator.cli.output import Output
 
@@ -55,12 +54,7 @@ def takes_settings(*groups: Iterable[SettingOption]) -> Callable[[Command], Comm
     def decorate(function: Command) -> Command:
         def command(context: typer.Context, **given: Any) -> int | None:
             flags = {option.name: given.pop(option.name) for option in options}
-            try:
-                return function(_invocation(context, flags, given), **given)
-            except KeyboardInterrupt:
-                raise StoppedByKeyError(
-                    "stopped", hint="state is saved; run the same command again to go on"
-                ) from None
+            return function(_invocation(context, flags, given), **given)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         parameters = [_CONTEXT, *own, *(option.parameter() for option in options), *_COMMON]

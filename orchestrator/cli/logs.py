@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.settings import Settings
 from orchestrator.engine.events import Subscriber
 from orchestrator.metastudio.attempts import ApiAttempt, ignore
+from orchestrator.observe.streams import failure_of
 
 if TYPE_CHECKING:
     import structlog
@@ -26,8 +27,8 @@ class Logs:
 
 
 @contextmanager
-def logs_of(values: Settings, **context: str | None) -> Iterator[Logs]:
-    """Log as the settings say for the block, each line with *context*.
+def logs_of(values: Settings, tell: Callable[[str], None], **context: str | None) -> Iterator[Logs]:
+    """Log as the settings say for the block, each line with *context*; *tell* people of a log that is lost.
 
     Raises ConfigurationError when the log file cannot be opened.
     """
@@ -42,10 +43,26 @@ def logs_of(values: Settings, **context: str | None) -> Iterator[Logs]:
 
     stderr = sys.stderr if values.verbose else None
     with (
-        logging_to(stderr, values.log_file, is_verbose=values.verbose),
+        logging_to(
+            stderr,
+            values.log_file,
+            is_verbose=values.verbose,
+            on_lost=lambda sentence: tell(f"warning: {sentence}"),
+        ),
         structlog.contextvars.bound_contextvars(**context),
     ):
-        yield Logs((EventLog(),), _attempt_log(structlog.get_logger()))
+        log = structlog.get_logger()
+        try:
+            yield Logs((EventLog(),), _attempt_log(log))
+        finally:
+            _log_lost_stderr(log)
+
+
+def _log_lost_stderr(log: structlog.typing.FilteringBoundLogger) -> None:
+    """Leave a note where it can still be read that what was told on stderr has not been."""
+    failure = failure_of(sys.stderr)
+    if failure is not None:
+        log.warning("stderr.lost", reason=failure.strerror)
 
 
 @contextmanager

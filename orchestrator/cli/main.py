@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated, NoReturn, TextIO
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -16,6 +16,8 @@ from orchestrator import __version__
 from orchestrator.cli import commands
 from orchestrator.cli.errors import UsageError, exit_code_for
 from orchestrator.cli.output import Output
+from orchestrator.cli.standard_streams import standard_streams
+from orchestrator.cli.stopping import StoppedBySignal, Stopper, stop_on_signals
 from orchestrator.domain.errors import OrchestratorError
 
 PROGRAM = "orchestrator"
@@ -29,20 +31,27 @@ _COMMANDS = (
 _ALLOCATIONS_PER_COLLECTION = 200_000
 
 
-def main() -> NoReturn:
-    """Run the command that the command line asks for and exit with its code."""
+def main(stopper: Stopper | None = None) -> NoReturn:
+    """Run the command that the command line asks for and exit with its code; *stopper* ends it on a signal."""
     gc.set_threshold(_ALLOCATIONS_PER_COLLECTION, *gc.get_threshold()[1:])
     # It would look for plugins in every distribution that is installed, and show them what we validate.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    code = run_command(sys.argv[1:])
+    code = run_command(sys.argv[1:], stopper or stop_on_signals())
     # Nobody needs the interpreter to look through all that was loaded for cycles on its way out.
     gc.freeze()
     sys.exit(code)
 
 
-def run_command(arguments: Sequence[str]) -> int:
+def run_command(arguments: Sequence[str], stopper: Stopper | None = None) -> int:
     """Run one command and return its exit code; whatever goes wrong is told in one sentence."""
-    output = Output(_tolerant(sys.stdout), _tolerant(sys.stderr))
+    with standard_streams() as (stdout, stderr):
+        output = Output(stdout, stderr)
+        if stopper is not None:
+            stopper.tell = output.tell_stop
+        return output.code_after(_code_of(arguments, output))
+
+
+def _code_of(arguments: Sequence[str], output: Output) -> int:
     try:
         return _invoke(arguments, output)
     except typer.TyperException as error:
@@ -50,10 +59,11 @@ def run_command(arguments: Sequence[str]) -> int:
         return _fail(output, _usage_error(error))
     except OrchestratorError as error:
         return _fail(output, error)
+    except StoppedBySignal as stop:
+        output.tell_stop(stop)
+        return stop.exit_code
     except Exception as error:  # noqa: BLE001 - the boundary: nobody gets a traceback they did not ask for
         return _fail(output, _unexpected(error, output))
-    finally:
-        output.flush()
 
 
 def _invoke(arguments: Sequence[str], output: Output) -> int:
@@ -137,10 +147,3 @@ def _unexpected(error: Exception, output: Output) -> OrchestratorError:
 def _fail(output: Output, error: OrchestratorError) -> int:
     output.fail(error)
     return exit_code_for(error)
-
-
-def _tolerant(stream: TextIO) -> TextIO:
-    """Let no name that the terminal cannot show be an error."""
-    if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="backslashreplace")
-    return stream

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from orchestrator.cli.errors import error_document, exit_code_for
-from orchestrator.domain.errors import OrchestratorError
+from orchestrator.cli.stopping import StoppedBySignal
+from orchestrator.domain.errors import OrchestratorError, StoppedError
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.observe.streams import failure_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 #: Items of a long list that are printed together.
 CHUNK_ITEMS = 500
+#: Of documents and tables for programs (RFC 8259 section 8.1 for JSON).
+_DATA_ENCODING = "utf-8"
 
 
 class Output:
@@ -24,14 +29,16 @@ class Output:
 
     With `is_json` stdout carries one document and nothing else; with `is_quiet` only errors are told.
     `known` is what of the command's document is known when an error ends it early; `is_verbose` and
-    `log_file` tell where the details of an unexpected error go.
+    `log_file` tell where the details of an unexpected error go. `is_record` is set by commands that do more than
+    show: what they print is the record of what they did, and a reader that leaves early has missed it.
     """
 
     def __init__(self, stdout: TextIO, stderr: TextIO) -> None:
-        """Print to *stdout* and *stderr*."""
+        """Print to *stdout* and *stderr*; `standard_streams` makes them so that writing never fails."""
         self.is_json = False
         self.is_quiet = False
         self.is_verbose = False
+        self.is_record = False
         self.log_file: Path | None = None
         self.known: dict[str, object] = {}
         self._stdout = stdout
@@ -61,34 +68,49 @@ class Output:
 
     def complain(self, text: str) -> None:
         """Tell on stderr what nobody may miss."""
-        self._write_to(self._stderr, printable(text) + "\n")
+        _write_to(self._stderr, printable(text) + "\n")
 
     def document(self, document: Mapping[str, Any]) -> None:
         """Print the one document of `--json`."""
         self._has_document = True
-        self.write(dumped(document) + "\n")
+        self.write_data(dumped(document) + "\n")
 
     async def stream_document(
         self, head: Mapping[str, Any], name: str, items: AsyncIterable[Mapping[str, Any]]
     ) -> None:
         """Print a document whose last field, *name*, is a list too long to be held at once."""
         self._has_document = True
-        self.write(f"{dumped(head)[:-1]}, {dumped(name)}: [")
+        self.write_data(f"{dumped(head)[:-1]}, {dumped(name)}: [")
         separator = ""
         async for chunk in _chunks(items):
-            self.write(separator + dumped(chunk)[1:-1])
+            self.write_data(separator + dumped(chunk)[1:-1])
             separator = ", "
-        self.write("]}\n")
+        self.write_data("]}\n")
 
     def write(self, text: str) -> None:
         """Write *text* to stdout as it is."""
-        self._write_to(self._stdout, text)
+        _write_to(self._stdout, text)
+
+    def write_data(self, text: str) -> None:
+        """Write *text* for programs to stdout: in UTF-8, whatever people read there."""
+        if isinstance(self._stdout, io.TextIOWrapper) and self._stdout.encoding != _DATA_ENCODING:
+            self._stdout.reconfigure(encoding=_DATA_ENCODING, errors="backslashreplace")
+        self.write(text)
 
     def fail(self, error: OrchestratorError) -> None:
         """Tell why the command failed: a sentence and a hint, and the document if none was printed yet."""
         self.tell_error(error)
+        self._document_failure(error, exit_code_for(error))
+
+    def tell_stop(self, stop: StoppedBySignal) -> None:
+        """Tell that a signal ended the command, which is no error; the document if none was printed yet."""
+        hint = "run the same command again to continue"
+        self.complain(f"{stop.sentence}; {hint}")
+        self._document_failure(StoppedError(stop.sentence, hint=hint), stop.exit_code)
+
+    def _document_failure(self, error: OrchestratorError, exit_code: int) -> None:
         if self.is_json and not self._has_document:
-            head = {"schema": SCHEMA, **self.known, "exit_code": int(exit_code_for(error))}
+            head = {"schema": SCHEMA, **self.known, "exit_code": exit_code}
             self.document({**head, "error": error_document(error)})
 
     def tell_error(self, error: OrchestratorError) -> None:
@@ -98,18 +120,20 @@ class Output:
         if error.hint:
             self.complain(f"hint: {error.hint}")
 
-    def flush(self) -> None:
-        """Hand over what is buffered; a reader that has left is no error."""
-        for stream in (self._stdout, self._stderr):
-            self._write_to(stream, "")
+    def code_after(self, exit_code: int) -> int:
+        """*exit_code* where all was written to stdout; else say that it was not, which makes 0 a 5."""
+        failure = failure_of(self._stdout)
+        has_enough = isinstance(failure, BrokenPipeError) and not self.is_record
+        if failure is None or has_enough:
+            return exit_code
+        self.complain(f"error: the result cannot be written to stdout: {failure.strerror}")
+        self.complain("hint: run the same command again with another stdout; what is done is not repeated")
+        return exit_code or ExitCode.TEMPORARY
 
-    def _write_to(self, stream: TextIO, text: str) -> None:
-        try:
-            stream.write(text)
-            stream.flush()
-        except BrokenPipeError:
-            # Whoever read has enough; Python would complain once more at its exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+def _write_to(stream: TextIO, text: str) -> None:
+    stream.write(text)
+    stream.flush()
 
 
 async def _chunks(items: AsyncIterable[Mapping[str, Any]]) -> AsyncIterator[list[Mapping[str, Any]]]:

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import anyio
-
 from orchestrator.cli.checking import Asked, ProblemReport
 from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.service import run_settings
 from orchestrator.cli.settings import EffectiveSettings
@@ -121,10 +120,10 @@ def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int
         batch=manifest.batch_name, rate=_rate(rate), is_batch_named=asked.batch_name is not None
     )
     report = ProblemReport(invocation.output)
-    anyio.run(_fill, batch_plan, manifest, effective, report, invocation.output)
+    run_async(_fill, batch_plan, manifest, effective, report, invocation.output)
     output = invocation.output
     if output.is_json:
-        anyio.run(output.stream_document, batch_plan.head(), "entries", batch_plan.documents())
+        run_async(output.stream_document, batch_plan.head(), "entries", batch_plan.documents())
     _tell(output, batch_plan)
     return 0
 

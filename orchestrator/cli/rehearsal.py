@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.abc
-
 from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import Output, dumped
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.quantities import parse_bytes
+from orchestrator.engine.signals import until_signalled
 from orchestrator.simulator import (
     ObjectStoreOptions,
     Simulator,
@@ -64,11 +62,11 @@ class Rehearsal:
 
 
 def simulate_until_stopped(invocation: Invocation, rehearsal: Rehearsal) -> ExitCode:
-    """Serve until SIGINT or SIGTERM; raises UsageError or ConfigurationError when it cannot begin."""
+    """Serve until a signal ends it, its usual end; raises UsageError or ConfigurationError when it cannot begin."""
     invocation.settings()
     options = rehearsal.simulator_options()
     try:
-        anyio.run(_serve, options, rehearsal, invocation.output)
+        run_async(_serve, options, rehearsal, invocation.output)
     except OSError as error:
         raise ConfigurationError(
             f"the simulator cannot start: {error.strerror or error}",
@@ -84,30 +82,13 @@ def _hint(error: OSError, options: SimulatorOptions) -> str:
 
 
 async def _serve(options: SimulatorOptions, rehearsal: Rehearsal, output: Output) -> None:
-    failures: list[OSError] = []
-    async with anyio.create_task_group() as group:
-        await group.start(_stop_on_signal, group.cancel_scope)
-        try:
-            await serve(
-                options,
-                port=rehearsal.port,
-                data=rehearsal.data,
-                on_listening=lambda simulator: _announce(simulator, output),
-            )
-        except OSError as error:
-            failures.append(error)
-            group.cancel_scope.cancel()
-    for failure in failures:
-        raise failure
-
-
-async def _stop_on_signal(
-    scope: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
-) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for _ in signals:
-            scope.cancel()
+    with until_signalled():
+        await serve(
+            options,
+            port=rehearsal.port,
+            data=rehearsal.data,
+            on_listening=lambda simulator: _announce(simulator, output),
+        )
 
 
 def _announce(simulator: Simulator, output: Output) -> None:
@@ -119,7 +100,7 @@ def _announce(simulator: Simulator, output: Output) -> None:
         "project_id": options.project_id,
     }
     if output.is_json:
-        output.write(dumped(values) + "\n")
+        output.write_data(dumped(values) + "\n")
         return
     variables = {
         "ORCHESTRATOR_ENDPOINT": simulator.endpoint,

@@ -17,6 +17,7 @@ from anyio import to_thread
 
 from orchestrator.cli.batches import KnownBatch, known_batch
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output, printable
 from orchestrator.cli.run_report import review_text
 from orchestrator.domain.errors import ConfigurationError
@@ -38,18 +39,18 @@ def show_results(invocation: Invocation, name: str, file: Path | None) -> ExitCo
     known = known_batch(invocation, name)
     output = invocation.output
     if file is not None:
-        count = anyio.run(_write_file, known, file)
+        count = run_async(_write_file, known, file)
         output.note(f"wrote {count} {'entry' if count == 1 else 'entries'} to {file}")
     elif not output.is_json:
-        anyio.run(_write_table, known, _to_stdout(output))
+        run_async(_write_table, known, _to_stdout(output))
     if output.is_json:
-        anyio.run(_write_document, known, output, None if file is None else str(file.absolute()))
+        run_async(_write_document, known, output, None if file is None else str(file.absolute()))
     return ExitCode.OK
 
 
 def _to_stdout(output: Output) -> Write:
     async def write(text: str) -> None:
-        output.write(text)
+        output.write_data(text)
 
     return write
 

@@ -11,6 +11,7 @@ from shlex import quote
 from orchestrator.cli.batches import KnownBatch, check_entries, known_batch
 from orchestrator.cli.checking import Asked, ProblemReport
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import Output
 from orchestrator.cli.run_report import tell_run
 from orchestrator.cli.session import open_session
@@ -18,7 +19,6 @@ from orchestrator.domain.errors import ManifestError
 from orchestrator.engine.deciding import Retry
 from orchestrator.engine.running import RunRequest, retry_batch
 from orchestrator.manifest import Manifest
-from orchestrator.transfer.event_loop import run_async
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def retry_entries(invocation: Invocation, name: str, request: RetryRequest) -> i
     known = known_batch(invocation, name)
     manifest = _manifest(known, request)
     retry = Retry(entry_ids=request.entry_ids, is_cancelled_wanted=request.is_cancelled_wanted)
-    return run_async(_retry, invocation.output, known, manifest, retry)
+    return run_on_network(_retry, invocation.output, known, manifest, retry)
 
 
 def _manifest(known: KnownBatch, request: RetryRequest) -> Manifest:

@@ -20,7 +20,11 @@ from orchestrator.observe.wording import duration
 SHOWN_ENTRIES = 40
 _SHOWN_UNDECIDED = 20
 _NAMED_ENTRIES = 10
-_STOPPED_BY = {ExitCode.INTERRUPTED: "SIGINT", ExitCode.TERMINATED: "SIGTERM"}
+_STOPPED_BY = {
+    ExitCode.HUNG_UP: "SIGHUP",
+    ExitCode.INTERRUPTED: "SIGINT",
+    ExitCode.TERMINATED: "SIGTERM",
+}
 _ALL_STATES = frozenset(EntryState)
 _FAILED = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from orchestrator.cli.checking import Asked, ProblemReport, is_setting_wrong, refuse_invalid
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.run_report import tell_run
 from orchestrator.cli.session import open_session
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.engine.running import RunRequest, run_batch
-from orchestrator.transfer.event_loop import run_async
 
 
 def run_manifest(invocation: Invocation, asked: Asked) -> int:
@@ -23,7 +23,7 @@ def run_manifest(invocation: Invocation, asked: Asked) -> int:
     problems = ProblemReport(invocation.output)
     try:
         effective = invocation.settings(beside=asked.path)
-        return run_async(run_once, invocation, asked, effective, problems)
+        return run_on_network(run_once, invocation, asked, effective, problems)
     except OrchestratorError as error:
         if is_setting_wrong(error) and not problems.was_called:
             refuse_invalid(invocation, asked, problems)

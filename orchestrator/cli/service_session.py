@@ -35,11 +35,12 @@ async def open_service_session(
     output: Output, effective: EffectiveSettings, batch_name: str | None, *subscribers: Subscriber
 ) -> AsyncIterator[ServiceSession]:
     """Open all for a command about *batch_name*, None for all; raises ConfigurationError or JournalError."""
+    output.is_record = True
     service = service_settings(effective, os.environ)
     for warning in service.credentials.warnings:
         output.note(f"warning: {warning}")
     clocks = real_clocks()
-    with logs_of(effective.values, batch=batch_name) as logs:
+    with logs_of(effective.values, output.complain, batch=batch_name) as logs:
         events = EventBus(*subscribers, *logs.subscribers)
         async with (
             open_journal(effective.values.state, clock=clocks.clock) as journal,

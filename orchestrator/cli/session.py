@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import signal
@@ -19,6 +18,7 @@ from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.engine.connection import Clocks
 from orchestrator.engine.events import EventBus, Subscriber
+from orchestrator.engine.signals import listening
 from orchestrator.engine.working import WorkSettings
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.observe.tracking import RunTracker
@@ -56,7 +56,8 @@ async def open_session(
     clocks = real_clocks()
     run_id = new_run_id(clocks.clock())
     output.known |= {"batch": batch_name, "run_id": run_id}
-    with logs_of(effective.values, batch=batch_name, run_id=run_id) as logs:
+    output.is_record = True
+    with logs_of(effective.values, output.complain, batch=batch_name, run_id=run_id) as logs:
         work = work_settings(
             effective, environ, is_submit_wanted=is_submit_wanted, run_id=run_id, on_attempt=logs.on_attempt
         )
@@ -88,12 +89,8 @@ def _changeable_bandwidth(
         rate = bandwidth.bytes_per_second
         output.note(f"bandwidth limit: {'off' if rate is None else f'{format_bytes(rate)}/s'}")
 
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGUSR1, change)
-    try:
+    with listening((signal.SIGUSR1,), lambda _: change()):
         yield
-    finally:
-        loop.remove_signal_handler(signal.SIGUSR1)
 
 
 @contextmanager

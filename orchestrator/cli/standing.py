@@ -6,11 +6,10 @@ import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 
-import anyio
-
 from orchestrator.cli.batches import find_batch, find_entry, has_journal, unknown_batch
 from orchestrator.cli.entry_detail import read_detail, tell_detail
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.run_report import error_of, print_entries
 from orchestrator.cli.settings import EffectiveSettings
@@ -32,7 +31,7 @@ def show_batches(invocation: Invocation) -> ExitCode:
     effective = invocation.settings()
     batches: list[tuple[BatchRecord, Counts]] = []
     if has_journal(effective):
-        batches = anyio.run(_read_batches, effective.values.state)
+        batches = run_async(_read_batches, effective.values.state)
     output = invocation.output
     if output.is_json:
         output.document({"schema": SCHEMA, "batches": [_batch_document(*known) for known in batches]})
@@ -72,7 +71,7 @@ def show_batch(
         states=frozenset(EntryState if states is None else states),
         entry_id=entry_id,
     )
-    anyio.run(_show_batch, invocation.output, effective, name, view)
+    run_async(_show_batch, invocation.output, effective, name, view)
     return ExitCode.OK
 
 

@@ -6,17 +6,17 @@ import os
 
 from orchestrator.cli.batches import KnownBatch, known_batch
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import Output
 from orchestrator.cli.run_report import tell_run
 from orchestrator.cli.session import open_session
 from orchestrator.engine.running import submit_batch
-from orchestrator.transfer.event_loop import run_async
 
 
 def submit_jobs(invocation: Invocation, name: str) -> int:
     """Submit what the batch called *name* has uploaded and return the exit code."""
     known = known_batch(invocation, name)
-    return run_async(_submit, invocation.output, known)
+    return run_on_network(_submit, invocation.output, known)
 
 
 async def _submit(output: Output, known: KnownBatch) -> int:

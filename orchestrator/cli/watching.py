@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from shlex import quote
 
 import anyio
-import anyio.abc
 
 from orchestrator.cli.batches import KnownBatch, known_batch
 from orchestrator.cli.groups import count_groups, entry_group
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.run_report import error_of, review_text
 from orchestrator.cli.service_session import ServiceSession, open_service_session
 from orchestrator.cli.tables import Row, print_table
 from orchestrator.cli.watch_display import Display, display_for
-from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.following import Follower, Milestone, PollPace
+from orchestrator.engine.signals import until_signalled
 from orchestrator.journal.lock import is_run_lock_held
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.observe.wording import duration
-from orchestrator.transfer.event_loop import run_async
 
 _SHOWN_ENTRIES = 40
 _NEEDS_PERSON = (EntryState.REVIEW_FAILED, EntryState.FAILED)
-_STOPS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +53,7 @@ class Watched:
 def watch_batch(invocation: Invocation, name: str, request: WatchRequest) -> int:
     """Follow the jobs of the batch called *name* and return the exit code; it may be stopped at any time."""
     known = known_batch(invocation, name)
-    return run_async(_watch, invocation.output, known, request)
+    return run_on_network(_watch, invocation.output, known, request)
 
 
 async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> int:
@@ -80,31 +77,9 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
 async def _follow_until_stopped(
     session: ServiceSession, display: Display, known: KnownBatch, request: WatchRequest
 ) -> ExitCode:
-    ends: list[ExitCode] = []
-    failures: list[OrchestratorError] = []
-    async with anyio.create_task_group() as group:
-        await group.start(_listen, group.cancel_scope, ends)
-        try:
-            ends.append(await _follow(session, display, known, request))
-        except OrchestratorError as error:
-            failures.append(error)
-        group.cancel_scope.cancel()
-    for failure in failures:
-        raise failure
-    return ends[0]
-
-
-async def _listen(
-    scope: anyio.CancelScope,
-    ends: list[ExitCode],
-    *,
-    task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
-) -> None:
-    with anyio.open_signal_receiver(*_STOPS) as signals:
-        task_status.started()
-        async for received in signals:
-            ends.append(_STOPS[received])
-            scope.cancel()
+    with until_signalled() as received:
+        reached = await _follow(session, display, known, request)
+    return ExitCode(128 + received[0]) if received else reached
 
 
 async def _follow(
@@ -203,5 +178,5 @@ def _next_steps(watched: Watched) -> Iterator[str]:
             )
         case ExitCode.TEMPORARY:
             yield f"not all there after {duration(watched.elapsed_seconds)}: the same command goes on"
-        case ExitCode.INTERRUPTED | ExitCode.TERMINATED:
+        case ExitCode.HUNG_UP | ExitCode.INTERRUPTED | ExitCode.TERMINATED:
             yield "stopped: what was seen is kept; the same command goes on"

@@ -34,6 +34,7 @@ class ExitCode(IntEnum):
     REFUSED = 7
     SOME_FAILED = 8
     DECISION_NEEDED = 9
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 

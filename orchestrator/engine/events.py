@@ -1,10 +1,12 @@
 """What happens in a run, as typed events; progress, logs and results subscribe to them.
 
-Subscribers are called in order, on the event loop, and must not block.
+Subscribers are called in order, on the event loop, and must not block. One that fails is given up: telling of the
+work is never worth more than the work (design section 2.1).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,6 +14,9 @@ from typing import ClassVar
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.service_states import JobGroup
 from orchestrator.domain.states import EntryState
+
+#: The standard library's, since most runs log nothing and need not load more.
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +80,14 @@ class ComparisonStarted(Event):
 
     name: ClassVar[str] = "comparison.started"
     files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriberDropped(Event):
+    """A subscriber failed and hears nothing from now on; the run goes on."""
+
+    name: ClassVar[str] = "subscriber.dropped"
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,9 +249,23 @@ class EventBus:
         return bool(self._listeners_of(kind))
 
     def publish(self, event: Event) -> None:
-        """Call every subscriber that wants *event* with it."""
+        """Call every subscriber that wants *event* with it; one that raises is dropped, as the others hear."""
         for subscriber in self._listeners_of(type(event)):
-            subscriber(event)
+            try:
+                subscriber(event)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the work is worth more
+                self._drop(subscriber, error)
+
+    def _drop(self, subscriber: Subscriber, error: Exception) -> None:
+        if subscriber not in self._subscribers:
+            return
+        self._subscribers.remove(subscriber)
+        self._listeners.clear()
+        name = type(subscriber).__name__
+        if not isinstance(error, OSError):
+            log.error("subscriber.crashed", exc_info=error, extra={"told": {"subscriber": name}})
+        reason = (error.strerror if isinstance(error, OSError) else None) or "an unexpected error"
+        self.publish(SubscriberDropped(message=f"{name} failed and is left out: {reason}"))
 
     def _listeners_of(self, kind: type[Event]) -> tuple[Subscriber, ...]:
         listeners = self._listeners.get(kind)

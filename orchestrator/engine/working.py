@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from signal import SIGINT
 
 import anyio
 
@@ -168,7 +167,7 @@ class BatchWork:
         self, registration: Registration, signals: StopSignals, lost_entries: int
     ) -> ExitCode:
         if signals.received is not None:
-            return ExitCode.INTERRUPTED if signals.received == SIGINT else ExitCode.TERMINATED
+            return ExitCode(128 + signals.received)
         if self.drain.cause is not None:
             return exit_code_of(self.drain.cause)
         failures = await self.journal.failures(self.key.digest)
@@ -183,7 +182,6 @@ class BatchWork:
 
 async def _until_stopped(run: BatchRun, signals: StopSignals) -> None:
     async with anyio.create_task_group() as group:
-        with anyio.CancelScope() as scope:
-            group.start_soon(signals.listen, scope)
+        with anyio.CancelScope() as scope, signals.heard(group, scope):
             await run.run()
         group.cancel_scope.cancel()

@@ -22,6 +22,7 @@ from orchestrator.engine.events import (
     RunFinished,
     RunStarted,
     ServiceWarning,
+    SubscriberDropped,
     WarningRaised,
 )
 from orchestrator.observe.tracking import ActiveEntry, RunTracker
@@ -36,7 +37,8 @@ class BarProgress:
     """Shows *tracker* on *console*, repainted by rich's own thread while the run works."""
 
     hears = frozenset(
-        {RunStarted, RunFinished, EntryFailed, WarningRaised, ServiceWarning, BatchDrained, ComparisonStarted}
+        {RunStarted, RunFinished, EntryFailed, WarningRaised, ServiceWarning, SubscriberDropped, BatchDrained}
+        | {ComparisonStarted}
     )
 
     def __init__(self, tracker: RunTracker, console: Console) -> None:
@@ -126,7 +128,7 @@ def _line(event: Event) -> Text | None:
             return Text(f"{event.entry}: failed: {event.message}", style="red")
         case WarningRaised():
             return Text(f"{event.entry}: {event.message}", style="yellow")
-        case ServiceWarning():
+        case ServiceWarning() | SubscriberDropped():
             return Text(event.message, style="yellow")
         case ComparisonStarted():
             return Text(comparing(event.files))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -21,36 +22,47 @@ from orchestrator.engine.events import (
     SegmentProgressed,
     ServiceWarning,
     StepReached,
+    SubscriberDropped,
     UrlsExpired,
     WarningRaised,
 )
 from orchestrator.observe.masking import masked, masked_event
+from orchestrator.observe.streams import SinkFile, text_on
 
-_WARNINGS = (RetryScheduled, WarningRaised, ServiceWarning, UrlsExpired)
+_WARNINGS = (RetryScheduled, WarningRaised, ServiceWarning, SubscriberDropped, UrlsExpired)
 _FIRST = ("timestamp", "level", "event")
 _HARDLY_ANY = logging.CRITICAL
 
 Line = MutableMapping[str, Any]
 Sink = Callable[[Line], None]
+#: Hears why a log is written no more.
+OnLost = Callable[[str], None]
+
+
+def _ignore(_: str) -> None:
+    return
 
 
 @contextmanager
-def logging_to(stderr: TextIO | None, file: Path | None, *, is_verbose: bool) -> Iterator[None]:
+def logging_to(
+    stderr: TextIO | None, file: Path | None, *, is_verbose: bool, on_lost: OnLost = _ignore
+) -> Iterator[None]:
     """Log to *stderr* and *file*, where given, for the block; nothing at all, from libraries neither, without them.
 
-    Raises ConfigurationError when the file cannot be opened.
+    A log that can no longer be written is given up, which *on_lost* hears once. Raises ConfigurationError when the
+    file cannot be opened.
     """
     sinks: list[Sink] = [] if stderr is None else [_human_sink(stderr)]
-    stream = None if file is None else _open_private(file)
+    stream = None if file is None else _open_private(file, on_lost)
     if stream is not None:
         sinks.append(_json_sink(stream))
     root = logging.getLogger()
     before = root.handlers, root.level
-    _configure(sinks, _level(sinks, is_verbose=is_verbose))
+    _configure(sinks, _level(sinks, is_verbose=is_verbose), on_lost)
     try:
         yield
     finally:
-        _configure([], _HARDLY_ANY)
+        _configure([], _HARDLY_ANY, on_lost)
         root.handlers, root.level = before
         if stream is not None:
             stream.close()
@@ -62,24 +74,41 @@ def _level(sinks: list[Sink], *, is_verbose: bool) -> int:
     return logging.DEBUG if is_verbose else logging.INFO
 
 
-def _open_private(path: Path) -> TextIO:
+def _open_private(path: Path, on_lost: OnLost) -> TextIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
+        # Without O_NONBLOCK a pipe that no program reads would be waited for.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(path, flags, 0o600)
+    except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"the log file {path} cannot be opened: {error.strerror}",
+            f"the log file {path} cannot be opened: {_reason(error)}",
             hint="name a writable place with --log-file",
         ) from None
-    return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
+    os.set_blocking(descriptor, True)
+
+    def tell(error: OSError) -> None:
+        on_lost(f"the log file {path} can no longer be written: {_reason(error)}; the run goes on without it")
+
+    return text_on(SinkFile(descriptor, is_owner=True, on_failure=tell))
 
 
-def _configure(sinks: list[Sink], level: int) -> None:
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENXIO:
+        return "no program reads from this pipe"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _configure(sinks: list[Sink], level: int, on_lost: OnLost) -> None:
     def write(_logger: object, _method: str, event: Line) -> Line:
         # Renderers and sinks come after the mask: nothing that reaches a stream has escaped it.
         line = masked_event(event)
-        for sink in sinks:
-            sink(line)
+        for sink in tuple(sinks):
+            try:
+                sink(line)
+            except Exception as error:  # noqa: BLE001 - a line that cannot be logged must not stop what it is about
+                sinks.remove(sink)
+                on_lost(f"a log is written no more: {_reason(error)}; the run goes on without it")
         raise structlog.DropEvent
 
     structlog.configure(
@@ -108,6 +137,12 @@ class _Forwarder(logging.Handler):
     """Takes our own records by their name and what they tell, and those of libraries as messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._forward(record)
+        except Exception:  # noqa: BLE001 - as logging's own handlers do, whatever a library wanted to log
+            self.handleError(record)
+
+    def _forward(self, record: logging.LogRecord) -> None:
         told = getattr(record, "told", None)
         name = "library.message_logged" if told is None else record.getMessage()
         details = {"logger": record.name, "message": record.getMessage()} if told is None else told

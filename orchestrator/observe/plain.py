@@ -18,6 +18,7 @@ from orchestrator.engine.events import (
     Event,
     RunStarted,
     ServiceWarning,
+    SubscriberDropped,
     WarningRaised,
 )
 from orchestrator.observe.tracking import RunTracker
@@ -38,6 +39,7 @@ class PlainProgress:
             EntryFailed,
             WarningRaised,
             ServiceWarning,
+            SubscriberDropped,
             BatchDrained,
             ComparisonStarted,
         }
@@ -112,7 +114,7 @@ def _line(event: Event) -> str | None:
             line = f"{event.entry}: failed: {event.message}"
         case WarningRaised():
             line = f"{event.entry}: warning: {event.message}"
-        case ServiceWarning():
+        case ServiceWarning() | SubscriberDropped():
             line = f"warning: {event.message}"
         case ComparisonStarted():
             line = comparing(event.files)

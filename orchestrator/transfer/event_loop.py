@@ -5,23 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, TypeVarTuple
-
-import anyio
+from collections.abc import Callable
+from typing import Any
 
 from orchestrator.transfer.session import tls_proxy_names
 from orchestrator.transfer.tls import TlsTransport, shake_hands
 
-T = TypeVar("T")
-Arguments = TypeVarTuple("Arguments")
 #: Whose sessions a TLS session may resume: what was verified of one peer says nothing of another.
 _Peer = tuple[ssl.SSLContext, str | None, object]
-
-
-def run_async(function: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
-    """Run *function* to its end in a TransferLoop and return its result."""
-    return anyio.run(function, *arguments, backend_options={"loop_factory": TransferLoop})
 
 
 class TransferLoop(asyncio.SelectorEventLoop):

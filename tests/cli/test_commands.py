@@ -168,11 +168,12 @@ def test_status_of_a_name_on_two_projects_asks_which(cli: Cli, batch: Batch, sim
 
 
 def test_simulate_serves_until_it_is_stopped(start_program: Callable[..., subprocess.Popen[str]]) -> None:
-    """One line of JSON once it listens; SIGTERM ends it with 0."""
+    """One line of JSON once it listens; SIGUSR1 does nothing to it, and SIGTERM ends it with 0."""
     process = start_program("simulate", "--json", "--ak", "MINE")
     assert process.stdout is not None
 
     told = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGUSR1)
     process.send_signal(signal.SIGTERM)
 
     assert told.keys() == {"endpoint", "ak", "sk", "project_id"}

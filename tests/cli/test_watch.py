@@ -87,7 +87,9 @@ def test_submitted_is_enough_when_asked_for(cli: Cli, batch: Batch) -> None:
     assert "orchestrator submit studio" in before.stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_it_and_it_can_be_started_again(
     cli: Cli, batch: Batch, simulator: Simulator, number: signal.Signals, code: int
 ) -> None:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from orchestrator.engine.events import BatchDrained, Event, EventBus, ServiceWarning, StepReached
+import pytest
+
+from orchestrator.engine.events import (
+    BatchDrained,
+    Event,
+    EventBus,
+    ServiceWarning,
+    StepReached,
+    SubscriberDropped,
+)
 
 
 class Hearing:
@@ -47,3 +56,34 @@ def test_nobody_hears_what_no_subscriber_wants() -> None:
     assert not bus.is_heard(StepReached)
     bus.subscribe(lambda _: None)
     assert bus.is_heard(StepReached)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), UnicodeError("half an emoji")])
+def test_a_subscriber_that_fails_is_left_out_and_the_others_hear_of_it_once(error: Exception) -> None:
+    """Telling of the work is never worth more than the work."""
+    told: list[Event] = []
+
+    def fail(_: Event) -> None:
+        raise error
+
+    bus = EventBus(fail, told.append)
+    warned = ServiceWarning(message="slow")
+    bus.publish(warned)
+    bus.publish(warned)
+
+    dropped, *rest = told
+    assert isinstance(dropped, SubscriberDropped)
+    assert "failed and is left out" in dropped.message
+    assert rest == [warned, warned]
+
+
+def test_when_every_subscriber_fails_the_work_goes_on() -> None:
+    """No one is left to be told."""
+
+    def fail(_: Event) -> None:
+        raise OSError(28, "No space left on device")
+
+    bus = EventBus(fail, fail)
+    bus.publish(BatchDrained(reason="stop"))
+
+    assert not bus.is_heard(BatchDrained)

@@ -22,7 +22,7 @@ import structlog
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.collaborators import RunSettings
 from orchestrator.engine.connection import Clocks
-from orchestrator.engine.events import Event, EventBus, RetryScheduled, StepReached
+from orchestrator.engine.events import Event, EventBus, RetryScheduled, StepReached, Subscriber
 from orchestrator.engine.report import RunReport
 from orchestrator.engine.running import run_batch
 from orchestrator.journal.journal import Journal, open_journal
@@ -61,6 +61,23 @@ class VirtualTime:
         await anyio.lowlevel.checkpoint()
 
 
+class BusWithActions(EventBus):
+    """A bus by which a test can act in the middle of a run; what the action raises stops the entry."""
+
+    def __init__(self, act: Subscriber, *subscribers: Subscriber) -> None:
+        super().__init__(*subscribers)
+        self._act = act
+
+    def is_heard(self, kind: type[Event]) -> bool:
+        """Everything is."""
+        return True
+
+    def publish(self, event: Event) -> None:
+        """Tell the subscribers, then act."""
+        super().publish(event)
+        self._act(event)
+
+
 @dataclass
 class Trial:
     """A rig under a virtual clock, and hooks on what its runs reach."""
@@ -90,7 +107,7 @@ class Trial:
             "nonce": lambda: f"{seed}-{next(numbers)}",
             **clocks,
         }
-        bus = EventBus(rig.events.append, self._hear)
+        bus = BusWithActions(self._hear, rig.events.append)
         try:
             async with open_journal(str(rig.state), clock=self.time.clock) as self.journal:
                 request = rig.request(work=rig.work_settings(grace_seconds=grace_seconds))

@@ -34,8 +34,12 @@ async def run_and_time(trial: Trial, grace_seconds: float) -> tuple[int, float]:
 @pytest.mark.parametrize("simulator_options", [SLOW], ids=[""])
 @pytest.mark.parametrize(
     ("number", "exit_code"),
-    [(signal.SIGTERM, ExitCode.TERMINATED), (signal.SIGINT, ExitCode.INTERRUPTED)],
-    ids=["SIGTERM", "SIGINT"],
+    [
+        (signal.SIGTERM, ExitCode.TERMINATED),
+        (signal.SIGINT, ExitCode.INTERRUPTED),
+        (signal.SIGHUP, ExitCode.HUNG_UP),
+    ],
+    ids=["SIGTERM", "SIGINT", "SIGHUP"],
 )
 async def test_the_first_signal_lets_what_is_on_its_way_arrive(
     trial: Trial, number: int, exit_code: ExitCode

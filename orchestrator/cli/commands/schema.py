@@ -21,4 +21,4 @@ def schema(invocation: Invocation) -> None:
     """
     from orchestrator.manifest import manifest_schema  # noqa: PLC0415 - keeps --help quick
 
-    invocation.output.write(json.dumps(manifest_schema(), indent=2, ensure_ascii=False) + "\n")
+    invocation.output.write_data(json.dumps(manifest_schema(), indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,33 @@
+"""The event loops that commands run on; a signal that stops ends them in order, so that files are closed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, TypeVarTuple
+
+import anyio
+
+from orchestrator.cli.stopping import StoppedBySignal
+from orchestrator.engine.signals import until_signalled
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+
+
+def run_async(function: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
+    """Run *function* to its end on a loop for local work and return its result; raises StoppedBySignal."""
+    return anyio.run(_until_stopped, function, *arguments)
+
+
+def run_on_network(function: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
+    """As `run_async`, on the loop for connections to the service and the store."""
+    from orchestrator.transfer.event_loop import TransferLoop  # noqa: PLC0415 - loads what local commands do not need
+
+    options: dict[str, Any] = {"loop_factory": TransferLoop}
+    return anyio.run(_until_stopped, function, *arguments, backend_options=options)
+
+
+async def _until_stopped(function: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
+    with until_signalled() as received:
+        return await function(*arguments)
+    raise StoppedBySignal(received[0])

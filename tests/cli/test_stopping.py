@@ -1,0 +1,68 @@
+"""Signals outside the part of a run that drains: a sentence and the exit code, from the first moment on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import anyio
+import pytest
+
+from orchestrator.cli.loops import run_async
+from orchestrator.cli.stopping import StoppedBySignal
+
+#: What a command does before its event loop runs, for as long as it takes.
+LOADING = """
+import signal
+from orchestrator.cli.stopping import stop_on_signals
+stop_on_signals()
+signal.raise_signal(signal.SIGUSR1)
+print("loading", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "sentence"),
+    [
+        (signal.SIGINT, 130, "interrupted\n"),
+        (signal.SIGTERM, 143, "stopped by SIGTERM\n"),
+        (signal.SIGHUP, 129, "stopped by SIGHUP\n"),
+    ],
+)
+def test_a_signal_ends_a_command_that_is_still_loading(
+    number: signal.Signals, code: int, sentence: str
+) -> None:
+    """With a line and no traceback; SIGUSR1 has done nothing to it before."""
+    command = [sys.executable, "-c", LOADING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(number)
+        _, told = process.communicate(timeout=20)
+
+    assert (process.returncode, told) == (code, sentence)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_what_runs_on_a_loop_in_order(number: signal.Signals) -> None:
+    """What is open is closed, and the handlers from before are back."""
+    before = [signal.getsignal(each) for each in signal.valid_signals()]
+    closed = []
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            await anyio.sleep_forever()
+        finally:
+            closed.append(True)
+
+    with pytest.raises(StoppedBySignal) as stopped:
+        run_async(work)
+
+    assert closed == [True]
+    assert stopped.value.exit_code == 128 + number
+    assert [signal.getsignal(each) for each in signal.valid_signals()] == before

@@ -28,6 +28,8 @@ _FLAG = re.compile(r"(?<![\w/.-])(?:--[a-z][a-z-]*[a-z]|-[a-zA-Z])(?![\w-])")
 _QUOTED = re.compile(r"`([^`\n]+)`")
 _BARE = re.compile(r"(?:^|(?<=: )|(?<=\n))\s*(orchestrator [a-z{][^\n;]*)")
 _OTHER_PROGRAM = re.compile(r"`(?:ffmpeg|scripts/|chmod|kill|pip)[^`]*`|^ *ffmpeg .*$", re.MULTILINE)
+#: An option as it is declared, and as code looks for it.
+_DECLARATION = re.compile(r"--?[a-zA-Z-]+(?:/--?[a-zA-Z-]+)?")
 _PROGRAM = "orchestrator"
 #: The value that stands for a name, a path or a number nobody knows before the program runs.
 _ANY = "1"
@@ -50,7 +52,7 @@ class Advice:
     def flags(self) -> list[str]:
         """The flags it names outside of whole commands."""
         rest = _OTHER_PROGRAM.sub("", self.text)
-        for command in self.commands:
+        for command in sorted(self.commands, key=len, reverse=True):
             rest = rest.replace(command, "")
         return sorted(set(_FLAG.findall(rest)))
 
@@ -119,7 +121,7 @@ def _literals(path: Path, *, is_help: bool) -> Iterator[tuple[int, str]]:
         if id(node) == id(tree.body[0].value if isinstance(tree.body[0], ast.Expr) else None):
             continue
         is_docstring = id(node) in docstrings
-        if is_docstring is is_help and not re.fullmatch(r"[-a-z/\s]+", text):
+        if is_docstring is is_help and not _DECLARATION.fullmatch(text):
             yield node.lineno, text
 
 

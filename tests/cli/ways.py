@@ -1,0 +1,684 @@
+"""Every way out that the program shows, from the state in which it shows it.
+
+A new text that names a command or a flag belongs here: as a `Way` that brings its state about, sees the text and
+follows it; in `PROVED_ELSEWHERE` with the test that does so; or in `NO_ADVICE`, where it only repeats what was given.
+Texts are known by their file and by what they name, so that their other words are free.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.simulator import Simulator, SimulatorOptions, World
+from orchestrator.simulator.footage import write_footage
+from tests.cli.conftest import Batch, Cli, Result
+
+REVIEWED = SimulatorOptions(speed=1e9)
+ONE_URL = SimulatorOptions(cap_urls=1)
+DEAD_ENDPOINT = "http://127.0.0.1:9"
+#: A command list is cut for people after this many entries.
+MANY = 41
+
+
+@dataclass
+class Stage:
+    """A batch, a service, and the program; `commands` are those called so far."""
+
+    call: Cli
+    batch: Batch
+    simulator: Simulator
+    folder: Path
+    monkeypatch: Any
+    commands: list[list[str]] = field(default_factory=list)
+
+    def cli(self, *words: object) -> Result:
+        """Call the program."""
+        self.commands.append([str(word) for word in words])
+        return self.call(*words)
+
+    def run(self, *words: object) -> Result:
+        """Run the batch's manifest."""
+        return self.cli("run", self.batch.manifest, *words)
+
+    def many(self, **fields: Any) -> None:
+        """More avatars than a table shows, all of one film."""
+        one = self.batch.entry("film", size=300_000, **fields)
+        self.batch.write(*({**one, "id": f"a{number:02}", "name": f"A {number}"} for number in range(MANY)))
+
+    def second(self, *names: str, **fields: Any) -> Path:
+        """Another manifest of the same batch name in another folder."""
+        folder = self.folder / "second"
+        folder.mkdir(exist_ok=True)
+        other = Batch(folder)
+        other.write(*(other.entry(name, size=450_000, **fields) for name in names))
+        return other.manifest
+
+    def refused_review(self) -> None:
+        """Anna's review has failed, and bo's is through."""
+        self.batch.write(self.batch.entry("anna") | {"name": "review-fail"}, self.batch.entry("bo"))
+        self.run("--submit")
+        self.cli("watch", "studio", "--interval", "0.01")
+
+    def replace_film(self, name: str = "anna", size: int = 500_000) -> None:
+        """Put other footage in the place of an entry's film."""
+        write_footage(self.batch.folder / f"{name}.mp4", size=size, seed=77)
+
+    def journal(self, statement: str) -> None:
+        """Do to the journal what only a disk, or time, can do."""
+        (path,) = self.folder.rglob("journal.db")
+        connection = sqlite3.connect(path)
+        connection.execute(statement)
+        connection.commit()
+        connection.close()
+
+
+@dataclass(frozen=True)
+class Way:
+    """*show* ends with the command that prints the text; *follow* does what it says, the last command leads on."""
+
+    place: str
+    mentions: tuple[str, ...]
+    show: Callable[[Stage], Result]
+    follow: Callable[[Stage], Result]
+    options: SimulatorOptions = field(default_factory=SimulatorOptions)
+    #: The part of `mentions` that this way takes, where others for the same text take the rest; () means all.
+    takes: tuple[str, ...] = ()
+    #: How many texts name this here: a message and its hint may name the same.
+    texts: int = 1
+
+    @property
+    def key(self) -> tuple[str, tuple[str, ...]]:
+        """What it proves."""
+        return self.place, self.mentions
+
+
+def first(*steps: Callable[[Stage], Any]) -> Callable[[Stage], Result]:
+    """Take the steps one after the other; the last is the answer."""
+
+    def take(stage: Stage) -> Result:
+        *before, last = (step(stage) for step in steps)
+        del before
+        return last  # type: ignore[no-any-return]
+
+    return take
+
+
+def cli(*words: object) -> Callable[[Stage], Result]:
+    """Call the program with *words*; `{manifest}` and `{folder}` are filled in."""
+
+    def call(stage: Stage) -> Result:
+        values = {
+            "manifest": stage.batch.manifest,
+            "folder": stage.folder,
+            "endpoint": stage.simulator.endpoint,
+        }
+        return stage.cli(*(str(word).format(**values) for word in words))
+
+    return call
+
+
+def run(*words: object) -> Callable[[Stage], Result]:
+    """Run the batch."""
+    return cli("run", "{manifest}", *words)
+
+
+def wrong_manifest(stage: Stage) -> None:
+    """A film is missing."""
+    (stage.batch.folder / "anna.mp4").rename(stage.folder / "away.mp4")
+
+
+def right_manifest(stage: Stage) -> None:
+    """It is there again."""
+    (stage.folder / "away.mp4").rename(stage.batch.folder / "anna.mp4")
+
+
+def moved_manifest(stage: Stage) -> None:
+    """The manifest is no longer where the run read it."""
+    stage.batch.manifest.rename(stage.folder / "moved.yaml")
+    for path in stage.batch.folder.iterdir():
+        shutil.copy2(path, stage.folder / path.name)
+
+
+def keep_film(stage: Stage) -> None:
+    """Keep a copy, to put it back."""
+    shutil.copy2(stage.batch.folder / "anna.mp4", stage.folder / "kept.mp4")
+
+
+def put_film_back(stage: Stage) -> None:
+    """As the message advises."""
+    shutil.copy2(stage.folder / "kept.mp4", stage.batch.folder / "anna.mp4")
+
+
+def without_endpoint(stage: Stage) -> None:
+    """Nothing names the service."""
+    stage.monkeypatch.delenv("ORCHESTRATOR_ENDPOINT")
+
+
+def on_two_endpoints(stage: Stage) -> None:
+    """The journal has the batch twice."""
+    stage.run()
+    stage.run("--endpoint", stage.simulator.endpoint.replace("127.0.0.1", "localhost"))
+    without_endpoint(stage)
+
+
+def without_project(stage: Stage) -> None:
+    """Only the keys are set."""
+    stage.monkeypatch.delenv("HUAWEICLOUD_SDK_PROJECT_ID")
+
+
+def write(name: str, text: str) -> Callable[[Stage], None]:
+    """Write a file into the stage's folder."""
+    return lambda stage: (
+        (stage.folder / name).write_text(text.format(folder=stage.folder), encoding="utf-8") and None
+    )
+
+
+def csv_of_one(stage: Stage) -> None:
+    """A table beside the footage, with a column that no table has."""
+    film, header = stage.batch.folder / "anna.mp4", "name,training_video,defaults"
+    (stage.folder / "table.csv").write_text(f"{header}\nAnna,{film},x\n", encoding="utf-8")
+
+
+def table_without_defaults(stage: Stage) -> None:
+    """The column is gone."""
+    film = stage.batch.folder / "anna.mp4"
+    (stage.folder / "table.csv").write_text(f"name,training_video\nAnna,{film}\n", encoding="utf-8")
+
+
+def fill_in(stage: Stage) -> None:
+    """Write what a person would into the starter."""
+    shutil.copy(stage.batch.manifest, stage.folder / "new.yaml")
+    for path in stage.batch.folder.iterdir():
+        shutil.copy2(path, stage.folder / path.name)
+
+
+def busy_demo(stage: Stage) -> None:
+    """The port that the demo had before is taken."""
+    (stage.folder / "busy").mkdir()
+    port = stage.simulator.endpoint.rpartition(":")[2]
+    (stage.folder / "busy" / "port").write_text(port, encoding="ascii")
+
+
+def ignoring(*rules: str) -> Callable[[Stage], None]:
+    """Let the manifest ignore *rules*."""
+
+    def change(stage: Stage) -> None:
+        stage.batch.head["ignore"] = list(rules)
+        stage.batch.write(stage.batch.entry("anna"), stage.batch.entry("bo"))
+
+    return change
+
+
+CLI = "orchestrator/cli/"
+ON_CHANGE = ("--on-change",)
+RETRY = "orchestrator retry {}"
+RETRY_ONE = "orchestrator retry {} --entry {}"
+
+WAYS: tuple[Way, ...] = (
+    Way(
+        f"{CLI}batches.py",
+        ("orchestrator status", "--state"),
+        first(run("--state", "{folder}/mine.db"), cli("submit", "studio")),
+        first(
+            cli("status", "--state", "{folder}/mine.db"),
+            cli("submit", "studio", "--state", "{folder}/mine.db"),
+        ),
+    ),
+    Way(
+        f"{CLI}batches.py",
+        ("orchestrator status", "--state"),
+        first(run(), cli("submit", "studoi")),
+        first(
+            cli("status"),
+            cli("submit", "studio", "--state", "{folder}/home/.local/state/metastudio-orchestrator"),
+        ),
+    ),
+    Way(
+        f"{CLI}batches.py",
+        ("--in-state", "--state"),
+        first(run(), cli("status", "studio", "--state", "confirmed")),
+        cli("status", "studio", "--in-state", "confirmed"),
+    ),
+    Way(
+        f"{CLI}batches.py",
+        ("orchestrator status {}",),
+        first(run(), cli("retry", "studio", "--entry", "zebra-7")),
+        first(cli("status", "studio"), cli("retry", "studio", "--entry", "anna")),
+    ),
+    Way(
+        f"{CLI}batches.py",
+        ("--endpoint", "--region"),
+        first(run(), cli("submit", "studio", "--endpoint", "https://example.com", "--region", "cn-north-4")),
+        cli("submit", "studio"),
+    ),
+    Way(
+        f"{CLI}checking.py",
+        ("--default",),
+        cli("validate", "{manifest}", "--default", "contact"),
+        cli("validate", "{manifest}", "--default", "contact=ops@example.com"),
+        texts=2,
+    ),
+    Way(
+        f"{CLI}cleaning.py",
+        ("--older-than", "--orphans"),
+        first(run(), cli("clean")),
+        first(cli("clean", "--orphans"), cli("clean", "--older-than", "30d", "--yes")),
+    ),
+    Way(
+        f"{CLI}commands/init.py",
+        ("orchestrator validate {}",),
+        cli("init", "{folder}/new.yaml"),
+        first(fill_in, cli("validate", "{folder}/new.yaml")),
+    ),
+    Way(
+        f"{CLI}commands/init.py",
+        ("--force",),
+        cli("init", "{manifest}"),
+        cli("init", "{manifest}", "--force"),
+    ),
+    Way(
+        f"{CLI}commands/retry.py",
+        ("--cancelled", "--entry"),
+        first(
+            run(), cli("cancel", "studio", "--yes"), cli("retry", "studio", "--cancelled", "--entry", "anna")
+        ),
+        first(cli("retry", "studio", "--entry", "anna"), cli("retry", "studio", "--cancelled")),
+    ),
+    Way(
+        f"{CLI}commands/status.py",
+        ("--entry", "--failed", "--in-state"),
+        first(run(), cli("status", "--failed")),
+        first(
+            cli("status", "studio", "--failed"),
+            cli("status", "studio", "--in-state", "confirmed"),
+            cli("status", "studio", "--entry", "anna"),
+        ),
+    ),
+    Way(
+        f"{CLI}commands/status.py",
+        ("--entry", "--failed", "--in-state"),
+        first(run(), cli("status", "studio", "--failed", "--entry", "anna")),
+        first(
+            cli("status", "studio", "--failed"),
+            cli("status", "studio", "--in-state", "confirmed"),
+            cli("status", "studio", "--entry", "anna"),
+        ),
+    ),
+    Way(
+        f"{CLI}configuration.py",
+        ("--endpoint", "--region"),
+        first(without_endpoint, cli("config", "show")),
+        first(
+            cli("config", "show", "--region", "cn-north-4"), cli("config", "show", "--endpoint", "{endpoint}")
+        ),
+    ),
+    Way(
+        f"{CLI}consent.py",
+        ("--yes",),
+        first(run(), cli("cancel", "studio")),
+        cli("cancel", "studio", "--yes"),
+    ),
+    Way(
+        f"{CLI}demonstration.py",
+        ("--dir",),
+        cli("demo", "--dir", "/dev/null/demo", "--avatars", "1"),
+        cli("demo", "--dir", "{folder}/demo", "--avatars", "1"),
+    ),
+    Way(
+        f"{CLI}demonstration.py",
+        ("--dir",),
+        first(busy_demo, cli("demo", "--dir", "{folder}/busy", "--avatars", "1")),
+        cli("demo", "--dir", "{folder}/demo", "--avatars", "1"),
+    ),
+    Way(
+        f"{CLI}explaining.py",
+        ("--all",),
+        cli("explain"),
+        cli("explain", "--all"),
+    ),
+    Way(
+        f"{CLI}explaining.py",
+        ("orchestrator explain --all",),
+        cli("explain", "Z99"),
+        cli("explain", "--all"),
+    ),
+    Way(
+        f"{CLI}layers.py",
+        ("orchestrator config show",),
+        first(write("bad.toml", "joobs = 3\n"), run("--config", "{folder}/bad.toml")),
+        first(write("bad.toml", "jobs = 3\n"), cli("config", "show"), run("--config", "{folder}/bad.toml")),
+    ),
+    Way(f"{CLI}main.py", ("--help",), cli("run"), cli("run", "--help")),
+    Way(
+        f"{CLI}planning.py",
+        ("--endpoint", "--project-id", "--region"),
+        first(on_two_endpoints, without_project, cli("plan", "{manifest}")),
+        first(
+            cli("plan", "{manifest}", "--region", "cn-north-4", "--project-id", "p"),
+            cli("plan", "{manifest}", "--endpoint", "{endpoint}"),
+        ),
+    ),
+    Way(
+        f"{CLI}planning.py",
+        ("--json",),
+        first(lambda stage: stage.many(), cli("plan", "{manifest}")),
+        cli("plan", "{manifest}", "--json"),
+    ),
+    Way(
+        f"{CLI}planning.py",
+        ("--rate",),
+        cli("plan", "{manifest}"),
+        cli("plan", "{manifest}", "--rate", "10M"),
+    ),
+    Way(
+        f"{CLI}retrying.py",
+        ("orchestrator results {} -o results.csv", "--manifest"),
+        first(run(), moved_manifest, cli("retry", "studio")),
+        first(
+            cli("results", "studio", "-o", "{folder}/results.csv"),
+            cli("retry", "studio", "--manifest", "{folder}/results.csv"),
+        ),
+    ),
+    Way(
+        f"{CLI}retrying.py",
+        ("orchestrator results {} -o results.csv", "--manifest"),
+        first(run(), moved_manifest, cli("retry", "studio")),
+        first(
+            cli("results", "studio", "-o", "{folder}/results.csv"),
+            cli("retry", "studio", "--manifest", "{folder}/moved.yaml"),
+        ),
+    ),
+    Way(
+        f"{CLI}run_report.py",
+        ("orchestrator status {} --all",),
+        first(lambda stage: stage.many(), run()),
+        cli("status", "studio", "--all"),
+    ),
+    Way(
+        f"{CLI}run_report.py",
+        ON_CHANGE,
+        first(run(), lambda stage: stage.replace_film(), run()),
+        run("--on-change", "update"),
+        options=SimulatorOptions(world=World(update_allowed="always")),
+    ),
+    Way(
+        f"{CLI}run_report.py",
+        ON_CHANGE,
+        first(run(), lambda stage: stage.replace_film(), run()),
+        run("--on-change", "recreate"),
+    ),
+    Way(
+        f"{CLI}run_report.py",
+        ("--batch-name",),
+        first(run(), lambda stage: stage.cli("run", stage.second("anna", "bo"))),
+        cli("run", "{folder}/second/studio.yaml", "--batch-name", "another"),
+    ),
+    Way(
+        f"{CLI}run_report.py",
+        (RETRY, RETRY_ONE),
+        first(lambda stage: stage.refused_review(), cli("retry", "studio")),
+        first(lambda stage: stage.replace_film(), cli("retry", "studio")),
+        takes=(RETRY,),
+        options=REVIEWED,
+    ),
+    Way(
+        f"{CLI}run_report.py",
+        (RETRY, RETRY_ONE),
+        first(lambda stage: stage.refused_review(), run()),
+        cli("retry", "studio", "--entry", "anna"),
+        takes=(RETRY_ONE,),
+        options=REVIEWED,
+    ),
+    Way(
+        f"{CLI}run_report.py",
+        (RETRY,),
+        first(lambda stage: stage.refused_review(), lambda stage: stage.replace_film(), run()),
+        cli("retry", "studio"),
+        options=REVIEWED,
+    ),
+    Way(
+        f"{CLI}run_report.py",
+        (RETRY_ONE, "orchestrator retry {} --cancelled"),
+        first(run(), cli("cancel", "studio", "--yes"), run()),
+        first(cli("retry", "studio", "--entry", "anna"), cli("retry", "studio", "--cancelled")),
+    ),
+    Way(
+        f"{CLI}run_report.py",
+        ("orchestrator cancel {} --entry {} --yes",),
+        first(run(), lambda stage: stage.batch.write(stage.batch.entry("bo")), run()),
+        cli("cancel", "studio", "--entry", "anna", "--yes"),
+    ),
+    Way(
+        f"{CLI}service.py",
+        ("orchestrator simulate", "--endpoint", "--region"),
+        first(without_endpoint, run()),
+        first(
+            cli("config", "show", "--region", "cn-north-4"),
+            cli("simulate", "--help"),
+            run("--endpoint", "{endpoint}"),
+        ),
+    ),
+    Way(
+        f"{CLI}watching.py",
+        ("orchestrator status {} --failed --all",),
+        first(
+            lambda stage: stage.many(video_multipart_count=2),
+            run(),
+            cli("watch", "studio"),
+        ),
+        cli("status", "studio", "--failed", "--all"),
+        options=ONE_URL,
+    ),
+    Way(
+        f"{CLI}watching.py",
+        (RETRY, "orchestrator submit {}"),
+        first(run(), cli("watch", "studio", "--interval", "0.01")),
+        first(cli("retry", "studio"), cli("submit", "studio"), cli("watch", "studio", "--interval", "0.01")),
+        options=REVIEWED,
+    ),
+    Way(
+        "orchestrator/engine/changing.py",
+        ON_CHANGE,
+        first(run(), lambda stage: stage.replace_film(), run("--on-change", "update", "--json")),
+        run("--on-change", "recreate"),
+    ),
+    Way(
+        "orchestrator/engine/changing.py",
+        ON_CHANGE,
+        first(keep_film, run(), lambda stage: stage.replace_film(), run("--on-change", "update", "--json")),
+        first(put_film_back, run()),
+    ),
+    Way(
+        "orchestrator/engine/connection.py",
+        ("--project-id",),
+        first(without_project, run()),
+        lambda stage: stage.run("--project-id", stage.simulator.options.project_id),
+    ),
+    Way(
+        "orchestrator/engine/earlier.py",
+        ("orchestrator run {} --batch-name NAME", "orchestrator run {} --batch-name {}"),
+        first(run(), lambda stage: stage.cli("run", stage.second("carl"))),
+        cli("run", "{folder}/second/studio.yaml", "--batch-name", "another"),
+    ),
+    Way(
+        "orchestrator/engine/earlier.py",
+        ("orchestrator run {} --batch-name NAME", "orchestrator run {} --batch-name {}"),
+        first(run(), lambda stage: stage.cli("run", stage.second("carl"))),
+        cli("run", "{folder}/second/studio.yaml", "--batch-name", "studio"),
+    ),
+    Way(
+        "orchestrator/engine/planning.py",
+        ("orchestrator validate {}",),
+        first(wrong_manifest, run()),
+        first(cli("validate", "{manifest}"), right_manifest, run()),
+    ),
+    Way(
+        "orchestrator/journal/connections.py",
+        ("--state",),
+        run("--state", "/dev/null"),
+        run("--state", "{folder}/journal.db"),
+    ),
+    Way(
+        "orchestrator/journal/connections.py",
+        ("--state",),
+        run("--state", "/dev/null/journal.db"),
+        run("--state", "{folder}/journal.db"),
+    ),
+    Way(
+        "orchestrator/journal/connections.py",
+        ("--state",),
+        first(run(), lambda stage: stage.journal("DROP TABLE schema_migrations"), run()),
+        run("--state", "{folder}/other.db", "--batch-name", "other"),
+    ),
+    Way(
+        "orchestrator/journal/migrations.py",
+        ("--state",),
+        first(
+            run(), lambda stage: stage.journal("UPDATE schema_migrations SET version = 900 + version"), run()
+        ),
+        run("--state", "{folder}/other.db", "--batch-name", "other"),
+    ),
+    Way(
+        "orchestrator/manifest/csv_source.py",
+        ("--default",),
+        first(csv_of_one, cli("run", "{folder}/table.csv")),
+        first(
+            table_without_defaults, cli("run", "{folder}/table.csv", "--default", "contact=ops@example.com")
+        ),
+    ),
+    Way(
+        "orchestrator/metastudio/attempts.py",
+        ("--endpoint", "--region"),
+        run("--endpoint", DEAD_ENDPOINT, "--api-attempts", "1"),
+        first(cli("config", "show", "--region", "cn-north-4"), run("--endpoint", "{endpoint}")),
+    ),
+    Way(
+        "orchestrator/metastudio/endpoints.py",
+        ("--region",),
+        first(without_endpoint, run("--region", "cn-noth-4")),
+        cli("config", "show", "--region", "cn-north-4"),
+    ),
+    Way(
+        "orchestrator/metastudio/endpoints.py",
+        ("--endpoint",),
+        first(without_endpoint, run("--region", "xx-nowhere-77")),
+        run("--endpoint", "{endpoint}"),
+    ),
+    Way(
+        "orchestrator/metastudio/failures.py",
+        ("--project-id",),
+        run("--project-id", "another"),
+        lambda stage: stage.run("--project-id", stage.simulator.options.project_id),
+    ),
+    Way(
+        "orchestrator/manifest/validation.py",
+        ("orchestrator explain --all",),
+        first(ignoring("P99"), run()),
+        first(cli("explain", "--all"), ignoring("P10"), run()),
+    ),
+    Way(
+        "orchestrator/preflight/rules/manifests.py",
+        ("orchestrator schema",),
+        cli("explain", "M02"),
+        cli("schema"),
+    ),
+    Way(
+        "orchestrator/preflight/rules/manifests.py",
+        ("orchestrator explain --all",),
+        cli("explain", "M14"),
+        cli("explain", "--all"),
+    ),
+    Way(
+        "orchestrator/metastudio/endpoints.py",
+        ("--insecure-http",),
+        run("--endpoint", "http://127.1.example:1", "--api-attempts", "1"),
+        lambda stage: stage.cli("config", "show", "--endpoint", "http://127.1.example:1", "--insecure-http"),
+    ),
+    Way(
+        "orchestrator/observe/logs.py",
+        ("--log-file",),
+        run("--log-file", "/dev/null/run.log"),
+        run("--log-file", "{folder}/run.log"),
+    ),
+)
+
+#: Texts whose state needs more than a command line: the test that brings it about and sees the text.
+PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
+    (
+        f"{CLI}cleaning.py",
+        ("--yes",),
+    ): "tests/cli/test_clean.py::test_an_orphan_is_listed_and_deleted_only_with_yes",
+    (
+        f"{CLI}rehearsal.py",
+        ("--data", "--port"),
+    ): "tests/cli/test_commands.py::test_simulate_says_that_its_port_is_taken",
+    (f"{CLI}rehearsal.py", ("--bucket", "--data", "--object-store")): (
+        "tests/cli/test_commands.py::test_simulate_says_that_its_object_store_is_no_good"
+    ),
+    (f"{CLI}rehearsal.py", ("orchestrator run MANIFEST",)): (
+        "tests/cli/test_commands.py::test_simulate_serves_until_it_is_stopped"
+    ),
+    (
+        f"{CLI}main.py",
+        ("--log-file", "-v"),
+    ): "tests/faults/test_secrets.py::test_an_error_of_our_own_tells_no_secret",
+    ("orchestrator/engine/run.py", ("--log-file", "-v")): (
+        "tests/faults/test_secrets.py::test_an_error_of_our_own_tells_no_secret"
+    ),
+    ("orchestrator/engine/creating.py", ("--on-expired",)): (
+        "tests/faults/test_expiry.py::test_expired_urls_fail_the_entry_where_that_is_wanted"
+    ),
+    ("orchestrator/engine/lifecycle.py", ("-j", "-p")): (
+        "tests/faults/test_expiry.py::test_a_link_too_slow_for_any_url_is_given_up"
+    ),
+    ("orchestrator/engine/delivery.py", ("--verify-object",)): (
+        "tests/cli/test_submit_and_retry.py::test_verify_object_insists_on_proof_of_delivery"
+    ),
+    ("orchestrator/journal/failures.py", ("--state",)): "tests/journal/test_failing_database.py",
+    ("orchestrator/journal/journal.py", ("--state",)): (
+        "tests/journal/test_opening.py::test_a_database_url_is_refused_without_its_password"
+    ),
+    ("orchestrator/journal/lock.py", ("--state",)): "tests/journal/test_lock.py",
+    ("orchestrator/manifest/files.py", ("--no-media-check",)): "tests/manifest/test_files.py",
+    ("orchestrator/metastudio/iam.py", ("--project-id",)): (
+        "tests/metastudio/test_auth.py::test_a_token_without_a_project_asks_for_the_project_id"
+    ),
+    ("orchestrator/metastudio/iam.py", ("--project-id", "--region")): (
+        "tests/metastudio/test_auth.py::test_an_account_without_project_and_region_is_a_configuration_error"
+    ),
+    ("orchestrator/metastudio/failures.py", ("--endpoint",)): (
+        "tests/faults/test_misconfiguration.py::test_a_wrong_setting_ends_the_run_at_the_first_entry"
+    ),
+    ("orchestrator/metastudio/failures.py", ("--endpoint", "--region")): (
+        "tests/faults/test_misconfiguration.py::test_a_wrong_setting_ends_the_run_at_the_first_entry"
+    ),
+    ("orchestrator/transfer/sender.py", ("--insecure-http",)): "tests/transfer/test_put.py",
+}
+
+#: Texts that repeat what was given, or are help themselves, and how many there are.
+NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
+    (f"{CLI}commands/retry.py", ("--cancelled",)): 1,
+    (f"{CLI}commands/simulate.py", ("--world",)): 1,
+    (f"{CLI}commands/watch.py", ("--interval",)): 1,
+    (f"{CLI}options.py", ("-v",)): 1,
+    (f"{CLI}planning.py", ("--rate",)): 2,
+    (f"{CLI}rehearsal.py", ("--bucket", "--object-store")): 1,
+    ("orchestrator/engine/run.py", ("--fail-fast",)): 1,
+    ("orchestrator/preflight/rules/page.py", ("orchestrator explain P10", "orchestrator explain --all")): 1,
+    ("orchestrator/metastudio/failures.py", ("--project-id",)): 1,
+}
+
+
+def shown_text(result: Result) -> str:
+    """All that a command printed, as people see it: what JSON escapes is plain."""
+    try:
+        document = json.dumps(json.loads(result.stdout), ensure_ascii=False).replace('\\"', '"')
+    except ValueError:
+        document = result.stdout
+    return f"{document}\n{result.stderr}"

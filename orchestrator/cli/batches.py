@@ -13,7 +13,7 @@ from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
 from orchestrator.cli.settings import EffectiveSettings
-from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.journal import Journal, journal_path, open_journal
 from orchestrator.journal.reading import JournalReader
@@ -50,12 +50,16 @@ def known_batch(invocation: Invocation, name: str) -> KnownBatch:
 
 def key_of(record: BatchRecord) -> BatchKey:
     """The key of a batch."""
-    return BatchKey(record.endpoint, record.project_id, record.name)
+    return BatchKey(record.endpoint, record.project_id, record.name, known_digest=record.batch)
 
 
 async def find_batch(journal: Journal, effective: EffectiveSettings, name: str) -> BatchRecord:
     """The batch called *name*, of the endpoint and project that are set; raises UsageError."""
-    named = [batch for batch in await journal.batches() if name in {batch.name, batch.batch}]
+    named = [
+        batch
+        for batch in await journal.batches()
+        if name == batch.batch or normal(name) == normal(batch.name)
+    ]
     values, endpoint = effective.values, effective.endpoint
     found = [batch for batch in named if values.project_id in {None, batch.project_id}]
     if len(found) > 1:

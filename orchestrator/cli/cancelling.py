@@ -97,7 +97,7 @@ async def _cancel(output: Output, known: KnownBatch, entry_ids: Collection[str] 
                 entry=one.entry_id,
                 job_id=one.job_id,
                 outcome=_CANCELLED if one.refusal is None else _REFUSED,
-                reason=one.refusal,
+                reason=one.refusal or one.remark,
             )
             for one in done
         ]

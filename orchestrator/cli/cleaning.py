@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from orchestrator.cli.batches import has_journal, key_of
@@ -16,9 +18,17 @@ from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.service_session import open_service_session
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.tables import Row, print_table
+from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import LockHeldError, OrchestratorError, RequestRejectedError
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.engine.cleaning import Orphan, delete_orphan, finished_batches, is_finished, orphans
+from orchestrator.engine.cleaning import (
+    Leftover,
+    Orphan,
+    delete_orphan,
+    finished_batches,
+    is_finished,
+    orphans,
+)
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.lock import hold_run_lock
 from orchestrator.journal.records import BatchRecord
@@ -56,12 +66,21 @@ class Found(Generic[Subject]):
         self.outcome, self.reason = outcome, error.message
 
 
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A job of one of our batches that another journal made, and the command that takes it over."""
+
+    job: Orphan
+    adopt: str
+
+
 @dataclass(slots=True)
 class Rubbish:
     """All that was found."""
 
     batches: list[Found[BatchRecord]] = field(default_factory=list)
     orphans: list[Found[Orphan]] = field(default_factory=list)
+    foreign: list[Foreign] = field(default_factory=list)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -86,6 +105,13 @@ def clean(invocation: Invocation, request: CleanRequest) -> ExitCode:
     return rubbish.exit_code
 
 
+def _adopting(batch: BatchRecord) -> str:
+    """The command that takes over jobs of *batch* which another journal made."""
+    manifest = Path(batch.manifest_path or "MANIFEST")
+    name = "" if normal(manifest.stem) == normal(batch.name) else f" --batch-name {shlex.quote(batch.name)}"
+    return f"orchestrator run {shlex.quote(str(manifest))}{name} --on-existing adopt"
+
+
 def _is_agreed(output: Output, request: CleanRequest, rubbish: Rubbish) -> bool:
     if request.is_dry_run or not (request.is_yes or can_ask(output)):
         return False
@@ -97,8 +123,12 @@ async def _find(output: Output, effective: EffectiveSettings, request: CleanRequ
     rubbish = Rubbish()
     if request.with_orphans:
         async with open_service_session(output, effective, None) as session:
-            async for orphan in orphans(session.journal, session.client):
-                rubbish.orphans.append(Found(orphan))
+            batches = {batch.batch: batch for batch in await session.journal.batches()}
+            async for job in orphans(session.journal, session.client):
+                if job.whose is Leftover.ORPHAN:
+                    rubbish.orphans.append(Found(job))
+                else:
+                    rubbish.foreign.append(Foreign(job, _adopting(batches[job.batch])))
     if request.older_than is not None:
         async with open_journal(effective.values.state, clock=time.time) as journal:
             old = await finished_batches(journal, run_before=time.time() - request.older_than)
@@ -125,14 +155,13 @@ async def _delete(
     orphan = found.subject
     try:
         with hold_run_lock(journal.lock_path(key_of(batches[orphan.batch]))):
-            is_deleted = await delete_orphan(journal, client, orphan)
+            reason = await delete_orphan(journal, client, orphan)
     except LockHeldError as error:
         found.keep(_KEPT, error)
     except RequestRejectedError as error:
         found.keep(_REFUSED, error)
     else:
-        found.outcome = _REMOVED if is_deleted else _KEPT
-        found.reason = None if is_deleted else "an entry has taken it over"
+        found.outcome, found.reason = _REMOVED if reason is None else _KEPT, reason
 
 
 async def _forget(journal: Journal, found: Found[BatchRecord]) -> None:
@@ -156,6 +185,13 @@ def _show(output: Output, request: CleanRequest, rubbish: Rubbish) -> None:
         ]
         title = f"jobs of ours that no entry owns: {len(jobs)}"
         _show_all(output, title, ("job", "name", "batch"), jobs)
+        if rubbish.foreign:
+            others = [
+                (found.job.job_id, found.job.name, found.job.batch_name or "-", found.adopt)
+                for found in rubbish.foreign
+            ]
+            title = f"made by another journal, never deleted here: {len(others)}"
+            _show_all(output, title, ("job", "name", "batch", "to take it over"), others)
     if request.older_than is not None:
         batches = [
             (found.subject.name, _last_run(found.subject) or "-", found.subject.batch, found.subject.endpoint)
@@ -216,6 +252,16 @@ def _document(request: CleanRequest, rubbish: Rubbish) -> dict[str, object]:
                 "reason": found.reason,
             }
             for found in rubbish.orphans
+        ],
+        "foreign": [
+            {
+                "job_id": found.job.job_id,
+                "name": found.job.name,
+                "batch": found.job.batch_name,
+                "create_time": found.job.create_time,
+                "adopt": found.adopt,
+            }
+            for found in rubbish.foreign
         ],
     }
 

@@ -134,6 +134,14 @@ PLAN_OPTIONS = (
         "update the job, or delete it and make it anew",
         default="ask",
     ),
+    SettingOption(
+        name="on_existing",
+        flags=("--on-existing",),
+        metavar="ask|adopt|create",
+        summary="What to do when a new entry has a job that this journal does not know: nothing but say so, take the "
+        "job over, or make a new one beside it",
+        default="ask",
+    ),
 )
 
 RUN_OPTIONS = (

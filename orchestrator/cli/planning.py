@@ -19,7 +19,7 @@ from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.service import run_settings
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.tables import print_table
-from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, ManifestError
 from orchestrator.domain.quantities import format_bytes, parse_bytes
 from orchestrator.engine.deciding import EntryPlan
@@ -201,11 +201,12 @@ async def _digest(journal: Journal | None, name: str, effective: EffectiveSettin
     """Which batch of the journal is meant, as far as endpoint and project are known without asking anybody."""
     endpoint, project_id = effective.endpoint, effective.values.project_id or _project_id()
     if endpoint is not None and project_id is not None:
-        return BatchKey(endpoint.rstrip("/"), project_id, name).digest
+        key = BatchKey(endpoint.rstrip("/"), project_id, name)
+        return (key if journal is None else await journal.known_key(key)).digest
     alike = [
         batch.batch
         for batch in (await journal.batches() if journal is not None else [])
-        if batch.name == name
+        if normal(batch.name) == normal(name)
         and endpoint in {None, batch.endpoint}
         and project_id in {None, batch.project_id}
     ]

@@ -15,7 +15,7 @@ from orchestrator.cli.settings import EffectiveSettings, Settings
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import Change
-from orchestrator.engine.collaborators import OnExpired, RunSettings
+from orchestrator.engine.collaborators import OnExisting, OnExpired, RunSettings
 from orchestrator.engine.connection import Clocks, ServiceSettings
 from orchestrator.engine.working import WorkSettings
 from orchestrator.metastudio.attempts import ApiAttempt
@@ -57,6 +57,7 @@ def run_settings(values: Settings, *, is_submit_wanted: bool) -> RunSettings:
         is_fail_fast=values.fail_fast,
         on_expired=OnExpired(values.on_expired),
         on_change=None if values.on_change == "ask" else Change(values.on_change),
+        on_existing=OnExisting(values.on_existing),
         is_object_verified=values.verify_object,
     )
 

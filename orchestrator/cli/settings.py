@@ -90,6 +90,7 @@ class Settings(BaseModel):
     api_attempts: int = Field(5, ge=1, le=100)
     on_expired: Literal["recreate", "fail"] = "recreate"
     on_change: Literal["ask", "update", "recreate"] = "ask"
+    on_existing: Literal["ask", "adopt", "create"] = "ask"
     fail_fast: bool = False
     grace: float = Field(30.0, ge=0, allow_inf_nan=False)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from orchestrator.domain.avatar import Avatar
+from orchestrator.domain.avatar import TAG_PREFIX, Avatar
 
 
 class Place(NamedTuple):
@@ -46,17 +46,39 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class BatchKey:
-    """What tells one batch from another: endpoint, project id and batch name."""
+    """What tells one batch from another: endpoint, project id and batch name, however its letters are composed.
+
+    `known_digest` is the digest under which a journal has the batch, which an older program may have made otherwise.
+    """
 
     endpoint: str
     project_id: str
     name: str
+    known_digest: str | None = field(default=None, compare=False)
 
     @property
     def digest(self) -> str:
         """Twelve hex digits that stand for the key in tags and file names."""
-        text = "\n".join((self.endpoint, self.project_id, self.name))
+        return self.known_digest or self._digest(normal(self.name))
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Every digest that a journal may have given the batch."""
+        return frozenset({self.digest, *map(self._digest, forms(self.name))})
+
+    def _digest(self, name: str) -> str:
+        text = "\n".join((self.endpoint, self.project_id, name))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def normal(text: str) -> str:
+    """*text* as it is compared: its letters composed (NFC), as some systems store names taken apart."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def forms(text: str) -> frozenset[str]:
+    """Every way in which programs may have written *text*: as it is, composed, and taken apart."""
+    return frozenset({text} if text.isascii() else {text, normal(text), unicodedata.normalize("NFD", text)})
 
 
 def slug(name: str) -> str:
@@ -65,7 +87,33 @@ def slug(name: str) -> str:
     return re.sub(r"[\W_]+", "-", folded).strip("-")[:128]
 
 
+@dataclass(frozen=True, slots=True)
+class JobTag:
+    """The parts of a tag that `create_tag` made: whose job it is, without telling which journal made it."""
+
+    batch: str
+    entry: str
+    nonce: str
+
+
 def create_tag(batch: BatchKey, entry_id: str, nonce: str) -> str:
     """The tag that finds a job again whose create answer was lost; *nonce* is new for each attempt."""
-    entry_digest = hashlib.sha256(entry_id.encode()).hexdigest()[:12]
-    return f"orch:{batch.digest}:{entry_digest}:{nonce}"
+    return f"{TAG_PREFIX}{batch.digest}:{_entry_digest(normal(entry_id))}:{nonce}"
+
+
+def parse_tag(tag: str) -> JobTag | None:
+    """The parts of a tag of this program; None for any other tag."""
+    parts = tag.removeprefix(TAG_PREFIX).split(":")
+    return JobTag(*parts) if tag.startswith(TAG_PREFIX) and len(parts) == _TAG_PARTS else None
+
+
+def entry_digests(entry_id: str) -> frozenset[str]:
+    """What stands for the entry in tags, those of older programs too."""
+    return frozenset(map(_entry_digest, forms(entry_id)))
+
+
+def _entry_digest(entry_id: str) -> str:
+    return hashlib.sha256(entry_id.encode()).hexdigest()[:12]
+
+
+_TAG_PARTS = 3

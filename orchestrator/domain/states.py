@@ -72,6 +72,12 @@ def check_transition(current: EntryState, target: EntryState) -> None:
         raise IllegalTransitionError(f"an entry cannot go from {current} to {target}")
 
 
+def check_takeover(current: EntryState, target: EntryState) -> None:
+    """Raise IllegalTransitionError unless an entry in *current* may get a job that holds its files already."""
+    if current not in {_S.PENDING, _S.CREATING} or target not in {_S.CONFIRMED, _S.SUBMITTED}:
+        raise IllegalTransitionError(f"an entry in {current} cannot take over a job that is {target}")
+
+
 def is_done(state: EntryState, *, with_submit: bool) -> bool:
     """True when `run` has nothing left to do for an entry in *state*."""
     return state in AFTER_SUBMIT or (state is _S.CONFIRMED and not with_submit)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from orchestrator.domain.errors import RequestRejectedError
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import EntryTransitioned, EventBus
+from orchestrator.engine.finding import JobFinder
+from orchestrator.engine.standing import standing_of
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord, ErrorRecord
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.requests import JobQuery
 
 #: Finished, or cancelled already.
 LEFT_ALONE = frozenset({EntryState.TRAINED, EntryState.CANCELLED})
@@ -19,11 +20,15 @@ LEFT_ALONE = frozenset({EntryState.TRAINED, EntryState.CANCELLED})
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """What became of one entry: its job is gone, or *refusal* says why it is not."""
+    """What became of one entry: its job is gone, or *refusal* says why it is not.
+
+    *remark* names jobs that may be the entry's, were not proved to be, and so were left alone.
+    """
 
     entry_id: str
     job_id: str | None
     refusal: str | None
+    remark: str | None = None
 
 
 class Canceller:
@@ -34,6 +39,7 @@ class Canceller:
         self._journal = journal
         self._client = client
         self._events = events
+        self._finder = JobFinder(journal, client)
 
     async def cancel(self, batch: str, entry_ids: Collection[str] | None) -> list[Cancellation]:
         """Cancel the entries of *batch* that are not finished, or those named, which the manifest need not have."""
@@ -53,7 +59,8 @@ class Canceller:
 
     async def _cancel(self, record: EntryRecord) -> Cancellation:
         try:
-            for job_id in await self._job_ids(record):
+            job_ids, remark = await self._jobs_of(record)
+            for job_id in job_ids:
                 await self._client.delete_job(job_id, app_user_id=record.avatar.app_user_id)
         except RequestRejectedError as error:
             await self._refused(record, error)
@@ -68,17 +75,25 @@ class Canceller:
                 reason="cancelled",
             )
         )
-        return Cancellation(record.entry_id, record.job_id, None)
+        return Cancellation(record.entry_id, record.job_id, None, remark)
 
-    async def _job_ids(self, record: EntryRecord) -> list[str]:
-        """The entry's job; or, when the answer to its create was lost, whatever carries its tag."""
+    async def _jobs_of(self, record: EntryRecord) -> tuple[list[str], str | None]:
+        """The entry's job, or those that its lost create is proved to have made; and what a person should know."""
         if record.job_id is not None:
-            return [record.job_id]
-        tag = record.create_tag
-        if tag is None:
-            return []
-        listed = self._client.iterate_jobs(JobQuery(tag=tag), app_user_id=record.avatar.app_user_id)
-        return [job.job_id async for job in listed if not job.tags or tag in job.tags]
+            return [record.job_id], None
+        if record.create_tag is None:
+            return [], None
+        found = await self._finder.find(record)
+        app_user_id = record.avatar.app_user_id
+        remarks = [found.about_suspects()]
+        job_ids = []
+        for job in found.ours:
+            standing = await standing_of(self._client, job.job_id, app_user_id)
+            if standing is None or standing.is_seen_empty:
+                job_ids.append(job.job_id)
+            else:
+                remarks.append(f"job {job.job_id} was kept: it may hold files that another journal sent")
+        return job_ids, "; ".join(filter(None, remarks)) or None
 
     async def _refused(self, record: EntryRecord, error: RequestRejectedError) -> None:
         reason = ErrorRecord(

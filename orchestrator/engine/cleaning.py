@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
-from orchestrator.domain.avatar import TAG_PREFIX
+from orchestrator.domain.entries import BatchKey, normal, parse_tag
+from orchestrator.domain.ownership import SeenJob, proves_ours
 from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
+from orchestrator.engine.finding import seen_job, show_job
+from orchestrator.engine.standing import standing_of
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.requests import JobQuery
+from orchestrator.metastudio.wire import JobSummary
 
 _FINISHED = frozenset(
     {EntryState.CONFIRMED, EntryState.CANCELLED, *AFTER_SUBMIT} - {EntryState.REVIEW_FAILED}
 )
 
 
+class Leftover(StrEnum):
+    """Whose a job is that carries, or may carry, a tag of one of our batches and that no entry owns."""
+
+    ORPHAN = "orphan"  #: a create of this journal made it
+    FOREIGN = "foreign"  #: another journal made it, or nothing tells who did
+
+
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A job with tags of one of our batches, *batch* its digest, that no entry of the journal owns."""
+    """A job that waits for files and belongs to no entry of the journal; *batch* is the digest of its batch."""
 
+    whose: Leftover
     batch: str
     tags: tuple[str, ...]
     job_id: str
@@ -43,32 +56,79 @@ async def is_finished(journal: Journal, batch: BatchRecord) -> bool:
 
 
 async def orphans(journal: Journal, client: MetaStudioClient) -> AsyncIterator[Orphan]:
-    """Jobs that wait for files, carry the tag of a batch in this journal, and belong to no entry of it.
+    """Jobs of our batches that wait for files and that no entry owns: those this journal made, and the others.
 
-    Jobs of batches that another journal keeps are not ours to judge. A create whose answer is outstanding is
-    no orphan: the next run settles it.
+    A create whose answer is outstanding makes no orphan: the next run settles it.
     """
-    batches = {batch.batch for batch in await journal.batches()}
+    keys = {
+        batch.batch: BatchKey(batch.endpoint, batch.project_id, batch.name)
+        for batch in await journal.batches()
+    }
+    digests = {digest: known for known, key in keys.items() for digest in (known, *key.digests)}
+    finder = _Leftovers(journal, client, digests)
+    await finder.load()
     async for job in client.iterate_jobs(JobQuery(state=(WAIT_FILE_UPLOAD,))):
-        tags = tuple(tag for tag in job.tags if tag_batch(tag) in batches)
-        if tags and not await journal.owns_job(job.job_id, tags):
-            batch = tag_batch(tags[0]) or ""
-            yield Orphan(batch, tags, job.job_id, job.name, job.batch_name, job.create_time, job.app_user_id)
+        # Whether the service heeds the filter is not documented.
+        found = await finder.judge(job) if job.state == WAIT_FILE_UPLOAD else None
+        if found is not None:
+            yield found
+
+
+class _Leftovers:
+    """Judges jobs by the creates of one journal."""
+
+    def __init__(self, journal: Journal, client: MetaStudioClient, batches: Mapping[str, str]) -> None:
+        """Take the journal's *batches*, by every digest that tags may have for them."""
+        self._journal = journal
+        self._client = client
+        self._batches = batches
+        self._names: dict[tuple[str, str], str] = {}
+
+    async def load(self) -> None:
+        """Read which names this journal asked jobs for, as without tags only they tell what to look at."""
+        async for create in self._journal.creates():
+            for name in create.names:
+                self._names[normal(create.batch_name), normal(name)] = create.batch
+
+    async def judge(self, job: JobSummary) -> Orphan | None:
+        """What the job is to this journal; None when it is nothing, or an entry's own."""
+        batch = self._names.get((normal(job.batch_name or ""), normal(job.name)))
+        if not job.tags and batch is not None and not await self._journal.owns_job(job.job_id):
+            job = await show_job(self._client, job.job_id, job.app_user_id) or job
+        tags = tuple(tag for tag in job.tags if tag_batch(tag) in self._batches)
+        if job.tags:
+            batch = self._batches[tag_batch(tags[0]) or ""] if tags else None
+        if batch is None or await self._journal.owns_job(job.job_id, tags):
+            return None
+        whose = Leftover.ORPHAN if await is_ours(self._journal, seen_job(job), tags) else Leftover.FOREIGN
+        return Orphan(
+            whose, batch, tags, job.job_id, job.name, job.batch_name, job.create_time, job.app_user_id
+        )
+
+
+async def is_ours(journal: Journal, job: SeenJob, tags: Collection[str]) -> bool:
+    """True when one of *tags* proves that this journal made the job."""
+    creates = await journal.creates_tagged(tags) if tags else {}
+    return any(proves_ours(create, job) for create in creates.values())
 
 
 def tag_batch(tag: str) -> str | None:
-    """The batch digest in a tag that `create_tag` made; None for anybody else's tag."""
-    if not tag.startswith(TAG_PREFIX):
-        return None
-    return tag.removeprefix(TAG_PREFIX).partition(":")[0]
+    """The batch digest in a tag of this program; None for any other tag."""
+    parsed = parse_tag(tag)
+    return None if parsed is None else parsed.batch
 
 
-async def delete_orphan(journal: Journal, client: MetaStudioClient, orphan: Orphan) -> bool:
-    """Delete the job, whose batch's lock the caller holds; False when an entry has come to own it.
+async def delete_orphan(journal: Journal, client: MetaStudioClient, orphan: Orphan) -> str | None:
+    """Delete the job, whose batch's lock the caller holds; or return why it stays.
 
     Raises RequestRejectedError when the service keeps it.
     """
+    standing = await standing_of(client, orphan.job_id, orphan.app_user_id)
+    if standing is None:
+        return None
+    if not standing.is_seen_empty:
+        return "it may hold files"
     if await journal.owns_job(orphan.job_id, orphan.tags):
-        return False
+        return "an entry has taken it over"
     await client.delete_job(orphan.job_id, app_user_id=orphan.app_user_id)
-    return True
+    return None

@@ -30,6 +30,14 @@ class OnExpired(StrEnum):
     FAIL = "fail"
 
 
+class OnExisting(StrEnum):
+    """What to do about a job that exists before the first create of its entry."""
+
+    ASK = "ask"
+    ADOPT = "adopt"
+    CREATE = "create"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
     """How a run behaves; the defaults are those of design section 4."""
@@ -42,6 +50,7 @@ class RunSettings:
     is_fail_fast: bool = False
     on_expired: OnExpired = OnExpired.RECREATE
     on_change: Change | None = None
+    on_existing: OnExisting = OnExisting.ASK
     is_object_verified: bool = False
     entry_retries: int = 200
     run_retries: int = 5000

@@ -11,18 +11,22 @@ from orchestrator.domain.errors import (
     EntryError,
     RequestRejectedError,
     ServiceUnreachableError,
+    StaleEpochError,
     ThrottledError,
     UrlExpiredError,
 )
+from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.part_counts import part_counts
-from orchestrator.domain.segments import plan_segments
-from orchestrator.domain.states import EntryState
+from orchestrator.domain.segments import Segment, plan_segments
 from orchestrator.engine.collaborators import Collaborators, OnExpired
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import UrlsExpired
+from orchestrator.engine.finding import Found, JobFinder
+from orchestrator.engine.standing import Standing, standing_of
+from orchestrator.engine.takeover import Takeover
 from orchestrator.journal.records import SegmentRecord
-from orchestrator.metastudio.requests import JobQuery, create_body, update_body
-from orchestrator.metastudio.wire import JobSummary, JobUrls, UploadUrls
+from orchestrator.metastudio.requests import create_body, update_body
+from orchestrator.metastudio.wire import JobUrls, UploadUrls
 
 #: Errors after which a create provably made no job (metastudio-protocol section 3).
 _NOT_CARRIED_OUT = (RequestRejectedError, CredentialsError, ServiceUnreachableError, ThrottledError)
@@ -34,6 +38,8 @@ class JobMaker:
     def __init__(self, collaborators: Collaborators) -> None:
         """Work with the run's client and journal."""
         self._with = collaborators
+        self._finder = JobFinder(collaborators.journal, collaborators.client)
+        self._takeover = Takeover(collaborators)
 
     async def create(self, entry: HeldEntry) -> None:
         """Create the job under a tag that finds it again should the answer be lost.
@@ -41,7 +47,7 @@ class JobMaker:
         Raises InterruptedTransferError when it is unknown whether the job exists; `settle` then finds out.
         """
         tag = create_tag(self._with.batch, entry.entry_id, self._with.nonce())
-        await entry.transition(EntryState.CREATING, "job requested", create_tag=tag)
+        await entry.request_job(tag, "job requested")
         counts = self._counts(entry)
         body = create_body(entry.avatar, batch_name=self._with.batch.name, tag=tag, part_counts=counts)
         try:
@@ -53,18 +59,28 @@ class JobMaker:
         await self._keep(entry, job, counts, "job created")
 
     async def settle(self, entry: HeldEntry) -> None:
-        """Find the job of a create whose answer was lost: take it over, or make room for a new one."""
-        orphans = await self._orphans(entry)
-        if not orphans:
+        """Find the job of a create whose answer was lost: take it over, or make room for a new one.
+
+        Only a job that carries the create's tag is touched; where no tag is shown, what may be left over is named.
+        """
+        found = await self._find(entry)
+        if not found.ours:
             # A create that was cut off, by a kill or a timeout, may still be on its way to the service.
             await self._with.drain.sleep(self._with.settings.settle_seconds)
-            orphans = await self._orphans(entry)
-        for extra in orphans[1:]:
-            await self._delete(entry, extra.job_id)
-        if not orphans:
-            await entry.forget_job("the service has no job with the tag of the lost create")
+            found = await self._find(entry)
+        if found.is_takeover:
+            await self._go_on_taking_over(entry, found.ours[0].job_id)
             return
-        await self._adopt(entry, orphans[0].job_id)
+        standings = [standing for job in found.ours if (standing := await self._look_at(entry, job.job_id))]
+        if not standings:
+            entry.warn_if(found.about_suspects())
+            await entry.forget_job("the service shows no job with the tag of the lost create")
+            return
+        kept = next((each for each in standings if each.is_seen_joined), standings[0])
+        for extra in standings:
+            if extra is not kept:
+                await self._clear_away(entry, extra)
+        await self._take_back(entry, kept)
 
     async def renew_urls(self, entry: HeldEntry, error: UrlExpiredError) -> None:
         """Get fresh upload URLs: by update where the service allows it, else by a new job in the old one's place.
@@ -104,22 +120,65 @@ class JobMaker:
         await self._delete(entry, entry.job_id)
         await entry.forget_job(reason)
 
-    async def _orphans(self, entry: HeldEntry) -> list[JobSummary]:
-        tag = entry.record.create_tag or ""
-        listed = self._with.client.iterate_jobs(JobQuery(tag=tag), app_user_id=entry.avatar.app_user_id)
-        with entry.step("list"):
-            # Whether the filter matches whole tags only is not documented; a job that tells its tags is checked.
-            return [job async for job in listed if not job.tags or tag in job.tags]
+    async def take_over(self, entry: HeldEntry, seen: SeenJob) -> bool:
+        """Make a job of another journal the entry's, with fresh URLs and a tag of ours; False when it gives none."""
+        tag = create_tag(self._with.batch, entry.entry_id, self._with.nonce())
+        await entry.request_job(tag, f"job {seen.job_id} is to be taken over", of_job=seen)
+        return await self._refill(entry, seen.job_id)
 
-    async def _adopt(self, entry: HeldEntry, job_id: str) -> None:
+    async def _refill(self, entry: HeldEntry, job_id: str) -> bool:
+        """Get URLs for a job that may hold parts of ours; which, the upload finds out."""
         counts = self._counts(entry)
         job = await self._updated(entry, job_id, counts)
+        if job is None:
+            return False
+        planned = planned_segments(entry.record.assets, counts, job.urls)
+        await entry.keep_job(job_id, planned, "job of another journal taken over")
+        entry.is_reconciled = False
+        return True
+
+    async def delete(self, entry: HeldEntry, job_id: str) -> None:
+        """Delete a job; raises RequestRejectedError when the service keeps it."""
+        await self._delete(entry, job_id)
+
+    def segments_of(self, entry: HeldEntry, kind: AssetKind) -> list[Segment]:
+        """How the entry's file of *kind* is cut."""
+        return list(plan_segments(entry.asset(kind).size, self._counts(entry).get(kind, 1)))
+
+    async def _go_on_taking_over(self, entry: HeldEntry, job_id: str) -> None:
+        """The update was carried out, its answer was lost: ask for the URLs again."""
+        if not await self._refill(entry, job_id):
+            await entry.forget_job("the job that was to be taken over gives no URLs any more")
+
+    async def _find(self, entry: HeldEntry) -> Found:
+        with entry.step("list"):
+            return await self._finder.find(entry.record)
+
+    async def _look_at(self, entry: HeldEntry, job_id: str) -> Standing | None:
+        with entry.step("show"):
+            return await standing_of(self._with.client, job_id, entry.avatar.app_user_id)
+
+    async def _take_back(self, entry: HeldEntry, standing: Standing) -> None:
+        """Keep the job of a lost create; its URLs were in the lost answer and cannot be had again."""
+        job_id = standing.job.job_id
+        if standing.is_seen_joined:
+            await self._takeover.keep(entry, standing)
+            return
+        counts = self._counts(entry)
+        job = await self._updated(entry, job_id, counts) if standing.is_seen_empty else None
         if job is not None:
             await self._keep(entry, job, counts, "job of a lost create taken over")
             return
-        # Its URLs were in the lost answer and cannot be had again.
-        await self._delete(entry, job_id)
-        await entry.forget_job("the orphan of a lost create was deleted")
+        await self._clear_away(entry, standing)
+        await entry.forget_job("the orphan of a lost create makes room for a new job")
+
+    async def _clear_away(self, entry: HeldEntry, standing: Standing) -> None:
+        """Delete a job that is proved ours, unless it may hold files."""
+        job_id = standing.job.job_id
+        if standing.is_seen_empty:
+            await self._delete(entry, job_id)
+        else:
+            entry.warn(f"job {job_id} is left over from a lost create and was kept: it may hold files")
 
     async def _updated(
         self, entry: HeldEntry, job_id: str, counts: Mapping[AssetKind, int]
@@ -150,7 +209,16 @@ class JobMaker:
             await self._delete(entry, job.job_id)
             await entry.forget_job("the job could not take the files and was deleted")
             raise
-        await entry.keep_job(job.job_id, planned, reason)
+        try:
+            await entry.keep_job(job.job_id, planned, reason)
+        except StaleEpochError:
+            await self._delete_unless_owned(entry, job.job_id)
+            raise
+
+    async def _delete_unless_owned(self, entry: HeldEntry, job_id: str) -> None:
+        """Leave no orphan of a create whose entry another worker took meanwhile; it may have found the job."""
+        if not await self._with.journal.owns_job(job_id, [entry.record.create_tag or ""]):
+            await self._delete(entry, job_id)
 
     async def _with_stored_files(
         self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int]

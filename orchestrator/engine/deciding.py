@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from orchestrator.domain.assets import Asset
-from orchestrator.domain.entries import Entry
+from orchestrator.domain.entries import Entry, normal
 from orchestrator.domain.errors import SourceChangedError
 from orchestrator.domain.sameness import Sameness, changed_fields, is_untouched, sameness_of_file
 from orchestrator.domain.states import AFTER_SUBMIT, Change, EntryState, is_done
@@ -50,7 +50,7 @@ class Retry:
 
     def names(self, entry_id: str) -> bool:
         """True when a person named this very entry."""
-        return self.entry_ids is not None and entry_id in self.entry_ids
+        return self.entry_ids is not None and normal(entry_id) in map(normal, self.entry_ids)
 
     def revives(self, entry_id: str) -> bool:
         """True when the entry, should it be cancelled, comes back."""

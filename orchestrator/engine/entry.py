@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.errors import GaveUpError, OrchestratorError
+from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, Facts
@@ -22,7 +23,7 @@ from orchestrator.engine.events import (
     StepReached,
     WarningRaised,
 )
-from orchestrator.journal.records import AttemptRecord, EntryRecord, ErrorRecord, SegmentRecord
+from orchestrator.journal.records import AttemptRecord, EntryRecord, ErrorRecord, SegmentRecord, Twin
 
 
 class HeldEntry:
@@ -107,11 +108,43 @@ class HeldEntry:
             WarningRaised(entry=self.entry_id, job_id=self.record.job_id, message=message)
         )
 
+    def warn_if(self, message: str | None) -> None:
+        """Tell subscribers, unless there is nothing to tell."""
+        if message is not None:
+            self.warn(message)
+
     async def transition(self, target: EntryState, reason: str, **facts: Any) -> None:
         """Change the state, in the journal and then for the subscribers."""
         before = self.record.state
         with self.step(f"journal.{target}"):
             self.record = await self._with.journal.transition(self.record, target, reason, **facts)
+        self._moved(before, reason)
+
+    async def request_job(self, tag: str, reason: str, *, of_job: SeenJob | None = None) -> None:
+        """Write down that a job, *of_job* if it exists, may come to carry *tag*, before that is asked for."""
+        before = self.record.state
+        with self.step(f"journal.{EntryState.CREATING}"):
+            self.record = await self._with.journal.create_requested(self.record, tag, reason, of_job=of_job)
+        self._moved(before, reason)
+
+    async def adopt_job(self, job_id: str, target: EntryState, reason: str, delivered: str) -> None:
+        """Write down a job that holds its files already."""
+        before = self.record.state
+        with self.step("journal.adopted"):
+            self.record = await self._with.journal.job_adopted(
+                self.record, job_id, target, reason, delivered=delivered
+            )
+        self.segments = []
+        self._moved(before, reason)
+
+    async def take_job_of(self, twin: Twin) -> None:
+        """Write down that the entry has what its twin in another batch had."""
+        before = self.record.state
+        reason = f"taken over from batch {twin.batch.name}"
+        with self.step("journal.moved"):
+            self.record = await self._with.journal.job_moved(self.record, twin.entry, reason)
+        await self.load_segments()
+        self.is_reconciled = False
         self._moved(before, reason)
 
     async def keep_job(self, job_id: str, planned: Sequence[SegmentRecord], reason: str) -> None:

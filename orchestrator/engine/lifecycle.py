@@ -10,6 +10,7 @@ import anyio
 from orchestrator.domain.errors import EntryError, RetryableError, UrlExpiredError
 from orchestrator.domain.service_states import STATE_OF_GROUP, group_of
 from orchestrator.domain.states import EntryState, Facts, Step, next_step
+from orchestrator.engine.adopting import Adopter
 from orchestrator.engine.changing import Changer
 from orchestrator.engine.collaborators import Collaborators
 from orchestrator.engine.confirming import Confirmer
@@ -32,7 +33,7 @@ class Lifecycle:
         inquiry = Inquiry(collaborators)
         self._steps = {
             Step.CHANGE: Changer(self._maker).change,
-            Step.CREATE: self._maker.create,
+            Step.CREATE: Adopter(collaborators, self._maker).create,
             Step.SETTLE_CREATE: self._maker.settle,
             Step.UPLOAD: Uploader(collaborators, inquiry).upload,
             Step.CONFIRM: Confirmer(collaborators, inquiry).confirm,

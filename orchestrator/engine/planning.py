@@ -204,6 +204,9 @@ class Planner:
         return [self._draft(position, entry, records.get(entry.entry_id), local) for position, entry in chunk]
 
     def _draft(self, position: int, entry: Entry, record: EntryRecord | None, local: LocalFiles) -> _Draft:
+        if record is not None and record.entry_id != entry.entry_id:
+            # Its letters are composed in another way, and the journal goes by the id it has.
+            entry = replace(entry, entry_id=record.entry_id)
         assets, problems = self._assets(_as_known(entry, record), record, local)
         return _Draft(position, entry, record, assets, problems)
 

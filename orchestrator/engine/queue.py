@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from orchestrator.domain.entries import normal
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
@@ -40,9 +41,9 @@ def failed(
     Of *entry_ids* all that is unfinished; with *is_cancelled_wanted* also what was brought back, and so is pending.
     """
     if entry_ids is not None:
-        states = frozenset(EntryState) - _AT_REST
+        states, named = frozenset(EntryState) - _AT_REST, frozenset(map(normal, entry_ids))
         return Selection(
-            states, lambda record: record.entry_id in entry_ids and record.entry_id not in undecided
+            states, lambda record: normal(record.entry_id) in named and record.entry_id not in undecided
         )
     states = frozenset({EntryState.FAILED, *([EntryState.PENDING] if is_cancelled_wanted else [])})
     return Selection(states, lambda record: record.entry_id not in undecided)

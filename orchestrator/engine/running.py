@@ -96,7 +96,7 @@ async def _open_work(
     async with connect(
         settings.service, waiting, reader_threads=os.cpu_count() or 1, on_attempt=settings.on_attempt
     ) as connection:
-        key = BatchKey(connection.endpoint, connection.project_id, batch_name)
+        key = await journal.known_key(BatchKey(connection.endpoint, connection.project_id, batch_name))
         with hold_run_lock(journal.lock_path(key)):
             yield BatchWork(
                 work=settings,

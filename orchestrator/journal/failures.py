@@ -40,7 +40,8 @@ def _journal_error(error: sqlite3.Error, path: Path | None) -> JournalError:
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return JournalError(
             f"{where} is not a readable journal (damaged, or another kind of file)",
-            hint="name another place with --state; jobs already made are found by their tags",
+            hint="move the file away and run with --on-existing adopt, which takes over the jobs already made; "
+            "or name another place with --state",
         )
     if name.startswith("SQLITE_IOERR"):
         return JournalError(

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from orchestrator.domain.assets import Asset
-from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.states import EntryState
 from orchestrator.journal import statements
@@ -31,6 +31,19 @@ class Journal(JournalReader, EntryWriter):
     def lock_path(self, batch: BatchKey) -> Path:
         """Where the run lock of *batch* is."""
         return self._path.with_name(f"{self._path.name}.{batch.digest}.lock")
+
+    async def known_key(self, key: BatchKey) -> BatchKey:
+        """The key under which the journal has the batch, where its name may be composed in another way."""
+        places = (key.endpoint, key.project_id, normal(key.name))
+        alike = [
+            batch
+            for batch in await self.batches()
+            if (batch.endpoint, batch.project_id, normal(batch.name)) == places
+        ]
+        exact = [batch for batch in alike if batch.name == key.name]
+        for batch in (exact or alike)[:1]:
+            return BatchKey(batch.endpoint, batch.project_id, batch.name, known_digest=batch.batch)
+        return key
 
     async def open_batch(
         self, key: BatchKey, *, manifest_path: str | None, is_submit_wanted: bool, run_id: str

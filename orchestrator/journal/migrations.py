@@ -77,6 +77,20 @@ MIGRATIONS: tuple[Migration, ...] = (
         "the plan before a change, for one that is refused",
         ("ALTER TABLE entries ADD COLUMN plan_before TEXT",),
     ),
+    Migration(
+        4,
+        "every create that was made",
+        (
+            """CREATE TABLE creates (
+                batch TEXT NOT NULL REFERENCES batches (batch) ON DELETE CASCADE, tag TEXT NOT NULL,
+                entry_id TEXT NOT NULL, made_at DOUBLE PRECISION NOT NULL, name TEXT,
+                job_id TEXT,
+                PRIMARY KEY (batch, tag))""",
+            """INSERT INTO creates (batch, tag, entry_id, made_at)
+                SELECT DISTINCT batch, create_tag, entry_id, coalesce(started_at, created_at, updated_at)
+                FROM entries WHERE create_tag IS NOT NULL""",
+        ),
+    ),
 )
 
 

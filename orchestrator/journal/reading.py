@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
+from orchestrator.domain.entries import forms, normal
+from orchestrator.domain.ownership import Create
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.database import Database
 from orchestrator.journal.records import (
@@ -18,7 +20,11 @@ from orchestrator.journal.records import (
     OutcomeRecord,
     SegmentRecord,
     TransitionRecord,
+    Twin,
+    are_same_files,
+    assets_of,
     batch_record,
+    create_of,
     entry_record,
     outcome_record,
     segment_record,
@@ -83,11 +89,17 @@ class JournalReader:
         return found.get(entry_id)
 
     async def entries_named(self, batch: str, entry_ids: Collection[str]) -> dict[str, EntryRecord]:
-        """The entries of *batch* among *entry_ids*, at most some hundreds at once."""
-        ids, parameters = among("entry_id", entry_ids)
+        """The entries of *batch* among *entry_ids*, under those; at most some hundreds at once.
+
+        Older programs kept ids as files had them, so that their letters may be composed in another way.
+        """
+        ids, parameters = among("entry_id", [form for entry_id in entry_ids for form in forms(entry_id)])
         query = f"SELECT {listed(ENTRY_COLUMNS)} FROM entries WHERE batch = :batch AND entry_id IN {ids}"
         rows = await self._database.read(query, {"batch": batch, **parameters})
-        return {record.entry_id: record for record in map(entry_record, rows)}
+        exact = {record.entry_id: record for record in map(entry_record, rows)}
+        alike = {normal(entry_id): record for entry_id, record in exact.items()}
+        found = {entry_id: exact.get(entry_id) or alike.get(normal(entry_id)) for entry_id in entry_ids}
+        return {entry_id: record for entry_id, record in found.items() if record is not None}
 
     async def entries(
         self, batch: str, *, states: Collection[EntryState] | None = None, has_job: bool | None = None
@@ -136,11 +148,65 @@ class JournalReader:
                 return
             position = page[-1][place]
 
-    async def owns_job(self, job_id: str, tags: Collection[str]) -> bool:
-        """True when an entry has the job, or waits to learn of one with one of *tags*."""
+    async def owns_job(self, job_id: str, tags: Collection[str] = ()) -> bool:
+        """True when an entry has the job, or waits to learn of one with one of *tags*; a cancelled one has none."""
+        condition, parameters = "job_id = :job_id", dict[str, object]()
+        if tags:
+            listed_tags, parameters = among("tag", tags)
+            condition = f"({condition} OR (job_id IS NULL AND create_tag IN {listed_tags}))"
+        query = f"SELECT 1 FROM entries WHERE state <> :cancelled AND {condition} LIMIT 1"
+        row = {"job_id": job_id, "cancelled": EntryState.CANCELLED.value, **parameters}
+        return bool(await self._database.read(query, row))
+
+    async def creates_tagged(self, tags: Collection[str]) -> dict[str, Create]:
+        """The creates of this journal that used one of *tags*, at most some hundreds at once."""
         listed_tags, parameters = among("tag", tags)
-        query = f"SELECT 1 FROM entries WHERE job_id = :job_id OR create_tag IN {listed_tags} LIMIT 1"
-        return bool(await self._database.read(query, {"job_id": job_id, **parameters}))
+        rows = await self._database.read(f"{_CREATES} WHERE creates.tag IN {listed_tags}", parameters)
+        return {create.tag: create for create in map(create_of, rows)}
+
+    async def creates(self) -> AsyncIterator[Create]:
+        """All creates of this journal, read page by page."""
+        place = {"batch": "", "tag": ""}
+        while True:
+            after = "creates.batch > :batch OR (creates.batch = :batch AND creates.tag > :tag)"
+            query = f"{_CREATES} WHERE {after} ORDER BY creates.batch, creates.tag LIMIT {PAGE_ROWS}"
+            page = [create_of(row) for row in await self._database.read(query, place)]
+            for create in page:
+                yield create
+            if len(page) < PAGE_ROWS:
+                return
+            place = {"batch": page[-1].batch, "tag": page[-1].tag}
+
+    async def last_create_at(self, batch: str) -> float | None:
+        """When this journal last asked for a job of *batch*, in epoch seconds; None when it never has."""
+        query = "SELECT max(made_at) FROM creates WHERE batch = :batch"
+        ((made_at,),) = await self._database.read(query, {"batch": batch})
+        return None if made_at is None else float(made_at)
+
+    async def twins(self, batch: str) -> dict[str, Twin]:
+        """By entry id, entries of other batches of the same project that have the same files, and a job for them.
+
+        Only for entries of *batch* that have none.
+        """
+        batches = {known.batch: known for known in await self.batches()}
+        columns = ", ".join(f"other.{listed([column])}" for column in ENTRY_COLUMNS)
+        query = (
+            f"SELECT mine.files, {columns} FROM entries AS mine JOIN entries AS other"
+            " ON other.entry_id = mine.entry_id AND other.bytes = mine.bytes AND other.batch <> mine.batch"
+            " WHERE mine.batch = :batch AND mine.position >= 0 AND other.state <> :cancelled"
+            " AND coalesce(mine.job_id, mine.create_tag) IS NULL"
+            " AND coalesce(other.job_id, other.create_tag) IS NOT NULL"
+        )
+        rows = await self._database.read(query, {"batch": batch, "cancelled": EntryState.CANCELLED.value})
+        found: dict[str, Twin] = {}
+        for files, *row in rows:
+            other = entry_record(row)
+            twin = Twin(batches[other.batch], other)
+            if _are_same_project(batches[batch], twin.batch) and are_same_files(
+                assets_of(files), other.assets
+            ):
+                found[other.entry_id] = twin
+        return found
 
     async def entry_ids(self, batch: str) -> set[str]:
         """The ids of all entries the manifest had at the last run."""
@@ -194,7 +260,18 @@ class JournalReader:
         return await self._database.read(query, {"batch": record.batch, "entry_id": record.entry_id})
 
 
+def _are_same_project(one: BatchRecord, other: BatchRecord) -> bool:
+    return (one.endpoint, one.project_id) == (other.endpoint, other.project_id)
+
+
 _ALWAYS = "1 = 1"
+#: Creates with what the avatar is called now, for those an older program wrote down, and their batch's name.
+_CREATES = (
+    "SELECT creates.batch, creates.entry_id, creates.tag, creates.made_at, creates.name, creates.job_id,"
+    " batches.name, entries.spec"
+    " FROM creates JOIN batches ON batches.batch = creates.batch"
+    " LEFT JOIN entries ON entries.batch = creates.batch AND entries.entry_id = creates.entry_id"
+)
 
 
 def _in_states(states: Collection[EntryState] | None) -> tuple[str, Row]:

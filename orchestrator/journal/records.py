@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.avatar import Avatar
+from orchestrator.domain.ownership import Create
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.segments import Segment
@@ -105,6 +106,13 @@ class EntryRecord(NamedTuple):
         return sum(asset.size for asset in self.assets)
 
 
+class Twin(NamedTuple):
+    """An entry of another batch with the id and the files of one that is new."""
+
+    batch: BatchRecord
+    entry: EntryRecord
+
+
 class OutcomeRecord(NamedTuple):
     """What has become of one entry."""
 
@@ -181,6 +189,19 @@ def assets_of(text: str) -> tuple[Asset, ...]:
     )
 
 
+def are_same_files(one: Sequence[Asset], other: Sequence[Asset]) -> bool:
+    """True when both have the same kinds of files, each at the same place or as old and as long, as a copy is."""
+    by_kind = {asset.kind: asset for asset in other}
+    return {asset.kind for asset in one} == by_kind.keys() and all(
+        asset.size == by_kind[asset.kind].size
+        and (
+            asset.path == by_kind[asset.kind].path
+            or asset.fingerprint.mtime_ns == by_kind[asset.kind].fingerprint.mtime_ns
+        )
+        for asset in one
+    )
+
+
 def plan_columns(spec: str, assets: Sequence[Asset]) -> dict[str, object]:
     """The columns of the table `entries` that hold what the manifest says."""
     return {"spec": spec, "files": files_json(assets), "bytes": sum(asset.size for asset in assets)}
@@ -233,6 +254,21 @@ def outcome_record(row: Sequence[Any]) -> OutcomeRecord:
     """Build the record from a row of OUTCOME_COLUMNS."""
     _, entry_id, state, job_id, *error = row
     return OutcomeRecord(entry_id, EntryState(state), job_id, _error_record(error))
+
+
+def create_of(row: Sequence[Any]) -> Create:
+    """Build the create from its row, its batch's name and the entry's spec, which may be missing."""
+    batch, entry_id, tag, made_at, name, job_id, batch_name, spec = row
+    names = [name, json.loads(spec).get("name") if spec else None]
+    return Create(
+        batch=batch,
+        entry_id=entry_id,
+        tag=tag,
+        made_at=float(made_at),
+        names=frozenset(filter(None, names)),
+        batch_name=batch_name,
+        job_id=job_id,
+    )
 
 
 #: The columns of the table `segments` that `segment_record` takes, in its order.

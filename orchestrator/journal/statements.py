@@ -32,6 +32,15 @@ DELETE_SEGMENTS = f"DELETE FROM segments WHERE {_OF_ENTRY}"
 DROP_URLS = f"UPDATE segments SET url = NULL WHERE {_OF_ENTRY}"
 
 
+HAS_ENTRY = f"SELECT 1 FROM entries WHERE {_OF_ENTRY} AND epoch = :key_epoch AND state = :key_state"
+#: The entry's job is another entry's now.
+GIVE_JOB_UP = (
+    "UPDATE entries SET state = :cancelled, epoch = epoch + 1, updated_at = :at, job_id = NULL, create_tag = NULL,"
+    f" change_wanted = NULL WHERE {_OF_ENTRY}"
+)
+MOVE_SEGMENTS = f"UPDATE segments SET batch = :new_batch, entry_id = :new_entry_id WHERE {_OF_ENTRY}"
+
+
 @lru_cache(maxsize=64)
 def insert_into(table: str, columns: tuple[str, ...]) -> str:
     """Insert a row of *columns*, each a parameter of its own name."""

@@ -24,6 +24,10 @@ class Transaction:
         """Execute *statement* with the parameters of *row* and return how many rows it changed."""
         return self.connection.execute(statement, row).rowcount
 
+    def finds(self, query: str, row: Row) -> bool:
+        """True when *query* with the parameters of *row* has a result."""
+        return self.connection.execute(query, row).fetchone() is not None
+
     def add_row(self, statement: str, row: Row) -> None:
         """Execute *statement* for *row* before the commit, together with all rows of the same statement."""
         self._rows.setdefault(statement, []).append(row)

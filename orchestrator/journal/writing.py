@@ -7,8 +7,9 @@ from typing import Any
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.errors import StaleEpochError
+from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.receipts import Receipt
-from orchestrator.domain.states import Change, EntryState, check_transition
+from orchestrator.domain.states import Change, EntryState, check_takeover, check_transition
 from orchestrator.journal import statements
 from orchestrator.journal.database import Database
 from orchestrator.journal.records import (
@@ -38,6 +39,8 @@ _JOB_FACTS = (
     "change_wanted",
     "plan_before",
 )
+#: What goes with a job to the entry that takes it over.
+_MOVED_FACTS = (*_JOB_FACTS, "review_code", "review_reason", "is_submit_wanted")
 #: What a new round of uploading leaves unknown of a job that stays.
 _UPLOAD_FACTS = (
     "confirm_sent_at",
@@ -124,6 +127,29 @@ class EntryWriter:
             return changed._replace(error=None)
         return await self._guarded(record, target, reason, facts)
 
+    async def create_requested(
+        self, record: EntryRecord, tag: str, reason: str, *, of_job: SeenJob | None = None
+    ) -> EntryRecord:
+        """Keep, before the create, that a job may come to carry *tag*: for good, whatever becomes of the entry.
+
+        It is *of_job* that gets the tag, by an update, where another journal made it.
+        """
+        check_transition(record.state, EntryState.CREATING)
+        row = {
+            "batch": record.batch,
+            "tag": tag,
+            "entry_id": record.entry_id,
+            "made_at": self._clock() if of_job is None else of_job.created_at or 0.0,
+            "name": record.avatar.name,
+            "job_id": None if of_job is None else of_job.job_id,
+        }
+
+        def keep_create(transaction: Transaction) -> None:
+            transaction.insert("creates", row)
+
+        facts = {"create_tag": tag}
+        return await self._guarded(record, EntryState.CREATING, reason, facts, keep_create)
+
     async def set_facts(self, record: EntryRecord, **facts: Any) -> EntryRecord:
         """Change *facts* without a change of state, under the same guard as a transition."""
         return await self._guarded(record, record.state, None, facts)
@@ -143,6 +169,43 @@ class EntryWriter:
         facts = {"job_id": job_id, "created_at": self._clock()}
 
         return await self._guarded(record, EntryState.UPLOADING, reason, facts, _replaced(record, planned))
+
+    async def job_adopted(
+        self, record: EntryRecord, job_id: str, target: EntryState, reason: str, *, delivered: str
+    ) -> EntryRecord:
+        """Keep a job that holds its files already, which this journal did not send; *target* is where it stands."""
+        check_takeover(record.state, target)
+
+        def drop_segments(transaction: Transaction) -> None:
+            transaction.execute(statements.DELETE_SEGMENTS, _entry_key(record))
+
+        now = self._clock()
+        facts = {"job_id": job_id, "created_at": now, "confirmed_at": now, "delivered": delivered}
+        if target is not EntryState.CONFIRMED:
+            facts["submitted_at"] = now
+        return await self._guarded(record, target, reason, facts, drop_segments)
+
+    async def job_moved(self, record: EntryRecord, giver: EntryRecord, reason: str) -> EntryRecord:
+        """Give the entry, which has no job, the job of *giver* with all that is known of it; *giver* is cancelled.
+
+        Raises StaleEpochError when either has changed since.
+        """
+        check_transition(giver.state, EntryState.CANCELLED)
+        facts = {name: getattr(giver, name) for name in _MOVED_FACTS}
+        target = _state_of(giver)
+
+        def give(transaction: Transaction) -> None:
+            key = _entry_key(giver)
+            place = {"new_batch": record.batch, "new_entry_id": record.entry_id}
+            transaction.execute(statements.MOVE_SEGMENTS, {**key, **place})
+            cancelled = {"cancelled": EntryState.CANCELLED.value, "at": self._clock()}
+            transaction.execute(statements.GIVE_JOB_UP, {**key, **cancelled})
+            row = _transition_row(
+                giver, EntryState.CANCELLED, "another batch took its job over", self._clock()
+            )
+            transaction.insert("transitions", row)
+
+        return await self._guarded(record, target, reason, facts, give, also=giver)
 
     async def job_gone(self, record: EntryRecord, reason: str) -> EntryRecord:
         """Forget the job, which the service no longer has; the entry is pending again."""
@@ -221,15 +284,22 @@ class EntryWriter:
         reason: str | None,
         facts: Row,
         then: Callable[[Transaction], Any] | None = None,
+        *,
+        also: EntryRecord | None = None,
     ) -> EntryRecord:
-        """Write *facts*, the transition to *target* when *reason* is given, and *then*; all or nothing."""
+        """Write *facts*, the transition to *target* when *reason* is given, and *then*; all or nothing.
+
+        The entry *also* must be as its record says, too.
+        """
         now = self._clock()
         columns = {"state": target.value, "updated_at": now, **facts}
         statement = statements.update_entry(tuple(columns))
         parameters = {f"new_{column}": value for column, value in columns.items()}
 
         def write(transaction: Transaction) -> None:
-            guard = {**_entry_key(record), "key_state": record.state.value}
+            if also is not None and not transaction.finds(statements.HAS_ENTRY, _guard(also)):
+                raise _stale(also)
+            guard = _guard(record)
             if transaction.execute(statement, {**parameters, **guard}) == 0:
                 raise _stale(record)
             if reason is not None:
@@ -260,6 +330,21 @@ def _record_fields(facts: Row) -> Row:
 
 def _entry_key(record: EntryRecord) -> Row:
     return {"key_batch": record.batch, "key_entry_id": record.entry_id, "key_epoch": record.epoch}
+
+
+def _guard(record: EntryRecord) -> Row:
+    return {**_entry_key(record), "key_state": record.state.value}
+
+
+def _state_of(giver: EntryRecord) -> EntryState:
+    """Where an entry stands with the job of *giver*, which may have failed."""
+    if giver.state is not EntryState.FAILED:
+        return giver.state
+    if giver.submitted_at is not None:
+        return EntryState.IN_REVIEW
+    if giver.confirmed_at is not None:
+        return EntryState.CONFIRMED
+    return EntryState.UPLOADING if giver.job_id is not None else EntryState.CREATING
 
 
 def _segment_key(record: EntryRecord, kind: AssetKind, part_number: int) -> Row:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.domain.entries import Entry, slug
+from orchestrator.domain.entries import Entry, normal, slug
 from orchestrator.manifest.drafts import Draft
 from orchestrator.manifest.problems import Problem, Severity, quoted, without_ignored
 from orchestrator.manifest.text import UnreadableError
@@ -35,7 +35,7 @@ class Manifest:
     ) -> None:
         """Take the parts that `open_manifest` has made."""
         self.path = path
-        self.batch_name = head.batch_name or path.stem
+        self.batch_name = normal(head.batch_name or path.stem)
         self.is_submit_wanted = head.submit
         self._ignored = frozenset(head.ignore or ())
         self.problems = list(problems)
@@ -118,7 +118,7 @@ def _entry_id(draft: Draft) -> str | None:
     """The id, or a slug of the name; reports a name that leaves none."""
     given, name = draft.values.get("id"), draft.values.get("name")
     if isinstance(given, str) and given.strip():
-        return given.strip()
+        return normal(given.strip())
     if not isinstance(name, str) or not name.strip():
         return None
     made = slug(name)

@@ -5,23 +5,37 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import anyio
 import pytest
 
+from orchestrator.cli.service import real_clocks
+from orchestrator.engine.connection import ServiceSettings, connect
 from orchestrator.journal.lock import hold_run_lock
+from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document
+from tests.strangers import Untouched
 
 
-def forget_job(home: Path, entry_id: str) -> None:
-    """Make an entry's job an orphan, as a journal from a backup would."""
-    (journal,) = home.rglob("*.db")
-    with sqlite3.connect(journal) as connection:
-        connection.execute(
-            "UPDATE entries SET job_id = NULL, create_tag = NULL, state = 'pending' WHERE entry_id = ?",
-            (entry_id,),
+def make_late_job(simulator: Simulator, name: str) -> None:
+    """Make the job of an entry's create once more, as a request that was repeated on its way would."""
+    (job,) = [job for job in simulator.jobs if job.name == name]
+    options = simulator.options
+
+    async def make() -> None:
+        settings = ServiceSettings(
+            endpoint=simulator.endpoint,
+            project_id=options.project_id,
+            credentials=FoundCredentials(
+                secret=Credentials(options.ak, options.sk), source="the test", project_id=None
+            ),
         )
-    connection.close()
+        async with connect(settings, real_clocks(), reader_threads=1) as connection:
+            body = {"name": job.name, "batch_name": job.batch_name, "tags": list(job.tags)}
+            await connection.client.create_job(body)
+
+    anyio.run(make)
 
 
 @pytest.mark.usefixtures("simulator")
@@ -76,7 +90,7 @@ def test_an_orphan_is_listed_and_deleted_only_with_yes(
 ) -> None:
     """And not while a run works on its batch."""
     cli("run", batch.manifest)
-    forget_job(home, "anna")
+    make_late_job(simulator, "anna")
     (lock,) = home.rglob("*.lock")
 
     listed = cli("clean", "--orphans")
@@ -89,14 +103,39 @@ def test_an_orphan_is_listed_and_deleted_only_with_yes(
     assert (listed.exit_code, kept.exit_code, deleted.exit_code) == (0, 0, 0)
     assert "jobs of ours that no entry owns: 1" in listed.stdout
     assert "--yes removes what is listed" in listed.stderr
-    assert sorted(jobs) == ["anna", "bo"]
+    assert sorted(jobs) == ["anna", "anna", "bo"]
     for result in (kept, deleted, nothing):
         check_document("clean", result.document)
     outcomes = [
         [found["outcome"] for found in result.document["orphans"]] for result in (kept, deleted, nothing)
     ]
     assert outcomes == [["kept"], ["removed"], []]
-    assert [job.name for job in simulator.jobs] == ["bo"]
+    assert sorted(job.name for job in simulator.jobs) == ["anna", "bo"]
+
+
+def test_another_journal_s_jobs_of_the_same_batch_are_listed_and_never_deleted(
+    cli: Cli, batch: Batch, simulator: Simulator, home: Path
+) -> None:
+    """Confirmed or still uploading; the command that takes them over is named."""
+    cli("run", batch.manifest)
+    other = home.parent / "server.db"
+    cli("run", batch.manifest, "--state", other, "--on-existing", "create")
+    with sqlite3.connect(other) as connection:
+        theirs = {job_id for (job_id,) in connection.execute("SELECT job_id FROM entries")}
+    connection.close()
+    strangers = Untouched.of(simulator)
+
+    shown = cli("clean", "--orphans", "--yes")
+    result = cli("clean", "--orphans", "--yes", "--json")
+
+    strangers.check()
+    check_document("clean", result.document)
+    assert result.document["orphans"] == []
+    assert {found["job_id"] for found in result.document["foreign"]} == theirs
+    command = f"orchestrator run {batch.manifest} --on-existing adopt"
+    assert {found["adopt"] for found in result.document["foreign"]} == {command}
+    assert "made by another journal" in shown.stdout
+    assert command in shown.stdout
 
 
 def test_what_cannot_be_agreed_to_or_is_not_said_is_a_wrong_usage(cli: Cli) -> None:

@@ -33,6 +33,7 @@ STEPS = (
     "journal.missing",
     "journal.urls",
     "list",
+    "list_batch",
     "show",
     "update",
     "delete",

@@ -13,7 +13,7 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import Change, EntryState
 from orchestrator.engine.cancelling import Canceller
-from orchestrator.engine.cleaning import finished_batches, orphans
+from orchestrator.engine.cleaning import Leftover, finished_batches, orphans
 from orchestrator.engine.connection import connect
 from orchestrator.engine.events import EventBus, JobStateChanged, SegmentStored
 from orchestrator.engine.following import Follower, Milestone, PollPace
@@ -292,18 +292,20 @@ async def test_a_job_the_service_keeps_is_not_called_cancelled(rig: Rig) -> None
     assert record.error is not None
 
 
-async def test_orphans_are_jobs_with_our_tag_that_no_entry_owns(rig: Rig) -> None:
-    """Jobs of strangers and of other journals are none of ours."""
+async def test_jobs_with_a_tag_of_our_batch_that_this_journal_did_not_make_are_another_journal_s(
+    rig: Rig,
+) -> None:
+    """Jobs of strangers and of other batches are not even listed."""
     rig.make_entries(1)
     await rig.run()
     async with connected(rig) as (journal, client, key):
-        ours = await client.create_job({"name": "lost", "tags": [f"orch:{key.digest}:0:x"]})
+        theirs = await client.create_job({"name": "lost", "tags": [f"orch:{key.digest}:0:x"]})
         await client.create_job({"name": "stranger", "tags": ["holiday"]})
         await client.create_job({"name": "other journal", "tags": ["orch:ffffffffffff:0:x"]})
 
-        found = [orphan.job_id async for orphan in orphans(journal, client)]
+        found = [(orphan.job_id, orphan.whose) async for orphan in orphans(journal, client)]
 
-    assert found == [ours.job_id]
+    assert found == [(theirs.job_id, Leftover.FOREIGN)]
 
 
 async def test_only_finished_batches_are_forgotten(rig: Rig, clock: Clock) -> None:

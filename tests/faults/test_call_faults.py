@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -165,3 +167,33 @@ async def test_a_job_deleted_in_the_console_is_made_anew(trial: Trial) -> None:
 
     assert report.exit_code == ExitCode.OK
     trial.assert_delivered(entries)
+
+
+TAKEN = "UPDATE entries SET epoch = epoch + 1"
+TAKEN_AND_SETTLED = f"{TAKEN}, state = 'pending', create_tag = NULL"
+TAKEN_AND_FOUND = f"{TAKEN}, state = 'uploading', job_id = :job_id"
+
+
+@pytest.mark.parametrize(
+    ("taken", "jobs"),
+    [
+        pytest.param(TAKEN_AND_SETTLED, 0, id="the other found no job"),
+        pytest.param(TAKEN, 1, id="the other will look for its tag"),
+        pytest.param(TAKEN_AND_FOUND, 1, id="the other has it"),
+    ],
+)
+async def test_a_worker_that_loses_its_entry_during_the_create_leaves_no_orphan(
+    trial: Trial, taken: str, jobs: int
+) -> None:
+    """It deletes the job it made unless an entry owns it or its tag."""
+    trial.rig.make_entries(1, size=200_000)
+
+    def take() -> None:
+        with closing(sqlite3.connect(trial.rig.state, isolation_level=None)) as journal:
+            journal.execute(taken, {"job_id": trial.only_job().job_id} if ":job_id" in taken else {})
+
+    trial.at("create.after", take)
+
+    await trial.run()
+
+    assert len(trial.rig.simulator.jobs) == jobs

@@ -1,0 +1,122 @@
+"""Finding the job of a create whose answer was lost: what is proved ours, and what only looks like it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+
+from orchestrator.domain.errors import RequestRejectedError
+from orchestrator.domain.ownership import (
+    Create,
+    SeenJob,
+    instant,
+    listed_since,
+    may_be_ours,
+    proves_ours,
+)
+from orchestrator.journal.reading import JournalReader
+from orchestrator.journal.records import EntryRecord
+from orchestrator.metastudio.client import MetaStudioClient
+from orchestrator.metastudio.requests import JobQuery
+from orchestrator.metastudio.wire import JobDetail, JobSummary
+
+#: Jobs looked through for a tag: more only come where the service pays no attention to any filter.
+MAX_LISTED_JOBS = 2000
+#: Jobs that are shown for one tag, where the list keeps tags to itself.
+MAX_SHOWN_JOBS = 20
+
+
+@dataclass(slots=True)
+class Found:
+    """Jobs that a create is proved to have made, and those of which it cannot be told."""
+
+    ours: list[SeenJob] = field(default_factory=list)
+    suspects: list[SeenJob] = field(default_factory=list)
+    #: True for the job of another journal that got our tag by an update.
+    is_takeover: bool = False
+
+    def about_suspects(self) -> str | None:
+        """A sentence that names the jobs which may be ours; None when there are none."""
+        if not self.suspects:
+            return None
+        named = ", ".join(f"{job.job_id} ({job.name})" for job in self.suspects)
+        return (
+            f"the answer to a create was lost, and the service shows no tags to tell whose this is: job {named} "
+            "may be left over from it and was not touched; delete it in the console if it holds no files"
+        )
+
+
+class JobFinder:
+    """Asks the service for the jobs of creates that this journal made."""
+
+    def __init__(self, journal: JournalReader, client: MetaStudioClient) -> None:
+        """Ask through *client* what *journal* lacks."""
+        self._journal = journal
+        self._client = client
+
+    async def find(self, record: EntryRecord) -> Found:
+        """The jobs of the entry's last create; none that another entry owns."""
+        create = await self._create(record)
+        if create is None:
+            return Found()
+        query = JobQuery(tag=create.tag, create_since=listed_since(create.made_at), sort_dir="desc")
+        app_user_id = record.avatar.app_user_id
+        listed = [
+            seen_job(job)
+            async for job in limited(
+                self._client.iterate_jobs(query, app_user_id=app_user_id), MAX_LISTED_JOBS
+            )
+            if may_be_ours(create, seen_job(job))
+        ]
+        return await self._sorted(create, listed, app_user_id)
+
+    async def _create(self, record: EntryRecord) -> Create | None:
+        tag = record.create_tag
+        return None if tag is None else (await self._journal.creates_tagged([tag])).get(tag)
+
+    async def _sorted(self, create: Create, listed: Iterable[SeenJob], app_user_id: str | None) -> Found:
+        found, shown = Found(), 0
+        for job in listed:
+            known = job
+            if not job.tags and shown < MAX_SHOWN_JOBS:
+                shown += 1
+                detail = await show_job(self._client, job.job_id, app_user_id)
+                if detail is None:
+                    continue
+                known = seen_job(detail)
+            is_ours = proves_ours(create, known)
+            if (is_ours or not known.tags) and not await self._journal.owns_job(known.job_id):
+                (found.ours if is_ours else found.suspects).append(known)
+        found.is_takeover = bool(found.ours) and create.job_id is not None
+        return found
+
+
+def seen_job(job: JobSummary) -> SeenJob:
+    """What a job's list or show answer says of whose it is."""
+    return SeenJob(
+        job_id=job.job_id,
+        name=job.name,
+        batch_name=job.batch_name,
+        tags=job.tags,
+        created_at=instant(job.create_time),
+    )
+
+
+async def show_job(client: MetaStudioClient, job_id: str, app_user_id: str | None) -> JobDetail | None:
+    """The job as the service shows it; None when it has none of that id."""
+    try:
+        return await client.show_job(job_id, app_user_id=app_user_id)
+    except RequestRejectedError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+async def limited(jobs: AsyncIterator[JobSummary], limit: int) -> AsyncIterator[JobSummary]:
+    """The first *limit* of *jobs*."""
+    count = 0
+    async for job in jobs:
+        yield job
+        count += 1
+        if count == limit:
+            return

@@ -22,7 +22,10 @@ OrchestratorError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
+
+from orchestrator.domain.masking import without
 
 
 class OrchestratorError(Exception):
@@ -46,6 +49,11 @@ class OrchestratorError(Exception):
         self.request_id = request_id
         self.hint = hint
         self.status = status
+
+    def conceal(self, secrets: Iterable[str]) -> None:
+        """Mask these very texts in what is said; others may have repeated them."""
+        self.message = without(self.message, secrets)
+        self.args = (self.message,)
 
 
 class ManifestError(OrchestratorError):

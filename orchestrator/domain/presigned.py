@@ -11,6 +11,11 @@ from urllib.parse import unquote, urlsplit
 #: The parameters that tell something; the others are long, secret, and not worth decoding.
 _PARAMETER = re.compile(r"(?:^|&)(partNumber|Expires|X-Amz-Date|X-Amz-Expires)=([^&]+)")
 
+#: Documented are 2048 characters; no server takes a request line of more.
+_LONGEST = 8192
+#: The year 9999, after which no calendar goes.
+_LATEST = 253_402_300_799.0
+
 
 class PresignedUrl:
     """Where a segment goes; its text form is host and object name, the secret comes from `reveal()` only."""
@@ -19,6 +24,10 @@ class PresignedUrl:
 
     def __init__(self, url: str) -> None:
         """Parse *url*; raises ValueError, without the URL in its text, when it is none."""
+        if len(url) > _LONGEST or " " in url or not url.isprintable():
+            raise ValueError(
+                "the service returned an upload URL that has blanks, control characters or no end"
+            )
         try:
             parts = urlsplit(url)
             query = _parameters(parts.query)
@@ -69,7 +78,7 @@ def _parameters(query: str) -> dict[str, str]:
 
 def _part_number(query: Mapping[str, str]) -> int | None:
     value = query.get("partNumber", "")
-    return int(value) if value.isascii() and value.isdecimal() else None
+    return int(value) if value.isascii() and value.isdecimal() and len(value) <= 10 else None
 
 
 def _expires_at(query: Mapping[str, str]) -> float | None:
@@ -82,4 +91,4 @@ def _expires_at(query: Mapping[str, str]) -> float | None:
             seconds = signed_at.timestamp() + float(query["X-Amz-Expires"])
     except (KeyError, ValueError):
         return None
-    return seconds if math.isfinite(seconds) else None
+    return seconds if math.isfinite(seconds) and seconds <= _LATEST else None

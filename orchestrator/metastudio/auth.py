@@ -28,6 +28,11 @@ class Authenticator(Protocol):
         """What to check when the service does not accept the credentials."""
         ...
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no message may repeat, though the service does."""
+        ...
+
     async def headers(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """Every header to send: *headers* and the proof."""
         ...
@@ -52,6 +57,12 @@ class AkSkAuth:
             "check HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK (or the credentials file), "
             "HUAWEICLOUD_SDK_SECURITY_TOKEN for temporary keys, and this machine's clock"
         )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Both keys, and the token of temporary ones."""
+        keys = self._credentials
+        return tuple(filter(None, (keys.ak, keys.sk, keys.security_token)))
 
     async def headers(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """Add Host, X-Sdk-Date and, for temporary keys, X-Security-Token, and sign them all."""
@@ -90,6 +101,11 @@ class StaticTokenAuth:
     def advice(self) -> str:
         """Say that tokens end."""
         return "check ORCHESTRATOR_AUTH_TOKEN: a token lives 24 hours and belongs to one project"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The token."""
+        return (self._token,)
 
     async def headers(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """Add X-Auth-Token."""

@@ -22,7 +22,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.metastudio.attempts import ApiAttempt, Retrying
 from orchestrator.metastudio.auth import Authenticator
-from orchestrator.metastudio.exchange import Answer, exchange
+from orchestrator.metastudio.exchange import Answer, OversizedAnswerError, exchange
 from orchestrator.metastudio.failures import Refusal
 from orchestrator.metastudio.limiter import CallKind, RateLimiter
 from orchestrator.metastudio.signing import canonical_query
@@ -104,6 +104,7 @@ class Caller:
             answer = await self._ask(call)
             result = _decoded(call, answer)
         except OrchestratorError as error:
+            error.conceal((*call.hidden, *self._auth.secrets))
             self._report(call, attempt, started_at, error)
             self._heed(call, error)
             raise
@@ -128,9 +129,12 @@ class Caller:
         url = URL(self._jobs_url + call.job_path + (f"?{query}" if query else ""), encoded=True)
         headers = await self._auth.headers(call.method, url, self._plain_headers(call), body)
         session = self._session if call.is_repeatable else self._fresh
-        answer = await exchange(
-            session, call.method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds
-        )
+        try:
+            answer = await exchange(
+                session, call.method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds
+            )
+        except OversizedAnswerError as error:
+            raise _without_end(call, error) from None
         return headers, answer
 
     def _plain_headers(self, call: Call[Any]) -> dict[str, str]:
@@ -144,7 +148,7 @@ class Caller:
     def _refusal(self, call: Call[Any], answer: Answer) -> Refusal | None:
         if 200 <= answer.status < 300:
             return None
-        return Refusal.read(answer, call.operation, hidden=call.hidden)
+        return Refusal.read(answer, call.operation)
 
     def _heed(self, call: Call[Any], error: OrchestratorError) -> None:
         """Let every call of the kind wait when the gateway counts too many of them."""
@@ -182,6 +186,20 @@ def _decoded(call: Call[T], answer: Answer) -> T:
         f"the answer to the {call.operation} call cannot be used: {reason}",
         request_id=answer.request_id,
         status=answer.status,
+    )
+
+
+def _without_end(call: Call[Any], error: OversizedAnswerError) -> OrchestratorError:
+    """What an answer past every bound means: it would come again, but a call that acts may have been carried out."""
+    if not call.is_repeatable:
+        return error
+    kind = RequestRejectedError if call.job_path else ConfigurationError
+    return kind(
+        f"the answer to the {call.operation} call is not the service's: {error.message}",
+        hint="check --endpoint and what stands between this machine and the service (HTTPS_PROXY)",
+        code=error.code,
+        request_id=error.request_id,
+        status=error.status,
     )
 
 

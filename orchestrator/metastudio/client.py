@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import aiohttp
 
-from orchestrator.domain.errors import InterruptedTransferError, RequestRejectedError
+from orchestrator.domain.errors import ConfigurationError, InterruptedTransferError, RequestRejectedError
+from orchestrator.domain.masking import quotable
 from orchestrator.domain.retry import Draw, RetryPolicy
 from orchestrator.metastudio.attempts import ApiAttempt, Retrying, ignore
 from orchestrator.metastudio.auth import Authenticator
@@ -18,7 +19,6 @@ from orchestrator.metastudio.failures import (
     INTERNAL_ERROR,
     CommandFailedError,
     is_job_gone,
-    masked,
     service_code,
 )
 from orchestrator.metastudio.limiter import RateLimiter
@@ -33,6 +33,9 @@ from orchestrator.metastudio.wire import (
     command_result,
     job_urls,
 )
+
+#: No account has as many; a list that goes on is not the service's.
+MAX_LISTED_JOBS = 200_000
 
 
 class MetaStudioClient:
@@ -115,6 +118,11 @@ class MetaStudioClient:
                 replace(query, offset=offset, limit=MAX_PAGE_JOBS), app_user_id=app_user_id
             )
             fresh = [job for job in page.jobs if job.job_id not in seen]
+            if len(seen) + len(fresh) > MAX_LISTED_JOBS:
+                raise ConfigurationError(
+                    f"the list call goes on past {MAX_LISTED_JOBS} jobs",
+                    hint="no account has as many: check --endpoint and what answers there",
+                )
             for job in fresh:
                 seen.add(job.job_id)
                 yield job
@@ -212,7 +220,7 @@ def _command_result(answer: Answer, command: Command) -> CommandResult:
     # An internal error leaves open what was done, whatever the status around it.
     kind = InterruptedTransferError if code == INTERNAL_ERROR else CommandFailedError
     raise kind(
-        f"the service did not carry out {command.value}: {masked(str(message))}",
+        f"the service did not carry out {command.value}: {quotable(str(message))}",
         code=code,
         request_id=answer.request_id,
         status=answer.status,

@@ -16,6 +16,19 @@ from orchestrator.domain.errors import (
     NotSentError,
     OrchestratorError,
 )
+from orchestrator.domain.foreign import repaired_json
+from orchestrator.domain.masking import plain_name
+
+#: Far more than any answer of the service, counted after inflating (design section 2.1).
+MAX_ANSWER_BYTES = 8 * 1024**2
+#: More than any refusal: its status decides, and what comes after these bytes is not read.
+MAX_REFUSAL_BYTES = 256 * 1024
+#: Values and members of a JSON text, each of which takes far more memory than its bytes.
+MAX_JSON_ITEMS = 200_000
+
+
+class OversizedAnswerError(InterruptedTransferError):
+    """The answer goes on past every bound; the request may have been carried out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +42,14 @@ class Answer:
     @property
     def request_id(self) -> str | None:
         """The service's id for this call, for its support."""
-        return self.headers.get("X-Request-Id")
+        return plain_name(self.headers.get("X-Request-Id"))
 
     def json(self) -> dict[str, object]:
         """The body as a JSON object; raises InterruptedTransferError when it is none."""
         decoded = read_object(self.body)
         if decoded is None:
             raise InterruptedTransferError(
-                "the service's answer broke off or is not JSON",
+                "the service's answer broke off, is not JSON, or has no end to its items",
                 request_id=self.request_id,
                 status=self.status,
             )
@@ -44,9 +57,15 @@ class Answer:
 
 
 def read_object(body: bytes) -> dict[str, object] | None:
-    """The JSON object in *body*; None when there is none."""
+    """Return the JSON object in *body*, its texts without lone surrogates; None when there is none.
+
+    What is nested too deeply, or has over MAX_JSON_ITEMS items, counts as none.
+    """
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_JSON_ITEMS:
+        return None
     try:
-        decoded = json.loads(body)
+        text = body.decode(json.detect_encoding(body), errors="replace")
+        decoded = json.loads(repaired_json(text.removeprefix("\ufeff")))
     except (ValueError, RecursionError):
         return None
     return decoded if isinstance(decoded, dict) else None
@@ -61,17 +80,20 @@ async def exchange(
     body: bytes,
     timeout_seconds: float,
 ) -> Answer:
-    """Send one request and read the whole answer, whatever its status; redirects are not followed.
+    """Send one request and read the answer, whatever its status; redirects are not followed.
 
     Raises NotSentError when no connection was made, InterruptedTransferError when the request may have
-    arrived and ConfigurationError when the server's certificate is not trusted.
+    arrived (OversizedAnswerError when it was answered without end) and ConfigurationError when the server's
+    certificate is not trusted.
     """
+    # Nothing is gained by compressing a few kilobytes, and a megabyte can inflate to a thousand.
+    headers = {**headers, "Accept-Encoding": "identity"}
     timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=timeout_seconds / 2)
     try:
         async with session.request(
             method, url, data=body or None, headers=headers, timeout=timeout, allow_redirects=False
         ) as response:
-            return Answer(status=response.status, headers=response.headers, body=await response.read())
+            return Answer(status=response.status, headers=response.headers, body=await _read(response))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         _forget_addresses(session)
         failure = _translate(error, url.host_port_subcomponent or "the service", timeout_seconds)
@@ -83,6 +105,25 @@ def _forget_addresses(session: aiohttp.ClientSession) -> None:
     """Have names resolved again: a host that moved would be looked for at its old address for minutes."""
     if isinstance(session.connector, aiohttp.TCPConnector):
         session.connector.clear_dns_cache()
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read the body chunk by chunk, which is also how it is inflated, up to the bound for its status."""
+    is_success = 200 <= response.status < 300
+    limit = MAX_ANSWER_BYTES if is_success else MAX_REFUSAL_BYTES
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            if is_success:
+                raise OversizedAnswerError(
+                    f"the answer of {response.url.host_port_subcomponent} is longer than {limit // 1024**2} MiB",
+                    code="AnswerTooLarge",
+                    status=response.status,
+                    request_id=plain_name(response.headers.get("X-Request-Id")),
+                )
+            break
+    return bytes(body[:limit])
 
 
 def _translate(error: Exception, host: str, timeout_seconds: float) -> OrchestratorError:

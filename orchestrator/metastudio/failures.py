@@ -15,6 +15,7 @@ from orchestrator.domain.errors import (
     RequestRejectedError,
     ThrottledError,
 )
+from orchestrator.domain.masking import quotable
 from orchestrator.domain.retry import http_date_seconds, retry_after_seconds
 from orchestrator.metastudio.exchange import Answer, read_object
 
@@ -23,9 +24,7 @@ INTERNAL_ERROR = "MSS.00000004"
 _OTHER_PROJECT = "MSS.00010009"
 _TASK_LIMIT = "41000012"
 _WORTH_TELLING_SKEW_SECONDS = 300.0
-_MESSAGE_CHARACTERS = 500
-
-_CODE = re.compile(r"[A-Za-z0-9_.]{1,40}")
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 _HINTS = {
     "0302": "the IAM user has no permission for MetaStudio: grant it, then run again",
@@ -36,13 +35,6 @@ _HINTS = {
 
 #: The API does not exist there: by the gateway's number, and by the service's own (metastudio-protocol section 3).
 _NO_API = frozenset({"0101", "00010003"})
-
-#: Links, e-mail addresses, phone numbers, access keys and tokens that the service may echo.
-_SECRETS = re.compile(
-    r"""\w+://\S+ | [^\s"'<>=:,;]+@[^\s"'<>,;]+ | \+?\d(?:[ -]?\d){6,} | \b[A-Z0-9]{20}\b | [\w+/=-]{48,}""",
-    re.VERBOSE,
-)
-
 
 _PROXY_HINT = "give user and password in HTTPS_PROXY (http://user:password@host:port), or check NO_PROXY"
 _ENDPOINT_HINT = "check --endpoint and --region; an endpoint is https://host and nothing else"
@@ -78,7 +70,7 @@ class Refusal:
             answer=answer,
             operation=operation,
             code=service_code(code),
-            message=masked(str(message), hidden=hidden),
+            message=quotable(str(message), hidden=hidden),
         )
 
     @property
@@ -188,13 +180,6 @@ def is_job_gone(error: RequestRejectedError) -> bool:
 def service_code(value: object) -> str | None:
     """An error code as the service writes them; None when *value* is something else."""
     return str(value) if value is not None and _CODE.fullmatch(str(value)) else None
-
-
-def masked(text: str, *, hidden: Iterable[str] = ()) -> str:
-    """The service's words on one line, without what may be a secret or a contact."""
-    for secret in hidden:
-        text = text.replace(secret, "***")
-    return _SECRETS.sub("***", " ".join(text.split()))[:_MESSAGE_CHARACTERS]
 
 
 def _phrase(status: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,12 +24,14 @@ from orchestrator.domain.errors import (
 from orchestrator.metastudio.attempts import Retrying
 from orchestrator.metastudio.auth import TOKEN_HEADER
 from orchestrator.metastudio.credentials import IamAccount
-from orchestrator.metastudio.exchange import Answer, exchange, read_object
+from orchestrator.metastudio.exchange import Answer, OversizedAnswerError, exchange, read_object
 from orchestrator.metastudio.failures import Refusal
 
 _PATH = "/v3/auth/tokens?nocatalog=true"
 _LIFETIME_SECONDS = 24 * 3600.0
 _MARGIN_SECONDS = 600.0
+#: What a header can carry; the length is that of metastudio-protocol section 1.
+_TOKEN = re.compile(r"[\x21-\x7e]{1,16384}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +80,11 @@ class IamPasswordAuth:
             "(the account's name), and that the project belongs to the account"
         )
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The password, and the token in use."""
+        return (self._account.password, *([self._token.value] if self._token else ()))
+
     async def project_id(self) -> str:
         """The project the token is for.
 
@@ -120,6 +128,10 @@ class IamPasswordAuth:
                 body=body,
                 timeout_seconds=self._timeout_seconds,
             )
+        except OversizedAnswerError as error:
+            raise ConfigurationError(
+                f"this is not IAM: {error.message}", hint="check ORCHESTRATOR_IAM_ENDPOINT, and any proxy"
+            ) from None
         except InterruptedTransferError as error:
             # The call that needs the token has not been sent, whatever became of this one.
             raise NotSentError(f"IAM gave no token: {error.message}") from None
@@ -157,8 +169,8 @@ class IamPasswordAuth:
 
     def _read(self, answer: Answer) -> _Token:
         value = answer.headers.get("X-Subject-Token")
-        if not value:
-            raise NotSentError("IAM answered without a token", request_id=answer.request_id)
+        if not (value and _TOKEN.fullmatch(value)):
+            raise NotSentError("IAM answered without a token that can be sent", request_id=answer.request_id)
         token = _mapping((read_object(answer.body) or {}).get("token"))
         project_id = _mapping(token.get("project")).get("id")
         return _Token(
@@ -180,9 +192,9 @@ def _usable_seconds(token: Mapping[str, object]) -> float:
 def _epoch_seconds(value: object) -> float | None:
     try:
         moment = datetime.fromisoformat(str(value))
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _mapping(value: object) -> Mapping[str, object]:

@@ -9,9 +9,16 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.foreign import one_line
 from orchestrator.domain.presigned import PresignedUrl, in_part_order
 
 SUCCESS = "EXCUTE_SUCCESS"
+#: Ten times what is documented of each, and more (metastudio-protocol section 1): past these it is another server.
+MAX_PAGE = 1000
+MAX_PARTS = 10_000
+MAX_URLS = 10_000
+MAX_LOGS = 1000
+MAX_STATE_CHARACTERS = 64
 
 
 def _null_as_none(value: object) -> object:
@@ -23,8 +30,20 @@ def _null_as_empty(value: object) -> object:
     return () if value is None or value == "null" else value
 
 
+def _last(value: object) -> object:
+    """The last steps of a history, which are those that count."""
+    return value[-MAX_LOGS:] if isinstance(value, list | tuple) else value
+
+
+def _named(value: object) -> object:
+    """A state as it may be kept: the service has short words for them."""
+    return one_line(value)[:MAX_STATE_CHARACTERS] if isinstance(value, str) else value
+
+
 Text = Annotated[str | None, BeforeValidator(_null_as_none)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_null_as_empty)]
+#: Documented are ten; a larger number is none.
+_NUMBER_DIGITS = 10
 UploadUrls: TypeAlias = dict[AssetKind, list[PresignedUrl]]
 
 
@@ -54,7 +73,7 @@ class JobSummary(WireModel):
 
     job_id: str
     name: str
-    state: str
+    state: Annotated[str, BeforeValidator(_named)]
     asset_id: Text = None
     create_time: Text = None
     batch_name: Text = None
@@ -83,7 +102,9 @@ class DownloadUrls:
 class JobDetail(JobSummary):
     """A job as the show call tells it."""
 
-    operation_logs: Annotated[tuple[OperationLog, ...], BeforeValidator(_null_as_empty)] = ()
+    operation_logs: Annotated[
+        tuple[OperationLog, ...], BeforeValidator(_last), BeforeValidator(_null_as_empty)
+    ] = ()
     download_urls: DownloadUrls = Field(default_factory=DownloadUrls, repr=False)
 
     @model_validator(mode="before")
@@ -96,11 +117,11 @@ class JobPage(WireModel):
     """One page of the list; `count` is the number of all that match."""
 
     count: int | None = None
-    jobs: Annotated[tuple[JobSummary, ...], BeforeValidator(_null_as_empty)] = ()
+    jobs: Annotated[tuple[JobSummary, ...], Field(max_length=MAX_PAGE), BeforeValidator(_null_as_empty)] = ()
 
 
 class _Identified(WireModel):
-    job_id: str
+    job_id: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +162,8 @@ def job_urls(answer: Mapping[str, object], *, job_id: str | None = None) -> JobU
 def command_result(answer: Mapping[str, object]) -> CommandResult:
     """Read a successful command's answer; a part without a number is left out, so it counts as not there."""
     listed = answer.get("multipart_data")
+    if isinstance(listed, list) and len(listed) > MAX_PARTS:
+        raise ValueError(f"the service lists over {MAX_PARTS} parts")
     parts = (_part(item) for item in listed) if isinstance(listed, list) else ()
     attachments = _presigned(answer.get("attachment_upload_url"))
     return CommandResult(tuple(part for part in parts if part is not None), tuple(attachments))
@@ -151,6 +174,8 @@ def _presigned(value: object) -> list[PresignedUrl]:
     if value in (None, "", "null"):
         return []
     urls = value if isinstance(value, list) else [value]
+    if len(urls) > MAX_URLS:
+        raise ValueError(f"the service returned over {MAX_URLS} upload URLs for one file")
     if not all(isinstance(url, str) for url in urls):
         raise ValueError("the service returned an upload URL that is not a string")
     return [PresignedUrl(str(url)) for url in urls]
@@ -161,6 +186,6 @@ def _part(item: object) -> Part | None:
         return None
     number = str(item.get("part_number"))
     etag = item.get("etag")
-    if not (number.isascii() and number.isdecimal()):
+    if not (number.isascii() and number.isdecimal() and len(number) <= _NUMBER_DIGITS):
         return None
     return Part(int(number), etag.strip().strip('"') if isinstance(etag, str) else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,11 +10,11 @@ import aiohttp
 import anyio
 from multidict import CIMultiDictProxy
 
+from orchestrator.domain.masking import plain_name, quotable
+
 #: More than any error document of a store; the rest is not read.
 BODY_LIMIT_BYTES: Final = 64 * 1024
 _MESSAGE_LIMIT: Final = 200
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-_SECRET: Final = re.compile(r"\S*(?:://|Signature|AccessKeyId|Credential|token=)\S*", re.IGNORECASE)
 _ENCRYPTION_HEADERS: Final = ("x-obs-server-side-encryption", "x-amz-server-side-encryption")
 
 
@@ -111,14 +110,14 @@ class _ErrorReading:
 
     def document(self) -> ErrorDocument:
         return ErrorDocument(
-            code=_plain(self._fields.get("Code")),
-            message=_masked(self._fields.get("Message")),
-            request_id=_plain(self._fields.get("RequestId")),
+            code=plain_name(self._fields.get("Code")),
+            message=quotable(self._fields.get("Message") or "", longest=_MESSAGE_LIMIT) or None,
+            request_id=plain_name(self._fields.get("RequestId")),
         )
 
 
 def _request_id(headers: CIMultiDictProxy[str]) -> str | None:
-    return _plain(headers.get("x-obs-request-id") or headers.get("x-amz-request-id"))
+    return plain_name(headers.get("x-obs-request-id") or headers.get("x-amz-request-id"))
 
 
 def _is_encrypted(headers: CIMultiDictProxy[str]) -> bool:
@@ -130,13 +129,3 @@ def _is_encrypted(headers: CIMultiDictProxy[str]) -> bool:
 def _bare_etag(header: str | None) -> str | None:
     etag = (header or "").strip().removeprefix("W/").strip('"').lower()
     return etag or None
-
-
-def _plain(text: str | None) -> str | None:
-    return text if text and _PLAIN_NAME.fullmatch(text) else None
-
-
-def _masked(text: str | None) -> str | None:
-    """A message fit for logs: one short line without anything that looks like part of a URL."""
-    line = " ".join((text or "").split())
-    return _SECRET.sub("***", line)[:_MESSAGE_LIMIT] or None

@@ -68,7 +68,7 @@ def test_messages_lose_what_looks_like_a_url_or_key() -> None:
 
     document = parse_error_document(error_document("AccessDenied", message))
 
-    assert document.message == "denied for *** *** since then"
+    assert document.message == "denied for https://h/o?*** AccessKeyId=*** since then"
 
 
 def test_long_messages_are_cut() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from orchestrator.cli.errors import UsageError
-from orchestrator.cli.output import Output, printable
+from orchestrator.cli.output import Output
+from orchestrator.domain.foreign import shown
 
 
 def can_ask(output: Output) -> bool:
@@ -25,6 +26,6 @@ def is_agreed(output: Output, question: str, *, is_yes: bool) -> bool:
     require_consent(output, is_yes=is_yes)
     if is_yes:
         return True
-    sys.stderr.write(f"{printable(question)} [y/N] ")
+    sys.stderr.write(f"{shown(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.settings import Settings
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """Who logs the events, and the tries of service calls."""
+    """Who logs the events, and the tries of service calls; what is added to `hidden` is in no line from then on."""
 
     subscribers: tuple[Subscriber, ...] = ()
     on_attempt: Callable[[ApiAttempt], None] = ignore
+    hidden: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -42,18 +43,20 @@ def logs_of(values: Settings, tell: Callable[[str], None], **context: str | None
     from orchestrator.observe.logs import EventLog, logging_to  # noqa: PLC0415
 
     stderr = sys.stderr if values.verbose else None
+    hidden: list[str] = []
     with (
         logging_to(
             stderr,
             values.log_file,
             is_verbose=values.verbose,
             on_lost=lambda sentence: tell(f"warning: {sentence}"),
+            hidden=hidden,
         ),
         structlog.contextvars.bound_contextvars(**context),
     ):
         log = structlog.get_logger()
         try:
-            yield Logs((EventLog(),), _attempt_log(log))
+            yield Logs((EventLog(),), _attempt_log(log), hidden)
         finally:
             _log_lost_stderr(log)
 

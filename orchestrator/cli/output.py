@@ -12,6 +12,7 @@ from orchestrator.cli.errors import error_document, exit_code_for
 from orchestrator.cli.stopping import StoppedBySignal
 from orchestrator.domain.errors import OrchestratorError, StoppedError
 from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.foreign import disarmed_json, shown
 from orchestrator.observe.streams import failure_of
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Output:
     def say(self, text: str = "") -> None:
         """Print a line of the result for people."""
         if not (self.is_json or self.is_quiet):
-            self.write(printable(text) + "\n")
+            self.write(shown(text) + "\n")
 
     def note(self, text: str) -> None:
         """Tell something about the result on stderr."""
@@ -68,7 +69,7 @@ class Output:
 
     def complain(self, text: str) -> None:
         """Tell on stderr what nobody may miss."""
-        _write_to(self._stderr, printable(text) + "\n")
+        _write_to(self._stderr, shown(text) + "\n")
 
     def document(self, document: Mapping[str, Any]) -> None:
         """Print the one document of `--json`."""
@@ -156,15 +157,5 @@ def _particulars(error: OrchestratorError) -> Iterable[str]:
 
 
 def dumped(value: object) -> str:
-    """*value* as JSON, names in any script as they are."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def printable(text: str) -> str:
-    """*text* without what could move the cursor or colour the terminal: file and service say what they like."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() or character == "\n" else repr(character)[1:-1]
-        for character in text
-    )
+    """*value* as JSON, names in any script as they are, but nothing that a terminal would act on."""
+    return disarmed_json(json.dumps(value, ensure_ascii=False))

@@ -18,10 +18,11 @@ from anyio import to_thread
 from orchestrator.cli.batches import KnownBatch, known_batch
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
-from orchestrator.cli.output import SCHEMA, Output, printable
+from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.run_report import review_text
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.foreign import shown
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
@@ -49,10 +50,17 @@ def show_results(invocation: Invocation, name: str, file: Path | None) -> ExitCo
 
 
 def _to_stdout(output: Output) -> Write:
+    # What is read by a program gets the manifest's texts as they are.
+    disarmed = _shown_lines if output.is_terminal else str
+
     async def write(text: str) -> None:
-        output.write_data(text)
+        output.write_data(disarmed(text))
 
     return write
+
+
+def _shown_lines(text: str) -> str:
+    return "".join(f"{shown(line)}\n" for line in text.splitlines())
 
 
 async def _write_file(known: KnownBatch, file: Path) -> int:
@@ -132,7 +140,7 @@ def _result_cells(record: EntryRecord) -> dict[str, str]:
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else printable(" ".join(str(value).split()))
+    return "" if value is None else shown(" ".join(str(value).split()))
 
 
 def _outcome(record: EntryRecord) -> dict[str, object]:

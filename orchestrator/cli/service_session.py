@@ -41,6 +41,7 @@ async def open_service_session(
         output.note(f"warning: {warning}")
     clocks = real_clocks()
     with logs_of(effective.values, output.complain, batch=batch_name) as logs:
+        logs.hidden.extend(service.credentials.secret.texts)
         events = EventBus(*subscribers, *logs.subscribers)
         async with (
             open_journal(effective.values.state, clock=clocks.clock) as journal,

@@ -61,6 +61,7 @@ async def open_session(
         work = work_settings(
             effective, environ, is_submit_wanted=is_submit_wanted, run_id=run_id, on_attempt=logs.on_attempt
         )
+        logs.hidden.extend(work.service.credentials.secret.texts)
         for warning in work.service.credentials.warnings:
             output.note(f"warning: {warning}")
         tracker = RunTracker(clocks.monotonic)

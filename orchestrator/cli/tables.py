@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.cli.output import Output, printable
+from orchestrator.cli.output import Output
+from orchestrator.domain.foreign import shown
 
 Row = Sequence[str]
 
@@ -40,12 +41,12 @@ def _draw(output: Output, headings: Row, rows: Sequence[Row]) -> None:
         table.add_column(heading, overflow="ellipsis", no_wrap=True)
     table.add_column(headings[-1], overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(cell), style=_STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(shown(cell), style=_STYLES.get(cell, "")) for cell in row))
     output.console().print(table)
 
 
 def _align(output: Output, headings: Row, rows: Sequence[Row]) -> None:
-    lines = [headings, *rows]
+    lines = [list(map(shown, line)) for line in (headings, *rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(headings))]
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))

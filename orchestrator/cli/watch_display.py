@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from orchestrator.cli.groups import JobCounts, count_groups, states_in
-from orchestrator.cli.output import Output, printable
+from orchestrator.cli.output import Output
 from orchestrator.cli.session import progress_style
 from orchestrator.cli.settings import ProgressStyle
+from orchestrator.domain.foreign import shown
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import EntryTransitioned, Event, JobStateChanged, ServiceWarning
 from orchestrator.observe.wording import duration, moment
@@ -63,7 +64,7 @@ class Lines:
         """Write a line about *event*."""
         line = _line(event)
         if line is not None:
-            self._write(f"{moment(time.time())} {' '.join(line.split())}")
+            self._write(f"{moment(time.time())} {line}")
 
     def show(self, counts: JobCounts, wait_seconds: float) -> None:
         """Nothing: lines tell changes only."""
@@ -94,7 +95,7 @@ class Board:
         """Leave a line about *event* above the table."""
         line = _line(event)
         if line is not None:
-            self._live.console.print(printable(line), markup=False, highlight=False)
+            self._live.console.print(shown(line), markup=False, highlight=False)
 
     def show(self, counts: JobCounts, wait_seconds: float) -> None:
         """Paint the table anew."""
@@ -108,13 +109,13 @@ class Board:
         now = datetime.now().astimezone().strftime("%H:%M:%S")
         table = Table(
             box=SIMPLE_HEAD,
-            title=Text(self._name),
+            title=Text(shown(self._name)),
             caption=f"at {now}; next look in {duration(wait_seconds)}; Ctrl-C ends it, nothing is lost",
         )
         for heading in ("group", "jobs", "as the service calls them"):
             table.add_column(heading)
         for group, count in count_groups(counts).items():
-            table.add_row(group, str(count), Text(printable(states_in(group, counts))))
+            table.add_row(group, str(count), Text(shown(states_in(group, counts))))
         return table
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import unquote, urlsplit
 
+from orchestrator.domain.hosts import is_loopback
+
 #: The parameters that tell something; the others are long, secret, and not worth decoding.
 _PARAMETER = re.compile(r"(?:^|&)(partNumber|Expires|X-Amz-Date|X-Amz-Expires)=([^&]+)")
 
@@ -20,7 +22,7 @@ _LATEST = 253_402_300_799.0
 class PresignedUrl:
     """Where a segment goes; its text form is host and object name, the secret comes from `reveal()` only."""
 
-    __slots__ = ("_url", "expires_at", "host", "object_name", "part_number", "scheme")
+    __slots__ = ("_url", "expires_at", "host", "hostname", "object_name", "part_number", "scheme")
 
     def __init__(self, url: str) -> None:
         """Parse *url*; raises ValueError, without the URL in its text, when it is none."""
@@ -39,10 +41,15 @@ class PresignedUrl:
             raise ValueError("the service returned an upload URL that is not http or https")
         self._url = url
         self.scheme: str = parts.scheme
+        self.hostname: str = hostname
         self.host: str = f"{hostname}:{port}" if port else hostname
         self.object_name: str = parts.path.rsplit("/", 1)[-1]
         self.part_number: int | None = _part_number(query)
         self.expires_at: float | None = _expires_at(query)
+
+    def is_private(self, *, is_insecure_http_allowed: bool) -> bool:
+        """True where nothing between reads a request to it: https, this machine, or a person allows plain http."""
+        return self.scheme == "https" or is_insecure_http_allowed or is_loopback(self.hostname)
 
     def reveal(self) -> str:
         """The URL as issued: for the request and the journal only."""

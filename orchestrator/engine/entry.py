@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.errors import GaveUpError, OrchestratorError
+from orchestrator.domain.masking import without
 from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import RetryBudget
@@ -33,6 +34,8 @@ class HeldEntry:
         """Hold *record*, whose epoch this worker has just raised."""
         self.record = record
         self.avatar: Avatar = record.avatar
+        #: What no word about the entry repeats, though the service may.
+        self._contacts = (self.avatar.contact,) if self.avatar.contact else ()
         self.segments: list[SegmentRecord] = []
         #: True while parts may be on the service of which the journal knows nothing.
         self.is_reconciled = record.job_id is None
@@ -104,6 +107,7 @@ class HeldEntry:
 
     def warn(self, message: str) -> None:
         """Tell subscribers what a person should know."""
+        message = without(message, self._contacts)
         self._with.events.publish(
             WarningRaised(entry=self.entry_id, job_id=self.record.job_id, message=message)
         )
@@ -211,6 +215,7 @@ class HeldEntry:
         """Write down why the entry cannot go on."""
         if self.record.state in {EntryState.FAILED, EntryState.CANCELLED}:
             return
+        error.conceal(self._contacts)
         before = self.record.state
         reason = ErrorRecord(error.kind, error.code, error.message, error.request_id, error.hint)
         with self.step("journal.failed"):
@@ -260,6 +265,7 @@ class HeldEntry:
 
         Raises GaveUpError when the attempts or the budget are used up, StoppedError when the run drains.
         """
+        error.conceal(self._contacts)
         self._note(error, operation, attempt, sent)
         delay = self._with.policy.delay_after(error, attempt, self._with.draw)
         if delay is None or not self._budget.take():

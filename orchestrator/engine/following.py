@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import (
+    InterruptedTransferError,
     OrchestratorError,
     RequestRejectedError,
     RetryableError,
@@ -15,6 +16,7 @@ from orchestrator.domain.errors import (
     StaleEpochError,
 )
 from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.masking import plain_name, quotable
 from orchestrator.domain.service_states import STATE_OF_GROUP, JobGroup, group_of
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
 from orchestrator.engine.events import EntryTransitioned, EventBus, JobStateChanged, ServiceWarning
@@ -39,6 +41,8 @@ _REACHED = {
     Milestone.TRAINED: frozenset({EntryState.TRAINED}),
 }
 _NO_REVIEW: Mapping[str, object] = {"review_reason": None, "review_code": None}
+_NO_REASON = "the service gives no reason"
+_LONGEST_REASON = 2000
 #: What only a person can move on.
 _STUCK_STATES = frozenset({EntryState.REVIEW_FAILED, EntryState.FAILED, EntryState.CANCELLED})
 _STUCK_GROUPS = frozenset({JobGroup.AWAITING_USER, JobGroup.REJECTED, JobGroup.SUSPENDED})
@@ -209,12 +213,12 @@ class Follower:
         if record.state in {EntryState.FAILED, EntryState.CONFIRMED} or record.job_id is None:
             return False
         try:
-            job = await self._client.show_job(record.job_id, app_user_id=record.avatar.app_user_id)
+            job = await self._show(record)
         except RequestRejectedError as error:
             if error.status != 404:
                 return False
             return await self._take_deleted(record)
-        if job.state == record.service_state:
+        if job is None or job.state == record.service_state:
             return False
         await self._move(record, job)
         return True
@@ -230,10 +234,28 @@ class Follower:
 
     async def _review(self, record: EntryRecord) -> dict[str, object]:
         """Why the review failed, from the job's history; one call, made when the failure is first seen."""
-        job = await self._client.show_job(record.job_id or "", app_user_id=record.avatar.app_user_id)
-        log = review_log(job)
-        reason = (log and log.log_description) or "the service gives no reason"
-        return {"review_reason": reason, "review_code": log and log.error_code}
+        try:
+            job = await self._show(record)
+        except RequestRejectedError:
+            job = None
+        log = None if job is None else review_log(job)
+        if log is None:
+            return {"review_reason": _NO_REASON, "review_code": None}
+        hidden = tuple(filter(None, (record.avatar.contact,)))
+        reason = quotable(log.log_description or "", hidden=hidden, longest=_LONGEST_REASON)
+        return {"review_reason": reason or _NO_REASON, "review_code": plain_name(log.error_code)}
+
+    async def _show(self, record: EntryRecord) -> JobDetail | None:
+        """The job by itself; None when the answer cannot be used, which must not keep the others from being seen.
+
+        Raises RequestRejectedError when the service refuses to show it.
+        """
+        try:
+            return await self._client.show_job(record.job_id or "", app_user_id=record.avatar.app_user_id)
+        except InterruptedTransferError as error:
+            if error.status is None or error.status >= 300:
+                raise
+            return None
 
     def _publish_transition(self, record: EntryRecord, target: EntryState, reason: str) -> None:
         self._events.publish(

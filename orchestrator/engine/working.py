@@ -110,7 +110,10 @@ class BatchWork:
                 on_warning=lambda message: self.events.publish(ServiceWarning(message=message)),
             ),
             probe=lambda url: probe_object(
-                self.connection.session, url, timeout_seconds=service.idle_timeout
+                self.connection.session,
+                url,
+                timeout_seconds=service.idle_timeout,
+                is_insecure_http_allowed=service.is_insecure_http_allowed,
             ),
             events=self.events,
             drain=self.drain,

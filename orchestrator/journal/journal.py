@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.foreign import repaired
 from orchestrator.domain.states import EntryState
 from orchestrator.journal import statements
 from orchestrator.journal.database import Database, open_database
@@ -53,7 +54,7 @@ class Journal(JournalReader, EntryWriter):
         run: Row = {"is_submit_wanted": is_submit_wanted, "last_run_id": run_id, "last_run_at": now}
         run["last_exit_code"] = None
         if manifest_path is not None:
-            run["manifest_path"] = manifest_path
+            run["manifest_path"] = repaired(manifest_path)  # a run that is refused for it is kept, too
 
         def write(transaction: Transaction) -> None:
             if transaction.execute(statements.update_batch(tuple(run)), {"batch": key.digest, **run}) == 0:

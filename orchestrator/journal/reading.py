@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
 from orchestrator.domain.entries import forms, normal
+from orchestrator.domain.foreign import repaired
 from orchestrator.domain.ownership import Create
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.database import Database
@@ -85,7 +86,8 @@ class JournalReader:
 
     async def entry(self, batch: str, entry_id: str) -> EntryRecord | None:
         """One entry, None when the journal has none of that name."""
-        found = await self.entries_named(batch, [entry_id])
+        # A person may type bytes that are not UTF-8; the database would not take them, and no entry has them.
+        found = await self.entries_named(batch, [repaired(entry_id)])
         return found.get(entry_id)
 
     async def entries_named(self, batch: str, entry_ids: Collection[str]) -> dict[str, EntryRecord]:

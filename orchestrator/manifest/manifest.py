@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.domain.entries import Entry, normal, slug
+from orchestrator.domain.foreign import repaired
 from orchestrator.manifest.drafts import Draft
 from orchestrator.manifest.problems import Problem, Severity, quoted, without_ignored
 from orchestrator.manifest.text import UnreadableError
@@ -35,7 +36,7 @@ class Manifest:
     ) -> None:
         """Take the parts that `open_manifest` has made."""
         self.path = path
-        self.batch_name = normal(head.batch_name or path.stem)
+        self.batch_name = normal(head.batch_name or repaired(path.stem))
         self.is_submit_wanted = head.submit
         self._ignored = frozenset(head.ignore or ())
         self.problems = list(problems)

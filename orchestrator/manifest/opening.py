@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.domain.entries import Place
+from orchestrator.domain.foreign import repaired
 from orchestrator.manifest.cells import set_cell
 from orchestrator.manifest.csv_source import CsvSource
 from orchestrator.manifest.drafts import Draft
@@ -70,6 +71,11 @@ def _source(path: Path, given: Draft) -> Source:
 
 def _readable_source(path: Path, given: Draft) -> Source:
     check_is_file(path)
+    if repaired(where := str(path.absolute())) != where:
+        # It names the batch, and the journal keeps it.
+        raise UnreadableError(
+            "the path of the manifest has bytes that are not UTF-8; rename the file or its folder"
+        )
     suffix = path.suffix.lower()
     if suffix in YAML_SUFFIXES:
         return YamlSource(path)

@@ -61,8 +61,7 @@ class AkSkAuth:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Both keys, and the token of temporary ones."""
-        keys = self._credentials
-        return tuple(filter(None, (keys.ak, keys.sk, keys.security_token)))
+        return self._credentials.texts
 
     async def headers(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """Add Host, X-Sdk-Date and, for temporary keys, X-Security-Token, and sign them all."""

@@ -31,12 +31,22 @@ class Credentials:
     sk: str = field(repr=False)
     security_token: str | None = field(default=None, repr=False)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What appears in no output: both keys, and the token of temporary ones."""
+        return tuple(filter(None, (self.ak, self.sk, self.security_token)))
+
 
 @dataclass(frozen=True, slots=True)
 class UserToken:
     """A token somebody fetched for us; it lives 24 hours and cannot be renewed."""
 
     token: str = field(repr=False)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What appears in no output."""
+        return (self.token,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +57,11 @@ class IamAccount:
     password: str = field(repr=False)
     domain: str
     endpoint: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What appears in no output: user and account have names that a person may need to read."""
+        return (self.password,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

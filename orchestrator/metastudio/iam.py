@@ -83,7 +83,7 @@ class IamPasswordAuth:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The password, and the token in use."""
-        return (self._account.password, *([self._token.value] if self._token else ()))
+        return (*self._account.texts, *([self._token.value] if self._token else ()))
 
     async def project_id(self) -> str:
         """The project the token is for.

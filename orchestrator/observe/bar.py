@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import (
@@ -90,7 +91,7 @@ class BarProgress:
         left = tracker.seconds_left
         line = Table.grid(padding=(0, 2))
         line.add_row(
-            Text(tracker.batch, style="bold"),
+            Text(shown(tracker.batch), style="bold"),
             ProgressBar(total=max(total, 1), completed=done, width=_BAR_COLUMNS),
             f"{100 * done // total if total else 0:3d} %",
             f"{format_bytes(done)} of {format_bytes(total)}",
@@ -114,7 +115,7 @@ class BarProgress:
 
 
 def _entry_row(entry: ActiveEntry) -> tuple[RenderableType, ...]:
-    name = Text(f"  {entry.entry}", no_wrap=True, overflow="ellipsis")
+    name = Text(f"  {shown(entry.entry)}", no_wrap=True, overflow="ellipsis")
     state = Text(entry.state, style="cyan")
     if entry.state is not EntryState.UPLOADING:
         return name, state
@@ -125,14 +126,14 @@ def _entry_row(entry: ActiveEntry) -> tuple[RenderableType, ...]:
 def _line(event: Event) -> Text | None:
     match event:
         case EntryFailed():
-            return Text(f"{event.entry}: failed: {event.message}", style="red")
+            return Text(shown(f"{event.entry}: failed: {event.message}"), style="red")
         case WarningRaised():
-            return Text(f"{event.entry}: {event.message}", style="yellow")
+            return Text(shown(f"{event.entry}: {event.message}"), style="yellow")
         case ServiceWarning() | SubscriberDropped():
-            return Text(event.message, style="yellow")
+            return Text(shown(event.message), style="yellow")
         case ComparisonStarted():
             return Text(comparing(event.files))
         case BatchDrained():
-            return Text(event.reason, style="yellow")
+            return Text(shown(event.reason), style="yellow")
         case _:
             return None

@@ -6,7 +6,7 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any, TextIO
 import structlog
 
 from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.foreign import disarmed_json, shown
+from orchestrator.domain.masking import masked
 from orchestrator.engine.events import (
     EntryFailed,
     Event,
@@ -26,7 +28,7 @@ from orchestrator.engine.events import (
     UrlsExpired,
     WarningRaised,
 )
-from orchestrator.observe.masking import masked, masked_event
+from orchestrator.observe.masking import masked_event
 from orchestrator.observe.streams import SinkFile, text_on
 
 _WARNINGS = (RetryScheduled, WarningRaised, ServiceWarning, SubscriberDropped, UrlsExpired)
@@ -45,12 +47,17 @@ def _ignore(_: str) -> None:
 
 @contextmanager
 def logging_to(
-    stderr: TextIO | None, file: Path | None, *, is_verbose: bool, on_lost: OnLost = _ignore
+    stderr: TextIO | None,
+    file: Path | None,
+    *,
+    is_verbose: bool,
+    on_lost: OnLost = _ignore,
+    hidden: Collection[str] = (),
 ) -> Iterator[None]:
     """Log to *stderr* and *file*, where given, for the block; nothing at all, from libraries neither, without them.
 
-    A log that can no longer be written is given up, which *on_lost* hears once. Raises ConfigurationError when the
-    file cannot be opened.
+    The texts in *hidden* appear in no line, nor do those that are added to it later. A log that can no longer be
+    written is given up, which *on_lost* hears once. Raises ConfigurationError when the file cannot be opened.
     """
     sinks: list[Sink] = [] if stderr is None else [_human_sink(stderr)]
     stream = None if file is None else _open_private(file, on_lost)
@@ -58,7 +65,7 @@ def logging_to(
         sinks.append(_json_sink(stream))
     root = logging.getLogger()
     before = root.handlers, root.level
-    _configure(sinks, _level(sinks, is_verbose=is_verbose), on_lost)
+    _configure(sinks, _level(sinks, is_verbose=is_verbose), on_lost, hidden)
     try:
         yield
     finally:
@@ -99,10 +106,10 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _configure(sinks: list[Sink], level: int, on_lost: OnLost) -> None:
+def _configure(sinks: list[Sink], level: int, on_lost: OnLost, hidden: Collection[str] = ()) -> None:
     def write(_logger: object, _method: str, event: Line) -> Line:
         # Renderers and sinks come after the mask: nothing that reaches a stream has escaped it.
-        line = masked_event(event)
+        line = masked_event(event, hidden=hidden)
         for sink in tuple(sinks):
             try:
                 sink(line)
@@ -152,21 +159,34 @@ class _Forwarder(logging.Handler):
 def _json_sink(stream: TextIO) -> Sink:
     def write(line: Line) -> None:
         ordered = {name: line[name] for name in _FIRST if name in line} | dict(line)
-        stream.write(json.dumps(ordered, ensure_ascii=False, default=str) + "\n")
+        stream.write(disarmed_json(json.dumps(ordered, ensure_ascii=False, default=str)) + "\n")
 
     return write
 
 
 def _human_sink(stream: TextIO) -> Sink:
     def write(line: Line) -> None:
-        known = " ".join(f"{name}={_shown(value)}" for name, value in line.items() if _is_shown(name, value))
+        known = " ".join(f"{name}={_shown(value)}" for name, value in _flat(line) if _is_shown(name, value))
         time = str(line["timestamp"])[11:23]
-        stream.write(f"{time} {line['level']:<7} {line['event']} {known}".rstrip() + "\n")
-        if line.get("exception"):
-            stream.write(f"{line['exception']}\n")
+        stream.write(shown(f"{time} {line['level']:<7} {line['event']} {known}".rstrip()) + "\n")
+        stream.writelines(f"{shown(traced)}\n" for traced in _lines(line.get("exception")))
         stream.flush()
 
     return write
+
+
+def _lines(traced: object) -> list[str]:
+    """The lines of a traceback as we broke them: others' line ends are in the middle of one."""
+    return str(traced).rstrip("\n").split("\n") if traced else []
+
+
+def _flat(line: Line) -> Iterator[tuple[str, object]]:
+    """The fields of *line*, those of a mapping by `outer.inner`."""
+    for name, value in line.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", each) for inner, each in value.items())
+        else:
+            yield name, value
 
 
 def _is_shown(name: str, value: object) -> bool:
@@ -174,8 +194,8 @@ def _is_shown(name: str, value: object) -> bool:
 
 
 def _shown(value: object) -> str:
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return text if text.isprintable() and " " not in text and text else repr(text)
+    text = shown(f"{value:.3f}" if isinstance(value, float) else str(value))
+    return repr(text) if " " in text or not text else text
 
 
 class EventLog:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, TextIO
 
+from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import (
@@ -100,7 +101,7 @@ class PlainProgress:
 
     def _write(self, line: str) -> None:
         time = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._stream.write(f"{time} {' '.join(line.split())}\n")
+        self._stream.write(f"{time} {shown(line)}\n")
         self._stream.flush()
 
 

@@ -12,12 +12,27 @@ from orchestrator.domain.presigned import PresignedUrl
 #: A URL signed for GET is refused for HEAD by stores that sign the method, so one byte is asked for instead.
 _ATTEMPTS: tuple[tuple[str, dict[str, str]], ...] = (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}))
 
+#: A header can hold more digits than Python reads; no object is as long.
+_LENGTH_DIGITS = 20
+
 
 async def probe_object(
-    session: aiohttp.ClientSession, url: PresignedUrl, *, timeout_seconds: float
+    session: aiohttp.ClientSession,
+    url: PresignedUrl,
+    *,
+    timeout_seconds: float,
+    is_insecure_http_allowed: bool = False,
 ) -> ObjectFacts | None:
-    """Length and ETag of the object at *url*; None when the store does not tell."""
-    target = URL(url.reveal(), encoded=True)
+    """Length and ETag of the object at *url*; None when the store does not tell, or may not be asked.
+
+    A URL that would travel readable is not used, and no redirect is followed.
+    """
+    if not url.is_private(is_insecure_http_allowed=is_insecure_http_allowed):
+        return None
+    try:
+        target = URL(url.reveal(), encoded=True)
+    except ValueError:
+        return None
     for method, headers in _ATTEMPTS:
         try:
             with anyio.fail_after(timeout_seconds):
@@ -43,4 +58,4 @@ async def _ask(
 def _length(answer: aiohttp.ClientResponse) -> int | None:
     total = answer.headers.get("Content-Range", "").rpartition("/")[2]
     text = total if answer.status == 206 else answer.headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdecimal() else None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _LENGTH_DIGITS else None

@@ -16,7 +16,6 @@ from orchestrator.domain.errors import (
     OrchestratorError,
     RequestRejectedError,
 )
-from orchestrator.domain.hosts import is_loopback
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import retry_after_seconds
@@ -133,9 +132,7 @@ class SegmentSender:
             target = URL(url.reveal(), encoded=True)
         except ValueError:
             raise RequestRejectedError(f"the upload URL for {url.host} cannot be used") from None
-        if target.scheme != "https" and not (
-            self._is_insecure_http_allowed or is_loopback(target.host or "")
-        ):
+        if not url.is_private(is_insecure_http_allowed=self._is_insecure_http_allowed):
             raise ConfigurationError(
                 f"the upload URL for {url.host} is not https",
                 hint="--insecure-http allows it, for a test service only: files and URLs travel readable",

@@ -7,6 +7,7 @@ import json
 
 import anyio
 import pytest
+from aiohttp import web
 from yarl import URL
 
 from orchestrator.domain.errors import (
@@ -286,3 +287,29 @@ async def test_nothing_that_authenticates_shows_its_secret(make_auth, service, c
     ]
 
     assert "secret" not in repr(shown) + "".join(map(str, shown))
+
+
+async def test_an_answer_of_iam_without_end_is_a_wrong_setting(make_auth, service):
+    """What listens at the endpoint is not IAM."""
+
+    async def endless(request):
+        response = web.StreamResponse(status=201)
+        await response.prepare(request)
+        while True:
+            await response.write(b" " * 65536)
+
+    service.script = [endless]
+
+    with pytest.raises(ConfigurationError, match="longer than 8 MiB") as caught:
+        await _token(make_auth())
+
+    assert "ORCHESTRATOR_IAM_ENDPOINT" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("token", ["caf\u00e9", "a b"])
+async def test_a_token_that_no_header_carries_is_none(make_auth, service, token):
+    """It would break the request it is for."""
+    service.script = [says(201, {"token": {}}, X_Subject_Token=token)]
+
+    with pytest.raises(NotSentError, match="without a token that can be sent"):
+        await _token(make_auth())

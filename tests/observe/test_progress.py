@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -20,7 +21,9 @@ from orchestrator.engine.events import (
     RunFinished,
     RunStarted,
     SegmentProgressed,
+    ServiceWarning,
     Totals,
+    WarningRaised,
 )
 from orchestrator.observe.bar import BarProgress
 from orchestrator.observe.plain import PlainProgress
@@ -143,6 +146,37 @@ def test_failures_stay_above_the_picture_and_the_picture_goes(tracker: RunTracke
         for event in (STARTED, ANNA, FAILED, BatchDrained(reason="enough"), FINISHED):
             bus.publish(event)
 
-    assert "bo: failed: no\nsuch [red]thing" in stream.getvalue().replace("\r\n", "\n")
+    assert "bo: failed: no such [red]thing" in stream.getvalue()
     assert "enough" in stream.getvalue()
     assert stream.getvalue().endswith("\x1b[2K")
+
+
+def test_words_of_others_act_on_no_terminal(tracker: RunTracker) -> None:
+    """Of service and manifest, in lines and in the picture; all that remains are rich's own sequences."""
+    words = "\x1b]0;t\x07\x9b2J\u202e\u2066[red]\ud83d\r\n\u2028forged"
+    events = (
+        replace(STARTED, batch=words),
+        replace(ANNA, entry=words),
+        replace(moved(EntryState.CONFIRMED), entry=words, reason=words),
+        replace(FAILED, entry=words, message=words),
+        WarningRaised(entry=words, message=words),
+        ServiceWarning(message=words),
+        BatchDrained(reason=words),
+        FINISHED,
+    )
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=500, color_system=None)
+    with BarProgress(tracker, console) as bar:
+        bus = EventBus(tracker, bar)
+        for event in events:
+            bus.publish(event)
+        console.print(bar.render())
+
+    lines, picture = plain_text(tracker, *events), stream.getvalue()
+
+    for text in (lines, picture):
+        assert not set("\x07\x9b\u202e\u2066\ud83d\u2028") & set(text)
+        assert not any(line.startswith("forged") for line in text.splitlines())
+        assert "[red]" in text
+    assert "\x1b" not in lines
+    assert "\x1b]" not in picture

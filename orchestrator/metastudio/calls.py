@@ -93,9 +93,12 @@ class Caller:
 
     async def run(self, call: Call[T]) -> T:
         """Carry *call* out; raises the errors that MetaStudioClient names."""
-        return await self._retrying.run(
-            lambda attempt: self._attempt(call, attempt), is_repeatable=call.is_repeatable
-        )
+        try:
+            return await self._retrying.run(
+                lambda attempt: self._attempt(call, attempt), is_repeatable=call.is_repeatable
+            )
+        except OversizedAnswerError as error:
+            raise _without_end(call, error) from None
 
     async def _attempt(self, call: Call[T], attempt: int) -> T:
         await self._limiter.acquire(call.kind)
@@ -129,12 +132,9 @@ class Caller:
         url = URL(self._jobs_url + call.job_path + (f"?{query}" if query else ""), encoded=True)
         headers = await self._auth.headers(call.method, url, self._plain_headers(call), body)
         session = self._session if call.is_repeatable else self._fresh
-        try:
-            answer = await exchange(
-                session, call.method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds
-            )
-        except OversizedAnswerError as error:
-            raise _without_end(call, error) from None
+        answer = await exchange(
+            session, call.method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds
+        )
         return headers, answer
 
     def _plain_headers(self, call: Call[Any]) -> dict[str, str]:
@@ -190,7 +190,7 @@ def _decoded(call: Call[T], answer: Answer) -> T:
 
 
 def _without_end(call: Call[Any], error: OversizedAnswerError) -> OrchestratorError:
-    """What an answer past every bound means: it would come again, but a call that acts may have been carried out."""
+    """What answers past every bound mean in the end; a call that acts may have been carried out all the same."""
     if not call.is_repeatable:
         return error
     kind = RequestRejectedError if call.job_path else ConfigurationError

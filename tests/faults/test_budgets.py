@@ -20,7 +20,7 @@ EXIT_CODES = {
     "lost-answer": OK,
     "truncated-answer": OK,
     "oversized-answer": OK,
-    "oversized-answer-api": OK,
+    "oversized-answer-api": ExitCode.CONFIGURATION,
     "wrong-etag": OK,
     "lost-confirm": OK,
     "lost-submit": OK,

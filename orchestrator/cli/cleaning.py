@@ -108,8 +108,10 @@ def clean(invocation: Invocation, request: CleanRequest) -> ExitCode:
 def _adopting(batch: BatchRecord) -> str:
     """The command that takes over jobs of *batch* which another journal made."""
     manifest = Path(batch.manifest_path or "MANIFEST")
-    name = "" if normal(manifest.stem) == normal(batch.name) else f" --batch-name {shlex.quote(batch.name)}"
-    return f"orchestrator run {shlex.quote(str(manifest))}{name} --on-existing adopt"
+    file, name = shlex.quote(str(manifest)), shlex.quote(batch.name)
+    if normal(manifest.stem) == normal(batch.name):
+        return f"orchestrator run {file} --on-existing adopt"
+    return f"orchestrator run {file} --batch-name {name} --on-existing adopt"
 
 
 def _is_agreed(output: Output, request: CleanRequest, rubbish: Rubbish) -> bool:

@@ -215,8 +215,27 @@ def ignoring(*rules: str) -> Callable[[Stage], None]:
     return change
 
 
+def lose_journal(stage: Stage) -> None:
+    """The journal is gone, as on a new machine; another one goes on."""
+    for path in [*stage.folder.rglob("journal.db"), *stage.folder.rglob("journal.db-*")]:
+        path.unlink()
+
+
+def damage_journal(stage: Stage) -> None:
+    """The disk did it."""
+    (path,) = stage.folder.rglob("journal.db")
+    path.write_bytes(b"not a journal any more" * 1000)
+
+
+def move_journal(stage: Stage) -> None:
+    """As the message advises."""
+    (path,) = stage.folder.rglob("journal.db")
+    path.rename(path.with_name("damaged"))
+
+
 CLI = "orchestrator/cli/"
 ON_CHANGE = ("--on-change",)
+ON_EXISTING = ("--on-existing",)
 RETRY = "orchestrator retry {}"
 RETRY_ONE = "orchestrator retry {} --entry {}"
 
@@ -269,6 +288,24 @@ WAYS: tuple[Way, ...] = (
         ("--older-than", "--orphans"),
         first(run(), cli("clean")),
         first(cli("clean", "--orphans"), cli("clean", "--older-than", "30d", "--yes")),
+    ),
+    Way(
+        f"{CLI}cleaning.py",
+        ("orchestrator run {} --on-existing adopt",),
+        first(
+            run("--state", "{folder}/server.db"), run("--on-existing", "create"), cli("clean", "--orphans")
+        ),
+        run("--on-existing", "adopt"),
+    ),
+    Way(
+        f"{CLI}cleaning.py",
+        ("orchestrator run {} --batch-name {} --on-existing adopt",),
+        first(
+            run("--batch-name", "night", "--state", "{folder}/server.db"),
+            run("--batch-name", "night", "--on-existing", "create"),
+            cli("clean", "--orphans"),
+        ),
+        run("--batch-name", "night", "--on-existing", "adopt"),
     ),
     Way(
         f"{CLI}commands/init.py",
@@ -483,6 +520,32 @@ WAYS: tuple[Way, ...] = (
         options=REVIEWED,
     ),
     Way(
+        "orchestrator/engine/adopting.py",
+        ON_EXISTING,
+        first(run(), lose_journal, run("--json")),
+        first(run("--on-existing", "adopt"), lose_journal, run("--on-existing", "create")),
+    ),
+    Way(
+        "orchestrator/engine/adopting.py",
+        ON_EXISTING,
+        first(run(), lose_journal, run("--on-existing", "adopt", "--json")),
+        run("--on-existing", "create"),
+        options=SimulatorOptions(
+            world=World(update_allowed="never", download_urls="never", part_list_after_join="empty")
+        ),
+    ),
+    Way(
+        "orchestrator/engine/takeover.py",
+        ON_EXISTING,
+        first(
+            run(),
+            lose_journal,
+            lambda stage: stage.replace_film(),
+            run("--on-existing", "adopt", "--json"),
+        ),
+        run("--on-existing", "create"),
+    ),
+    Way(
         "orchestrator/engine/changing.py",
         ON_CHANGE,
         first(run(), lambda stage: stage.replace_film(), run("--on-change", "update", "--json")),
@@ -535,6 +598,16 @@ WAYS: tuple[Way, ...] = (
         ("--state",),
         first(run(), lambda stage: stage.journal("DROP TABLE schema_migrations"), run()),
         run("--state", "{folder}/other.db", "--batch-name", "other"),
+    ),
+    Way(
+        "orchestrator/journal/failures.py",
+        ("--on-existing", "--state"),
+        first(run(), damage_journal, run()),
+        first(
+            run("--state", "{folder}/another.db", "--on-existing", "create"),
+            move_journal,
+            run("--on-existing", "adopt"),
+        ),
     ),
     Way(
         "orchestrator/journal/migrations.py",

@@ -22,6 +22,7 @@ from orchestrator.cli.tables import print_table
 from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, ManifestError
 from orchestrator.domain.quantities import format_bytes, parse_bytes
+from orchestrator.engine.comparing import ContentComparison
 from orchestrator.engine.deciding import EntryPlan
 from orchestrator.engine.earlier import earlier_manifest
 from orchestrator.engine.planning import Planner
@@ -154,7 +155,9 @@ async def _fill(
             digest,
             run_settings(effective.values, is_submit_wanted=manifest.is_submit_wanted),
             with_media=effective.values.media_check,
-            on_comparison=lambda files: output.note(comparing(files)),
+            contents=None
+            if journal is None
+            else ContentComparison(journal, lambda files: output.note(comparing(files))),
         )
         new_entries = 0
         async for plan in planner.plans():

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 
-from orchestrator.cli.batches import find_batch, find_entry, has_journal, unknown_batch
+from orchestrator.cli.batches import find_batch, find_entry, has_journal, key_of, unknown_batch
 from orchestrator.cli.entry_detail import read_detail, tell_detail
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
@@ -17,6 +17,7 @@ from orchestrator.cli.tables import Row, print_table
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.journal.lock import run_lock_holder
 from orchestrator.journal.records import BatchRecord
 from orchestrator.observe.wording import moment
 
@@ -101,7 +102,8 @@ async def _show_entries(output: Output, journal: Journal, batch: BatchRecord, vi
         output, journal, batch.batch, total, name=batch.name, limit=view.limit, states=view.states
     )
     output.say(f"{batch.name} ({batch.batch}) on {batch.endpoint}, project {batch.project_id}")
-    output.say(f"{_counted(counts)}; last run {_last_run(batch)}")
+    holder = run_lock_holder(journal.lock_path(key_of(batch)))
+    output.say(f"{_counted(counts)}; last run {_last_run(batch, holder)}")
 
 
 async def _entries(
@@ -156,9 +158,11 @@ def _counted(counts: Counts) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in EntryState if counts.get(state)) or "no entries"
 
 
-def _last_run(batch: BatchRecord) -> str:
+def _last_run(batch: BatchRecord, holder: str | None) -> str:
+    if holder is not None:
+        return f"{_time(batch.last_run_at)}, running ({holder})"
     if batch.last_exit_code is None:
-        return f"{_time(batch.last_run_at)}, which is under way or was killed"
+        return f"{_time(batch.last_run_at)}, killed"
     return f"{_time(batch.last_run_at)}, exit code {batch.last_exit_code}"
 
 

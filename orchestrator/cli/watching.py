@@ -22,7 +22,7 @@ from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.engine.signals import until_signalled
-from orchestrator.journal.lock import is_run_lock_held
+from orchestrator.journal.lock import run_lock_holder
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.observe.wording import duration
@@ -91,7 +91,7 @@ async def _follow(
         session.client,
         session.events,
         known.key,
-        is_run_under_way=lambda: is_run_lock_held(lock),
+        is_run_under_way=lambda: run_lock_holder(lock) is not None,
     )
 
     async def wait(seconds: float) -> None:

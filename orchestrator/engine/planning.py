@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from shlex import quote
@@ -68,16 +68,16 @@ class Planner:
         with_media: bool,
         retry: Retry | None = None,
         earlier: EarlierManifest | None = None,
-        on_comparison: Callable[[int], None] = lambda _: None,
+        contents: ContentComparison | None = None,
     ) -> None:
         """Plan *manifest* against *journal*, None when there is none yet; *retry* is about what failed only.
 
-        *earlier* is the file that the batch was made from, where it was another; *on_comparison* hears how
-        many files are about to be read.
+        *earlier* is the file that the batch was made from, where it was another; *contents* compares files, which
+        only a plan without a journal can do without.
         """
         self._retry = retry
         self._earlier = earlier
-        self._contents = None if journal is None else ContentComparison(journal, on_comparison)
+        self._contents = contents
         self._decider = Decider(settings, retry)
         self.problems: list[Problem] = []
         self._manifest = manifest
@@ -166,10 +166,15 @@ class Planner:
         """Go through the manifest once more rather than keep it all: memory does not grow with it."""
         await journal.move_entries(self._batch, ((entry_id, NOT_IN_MANIFEST) for entry_id in removed))
         again = Planner(
-            self._manifest, journal, self._batch, self._settings, with_media=False, retry=self._retry
+            self._manifest,
+            journal,
+            self._batch,
+            self._settings,
+            with_media=False,
+            retry=self._retry,
+            # What was hashed is not hashed again.
+            contents=self._contents,
         )
-        # What was hashed is not hashed again.
-        again._contents = self._contents
         chunk: list[EntryPlan] = []
         async for plan in again.plans():
             chunk.append(plan)

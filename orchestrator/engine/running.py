@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.entries import BatchKey
+from orchestrator.engine.comparing import ContentComparison
 from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.deciding import Retry
 from orchestrator.engine.drain import Drain
@@ -127,7 +128,9 @@ async def _register(request: RunRequest, work: BatchWork, *, retry: Retry | None
         with_media=request.with_media,
         retry=retry,
         earlier=None if known is None else _earlier(request, known),
-        on_comparison=lambda files: work.events.publish(ComparisonStarted(files=files)),
+        contents=ContentComparison(
+            work.journal, lambda files: work.events.publish(ComparisonStarted(files=files))
+        ),
     )
     try:
         registration = await planner.register()

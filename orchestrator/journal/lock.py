@@ -6,7 +6,7 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,9 +19,10 @@ _TRIES = 10
 
 
 @contextmanager
-def hold_run_lock(path: Path) -> Iterator[None]:
-    """Hold the lock file *path* for the block; raises LockHeldError at once when another process does.
+def hold_run_lock(path: Path, *, sleep: Callable[[float], object] = time.sleep) -> Iterator[None]:
+    """Hold the lock file *path* for the block; raises LockHeldError when another process does.
 
+    It is tried for a moment, with *sleep* in between, since those who ask whether it is held have it that long.
     The kernel drops the lock with the process, so nothing is left to clean after kill -9. The file itself
     stays: removing it would let two processes lock two files of the same name.
     """
@@ -34,29 +35,33 @@ def hold_run_lock(path: Path) -> Iterator[None]:
             is_temporary=error.errno in NO_SPACE,
         ) from None
     try:
-        _lock(descriptor, path)
+        _lock(descriptor, path, sleep)
         _sign(descriptor)
         yield
     finally:
         os.close(descriptor)
 
 
-def is_run_lock_held(path: Path) -> bool:
-    """True while a process holds the lock file *path*; one that starts meanwhile gets it all the same.
+def run_lock_holder(path: Path) -> str | None:
+    """The process that holds the lock file *path*, None where none does; one that starts meanwhile still gets it.
 
     To ask is to hold the lock shared for a moment, which `hold_run_lock` waits for.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return False
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        return True
+        return _signature(descriptor)
     finally:
         os.close(descriptor)
-    return False
+    return None
+
+
+def _signature(descriptor: int) -> str:
+    return os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
 
 
 def _sign(descriptor: int) -> None:
@@ -66,11 +71,11 @@ def _sign(descriptor: int) -> None:
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
 
-def _lock(descriptor: int, path: Path) -> None:
+def _lock(descriptor: int, path: Path, sleep: Callable[[float], object]) -> None:
     try:
-        _lock_soon(descriptor)
+        _lock_soon(descriptor, sleep)
     except BlockingIOError:
-        holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
+        holder = _signature(descriptor)
         raise LockHeldError(
             f"another run works on this batch ({holder})",
             hint="wait for it, or stop it with SIGTERM; its state is safe",
@@ -79,11 +84,11 @@ def _lock(descriptor: int, path: Path) -> None:
         raise JournalError(f"the lock file {path} cannot be locked: {error.strerror}") from None
 
 
-def _lock_soon(descriptor: int) -> None:
+def _lock_soon(descriptor: int, sleep: Callable[[float], object]) -> None:
     """Take the lock, also from those who only ask for a moment whether it is held; raises BlockingIOError."""
     for _ in range(_TRIES - 1):
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-        time.sleep(_MOMENT_SECONDS)
+        sleep(_MOMENT_SECONDS)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

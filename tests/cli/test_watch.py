@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -16,6 +17,7 @@ from orchestrator.cli.watch_display import Board
 from orchestrator.domain.service_states import JobGroup
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import JobStateChanged
+from orchestrator.journal.lock import hold_run_lock
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document
@@ -112,6 +114,22 @@ def _stop_once_it_asked(simulator: Simulator, number: signal.Signals) -> None:
         time.sleep(0.01)
     time.sleep(0.1)
     os.kill(os.getpid(), number)
+
+
+@pytest.mark.usefixtures("simulator")
+def test_beside_a_run_that_uploads_nothing_is_stuck(cli: Cli, batch: Batch, home: Path) -> None:
+    """Its lock says that it works; `status` names it, and both take nothing away from it."""
+    cli("run", batch.manifest)
+    (lock,) = home.rglob("*.lock")
+    watch = ("watch", "studio", "--until", "submitted", "--timeout", "0.05s", "--interval", "0.01")
+
+    with hold_run_lock(lock):
+        beside, status = cli(*watch), cli("status", "studio")
+        second = cli("run", batch.manifest)
+    after = cli(*watch)
+
+    assert (beside.exit_code, second.exit_code, after.exit_code) == (5, 6, 8)
+    assert f"running (process {os.getpid()} on " in status.stdout
 
 
 @pytest.mark.usefixtures("simulator")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +18,7 @@ from orchestrator.engine.connection import connect
 from orchestrator.engine.events import EventBus
 from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.journal.journal import open_journal
-from orchestrator.journal.lock import hold_run_lock, is_run_lock_held
+from orchestrator.journal.lock import hold_run_lock, run_lock_holder
 from orchestrator.manifest import open_manifest
 from orchestrator.simulator import SimulatorOptions
 from orchestrator.simulator.footage import write_footage
@@ -225,11 +228,29 @@ def other_manifest(rig: Rig, *ids: str) -> object:
     return open_manifest(path)
 
 
-async def test_asking_whether_a_run_is_under_way_keeps_none_from_starting(rig: Rig) -> None:
-    """And the answer is right."""
-    path = rig.folder / "some.lock"
-    before = is_run_lock_held(path)
+def test_asking_whether_a_run_is_under_way_tells_which(tmp_path: Path) -> None:
+    """And nothing of it stays."""
+    path = tmp_path / "some.lock"
+    before = run_lock_holder(path)
     with hold_run_lock(path):
-        during = is_run_lock_held(path)
+        during = run_lock_holder(path)
 
-    assert (before, during, is_run_lock_held(path)) == (False, True, False)
+    assert (before, run_lock_holder(path)) == (None, None)
+    assert during is not None
+    assert f"process {os.getpid()}" in during
+
+
+def test_a_run_that_starts_while_its_lock_is_asked_about_gets_it(tmp_path: Path) -> None:
+    """Those who ask have it for a moment, and are waited for."""
+    path = tmp_path / "some.lock"
+    asking = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+
+    def sleep(_: float) -> None:
+        fcntl.flock(asking, fcntl.LOCK_UN)
+
+    with hold_run_lock(path, sleep=sleep):
+        holder = run_lock_holder(path)
+    os.close(asking)
+
+    assert holder is not None

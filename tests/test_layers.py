@@ -168,7 +168,7 @@ def test_the_domain_does_no_io() -> None:
     ("library", "layers"),
     [
         ("aiohttp", {"metastudio", "transfer", "engine", "simulator"}),
-        ("sqlite3", {"journal", "simulator"}),
+        ("sqlite3", {"journal", "simulator", "preflight"}),
         ("yaml", {"manifest", "cli"}),
         ("rich", {"observe", "cli"}),
         ("typer", {"cli"}),

@@ -107,7 +107,7 @@ MANIFEST_OPTIONS = (
     SettingOption(
         name="media_check",
         flags=("--media-check/--no-media-check",),
-        summary="Look into each training video for its length and picture size",
+        summary="Look into each film: is it whole, how long, how large",
         default="on",
     ),
 )

@@ -22,11 +22,12 @@ _QUICKTIME_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 _PICTURE_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"avif": "AVIF"}
 
 
-def read_head(path: str) -> bytes:
-    """The first bytes of *path*; raises OSError when it may not be read."""
+def read_ends(path: str, size: int, tail_bytes: int) -> tuple[bytes, bytes]:
+    """The first and the last bytes of *path*, which has *size*; raises OSError when it may not be read."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return os.read(descriptor, HEAD_BYTES)
+        head = os.read(descriptor, HEAD_BYTES)
+        return head, os.pread(descriptor, tail_bytes, max(0, size - tail_bytes)) if tail_bytes else b""
     finally:
         os.close(descriptor)
 

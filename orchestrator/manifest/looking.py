@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -12,8 +13,12 @@ from typing import NamedTuple
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.segments import MAX_PART_BYTES
-from orchestrator.manifest.contents import format_of, read_head, zip_complaint
-from orchestrator.manifest.problems import Severity
+from orchestrator.manifest.contents import format_of, read_ends, zip_complaint
+from orchestrator.preflight.cache import Cache
+from orchestrator.preflight.films.film import Film
+from orchestrator.preflight.films.reading import read_film
+from orchestrator.preflight.finding import Finding, look_first, refused
+from orchestrator.preflight.papers import TAIL_BYTES, paper_findings
 
 #: Files that are remembered: neighbours share a letter or a cover, whole batches seldom do.
 _REMEMBERED = 512
@@ -27,9 +32,6 @@ _USUAL_FORMATS = {
     AssetKind.GRANT_FILE: (*_PICTURES, "PDF"),
 }
 
-#: What is wrong with a file, and how much.
-Complaint = tuple[str, Severity]
-
 
 class Look(NamedTuple):
     """What is to be found at a path; *asset* is None when it cannot be sent.
@@ -39,7 +41,7 @@ class Look(NamedTuple):
 
     asset: Asset | None
     device: int
-    complaints: tuple[Complaint, ...]
+    findings: tuple[Finding, ...]
 
 
 class LocalFiles:
@@ -48,12 +50,15 @@ class LocalFiles:
     What changes after the first look is not seen, so who plans with it makes a new one for every few entries.
     """
 
-    def __init__(self) -> None:
-        """Know nothing yet."""
+    def __init__(self, cache: Cache | None = None) -> None:
+        """Know nothing yet, but what *cache* kept of films; by default the user's."""
+        films = cache or Cache()
         #: What is wrong with the file of that kind at that path.
         self.look: Callable[[AssetKind, str], Look] = lru_cache(_REMEMBERED)(_look)
         #: The fingerprint of what is at that path, None when nothing can be seen there.
         self.fingerprint: Callable[[str], Fingerprint | None] = lru_cache(_REMEMBERED)(_fingerprint)
+        #: The facts of the film at that path; raises OSError.
+        self.film: Callable[[str], Film] = lru_cache(_REMEMBERED)(lambda path: read_film(path, films))
 
 
 def access_complaint(path: str, error: Exception) -> str:
@@ -78,13 +83,14 @@ def _look(kind: AssetKind, path: str) -> Look:
     try:
         status = os.stat(path)  # noqa: PTH116 - 300,000 times per large manifest
         complaint = _status_complaint(status)
-        head = b"" if complaint else read_head(path)
+        tail_bytes = 0 if kind.is_multipart else TAIL_BYTES
+        head, tail = (b"", b"") if complaint else read_ends(path, status.st_size, tail_bytes)
     except (OSError, ValueError) as error:
         complaint = access_complaint(path, error)
     if complaint:
-        return Look(None, 0, ((f"{path}: {complaint}", Severity.ERROR),))
+        return Look(None, 0, (refused("M05", f"{path}: {complaint}"),))
     asset = Asset(kind, path, Fingerprint.of(status))
-    return Look(asset, status.st_dev, tuple(_complaints(asset, format_of(head))))
+    return Look(asset, status.st_dev, tuple(_findings(asset, head, tail)))
 
 
 def _status_complaint(status: os.stat_result) -> str | None:
@@ -93,24 +99,30 @@ def _status_complaint(status: os.stat_result) -> str | None:
     return "is a directory" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
 
 
-def _complaints(asset: Asset, found: str | None) -> Iterator[Complaint]:
+def _findings(asset: Asset, head: bytes, tail: bytes) -> Iterator[Finding]:
+    found = format_of(head)
     if found not in _USUAL_FORMATS.get(asset.kind, _PICTURES):
-        yield from _format_complaints(asset, found)
+        yield from _format_findings(asset, found)
+    if not asset.kind.is_multipart:
+        with contextlib.suppress(
+            OSError
+        ):  # it could be read a moment ago, and the upload will say what is wrong
+            yield from paper_findings(asset.kind, asset.path, found, head, tail)
     if asset.size > MAX_PART_BYTES and not asset.kind.is_multipart:
-        yield f"has {format_bytes(asset.size)}; the store takes at most 5 GiB", Severity.ERROR
+        yield refused("M06", f"has {format_bytes(asset.size)}; the store takes at most 5 GiB")
 
 
-def _format_complaints(asset: Asset, found: str | None) -> Iterator[Complaint]:
+def _format_findings(asset: Asset, found: str | None) -> Iterator[Finding]:
     kind, path = asset.kind, asset.path
     name = f"{found} file" if found else "file of another format"
     if kind.is_multipart:
         hint = "; `ffmpeg -i IN -c copy OUT.mp4` makes one of it" if found == "MOV" else ""
-        yield f"{path}: is no MP4 but a {name}{hint}", Severity.ERROR
+        yield refused("P09", f"{path}: is no MP4 but a {name}{hint}")
     elif kind is not AssetKind.AUDIO:
         wanted = " or ".join(_USUAL_FORMATS.get(kind, _PICTURES))
-        yield f"{path}: is a {name}, not {wanted}; the review may refuse it", Severity.WARNING
+        yield look_first("M06", f"{path}: is a {name}, not {wanted}; the review may refuse it")
     elif complaint := _zip_complaint(path):
-        yield f"{path}: {complaint}", Severity.ERROR
+        yield refused("M06", f"{path}: {complaint}")
 
 
 def _zip_complaint(path: str) -> str | None:

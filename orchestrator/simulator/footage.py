@@ -17,7 +17,8 @@ BLOCK_BYTES = 1024**2
 SPARSE_BYTES = 256 * 1024**2
 _SPARSE_MARK_BYTES = 4096
 _BOX_HEADER_BYTES = 8
-_PICTURE_PIXELS = 64
+#: As wide as a card must be to be read, and low, so that it is made quickly.
+_PICTURE_WIDTH, _PICTURE_HEIGHT = 1024, 64
 
 
 def sample_footage() -> bytes:
@@ -60,8 +61,8 @@ def _write_blocks(file: io.BufferedWriter, size: int, seed: int) -> None:
 def write_picture(path: Path, seed: int) -> None:
     """Write a small PNG of one colour and some noise."""
     draw = random.Random(seed)
-    rows = b"".join(b"\0" + draw.randbytes(3) * _PICTURE_PIXELS for _ in range(_PICTURE_PIXELS))
-    header = struct.pack(">IIBBBBB", _PICTURE_PIXELS, _PICTURE_PIXELS, 8, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + draw.randbytes(3) * _PICTURE_WIDTH for _ in range(_PICTURE_HEIGHT))
+    header = struct.pack(">IIBBBBB", _PICTURE_WIDTH, _PICTURE_HEIGHT, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(*chunk) for chunk in chunks))
 

@@ -27,9 +27,9 @@ def test_a_good_day_ends_with_a_table_a_summary_and_zero(
 
     assert result.exit_code == 0
     (job,) = [job for job in simulator.jobs if job.name == "anna"]
-    assert f"anna   confirmed  401.4 kB  {job.job_id}" in result.stdout
+    assert f"anna   confirmed  401.8 kB  {job.job_id}" in result.stdout
     assert "studio: 2 of 2 entries done" in result.stdout
-    assert "sent 802.7 kB in 8 segments" in result.stdout
+    assert "sent 803.6 kB in 8 segments" in result.stdout
 
 
 def test_a_second_run_says_that_there_is_nothing_to_do(cli: Cli, batch: Batch, simulator: Simulator) -> None:
@@ -267,7 +267,7 @@ def test_a_long_table_is_cut_and_the_document_is_not(cli: Cli, batch: Batch) -> 
     table = cli("run", batch.manifest, "--endpoint", DEAD_ENDPOINT, "--api-attempts", "1")
     document = cli("status", "studio", "--json").document
 
-    assert table.stdout.count("401.4 kB") == SHOWN_ENTRIES
+    assert table.stdout.count("401.8 kB") == SHOWN_ENTRIES
     assert "... and 3 more" in table.stdout
     assert len(document["results"]) == count
 

@@ -132,7 +132,7 @@ def warm_up() -> None:
     """Run once against nobody: what is imported or compiled at first use, the forks need not do again."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_footage(folder / "film.mp4", size=100_000, seed=1)
+        write_footage(folder / "film.mp4", size=150_000, seed=1)
         manifest = {"avatars": [{"name": "Anna", "training_video": "film.mp4"}]}
         (folder / "batch.yaml").write_text(json.dumps(manifest))
         order = {

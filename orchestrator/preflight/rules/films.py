@@ -75,7 +75,7 @@ FILM_RULES = (
         verdicts=(Verdict.REFUSED,),
         explanation=(
             "The length is that of the picture track, exactly: 179.6 s is under 3 minutes, 600.4 s over 10. The "
-            "action video has no published length, so only the training video is measured."
+            "same holds for the action video."
         ),
         fix="Film longer; or trim the end, never the middle.",
         command="ffmpeg -i IN.mp4 -t 590 -c copy OUT.mp4",

@@ -1,0 +1,113 @@
+"""What was found out about a file, kept for the next run: a second look costs nothing.
+
+A cache and no more: whatever is wrong with it, the file is looked at again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+#: Counted up whenever the rules, or what is measured for them, change.
+RULES_VERSION = 1
+#: A file written so shortly before may change again without its time showing it.
+_YOUNG_NANOSECONDS = 2 * 10**9
+#: Some hundred thousand films; what was known is forgotten then.
+_MAX_BYTES = 256 * 1024**2
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS known (
+    kind TEXT NOT NULL, file TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, file)
+) WITHOUT ROWID
+"""
+
+
+def cache_path() -> Path:
+    """Where the cache is: in the user's cache directory."""
+    return user_cache_path("metastudio-orchestrator") / "preflight.cache"
+
+
+class Cache:
+    """Values by kind and file; a file is its device, inode, size and time of change.
+
+    May be used by several threads and several processes at once. Never raises.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path or cache_path()
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._is_usable = True
+
+    def get(self, kind: str, status: os.stat_result) -> dict[str, Any] | None:
+        """What is known of the file with *status*, or None."""
+        rows = self._run("SELECT value FROM known WHERE kind = ? AND file = ?", _key(kind, status))
+        try:
+            value = json.loads(rows[0][0]) if rows else None
+        except ValueError:
+            return None
+        return value if isinstance(value, dict) else None
+
+    def put(self, kind: str, status: os.stat_result, value: dict[str, Any]) -> None:
+        """Keep *value* for the file with *status*, unless it was written a moment ago."""
+        if time.time_ns() - status.st_mtime_ns < _YOUNG_NANOSECONDS:
+            return
+        self._run("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", (*_key(kind, status), json.dumps(value)))
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    def _run(self, statement: str, values: tuple[str, ...]) -> list[Any]:
+        with self._lock:
+            if not self._is_usable:
+                return []
+            try:
+                if self._connection is None:
+                    self._connection = _opened(self._path)
+                return self._connection.execute(statement, values).fetchall()
+            except (sqlite3.Error, OSError):
+                # A full disk, a directory that may not be written, a damaged file: work goes on without.
+                self._is_usable = False
+                return []
+
+
+def _key(kind: str, status: os.stat_result) -> tuple[str, str]:
+    file = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+    return f"{kind}/{RULES_VERSION}", file
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        return _prepared(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        path.unlink()  # not a database: nothing in it is worth keeping
+        return _prepared(path)
+
+
+def _prepared(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
+    try:
+        path.chmod(0o600)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute(_SCHEMA)
+        if path.stat().st_size > _MAX_BYTES:
+            connection.execute("DELETE FROM known")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

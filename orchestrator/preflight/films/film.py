@@ -1,0 +1,217 @@
+"""What is known of a film: whether it is whole, and the facts that the rules for films judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.domain.quantities import format_bytes
+from orchestrator.preflight.films.boxes import (
+    Box,
+    DamagedError,
+    Read,
+    boxes_of_file,
+    first_in,
+    is_long,
+    number,
+)
+from orchestrator.preflight.films.codecs import Pictures, codec_name, pictures_of
+from orchestrator.preflight.films.fragments import (
+    Fragments,
+    add_fragment,
+    default_durations,
+    promised_end,
+    promised_ticks,
+)
+from orchestrator.preflight.films.tracks import Track, tracks_of
+
+#: An index this long belongs to a recording of days; of a film of minutes it has under 2 MiB.
+MAX_INDEX_BYTES = 128 * 1024**2
+_MAX_FRAGMENT_BYTES = 16 * 1024**2
+#: Pictures whose first bytes are looked at: a copy that only reserved its space has zeros there.
+_PROBED_PICTURES = 16
+#: A step between pictures that differs by more than this share from the usual one is uneven.
+_EVEN_SHARE = 0.2
+_NO_VIDEO = "has no video that can be read; is the file complete?"
+_INTERRUPTED = "the recording or the copy was interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """The facts of one film; None where the file does not say. `damage` says why it is not whole.
+
+    `turned` are the degrees a player turns the stored pictures, `uneven` the share of steps between pictures that
+    differ from the usual one, `longest_step` the longest of them in seconds, `sound_seconds` None without sound.
+    """
+
+    bytes: int
+    damage: str | None = None
+    seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    codec: str | None = None
+    turned: int = 0
+    is_encrypted: bool = False
+    bit_depth: int | None = None
+    chroma: str | None = None
+    is_interlaced: bool | None = None
+    pixel: tuple[int, int] | None = None
+    is_hdr: bool = False
+    pictures_per_second: float | None = None
+    uneven: float = 0.0
+    longest_step: float | None = None
+    sound_seconds: float | None = None
+
+
+def examine_film(read: Read, size: int) -> Film:
+    """Walk the boxes of a film of *size* bytes; whatever it has, an answer, never an exception but OSError."""
+    try:
+        boxes, trouble = _boxes(read, size)
+        return _examined(read, size, boxes, trouble)
+    except DamagedError as error:
+        return Film(bytes=size, damage=f"is damaged: {error}")
+
+
+def _boxes(read: Read, size: int) -> tuple[list[Box], str | None]:
+    """The boxes on top, and what ended them early: bytes after the last box are often harmless."""
+    boxes: list[Box] = []
+    try:
+        for box in boxes_of_file(read, size):
+            if box.end > size and not (box.type.isascii() and box.type.isprintable()):
+                return boxes, "bytes that are no box"
+            boxes.append(box)
+            if box.end > size:
+                break
+    except DamagedError as error:
+        return boxes, str(error)
+    return boxes, None
+
+
+def _examined(read: Read, size: int, boxes: Sequence[Box], trouble: str | None) -> Film:
+    index = next((box for box in boxes if box.type == "moov"), None)
+    cut = boxes[-1] if boxes and boxes[-1].end > size else None
+    if index is None:
+        return Film(bytes=size, damage=_without_index(boxes, size, trouble))
+    if index.end > size:
+        return Film(bytes=size, damage=_cut_at(size, index.end, "within its index"))
+    if index.end - index.content > MAX_INDEX_BYTES:
+        raise DamagedError(f"its index has {format_bytes(index.end - index.content)}")
+    moov = memoryview(read(index.content, index.end - index.content))
+    tracks = tracks_of(moov)
+    pictures = next((track for track in tracks if track.kind == "vide"), None)
+    if pictures is None:
+        return Film(bytes=size, damage=_NO_VIDEO)
+    fragments, fragments_damage = _fragments(read, size, boxes, moov)
+    film = _facts(size, pictures, next((t for t in tracks if t.kind == "soun"), None), fragments)
+    damage = fragments_damage or _missing_bytes(tracks, size)
+    damage = damage or (_cut_at(size, cut.end, f"within {cut.type}") if cut else None)
+    damage = damage or (None if film.seconds else "has no picture: " + _INTERRUPTED)
+    return replace(film, damage=damage or _blank_pictures(read, pictures))
+
+
+def _without_index(boxes: Sequence[Box], size: int, trouble: str | None) -> str:
+    if any(box.type == "mdat" for box in boxes):
+        return f"has no index (moov), so it cannot be played: {_INTERRUPTED} after {format_bytes(size)}"
+    if trouble and not boxes:
+        return f"is damaged: {trouble}"
+    return f"has only its header, no video: is the file complete? {_INTERRUPTED.capitalize()}"
+
+
+def _cut_at(size: int, end: int, place: str) -> str:
+    return f"is cut {place}: {format_bytes(end - size)} of {format_bytes(end)} are missing at its end"
+
+
+def _missing_bytes(tracks: Sequence[Track], size: int) -> str | None:
+    """Say how much is missing where the index names bytes beyond the end."""
+    end = max(track.layout.end for track in tracks)
+    return _cut_at(size, end, "before its last picture") if end > size else None
+
+
+def _blank_pictures(read: Read, track: Track) -> str | None:
+    """A picture of H.264 or H.265 begins with the length of its first unit, which is never zero."""
+    width = pictures_of(track.entry).length_bytes
+    if not width or track.is_encrypted:
+        return None
+    for place, (offset, length) in enumerate(probes := track.layout.spread(_PROBED_PICTURES)):
+        if length > width and not any(read(offset, width)):
+            percent = round(100 * place / len(probes))
+            return f"has no pictures from {percent} % on: the copy reserved the space, but did not fill it"
+    return None
+
+
+def _fragments(read: Read, size: int, boxes: Sequence[Box], moov: memoryview) -> tuple[Fragments, str | None]:
+    """What the film's fragments say, and why they are not all there."""
+    fragments, defaults = Fragments(), default_durations(moov)
+    if not defaults:
+        return fragments, None
+    for box in boxes:
+        if box.end > size or box.end - box.content > _MAX_FRAGMENT_BYTES:
+            continue
+        if box.type == "moof":
+            add_fragment(fragments, memoryview(read(box.content, box.end - box.content)), defaults)
+        elif box.type == "sidx":
+            end = promised_end(memoryview(read(box.content, box.end - box.content)), box.end)
+            if end > size:
+                return fragments, _cut_at(size, end, "between two fragments")
+    return fragments, _missing_fragments(fragments, moov, tracks_of(moov))
+
+
+def _missing_fragments(fragments: Fragments, moov: memoryview, tracks: Sequence[Track]) -> str | None:
+    promised, mvhd = promised_ticks(moov), first_in(moov, "mvhd")
+    if not promised or mvhd is None:
+        return None
+    wanted = promised / (number(mvhd, 20 if is_long(mvhd) else 12) or 1)
+    found = max((track.seconds + fragments.ticks(track.id) / track.timescale for track in tracks), default=0)
+    if found >= wanted - 1:
+        return None
+    return f"is cut between two fragments: it has {found:.1f} of {wanted:.1f} s"
+
+
+def _facts(size: int, track: Track, sound: Track | None, fragments: Fragments) -> Film:
+    made: Pictures = pictures_of(track.entry)
+    steps = [*track.steps, *fragments.steps.get(track.id, ())]
+    seconds = track.seconds + fragments.ticks(track.id) / track.timescale
+    count = sum(many for many, _ in steps)
+    uneven, longest = _evenness(steps, track.timescale)
+    return Film(
+        bytes=size,
+        seconds=seconds or None,
+        width=track.width or None,
+        height=track.height or None,
+        codec=codec_name(track.codec),
+        turned=track.turned,
+        is_encrypted=track.is_encrypted,
+        bit_depth=made.bit_depth,
+        chroma=made.chroma,
+        is_interlaced=made.is_interlaced,
+        pixel=made.pixel,
+        is_hdr=made.is_hdr,
+        pictures_per_second=count / seconds if seconds else None,
+        uneven=uneven,
+        longest_step=longest,
+        sound_seconds=None if sound is None else sound.seconds + fragments.ticks(sound.id) / sound.timescale,
+    )
+
+
+def _evenness(steps: Sequence[tuple[int, int]], timescale: int) -> tuple[float, float | None]:
+    """The share of uneven steps, and the longest in seconds; the last picture's length says nothing."""
+    by_length: dict[int, int] = {}
+    for count, ticks in steps:
+        by_length[ticks] = by_length.get(ticks, 0) + count
+    if steps and by_length[steps[-1][1]] == 1:
+        del by_length[steps[-1][1]]
+    total = sum(by_length.values())
+    if not total:
+        return 0.0, None
+    usual = _weighted_median(by_length, total)
+    uneven = sum(count for ticks, count in by_length.items() if abs(ticks - usual) > _EVEN_SHARE * usual)
+    return uneven / total, max(by_length) / timescale
+
+
+def _weighted_median(by_length: dict[int, int], total: int) -> int:
+    passed = 0
+    for ticks in sorted(by_length):
+        passed += by_length[ticks]
+        if 2 * passed >= total:
+            return ticks
+    raise ValueError("no steps")

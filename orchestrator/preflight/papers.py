@@ -1,0 +1,113 @@
+"""Whether the small files are whole (rule P06): each format has an end, and a copy that was cut lacks it."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.preflight.finding import Finding, likely_refused, look_first
+
+#: Ends are looked for in so many last bytes: readers and cameras add a little after them.
+TAIL_BYTES = 4096
+#: A smaller JPEG may have the end of its thumbnail there, so it is walked.
+_SMALL_BYTES = 128 * 1024
+_MOST_SCANNED_BYTES = 64 * 1024**2
+_CARD_KINDS = frozenset({AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2})
+#: The longer side of a card whose small print can still be read.
+_CARD_PIXELS = 1000
+_END_OF_JPEG = b"\xff\xd9"
+_MAX_SEGMENTS = 1000
+#: Starts of frames of JPEG, which hold the picture's size.
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_SOUND_SUFFIXES = {".wav", ".mp3"}
+_SHOWN_MEMBERS = 3
+
+
+def paper_findings(
+    kind: AssetKind, path: str, found: str | None, head: bytes, tail: bytes
+) -> Iterator[Finding]:
+    """What is wrong with the picture, letter or voice at *path*, whose format *found* is known by its *head*.
+
+    *tail* are the last bytes. Raises OSError when the file cannot be read.
+    """
+    if not _is_whole(path, found, tail):
+        yield likely_refused("P06", f"{path}: has no end, so it was cut: copy or export it again")
+    elif kind in _CARD_KINDS and (size := _picture_size(path, found, head)):
+        if max(size) < _CARD_PIXELS:
+            side = f"{size[0]}x{size[1]} pixels"
+            message = f"has {side}; a card is hard to read under {_CARD_PIXELS} on its longer side"
+            yield look_first("P06", f"{path}: {message}")
+    elif kind is AssetKind.AUDIO and (strange := _strange_members(path)):
+        names = ", ".join(repr(name) for name in strange[:_SHOWN_MEMBERS])
+        more = f" and {len(strange) - _SHOWN_MEMBERS} more" if len(strange) > _SHOWN_MEMBERS else ""
+        yield likely_refused("P06", f"{path}: holds {names}{more}; a voice has WAV or MP3 files only")
+
+
+def _is_whole(path: str, found: str | None, tail: bytes) -> bool:
+    match found:
+        case "PNG":
+            return b"IEND" in tail
+        case "PDF":
+            return b"%%EOF" in tail
+        case "JPEG":
+            size = os.stat(path).st_size  # noqa: PTH116 - hundreds of thousands of paths
+            return (size > _SMALL_BYTES and _END_OF_JPEG in tail) or _jpeg_ends(path)
+        case _:
+            return True
+
+
+def _picture_size(path: str, found: str | None, head: bytes) -> tuple[int, int] | None:
+    if found == "PNG" and len(head) >= 24:
+        width, height = struct.unpack_from(">II", head, 16)
+        return width, height
+    return _jpeg_size(path) if found == "JPEG" else None
+
+
+def _segments(path: str) -> Iterator[tuple[int, int, bytes]]:
+    """Marker, offset and first bytes of the segments of a JPEG up to its first scan."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        offset = 2
+        for _ in range(_MAX_SEGMENTS):
+            raw = os.pread(descriptor, 16, offset)
+            if len(raw) < 4 or raw[0] != 0xFF:
+                return
+            yield raw[1], offset, raw[4:]
+            if raw[1] == 0xDA:
+                return
+            # Fill bytes may come before a marker.
+            offset += 1 if raw[1] == 0xFF else 2 + int.from_bytes(raw[2:4], "big")
+    finally:
+        os.close(descriptor)
+
+
+def _jpeg_size(path: str) -> tuple[int, int] | None:
+    frame = next((raw for marker, _, raw in _segments(path) if marker in _FRAMES), b"")
+    if len(frame) < 5:
+        return None
+    return int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[1:3], "big")
+
+
+def _jpeg_ends(path: str) -> bool:
+    """True when an end comes after the start of the scan, or the file is too long to look through."""
+    scan = next((offset for marker, offset, _ in _segments(path) if marker == 0xDA), None)
+    if scan is None:
+        return False
+    with Path(path).open("rb") as file:
+        file.seek(scan)
+        content = file.read(_MOST_SCANNED_BYTES)
+    return _END_OF_JPEG in content or len(content) == _MOST_SCANNED_BYTES
+
+
+def _strange_members(path: str) -> list[str]:
+    """The files of a zip that are no sound by their names; empty for what is no zip, which others report."""
+    try:
+        with zipfile.ZipFile(Path(path)) as archive:
+            names = [member.filename for member in archive.infolist() if not member.is_dir()]
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return []
+    return [name for name in names if PurePosixPath(name).suffix.lower() not in _SOUND_SUFFIXES]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from orchestrator.cli.batches import has_journal
 from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.settings import Settings, settings_of_flags
+from orchestrator.domain.entries import Entry
 from orchestrator.domain.errors import ManifestError, OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.engine.rows import RowJob, misplaced_rows, row_job
+from orchestrator.journal.journal import open_journal
 from orchestrator.manifest import (
     LocalFiles,
     Manifest,
@@ -89,13 +95,16 @@ def counted(problems: Sequence[Problem]) -> str:
     )
 
 
-def check_manifest(manifest: Manifest, *, with_media: bool) -> tuple[int, list[Problem]]:
-    """The number of valid entries, and every problem of the manifest and the files it names."""
+def check_manifest(
+    manifest: Manifest, *, with_media: bool, on_entry: Callable[[Entry], None] = lambda _: None
+) -> tuple[int, list[Problem]]:
+    """The number of valid entries, each of which *on_entry* hears, and every problem of manifest and files."""
     count = 0
     found: list[Problem] = []
     local, manifest_file = LocalFiles(), str(manifest.path)
     for entry in manifest.entries():
         count += 1
+        on_entry(entry)
         _, problems = inspect_files(entry, local, with_media=with_media, manifest_file=manifest_file)
         found += problems
     return count, [*manifest.problems, *found]
@@ -112,10 +121,19 @@ def refuse_invalid(invocation: Invocation, asked: Asked, report: ProblemReport) 
 
 
 def validate(invocation: Invocation, asked: Asked) -> ExitCode:
-    """Tell every problem of the manifest; nothing but files is looked at."""
+    """Tell every problem of the manifest; nothing is asked but files, and the journal about the rows of results."""
     output = invocation.output
-    settings = invocation.settings(beside=asked.path).values
-    count, problems = check_manifest(asked.open(settings), with_media=settings.media_check)
+    effective = invocation.settings(beside=asked.path)
+    settings = effective.values
+    rows: list[RowJob] = []
+
+    def note(entry: Entry) -> None:
+        if (row := row_job(entry)) is not None:
+            rows.append(row)
+
+    count, problems = check_manifest(asked.open(settings), with_media=settings.media_check, on_entry=note)
+    if rows and has_journal(effective):
+        problems += run_async(_misplaced, rows, settings.state, str(asked.path))
     is_valid = not any(problem.severity is Severity.ERROR for problem in problems)
     if output.is_json:
         listed = [problem.as_dict() for problem in problems]
@@ -126,6 +144,11 @@ def validate(invocation: Invocation, asked: Asked) -> ExitCode:
         verdict = counted(problems) or "no problems"
         output.say(f"{asked.path}: {count} valid entr{'y' if count == 1 else 'ies'}, {verdict}")
     return ExitCode.OK if is_valid else ExitCode.MANIFEST_INVALID
+
+
+async def _misplaced(rows: Sequence[RowJob], state: str, manifest_file: str) -> list[Problem]:
+    async with open_journal(state, clock=time.time) as journal:
+        return await misplaced_rows(rows, journal, manifest_file)
 
 
 def is_setting_wrong(error: OrchestratorError) -> bool:

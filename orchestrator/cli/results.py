@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
+import re
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -22,17 +21,22 @@ from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.run_report import review_text
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.domain.foreign import shown
+from orchestrator.domain.foreign import one_line, shown
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.manifest import COLUMNS, RESULT_COLUMNS, csv_cells
 from orchestrator.manifest.fields import PERSONAL_FIELDS
+from orchestrator.manifest.spreadsheets import protected
 
 Write = Callable[[str], Awaitable[object]]
 
 #: A thread hop for each line would cost more than the line.
 _BLOCK_LINES = 500
+#: By this Excel knows UTF-8; without it Chinese is shown in another encoding.
+_BYTE_ORDER_MARK = "\ufeff"
+_QUOTE = '"'
+_TO_QUOTE = re.compile(r'[",;\t\r\n|]|^\s|\s$')
 
 
 def show_results(invocation: Invocation, name: str, file: Path | None) -> ExitCode:
@@ -65,6 +69,7 @@ def _shown_lines(text: str) -> str:
 
 async def _write_file(known: KnownBatch, file: Path) -> int:
     async with _replacing(file) as write:
+        await write(_BYTE_ORDER_MARK)
         return await _write_table(known, write)
 
 
@@ -96,7 +101,7 @@ async def _write_table(known: KnownBatch, write: Write) -> int:
         lines = [_line(columns)]
         async for record in journal.entries(batch.batch):
             cells = {**csv_cells(record.avatar), **_batch_cells(batch), **_result_cells(record)}
-            cells["id"] = record.entry_id
+            cells["id"] = protected(record.entry_id)
             lines.append(_line([cells[column] for column in columns]))
             count += 1
             if len(lines) >= _BLOCK_LINES:
@@ -115,14 +120,18 @@ async def _columns(journal: JournalReader, batch: BatchRecord) -> list[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()
+    """A row in which what any spreadsheet may take for a separator is within quotes."""
+    return (
+        ",".join(
+            f'"{cell.replace(_QUOTE, _QUOTE * 2)}"' if _TO_QUOTE.search(cell) else cell for cell in cells
+        )
+        + "\n"
+    )
 
 
 def _batch_cells(batch: BatchRecord) -> dict[str, str]:
     """What makes the table the same batch again, and has it do what the last run was to do."""
-    return {"batch_name": batch.name, **({"submit": "true"} if batch.is_submit_wanted else {})}
+    return {"batch_name": protected(batch.name), **({"submit": "true"} if batch.is_submit_wanted else {})}
 
 
 def _result_cells(record: EntryRecord) -> dict[str, str]:
@@ -140,7 +149,7 @@ def _result_cells(record: EntryRecord) -> dict[str, str]:
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else shown(" ".join(str(value).split()))
+    return "" if value is None else protected(shown(one_line(str(value))))
 
 
 def _outcome(record: EntryRecord) -> dict[str, object]:

@@ -25,7 +25,7 @@ class Entry:
     """One avatar of the manifest with our id for it; paths in the avatar are absolute.
 
     `places` says where the manifest gives a field, for messages about it; `ignored` are the rules whose warnings
-    are not wanted for it.
+    are not wanted for it, and `job_id` is the job that the row names where the manifest is a results file.
     """
 
     entry_id: str
@@ -33,6 +33,7 @@ class Entry:
     line: int
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
     ignored: frozenset[str] = field(default=frozenset(), compare=False)
+    job_id: str | None = field(default=None, compare=False)
 
     def place_of(self, field_name: str) -> Place:
         """Where the field is given, or else where the entry begins."""

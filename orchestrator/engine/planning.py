@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from shlex import quote
@@ -21,6 +21,7 @@ from orchestrator.engine.comparing import ContentComparison
 from orchestrator.engine.deciding import Action, Decider, EntryPlan, Retry
 from orchestrator.engine.earlier import EarlierManifest
 from orchestrator.engine.events import Totals
+from orchestrator.engine.rows import misplaced_rows, row_job
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import NOT_IN_MANIFEST
 from orchestrator.journal.records import EntryRecord
@@ -94,12 +95,27 @@ class Planner:
             ids = [entry.entry_id for _, entry in chunk]
             records = await self._journal.entries_named(self._batch, ids) if self._journal else {}
             stored = await self._stored_bytes(records.values())
+            found += await self._misplaced(chunk, records)
             drafts = await anyio.to_thread.run_sync(self._draft_chunk, chunk, records)
             await self._compare(drafts)
             found += [problem for draft in drafts for problem in draft.problems]
             for plan in await anyio.to_thread.run_sync(self._plan_chunk, drafts, stored):
                 yield plan
         self.problems = [*self._manifest.problems, *found]
+
+    async def _misplaced(
+        self, chunk: Iterable[tuple[int, Entry]], records: Mapping[str, EntryRecord]
+    ) -> list[Problem]:
+        """The rows of a results file whose job is another entry's; most are where the journal has them."""
+        if self._journal is None:
+            return []
+        doubtful = [
+            row
+            for _, entry in chunk
+            if (row := row_job(entry)) is not None
+            and ((record := records.get(entry.entry_id)) is None or record.job_id != row.job_id)
+        ]
+        return await misplaced_rows(doubtful, self._journal, str(self._manifest.path))
 
     async def _stored_bytes(self, records: Iterable[EntryRecord]) -> dict[str, int]:
         """What need not be sent of the entries that are begun; of finished ones nothing is sent anyway."""

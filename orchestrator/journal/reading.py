@@ -103,6 +103,17 @@ class JournalReader:
         found = {entry_id: exact.get(entry_id) or alike.get(normal(entry_id)) for entry_id in entry_ids}
         return {entry_id: record for entry_id, record in found.items() if record is not None}
 
+    async def entries_of_jobs(self, job_ids: Collection[str]) -> dict[str, frozenset[str]]:
+        """The ids of the entries, of any batch, that have each of *job_ids*, at most some hundreds at once."""
+        ids, parameters = among("job_id", [repaired(job_id) for job_id in job_ids])
+        rows = await self._database.read(
+            f"SELECT job_id, entry_id FROM entries WHERE job_id IN {ids}", parameters
+        )
+        owners: dict[str, set[str]] = {}
+        for job_id, entry_id in rows:
+            owners.setdefault(job_id, set()).add(entry_id)
+        return {job_id: frozenset(entry_ids) for job_id, entry_ids in owners.items()}
+
     async def entries(
         self, batch: str, *, states: Collection[EntryState] | None = None, has_job: bool | None = None
     ) -> AsyncIterator[EntryRecord]:

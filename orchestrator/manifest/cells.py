@@ -10,6 +10,7 @@ from orchestrator.domain.avatar import Avatar
 from orchestrator.manifest.drafts import Value
 from orchestrator.manifest.fields import COLUMNS, PATH_FIELDS, Shape
 from orchestrator.manifest.paths import escaped_path
+from orchestrator.manifest.spreadsheets import protected
 
 #: By column: the field, the field inside it or '', and whether the cell is a list.
 _PARTS = {
@@ -49,8 +50,8 @@ def join_list(items: tuple[str, ...]) -> str:
 
 
 def csv_cells(avatar: Avatar) -> dict[str, str]:
-    """The cells of an avatar by column; a manifest with them describes the same avatar again."""
-    return {column: _cell(_value_at(avatar, column), column) for column in COLUMNS}
+    """The cells of an avatar by column; a table with them describes the same avatar again, and computes nothing."""
+    return {column: protected(_cell(_value_at(avatar, column), column)) for column in COLUMNS}
 
 
 def _value_at(avatar: Avatar, column: str) -> Any:

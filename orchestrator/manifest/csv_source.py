@@ -13,15 +13,18 @@ from orchestrator.domain.entries import Place
 from orchestrator.manifest.cells import PLAIN_COLUMNS, set_cell
 from orchestrator.manifest.drafts import Draft
 from orchestrator.manifest.fields import COLUMNS, FIELDS, RESULT_COLUMNS, Shape, unknown_field
+from orchestrator.manifest.spreadsheets import is_suspect, read_cell
 from orchestrator.manifest.text import UnreadableError, check_is_file, read_lines
 
 #: What separates cells; the comma unless the header says otherwise (spreadsheets of many countries: `;`).
 DELIMITERS = (",", ";", "\t")
 MAX_COLUMNS = 1000
 _BATCH_COLUMNS = frozenset({"batch_name", "submit"})
+#: What a results file says of the past is passed over, but for whose row it is.
+_JOB_COLUMN = "job_id"
 _KNOWN_COLUMNS = {*COLUMNS, *RESULT_COLUMNS, *_BATCH_COLUMNS}
 #: A column without a name is read to see that it is empty.
-_READ_COLUMNS = {*COLUMNS, *_BATCH_COLUMNS, ""}
+_READ_COLUMNS = {*COLUMNS, *_BATCH_COLUMNS, _JOB_COLUMN, ""}
 _REQUIRED = ("name", "training_video")
 
 #: The line a row begins in, and its cells.
@@ -99,7 +102,7 @@ class CsvSource:
         line, cells = first or (1, [])
         self.head.places = RowPlaces(line, self._places)
         self._first = {
-            name: cells[index].strip()
+            name: _batch_cell(name, cells[index])
             for index, name in self._columns.items()
             if name in _BATCH_COLUMNS and index < len(cells)
         }
@@ -125,9 +128,12 @@ class CsvSource:
             return draft
         for index, name in self._plain:
             if text := cells[index].strip():
+                if is_suspect(name, text):
+                    text = _read(draft, name, text)
                 draft.values[name] = text
         for index, name in self._shaped:
-            set_cell(draft.values, name, cells[index])
+            if text := cells[index].strip():
+                set_cell(draft.values, name, _read(draft, name, text) if is_suspect(name, text) else text)
         for index, name in self._others:
             self._check_other(draft, name, cells[index].strip())
         return draft
@@ -136,7 +142,9 @@ class CsvSource:
         """Look at a cell that is no field of the avatar."""
         if name == "" and text:
             draft.report("there is a value in a column without a name", "", place=draft.start)
-        if name in _BATCH_COLUMNS and text and text != self._first.get(name):
+        if name == _JOB_COLUMN and text:
+            draft.job_id = _read(draft, name, text)
+        if name in _BATCH_COLUMNS and text and _batch_cell(name, text) != self._first.get(name):
             draft.report("differs from the first row's; a manifest is one batch", name)
 
     def _rows(self) -> Generator[Row, None, None]:
@@ -171,6 +179,19 @@ def _delimiter(header: str) -> str:
 def _known_columns(header: str, delimiter: str) -> int:
     names = (name.strip().strip('"') for name in header.split(delimiter))
     return sum(name in _KNOWN_COLUMNS for name in names)
+
+
+def _read(draft: Draft, name: str, text: str) -> str:
+    """The cell's text; reports in *draft* what a spreadsheet did to it."""
+    cell = read_cell(name, text)
+    if cell.complaint is not None:
+        (draft.report if cell.is_error else draft.warn)(cell.complaint, name, rule="M11")
+    return cell.text
+
+
+def _batch_cell(name: str, text: str) -> str:
+    """What a cell says of the batch; every row of a results file has one."""
+    return read_cell(name, stripped).text if (stripped := text.strip()) else ""
 
 
 def _is_filled(row: Row) -> bool:

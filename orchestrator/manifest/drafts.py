@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from orchestrator.domain.entries import Place
 from orchestrator.manifest.fields import FIELDS, Shape
-from orchestrator.manifest.problems import Problem
+from orchestrator.manifest.problems import Problem, Severity
 
 _SHOWN_CHARACTERS = 64
 #: None takes a default away.
@@ -22,7 +22,7 @@ class Draft:
 
     `places` goes by field name, dotted inside groups (`voice_properties.sex`) and numbered inside lists
     (`tags.0`), as `faulty` does: the fields that a problem has been reported for already; of a draft that
-    `is_broken` nothing can be said but that.
+    `is_broken` nothing can be said but that. `job_id` is the job that a row of a results file names.
     """
 
     file: str
@@ -32,6 +32,7 @@ class Draft:
     faulty: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     is_broken: bool = False
+    job_id: str | None = None
 
     def place_of(self, *names: str | int) -> Place:
         """Where the field is, or else what it belongs to, or else where the draft begins."""
@@ -50,6 +51,14 @@ class Draft:
         self.problems.append(problem)
         if names:
             self.faulty.add(_dotted(names))
+
+    def warn(self, message: str, *names: str | int, rule: str) -> None:
+        """Add a warning about the field *names*, found by *rule*; its value counts."""
+        is_known = self.is_faulty(*names)
+        self.report(message, *names, rule=rule)
+        self.problems[-1] = replace(self.problems[-1], severity=Severity.WARNING)
+        if not is_known:
+            self.faulty.discard(_dotted(names))
 
     def is_faulty(self, *names: str | int) -> bool:
         """True when a problem is known of the field *names*, or of the whole field it is in."""
@@ -70,6 +79,7 @@ class Draft:
             places=ChainMap(cast(dict[str, Place], self.places), cast(dict[str, Place], defaults.places)),
             faulty=self.faulty | {name for name in defaults.faulty if name.partition(".")[0] not in replaced},
             problems=self.problems,
+            job_id=self.job_id,
         )
 
 

@@ -80,7 +80,7 @@ class Manifest:
         self.problems += without_ignored(in_order(whole.problems, entry_id), ignored)
         if avatar is None or entry_id is None or not is_new:
             return None
-        return Entry(entry_id, avatar, draft.start.line or 1, whole.places, ignored)
+        return Entry(entry_id, avatar, draft.start.line or 1, whole.places, ignored, draft.job_id)
 
 
 @dataclass(slots=True)

@@ -20,8 +20,12 @@ ARMED = (
     "\x1b[31mred\x1b]0;title\x07 \x9b2J\x9d0;t\x9c [bold]b[/bold] \u202eabc\u2066\u200b"
     "\r\n\u2028\u2029\x85forged: line \ud83d\x00"
 )
-HOSTILE = f"{ARMED} call 13812345678 or ann@studio.example, see https://obs.example/o?Signature=s3cr3t"
-SECRETS = ("13812345678", "ann@studio", "s3cr3t")
+#: An entry's own, which looks like no contact.
+CONTACT = "Ann of 9th street"
+HOSTILE = (
+    f"{ARMED} call 13812345678 or {CONTACT} or ann@studio.example, see https://obs.example/o?Signature=s3cr3t"
+)
+SECRETS = (CONTACT, "13812345678", "ann@studio", "s3cr3t")
 SPOKEN = {"log_description", "error_msg", "excute_failed_msg", "contact"}
 NAMED = {"name", "asset_id", "app_user_id"}
 #: How the manifest can say it: what cannot be in a file that is text is refused there.
@@ -89,9 +93,9 @@ def test_no_command_passes_on_what_a_terminal_acts_on(
     log = tmp_path / "run.log"
     batch.head = {"batch_name": NAME}
     batch.write(
-        batch.entry("anna", contact="Ann of 9th street") | {"name": "review-fail"},
+        batch.entry("anna", contact=CONTACT) | {"name": "review-fail"},
         batch.entry("bo") | {"name": NAME, "tags": [NAME], "id": NAME},
-        batch.entry("cy") | {"name": "refused"},
+        batch.entry("cy", contact=CONTACT) | {"name": "refused"},
     )
 
     checked = cli("validate", batch.manifest)
@@ -124,13 +128,13 @@ def test_no_command_passes_on_what_a_terminal_acts_on(
         check(cli(*command))
     # A table is a manifest again, so that it has the manifest's own names as they are.
     for table in (cli("results", NAME).stdout, (tmp_path / "results.csv").read_text(encoding="utf-8")):
-        check(watched, table, but=NAME)
+        check(watched, table.replace(f",{CONTACT},", ",,"), but=NAME)
 
 
 @pytest.mark.usefixtures("hostile")
 def test_the_reviewers_words_are_kept_and_their_contacts_are_not(cli: Cli, batch: Batch) -> None:
     """Half a character ends no `watch`, and what was readable stays readable."""
-    batch.write(batch.entry("anna") | {"name": "review-fail"}, batch.entry("bo"))
+    batch.write(batch.entry("anna", contact=CONTACT) | {"name": "review-fail"}, batch.entry("bo"))
     cli("run", batch.manifest, "--submit")
 
     result = cli("watch", "studio", "--interval", "0.01", "--json")
@@ -139,7 +143,10 @@ def test_the_reviewers_words_are_kept_and_their_contacts_are_not(cli: Cli, batch
     anna, bo = result.document["entries"]
     assert (anna["state"], bo["state"]) == ("review_failed", "trained")
     assert anna["review_reason"].startswith("The resolution of the training video is not allowed.")
-    assert "forged: line \ufffd\ufffd call *** or ***, see https://obs.example/o?***" in anna["review_reason"]
+    assert (
+        "forged: line \ufffd\ufffd call *** or *** or ***, see https://obs.example/o?***"
+        in anna["review_reason"]
+    )
     check(result)
 
 

@@ -1,0 +1,81 @@
+"""Cells and spreadsheets: nothing of ours is computed by one, and what one did to a cell is found (rule M11).
+
+A cell that a spreadsheet would take for a formula, or that only looks damaged, is written with an apostrophe before
+it, which is the spreadsheets' own mark for text; reading takes it away again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+#: What begins a formula, also as Chinese keyboards write it, and what may be stripped before one.
+_FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+#: After an apostrophe these say that it is the mark for text.
+_MARKED: Final = _FORMULA | frozenset("'#0123456789")
+
+_MARK_OF_FAILURE = re.compile(r"#(?:N/A|REF!|NAME\?|VALUE!|DIV/0!|NULL!|NUM!|SPILL!|CALC!)|#{3,}")
+_CUT_NUMBER = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d{1,3}")
+_DECIMAL_NUMBER = re.compile(r"\d{6,}\.0+")
+_FORMULA_FOR_TEXT = re.compile(r'="((?:[^"]|"")*)"')
+_TEMPLATE = re.compile(r"\{\{.*?\}\}|\$\{\w+\}")
+
+#: Columns with ids and phone numbers, which are texts though they look like numbers.
+_TEXT_NUMBERS: Final = frozenset({"id", "contact", "job_id"})
+#: The only first characters, or marks anywhere, of which something is to be said.
+_FIRST_SUSPECTS: Final = frozenset("#='")
+
+
+class Cell(NamedTuple):
+    """What a cell says, and what was done to it, if anything; an error leaves nothing to be read."""
+
+    text: str
+    complaint: str | None = None
+    is_error: bool = False
+
+
+def protected(text: str) -> str:
+    """Write *text* so that no spreadsheet computes it and `read_cell` gives it back."""
+    is_marked = text[:1] == "'" and text[1:2] in _MARKED and len(text) > 1
+    is_suspect = text[:1] == "#" or _CUT_NUMBER.fullmatch(text) or _DECIMAL_NUMBER.fullmatch(text)
+    return f"'{text}" if text[:1] in _FORMULA or is_marked or is_suspect else text
+
+
+def is_suspect(column: str, text: str) -> bool:
+    """True when `read_cell` may say more of *text*, which is not blank, than that it is that text."""
+    return text[0] in _FIRST_SUSPECTS or column in _TEXT_NUMBERS or "{" in text
+
+
+def read_cell(column: str, text: str) -> Cell:
+    """Read the stripped *text* of a cell of *column*; what may be a contact is not repeated in the complaint."""
+    if text[0] == "'" and text[1:2] in _MARKED and len(text) > 1:
+        return Cell(text[1:], _typed_mark(text[1:]))
+    if wrapped := _FORMULA_FOR_TEXT.fullmatch(text):
+        return Cell(wrapped[1].replace('""', '"'), 'is written ="..."; taken for the text inside')
+    if _MARK_OF_FAILURE.fullmatch(text):
+        return Cell(
+            "", f"is {text[:8]}, which a spreadsheet writes where it has no value to show", is_error=True
+        )
+    if column in _TEXT_NUMBERS and _CUT_NUMBER.fullmatch(text):
+        return Cell("", _CUT_SENTENCE.format(text), is_error=True)
+    return Cell(text, _doubt(column, text))
+
+
+_CUT_SENTENCE: Final = (
+    "is {}: the spreadsheet has cut the number; format the column as text and type it again, "
+    "or take it from a file that no spreadsheet has saved"
+)
+
+
+def _typed_mark(text: str) -> str | None:
+    """What to say of an apostrophe before *text*; ours stand before formulas and marks of damage only."""
+    is_typed = text[0].isdigit() and not (_CUT_NUMBER.fullmatch(text) or _DECIMAL_NUMBER.fullmatch(text))
+    return "begins with an apostrophe, which is taken for a spreadsheet's mark of text" if is_typed else None
+
+
+def _doubt(column: str, text: str) -> str | None:
+    if column == "contact" and _DECIMAL_NUMBER.fullmatch(text):
+        return "ends in .0: a program has taken the phone number for a number; format the column as text"
+    if _TEMPLATE.search(text):
+        return "has a template's mark in it, which nothing has replaced"
+    return None

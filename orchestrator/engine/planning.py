@@ -53,7 +53,8 @@ class _Draft(NamedTuple):
 
     @property
     def is_valid(self) -> bool:
-        return not any(problem.severity is Severity.ERROR for problem in self.problems)
+        # Almost every one has none, and there may be tens of thousands.
+        return not self.problems or not any(problem.severity is Severity.ERROR for problem in self.problems)
 
 
 class Planner:
@@ -130,7 +131,11 @@ class Planner:
             await self._contents.compare(
                 (draft.record, draft.assets)
                 for draft in drafts
-                if draft.record is not None and draft.is_valid and _has_job(draft.record)
+                # What is untouched is the journal's own.
+                if draft.record is not None
+                and draft.assets is not draft.record.assets
+                and draft.is_valid
+                and _has_job(draft.record)
             )
 
     async def register(self) -> Registration:
@@ -308,16 +313,15 @@ def _has_job(record: EntryRecord) -> bool:
 
 def _as_planned(assets: tuple[Asset, ...], local: LocalFiles, *, if_gone: bool) -> tuple[Asset, ...] | None:
     """The *assets* with the fingerprints of now, None once one was touched; *if_gone* a file may be missing."""
-    found: list[Asset] = []
-    for asset in assets:
-        fingerprint = local.fingerprint(asset.path)
-        if fingerprint == asset.fingerprint or (fingerprint is None and if_gone):
-            found.append(asset)
-            continue
-        if fingerprint is None or not is_untouched(asset, now := replace(asset, fingerprint=fingerprint)):
-            return None
-        found.append(now)
-    return tuple(found)
+    found = [local.fingerprint(asset.path) for asset in assets]
+    if found == [asset.fingerprint for asset in assets]:
+        return assets
+    now = tuple(
+        asset if fingerprint is None else replace(asset, fingerprint=fingerprint)
+        for asset, fingerprint in zip(assets, found, strict=True)
+    )
+    is_missing = None in found and not if_gone
+    return now if not is_missing and all(map(is_untouched, assets, now)) else None
 
 
 def _has_moved(plan: EntryPlan) -> bool:

@@ -718,6 +718,8 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         "tests/journal/test_opening.py::test_a_database_url_is_refused_without_its_password"
     ),
     ("orchestrator/journal/lock.py", ("--state",)): "tests/journal/test_lock.py",
+    ("orchestrator/metastudio/calls.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
+    ("orchestrator/metastudio/client.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
     ("orchestrator/metastudio/iam.py", ("--project-id",)): (
         "tests/metastudio/test_auth.py::test_a_token_without_a_project_asks_for_the_project_id"
     ),

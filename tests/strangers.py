@@ -21,10 +21,16 @@ class Untouched:
         """All jobs that exist now."""
         return cls(simulator, {job.job_id: job for job in simulator.jobs})
 
+    def differences(self) -> dict[str, JobView | None]:
+        """Those that are not as they were, by their id; None for one that is gone."""
+        now = {job.job_id: job for job in self.simulator.jobs}
+        return {
+            job_id: now.get(job_id) for job_id, before in self.before.items() if now.get(job_id) != before
+        }
+
     def check(self) -> None:
         """Fail unless each of them is as it was."""
-        now = {job.job_id: job for job in self.simulator.jobs}
-        assert {job_id: now.get(job_id) for job_id in self.before} == self.before
+        assert self.differences() == {}
 
 
 async def make_console_jobs(client: MetaStudioClient, batch_name: str, name: str) -> None:

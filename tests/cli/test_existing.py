@@ -7,6 +7,7 @@ from pathlib import Path
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document
+from tests.strangers import Untouched
 
 
 def journal_in(home: Path) -> Path:
@@ -58,3 +59,24 @@ def test_jobs_that_exist_are_results_that_need_a_decision(
             assert jobs[result["entry"]] in result["error"]["message"]
             assert "--on-existing adopt" in result["error"]["hint"]
     assert sorted(job.name for job in simulator.all_jobs) == ["anna", "anna", "bo"]
+
+
+def test_commands_that_only_read_ask_the_service_nothing(
+    cli: Cli, batch: Batch, simulator: Simulator
+) -> None:
+    """Whatever else is on it."""
+    cli("run", batch.manifest)
+    strangers, asked = Untouched.of(simulator), dict(simulator.stats.requests)
+
+    codes = [
+        cli("results", "studio").exit_code,
+        cli("status", "studio").exit_code,
+        cli("status").exit_code,
+        cli("plan", batch.manifest, "--on-existing", "adopt").exit_code,
+        cli("run", batch.manifest, "--dry-run", "--on-existing", "adopt").exit_code,
+        cli("validate", batch.manifest).exit_code,
+    ]
+
+    strangers.check()
+    assert codes == [0] * len(codes)
+    assert simulator.stats.requests == asked

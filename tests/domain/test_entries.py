@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import uuid
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.avatar import TAG_PREFIX, Avatar
-from orchestrator.domain.entries import BatchKey, Entry, Place, create_tag, slug
+from orchestrator.domain.entries import BatchKey, Entry, Place, create_tag, entry_digests, parse_tag, slug
 
 TEXTS = st.text(max_size=300)
 KEYS = st.builds(BatchKey, TEXTS, TEXTS, TEXTS)
@@ -54,6 +55,32 @@ def test_each_part_of_a_tag_tells_it_from_others() -> None:
 def test_the_digest_of_a_batch_is_the_same_in_every_release() -> None:
     """Journals, lock files and tags of earlier runs are found by it."""
     assert BatchKey("https://host", "project", "batch").digest == "ab470ca6348e"
+
+
+def test_letters_that_are_composed_in_another_way_make_the_same_key_and_tag() -> None:
+    """A name from a Mac's disk is the one that was typed; digests of older programs are known."""
+    typed, stored = "été", unicodedata.normalize("NFD", "été")
+    one, other = BatchKey("https://host", "project", typed), BatchKey("https://host", "project", stored)
+
+    assert one.digest == other.digest
+    assert one.digests == other.digests
+    assert len(one.digests) == 2
+    assert create_tag(one, typed, "1") == create_tag(other, stored, "1")
+    assert entry_digests(typed) == entry_digests(stored)
+    assert BatchKey("https://host", "project", typed, known_digest="abcdefabcdef").digest == "abcdefabcdef"
+
+
+def test_a_tag_is_taken_apart_into_what_it_was_made_of() -> None:
+    """Only this program's tags, whoever wrote them."""
+    key = BatchKey("https://host", "project", "batch")
+    tag = parse_tag(create_tag(key, "anna", "7"))
+
+    assert tag is not None
+    assert (tag.batch, tag.nonce) == (key.digest, "7")
+    assert tag.entry in entry_digests("anna")
+    assert [parse_tag(text) for text in ("", "orch:", "orch:a:b", "orch:a:b:c:d", "xorch:a:b:c")] == [
+        None
+    ] * 5
 
 
 def test_neighbouring_fields_of_a_key_do_not_run_together() -> None:

@@ -89,7 +89,7 @@ async def print_entries(
             shown.append(record)
     print_table(output, ("entry", "state", "size", "job"), [_row(record) for record in shown])
     tell = output.complain if output.is_quiet else output.say
-    for line in filter(None, map(_complaint, shown)):
+    for line in (*filter(None, map(_complaint, shown)), *_hints(shown)):
         tell(line)
     if total > len(shown):
         output.say(f"... and {total - len(shown)} more; `orchestrator status {quote(name)} --all` lists all")
@@ -108,6 +108,13 @@ def _complaint(record: EntryRecord) -> str | None:
         return None
     about = ", ".join(filter(None, (error.code, error.request_id and f"request {error.request_id}")))
     return f"{record.entry_id}: {error.message}{f' ({about})' if about else ''}"
+
+
+def _hints(records: Sequence[EntryRecord]) -> Iterator[str]:
+    """What to do about the entries that failed, each advice once."""
+    errors = [record.error for record in records if record.state is EntryState.FAILED]
+    for hint in dict.fromkeys(error.hint for error in errors if error is not None and error.hint):
+        yield f"hint: {hint}"
 
 
 def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
@@ -171,6 +178,8 @@ def _next_steps(report: RunReport) -> Iterator[str]:
         )
     elif report.cause is not None:
         yield "stopped: state is saved; run the same command again to go on"
+    elif report.entries.failed and report.exit_code == ExitCode.DECISION_NEEDED:
+        yield f"{report.entries.failed} need a decision: the hints above name the ways on."
     elif report.entries.failed:
         yield f"{report.entries.failed} failed. Fix the problems above, then run the same command again."
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 import anyio
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import DecisionNeededError, LockHeldError
+from orchestrator.domain.sameness import changed_fields
 from orchestrator.engine.collaborators import Collaborators, OnExisting
 from orchestrator.engine.creating import JobMaker
 from orchestrator.engine.entry import HeldEntry
@@ -55,7 +58,7 @@ class Adopter:
                 return False
             case OnExisting.ASK:
                 raise DecisionNeededError(
-                    f"this entry has a job already, of which this batch's journal knows nothing: {existing}",
+                    f"a job exists for this entry that this batch did not make: {existing}",
                     code="JobExists",
                     hint=_WAYS_OUT,
                 )
@@ -80,8 +83,19 @@ class Adopter:
         return await self._take(entry, known, standing)
 
     async def _move(self, entry: HeldEntry, twin: Twin) -> None:
-        """Let the entry have the job of the same entry in another batch, which gives it up."""
+        """Let the entry have the job of the same entry in another batch, which gives it up.
+
+        Raises DecisionNeededError when the job was made from other fields, or the other batch is being run.
+        """
         batch = twin.batch
+        others = changed_fields(twin.entry.avatar, entry.avatar)
+        if others:
+            raise DecisionNeededError(
+                f"{Existing(twin=twin)} was made with other values of {', '.join(others)}",
+                code="JobExists",
+                hint=f"run it under --batch-name {quote(batch.name)} to change it there; "
+                "--on-existing create makes a new job beside it",
+            )
         key = BatchKey(batch.endpoint, batch.project_id, batch.name, known_digest=batch.batch)
         try:
             async with self._moving:

@@ -115,8 +115,7 @@ class ExistingJobs:
     async def _begin(self) -> None:
         batch, journal = self._with.batch.digest, self._with.journal
         self._since = await journal.last_create_at(batch)
-        if self._since is None:
-            self._twins = await journal.twins(batch)
+        self._twins = await journal.twins(batch)
         self._is_begun = True
 
     async def _ask(self, app_user_id: str | None) -> _Survey:

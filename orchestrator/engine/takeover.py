@@ -6,6 +6,7 @@ import re
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.delivery import VERIFIED, expected_etag, is_md5
+from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import DecisionNeededError
 from orchestrator.domain.segments import plan_segments
 from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
@@ -34,6 +35,8 @@ class Takeover:
         """
         job = standing.job
         delivered = await self._verdict(entry, standing)
+        if normal(job.name) != normal(entry.avatar.name):
+            entry.warn(f"job {job.job_id} is called {job.name!r} on the service and keeps that name")
         target = EntryState.CONFIRMED if job.state == WAIT_FILE_UPLOAD else EntryState.SUBMITTED
         await entry.adopt_job(job.job_id, target, f"job taken over as it is ({job.state})", delivered)
         if delivered != VERIFIED:

@@ -45,6 +45,7 @@ def test_jobs_that_exist_are_results_that_need_a_decision(
     jobs = {job.name: job.job_id for job in simulator.all_jobs}
     journal_in(home).unlink()
 
+    shown = cli("run", batch.manifest)
     planned = cli("plan", batch.manifest, "--on-existing", "adopt", "--json")
     asked = cli("run", batch.manifest, "--json")
     status = cli("status", "studio", "--json")
@@ -52,6 +53,8 @@ def test_jobs_that_exist_are_results_that_need_a_decision(
 
     check_document("run", asked.document)
     assert planned.exit_code == 0
+    assert "hint: run again with --on-existing adopt" in shown.stdout
+    assert "2 need a decision" in shown.stderr
     assert (asked.exit_code, created.exit_code) == (9, 9)
     for document in (asked.document, status.document):
         for result in document["results"]:

@@ -233,6 +233,13 @@ def move_journal(stage: Stage) -> None:
     path.rename(path.with_name("damaged"))
 
 
+def copy_with_a_tag(stage: Stage) -> None:
+    """The same table under another name, with one field more."""
+    copy = Batch(stage.batch.folder, head={"defaults": {"tags": ["retake"]}})
+    copy.write(copy.entry("anna"), copy.entry("bo"))
+    stage.batch.manifest.rename(stage.batch.folder / "copy.yaml")
+
+
 CLI = "orchestrator/cli/"
 ON_CHANGE = ("--on-change",)
 ON_EXISTING = ("--on-existing",)
@@ -532,6 +539,15 @@ WAYS: tuple[Way, ...] = (
         run("--on-existing", "create"),
         options=SimulatorOptions(
             world=World(update_allowed="never", download_urls="never", part_list_after_join="empty")
+        ),
+    ),
+    Way(
+        "orchestrator/engine/adopting.py",
+        ("--batch-name", "--on-existing"),
+        first(run(), copy_with_a_tag, cli("run", "{folder}/studio/copy.yaml", "--on-existing", "adopt")),
+        first(
+            cli("run", "{folder}/studio/copy.yaml", "--batch-name", "studio", "--on-change", "recreate"),
+            cli("run", "{folder}/studio/copy.yaml", "--on-existing", "create"),
         ),
     ),
     Way(

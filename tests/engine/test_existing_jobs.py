@@ -273,6 +273,36 @@ async def test_the_same_table_under_another_name_is_recognised(rig: Rig, is_cut_
     assert {given_up[name].job_id for name in known} == {None}
 
 
+async def test_a_copy_of_the_table_with_other_fields_does_not_take_a_job_over(rig: Rig) -> None:
+    """The job would keep the fields it was made from, and nothing would say so."""
+    (entry,) = rig.make_entries(1, size=200_000)
+    await rig.run()
+    rig.write_batch([{**entry, "tags": ["retake"]}], batch_name="another")
+
+    report = await rig.run(ADOPT)
+
+    records = await records_of(rig, "another")
+    error = records["avatar-0"].error
+    assert report.exit_code == ExitCode.DECISION_NEEDED
+    assert error is not None
+    assert "other values of tags" in error.message
+    assert (await records_of(rig, BATCH))["avatar-0"].state is EntryState.CONFIRMED
+    assert len(rig.simulator.all_jobs) == 1
+
+
+async def test_an_entry_that_another_batch_took_over_does_not_come_back_as_a_second_job(rig: Rig) -> None:
+    """Named by `retry`, it needs a decision as any copy does."""
+    rig.make_entries(1, size=200_000)
+    await rig.run()
+    copy = open_manifest(copy_manifest(rig, "rehearsal (1).yaml"))
+    await rig.run(ADOPT, manifest=copy)
+
+    report = await rig.retry(["avatar-0"])
+
+    assert report.exit_code == ExitCode.DECISION_NEEDED
+    assert len(rig.simulator.all_jobs) == 1
+
+
 async def test_another_table_with_the_same_ids_and_other_files_is_another_batch(rig: Rig) -> None:
     """A nightly table may call its entries 1, 2, 3 each time."""
     rig.make_entries(1, size=200_000)

@@ -11,10 +11,12 @@ from typing import Any
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import ENVIRONMENT_PREFIX
 from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.service import home_folder
 from orchestrator.cli.settings import EffectiveSettings, setting_names
 from orchestrator.cli.tables import print_table
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.journal.location import shown
 from orchestrator.metastudio.credentials import FoundCredentials, find_credentials
 from orchestrator.metastudio.limiter import ApiRate
 from orchestrator.transfer.bandwidth import Timetable
@@ -69,7 +71,7 @@ def _print(
 
 def _credentials() -> FoundCredentials | ConfigurationError:
     try:
-        return find_credentials(os.environ, Path.home())
+        return find_credentials(os.environ, home_folder())
     except ConfigurationError as error:
         return error
 
@@ -94,6 +96,8 @@ def _unknown_variables() -> list[str]:
 
 def _value(effective: EffectiveSettings, name: str) -> Any:
     value = getattr(effective.values, name)
+    if name == "state":
+        return shown(value)
     return "auto" if name == "parallel" and value is None else _plain(value)
 
 

@@ -19,7 +19,7 @@ from orchestrator.cli.running import run_once
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.domain.entries import slug
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.journal.journal import journal_path
+from orchestrator.journal.location import journal_path
 from orchestrator.metastudio.limiter import ApiRate
 from orchestrator.simulator import Simulator, SimulatorOptions
 from orchestrator.simulator.footage import write_footage, write_letter, write_picture

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from orchestrator.cli.options import ALL_OPTIONS, ENVIRONMENT_PREFIX
 from orchestrator.domain.errors import ConfigurationError
+from orchestrator.journal.location import is_url
 
 CONFIG_NAME = "orchestrator.toml"
 #: Settings that are paths: in a file they start from its folder.
@@ -67,13 +68,27 @@ def environment_layer(settings: type[BaseModel], switches: set[str]) -> Layer:
 def file_layers(settings: type[BaseModel], config: Path | None, beside: Path | None) -> Iterator[Layer]:
     """The files that exist: *config*, which must, the manifest's neighbour, and the user's own."""
     if config is not None:
-        if not config.is_file():
+        if not _is_file(config):
             raise ConfigurationError(f"the configuration file {config} is not there")
         yield _file_layer(settings, config)
     folder = beside.parent if beside is not None else Path()
-    for path in (folder / CONFIG_NAME, user_config_path("metastudio-orchestrator") / "config.toml"):
-        if path.is_file():
+    for path in (folder / CONFIG_NAME, _user_file()):
+        if path is not None and _is_file(path):
             yield _file_layer(settings, path)
+
+
+def _user_file() -> Path | None:
+    """The user's own file; None where no home is known to have one."""
+    try:
+        path = user_config_path("metastudio-orchestrator") / "config.toml"
+    except RuntimeError:
+        return None
+    return path if path.is_absolute() else None
+
+
+def _is_file(path: Path) -> bool:
+    """True for a file that can be seen; in a folder that we may not look into there is none."""
+    return os.path.isfile(path)  # noqa: PTH113 - never raises, whatever the path
 
 
 def _file_layer(settings: type[BaseModel], path: Path) -> Layer:
@@ -85,9 +100,18 @@ def _file_layer(settings: type[BaseModel], path: Path) -> Layer:
                 hint="`orchestrator config show` lists all",
             )
     for name in _PATHS:
-        if isinstance(values.get(name), str):
-            values[name] = str(path.absolute().parent / Path(values[name]).expanduser())
+        if isinstance(values.get(name), str) and not is_url(values[name]):
+            values[name] = str(path.absolute().parent / _expanded(path, name, values[name]))
     return Layer(values=values, origins=dict.fromkeys(values, str(path)))
+
+
+def _expanded(file: Path, name: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(
+            f"{file}: {name} is {text}, and there is no such home directory", hint="write the whole path"
+        ) from None
 
 
 def _read(path: Path) -> Mapping[str, Any]:

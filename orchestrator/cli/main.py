@@ -15,6 +15,7 @@ import typer
 from orchestrator import __version__
 from orchestrator.cli import commands
 from orchestrator.cli.errors import UsageError, exit_code_for
+from orchestrator.cli.key_log import drop_unusable_key_log
 from orchestrator.cli.output import Output
 from orchestrator.cli.standard_streams import standard_streams
 from orchestrator.cli.stopping import StoppedBySignal, Stopper, stop_on_signals
@@ -52,6 +53,7 @@ def run_command(arguments: Sequence[str], stopper: Stopper | None = None) -> int
 
 
 def _code_of(arguments: Sequence[str], output: Output) -> int:
+    drop_unusable_key_log(output.complain)
     try:
         return _invoke(arguments, output)
     except typer.TyperException as error:

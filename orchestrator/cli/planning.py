@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.cli.checking import Asked, ProblemReport
@@ -16,7 +15,7 @@ from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output
-from orchestrator.cli.service import run_settings
+from orchestrator.cli.service import home_folder, run_settings
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.tables import print_table
 from orchestrator.domain.entries import BatchKey, normal
@@ -26,7 +25,8 @@ from orchestrator.engine.comparing import ContentComparison
 from orchestrator.engine.deciding import EntryPlan
 from orchestrator.engine.earlier import earlier_manifest
 from orchestrator.engine.planning import Planner
-from orchestrator.journal.journal import Journal, journal_path, open_journal
+from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.journal.location import find_journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.manifest import Manifest, Severity
 from orchestrator.metastudio.credentials import find_credentials
@@ -193,7 +193,7 @@ def _tell_other_manifest(
 @asynccontextmanager
 async def _known_journal(state: str) -> AsyncIterator[Journal | None]:
     """The journal, None where there is none: looking must not make one."""
-    if not journal_path(state).exists():
+    if not find_journal(state).exists:
         yield None
         return
     async with open_journal(state, clock=time.time) as journal:
@@ -223,7 +223,7 @@ async def _digest(journal: Journal | None, name: str, effective: EffectiveSettin
 
 def _project_id() -> str | None:
     try:
-        return find_credentials(os.environ, Path.home()).project_id
+        return find_credentials(os.environ, home_folder()).project_id
     except ConfigurationError:
         return None
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-import aiofiles
-import anyio
-from anyio import to_thread
-
 from orchestrator.cli.batches import KnownBatch, known_batch
+from orchestrator.cli.files import Write, written_file
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.run_report import review_text
-from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.foreign import one_line, shown
 from orchestrator.journal.journal import open_journal
@@ -28,8 +21,6 @@ from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.manifest import COLUMNS, RESULT_COLUMNS, csv_cells
 from orchestrator.manifest.fields import PERSONAL_FIELDS
 from orchestrator.manifest.spreadsheets import protected
-
-Write = Callable[[str], Awaitable[object]]
 
 #: A thread hop for each line would cost more than the line.
 _BLOCK_LINES = 500
@@ -68,28 +59,9 @@ def _shown_lines(text: str) -> str:
 
 
 async def _write_file(known: KnownBatch, file: Path) -> int:
-    async with _replacing(file) as write:
+    async with written_file(file) as write:
         await write(_BYTE_ORDER_MARK)
         return await _write_table(known, write)
-
-
-@asynccontextmanager
-async def _replacing(path: Path) -> AsyncIterator[Write]:
-    """Write to a file beside *path*, for its owner only, that takes its place once it is whole."""
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            async with aiofiles.open(descriptor, "w", encoding="utf-8", newline="") as stream:
-                yield stream.write
-                await stream.flush()
-                await to_thread.run_sync(os.fsync, stream.fileno())
-            await anyio.Path(name).replace(path)
-        except BaseException:
-            with anyio.CancelScope(shield=True), suppress(FileNotFoundError):
-                await anyio.Path(name).unlink()
-            raise
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
 
 
 async def _write_table(known: KnownBatch, write: Write) -> int:

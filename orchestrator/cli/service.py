@@ -25,6 +25,14 @@ from orchestrator.transfer.bandwidth import BandwidthLimit
 _API_CAP_SECONDS = 20.0
 
 
+def home_folder() -> Path | None:
+    """The user's home; None where nothing says which it is, as in a container with a made-up user."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
 def service_settings(effective: EffectiveSettings, environ: Mapping[str, str]) -> ServiceSettings:
     """Where the service is, and who calls as *environ* tells; raises ConfigurationError where it is not known."""
     endpoint, values = effective.endpoint, effective.values
@@ -38,7 +46,7 @@ def service_settings(effective: EffectiveSettings, environ: Mapping[str, str]) -
         endpoint=endpoint,
         project_id=values.project_id,
         region=values.region,
-        credentials=find_credentials(environ, Path.home()),
+        credentials=find_credentials(environ, home_folder()),
         api_rate=values.api_rate,
         api_policy=RetryPolicy(attempts=values.api_attempts, cap_seconds=_API_CAP_SECONDS),
         idle_timeout=values.idle_timeout,

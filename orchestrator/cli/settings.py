@@ -57,7 +57,11 @@ def _part_bytes(value: object) -> object:
 
 
 def _state() -> str:
-    return str(user_state_path(APPLICATION) / "journal.db")
+    try:
+        return str(user_state_path(APPLICATION) / "journal.db")
+    except RuntimeError:
+        # No home is known; said when the journal is opened, since most who have none name another place.
+        return f"~/.local/state/{APPLICATION}/journal.db"
 
 
 class Settings(BaseModel):

@@ -88,14 +88,17 @@ def refuse_other_programs(path: Path) -> None:
         )
 
 
-def make_private(path: Path) -> None:
-    """Make the file, and its folder, if it is new; its mode is 0600. Raises JournalError."""
+def make_private(path: Path, *, is_linked: bool) -> None:
+    """Make the file, and its folder, if it is new, with mode 0600, which one of ours that exists gets too.
+
+    One that a symbolic link led to may be shared on purpose, and keeps its mode. Raises JournalError.
+    """
     try:
         if not path.parent.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _make_private_file(descriptor, path)
+            _make_private_file(descriptor, path, is_linked=is_linked)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -106,11 +109,13 @@ def make_private(path: Path) -> None:
         ) from None
 
 
-def _make_private_file(descriptor: int, path: Path) -> None:
+def _make_private_file(descriptor: int, path: Path, *, is_linked: bool) -> None:
     """Take the rights of others; never those on a device, which the whole machine shares."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         raise JournalError(
             f"the journal {path} cannot be opened: it is not a file",
             hint="name a file or a directory with --state",
         )
-    os.fchmod(descriptor, 0o600)
+    if status.st_uid == os.geteuid() and not is_linked:
+        os.fchmod(descriptor, 0o600)

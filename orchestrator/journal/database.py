@@ -191,13 +191,13 @@ def _nothing(_: Transaction) -> None:
 
 
 @asynccontextmanager
-async def open_database(path: Path) -> AsyncIterator[Database]:
-    """Open the SQLite file *path*, made with mode 0600 when it is new.
+async def open_database(path: Path, *, is_linked: bool = False) -> AsyncIterator[Database]:
+    """Open the SQLite file *path*, made with mode 0600 when it is new; one that a link led to keeps its mode.
 
     Raises JournalError with a sentence that tells what to do.
     """
     await to_thread.run_sync(refuse_other_programs, path)
-    make_private(path)
+    make_private(path, is_linked=is_linked)
     with translated(path):
         writer = await to_thread.run_sync(connect, path)
     readers = Readers(path)

@@ -9,6 +9,12 @@ from pathlib import Path
 
 from orchestrator.domain.errors import JournalError
 
+#: What to do about a journal that cannot be read.
+DAMAGE_HINT = (
+    "move the file away and run with --on-existing adopt, which takes over the jobs already made; "
+    "or name another place with --state"
+)
+
 
 @contextmanager
 def translated(path: Path | None = None) -> Iterator[None]:
@@ -19,8 +25,27 @@ def translated(path: Path | None = None) -> Iterator[None]:
         raise _journal_error(error, path) from None
 
 
+@contextmanager
+def intact(what: str) -> Iterator[None]:
+    """Raise JournalError where the journal's own words for *what* are not those this program writes.
+
+    Nothing of what was found is told: it may be a part of an upload URL.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        raise damaged(what) from None
+
+
+def damaged(what: str) -> JournalError:
+    """The error for *what*, which cannot be read any more."""
+    return JournalError(f"the journal is damaged: {what} cannot be read", hint=DAMAGE_HINT)
+
+
 def _journal_error(error: sqlite3.Error, path: Path | None) -> JournalError:
     name = getattr(error, "sqlite_errorname", "")
+    # The driver's own error, which quotes what it could not decode.
+    is_garbled = not name and "decode" in str(error)
     where = f"the journal {path}" if path else "the journal"
     if name.startswith("SQLITE_FULL"):
         return JournalError(
@@ -37,11 +62,10 @@ def _journal_error(error: sqlite3.Error, path: Path | None) -> JournalError:
             f"{where} cannot be written: permission denied or read-only",
             hint="make it writable, or name another place with --state",
         )
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+    if is_garbled or name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return JournalError(
             f"{where} is not a readable journal (damaged, or another kind of file)",
-            hint="move the file away and run with --on-existing adopt, which takes over the jobs already made; "
-            "or name another place with --state",
+            hint=DAMAGE_HINT,
         )
     if name.startswith("SQLITE_IOERR"):
         return JournalError(

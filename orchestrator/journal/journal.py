@@ -8,11 +8,11 @@ from pathlib import Path
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import BatchKey, normal
-from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.foreign import repaired
 from orchestrator.domain.states import EntryState
 from orchestrator.journal import statements
 from orchestrator.journal.database import Database, open_database
+from orchestrator.journal.location import find_journal
 from orchestrator.journal.migrations import migrate
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import plan_columns
@@ -109,22 +109,11 @@ async def open_journal(location: str, *, clock: Callable[[], float]) -> AsyncIte
 
     Raises ConfigurationError for a location this program cannot serve, JournalError for one that fails.
     """
-    path = journal_path(location)
-    async with open_database(path) as database:
+    file = find_journal(location)
+    async with open_database(file.path, is_linked=file.is_linked) as database:
 
         def upgrade(transaction: Transaction) -> None:
             migrate(transaction, clock())
 
         await database.write(upgrade)
-        yield Journal(database, path, clock)
-
-
-def journal_path(location: str) -> Path:
-    """The file that *location*, a path to a file or a directory, means."""
-    if "://" in location:
-        raise ConfigurationError(
-            f"the journal cannot be kept at {location.split('://', 1)[0]}://...",
-            hint="give --state a path to a file or a directory",
-        )
-    path = Path(location).expanduser().absolute()
-    return path / "journal.db" if path.is_dir() else path
+        yield Journal(database, file.path, clock)

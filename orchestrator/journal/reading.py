@@ -10,6 +10,7 @@ from orchestrator.domain.foreign import repaired
 from orchestrator.domain.ownership import Create
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.database import Database
+from orchestrator.journal.failures import intact
 from orchestrator.journal.records import (
     BATCH_COLUMNS,
     ENTRY_COLUMNS,
@@ -24,11 +25,14 @@ from orchestrator.journal.records import (
     Twin,
     are_same_files,
     assets_of,
+    attempt_record,
     batch_record,
     create_of,
     entry_record,
     outcome_record,
     segment_record,
+    state_in,
+    transition_record,
 )
 from orchestrator.journal.statements import among, listed
 from orchestrator.journal.transaction import Row
@@ -64,7 +68,7 @@ class JournalReader:
         )
         first = NOT_IN_MANIFEST if with_removed else 0
         rows = await self._database.read(query, {"batch": batch, "first": first})
-        return {EntryState(state): count for state, count in rows}
+        return {state_in(state): count for state, count in rows}
 
     async def job_counts(self, batch: str) -> dict[tuple[EntryState, str | None], int]:
         """How many entries of *batch* are in each state, told apart by what the service says of their jobs."""
@@ -73,7 +77,7 @@ class JournalReader:
             " GROUP BY state, service_state"
         )
         rows = await self._database.read(query, {"batch": batch})
-        return {(EntryState(state), service_state): count for state, service_state, count in rows}
+        return {(state_in(state), service_state): count for state, service_state, count in rows}
 
     async def failures(self, batch: str) -> dict[str, int]:
         """How many entries of *batch* have failed, by the kind of error."""
@@ -194,7 +198,8 @@ class JournalReader:
         """When this journal last asked for a job of *batch*, in epoch seconds; None when it never has."""
         query = "SELECT max(made_at) FROM creates WHERE batch = :batch"
         ((made_at,),) = await self._database.read(query, {"batch": batch})
-        return None if made_at is None else float(made_at)
+        with intact("the time of a create"):
+            return None if made_at is None else float(made_at)
 
     async def twins(self, batch: str) -> dict[str, Twin]:
         """By entry id, entries of other batches of the same project that have the same files, and a job for them.
@@ -215,9 +220,9 @@ class JournalReader:
         for files, *row in rows:
             other = entry_record(row)
             twin = Twin(batches[other.batch], other)
-            if _are_same_project(batches[batch], twin.batch) and are_same_files(
-                assets_of(files), other.assets
-            ):
+            with intact("the files of an entry"):
+                is_same = are_same_files(assets_of(files), other.assets)
+            if is_same and _are_same_project(batches[batch], twin.batch):
                 found[other.entry_id] = twin
         return found
 
@@ -253,14 +258,13 @@ class JournalReader:
 
     async def attempts(self, record: EntryRecord) -> list[AttemptRecord]:
         """The failed tries of an entry, oldest first."""
-        names = AttemptRecord.__slots__
-        rows = await self._rows_of(record, "attempts", names, "at")
-        return [AttemptRecord(**dict(zip(names, row, strict=True))) for row in rows]
+        rows = await self._rows_of(record, "attempts", AttemptRecord.__slots__, "at")
+        return [attempt_record(row) for row in rows]
 
     async def transitions(self, record: EntryRecord) -> list[TransitionRecord]:
         """The changes of an entry's state, oldest first."""
         rows = await self._rows_of(record, "transitions", TransitionRecord.__slots__, "at")
-        return [TransitionRecord(*row) for row in rows]
+        return [transition_record(row) for row in rows]
 
     async def _rows_of(
         self, record: EntryRecord, table: str, columns: Iterable[str], order: str

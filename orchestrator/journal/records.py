@@ -15,6 +15,8 @@ from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.segments import Segment
 from orchestrator.domain.states import Change, EntryState
+from orchestrator.journal.failures import damaged, intact
+from orchestrator.journal.shapes import RowShape, types_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +95,14 @@ class EntryRecord(NamedTuple):
     @property
     def avatar(self) -> Avatar:
         """The avatar as the manifest gave it, paths absolute."""
-        return Avatar.model_validate_json(self.spec)
+        with intact(f"what entry {self.entry_id} is"):
+            return Avatar.model_validate_json(self.spec)
 
     @property
     def assets(self) -> tuple[Asset, ...]:
         """The entry's files as they were planned."""
-        return assets_of(self.files)
+        with intact(f"the files of entry {self.entry_id}"):
+            return assets_of(self.files)
 
     @property
     def bytes(self) -> int:
@@ -182,11 +186,14 @@ def files_json(assets: Iterable[Asset]) -> str:
 
 @lru_cache(maxsize=256)
 def assets_of(text: str) -> tuple[Asset, ...]:
-    """The inverse of `files_json`."""
-    return tuple(
-        Asset(AssetKind(kind), path, Fingerprint(size, mtime_ns, inode))
-        for kind, path, size, mtime_ns, inode in json.loads(text)
-    )
+    """The inverse of `files_json`; raises ValueError, or TypeError, for anything else."""
+    return tuple(_asset(*row) for row in json.loads(text))
+
+
+def _asset(kind: Any, path: Any, size: Any, mtime_ns: Any, inode: Any) -> Asset:
+    if not (isinstance(path, str) and type(size) is type(mtime_ns) is type(inode) is int):
+        raise TypeError
+    return Asset(AssetKind(kind), path, Fingerprint(size, mtime_ns, inode))
 
 
 def are_same_files(one: Sequence[Asset], other: Sequence[Asset]) -> bool:
@@ -214,16 +221,25 @@ def kept_plan(record: EntryRecord) -> str:
 
 def columns_of_kept_plan(text: str) -> dict[str, object]:
     """The columns of the table `entries` that put back what `kept_plan` returned."""
-    spec, files = json.loads(text)
-    return {"spec": spec, "files": files, "bytes": sum(asset.size for asset in assets_of(files))}
+    with intact("the plan before a change"):
+        spec, files = json.loads(text)
+        return {"spec": spec, "files": files, "bytes": sum(asset.size for asset in assets_of(files))}
+
+
+def state_in(text: str) -> EntryState:
+    """The state that the journal calls *text*; raises JournalError."""
+    with intact("the state of an entry"):
+        return EntryState(text)
 
 
 #: The columns of the table `batches` that `batch_record` takes, in its order.
 BATCH_COLUMNS = tuple(BatchRecord.__slots__)
+_BATCH_SHAPE = RowShape("batches", types_of(BatchRecord, BATCH_COLUMNS))
 
 
 def batch_record(row: Sequence[Any]) -> BatchRecord:
-    """Build the record from a row of BATCH_COLUMNS."""
+    """Build the record from a row of BATCH_COLUMNS; raises JournalError where it is damaged."""
+    _BATCH_SHAPE.check(row)
     columns = dict(zip(BATCH_COLUMNS, row, strict=True))
     return BatchRecord(**{**columns, "is_submit_wanted": bool(columns["is_submit_wanted"])})
 
@@ -232,13 +248,20 @@ ERROR_COLUMNS = ("error_kind", "error_code", "error_message", "error_request_id"
 #: The columns of the table `entries` that `entry_record` takes, in its order.
 ENTRY_COLUMNS = (*EntryRecord._fields[:-1], *ERROR_COLUMNS)
 _KEPT_AS_IT_IS = EntryRecord._fields.index("state")
+_IN_OTHER_FORM: dict[str, object] = {"state": str, "change_wanted": str | None}
+_ERROR_TYPES: dict[str, object] = dict.fromkeys(ERROR_COLUMNS, str | None)
+_ENTRY_SHAPE = RowShape("entries", types_of(EntryRecord, ENTRY_COLUMNS, **_IN_OTHER_FORM, **_ERROR_TYPES))
 
 
 def entry_record(row: Sequence[Any]) -> EntryRecord:
-    """Build the record from a row of ENTRY_COLUMNS."""
+    """Build the record from a row of ENTRY_COLUMNS; raises JournalError where it is damaged."""
+    _ENTRY_SHAPE.check(row)
     state, change_wanted, is_submit_wanted, *error = row[_KEPT_AS_IT_IS:]
-    change = Change(change_wanted) if change_wanted else None
-    own_form = (EntryState(state), change, bool(is_submit_wanted), _error_record(error))
+    try:
+        change = Change(change_wanted) if change_wanted else None
+        own_form = (EntryState(state), change, bool(is_submit_wanted), _error_record(error))
+    except ValueError:
+        raise damaged(f"the state of entry {row[1]}") from None
     return EntryRecord._make((*row[:_KEPT_AS_IT_IS], *own_form))
 
 
@@ -248,18 +271,29 @@ def _error_record(columns: Sequence[Any]) -> ErrorRecord | None:
 
 #: The columns of the table `entries` that `outcome_record` takes, in its order.
 OUTCOME_COLUMNS = ("position", "entry_id", "state", "job_id", *ERROR_COLUMNS)
+_OUTCOME_SHAPE = RowShape("entries", types_of(EntryRecord, OUTCOME_COLUMNS, **_IN_OTHER_FORM, **_ERROR_TYPES))
 
 
 def outcome_record(row: Sequence[Any]) -> OutcomeRecord:
-    """Build the record from a row of OUTCOME_COLUMNS."""
+    """Build the record from a row of OUTCOME_COLUMNS; raises JournalError where it is damaged."""
+    _OUTCOME_SHAPE.check(row)
     _, entry_id, state, job_id, *error = row
-    return OutcomeRecord(entry_id, EntryState(state), job_id, _error_record(error))
+    return OutcomeRecord(entry_id, state_in(state), job_id, _error_record(error))
+
+
+#: The types of what `create_of` takes, in its order.
+_CREATE_SHAPE = RowShape("creates", [str, str, str, float, str | None, str | None, str, str | None])
 
 
 def create_of(row: Sequence[Any]) -> Create:
-    """Build the create from its row, its batch's name and the entry's spec, which may be missing."""
+    """Build the create from its row, its batch's name and the entry's spec, which may be missing.
+
+    Raises JournalError where it is damaged.
+    """
+    _CREATE_SHAPE.check(row)
     batch, entry_id, tag, made_at, name, job_id, batch_name, spec = row
-    names = [name, json.loads(spec).get("name") if spec else None]
+    with intact(f"what entry {entry_id} is"):
+        names = [name, json.loads(spec).get("name") if spec else None]
     return Create(
         batch=batch,
         entry_id=entry_id,
@@ -278,8 +312,26 @@ SEGMENT_COLUMNS = (
 )
 
 
+_SEGMENT_TYPES: dict[str, object] = {
+    "asset": str,
+    "part_number": int,
+    "offset": int,
+    "length": int,
+    "url": str | None,
+    **dict.fromkeys(("etag", "md5"), str | None),
+    "is_verified": bool,
+}
+_SEGMENT_SHAPE = RowShape("segments", types_of(SegmentRecord, SEGMENT_COLUMNS, **_SEGMENT_TYPES))
+
+
 def segment_record(row: Sequence[Any]) -> SegmentRecord:
-    """Build the record from a row of SEGMENT_COLUMNS."""
+    """Build the record from a row of SEGMENT_COLUMNS; raises JournalError where it is damaged."""
+    _SEGMENT_SHAPE.check(row)
+    with intact("a row of the table segments"):
+        return _segment_record(row)
+
+
+def _segment_record(row: Sequence[Any]) -> SegmentRecord:
     asset, part_number, offset, length, url, started_at, stored_at, etag, md5, is_verified = row
     receipt = None
     if stored_at is not None:
@@ -292,6 +344,22 @@ def segment_record(row: Sequence[Any]) -> SegmentRecord:
         stored_at=stored_at,
         receipt=receipt,
     )
+
+
+_ATTEMPT_SHAPE = RowShape("attempts", types_of(AttemptRecord, AttemptRecord.__slots__))
+_TRANSITION_SHAPE = RowShape("transitions", types_of(TransitionRecord, TransitionRecord.__slots__))
+
+
+def attempt_record(row: Sequence[Any]) -> AttemptRecord:
+    """Build the record from a row of its fields; raises JournalError where it is damaged."""
+    _ATTEMPT_SHAPE.check(row)
+    return AttemptRecord(**dict(zip(AttemptRecord.__slots__, row, strict=True)))
+
+
+def transition_record(row: Sequence[Any]) -> TransitionRecord:
+    """Build the record from a row of its fields; raises JournalError where it is damaged."""
+    _TRANSITION_SHAPE.check(row)
+    return TransitionRecord(*row)
 
 
 def segment_row(record: EntryRecord, planned: SegmentRecord) -> dict[str, object]:

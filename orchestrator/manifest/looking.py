@@ -67,6 +67,9 @@ def access_complaint(path: str, error: Exception) -> str:
         folder = PurePath(path).parent
         is_folder_there = os.path.isdir(folder)  # noqa: PTH112 - never raises, whatever the path
         return "no such file" if is_folder_there else f"no such file; the folder {folder} is not there either"
+    if isinstance(error, UnicodeEncodeError):
+        lacking = f"the locale's encoding ({error.encoding}) lacks a character of its name"
+        return f"cannot be read: {lacking}; set LC_ALL=C.UTF-8"
     reason = error.strerror if isinstance(error, OSError) else None
     return f"cannot be read: {reason or type(error).__name__}"
 

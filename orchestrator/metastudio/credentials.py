@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +77,7 @@ class FoundCredentials:
     warnings: tuple[str, ...] = ()
 
 
-def find_credentials(environ: Mapping[str, str], home: Path) -> FoundCredentials:
+def find_credentials(environ: Mapping[str, str], home: Path | None) -> FoundCredentials:
     """Look for a key pair, the vendor's credentials file, a token and an IAM user, in this order.
 
     Raises ConfigurationError when there is none, or half a pair.
@@ -99,15 +102,25 @@ def _key_pair(environ: Mapping[str, str]) -> FoundCredentials | None:
     )
 
 
-def _vendor_file(environ: Mapping[str, str], home: Path) -> FoundCredentials | None:
+def _vendor_file(environ: Mapping[str, str], home: Path | None) -> FoundCredentials | None:
     named = environ.get(_FILE, "").strip()
-    path = Path(named).expanduser() if named else home / ".huaweicloud" / "credentials"
-    if not named and not path.exists():
+    path = _named_path(named) if named else _usual_path(home)
+    if path is None:
         return None
     basic = _read_basic_section(path)
     if basic is None and named:
         raise ConfigurationError(f"{path} (from {_FILE}) has no section [basic] with ak and sk")
     return None if basic is None else _from_basic_section(basic, path, environ)
+
+
+def _named_path(name: str) -> Path:
+    return Path(os.path.expanduser(name))  # noqa: PTH111 - pathlib raises where this leaves the text alone
+
+
+def _usual_path(home: Path | None) -> Path | None:
+    """Where the vendor's tools keep the file; None where there is none, or none that we may see."""
+    path = None if home is None else home / ".huaweicloud" / "credentials"
+    return path if path is not None and os.path.exists(path) else None  # noqa: PTH110 - pathlib raises there
 
 
 def _from_basic_section(
@@ -133,7 +146,7 @@ def _read_basic_section(path: Path) -> Mapping[str, str] | None:
 
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(path.read_text(encoding="utf-8-sig"))
+        parser.read_string(_text_of(path))
     except OSError as error:
         raise ConfigurationError(f"the credentials file {path} cannot be read: {error.strerror}") from None
     except (configparser.Error, UnicodeDecodeError):
@@ -142,6 +155,13 @@ def _read_basic_section(path: Path) -> Mapping[str, str] | None:
             hint="a section [basic] with lines ak = and sk =",
         ) from None
     return parser["basic"] if parser.has_section("basic") else None
+
+
+def _text_of(path: Path) -> str:
+    """The content of a regular file; raises OSError, and for a pipe too, which might be waited for without end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return path.read_text(encoding="utf-8-sig")
 
 
 def _permission_warnings(path: Path) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from orchestrator.engine.events import (
     WarningRaised,
 )
 from orchestrator.observe.masking import masked_event
-from orchestrator.observe.streams import SinkFile, text_on
+from orchestrator.observe.streams import SinkFile, open_at_once, text_on
 
 _WARNINGS = (RetryScheduled, WarningRaised, ServiceWarning, SubscriberDropped, UrlsExpired)
 _FIRST = ("timestamp", "level", "event")
@@ -84,15 +84,12 @@ def _level(sinks: list[Sink], *, is_verbose: bool) -> int:
 def _open_private(path: Path, on_lost: OnLost) -> TextIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Without O_NONBLOCK a pipe that no program reads would be waited for.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = open_at_once(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"the log file {path} cannot be opened: {_reason(error)}",
             hint="name a writable place with --log-file",
         ) from None
-    os.set_blocking(descriptor, True)
 
     def tell(error: OSError) -> None:
         on_lost(f"the log file {path} can no longer be written: {_reason(error)}; the run goes on without it")

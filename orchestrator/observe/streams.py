@@ -6,6 +6,7 @@ import io
 import os
 import select
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 
@@ -47,6 +48,13 @@ class SinkFile(io.FileIO):
             except BlockingIOError:
                 # Another program made the terminal or the pipe that we share non-blocking.
                 select.select([], [self], [])
+
+
+def open_at_once(path: str | Path, flags: int, mode: int = 0o666) -> int:
+    """Open *path* to write as *flags* say; a pipe that no program reads is an OSError rather than waited for."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, mode)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def text_on(file: SinkFile, encoding: str = "utf-8") -> TextIO:

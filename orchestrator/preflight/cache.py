@@ -29,9 +29,13 @@ CREATE TABLE IF NOT EXISTS known (
 """
 
 
-def cache_path() -> Path:
-    """Where the cache is: in the user's cache directory."""
-    return user_cache_path("metastudio-orchestrator") / "preflight.cache"
+def cache_path() -> Path | None:
+    """Where the cache is: in the user's cache directory; None where no home is known to have one."""
+    try:
+        folder = user_cache_path("metastudio-orchestrator")
+    except RuntimeError:
+        return None
+    return folder / "preflight.cache" if folder.is_absolute() else None
 
 
 class Cache:
@@ -44,7 +48,7 @@ class Cache:
         self._path = path or cache_path()
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._is_usable = True
+        self._is_usable = self._path is not None
 
     def get(self, kind: str, status: os.stat_result) -> dict[str, Any] | None:
         """What is known of the file with *status*, or None."""
@@ -70,7 +74,7 @@ class Cache:
 
     def _run(self, statement: str, values: tuple[str, ...]) -> list[Any]:
         with self._lock:
-            if not self._is_usable:
+            if self._path is None or not self._is_usable:
                 return []
             try:
                 if self._connection is None:

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from pymediainfo import MediaInfo
+from pymediainfo import MediaInfo, Track
 
 ALLOWED_RESOLUTIONS = frozenset({(1920, 1080), (1080, 1920), (3840, 2160), (2160, 3840)})
 
@@ -14,10 +14,14 @@ async def resolution_of(path: Path) -> tuple[int, int] | None:
 
 
 def _resolution(path: Path) -> tuple[int, int] | None:
-    for track in MediaInfo.parse(path).video_tracks:
-        if track.width and track.height:
-            return int(track.width), int(track.height)
-    return None
+    # By its bytes: the library opens no name that the locale cannot write.
+    with path.open("rb", buffering=0) as file:
+        tracks = MediaInfo.parse(file).video_tracks
+    return next((_size(track) for track in tracks if track.width and track.height), None)
+
+
+def _size(track: Track) -> tuple[int, int]:
+    return int(track.width), int(track.height)
 
 
 def resolution_name(resolution: tuple[int, int] | None) -> str | None:

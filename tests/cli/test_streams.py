@@ -136,14 +136,14 @@ def test_documents_are_utf_8_whatever_stdout_is(
     cli: Cli, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RFC 8259 section 8.1."""
-    batch.write({"name": "张三", "training_video": "张三.mp4"})
+    batch.write({"name": "Zoë-😀", "training_video": "Zoë-😀.mp4"})
     with (tmp_path / "told").open("w", encoding="latin-1") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         assert cli("validate", batch.manifest, "--json").exit_code == 3
         monkeypatch.undo()
 
     (missing, *_) = json.loads((tmp_path / "told").read_bytes().decode())["problems"]
-    assert "张三.mp4: no such file" in missing["message"]
+    assert "Zoë-😀.mp4: no such file" in missing["message"]
 
 
 def test_text_is_escaped_where_the_encoding_lacks_a_character(

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.errors import ConfigurationError, JournalError
-from orchestrator.journal.journal import Journal, journal_path, open_journal
+from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.journal.location import journal_path
 from tests.journal.samples import SIGNATURE, Clock, add_entry, confirm, database_of, pragma, upload
 
 

@@ -53,9 +53,10 @@ def init(
 
 def _write(path: Path, kind: Literal["yaml", "csv"], *, is_forced: bool) -> None:
     from orchestrator.manifest import starter_manifest  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.observe.streams import open_at_once  # noqa: PLC0415 - keeps --help quick
 
     try:
-        with path.open("w" if is_forced else "x", encoding="utf-8") as file:
+        with open(path, "w" if is_forced else "x", encoding="utf-8", opener=open_at_once) as file:
             file.write(starter_manifest(kind))
     except FileExistsError:
         raise UsageError(f"{path} is there already", hint="--force replaces it") from None

@@ -1,0 +1,42 @@
+"""What rows may look like: a damaged or edited journal is noticed before anything is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import NoneType
+from typing import get_args, get_type_hints
+
+from orchestrator.journal.failures import damaged
+
+
+class RowShape:
+    """The types that a row of a table may have, column by column; SQLite keeps whatever was put there."""
+
+    def __init__(self, table: str, annotations: Iterable[object]) -> None:
+        """Take what each column is annotated as, such as `float | None`."""
+        self._table = table
+        self._allowed = [_stored_types(annotation) for annotation in annotations]
+        self._seen: set[tuple[type, ...]] = set()
+
+    def check(self, row: Sequence[object]) -> None:
+        """Raise JournalError for a row that this program cannot have written."""
+        types = tuple(map(type, row))
+        # Rows of a table differ little: of tens of thousands some ten are looked at.
+        if types in self._seen:
+            return
+        if not all(found in allowed for found, allowed in zip(types, self._allowed, strict=True)):
+            raise damaged(f"a row of the table {self._table}")
+        self._seen.add(types)
+
+
+def types_of(record: type, columns: Iterable[str], **others: object) -> list[object]:
+    """What *record* annotates its fields as, for *columns*; those of *others* as they are given."""
+    annotations = {**get_type_hints(record), **others}
+    return [annotations[column] for column in columns]
+
+
+def _stored_types(annotation: object) -> set[object]:
+    """The types in which the driver returns what is annotated so."""
+    stored: dict[object, set[object]] = {bool: {int, NoneType}, float: {float, int}}
+    kinds = get_args(annotation) or (annotation,)
+    return {found for kind in kinds for found in stored.get(kind, {kind})}

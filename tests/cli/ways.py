@@ -730,7 +730,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         "tests/cli/test_submit_and_retry.py::test_verify_object_insists_on_proof_of_delivery"
     ),
     ("orchestrator/journal/failures.py", ("--state",)): "tests/journal/test_failing_database.py",
-    ("orchestrator/journal/journal.py", ("--state",)): (
+    ("orchestrator/journal/location.py", ("--state",)): (
         "tests/journal/test_opening.py::test_a_database_url_is_refused_without_its_password"
     ),
     ("orchestrator/journal/lock.py", ("--state",)): "tests/journal/test_lock.py",

@@ -76,7 +76,7 @@ def _differs(asset: Asset, how: str) -> EntryError:
     return EntryError(
         f"the stored {asset.kind} is not what was sent: {how}",
         code="Integrity",
-        hint="cancel the entry, which deletes its job, and run again",
+        hint="cancel the entry, which deletes its job, then retry it",
     )
 
 

@@ -167,4 +167,5 @@ def test_exit_codes_are_those_scripts_know() -> None:
         "DECISION_NEEDED": 9,
         "INTERRUPTED": 130,
         "TERMINATED": 143,
+        "HUNG_UP": 129,
     }

@@ -202,6 +202,13 @@ RUN_OPTIONS = (
         default="5",
     ),
     SettingOption(
+        name="max_outage",
+        flags=("--max-outage",),
+        metavar="TIME",
+        summary="How long in a row to wait for a service or store that is unreachable or overloaded",
+        default="15m",
+    ),
+    SettingOption(
         name="on_expired",
         flags=("--on-expired",),
         metavar="recreate|fail",
@@ -223,8 +230,10 @@ RUN_OPTIONS = (
     ),
 )
 
-#: Of those the ones that service calls alone depend on.
+#: Of those the ones that service calls alone depend on, also where the command has its own way to wait.
 API_OPTIONS = tuple(option for option in RUN_OPTIONS if option.name.startswith("api_"))
+#: ... and where it waits as a run does.
+CALL_OPTIONS = (*API_OPTIONS, *(option for option in RUN_OPTIONS if option.name == "max_outage"))
 
 ALL_OPTIONS = (
     *OUTPUT_OPTIONS,

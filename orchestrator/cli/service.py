@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import anyio
 
 from orchestrator.cli.settings import EffectiveSettings, Settings
 from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import Change
 from orchestrator.engine.collaborators import OnExisting, OnExpired, RunSettings
@@ -23,6 +25,8 @@ from orchestrator.metastudio.credentials import find_credentials
 from orchestrator.transfer.bandwidth import BandwidthLimit
 
 _API_CAP_SECONDS = 20.0
+#: For a service that was never reached, while a person watches: mostly a setting is wrong.
+_FIRST_PATIENCE_SECONDS = 60.0
 
 
 def home_folder() -> Path | None:
@@ -50,6 +54,12 @@ def service_settings(effective: EffectiveSettings, environ: Mapping[str, str]) -
         api_rate=values.api_rate,
         api_policy=RetryPolicy(attempts=values.api_attempts, cap_seconds=_API_CAP_SECONDS),
         idle_timeout=values.idle_timeout,
+        outage=OutagePolicy(
+            patience_seconds=values.max_outage,
+            first_patience_seconds=min(values.max_outage, _FIRST_PATIENCE_SECONDS)
+            if sys.stderr.isatty()
+            else values.max_outage,
+        ),
         is_verifying=values.verify == "etag",
         is_insecure_http_allowed=values.insecure_http,
     )

@@ -12,9 +12,20 @@ from orchestrator.cli.logs import logs_of
 from orchestrator.cli.service import real_clocks, service_settings
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.engine.connection import Clocks, connect
-from orchestrator.engine.events import EventBus, Subscriber
+from orchestrator.engine.drain import Drain
+from orchestrator.engine.events import (
+    Event,
+    EventBus,
+    OutageBegan,
+    OutageEnded,
+    OutageEvent,
+    OutageProlonged,
+    Subscriber,
+)
+from orchestrator.engine.outage import gates
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.metastudio.client import MetaStudioClient
+from orchestrator.observe.wording import outage_news
 
 if TYPE_CHECKING:
     from orchestrator.cli.output import Output
@@ -30,11 +41,32 @@ class ServiceSession:
     clocks: Clocks
 
 
+class _OutageNotes:
+    """Says on stderr why the command waits."""
+
+    hears = frozenset({OutageBegan, OutageProlonged, OutageEnded})
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, OutageEvent):
+            self._output.note(outage_news(event))
+
+
 @asynccontextmanager
 async def open_service_session(
-    output: Output, effective: EffectiveSettings, batch_name: str | None, *subscribers: Subscriber
+    output: Output,
+    effective: EffectiveSettings,
+    batch_name: str | None,
+    *subscribers: Subscriber,
+    is_patient: bool = True,
 ) -> AsyncIterator[ServiceSession]:
-    """Open all for a command about *batch_name*, None for all; raises ConfigurationError or JournalError."""
+    """Open all for a command about *batch_name*, None for all; raises ConfigurationError or JournalError.
+
+    While the service is out its calls wait as those of a run do, unless the command has its own way to wait and
+    *is_patient* is False.
+    """
     output.is_record = True
     service = service_settings(effective, os.environ)
     for warning in service.credentials.warnings:
@@ -42,9 +74,11 @@ async def open_service_session(
     clocks = real_clocks()
     with logs_of(effective.values, output.complain, batch=batch_name) as logs:
         logs.hidden.extend(service.credentials.secret.texts)
-        events = EventBus(*subscribers, *logs.subscribers)
+        events = EventBus(*subscribers, *logs.subscribers, _OutageNotes(output))
+        outages = gates(service.outage, clocks, Drain(clocks.sleep, events), events)
+        gate = outages.call if is_patient else None
         async with (
             open_journal(effective.values.state, clock=clocks.clock) as journal,
-            connect(service, clocks, reader_threads=1, on_attempt=logs.on_attempt) as connection,
+            connect(service, clocks, reader_threads=1, on_attempt=logs.on_attempt, gate=gate) as connection,
         ):
             yield ServiceSession(journal=journal, client=connection.client, events=events, clocks=clocks)

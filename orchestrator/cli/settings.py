@@ -14,7 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from orchestrator.cli.errors import UsageError
 from orchestrator.cli.layers import Layer, environment_layer, file_layers, flags_layer
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError
-from orchestrator.domain.quantities import parse_bytes
+from orchestrator.domain.outage import MAX_OUTAGE_SECONDS
+from orchestrator.domain.quantities import parse_bytes, parse_duration
 from orchestrator.domain.segments import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from orchestrator.metastudio.endpoints import region_endpoint
 from orchestrator.metastudio.limiter import ApiRate, parse_api_rate
@@ -48,6 +49,10 @@ def _timetable(value: object) -> object:
         return parse_timetable(value) if isinstance(value, str) else value
     except ConfigurationError as error:
         raise ValueError(f"{error.message}; {error.hint}") from None
+
+
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
 
 
 def _part_bytes(value: object) -> object:
@@ -92,6 +97,9 @@ class Settings(BaseModel):
     idle_timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
     api_rate: Annotated[ApiRate, BeforeValidator(_api_rate)] = ApiRate(2.0, 5.0)
     api_attempts: int = Field(5, ge=1, le=100)
+    max_outage: Annotated[float, BeforeValidator(_duration), Field(ge=0, allow_inf_nan=False)] = (
+        MAX_OUTAGE_SECONDS
+    )
     on_expired: Literal["recreate", "fail"] = "recreate"
     on_change: Literal["ask", "update", "recreate"] = "ask"
     on_existing: Literal["ask", "adopt", "create"] = "ask"

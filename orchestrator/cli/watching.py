@@ -60,7 +60,9 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
     output.known["batch"] = known.record.name
     began = time.monotonic()
     display = display_for(output, known)
-    async with open_service_session(output, known.effective, known.record.name, display) as session:
+    async with open_service_session(
+        output, known.effective, known.record.name, display, is_patient=False
+    ) as session:
         with display:
             exit_code = await _follow_until_stopped(session, display, known, request)
         watched = Watched(

@@ -80,6 +80,8 @@ class RetryableError(OrchestratorError):
         """Keep *retry_after*, seconds the other side asked us to wait."""
         super().__init__(message, code=code, request_id=request_id, hint=hint, status=status)
         self.retry_after = retry_after
+        #: True when the whole service or store is out, so that this failure counts against nothing.
+        self.is_outage = False
 
 
 class ThrottledError(RetryableError):

@@ -14,6 +14,7 @@ from orchestrator.domain.segments import DEFAULT_PART_BYTES
 from orchestrator.domain.states import Change
 from orchestrator.engine.drain import Drain
 from orchestrator.engine.events import EventBus
+from orchestrator.engine.outage import Outages
 from orchestrator.engine.parallelism import MAX_PARALLEL
 from orchestrator.engine.rates import RateEstimate
 from orchestrator.journal.journal import Journal
@@ -82,6 +83,7 @@ class Collaborators:
     drain: Drain
     policy: RetryPolicy
     budget: RetryBudget
+    outages: Outages
     slots: PutSlots
     bandwidth: BandwidthLimit
     clock: Callable[[], float]

@@ -95,9 +95,9 @@ class Confirmer:
     async def _join(self, entry: HeldEntry, kind: AssetKind, *, is_repeat: bool) -> None:
         """Act, and ask where the answer is lost or a refusal can mean that it was done before."""
         command = _CONFIRM_COMMANDS[kind]
-        attempt = 1
+        attempt, may_be_done = 1, False
         while True:
-            if attempt > 1 and await self._inquiry.is_joined(entry, kind):
+            if may_be_done and await self._inquiry.is_joined(entry, kind):
                 return
             try:
                 with entry.step(command.value.lower()):
@@ -105,13 +105,13 @@ class Confirmer:
                         entry.job_id, command, app_user_id=entry.avatar.app_user_id
                     )
             except RequestRejectedError as error:
-                await self._settle_refusal(entry, kind, error, is_repeat=is_repeat or attempt > 1)
+                await self._settle_refusal(entry, kind, error, is_repeat=is_repeat or may_be_done)
                 return
             except InterruptedTransferError as error:
-                await entry.wait_before_retry(error, command.value, attempt)
+                may_be_done = True
+                attempt += await entry.wait_before_retry(error, command.value, attempt)
             else:
                 return
-            attempt += 1
 
     async def _settle_refusal(
         self, entry: HeldEntry, kind: AssetKind, error: RequestRejectedError, *, is_repeat: bool

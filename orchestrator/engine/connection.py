@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import Draw, RetryPolicy
-from orchestrator.metastudio.attempts import ApiAttempt, Retrying, ignore
+from orchestrator.metastudio.attempts import ApiAttempt, Gate, Retrying, ignore
 from orchestrator.metastudio.auth import AkSkAuth, Authenticator, StaticTokenAuth
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials, UserToken
@@ -41,6 +42,7 @@ class ServiceSettings:
     api_policy: RetryPolicy = field(default_factory=lambda: RetryPolicy(attempts=5, cap_seconds=20.0))
     api_timeout: float = 60.0
     idle_timeout: float = 30.0
+    outage: OutagePolicy = field(default_factory=OutagePolicy)
     is_verifying: bool = True
     is_insecure_http_allowed: bool = False
     tls: ssl.SSLContext | None = None
@@ -75,13 +77,14 @@ async def connect(
     *,
     reader_threads: int,
     on_attempt: Callable[[ApiAttempt], None] = ignore,
+    gate: Gate | None = None,
 ) -> AsyncIterator[Connection]:
-    """Open a session to the service; the first call is the first to reach it.
+    """Open a session to the service, whose calls go through *gate*; the first call is the first to reach it.
 
     Raises ConfigurationError when endpoint or project are missing or wrong, CredentialsError when IAM refuses.
     """
     endpoint = check_endpoint(settings.endpoint, is_insecure_http_allowed=settings.is_insecure_http_allowed)
-    retrying = Retrying(policy=settings.api_policy, sleep=clocks.sleep, draw=clocks.draw)
+    retrying = Retrying(policy=settings.api_policy, sleep=clocks.sleep, draw=clocks.draw, gate=gate)
     with ThreadPoolExecutor(max_workers=reader_threads, thread_name_prefix="reader") as readers:
         async with (
             open_session(ssl_context=settings.tls) as session,
@@ -107,6 +110,7 @@ async def connect(
                 clock=clocks.clock,
                 on_attempt=on_attempt,
                 timeout_seconds=settings.api_timeout,
+                gate=gate,
             )
             yield Connection(
                 session=session, client=client, readers=readers, endpoint=endpoint, project_id=project_id

@@ -40,15 +40,18 @@ class Drain:
         if self.is_draining:
             raise StoppedError("the run was asked to stop")
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait *seconds*; raises StoppedError as soon as the run drains."""
+    async def sleep(self, seconds: float, *, until: anyio.Event | None = None) -> None:
+        """Wait *seconds*, or *until* an event; raises StoppedError as soon as the run drains."""
         self.check()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._wake_when_draining, group.cancel_scope)
+            for event in (self._began, until):
+                if event is not None:
+                    group.start_soon(_cancel_when, event, group.cancel_scope)
             await self._sleep(seconds)
             group.cancel_scope.cancel()
         self.check()
 
-    async def _wake_when_draining(self, scope: anyio.CancelScope) -> None:
-        await self._began.wait()
-        scope.cancel()
+
+async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.avatar import Avatar
-from orchestrator.domain.errors import GaveUpError, OrchestratorError
+from orchestrator.domain.errors import GaveUpError, OrchestratorError, RetryableError
 from orchestrator.domain.masking import without
 from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.receipts import Receipt
@@ -260,13 +260,17 @@ class HeldEntry:
 
     async def wait_before_retry(
         self, error: OrchestratorError, operation: str, attempt: int, sent: SegmentRecord | None = None
-    ) -> None:
-        """Wait as the policy says after *attempt* failed.
+    ) -> int:
+        """Wait as the policy says after *attempt* failed; 1 when it counts as an attempt, 0 in an outage.
 
         Raises GaveUpError when the attempts or the budget are used up, StoppedError when the run drains.
         """
         error.conceal(self._contacts)
         self._note(error, operation, attempt, sent)
+        if isinstance(error, RetryableError) and error.is_outage:
+            # The gate is what makes the next attempt wait.
+            self._tell_retry(error, operation, attempt, 0.0, sent)
+            return 0
         delay = self._with.policy.delay_after(error, attempt, self._with.draw)
         if delay is None or not self._budget.take():
             raise GaveUpError(
@@ -276,6 +280,18 @@ class HeldEntry:
                 hint=error.hint or "run again later: what is stored stays stored",
                 status=error.status,
             ) from None
+        self._tell_retry(error, operation, attempt, delay, sent)
+        await self._with.drain.sleep(delay)
+        return 1
+
+    def _tell_retry(
+        self,
+        error: OrchestratorError,
+        operation: str,
+        attempt: int,
+        delay: float,
+        sent: SegmentRecord | None,
+    ) -> None:
         self._with.events.publish(
             RetryScheduled(
                 entry=self.entry_id,
@@ -291,7 +307,6 @@ class HeldEntry:
                 message=error.message,
             )
         )
-        await self._with.drain.sleep(delay)
 
     def _note(
         self, error: OrchestratorError, operation: str, attempt: int, sent: SegmentRecord | None

@@ -91,6 +91,41 @@ class SubscriberDropped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutageEvent(Event):
+    """The service, one of its limits, or a store (*side*) cannot be worked with; times in seconds."""
+
+    side: str
+    lasted_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutageBegan(OutageEvent):
+    """All wait; one request at a time tries again, and after *patience_seconds* of outage the run ends."""
+
+    name: ClassVar[str] = "outage.begun"
+    kind: str
+    reason: str
+    code: str | None
+    request_id: str | None
+    next_try_seconds: float
+    patience_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutageProlonged(OutageBegan):
+    """A try failed as well."""
+
+    name: ClassVar[str] = "outage.prolonged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutageEnded(OutageEvent):
+    """The side answers again."""
+
+    name: ClassVar[str] = "outage.ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EntryEvent(Event):
     """Something that happened to an entry."""
 
@@ -165,7 +200,10 @@ class SegmentStored(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryScheduled(EntryEvent):
-    """A try failed and will be repeated after *delay* seconds; the segment is named when it was one's."""
+    """A try failed and will be repeated after *delay* seconds, and after the outage if there is one.
+
+    The segment is named when it was one's.
+    """
 
     name: ClassVar[str] = "request.retry_scheduled"
     operation: str

@@ -64,8 +64,7 @@ class Lifecycle:
                     self._with.drain.check()
                 await self._renew_urls(entry, error, refreshes)
             except RetryableError as error:
-                failures[step] += 1
-                await entry.wait_before_retry(error, step, failures[step])
+                failures[step] += await entry.wait_before_retry(error, step, failures[step] + 1)
 
     def _next_step(self, entry: HeldEntry) -> Step:
         with_submit = self._with.settings.is_submit_wanted or entry.record.is_submit_wanted

@@ -14,6 +14,7 @@ from orchestrator.engine.deciding import Retry
 from orchestrator.engine.drain import Drain
 from orchestrator.engine.earlier import EarlierManifest, earlier_manifest
 from orchestrator.engine.events import ComparisonStarted, EventBus, Totals
+from orchestrator.engine.outage import gates
 from orchestrator.engine.planning import Planner, Registration
 from orchestrator.engine.queue import failed, unfinished, uploaded
 from orchestrator.engine.report import RunReport
@@ -94,8 +95,13 @@ async def _open_work(
 ) -> AsyncIterator[BatchWork]:
     drain = Drain(clocks.sleep, events)
     waiting = replace(clocks, sleep=drain.sleep)
+    outages = gates(settings.service.outage, clocks, drain, events)
     async with connect(
-        settings.service, waiting, reader_threads=os.cpu_count() or 1, on_attempt=settings.on_attempt
+        settings.service,
+        waiting,
+        reader_threads=os.cpu_count() or 1,
+        on_attempt=settings.on_attempt,
+        gate=outages.call,
     ) as connection:
         key = await journal.known_key(BatchKey(connection.endpoint, connection.project_id, batch_name))
         with hold_run_lock(journal.lock_path(key)):
@@ -105,6 +111,7 @@ async def _open_work(
                 events=events,
                 clocks=clocks,
                 drain=drain,
+                outages=outages,
                 connection=connection,
                 key=key,
             )

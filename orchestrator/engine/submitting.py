@@ -57,10 +57,9 @@ class Submitter:
             except InterruptedTransferError as error:
                 if await self._has_moved_on(entry):
                     return
-                await entry.wait_before_retry(error, Command.SUBMITVERIFYING, attempt)
+                attempt += await entry.wait_before_retry(error, Command.SUBMITVERIFYING, attempt)
             else:
                 return
-            attempt += 1
 
     async def _confirm_letter(self, entry: HeldEntry) -> None:
         """Some tenants lack this command, so a refusal is only worth a warning."""

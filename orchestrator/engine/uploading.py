@@ -108,8 +108,7 @@ class _Sending:
                 break
             except RetryableError as error:
                 doubt.learn(error)
-                await self._entry.wait_before_retry(error, "put", attempt, segment)
-            attempt += 1
+                attempt += await self._entry.wait_before_retry(error, "put", attempt, segment)
         # The store has the segment: a cancelled worker must not lose the receipt.
         with anyio.CancelScope(shield=True):
             seconds = self._with.monotonic() - began
@@ -126,6 +125,7 @@ class _Sending:
             receipt = await self._inquiry.receipt_for(self._entry, segment) if error.is_body_sent else None
             if receipt is None:
                 raise
+            self._with.outages.put_arrived(_host(segment))
             return receipt
 
     async def _refused(self, segment: SegmentRecord, error: RefusedUploadError, doubt: _Doubt) -> Receipt:
@@ -166,7 +166,10 @@ class _Sending:
         progress = _Progress(self._entry, segment, self._with.events)
         pace = self._with.bandwidth.share(self._entry.entry_id)
         await self._note_start(segment, doubt)
-        async with self._with.slots.slot(self._entry.entry_id):
+        subject = (self._entry.entry_id, segment.kind, segment.segment.part_number)
+        async with self._with.outages.put(
+            _host(segment), subject, lambda: self._with.slots.slot(self._entry.entry_id)
+        ):
             # It may have waited long for its turn: what held before need not hold now.
             self._check()
             url = self._living_url(segment)
@@ -200,6 +203,10 @@ class _Sending:
                 self._entry.record, segment.kind, segment.segment.part_number
             )
         doubt.is_start_noted = True
+
+
+def _host(segment: SegmentRecord) -> str:
+    return segment.url.host if segment.url else ""
 
 
 @dataclass(slots=True)

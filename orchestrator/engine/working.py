@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from orchestrator.domain.delivery import ObjectFacts
 from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.errors import RetryableError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
+from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.retry import RetryBudget, RetryPolicy
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.collaborators import Collaborators, RunSettings
@@ -16,6 +19,7 @@ from orchestrator.engine.connection import Clocks, Connection, ServiceSettings
 from orchestrator.engine.drain import Drain
 from orchestrator.engine.events import EventBus, RunFinished, RunStarted, ServiceWarning
 from orchestrator.engine.following import Follower
+from orchestrator.engine.outage import Outages
 from orchestrator.engine.parallelism import AdaptiveParallelism
 from orchestrator.engine.planning import Registration
 from orchestrator.engine.queue import EntryQueue, Selection
@@ -24,11 +28,14 @@ from orchestrator.engine.run import BatchRun
 from orchestrator.engine.signals import StopSignals
 from orchestrator.engine.tally import Tally
 from orchestrator.journal.journal import Journal
-from orchestrator.metastudio.attempts import ApiAttempt
+from orchestrator.metastudio.attempts import ApiAttempt, Retrying
 from orchestrator.transfer.bandwidth import BandwidthLimit
 from orchestrator.transfer.probe import probe_object
 from orchestrator.transfer.sender import SegmentSender
 from orchestrator.transfer.slots import PutSlots
+
+#: A look at an object proves delivery, which a receipt does as well.
+_PROBE_POLICY = RetryPolicy(attempts=3, cap_seconds=5.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,7 @@ class BatchWork:
     events: EventBus
     clocks: Clocks
     drain: Drain
+    outages: Outages
     connection: Connection
     key: BatchKey
 
@@ -109,16 +117,12 @@ class BatchWork:
                 clock=self.clocks.clock,
                 on_warning=lambda message: self.events.publish(ServiceWarning(message=message)),
             ),
-            probe=lambda url: probe_object(
-                self.connection.session,
-                url,
-                timeout_seconds=service.idle_timeout,
-                is_insecure_http_allowed=service.is_insecure_http_allowed,
-            ),
+            probe=self._probe,
             events=self.events,
             drain=self.drain,
             policy=work.policy,
             budget=RetryBudget(settings.run_retries),
+            outages=self.outages,
             slots=self._slots(),
             bandwidth=work.bandwidth,
             clock=self.clocks.clock,
@@ -126,6 +130,29 @@ class BatchWork:
             draw=self.clocks.draw,
             nonce=self.clocks.nonce,
         )
+
+    async def _probe(self, url: PresignedUrl) -> ObjectFacts | None:
+        """Look at an object; an outage of its store is waited for, what else fails says nothing of the object."""
+        retrying = Retrying(
+            policy=_PROBE_POLICY,
+            sleep=self.drain.sleep,
+            draw=self.clocks.draw,
+            gate=lambda _operation, subject, turn: self.outages.put(url.host, subject, turn),
+        )
+        service = self.work.service
+        try:
+            return await retrying.run(
+                lambda _attempt: probe_object(
+                    self.connection.session,
+                    url,
+                    timeout_seconds=service.idle_timeout,
+                    is_insecure_http_allowed=service.is_insecure_http_allowed,
+                ),
+                operation="probe",
+                subject=url.object_name,
+            )
+        except RetryableError:
+            return None
 
     def _slots(self) -> PutSlots:
         bandwidth = self.work.bandwidth

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,6 +17,14 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.retry import Draw, RetryPolicy
 
 T = TypeVar("T")
+
+#: Waits for what a request needs of its own, a slot of a limiter for example, and holds it.
+Turn = Callable[[], AbstractAsyncContextManager[object]]
+
+
+#: Lets a call (its operation, what it is about, its turn) through, and holds it back while the service is out.
+#: Raises ServiceUnreachableError when that is so for too long; a failure that is part of an outage is marked as one.
+Gate = Callable[[str, Hashable, Turn], AbstractAsyncContextManager[None]]
 
 _UNREACHABLE_HINT = (
     "check --endpoint or --region, the name service and the proxy settings (HTTPS_PROXY); "
@@ -42,43 +51,57 @@ def ignore(_attempt: ApiAttempt) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrying:
-    """Tries a call as often as the policy allows."""
+    """Tries a call as often as the policy allows; what fails in an outage, by *gate*, does not count."""
 
     policy: RetryPolicy
     sleep: Callable[[float], Awaitable[object]]
     draw: Draw
+    gate: Gate | None = None
 
-    async def run(self, attempt_once: Callable[[int], Awaitable[T]], *, is_repeatable: bool = True) -> T:
+    async def run(
+        self,
+        attempt_once: Callable[[int], Awaitable[T]],
+        *,
+        operation: str,
+        subject: Hashable = None,
+        turn: Turn = nullcontext,
+        is_repeatable: bool = True,
+    ) -> T:
         """Await `attempt_once(attempt)`, from attempt 1, until it succeeds or the last error is final.
 
-        A call that is not repeatable is tried again only while it provably was not carried out. Raises
-        ServiceUnreachableError when every attempt ended without an answer, else the last error.
+        *subject* is what the call is about, and each attempt takes a *turn*. A call that is not repeatable is tried
+        again only while it provably was not carried out. Raises ServiceUnreachableError when the service is out for
+        too long, or, without a gate, when every attempt ended without an answer; else the last error.
         """
-        attempt = 1
+        attempt = failures = 1
         while True:
             try:
-                return await attempt_once(attempt)
+                async with self._passing(operation, subject, turn):
+                    return await attempt_once(attempt)
             except RetryableError as error:
-                delay = self._delay_after(error, attempt, is_repeatable=is_repeatable)
+                if isinstance(error, InterruptedTransferError) and not is_repeatable:
+                    raise
+                # In an outage the gate is what makes the next attempt wait.
+                delay = 0.0 if error.is_outage else self.policy.delay_after(error, failures, self.draw)
                 if delay is None:
-                    raise _final_error(error, attempt, is_repeatable=is_repeatable) from None
-            await self.sleep(delay)
+                    raise self._final_error(error, attempt) from None
+                failures += not error.is_outage
+            if delay:
+                await self.sleep(delay)
             attempt += 1
 
-    def _delay_after(self, error: RetryableError, attempt: int, *, is_repeatable: bool) -> float | None:
-        if isinstance(error, InterruptedTransferError) and not is_repeatable:
-            return None
-        return self.policy.delay_after(error, attempt, self.draw)
+    def _passing(self, operation: str, subject: Hashable, turn: Turn) -> AbstractAsyncContextManager[object]:
+        return turn() if self.gate is None else self.gate(operation, subject, turn)
 
-
-def _final_error(error: RetryableError, attempts: int, *, is_repeatable: bool) -> OrchestratorError:
-    is_silent = isinstance(error, InterruptedTransferError) and error.status is None and is_repeatable
-    if not (is_silent or isinstance(error, NotSentError)):
-        return error
-    return ServiceUnreachableError(
-        f"{error.message} ({attempts} attempts)",
-        hint=error.hint or _UNREACHABLE_HINT,
-        code=error.code,
-        request_id=error.request_id,
-        status=error.status,
-    )
+    def _final_error(self, error: RetryableError, attempts: int) -> OrchestratorError:
+        is_silent = isinstance(error, InterruptedTransferError) and error.status is None
+        if self.gate is not None or not (is_silent or isinstance(error, NotSentError)):
+            # With a gate the service answers others: it is this call that fails.
+            return error
+        return ServiceUnreachableError(
+            f"{error.message} ({attempts} attempts)",
+            hint=error.hint or _UNREACHABLE_HINT,
+            code=error.code,
+            request_id=error.request_id,
+            status=error.status,
+        )

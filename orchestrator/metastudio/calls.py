@@ -95,13 +95,16 @@ class Caller:
         """Carry *call* out; raises the errors that MetaStudioClient names."""
         try:
             return await self._retrying.run(
-                lambda attempt: self._attempt(call, attempt), is_repeatable=call.is_repeatable
+                lambda attempt: self._attempt(call, attempt),
+                operation=call.operation,
+                subject=(call.operation, call.job_path),
+                turn=lambda: self._limiter.slot(call.kind),
+                is_repeatable=call.is_repeatable,
             )
         except OversizedAnswerError as error:
             raise _without_end(call, error) from None
 
     async def _attempt(self, call: Call[T], attempt: int) -> T:
-        await self._limiter.acquire(call.kind)
         started_at = self._clock()
         try:
             answer = await self._ask(call)

@@ -11,7 +11,7 @@ import aiohttp
 from orchestrator.domain.errors import ConfigurationError, InterruptedTransferError, RequestRejectedError
 from orchestrator.domain.masking import quotable
 from orchestrator.domain.retry import Draw, RetryPolicy
-from orchestrator.metastudio.attempts import ApiAttempt, Retrying, ignore
+from orchestrator.metastudio.attempts import ApiAttempt, Gate, Retrying, ignore
 from orchestrator.metastudio.auth import Authenticator
 from orchestrator.metastudio.calls import Call, Caller
 from orchestrator.metastudio.exchange import Answer
@@ -62,8 +62,11 @@ class MetaStudioClient:
         on_attempt: Callable[[ApiAttempt], None] = ignore,
         timeout_seconds: float = 60,
         fresh: aiohttp.ClientSession | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """Call *endpoint*; *clock* is in epoch seconds, *timeout_seconds* is for one attempt.
+
+        While *gate* holds calls back they wait, and count no attempts.
 
         Calls that may not be repeated go through *fresh*, whose connections are new or were in use just now.
         Raises ConfigurationError when *project_id* cannot be one.
@@ -75,7 +78,7 @@ class MetaStudioClient:
             project_id=project_id,
             auth=auth,
             limiter=limiter,
-            retrying=Retrying(policy=policy, sleep=sleep, draw=draw),
+            retrying=Retrying(policy=policy, sleep=sleep, draw=draw, gate=gate),
             clock=clock,
             on_attempt=on_attempt,
             timeout_seconds=timeout_seconds,

@@ -90,7 +90,7 @@ class IamPasswordAuth:
 
         Raises CredentialsError, ServiceUnreachableError, and ConfigurationError when IAM names none.
         """
-        token = await self._retrying.run(lambda _attempt: self._current())
+        token = await self._retrying.run(lambda _attempt: self._current(), operation="IAM token")
         if token.project_id is None:
             raise ConfigurationError("IAM did not name the token's project", hint="give --project-id")
         return token.project_id

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -64,6 +65,12 @@ class RateLimiter:
         }
         self._clock = clock
         self._sleep = sleep
+
+    @asynccontextmanager
+    async def slot(self, kind: CallKind) -> AsyncIterator[None]:
+        """Wait for a slot and hold it; a call takes no longer than its own time."""
+        await self.acquire(kind)
+        yield
 
     async def acquire(self, kind: CallKind) -> None:
         """Wait for a slot; a pause that begins meanwhile is waited for as well."""

@@ -20,6 +20,9 @@ from orchestrator.engine.events import (
     ComparisonStarted,
     EntryFailed,
     Event,
+    OutageBegan,
+    OutageEnded,
+    OutageEvent,
     RunFinished,
     RunStarted,
     ServiceWarning,
@@ -27,7 +30,7 @@ from orchestrator.engine.events import (
     WarningRaised,
 )
 from orchestrator.observe.tracking import ActiveEntry, RunTracker
-from orchestrator.observe.wording import comparing, duration
+from orchestrator.observe.wording import comparing, duration, outage_line, outage_news
 
 REPAINTS_PER_SECOND = 5
 _SHOWN_ENTRIES = 12
@@ -38,8 +41,18 @@ class BarProgress:
     """Shows *tracker* on *console*, repainted by rich's own thread while the run works."""
 
     hears = frozenset(
-        {RunStarted, RunFinished, EntryFailed, WarningRaised, ServiceWarning, SubscriberDropped, BatchDrained}
-        | {ComparisonStarted}
+        {
+            RunStarted,
+            RunFinished,
+            EntryFailed,
+            WarningRaised,
+            ServiceWarning,
+            SubscriberDropped,
+            ComparisonStarted,
+            OutageBegan,
+            OutageEnded,
+            BatchDrained,
+        }
     )
 
     def __init__(self, tracker: RunTracker, console: Console) -> None:
@@ -69,6 +82,8 @@ class BarProgress:
         elif isinstance(event, RunFinished):
             self._live.stop()
         line = _line(event)
+        if isinstance(event, OutageEvent):
+            line = Text(outage_news(event), style="yellow")
         if line is not None:
             self._live.console.print(line)
 
@@ -80,7 +95,11 @@ class BarProgress:
         shown = Table.grid(padding=(0, 2), expand=False)
         for entry in islice(active, _SHOWN_ENTRIES):
             shown.add_row(*_entry_row(entry))
-        parts: list[RenderableType] = [self._overall(), self._counts(len(active)), shown]
+        waits = [
+            Text(f"waiting: {outage_line(event, passed_seconds=passed)}", style="yellow")
+            for event, passed in self._tracker.waits()
+        ]
+        parts: list[RenderableType] = [self._overall(), self._counts(len(active)), *waits, shown]
         if len(active) > _SHOWN_ENTRIES:
             parts.append(Text(f"  and {len(active) - _SHOWN_ENTRIES} more", style="dim"))
         return Group(*parts)

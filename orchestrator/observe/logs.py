@@ -20,6 +20,7 @@ from orchestrator.domain.masking import masked
 from orchestrator.engine.events import (
     EntryFailed,
     Event,
+    OutageBegan,
     RetryScheduled,
     SegmentProgressed,
     ServiceWarning,
@@ -31,7 +32,7 @@ from orchestrator.engine.events import (
 from orchestrator.observe.masking import masked_event
 from orchestrator.observe.streams import SinkFile, open_at_once, text_on
 
-_WARNINGS = (RetryScheduled, WarningRaised, ServiceWarning, SubscriberDropped, UrlsExpired)
+_WARNINGS = (RetryScheduled, WarningRaised, ServiceWarning, SubscriberDropped, OutageBegan, UrlsExpired)
 _FIRST = ("timestamp", "level", "event")
 _HARDLY_ANY = logging.CRITICAL
 

@@ -17,13 +17,17 @@ from orchestrator.engine.events import (
     EntryFailed,
     EntryTransitioned,
     Event,
+    OutageBegan,
+    OutageEnded,
+    OutageEvent,
+    OutageProlonged,
     RunStarted,
     ServiceWarning,
     SubscriberDropped,
     WarningRaised,
 )
 from orchestrator.observe.tracking import RunTracker
-from orchestrator.observe.wording import comparing, duration
+from orchestrator.observe.wording import comparing, duration, outage_news
 
 INTERVAL_SECONDS = 30.0
 #: Written down before a request is sent; what comes of it is told.
@@ -41,6 +45,9 @@ class PlainProgress:
             WarningRaised,
             ServiceWarning,
             SubscriberDropped,
+            OutageBegan,
+            OutageProlonged,
+            OutageEnded,
             BatchDrained,
             ComparisonStarted,
         }
@@ -77,7 +84,7 @@ class PlainProgress:
         """Write a line when *event* is one that people want to know."""
         if isinstance(event, RunStarted):
             self._thread.start()
-        line = _line(event)
+        line = outage_news(event) if isinstance(event, OutageEvent) else _line(event)
         if line is not None:
             self._write(line)
 

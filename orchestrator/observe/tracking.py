@@ -15,6 +15,9 @@ from orchestrator.engine.events import (
     EntryStarted,
     EntryTransitioned,
     Event,
+    OutageBegan,
+    OutageEnded,
+    OutageProlonged,
     RetryScheduled,
     RunStarted,
     SegmentProgressed,
@@ -61,6 +64,8 @@ class RunTracker:
         self.is_draining = False
         self.has_worked = False
         self.active: dict[str, ActiveEntry] = {}
+        #: What the run waits for, by side, with the time at which it was told.
+        self.outages: dict[str, tuple[OutageBegan, float]] = {}
         self._bytes_stored = 0
         self._bytes_moving = 0
         self._bytes_given_up = 0
@@ -77,6 +82,9 @@ class RunTracker:
             SegmentStored: self._stored,
             RetryScheduled: self._retried,
             UrlsExpired: self._expired,
+            OutageBegan: self._waiting,
+            OutageProlonged: self._waiting,
+            OutageEnded: self._waited,
             BatchDrained: self._drained,
         }
         self.hears = self._handlers.keys()
@@ -84,6 +92,11 @@ class RunTracker:
     def __call__(self, event: Event) -> None:
         """Take *event* into account."""
         self._handlers[type(event)](event)
+
+    def waits(self) -> list[tuple[OutageBegan, float]]:
+        """What the run waits for now, each with the seconds since it was last told."""
+        now = self._monotonic()
+        return [(event, now - told_at) for event, told_at in list(self.outages.values())]
 
     @property
     def elapsed_seconds(self) -> float:
@@ -181,6 +194,12 @@ class RunTracker:
         lost = min(lost_bytes, entry.bytes_stored)
         entry.bytes_stored -= lost
         self._bytes_stored -= lost
+
+    def _waiting(self, event: OutageBegan) -> None:
+        self.outages[event.side] = event, self._monotonic()
+
+    def _waited(self, event: OutageEnded) -> None:
+        self.outages.pop(event.side, None)
 
     def _drained(self, _event: BatchDrained) -> None:
         self.is_draining = True

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from orchestrator.engine.events import OutageBegan, OutageEvent
+
+_OUT = {"unreachable": "unreachable", "throttled": "overloaded"}
+
 
 def duration(seconds: float) -> str:
     """Seconds as `1:02:03` or `2:03`."""
@@ -20,3 +24,23 @@ def moment(seconds: float) -> str:
 def comparing(files: int) -> str:
     """What is said while *files* local files are read to compare them."""
     return f"comparing {files} file{'' if files == 1 else 's'} with what was sent"
+
+
+def outage_news(event: OutageEvent) -> str:
+    """That the run waits, and why, or that it goes on."""
+    return f"waiting: {outage_line(event)}" if isinstance(event, OutageBegan) else outage_end_line(event)
+
+
+def outage_line(event: OutageBegan, *, passed_seconds: float = 0.0) -> str:
+    """Why the run waits and until when, *passed_seconds* after the event."""
+    next_try = max(event.next_try_seconds - passed_seconds, 0.0)
+    return (
+        f"{event.side} {_OUT.get(event.kind, 'failing')} ({event.reason}) for "
+        f"{duration(event.lasted_seconds + passed_seconds)}; next try in {next_try:.0f} s; "
+        f"giving up at {duration(event.patience_seconds)}"
+    )
+
+
+def outage_end_line(event: OutageEvent) -> str:
+    """That the run goes on."""
+    return f"{event.side} answers again after {duration(event.lasted_seconds)}"

@@ -7,6 +7,7 @@ import anyio
 from yarl import URL
 
 from orchestrator.domain.delivery import ObjectFacts
+from orchestrator.domain.errors import InterruptedTransferError, NotSentError, ThrottledError
 from orchestrator.domain.presigned import PresignedUrl
 
 #: A URL signed for GET is refused for HEAD by stores that sign the method, so one byte is asked for instead.
@@ -25,7 +26,8 @@ async def probe_object(
 ) -> ObjectFacts | None:
     """Length and ETag of the object at *url*; None when the store does not tell, or may not be asked.
 
-    A URL that would travel readable is not used, and no redirect is followed.
+    A URL that would travel readable is not used, and no redirect is followed. Raises NotSentError,
+    InterruptedTransferError or ThrottledError when the store gives no answer of its own.
     """
     if not url.is_private(is_insecure_http_allowed=is_insecure_http_allowed):
         return None
@@ -37,8 +39,10 @@ async def probe_object(
         try:
             with anyio.fail_after(timeout_seconds):
                 facts = await _ask(session, method, target, headers)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            raise NotSentError(f"no connection to {url.host}") from None
         except (aiohttp.ClientError, TimeoutError, OSError):
-            return None
+            raise InterruptedTransferError(f"{url.host} does not show an object") from None
         if facts is not None:
             return facts
     return None
@@ -49,6 +53,10 @@ async def _ask(
 ) -> ObjectFacts | None:
     headers = {**headers, "Accept-Encoding": "identity"}
     async with session.request(method, target, headers=headers, allow_redirects=False) as answer:
+        if answer.status in {429, 503}:
+            raise ThrottledError(f"the store answered {answer.status}", status=answer.status)
+        if answer.status >= 500:
+            raise InterruptedTransferError(f"the store answered {answer.status}", status=answer.status)
         if answer.status not in {200, 206}:
             return None
         etag = answer.headers.get("ETag")

@@ -66,7 +66,7 @@ def test_documents_of_a_good_day(cli: Cli, batch: Batch, tmp_path: Path) -> None
 
 def test_documents_of_bad_days(cli: Cli, batch: Batch, simulator: Simulator) -> None:
     """Whatever stops a command, its document says which exit code it has and why."""
-    unreachable = cli("run", batch.manifest, "--endpoint", DEAD_ENDPOINT, "--api-attempts", "1", "--json")
+    unreachable = cli("run", batch.manifest, "--endpoint", DEAD_ENDPOINT, "--max-outage", "0", "--json")
     check_document("run", unreachable.document)
     assert (unreachable.exit_code, unreachable.document["error"]["kind"]) == (5, "unreachable")
 

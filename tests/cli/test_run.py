@@ -124,7 +124,7 @@ def test_wrong_keys_end_with_four_and_a_hint(cli: Cli, batch: Batch, monkeypatch
 @pytest.mark.usefixtures("simulator")
 def test_a_dead_endpoint_ends_with_five(cli: Cli, batch: Batch) -> None:
     """Run again later."""
-    result = cli("run", batch.manifest, "--endpoint", DEAD_ENDPOINT, "--api-attempts", "1", "--json")
+    result = cli("run", batch.manifest, "--endpoint", DEAD_ENDPOINT, "--max-outage", "0", "--json")
 
     assert result.exit_code == result.document["exit_code"] == 5
     assert result.document["error"]["kind"] == "unreachable"
@@ -264,7 +264,7 @@ def test_a_long_table_is_cut_and_the_document_is_not(cli: Cli, batch: Batch) -> 
         *({**batch.entry("anna"), "id": f"a-{place}", "name": f"a-{place}"} for place in range(count))
     )
 
-    table = cli("run", batch.manifest, "--endpoint", DEAD_ENDPOINT, "--api-attempts", "1")
+    table = cli("run", batch.manifest, "--endpoint", DEAD_ENDPOINT, "--max-outage", "0")
     document = cli("status", "studio", "--json").document
 
     assert table.stdout.count("401.8 kB") == SHOWN_ENTRIES

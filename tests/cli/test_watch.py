@@ -138,7 +138,7 @@ def test_a_service_that_is_not_there_ends_with_five(cli: Cli, batch: Batch) -> N
     cli("run", batch.manifest)
 
     result = cli("watch", "studio", "--api-attempts", "1", "--json")
-    unreachable = cli("run", batch.manifest, "--endpoint", DEAD_ENDPOINT, "--api-attempts", "1")
+    unreachable = cli("run", batch.manifest, "--endpoint", DEAD_ENDPOINT, "--max-outage", "0")
     dead = cli("watch", "studio", "--endpoint", DEAD_ENDPOINT, "--api-attempts", "1", "--json")
 
     assert (result.exit_code, unreachable.exit_code) == (8, 5)

@@ -642,10 +642,13 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        "orchestrator/metastudio/attempts.py",
-        ("--endpoint", "--region"),
-        run("--endpoint", DEAD_ENDPOINT, "--api-attempts", "1"),
-        first(cli("config", "show", "--region", "cn-north-4"), run("--endpoint", "{endpoint}")),
+        "orchestrator/engine/outage.py",
+        ("--endpoint", "--max-outage", "--region"),
+        run("--endpoint", DEAD_ENDPOINT, "--max-outage", "0"),
+        first(
+            cli("config", "show", "--region", "cn-north-4"),
+            run("--endpoint", "{endpoint}", "--max-outage", "15m"),
+        ),
     ),
     Way(
         "orchestrator/metastudio/endpoints.py",
@@ -699,6 +702,15 @@ WAYS: tuple[Way, ...] = (
 
 #: Texts whose state needs more than a command line: the test that brings it about and sees the text.
 PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
+    (
+        "orchestrator/engine/outage.py",
+        ("--max-outage",),
+    ): "tests/faults/test_outages.py::test_an_outage_that_is_not_waited_for_ends_the_run_with_five",
+    (
+        "orchestrator/metastudio/attempts.py",
+        ("--endpoint", "--region"),
+    ): "tests/metastudio/test_retries.py::"
+    "test_a_closed_port_ends_as_unreachable_after_all_attempts_even_for_a_create",
     (
         f"{CLI}cleaning.py",
         ("--yes",),

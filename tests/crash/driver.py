@@ -20,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.collaborators import RunSettings
 from orchestrator.engine.connection import Clocks, ServiceSettings
@@ -101,6 +102,11 @@ def work_settings(order: dict[str, Any]) -> WorkSettings:
             ),
             api_rate=UNPACED,
             api_policy=QUICK,
+            outage=OutagePolicy(
+                patience_seconds=60.0,
+                first_patience_seconds=order.get("first_patience_seconds", 60.0),
+                base_seconds=0.02,
+            ),
             idle_timeout=5.0,
         ),
         settings=RunSettings(
@@ -144,6 +150,7 @@ def warm_up() -> None:
             "is_submit_wanted": False,
             "passed_seconds": 0.0,
             "seed": "warm-up",
+            "first_patience_seconds": 0.0,
             "kill": None,
         }
         live(order)

@@ -62,7 +62,7 @@ async def test_a_fault_that_never_ends_ends_the_run(trial: Trial, fault: str) ->
     assert trial.rig.simulator.stats.requests.total() < 400
 
 
-@pytest.mark.parametrize("fault", ["slow-down"])
+@pytest.mark.parametrize("fault", ["conflict-409"])
 @pytest.mark.parametrize("budget", ["entry_retries", "run_retries"])
 async def test_a_budget_ends_the_retries_before_the_attempts_do(
     trial: Trial, fault: str, budget: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from orchestrator.cli.commands.batch_arguments import Agreed, BatchArgument, EntryIds
 from orchestrator.cli.invocation import Invocation, takes_settings
-from orchestrator.cli.options import API_OPTIONS, SERVICE_OPTIONS
+from orchestrator.cli.options import CALL_OPTIONS, SERVICE_OPTIONS
 
 
-@takes_settings(SERVICE_OPTIONS, API_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, CALL_OPTIONS)
 def cancel(
     invocation: Invocation, batch: BatchArgument, *, entry: EntryIds = None, yes: Agreed = False
 ) -> int:

@@ -8,10 +8,10 @@ import typer
 
 from orchestrator.cli.commands.batch_arguments import Agreed, seconds_of
 from orchestrator.cli.invocation import Invocation, takes_settings
-from orchestrator.cli.options import API_OPTIONS, SERVICE_OPTIONS
+from orchestrator.cli.options import CALL_OPTIONS, SERVICE_OPTIONS
 
 
-@takes_settings(SERVICE_OPTIONS, API_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, CALL_OPTIONS)
 def clean(
     invocation: Invocation,
     *,

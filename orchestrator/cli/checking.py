@@ -12,6 +12,7 @@ from pathlib import Path
 from orchestrator.cli.batches import has_journal
 from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.looking import FilmOfEntry, films_of, look_at, look_problems, strict
 from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.settings import Settings, settings_of_flags
@@ -85,6 +86,10 @@ class ProblemReport:
             self._output.known["problems"] = [problem.as_dict() for problem in problems]
 
 
+#: Hears an entry and the problems of its files.
+OnEntry = Callable[[Entry, list[Problem]], None]
+
+
 def counted(problems: Sequence[Problem]) -> str:
     """`2 errors, 1 warning`."""
     counts = Counter(problem.severity for problem in problems)
@@ -96,16 +101,19 @@ def counted(problems: Sequence[Problem]) -> str:
 
 
 def check_manifest(
-    manifest: Manifest, *, with_media: bool, on_entry: Callable[[Entry], None] = lambda _: None
+    manifest: Manifest, *, with_media: bool, on_entry: OnEntry = lambda _entry, _problems: None
 ) -> tuple[int, list[Problem]]:
-    """The number of valid entries, each of which *on_entry* hears, and every problem of manifest and files."""
+    """The number of valid entries, and every problem of manifest and files.
+
+    *on_entry* hears each entry with the problems of its files.
+    """
     count = 0
     found: list[Problem] = []
     local, manifest_file = LocalFiles(), str(manifest.path)
     for entry in manifest.entries():
         count += 1
-        on_entry(entry)
         _, problems = inspect_files(entry, local, with_media=with_media, manifest_file=manifest_file)
+        on_entry(entry, problems)
         found += problems
     return count, [*manifest.problems, *found]
 
@@ -120,20 +128,31 @@ def refuse_invalid(invocation: Invocation, asked: Asked, report: ProblemReport) 
         raise ManifestError(f"{asked.path} has {errors} error{'' if errors == 1 else 's'}; nothing was sent")
 
 
-def validate(invocation: Invocation, asked: Asked) -> ExitCode:
-    """Tell every problem of the manifest; nothing is asked but files, and the journal about the rows of results."""
+def validate(invocation: Invocation, asked: Asked, report: Path | None = None) -> ExitCode:
+    """Print every problem of the manifest, and write the page *report* about its films.
+
+    Nothing is asked but files, and the journal about the rows of results.
+    """
     output = invocation.output
     effective = invocation.settings(beside=asked.path)
     settings = effective.values
     rows: list[RowJob] = []
+    films: list[FilmOfEntry] = []
+    manifest = asked.open(settings)
 
-    def note(entry: Entry) -> None:
+    def note(entry: Entry, problems: list[Problem]) -> None:
+        if settings.look != "off":
+            films.extend(films_of(entry, problems))
         if (row := row_job(entry)) is not None:
             rows.append(row)
 
-    count, problems = check_manifest(asked.open(settings), with_media=settings.media_check, on_entry=note)
+    count, problems = check_manifest(manifest, with_media=settings.media_check, on_entry=note)
     if rows and has_journal(effective):
         problems += run_async(_misplaced, rows, settings.state, str(asked.path))
+    looked = look_at(films, settings, output)
+    problems += look_problems(looked, str(asked.path))
+    if settings.look_strict:
+        problems = strict(problems)
     is_valid = not any(problem.severity is Severity.ERROR for problem in problems)
     if output.is_json:
         listed = [problem.as_dict() for problem in problems]

@@ -112,6 +112,23 @@ MANIFEST_OPTIONS = (
     ),
 )
 
+LOOK_OPTIONS = (
+    SettingOption(
+        name="look",
+        flags=("--look",),
+        metavar="quick|deep|off",
+        summary="Look at the pictures and the sound of each film: quick at about 24 pictures, deep at every one, "
+        "which takes minutes of CPU a film",
+        default="off",
+    ),
+    SettingOption(
+        name="look_strict",
+        flags=("--look-strict/--no-look-strict",),
+        summary="Let what the review will likely refuse be an error",
+        default="off",
+    ),
+)
+
 PLAN_OPTIONS = (
     SettingOption(
         name="part_size",
@@ -230,6 +247,8 @@ RUN_OPTIONS = (
     ),
 )
 
+#: Of those the one that also says how many films are looked at.
+JOBS_OPTIONS = tuple(option for option in RUN_OPTIONS if option.name == "jobs")
 #: Of those the ones that service calls alone depend on, also where the command has its own way to wait.
 API_OPTIONS = tuple(option for option in RUN_OPTIONS if option.name.startswith("api_"))
 #: ... and where it waits as a run does.
@@ -239,6 +258,7 @@ ALL_OPTIONS = (
     *OUTPUT_OPTIONS,
     *SERVICE_OPTIONS,
     *MANIFEST_OPTIONS,
+    *LOOK_OPTIONS,
     *PLAN_OPTIONS,
     *RUN_OPTIONS,
 )

@@ -71,6 +71,10 @@ class Output:
         """Tell on stderr what nobody may miss."""
         _write_to(self._stderr, shown(text) + "\n")
 
+    def overwrite(self, text: str) -> None:
+        """Put *text* into the place of the last line on a terminal's stderr."""
+        _write_to(self._stderr, f"\r\x1b[K{shown(text)}")
+
     def document(self, document: Mapping[str, Any]) -> None:
         """Print the one document of `--json`."""
         self._has_document = True

@@ -84,6 +84,8 @@ class Settings(BaseModel):
     verbose: bool = False
     log_file: Path | None = None
     media_check: bool = True
+    look: Literal["quick", "deep", "off"] = "off"
+    look_strict: bool = False
     part_size: Annotated[int, BeforeValidator(_part_bytes), Field(ge=MIN_PART_BYTES, le=MAX_PART_BYTES)] = (
         DEFAULT_PART_BYTES
     )

@@ -19,7 +19,6 @@ from orchestrator.manifest.problems import Problem, Severity, without_ignored
 from orchestrator.preflight.contact import contact_complaint
 from orchestrator.preflight.films.judging import Wanted, judge_film
 from orchestrator.preflight.finding import Finding
-from orchestrator.preflight.rules import Verdict
 
 #: Without these the review fails, unless the account is on the vendor's list.
 _REVIEW_NEEDS = (AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2, AssetKind.GRANT_FILE)
@@ -44,6 +43,22 @@ def inspect_files(
     return tuple([asset for asset, _ in inspection.found]), problems
 
 
+def finding_problem(entry: Entry, kind: AssetKind, finding: Finding, manifest_file: str) -> Problem:
+    """What a rule found about the file of *kind*, at its place in the manifest."""
+    line, column = entry.place_of(kind.value)
+    return Problem(
+        file=manifest_file,
+        line=line,
+        column=column,
+        entry=entry.entry_id,
+        field=kind.value,
+        message=finding.message,
+        severity=Severity.ERROR if finding.is_error else _WARNING,
+        rule=finding.rule,
+        judged=finding.verdict,
+    )
+
+
 class _Inspection:
     """Collects the assets and problems of one entry."""
 
@@ -60,7 +75,6 @@ class _Inspection:
         field: str,
         message: str,
         severity: Severity = Severity.ERROR,
-        judged: Verdict | None = None,
     ) -> None:
         line, column = self._entry.place_of(field)
         problem = Problem(
@@ -72,13 +86,11 @@ class _Inspection:
             message=message,
             severity=severity,
             rule=rule,
-            judged=judged,
         )
         self.problems.append(problem)
 
     def _report_finding(self, kind: AssetKind, finding: Finding) -> None:
-        severity = Severity.ERROR if finding.is_error else _WARNING
-        self._report(finding.rule, kind, finding.message, severity, finding.verdict)
+        self.problems.append(finding_problem(self._entry, kind, finding, self._manifest_file))
 
     def take(self, kind: AssetKind, look: Look) -> None:
         """Take what a look at one file told."""

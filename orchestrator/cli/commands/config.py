@@ -8,13 +8,19 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.invocation import Invocation, takes_settings
-from orchestrator.cli.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
+from orchestrator.cli.options import (
+    LOOK_OPTIONS,
+    MANIFEST_OPTIONS,
+    PLAN_OPTIONS,
+    RUN_OPTIONS,
+    SERVICE_OPTIONS,
+)
 
 config = typer.Typer(help="Show the settings that hold.", no_args_is_help=True)
 
 
 @config.command("show")
-@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, LOOK_OPTIONS)
 def show(
     invocation: Invocation,
     manifest: Annotated[

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from orchestrator.cli.commands.arguments import BatchName, Defaults, ManifestPath
 from orchestrator.cli.invocation import Invocation, takes_settings
-from orchestrator.cli.options import MANIFEST_OPTIONS
+from orchestrator.cli.options import JOBS_OPTIONS, LOOK_OPTIONS, MANIFEST_OPTIONS
 
 
-@takes_settings(MANIFEST_OPTIONS)
+@takes_settings(MANIFEST_OPTIONS, LOOK_OPTIONS, JOBS_OPTIONS)
 def validate(
     invocation: Invocation, manifest: ManifestPath, *, batch_name: BatchName = None, default: Defaults = None
 ) -> int:
@@ -22,6 +22,7 @@ def validate(
       orchestrator validate studio.yaml
       orchestrator validate today.csv --default contact=ops@example.com
       orchestrator validate studio.yaml --no-media-check --json
+      orchestrator validate studio.yaml --look quick      also the pictures and the sound of each film
     """
     from orchestrator.cli import checking  # noqa: PLC0415 - keeps --help quick
 

@@ -1,0 +1,142 @@
+"""Opening a film and measuring it. Runs in a process of its own: a decoder may crash on what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from orchestrator.preflight.look.deep import moves_of
+from orchestrator.preflight.look.measures import Measures, Shot
+from orchestrator.preflight.look.pictures import Picture, border_blocks, changed_share, measure_picture
+from orchestrator.preflight.look.places import PICTURES, Place, Sample, places_in
+from orchestrator.preflight.look.sound import SoundMeter, loudness_curve
+
+#: Pictures are measured at this size along their longer side.
+LONGER_SIDE = 640
+_CURVE_COLUMNS = 300
+#: After black or white a film may fade in: that is no other scene.
+_FADE_SECONDS = 2.5
+
+
+def measure_film(path: str, *, is_deep: bool = False) -> Measures:
+    """Look at about 24 pictures and all of the sound of *path*; *is_deep* also at every picture, for P17."""
+    try:
+        with av.open(path) as film:
+            shots = list(_shots(film))
+            seconds = _seconds(film)
+        with av.open(path) as film:
+            meter = _heard(film)
+        freezes, jumps = moves_of(path) if is_deep else ([], [])
+    except (av.error.FFmpegError, ValueError, IndexError, OSError) as error:
+        return Measures(trouble=_words(error))
+    if not shots:
+        return Measures(trouble="no picture of it can be decoded")
+    return Measures(
+        seconds=seconds,
+        shots=shots,
+        sound=meter.result() if meter else None,
+        curve=loudness_curve(meter.levels(), _CURVE_COLUMNS) if meter else [],
+        freezes=freezes,
+        jumps=jumps,
+    )
+
+
+def _words(error: Exception) -> str:
+    return (
+        getattr(error, "strerror", None) or str(error).splitlines()[0] if str(error) else type(error).__name__
+    )
+
+
+def _shots(film: InputContainer) -> Iterator[Shot]:
+    before, blank_until = None, 0.0
+    for seconds, picture in pictures_at(film, _places(film.streams.video[0], _seconds(film))):
+        shot = Shot(seconds=seconds, **measure_picture(picture))
+        if shot.is_blank:
+            blank_until = seconds + _FADE_SECONDS
+        else:
+            blocks = border_blocks(picture)
+            if before is not None and seconds > blank_until:
+                changed, change = changed_share(before, blocks)
+                shot = replace(shot, changed=changed, change=change)
+            before = blocks
+        yield shot
+
+
+def _places(stream: VideoStream, seconds: float) -> list[Place]:
+    samples = samples_of(stream)
+    if not samples or samples[-1].seconds < seconds / 2:
+        # The index of a film in fragments is known only as far as it was read.
+        return [
+            Place(second, second) for second in np.linspace(0, seconds, PICTURES, endpoint=False).tolist()
+        ]
+    return places_in(samples, stream.width * stream.height)
+
+
+def _seconds(film: InputContainer) -> float:
+    return float(film.duration or 0) / av.time_base
+
+
+def samples_of(stream: VideoStream) -> list[Sample]:
+    """The pictures as the index has them; no picture is read for it."""
+    base = float(stream.time_base or 0)
+    return [
+        Sample(entry.timestamp * base, entry.size, bool(entry.is_keyframe)) for entry in stream.index_entries
+    ]
+
+
+def pictures_at(film: InputContainer, places: Sequence[Place]) -> Iterator[tuple[float, Picture]]:
+    """Second and pixels of the pictures at *places*, as small as they are measured."""
+    stream = film.streams.video[0]
+    stream.codec_context.thread_count = 1  # the pool has a process for every core already
+    reformatter = VideoReformatter()
+    for frame in _frames_at(film, stream, places):
+        if frame.pts is not None and stream.time_base is not None:
+            yield float(frame.pts * stream.time_base), small_picture(reformatter, frame)
+
+
+def small_picture(reformatter: VideoReformatter, frame: av.VideoFrame, longer: int = LONGER_SIDE) -> Picture:
+    """*frame* as RGB with its longer side at *longer* pixels."""
+    scale = longer / max(frame.width, frame.height)
+    width, height = (max(2, round(size * scale / 2) * 2) for size in (frame.width, frame.height))
+    shrunk = reformatter.reformat(frame, width=width, height=height, format="rgb24", interpolation="AREA")
+    return np.asarray(shrunk.to_ndarray(), dtype=np.uint8)
+
+
+def _frames_at(film: InputContainer, stream: VideoStream, places: Sequence[Place]) -> Iterator[av.VideoFrame]:
+    base = stream.time_base
+    if base is None:
+        return
+    for key, group in groupby(places, key=lambda place: place.key):
+        wanted = [place.seconds for place in group]
+        # Only a keyframe by itself can be decoded without those around it.
+        stream.codec_context.skip_frame = "NONKEY" if wanted == [key] else "DEFAULT"
+        film.seek(round(key / base), stream=stream)
+        for frame in film.decode(stream):
+            if wanted == [key] or float((frame.pts or 0) * base) >= wanted[0] - 0.001:
+                yield frame
+                wanted.pop(0)
+            if not wanted:
+                break
+
+
+def _heard(film: InputContainer) -> SoundMeter | None:
+    """Listen to all of the sound; the bytes of pictures are passed over."""
+    if not film.streams.audio:
+        return None
+    stream = film.streams.audio[0]
+    for video in film.streams.video:
+        video.discard = av.stream.Discard.all
+    meter: SoundMeter | None = None
+    resampler = av.AudioResampler(format="fltp", layout="mono")
+    for frame in film.decode(stream):
+        meter = meter or SoundMeter(frame.sample_rate)
+        for mono in resampler.resample(frame):
+            meter.take(mono.to_ndarray()[0])
+    return meter

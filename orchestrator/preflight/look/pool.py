@@ -1,0 +1,128 @@
+"""Many films at once: a process for each that is looked at, below everything else the machine does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+
+from orchestrator.preflight.cache import Cache
+from orchestrator.preflight.look.extras import is_installed
+from orchestrator.preflight.look.measures import Measures
+from orchestrator.preflight.rules import Extra
+
+#: `on_progress(done, total)`, after each film.
+Progress = Callable[[int, int], None]
+_NO_WARNING = "ignore:resource_tracker:UserWarning"
+_CRASHED = "the decoder crashed on it"
+
+
+def look_at_films(
+    paths: Iterable[str], *, jobs: int, is_deep: bool, cache: Cache, on_progress: Progress
+) -> dict[str, Measures]:
+    """Measures by path. What *cache* knows is not looked at again; what is found goes there at once.
+
+    An interruption ends the processes and is raised again; what was found until then is kept.
+    """
+    kind = f"look-{'deep' if is_deep else 'quick'}{'-faces' if is_installed(Extra.FACES) else ''}"
+    found: dict[str, Measures] = {}
+    unknown: list[str] = []
+    for path in dict.fromkeys(paths):
+        known = _known(cache, kind, path)
+        if known is None:
+            unknown.append(path)
+        else:
+            found[path] = known
+    total = len(unknown)
+    for done, (path, measures) in enumerate(_looked(unknown, jobs, is_deep=is_deep), start=1):
+        found[path] = measures
+        if not measures.trouble:
+            with contextlib.suppress(OSError):
+                cache.put(kind, os.stat(path), measures.as_dict())  # noqa: PTH116 - the status as the films' reader has it
+        on_progress(done, total)
+    return found
+
+
+def _known(cache: Cache, kind: str, path: str) -> Measures | None:
+    try:
+        known = cache.get(kind, os.stat(path))  # noqa: PTH116 - see above
+        return Measures.from_dict(known) if known else None
+    except (OSError, TypeError, KeyError, ValueError):
+        return None
+
+
+def _looked(paths: Sequence[str], jobs: int, *, is_deep: bool) -> Iterator[tuple[str, Measures]]:
+    """Look at *paths*; where a process dies, those that were under way are tried again one by one."""
+    waiting = deque(paths)
+    while waiting:
+        suspects: list[str] = []
+        yield from _in_pool(waiting, min(jobs, os.cpu_count() or 1), suspects, is_deep=is_deep)
+        for path in suspects:
+            again: list[str] = []
+            yield from _in_pool(deque([path]), 1, again, is_deep=is_deep)
+            yield from ((crashed, Measures(trouble=_CRASHED)) for crashed in again)
+
+
+def _in_pool(
+    waiting: deque[str], jobs: int, suspects: list[str], *, is_deep: bool
+) -> Iterator[tuple[str, Measures]]:
+    """Empty *waiting*; when a process dies, leave the rest there and put into *suspects* what was under way."""
+    # What multiprocessing says of semaphores that a stopped program left, while it cleans them up, helps nobody.
+    if _NO_WARNING not in sys.warnoptions:
+        sys.warnoptions.append(_NO_WARNING)
+    running: dict[Future[Measures], str] = {}
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin)
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                path = waiting.popleft()
+                running[pool.submit(_look, path, is_deep)] = path
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                measures = future.result()
+                yield running.pop(future), measures
+    except BrokenProcessPool:
+        suspects += running.values()
+    finally:
+        _end(pool)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End the processes whatever they do: after an interruption nothing waits for a decoder."""
+    processes = list((pool._processes or {}).values())  # noqa: SLF001 - the executor has no way to end them
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join()
+
+
+def _begin() -> None:
+    """In each process: below other work, and deaf to Ctrl-C, which is the first process' to hear."""
+    os.nice(19)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # What a decoder prints about a film is not for the terminal.
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a name, not a path
+        os.dup2(nowhere.fileno(), 2)
+
+
+def _end_with_parent() -> None:
+    """Leave no decoder behind a program that was stopped, or killed, while it waited."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _look(path: str, is_deep: bool) -> Measures:
+    from orchestrator.preflight.look.measuring import measure_film  # noqa: PLC0415 - needs the extra
+
+    return measure_film(path, is_deep=is_deep)

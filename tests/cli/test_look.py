@@ -1,0 +1,49 @@
+"""`validate --look`: what is found in pictures and sound, and what happens without the extra."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.preflight.look import extras
+from tests.cli.conftest import Batch, Cli
+
+
+def test_a_look_finds_what_the_index_does_not_show(cli: Cli, batch: Batch) -> None:
+    """The sample is a grey wall without a word."""
+    quick = cli("validate", batch.manifest, "--look", "quick", "--json")
+
+    assert quick.exit_code == 0
+    assert [(p["entry"], p["rule"], p["verdict"]) for p in quick.document["problems"]] == [
+        (entry, rule, "likely_refused") for entry in ("anna", "bo") for rule in ("P10", "P14")
+    ]
+    assert "looking at 2 of 2 films" in quick.stderr
+
+
+def test_a_strict_look_makes_errors_of_what_is_likely_refused(cli: Cli, batch: Batch) -> None:
+    """But not of what is ignored."""
+    assert cli("validate", batch.manifest, "--look", "quick", "--look-strict").exit_code == 3
+
+    batch.write(*(batch.entry(name, ignore=["P10", "P14"]) for name in ("anna", "bo")))
+    result = cli("validate", batch.manifest, "--look", "quick", "--look-strict")
+
+    assert (result.exit_code, result.stdout) == (0, f"{batch.manifest}: 2 valid entries, no problems\n")
+
+
+def test_without_the_extra_one_line_says_what_to_install(
+    cli: Cli, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All else works."""
+    monkeypatch.setattr(extras, "find_spec", lambda _module: None)
+
+    result = cli("validate", batch.manifest, "--look", "quick")
+
+    assert (result.exit_code, result.stdout) == (0, f"{batch.manifest}: 2 valid entries, no problems\n")
+    assert result.stderr.count("pip install 'metastudio-orchestrator[preflight]'") == 1
+
+
+def test_a_wrong_word_is_wrong_usage(cli: Cli, batch: Batch) -> None:
+    """With the words there are."""
+    result = cli("validate", batch.manifest, "--look", "hard")
+
+    assert result.exit_code == 2
+    assert "quick" in result.stderr

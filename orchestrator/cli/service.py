@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio
 
+from orchestrator.cli.errors import UsageError
 from orchestrator.cli.settings import EffectiveSettings, Settings
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.outage import OutagePolicy
@@ -88,7 +89,11 @@ def work_settings(
     run_id: str,
     on_attempt: Callable[[ApiAttempt], None],
 ) -> WorkSettings:
-    """Everything a command that works on entries needs; raises ConfigurationError."""
+    """Everything a command that works on entries needs; raises ConfigurationError.
+
+    Raises UsageError when proof is asked for that the same settings make impossible.
+    """
+    _check_proof(effective)
     return WorkSettings(
         service=service_settings(effective, environ),
         settings=run_settings(effective.values, is_submit_wanted=is_submit_wanted),
@@ -98,6 +103,16 @@ def work_settings(
         on_attempt=on_attempt,
         bandwidth=BandwidthLimit(effective.values.bwlimit),
     )
+
+
+def _check_proof(effective: EffectiveSettings) -> None:
+    values = effective.values
+    if values.verify_object and values.verify == "off":
+        raise UsageError(
+            "--verify-object compares stored objects with the digests of what was sent, and --verify off makes none",
+            hint=f"leave one of them out: verify comes from {effective.source_of('verify')}, "
+            f"verify_object from {effective.source_of('verify_object')}",
+        )
 
 
 def real_clocks() -> Clocks:

@@ -7,7 +7,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.domain.assets import AssetKind
+
 VERIFIED = "verified"
+#: Doubts with names of their own.
+DIGEST_OFF = "digest off"
+BY_EVIDENCE = "confirmed by evidence"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -25,6 +30,17 @@ def expected_etag(part_md5s: Sequence[str], *, is_multipart: bool) -> str:
         return part_md5s[0]
     digests = b"".join(bytes.fromhex(md5) for md5 in part_md5s)
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(part_md5s)}"
+
+
+def unverified(doubts: Sequence[str]) -> str:
+    """Return `unverified (why)`, each of *doubts* once.
+
+    Where digests were switched off, or a join was concluded, that one reason says it all for the videos.
+    """
+    named = [doubt for doubt in (DIGEST_OFF, BY_EVIDENCE) if doubt in doubts]
+    hidden = {f"the service shows no {kind}" for kind in AssetKind if kind.is_multipart} if named else set()
+    others = [doubt for doubt in dict.fromkeys(doubts) if doubt not in {*named, *hidden}]
+    return f"unverified ({'; '.join([*named, *others])})"
 
 
 def is_md5(text: str) -> bool:

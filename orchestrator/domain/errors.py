@@ -6,6 +6,7 @@ OrchestratorError
 │   ├── ThrottledError         ... and more slowly
 │   ├── NotSentError           ... the request provably never left
 │   ├── InterruptedTransferError   ... the request may have been carried out
+│   │   └── UnmarkedAnswerError    ... a success that need not come from the store
 │   └── ETagMismatchError      ... what arrived is not what was sent
 ├── UrlExpiredError            get fresh URLs
 ├── RefusedUploadError         ask the service whether the segment is there
@@ -26,6 +27,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from orchestrator.domain.masking import without
+from orchestrator.domain.receipts import Receipt
 
 
 class OrchestratorError(Exception):
@@ -102,6 +104,17 @@ class InterruptedTransferError(RetryableError):
     kind = "interrupted"
     #: True when every byte of the body had been handed over, so that the other side may hold all of it.
     is_body_sent: bool = False
+
+
+class UnmarkedAnswerError(InterruptedTransferError):
+    """A PUT was answered with a success that need not come from the store.
+
+    `receipt` is what the answer is worth where nothing else can be learned; None for a page or a document, which
+    a store does not send.
+    """
+
+    is_body_sent = True
+    receipt: Receipt | None = None
 
 
 class ETagMismatchError(RetryableError):

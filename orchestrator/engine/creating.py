@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.entries import create_tag
@@ -22,11 +23,12 @@ from orchestrator.engine.collaborators import Collaborators, OnExpired
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import UrlsExpired
 from orchestrator.engine.finding import Found, JobFinder
+from orchestrator.engine.inquiry import Inquiry
 from orchestrator.engine.standing import Standing, standing_of
 from orchestrator.engine.takeover import Takeover
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.requests import create_body, update_body
-from orchestrator.metastudio.wire import JobUrls, UploadUrls
+from orchestrator.metastudio.wire import JobDetail, JobUrls, UploadUrls
 
 #: Errors after which a create provably made no job (metastudio-protocol section 3).
 _NOT_CARRIED_OUT = (RequestRejectedError, CredentialsError, ServiceUnreachableError, ThrottledError)
@@ -35,11 +37,12 @@ _NOT_CARRIED_OUT = (RequestRejectedError, CredentialsError, ServiceUnreachableEr
 class JobMaker:
     """Gives an entry a job with living upload URLs, exactly one."""
 
-    def __init__(self, collaborators: Collaborators) -> None:
-        """Work with the run's client and journal."""
+    def __init__(self, collaborators: Collaborators, inquiry: Inquiry) -> None:
+        """Work with the run's client and journal; ask through *inquiry* what an update has left."""
         self._with = collaborators
         self._finder = JobFinder(collaborators.journal, collaborators.client)
         self._takeover = Takeover(collaborators)
+        self._inquiry = inquiry
 
     async def create(self, entry: HeldEntry) -> None:
         """Create the job under a tag that finds it again should the answer be lost.
@@ -91,21 +94,23 @@ class JobMaker:
             raise EntryError(error.message, code="UrlExpired", hint="--on-expired recreate makes a new job")
         counts = self._counts(entry)
         lost = [segment for segment in entry.segments if segment.receipt]
-        # An update may take the parts away, so their receipts go before it: a kill in between must not leave them.
-        parts = [segment for segment in lost if segment.kind.is_multipart]
-        if parts:
-            await entry.drop_receipts(parts)
+        # An update may take away what is stored, so receipts go before it: a kill in between must not leave them.
+        if lost:
+            await entry.drop_receipts(lost)
         job = await self._updated(entry, entry.job_id, counts)
-        self._publish_cost(entry, lost if job is None else parts, "recreate" if job is None else "update")
         if job is None:
+            self._publish_cost(entry, lost, "recreate")
             await self.replace(entry, "upload URLs expired: the job was deleted to be created anew")
-        else:
-            await entry.replace_segments(await self._with_stored_files(entry, job, counts))
+            return
+        planned = await self._with_stored_files(entry, job, counts)
+        kept = {segment.kind for segment in planned if segment.receipt}
+        self._publish_cost(entry, [segment for segment in lost if segment.kind not in kept], "update")
+        await entry.replace_segments(planned)
 
     async def reopen(self, entry: HeldEntry) -> bool:
         """Update the job to what the manifest says now; False when the service does not allow it.
 
-        Files that are stored and have not changed stay; videos go to new uploads, so they are sent again.
+        Single files that the service still shows as they are now stay; all else is sent again.
         """
         counts = self._counts(entry)
         job = await self._updated(entry, entry.job_id, counts)
@@ -189,6 +194,8 @@ class JobMaker:
             tag=entry.record.create_tag or "",
             part_counts=counts,
         )
+        # From now on what is stored may be that of before, or gone.
+        await entry.note("updating", job_updated_at=self._with.clock())
         try:
             with entry.step("update"):
                 return await self._with.client.update_job(job_id, body, app_user_id=entry.avatar.app_user_id)
@@ -223,21 +230,27 @@ class JobMaker:
     async def _with_stored_files(
         self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int]
     ) -> list[SegmentRecord]:
-        """The segments with fresh URLs; single files that are stored as they are now need none.
+        """The segments with fresh URLs; single files that show proves to be stored still need none.
 
-        Whether parts survive an update is not known (metastudio-protocol section 1.4): it is asked later.
+        What survives an update is not known (metastudio-protocol section 1.4). Of single files only their download
+        URLs can say; which parts are left is asked for before any is sent.
         """
         planned = planned_segments(entry.record.assets, counts, job.urls)
-        stored = {old.kind: old for old in entry.segments if not old.kind.is_multipart}
-        return [
-            stored[new.kind] if await self._is_stored(entry, stored.get(new.kind), new) else new
-            for new in planned
-        ]
+        if all(segment.kind.is_multipart for segment in planned):
+            return planned
+        shown = await self._inquiry.show(entry)
+        return [await self._as_stored(entry, segment, shown) for segment in planned]
 
-    async def _is_stored(self, entry: HeldEntry, old: SegmentRecord | None, new: SegmentRecord) -> bool:
-        if old is None or old.receipt is None or old.receipt.md5 is None or old.segment != new.segment:
-            return False
-        return old.receipt.md5 == await self._with.sender.digest(entry.asset(new.kind), new.segment)
+    async def _as_stored(
+        self, entry: HeldEntry, segment: SegmentRecord, shown: JobDetail | None
+    ) -> SegmentRecord:
+        """*segment* with a receipt when the object that is *shown* has its length and its MD5."""
+        if shown is None or segment.kind.is_multipart:
+            return segment
+        finding = await self._inquiry.find_shown(entry, segment, shown, is_started=False)
+        if finding.receipt is None:
+            return segment
+        return replace(segment, receipt=finding.receipt, stored_at=self._with.clock())
 
     def _counts(self, entry: HeldEntry) -> dict[AssetKind, int]:
         return part_counts(entry.avatar, entry.record.assets, self._with.settings.part_bytes)

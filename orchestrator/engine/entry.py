@@ -159,10 +159,15 @@ class HeldEntry:
         self.segments = list(planned)
         self._moved(before, reason)
 
+    async def note(self, what: str, **facts: Any) -> None:
+        """Write down *facts*, which are about *what*; the state stays."""
+        with self.step(f"journal.{what}"):
+            self.record = await self._with.journal.set_facts(self.record, **facts)
+
     async def replace_segments(self, planned: Sequence[SegmentRecord]) -> None:
         """Write down fresh URLs for the job the entry has."""
         with self.step("journal.urls"):
-            await self._with.journal.replace_segments(self.record, planned)
+            self.record = await self._with.journal.replace_segments(self.record, planned)
         self.segments = list(planned)
         self.is_reconciled = False
 
@@ -204,11 +209,13 @@ class HeldEntry:
             self.record = await self._with.journal.put_plan_back(self.record)
         self.avatar = self.record.avatar
 
-    async def confirmed(self, reason: str, delivered: str) -> None:
-        """Write down that the service has joined the parts."""
+    async def confirmed(self, reason: str, delivered: str, **facts: Any) -> None:
+        """Write down that the service has joined the parts, and *facts*."""
         before = self.record.state
         with self.step("journal.confirmed"):
-            self.record = await self._with.journal.confirmed(self.record, reason, delivered=delivered)
+            self.record = await self._with.journal.confirmed(
+                self.record, reason, delivered=delivered, **facts
+            )
         self._moved(before, reason)
 
     async def failed(self, error: OrchestratorError) -> None:
@@ -252,6 +259,13 @@ class HeldEntry:
                 seconds=seconds,
             )
         )
+
+    async def prove(self, sent: SegmentRecord, receipt: Receipt) -> None:
+        """Write down what was learned since of a segment that counts as stored already."""
+        number = sent.segment.part_number
+        with self.step("journal.receipt", sent):
+            await self._with.journal.segment_stored(self.record, sent.kind, number, receipt, 0)
+        self._update_segment(sent, receipt)
 
     def _update_segment(self, sent: SegmentRecord, receipt: Receipt) -> None:
         # By identity: comparing the fields of a thousand parts for each of them is felt.

@@ -29,8 +29,8 @@ class Lifecycle:
         self._with = collaborators
         #: Held by the one entry that sends to URLs which had to be renewed.
         self._renewed_turn = anyio.Lock()
-        self._maker = JobMaker(collaborators)
         inquiry = Inquiry(collaborators)
+        self._maker = JobMaker(collaborators, inquiry)
         self._steps = {
             Step.CHANGE: Changer(self._maker).change,
             Step.CREATE: Adopter(collaborators, self._maker).create,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.errors import InterruptedTransferError, RequestRejectedError
+from orchestrator.domain.confirming import Confirmation, Reply, reply_of_refusal
+from orchestrator.domain.errors import DecisionNeededError, InterruptedTransferError, RequestRejectedError
 from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group_of
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.collaborators import Collaborators
@@ -25,7 +26,8 @@ class Submitter:
         """Submit the job unless it has moved on already.
 
         A confirmed job is still in WAIT_FILE_UPLOAD; one that is in any other state was submitted, by us or in
-        the console (metastudio-protocol section 2). Raises RequestRejectedError when the service refuses.
+        the console (metastudio-protocol section 2). Raises RequestRejectedError when the service refuses,
+        DecisionNeededError when that contradicts what was concluded of the videos.
         """
         is_repeat = entry.record.submit_sent_at is not None
         if entry.record.state is not EntryState.SUBMITTING:
@@ -50,10 +52,10 @@ class Submitter:
         while True:
             try:
                 await self._command(entry, Command.SUBMITVERIFYING)
-            except RequestRejectedError:
+            except RequestRejectedError as error:
                 if await self._has_moved_on(entry):
                     return
-                raise
+                raise _contradiction(entry, error) or error from None
             except InterruptedTransferError as error:
                 if await self._has_moved_on(entry):
                     return
@@ -80,6 +82,20 @@ class Submitter:
             return False
         is_amended = entry.record.review_reason is not None
         return not is_amended or group_of(job.state) is not JobGroup.REVIEW_FAILED or _is_resubmitted(job)
+
+
+def _contradiction(entry: HeldEntry, error: RequestRejectedError) -> DecisionNeededError | None:
+    """What only a person can settle: the service neither confirms nor submits what must be joined."""
+    confirmations = {entry.record.training_confirm, entry.record.action_confirm}
+    is_about_job = reply_of_refusal(error.status, error.code) is not Reply.UNRELATED
+    if Confirmation.BY_EVIDENCE not in confirmations or not is_about_job:
+        return None
+    return DecisionNeededError(
+        f"job {entry.job_id} can be neither confirmed again nor submitted: {error.message}",
+        code=error.code,
+        request_id=error.request_id,
+        hint="look at the job in the console: submit it there, or cancel the entry and retry it",
+    )
 
 
 def _is_resubmitted(job: JobDetail) -> bool:

@@ -17,19 +17,25 @@ from orchestrator.domain.errors import (
     RequestRejectedError,
     RetryableError,
     StoppedError,
+    UnmarkedAnswerError,
     UrlExpiredError,
 )
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.receipts import Receipt
+from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.collaborators import Collaborators
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import EventBus, SegmentProgressed
-from orchestrator.engine.inquiry import Inquiry
+from orchestrator.engine.inquiry import Finding, Inquiry
 from orchestrator.journal.records import SegmentRecord
 
 #: One sends while what the other has sent is written down, or what it will send.
 _WORKERS_PER_PUT: Final = 2
+#: How often a URL must refuse a file whose fate is unknown before that means that it was used: one refusal may be
+#: a fault that passes.
+_TELLING_REFUSALS: Final = 3
+#: How often a file is sent when the answers have no mark of the store.
+_UNMARKED_SENDS: Final = 2
 
 #: Of the account's quota and balance a store knows nothing.
 _REFUSED_HINT: Final = (
@@ -47,23 +53,39 @@ class Uploader:
         self._inquiry = inquiry
 
     async def upload(self, entry: HeldEntry) -> None:
-        """Send every segment that has no receipt; segments already journalled stay journalled."""
+        """Send every segment that has no receipt; segments already journalled stay journalled.
+
+        Single files go before films, small ones first: what a kill leaves in doubt is then kilobytes, and a job
+        that cannot take one of them has cost no film yet.
+        """
         if not entry.is_reconciled:
             await self._reconcile(entry)
-        await _Sending(entry, self._with, self._inquiry).send(entry.segments_left())
+        sending = _Sending(entry, self._with, self._inquiry)
+        left = sorted(entry.segments_left(), key=lambda segment: segment.segment.length)
+        await sending.send([segment for segment in left if not segment.kind.is_multipart])
+        await sending.send([segment for segment in entry.segments_left() if segment.kind.is_multipart])
         await entry.transition(EntryState.UPLOADED, "every segment is stored")
 
     async def _reconcile(self, entry: HeldEntry) -> None:
         """Take over what the service holds although the journal has no receipt for it."""
+        left = entry.segments_left()
         for kind in (AssetKind.TRAINING_VIDEO, AssetKind.ACTION_VIDEO):
-            left = [segment for segment in entry.segments_left() if segment.kind is kind]
-            held = await self._inquiry.held_parts(entry, kind) if left else None
-            for segment in left if held else ():
-                etag = (held or {}).get(segment.segment.part_number)
-                receipt = await self._inquiry.compared(entry, segment, etag)
-                if receipt is not None:
-                    await entry.stored(segment, receipt, attempt=0, seconds=0.0)
+            mine = [segment for segment in left if segment.kind is kind]
+            if not mine:
+                continue
+            parts = await self._inquiry.part_list(entry, kind)
+            for segment in mine if parts.held else ():
+                is_started = segment.started_at is not None
+                finding = await self._inquiry.find_listed(entry, segment, parts, is_started=is_started)
+                await self._take_over(entry, segment, finding)
+        for segment in left:
+            if segment.started_at is not None and not segment.kind.is_multipart:
+                await self._take_over(entry, segment, await self._inquiry.find(entry, segment))
         entry.is_reconciled = True
+
+    async def _take_over(self, entry: HeldEntry, segment: SegmentRecord, finding: Finding) -> None:
+        if finding.receipt is not None:
+            await entry.stored(segment, finding.receipt, attempt=0, seconds=0.0)
 
 
 class _Sending:
@@ -74,6 +96,7 @@ class _Sending:
         self._with = collaborators
         self._inquiry = inquiry
         self._failures: list[OrchestratorError] = []
+        self._has_proved_unmarked = False
 
     async def send(self, left: Sequence[SegmentRecord]) -> None:
         """Share *left* among workers; raises what failed first."""
@@ -119,28 +142,63 @@ class _Sending:
         try:
             return await self._put(segment, doubt)
         except RefusedUploadError as error:
-            receipt = await self._inquiry.receipt_for(self._entry, segment)
-            return receipt or await self._refused(segment, error, doubt)
+            finding = await self._inquiry.find(self._entry, segment)
+            return finding.receipt or self._refused(segment, error, doubt, finding)
+        except UnmarkedAnswerError as error:
+            return await self._unmarked(segment, error, doubt)
         except InterruptedTransferError as error:
-            receipt = await self._inquiry.receipt_for(self._entry, segment) if error.is_body_sent else None
-            if receipt is None:
+            found = await self._inquiry.find(self._entry, segment) if error.is_body_sent else Finding()
+            if found.receipt is None:
                 raise
             self._with.outages.put_arrived(_host(segment))
-            return receipt
+            return found.receipt
 
-    async def _refused(self, segment: SegmentRecord, error: RefusedUploadError, doubt: _Doubt) -> Receipt:
-        """Judge a refusal where the service does not tell that it holds the segment.
+    async def _unmarked(self, segment: SegmentRecord, error: UnmarkedAnswerError, doubt: _Doubt) -> Receipt:
+        """Judge a success that need not come from the store; raises *error* where it calls for another try.
+
+        Where the marks of all answers are taken away on their way, so are those of the parts, and the service's
+        list proves them all at once before the confirm.
+        """
+        if segment.kind.is_multipart and error.receipt is not None and self._is_stripped():
+            return error.receipt
+        finding = await self._inquiry.find(self._entry, segment)
+        if finding.receipt is not None:
+            self._has_proved_unmarked = True
+            return finding.receipt
+        doubt.unmarked_answers += 1
+        doubt.is_intercepted |= error.receipt is None
+        is_worth_a_try = doubt.is_intercepted or doubt.unmarked_answers < _UNMARKED_SENDS
+        if error.receipt is None or finding.is_absent or is_worth_a_try:
+            raise error
+        return error.receipt
+
+    def _is_stripped(self) -> bool:
+        """True when answers without a mark are known to be the store's: one was proved, or there are no others."""
+        known = [segment.receipt.evidence for segment in self._entry.segments if segment.receipt is not None]
+        if Evidence.ACKNOWLEDGED in known:
+            return False
+        return self._has_proved_unmarked or Evidence.UNMARKED in known
+
+    def _refused(
+        self, segment: SegmentRecord, error: RefusedUploadError, doubt: _Doubt, finding: Finding
+    ) -> Receipt:
+        """Judge a refusal where the service does not say that it holds the segment.
 
         A used-up or dead URL calls for fresh ones. No call lists single files: one that was sent whole is
         taken for stored, unverified (metastudio-protocol section 7), unless what the service shows disproves
-        it. A URL refused at its first use is an error.
+        it; one that an earlier run may have sent as well, once the URL refuses it again and again. A URL refused
+        at its first use is an error.
         """
-        is_likely_held = doubt.is_sent_whole and not (doubt.is_spoilt or segment.kind.is_multipart)
-        if is_likely_held and not await self._inquiry.disproves(self._entry, segment):
-            self._entry.warn(
-                f"{segment.kind} is stored but unverified: its answer was lost and its URL is used up"
-            )
-            return Receipt(etag=None, md5=None, is_verified=False)
+        doubt.refusals += 1
+        is_possible = not (doubt.is_spoilt or finding.is_absent)
+        if is_possible and not segment.kind.is_multipart and doubt.may_be_held:
+            if doubt.is_sent_whole or doubt.refusals >= _TELLING_REFUSALS:
+                return _used_up()
+            raise RetryableError(
+                error.message, code=error.code, request_id=error.request_id, status=error.status
+            ) from None
+        if is_possible and doubt.unmarked_answers:
+            return _used_up()
         if doubt.may_be_held or error.status == 404:
             raise UrlExpiredError(error.message, code=error.code, request_id=error.request_id) from None
         raise RequestRejectedError(
@@ -216,7 +274,10 @@ class _Doubt:
     is_start_noted: bool
     may_be_held: bool  #: every byte of it may have arrived
     is_sent_whole: bool = False  #: every byte of it was handed over in this run
-    is_spoilt: bool = False  #: the store told the ETag of other bytes
+    is_spoilt: bool = False  #: the store gave the ETag of other bytes
+    unmarked_answers: int = 0  #: successes in this run that need not come from the store
+    is_intercepted: bool = False  #: one of them certainly did not
+    refusals: int = 0  #: in this run
 
     @classmethod
     def of(cls, segment: SegmentRecord) -> _Doubt:
@@ -229,6 +290,10 @@ class _Doubt:
         self.is_spoilt |= isinstance(error, ETagMismatchError)
         self.is_sent_whole |= isinstance(error, InterruptedTransferError) and error.is_body_sent
         self.may_be_held |= self.is_spoilt or self.is_sent_whole
+
+
+def _used_up() -> Receipt:
+    return Receipt(etag=None, md5=None, is_verified=False, evidence=Evidence.USED_UP)
 
 
 class _Progress:

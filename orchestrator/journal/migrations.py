@@ -91,6 +91,18 @@ MIGRATIONS: tuple[Migration, ...] = (
                 FROM entries WHERE create_tag IS NOT NULL""",
         ),
     ),
+    Migration(
+        5,
+        "how far the confirm of each video is, when the job was updated, on whose word a segment is stored",
+        (
+            "ALTER TABLE entries ADD COLUMN training_confirm TEXT",
+            "ALTER TABLE entries ADD COLUMN action_confirm TEXT",
+            "ALTER TABLE entries ADD COLUMN job_updated_at DOUBLE PRECISION",
+            "ALTER TABLE segments ADD COLUMN evidence TEXT",
+            """UPDATE entries SET training_confirm = 'sent', action_confirm = 'sent'
+                WHERE confirm_sent_at IS NOT NULL AND confirmed_at IS NULL""",
+        ),
+    ),
 )
 
 

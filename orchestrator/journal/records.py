@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.avatar import Avatar
+from orchestrator.domain.confirming import Confirmation
 from orchestrator.domain.ownership import Create
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.receipts import Receipt
+from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.segments import Segment
 from orchestrator.domain.states import Change, EntryState
 from orchestrator.journal.failures import damaged, intact
@@ -87,8 +88,11 @@ class EntryRecord(NamedTuple):
     started_at: float | None
     updated_at: float
     plan_before: str | None
+    job_updated_at: float | None
     state: EntryState
     change_wanted: Change | None
+    training_confirm: Confirmation | None
+    action_confirm: Confirmation | None
     is_submit_wanted: bool
     error: ErrorRecord | None
 
@@ -248,7 +252,10 @@ ERROR_COLUMNS = ("error_kind", "error_code", "error_message", "error_request_id"
 #: The columns of the table `entries` that `entry_record` takes, in its order.
 ENTRY_COLUMNS = (*EntryRecord._fields[:-1], *ERROR_COLUMNS)
 _KEPT_AS_IT_IS = EntryRecord._fields.index("state")
-_IN_OTHER_FORM: dict[str, object] = {"state": str, "change_wanted": str | None}
+_IN_OTHER_FORM: dict[str, object] = {
+    "state": str,
+    **dict.fromkeys(("change_wanted", "training_confirm", "action_confirm"), str | None),
+}
 _ERROR_TYPES: dict[str, object] = dict.fromkeys(ERROR_COLUMNS, str | None)
 _ENTRY_SHAPE = RowShape("entries", types_of(EntryRecord, ENTRY_COLUMNS, **_IN_OTHER_FORM, **_ERROR_TYPES))
 
@@ -256,10 +263,16 @@ _ENTRY_SHAPE = RowShape("entries", types_of(EntryRecord, ENTRY_COLUMNS, **_IN_OT
 def entry_record(row: Sequence[Any]) -> EntryRecord:
     """Build the record from a row of ENTRY_COLUMNS; raises JournalError where it is damaged."""
     _ENTRY_SHAPE.check(row)
-    state, change_wanted, is_submit_wanted, *error = row[_KEPT_AS_IT_IS:]
+    state, change_wanted, training, action, is_submit_wanted, *error = row[_KEPT_AS_IT_IS:]
     try:
-        change = Change(change_wanted) if change_wanted else None
-        own_form = (EntryState(state), change, bool(is_submit_wanted), _error_record(error))
+        own_form = (
+            EntryState(state),
+            Change(change_wanted) if change_wanted else None,
+            Confirmation(training) if training else None,
+            Confirmation(action) if action else None,
+            bool(is_submit_wanted),
+            _error_record(error),
+        )
     except ValueError:
         raise damaged(f"the state of entry {row[1]}") from None
     return EntryRecord._make((*row[:_KEPT_AS_IT_IS], *own_form))
@@ -308,7 +321,7 @@ def create_of(row: Sequence[Any]) -> Create:
 #: The columns of the table `segments` that `segment_record` takes, in its order.
 SEGMENT_COLUMNS = (
     *("asset", "part_number", "offset", "length", "url", "started_at", "stored_at"),
-    *("etag", "md5", "is_verified"),
+    *("etag", "md5", "is_verified", "evidence"),
 )
 
 
@@ -320,6 +333,7 @@ _SEGMENT_TYPES: dict[str, object] = {
     "url": str | None,
     **dict.fromkeys(("etag", "md5"), str | None),
     "is_verified": bool,
+    "evidence": str | None,
 }
 _SEGMENT_SHAPE = RowShape("segments", types_of(SegmentRecord, SEGMENT_COLUMNS, **_SEGMENT_TYPES))
 
@@ -332,18 +346,21 @@ def segment_record(row: Sequence[Any]) -> SegmentRecord:
 
 
 def _segment_record(row: Sequence[Any]) -> SegmentRecord:
-    asset, part_number, offset, length, url, started_at, stored_at, etag, md5, is_verified = row
-    receipt = None
-    if stored_at is not None:
-        receipt = Receipt(etag=etag, md5=md5, is_verified=bool(is_verified))
+    asset, part_number, offset, length, url, started_at, stored_at, *stored = row
     return SegmentRecord(
         kind=AssetKind(asset),
         segment=Segment(part_number, offset, length),
         url=PresignedUrl(url) if url else None,
         started_at=started_at,
         stored_at=stored_at,
-        receipt=receipt,
+        receipt=_receipt(*stored) if stored_at is not None else None,
     )
+
+
+def _receipt(etag: str | None, md5: str | None, is_verified: Any, evidence: str | None) -> Receipt:
+    # Journals from before evidence was kept have receipts of answers only.
+    known = Evidence(evidence) if evidence else Evidence.ACKNOWLEDGED
+    return Receipt(etag=etag, md5=md5, is_verified=bool(is_verified), evidence=known)
 
 
 _ATTEMPT_SHAPE = RowShape("attempts", types_of(AttemptRecord, AttemptRecord.__slots__))
@@ -378,4 +395,5 @@ def segment_row(record: EntryRecord, planned: SegmentRecord) -> dict[str, object
         "etag": receipt.etag if receipt else None,
         "md5": receipt.md5 if receipt else None,
         "is_verified": receipt.is_verified if receipt else None,
+        "evidence": receipt.evidence.value if receipt else None,
     }

@@ -25,9 +25,12 @@ MOVE_ENTRY = f"UPDATE entries SET position = :new_position WHERE {_OF_ENTRY}"
 START_SEGMENT = f"UPDATE segments SET started_at = :at WHERE {_HELD_SEGMENT} AND started_at IS NULL"
 STORE_SEGMENT = (
     "UPDATE segments SET stored_at = :at, etag = :new_etag, md5 = :new_md5, is_verified = :new_is_verified,"
-    f" attempts = attempts + :new_attempts WHERE {_HELD_SEGMENT}"
+    f" evidence = :new_evidence, attempts = attempts + :new_attempts WHERE {_HELD_SEGMENT}"
 )
-DROP_RECEIPT = f"UPDATE segments SET stored_at = NULL, etag = NULL, md5 = NULL WHERE {_HELD_SEGMENT}"
+DROP_RECEIPT = (
+    "UPDATE segments SET stored_at = NULL, etag = NULL, md5 = NULL, is_verified = NULL, evidence = NULL"
+    f" WHERE {_HELD_SEGMENT}"
+)
 DELETE_SEGMENTS = f"DELETE FROM segments WHERE {_OF_ENTRY}"
 DROP_URLS = f"UPDATE segments SET url = NULL WHERE {_OF_ENTRY}"
 

@@ -31,10 +31,13 @@ _JOB_FACTS = (
     "create_tag",
     "created_at",
     "confirm_sent_at",
+    "training_confirm",
+    "action_confirm",
     "confirmed_at",
     "submit_sent_at",
     "submitted_at",
     "service_state",
+    "job_updated_at",
     "delivered",
     "change_wanted",
     "plan_before",
@@ -44,6 +47,8 @@ _MOVED_FACTS = (*_JOB_FACTS, "review_code", "review_reason", "is_submit_wanted")
 #: What a new round of uploading leaves unknown of a job that stays.
 _UPLOAD_FACTS = (
     "confirm_sent_at",
+    "training_confirm",
+    "action_confirm",
     "confirmed_at",
     "submit_sent_at",
     "submitted_at",
@@ -227,14 +232,16 @@ class EntryWriter:
         facts = dict.fromkeys(_UPLOAD_FACTS)
         return await self._guarded(record, EntryState.UPLOADING, reason, facts, _replaced(record, planned))
 
-    async def confirmed(self, record: EntryRecord, reason: str, *, delivered: str) -> EntryRecord:
+    async def confirmed(
+        self, record: EntryRecord, reason: str, *, delivered: str, **facts: Any
+    ) -> EntryRecord:
         """The job holds its files; its URLs are no longer needed and go."""
         check_transition(record.state, EntryState.CONFIRMED)
 
         def drop_urls(transaction: Transaction) -> None:
             transaction.execute(statements.DROP_URLS, _entry_key(record))
 
-        facts = {"confirmed_at": self._clock(), "delivered": delivered}
+        facts |= {"confirmed_at": self._clock(), "delivered": delivered}
         return await self._guarded(record, EntryState.CONFIRMED, reason, facts, drop_urls)
 
     async def segment_started(self, record: EntryRecord, kind: AssetKind, part_number: int) -> None:
@@ -252,6 +259,7 @@ class EntryWriter:
             "new_etag": receipt.etag,
             "new_md5": receipt.md5,
             "new_is_verified": receipt.is_verified,
+            "new_evidence": receipt.evidence.value,
             "new_attempts": attempts,
         }
         await self._write_rows(statements.STORE_SEGMENT, [row])
@@ -261,9 +269,10 @@ class EntryWriter:
         rows = [_segment_key(record, kind, part_number) for kind, part_number in parts]
         await self._write_rows(statements.DROP_RECEIPT, rows)
 
-    async def replace_segments(self, record: EntryRecord, planned: Sequence[SegmentRecord]) -> None:
-        """Put *planned*, with its fresh URLs, in the place of the segments so far."""
-        await self._guarded(record, record.state, None, {}, _replaced(record, planned))
+    async def replace_segments(self, record: EntryRecord, planned: Sequence[SegmentRecord]) -> EntryRecord:
+        """Put *planned*, with its fresh URLs, in the place of the segments so far; nothing is confirmed then."""
+        facts = dict.fromkeys(("confirm_sent_at", "training_confirm", "action_confirm"))
+        return await self._guarded(record, record.state, None, facts, _replaced(record, planned))
 
     def note_attempt(self, record: EntryRecord, attempt: AttemptRecord) -> None:
         """Keep a failed try; it is committed with the next write."""

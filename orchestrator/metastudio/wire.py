@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.foreign import one_line
 from orchestrator.domain.presigned import PresignedUrl, in_part_order
+from orchestrator.domain.receipts import bare_etag
 
 SUCCESS = "EXCUTE_SUCCESS"
 #: Ten times what is documented of each, and more (metastudio-protocol section 1): past these it is another server.
@@ -134,7 +135,7 @@ class JobUrls:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part the service holds; `etag` is without quotes."""
+    """A part the service holds; `etag` is without quotes, empty where the service does not say."""
 
     part_number: int
     etag: str
@@ -188,4 +189,4 @@ def _part(item: object) -> Part | None:
     etag = item.get("etag")
     if not (number.isascii() and number.isdecimal() and len(number) <= _NUMBER_DIGITS):
         return None
-    return Part(int(number), etag.strip().strip('"') if isinstance(etag, str) else "")
+    return Part(int(number), (bare_etag(etag) or "") if isinstance(etag, str) else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,16 +12,26 @@ import anyio
 from multidict import CIMultiDictProxy
 
 from orchestrator.domain.masking import plain_name, quotable
+from orchestrator.domain.receipts import bare_etag
 
 #: More than any error document of a store; the rest is not read.
 BODY_LIMIT_BYTES: Final = 64 * 1024
 _MESSAGE_LIMIT: Final = 200
 _ENCRYPTION_HEADERS: Final = ("x-obs-server-side-encryption", "x-amz-server-side-encryption")
+_REQUEST_ID_HEADERS: Final = ("x-obs-request-id", "x-amz-request-id")
+_FOREIGN_TYPE: Final = re.compile(
+    r"text/html|application/xhtml\+xml|application/([\w.-]+\+)?json", re.IGNORECASE
+)
+_FOREIGN_BODY: Final = re.compile(rb"\s*(<!doctype\s+html|<html|[{\[])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A store's answer; `code` and `message` are those of its XML error document, if it sent one."""
+    """A store's answer; `code` and `message` are those of its XML error document, if it sent one.
+
+    `is_marked` says that it has what only a store gives, an ETag or a request id of its own; `is_foreign` that its
+    body is a page or a JSON document, which no store sends to a PUT.
+    """
 
     status: int
     code: str | None = None
@@ -28,6 +39,8 @@ class Answer:
     request_id: str | None = None
     etag: str | None = None
     is_encrypted: bool = False
+    is_marked: bool = False
+    is_foreign: bool = False
     retry_after: str | None = None
     location: str | None = field(default=None, repr=False)
 
@@ -52,8 +65,10 @@ async def read_answer(response: aiohttp.ClientResponse, body_timeout: float) -> 
         code=document.code,
         message=document.message,
         request_id=_request_id(headers) or document.request_id,
-        etag=_bare_etag(headers.get("ETag")),
+        etag=bare_etag(headers.get("ETag")),
         is_encrypted=_is_encrypted(headers),
+        is_marked=is_marked(headers),
+        is_foreign=is_foreign(headers, body),
         retry_after=headers.get("Retry-After"),
         location=headers.get("Location"),
     )
@@ -117,15 +132,22 @@ class _ErrorReading:
 
 
 def _request_id(headers: CIMultiDictProxy[str]) -> str | None:
-    return plain_name(headers.get("x-obs-request-id") or headers.get("x-amz-request-id"))
+    return plain_name(next(filter(None, map(headers.get, _REQUEST_ID_HEADERS)), None))
+
+
+def is_marked(headers: CIMultiDictProxy[str]) -> bool:
+    """True when an answer has an ETag or a store's request id (metastudio-protocol section 5.3)."""
+    return bare_etag(headers.get("ETag")) is not None or any(map(headers.get, _REQUEST_ID_HEADERS))
+
+
+def is_foreign(headers: CIMultiDictProxy[str], body: bytes) -> bool:
+    """True when the body is a page or a JSON document, by its type or by how it starts."""
+    is_empty = not body and headers.get("Content-Length", "0") == "0"
+    is_typed = _FOREIGN_TYPE.match(headers.get("Content-Type", "").strip()) is not None
+    return (is_typed and not is_empty) or _FOREIGN_BODY.match(body) is not None
 
 
 def _is_encrypted(headers: CIMultiDictProxy[str]) -> bool:
     """True when a header says so; several have names that begin alike."""
     names = " ".join(headers).lower()
     return any(name in names for name in _ENCRYPTION_HEADERS)
-
-
-def _bare_etag(header: str | None) -> str | None:
-    etag = (header or "").strip().removeprefix("W/").strip('"').lower()
-    return etag or None

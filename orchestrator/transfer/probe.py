@@ -9,6 +9,8 @@ from yarl import URL
 from orchestrator.domain.delivery import ObjectFacts
 from orchestrator.domain.errors import InterruptedTransferError, NotSentError, ThrottledError
 from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.domain.receipts import bare_etag
+from orchestrator.transfer.answer import is_foreign, is_marked
 
 #: A URL signed for GET is refused for HEAD by stores that sign the method, so one byte is asked for instead.
 _ATTEMPTS: tuple[tuple[str, dict[str, str]], ...] = (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}))
@@ -24,10 +26,11 @@ async def probe_object(
     timeout_seconds: float,
     is_insecure_http_allowed: bool = False,
 ) -> ObjectFacts | None:
-    """Length and ETag of the object at *url*; None when the store does not tell, or may not be asked.
+    """Return length and ETag of the object at *url*; None when the store does not say, or may not be asked.
 
-    A URL that would travel readable is not used, and no redirect is followed. Raises NotSentError,
-    InterruptedTransferError or ThrottledError when the store gives no answer of its own.
+    A URL that would travel readable is not used, and no redirect is followed. An answer without a store's mark, or
+    with a page, comes from something in between and says nothing. Raises NotSentError, InterruptedTransferError or
+    ThrottledError when the store gives no answer of its own.
     """
     if not url.is_private(is_insecure_http_allowed=is_insecure_http_allowed):
         return None
@@ -57,10 +60,13 @@ async def _ask(
             raise ThrottledError(f"the store answered {answer.status}", status=answer.status)
         if answer.status >= 500:
             raise InterruptedTransferError(f"the store answered {answer.status}", status=answer.status)
-        if answer.status not in {200, 206}:
+        if (
+            answer.status not in {200, 206}
+            or not is_marked(answer.headers)
+            or is_foreign(answer.headers, b"")
+        ):
             return None
-        etag = answer.headers.get("ETag")
-        return ObjectFacts(_length(answer), etag.strip().strip('"').lower() if etag else None)
+        return ObjectFacts(_length(answer), bare_etag(answer.headers.get("ETag")))
 
 
 def _length(answer: aiohttp.ClientResponse) -> int | None:

@@ -28,7 +28,7 @@ from orchestrator.transfer.md5 import best_md5
 from orchestrator.transfer.payload import OnBytes, Pace, SegmentPayload
 from orchestrator.transfer.reader import PIECE_BYTES, HashedReader, Reader, SegmentReader
 from orchestrator.transfer.small import SMALL_BYTES, SmallSegmentReader
-from orchestrator.transfer.verdict import error_of, is_success, receipt_of
+from orchestrator.transfer.verdict import check_mark, error_of, is_success, receipt_of
 
 
 class SegmentSender:
@@ -75,9 +75,10 @@ class SegmentSender:
     ) -> Receipt:
         """PUT *segment* to *url*, as fast as *pace* allows, and return what the store says it holds.
 
-        Raises NotSentError, InterruptedTransferError, ThrottledError, RetryableError, ETagMismatchError,
-        UrlExpiredError, RefusedUploadError, RequestRejectedError, SourceChangedError, or ConfigurationError for
-        what is wrong with every segment: no https, an untrusted certificate, a proxy that refuses.
+        Raises NotSentError, InterruptedTransferError, UnmarkedAnswerError, ThrottledError, RetryableError,
+        ETagMismatchError, UrlExpiredError, RefusedUploadError, RequestRejectedError, SourceChangedError, or
+        ConfigurationError for what is wrong with every segment: no https, an untrusted certificate, a proxy that
+        refuses.
         """
         exchange = self._exchange(asset, url)
         try:
@@ -93,6 +94,7 @@ class SegmentSender:
             raise self._error_of(answer, url, is_body_sent=payload.is_handed_over)
         if not payload.is_handed_over:
             raise InterruptedTransferError(f"{url.host} claims to have the segment before it was sent")
+        check_mark(answer, payload.md5)
         return receipt_of(answer, payload.md5, self._warn_once)
 
     async def digest(self, asset: Asset, segment: Segment) -> str:

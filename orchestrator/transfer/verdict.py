@@ -18,9 +18,10 @@ from orchestrator.domain.errors import (
     RequestRejectedError,
     RetryableError,
     ThrottledError,
+    UnmarkedAnswerError,
     UrlExpiredError,
 )
-from orchestrator.domain.receipts import Receipt
+from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.transfer.answer import Answer
 
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
@@ -56,8 +57,24 @@ _STORED_STATUSES: Final = frozenset({200, 201, 204})
 
 
 def is_success(answer: Answer) -> bool:
-    """True when the store says it has the segment; an error document in the body takes a 200 back."""
+    """True when the answer is a success; an error document in the body takes a 200 back."""
     return answer.status in _STORED_STATUSES and answer.code is None
+
+
+def check_mark(answer: Answer, md5: str | None) -> None:
+    """Raise UnmarkedAnswerError unless a successful *answer* is certainly the store's.
+
+    A proxy, a login page or a gateway can answer 200 as well, for a PUT that never got any further.
+    """
+    if answer.is_marked and not answer.is_foreign:
+        return
+    if answer.is_foreign:
+        sentence = "a page or document came in place of the store's answer"
+        raise UnmarkedAnswerError(sentence, status=answer.status)
+    sentence = f"the answer {answer.status} has neither an ETag nor a request id of the store"
+    error = UnmarkedAnswerError(sentence, code="Unmarked", status=answer.status)
+    error.receipt = Receipt(etag=None, md5=md5, is_verified=False, evidence=Evidence.UNMARKED)
+    raise error
 
 
 def error_of(

@@ -43,6 +43,35 @@ def test_a_second_run_says_that_there_is_nothing_to_do(cli: Cli, batch: Batch, s
     assert simulator.stats.to_document() == before
 
 
+@pytest.mark.parametrize(
+    ("flags", "environ"),
+    [
+        (("--verify", "off", "--verify-object"), {}),
+        (("--verify-object",), {"ORCHESTRATOR_VERIFY": "off"}),
+        ((), {"ORCHESTRATOR_VERIFY": "off", "ORCHESTRATOR_VERIFY_OBJECT": "true"}),
+    ],
+)
+def test_objects_cannot_be_verified_without_digests(
+    cli: Cli,
+    batch: Batch,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    flags: tuple[str, ...],
+    environ: dict[str, str],
+) -> None:
+    """A usage error wherever the two come from, before anything is sent."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+    result = cli("run", batch.manifest, *flags)
+
+    assert result.exit_code == 2
+    assert "--verify-object" in result.stderr
+    assert "hint: leave one of them out" in result.stderr
+    assert simulator.all_jobs == []
+
+
 @pytest.mark.usefixtures("simulator")
 def test_the_document_is_the_one_of_the_contract(cli: Cli, batch: Batch) -> None:
     """Design section 4, and nothing else on stdout."""

@@ -500,6 +500,12 @@ WAYS: tuple[Way, ...] = (
     ),
     Way(
         f"{CLI}service.py",
+        ("--verify", "--verify-object"),
+        run("--verify", "off", "--verify-object"),
+        first(run("--verify-object"), run("--verify", "off")),
+    ),
+    Way(
+        f"{CLI}service.py",
         ("orchestrator simulate", "--endpoint", "--region"),
         first(without_endpoint, run()),
         first(

@@ -129,6 +129,7 @@ def _resent(played: Played, avatars: list[dict[str, Any]]) -> tuple[int, int, li
     lengths = _lengths(played, avatars)
     allowed = Counter(place for life in played.lives for place in life.cut_off)
     allowed.update(_unlisted_retries(played))
+    allowed.update(_files_of_updated_jobs(played))
     problems = []
     resent = 0
     for label, sizes in played.stored.items():
@@ -148,6 +149,21 @@ def _unlisted_retries(played: Played) -> Counter[Place]:
         for line in life.lines
         if line.get("retry") in told and line["asset"] is not None
     )
+
+
+def _files_of_updated_jobs(played: Played) -> Counter[Place]:
+    """Single files that were stored before an update of their job, which may have taken them away."""
+    world = played.round.world
+    if (world.update_keeps, world.download_urls, world.etag) == ("everything", "joined", "md5"):
+        return Counter()
+    stored: set[Place] = set()
+    again: Counter[Place] = Counter()
+    for line in (line for life in played.lives for line in life.lines):
+        if line.get("point") == "put.before" and not line["asset"].endswith("video"):
+            stored.add((line["job_id"], line["asset"], line["part_number"]))
+        elif line.get("point") == "update.before":
+            again.update(place for place in stored if place[0] == line["job_id"])
+    return again
 
 
 def _lengths(played: Played, avatars: list[dict[str, Any]]) -> dict[Place, int]:

@@ -23,6 +23,7 @@ STEPS = (
     "journal.receipt",
     "journal.uploaded",
     "journal.confirming",
+    "journal.joined",
     "journal.confirmed",
     "journal.submitting",
     "journal.submitted",
@@ -31,6 +32,7 @@ STEPS = (
     "journal.uploading",
     "journal.job_gone",
     "journal.missing",
+    "journal.updating",
     "journal.urls",
     "list",
     "list_batch",
@@ -70,6 +72,7 @@ _STORIES: dict[str, tuple[Story, ...]] = {
     "delete": (Story.LOST_CREATE, Story.EXPIRED, Story.CAPPED),
     "journal.job_gone": (Story.LOST_CREATE, Story.EXPIRED, Story.CAPPED),
     "journal.missing": (Story.EXPIRED,),
+    "journal.updating": (Story.LOST_CREATE, Story.EXPIRED),
     "journal.urls": (Story.EXPIRED,),
     "journal.failed": (Story.REFUSED, Story.CAPPED),
     "journal.pending": (Story.CAPPED,),
@@ -78,7 +81,13 @@ _STORIES: dict[str, tuple[Story, ...]] = {
 _SUBMIT_STEPS = frozenset(
     {"journal.submitting", "journal.submitted", "submitverifying", "confirm_authorization_letter"}
 )
-_ACTION_STEPS = frozenset({"get_action_video_multipart_uploaded", "confirm_action_video_multipart_uploaded"})
+_ACTION_STEPS = frozenset(
+    {
+        "get_action_video_multipart_uploaded",
+        "confirm_action_video_multipart_uploaded",
+        "journal.joined",
+    }
+)
 #: Steps with which a failed entry is taken up again, so that a run must fail first.
 _REVIVAL_STEPS = frozenset({"journal.pending", "journal.uploading"})
 #: So many segments of a batch are stored when its URLs expire: fewer than its smallest film has parts.
@@ -258,8 +267,9 @@ def _scripts(draw: Random, step: str, story: Story) -> dict[str, list[str | None
     if story is Story.LOST_CREATE or draw.random() < 0.2:
         scripts["create"] = ["lost-create"]
     if story is Story.EXPIRED:
-        # However fast the store is, some of a film must be stored and some of it not when the machine goes down.
-        scripts["put"] = [None] * _STORED_BEFORE_EXPIRY + ["slow-down"] * 8
+        # However fast the store is, some of it must be stored and some not when the machine goes down; one file
+        # alone, as single files go first, can be refused this often and still be stored.
+        scripts["put"] = [None] * _STORED_BEFORE_EXPIRY + ["slow-down"] * 7
     if story is not Story.FAULTS:
         return scripts
     scripts["put"] = [draw.choice(_PUT_FAULTS) if draw.random() < 0.3 else None for _ in range(20)]

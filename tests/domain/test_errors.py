@@ -34,6 +34,7 @@ from orchestrator.domain.errors import (
     StaleEpochError,
     StoppedError,
     ThrottledError,
+    UnmarkedAnswerError,
     UrlExpiredError,
 )
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
@@ -48,6 +49,7 @@ EXIT_CODES = {
     ThrottledError: ExitCode.TEMPORARY,
     NotSentError: ExitCode.TEMPORARY,
     InterruptedTransferError: ExitCode.TEMPORARY,
+    UnmarkedAnswerError: ExitCode.TEMPORARY,
     ETagMismatchError: ExitCode.TEMPORARY,
     GaveUpError: ExitCode.TEMPORARY,
     ServiceUnreachableError: ExitCode.TEMPORARY,
@@ -67,6 +69,7 @@ EXIT_CODES = {
 }
 #: Kinds that several classes share on purpose: reports tell what happened, classes what the caller does.
 SHARED_KINDS = {
+    "interrupted": {InterruptedTransferError, UnmarkedAnswerError},
     "internal": {OrchestratorError, IllegalTransitionError},
     "temporary": {RetryableError, GaveUpError},
     "unreachable": {NotSentError, ServiceUnreachableError},

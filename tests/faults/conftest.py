@@ -19,15 +19,17 @@ import anyio.lowlevel
 import pytest
 import structlog
 
+from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.collaborators import RunSettings
-from orchestrator.engine.connection import Clocks
+from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.events import Event, EventBus, RetryScheduled, StepReached, Subscriber
+from orchestrator.engine.following import Follower
 from orchestrator.engine.report import RunReport
 from orchestrator.engine.running import run_batch
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.simulator import JobView, Simulator, SimulatorOptions
-from tests.rig import Rig
+from tests.rig import BATCH, Rig
 
 PHONE = "13912345678"
 PART_BYTES = 256 * 1024
@@ -117,6 +119,16 @@ class Trial:
             raise
         self.reports.append(report)
         return report
+
+    async def follow(self) -> None:
+        """Take the service's word on every job once, as `watch` does."""
+        rig = self.rig
+        async with (
+            open_journal(str(rig.state), clock=rig.clock) as journal,
+            connect(rig.service_settings(), rig.clocks(), reader_threads=1) as connection,
+        ):
+            key = BatchKey(connection.endpoint, connection.project_id, BATCH)
+            await Follower(journal, connection.client, EventBus(rig.events.append), key).poll()
 
     def _hear(self, event: Event) -> None:
         name = event.point if isinstance(event, StepReached) else event.name

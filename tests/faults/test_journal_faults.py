@@ -10,6 +10,8 @@ from tests.faults.conftest import Trial
 
 DISK_FULL = "PRAGMA max_page_count=1"  # SQLite takes it as: no page more than there are
 READ_ONLY = "PRAGMA query_only=ON"
+#: Enough, of three entries, that none uses up its attempts on 40 refusals.
+SINGLE_FILES = ("cover", "id_card_image1", "id_card_image2", "grant_file")
 
 
 def damage(trial: Trial, statement: str) -> None:
@@ -43,7 +45,7 @@ async def test_a_journal_that_can_no_longer_be_written_stops_the_run_and_loses_n
     trial: Trial, point: str, statement: str, message: str, exit_code: ExitCode
 ) -> None:
     """No request goes out whose intent is not on the disk; with the disk mended, a run makes all good."""
-    entries = trial.rig.make_entries(3, size=700_000, kinds=("cover",))
+    entries = trial.rig.make_entries(3, size=700_000, kinds=SINGLE_FILES)
     # Every failed try is written down: that fills a disk.
     faults = trial.rig.simulator.faults
     faults.script("put", ["slow-down"] * 40)

@@ -130,7 +130,7 @@ async def test_a_successful_read_command_lists_the_parts_without_quotes(make_cli
     parts = [
         {"part_number": "1", "etag": '"ab"'},
         {"part_number": "x"},
-        {"part_number": 2, "etag": "cd"},
+        {"part_number": 2, "etag": 'W/"CD"'},
         None,
     ]
     service.script = [says(200, {**SUCCESS, "multipart_data": parts})]

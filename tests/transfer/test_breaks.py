@@ -118,7 +118,7 @@ async def test_a_keep_alive_connection_closed_by_the_store_interrupts_the_next_p
 
     async def answer_once(connection: Connection) -> None:
         await connection.request()
-        await connection.answer(200)
+        await connection.answer(200, x_obs_request_id="R1")
         await connection.head()
 
     async with serving(answer_once) as store:
@@ -161,7 +161,7 @@ async def test_a_slow_store_is_not_cut(
         while len(request.body) < request.length:
             await anyio.sleep(0.02)
             await connection.take(request, min(65536, request.length - len(request.body)))
-        await connection.answer(200)
+        await connection.answer(200, x_obs_request_id="R1")
 
     async with serving(read_slowly, tls) as store:
         sender = make_sender(session=session, is_verifying=False, idle_timeout=0.5)

@@ -81,3 +81,39 @@ async def test_a_download_url_is_never_followed_elsewhere() -> None:
     async with serving(sends_on) as store, aiohttp.ClientSession() as session:
         assert await probe_object(session, store.url(), timeout_seconds=5) is None
         assert all(request.line.startswith(("HEAD /bucket", "GET /bucket")) for request in store.requests)
+
+
+MD5 = "0123456789abcdef0123456789abcdef"
+
+
+async def facts_of(headers: dict[str, str], *, status: int = 200) -> ObjectFacts | None:
+    """What is learned of an object whose HEAD is answered with *headers*."""
+
+    async def conduct(connection: Connection) -> None:
+        while True:
+            await connection.head()
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            await connection.send(f"HTTP/1.1 {status} Any\r\n{lines}\r\n".encode())
+
+    async with serving(conduct) as store, aiohttp.ClientSession() as session:
+        return await probe_object(session, store.url(), timeout_seconds=5)
+
+
+@pytest.mark.parametrize("etag", [f'"{MD5}"', f'W/"{MD5}"', f'w/"{MD5.upper()}"', MD5])
+async def test_an_etag_is_the_same_however_it_is_dressed(etag: str) -> None:
+    """A gateway that compresses marks ETags as weak; the bytes are the same."""
+    assert await facts_of({"Content-Length": "7", "ETag": etag}) == ObjectFacts(7, MD5)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Length": "7"},
+        {"Content-Length": "7", "ETag": '""'},
+        {"Content-Length": "512", "ETag": f'"{MD5}"', "Content-Type": "text/html; charset=utf-8"},
+        {"Content-Length": "16", "x-obs-request-id": "R1", "Content-Type": "application/problem+json"},
+    ],
+)
+async def test_what_something_in_between_answers_says_nothing_of_the_object(headers: dict[str, str]) -> None:
+    """No mark of a store, or a page: its length is not that of a file."""
+    assert await facts_of(headers) is None

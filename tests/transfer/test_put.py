@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.errors import UnmarkedAnswerError
 from orchestrator.domain.segments import Segment, plan_segments
 from orchestrator.transfer.session import open_session
 from tests.transfer.conftest import EVERY_BODY, Body, MakeAsset, MakeSender, asset_at, content_of, ignore
@@ -164,7 +165,7 @@ async def test_memory_does_not_grow_with_the_segment(make_sender: MakeSender, tm
         left = request.length
         while left:
             left -= len(await connection.reader.read(65536))
-        await connection.answer(200)
+        await connection.answer(200, x_obs_request_id="R1")
 
     async with serving(swallow) as store:
         sender = make_sender()
@@ -246,4 +247,88 @@ async def test_encrypted_requests_go_through_the_proxy_of_the_environment(
 
     assert [request.line for request in proxy.requests] == [f"CONNECT store.test:{store.port} HTTP/1.1"]
     assert bytes(store.requests[0].body) == content_of(asset)
+    assert receipt.is_verified
+
+
+async def failure_of(
+    make_asset: MakeAsset, make_sender: MakeSender, status: int, body: bytes, **headers: str
+) -> UnmarkedAnswerError:
+    """What a PUT that is answered with *status*, *body* and *headers* ends with."""
+
+    async def conduct(connection: Connection) -> None:
+        await connection.request()
+        await connection.answer(status, body, **headers)
+
+    async with serving(conduct) as store:
+        with pytest.raises(UnmarkedAnswerError) as caught:
+            await make_sender().put(make_asset(100), Segment(1, 0, 100), store.url(), ignore)
+    assert caught.value.is_body_sent
+    return caught.value
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+async def test_a_success_without_a_mark_of_the_store_is_worth_no_more_than_a_hint(
+    make_asset: MakeAsset, make_sender: MakeSender, status: int
+) -> None:
+    """Neither ETag nor request id: who said it is not known, so what it is worth is for others to judge."""
+    error = await failure_of(make_asset, make_sender, status, b"", Server="nginx", ETag='""')
+
+    assert error.receipt is not None
+    assert not error.receipt.evidence.is_proof
+    assert not error.receipt.is_verified
+    assert error.receipt.md5 is not None
+
+
+@pytest.mark.parametrize(
+    ("page", "headers"),
+    [
+        (b"<!DOCTYPE html><p>Sign in", {}),
+        (b"  <html><body>", {"Content_Type": "application/octet-stream"}),
+        (b'{"status": "ok"}', {}),
+        (b"[]", {}),
+        (b"Sign in", {"Content_Type": "text/html; charset=utf-8"}),
+        (b"\x1f\x8b", {"Content_Type": "application/json"}),
+        (b"ok", {"Content_Type": "application/problem+json"}),
+    ],
+)
+async def test_a_page_or_a_document_is_not_the_stores_whatever_else_it_has(
+    make_asset: MakeAsset, make_sender: MakeSender, page: bytes, headers: dict[str, str]
+) -> None:
+    """Web servers put ETags on their pages as well, and gateways request ids on all they pass on."""
+    marks = {"ETag": '"5f3c-1a2b"', "x_obs_request_id": "R1"}
+
+    error = await failure_of(make_asset, make_sender, 200, page, **marks, **headers)
+
+    assert error.receipt is None
+
+
+@pytest.mark.parametrize("mark", ["ETag", "x_obs_request_id", "x_amz_request_id"])
+async def test_one_mark_of_the_store_is_enough(
+    make_asset: MakeAsset, make_sender: MakeSender, mark: str
+) -> None:
+    """The content type of an answer without a body means nothing."""
+
+    async def conduct(connection: Connection) -> None:
+        await connection.request()
+        await connection.answer(200, Content_Type="text/html", **{mark: '"opaque"'})
+
+    async with serving(conduct) as store:
+        receipt = await make_sender().put(make_asset(100), Segment(1, 0, 100), store.url(), ignore)
+
+    assert receipt.evidence.is_proof
+
+
+@pytest.mark.parametrize("dress", ['"{}"', 'W/"{}"', 'w/"{}"', "{}"])
+async def test_a_weak_etag_is_compared_as_any_other(
+    make_asset: MakeAsset, make_sender: MakeSender, dress: str
+) -> None:
+    """A gateway that compresses or rewrites answers marks their ETags as weak."""
+
+    async def conduct(connection: Connection) -> None:
+        request = await connection.request()
+        await connection.answer(200, ETag=dress.format(hashlib.md5(request.body).hexdigest()))
+
+    async with serving(conduct) as store:
+        receipt = await make_sender().put(make_asset(100), Segment(1, 0, 100), store.url(), ignore)
+
     assert receipt.is_verified

@@ -118,7 +118,7 @@ async def wait_for_body(connection: Connection) -> None:
 
 async def believe(connection: Connection) -> None:
     """Claim success without a body."""
-    await connection.answer(200)
+    await connection.answer(200, x_obs_request_id="R1")
 
 
 async def not_expect(connection: Connection) -> None:
@@ -152,7 +152,7 @@ async def test_success_before_the_body_is_not_believed(
 
     async def answer_at_once(connection: Connection) -> None:
         await connection.head()
-        await connection.answer(200)
+        await connection.answer(200, x_obs_request_id="R1")
         await connection.until_closed()
 
     async with serving(answer_at_once) as store:

@@ -135,7 +135,7 @@ async def test_a_file_changed_before_the_answer_gives_no_receipt(
     async def change_at_the_end(connection: Connection) -> None:
         await connection.request()
         overwrite(Path(asset.path))
-        await connection.answer(200)
+        await connection.answer(200, x_obs_request_id="R1")
 
     async with serving(change_at_the_end) as store:
         error = await failure(make_sender().put(asset, Segment(1, 0, asset.size), store.url(), ignore))

@@ -1,0 +1,129 @@
+"""Whether the parts of a video have been joined: decided from what the service says, never from its silence.
+
+A confirm has no idempotency key, its answer can get lost, and what the service says after the join is not
+documented (metastudio-protocol section 12): show may give a download URL or not, the part list may be refused,
+empty or still full, and a second confirm may be refused or accepted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Confirmation(StrEnum):
+    """How far the confirm of one video is; the journal keeps it, so that it holds after a kill."""
+
+    SENT = "sent"  #: every part was proved, and a confirm may have been carried out
+    JOINED = "joined"  #: the service said or shows that the parts are joined
+    BY_EVIDENCE = "by_evidence"  #: they must be joined: no other reading of the answers is left
+
+    @property
+    def is_settled(self) -> bool:
+        """True when no confirm of the video is to be sent any more."""
+        return self is not Confirmation.SENT
+
+
+class Listing(StrEnum):
+    """What the service's part list says of a video."""
+
+    REFUSED = "refused"  #: nothing
+    EMPTY = "empty"
+    LACKING = "lacking"  #: parts are listed, but not every one as it was sent
+    WHOLE = "whole"  #: every part as it was sent
+
+
+class Reply(StrEnum):
+    """What the service answered to a confirm that was sent just now."""
+
+    NOT_ASKED = "not_asked"  #: none was sent yet
+    ACCEPTED = "accepted"
+    LOST = "lost"  #: no answer, or one that leaves open what was done
+    REFUSED = "refused"  #: not in the state in which the job is
+    PARTS_REFUSED = "parts_refused"  #: because of parts, so the upload is still open
+    UNRELATED = "unrelated"  #: for a reason that is not the job's: permission, quota, the gateway
+
+
+class Ruling(StrEnum):
+    """What to do with a video."""
+
+    CONFIRM = "confirm"  #: its parts are proved and not known to be joined
+    SEND_PARTS = "send_parts"  #: the service lacks parts
+    JOINED = "joined"
+    JOINED_BY_EVIDENCE = "joined_by_evidence"
+    NOT_JOINED = "not_joined"  #: the refusal stands: the service will not join these parts
+    OPEN = "open"  #: the refusal stands, and says nothing about the parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinEvidence:
+    """What is known of a video whose job exists.
+
+    *may_be_joined*: a confirm before this reply, sent while every part was proved, may have been carried out.
+    *is_shown*: the job has left WAIT_FILE_UPLOAD, or show gives the object's URL.
+    *was_listed*: right before the confirm the list had every part.
+    *is_list_telling*: an empty list means that there are no parts, as it does for the training video only
+    (metastudio-protocol section 1.6).
+    """
+
+    may_be_joined: bool
+    is_shown: bool
+    listing: Listing
+    was_listed: bool
+    is_list_telling: bool
+    reply: Reply
+
+
+def rule_on(evidence: JoinEvidence) -> Ruling:
+    """Return what to do with the video."""
+    if evidence.reply is Reply.ACCEPTED or evidence.is_shown:
+        return Ruling.JOINED
+    if evidence.reply is Reply.UNRELATED:
+        return Ruling.OPEN
+    if evidence.listing is Listing.LACKING:
+        return Ruling.SEND_PARTS
+    return _rule_on_reply(evidence)
+
+
+def _rule_on_reply(evidence: JoinEvidence) -> Ruling:
+    """Return what to do where the list does not settle it."""
+    match evidence.reply:
+        case Reply.NOT_ASKED if _is_empty(evidence) and not evidence.may_be_joined:
+            # Nothing can have joined the parts, so they are lost.
+            return Ruling.SEND_PARTS
+        case Reply.NOT_ASKED | Reply.LOST:
+            return Ruling.CONFIRM
+        case Reply.PARTS_REFUSED:
+            return Ruling.SEND_PARTS if _is_empty(evidence) else Ruling.NOT_JOINED
+        case _:
+            return Ruling.JOINED_BY_EVIDENCE if _is_join_proved_by_refusal(evidence) else Ruling.NOT_JOINED
+
+
+def _is_empty(evidence: JoinEvidence) -> bool:
+    return evidence.is_list_telling and evidence.listing is Listing.EMPTY
+
+
+def _is_join_proved_by_refusal(evidence: JoinEvidence) -> bool:
+    """True when a refused confirm means that the parts are joined already.
+
+    An earlier confirm found every part in its place, so only one that was carried out makes this one wrong. A
+    first confirm can be answered with a refusal and carried out all the same: then the parts left the list.
+    """
+    has_left_list = evidence.was_listed and evidence.listing in {Listing.REFUSED, Listing.EMPTY}
+    return evidence.may_be_joined or has_left_list
+
+
+#: Codes of a store that refuses to join what it was sent (metastudio-protocol section 5.3).
+_PART_CODES: Final = frozenset({"EntityTooSmall", "EntityTooLarge", "InvalidPart", "InvalidPartOrder"})
+#: HTTP statuses of refusals that are about the request's subject, not about who asks or how often.
+_SUBJECT_STATUSES: Final = frozenset({200, 400, 409, 412, 422})
+
+
+def reply_of_refusal(status: int | None, code: str | None) -> Reply:
+    """Return what a refused confirm says: HTTP *status* and the service's error *code*."""
+    if code in _PART_CODES:
+        return Reply.PARTS_REFUSED
+    if status not in _SUBJECT_STATUSES or (code or "").startswith("APIG"):
+        return Reply.UNRELATED
+    return Reply.REFUSED

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.domain.foreign import repaired
+
 
 class Evidence(StrEnum):
     """On whose word a segment counts as stored."""
@@ -42,7 +44,7 @@ def bare_etag(text: str | None) -> str | None:
 
     Gateways that compress or rewrite answers mark ETags as weak (`W/"..."`, RFC 9110 section 8.8.3).
     """
-    etag = (text or "").strip()
+    etag = repaired(text or "").strip()
     if etag[:2].lower() == "w/":
         etag = etag[2:]
     return etag.strip().strip('"').lower() or None

@@ -43,16 +43,27 @@ def spoken(value: Any, key: str = "") -> Any:
     return f"{value} {HOSTILE if key in SPOKEN else ARMED}"
 
 
-def answer(
-    method: str, path: str, sent: Mapping[str, Any], status: int, body: dict[str, Any]
-) -> tuple[int, dict[str, Any]]:
-    """Refuse to make the job of `refused`, and say everything else with hostile words."""
-    if method == "POST" and sent.get("name") == "refused":
-        return 400, {"error_code": "MSS.00000003", "error_msg": HOSTILE}
-    if "jobs" in body:
-        stranger = dict.fromkeys(("job_id", "name", "state", "batch_name"), ARMED) | {"tags": [ARMED]}
-        body = {"count": body["count"] + 1, "jobs": [*body["jobs"], stranger]}
-    return status, spoken(body)
+class Speaker:
+    """Refuses to make the job of `refused`, to confirm and show that of `unconfirmed`; says all with hostile words."""
+
+    def __init__(self) -> None:
+        self.unconfirmed = ""
+
+    def __call__(
+        self, method: str, path: str, sent: Mapping[str, Any], status: int, body: dict[str, Any]
+    ) -> tuple[int, dict[str, Any]]:
+        if method == "POST" and sent.get("name") == "refused":
+            return 400, {"error_code": "MSS.00000003", "error_msg": HOSTILE}
+        if method == "POST" and sent.get("name") == "unconfirmed":
+            self.unconfirmed = body["job_id"]
+        if self.unconfirmed and path.endswith(self.unconfirmed):
+            return 400, {"error_code": "MSS.00000003", "error_msg": HOSTILE}
+        if self.unconfirmed and path.endswith(f"{self.unconfirmed}/command"):
+            return 200, {"commond_result": "EXCUTE_FAILED", "excute_failed_msg": HOSTILE}
+        if "jobs" in body:
+            stranger = dict.fromkeys(("job_id", "name", "state", "batch_name"), ARMED) | {"tags": [ARMED]}
+            body = {"count": body["count"] + 1, "jobs": [*body["jobs"], stranger]}
+        return status, spoken(body)
 
 
 @pytest.fixture
@@ -64,7 +75,7 @@ def simulator_options() -> SimulatorOptions:
 @pytest.fixture
 def hostile(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The environment names a service that speaks so."""
-    with rewriting(simulator.endpoint, answer) as endpoint:
+    with rewriting(simulator.endpoint, Speaker()) as endpoint:
         monkeypatch.setenv("ORCHESTRATOR_ENDPOINT", endpoint)
         yield
 
@@ -96,6 +107,7 @@ def test_no_command_passes_on_what_a_terminal_acts_on(
         batch.entry("anna", contact=CONTACT) | {"name": "review-fail"},
         batch.entry("bo") | {"name": NAME, "tags": [NAME], "id": NAME},
         batch.entry("cy", contact=CONTACT) | {"name": "refused"},
+        batch.entry("di", contact=CONTACT) | {"name": "unconfirmed"},
     )
 
     checked = cli("validate", batch.manifest)
@@ -114,6 +126,7 @@ def test_no_command_passes_on_what_a_terminal_acts_on(
         ("status", NAME),
         ("status", NAME, "--json"),
         ("status", NAME, "--entry", "anna"),
+        ("status", NAME, "--entry", "di"),
         ("status", NAME, "--entry", NAME, "--json"),
         ("results", NAME, "--json"),
         ("results", NAME, "-o", tmp_path / "results.csv"),
@@ -165,6 +178,7 @@ def test_paths_that_are_not_utf8_are_shown_escaped_and_end_nothing(
     written = cli("results", "studio", "-o", odd / "r\udcff.csv", "--json")
 
     assert refused.exit_code == 3
+    assert "the path of the manifest has bytes that are not UTF-8" in refused.stderr
     assert "stra\\xdfe" in refused.stderr
     assert refused.document["problems"]
     assert (written.exit_code, written.document["file"]) == (0, f"{tmp_path}/stra\\xdfe/r\\xff.csv")

@@ -20,6 +20,7 @@ from orchestrator.cli.output import Output
 from orchestrator.cli.standard_streams import standard_streams
 from orchestrator.cli.stopping import StoppedBySignal, Stopper, stop_on_signals
 from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.masking import quotable
 
 PROGRAM = "orchestrator"
 #: In the order of a working day; each is what bears its name in the module of its name.
@@ -130,7 +131,7 @@ def _unexpected(error: Exception, output: Output) -> OrchestratorError:
     """Keep the traceback, without locals and masked, where the settings want details."""
     import structlog  # noqa: PLC0415 - something is wrong already; time does not matter
 
-    from orchestrator.observe.logs import logging_to, one_line  # noqa: PLC0415
+    from orchestrator.observe.logs import logging_to  # noqa: PLC0415
 
     stderr = sys.stderr if output.is_verbose else None
     # A log file that cannot be written must not hide what went wrong.
@@ -140,7 +141,7 @@ def _unexpected(error: Exception, output: Output) -> OrchestratorError:
     ):
         structlog.get_logger().error("command.crashed", exc_info=error)
     return OrchestratorError(
-        f"an unexpected error: {type(error).__name__}: {one_line(str(error))}",
+        f"an unexpected error: {type(error).__name__}: {quotable(str(error))}",
         code="Internal",
         hint="-v and --log-file keep the details; please report it",
     )

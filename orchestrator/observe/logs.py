@@ -16,7 +16,6 @@ import structlog
 
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.foreign import disarmed_json, shown
-from orchestrator.domain.masking import masked
 from orchestrator.engine.events import (
     EntryFailed,
     Event,
@@ -217,8 +216,3 @@ def _severity(event: Event) -> int:
     if isinstance(event, EntryFailed):
         return logging.ERROR
     return logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO
-
-
-def one_line(text: str) -> str:
-    """*text* masked and on one line, for a message about something nobody expected."""
-    return " ".join(masked(text).split())

@@ -44,7 +44,7 @@ def spoken(value: Any, key: str = "") -> Any:
 
 
 class Speaker:
-    """Refuses to make the job of `refused`, to confirm and show that of `unconfirmed`; says all with hostile words."""
+    """Makes no job for `refused`, confirms and shows none for `unconfirmed`; says all else with hostile words."""
 
     def __init__(self) -> None:
         self.unconfirmed = ""

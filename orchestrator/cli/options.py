@@ -163,6 +163,12 @@ PLAN_OPTIONS = (
 
 RUN_OPTIONS = (
     SettingOption(
+        name="submit_anyway",
+        flags=("--submit-anyway/--no-submit-anyway",),
+        summary="Submit also entries that the service is known to refuse, or that were not looked at",
+        default="off",
+    ),
+    SettingOption(
         name="jobs",
         flags=("--jobs", "-j"),
         metavar="N",

@@ -73,6 +73,7 @@ def run_settings(values: Settings, *, is_submit_wanted: bool) -> RunSettings:
         parallel=values.parallel,
         part_bytes=values.part_size,
         is_submit_wanted=is_submit_wanted,
+        is_submit_forced=values.submit_anyway,
         is_fail_fast=values.fail_fast,
         on_expired=OnExpired(values.on_expired),
         on_change=None if values.on_change == "ask" else Change(values.on_change),

@@ -90,6 +90,7 @@ class Settings(BaseModel):
         DEFAULT_PART_BYTES
     )
     submit: bool | None = None
+    submit_anyway: bool = False
     jobs: int = Field(5, ge=1, le=256)
     #: None finds out while running how many are worth it.
     parallel: Annotated[Annotated[int, Field(ge=1, le=256)] | None, BeforeValidator(_parallel)] = 16

@@ -48,6 +48,8 @@ class RunSettings:
     parallel: int | None = 16
     part_bytes: int = DEFAULT_PART_BYTES
     is_submit_wanted: bool = False
+    #: Submit also what is known to be refused.
+    is_submit_forced: bool = False
     is_fail_fast: bool = False
     on_expired: OnExpired = OnExpired.RECREATE
     on_change: Change | None = None

@@ -144,6 +144,7 @@ async def _register(request: RunRequest, work: BatchWork, *, retry: Retry | None
     finally:
         request.on_problems(planner.problems)
     await work.journal.name_manifest(work.key.digest, str(path.absolute()))
+    await work.journal.require_before_submit(work.key.digest, request.manifest.submit_requires)
     return registration
 
 

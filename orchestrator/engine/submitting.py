@@ -9,6 +9,7 @@ from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.collaborators import Collaborators
 from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.gate import hold_back
 from orchestrator.engine.inquiry import Inquiry
 from orchestrator.metastudio.requests import Command
 from orchestrator.metastudio.wire import JobDetail
@@ -21,20 +22,24 @@ class Submitter:
         """Act through the run's client, ask through *inquiry*."""
         self._with = collaborators
         self._inquiry = inquiry
+        #: Read from the journal with the first entry; empty for nothing.
+        self._required: str | None = None
 
     async def submit(self, entry: HeldEntry) -> None:
         """Submit the job unless it has moved on already.
 
         A confirmed job is still in WAIT_FILE_UPLOAD; one that is in any other state was submitted, by us or in
         the console (metastudio-protocol section 2). Raises RequestRejectedError when the service refuses,
-        DecisionNeededError when that contradicts what was concluded of the videos.
+        DecisionNeededError when that contradicts what was concluded of the videos, or the gate holds it back.
         """
-        is_repeat = entry.record.submit_sent_at is not None
+        is_settled = entry.record.submit_sent_at is not None and await self._has_moved_on(entry)
+        if not is_settled and not self._with.settings.is_submit_forced:
+            await hold_back(entry.record, requires=await self._requirement())
         if entry.record.state is not EntryState.SUBMITTING:
             await entry.transition(
                 EntryState.SUBMITTING, "submit requested", submit_sent_at=self._with.clock()
             )
-        if not (is_repeat and await self._has_moved_on(entry)):
+        if not is_settled:
             await self._confirm_letter(entry)
             await self._act(entry)
         # Whatever the service says from now on is news, a second failed review too.
@@ -46,6 +51,13 @@ class Submitter:
             review_reason=None,
             review_code=None,
         )
+
+    async def _requirement(self) -> str | None:
+        """What the batch's manifest asks of an entry before it is submitted."""
+        if self._required is None:
+            batch = await self._with.journal.batch(self._with.batch.digest)
+            self._required = (batch.submit_requires if batch else None) or ""
+        return self._required or None
 
     async def _act(self, entry: HeldEntry) -> None:
         attempt = 1

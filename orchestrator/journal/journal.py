@@ -68,6 +68,11 @@ class Journal(JournalReader, EntryWriter):
         row = {"batch": batch, "manifest_path": manifest_path}
         await self._write_rows(statements.update_batch(("manifest_path",)), [row])
 
+    async def require_before_submit(self, batch: str, requirement: str | None) -> None:
+        """Write down what the batch's manifest asks for before an entry is submitted."""
+        row = {"batch": batch, "submit_requires": requirement}
+        await self._write_rows(statements.update_batch(("submit_requires",)), [row])
+
     async def close_batch(self, batch: str, exit_code: int) -> None:
         """Write down how the run ended."""
         await self._write_rows(statements.UPDATE_EXIT_CODE, [{"batch": batch, "exit_code": exit_code}])

@@ -103,6 +103,11 @@ MIGRATIONS: tuple[Migration, ...] = (
                 WHERE confirm_sent_at IS NOT NULL AND confirmed_at IS NULL""",
         ),
     ),
+    Migration(
+        6,
+        "what a manifest asks for before an entry is submitted",
+        ("ALTER TABLE batches ADD COLUMN submit_requires TEXT",),
+    ),
 )
 
 

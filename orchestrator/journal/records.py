@@ -34,6 +34,7 @@ class BatchRecord:
     last_run_id: str | None
     last_run_at: float | None
     last_exit_code: int | None
+    submit_requires: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from orchestrator.manifest.text import UnreadableError, check_is_file, read_line
 #: What separates cells; the comma unless the header says otherwise (spreadsheets of many countries: `;`).
 DELIMITERS = (",", ";", "\t")
 MAX_COLUMNS = 1000
-_BATCH_COLUMNS = frozenset({"batch_name", "submit"})
+_BATCH_COLUMNS = frozenset({"batch_name", "submit", "submit_requires"})
 #: What a results file says of the past is passed over, but for whose row it is.
 _JOB_COLUMN = "job_id"
 _KNOWN_COLUMNS = {*COLUMNS, *RESULT_COLUMNS, *_BATCH_COLUMNS}

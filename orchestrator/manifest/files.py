@@ -154,12 +154,13 @@ class _Inspection:
         except OSError as error:
             self._report("M05", asset.kind, f"{asset.path}: {access_complaint(asset.path, error)}")
             return
-        for finding in judge_film(film, _wanted(self._entry.avatar, asset.kind)):
+        for finding in judge_film(film, wanted_of(self._entry.avatar, asset.kind)):
             message = f"{asset.path}: {finding.message}"
             self._report_finding(asset.kind, replace(finding, message=message))
 
 
-def _wanted(avatar: Avatar, kind: AssetKind) -> Wanted:
+def wanted_of(avatar: Avatar, kind: AssetKind) -> Wanted:
+    """What the film of *kind* is for."""
     is_voice_elsewhere = avatar.audio_source_type is AudioSourceType.AUDIO or avatar.is_only_human_model
     return Wanted(
         is_flexus=avatar.is_any_flexus,

@@ -38,6 +38,7 @@ class Manifest:
         self.path = path
         self.batch_name = normal(head.batch_name or repaired(path.stem))
         self.is_submit_wanted = head.submit
+        self.submit_requires = head.submit_requires
         self._ignored = frozenset(head.ignore or ())
         self.problems = list(problems)
         self._opening_problems = problems

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -34,6 +34,10 @@ class Head(BaseModel):
     ) = Field(default=None, description="What the batch is called; default: the manifest's file name.")
     submit: bool = Field(
         default=False, description="True sends each uploaded job to review, after which it cannot be deleted."
+    )
+    submit_requires: Literal["look"] | None = Field(
+        default=None,
+        description="look submits only entries whose films were looked at (`validate --look quick`).",
     )
     ignore: RuleIds | None = Field(
         default=None, description="Rules whose warnings are not shown for any avatar, for example [P15]."

@@ -25,7 +25,7 @@ from orchestrator.manifest.yaml_nodes import (
     place_of,
 )
 
-HEAD_FIELDS = ("batch_name", "submit", "ignore")
+HEAD_FIELDS = ("batch_name", "submit", "submit_requires", "ignore")
 TOP_FIELDS = (*HEAD_FIELDS, "defaults", "avatars")
 #: So many are named one by one; more of them are not typing errors.
 MAX_UNKNOWN_FIELDS = 20

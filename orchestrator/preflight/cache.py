@@ -16,6 +16,8 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from orchestrator.domain.assets import Fingerprint
+
 #: Counted up whenever the rules, or what is measured for them, change.
 RULES_VERSION = 1
 #: A file written so shortly before may change again without its time showing it.
@@ -53,11 +55,16 @@ class Cache:
     def get(self, kind: str, status: os.stat_result) -> dict[str, Any] | None:
         """What is known of the file with *status*, or None."""
         rows = self._run("SELECT value FROM known WHERE kind = ? AND file = ?", _key(kind, status))
-        try:
-            value = json.loads(rows[0][0]) if rows else None
-        except ValueError:
-            return None
-        return value if isinstance(value, dict) else None
+        return _value(rows)
+
+    def find(self, kind: str, fingerprint: Fingerprint) -> dict[str, Any] | None:
+        """What is known of a file with *fingerprint*, whatever its device: for a file that is away."""
+        size, mtime_ns, inode = fingerprint
+        rows = self._run(
+            "SELECT value FROM known WHERE kind = ? AND file LIKE ?",
+            (f"{kind}/{RULES_VERSION}", f"%:{inode}:{size}:{mtime_ns}"),
+        )
+        return _value(rows)
 
     def put(self, kind: str, status: os.stat_result, value: dict[str, Any]) -> None:
         """Keep *value* for the file with *status*, unless it was written a moment ago."""
@@ -84,6 +91,14 @@ class Cache:
                 # A full disk, a directory that may not be written, a damaged file: work goes on without.
                 self._is_usable = False
                 return []
+
+
+def _value(rows: list[Any]) -> dict[str, Any] | None:
+    try:
+        value = json.loads(rows[0][0]) if rows else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _key(kind: str, status: os.stat_result) -> tuple[str, str]:

@@ -114,6 +114,12 @@ def cli(*words: object) -> Callable[[Stage], Result]:
 
     def call(stage: Stage) -> Result:
         values = {
+    ("orchestrator/engine/gate.py", ("--submit-anyway",)): "tests/engine/test_gate.py",
+    (
+        "orchestrator/engine/gate.py",
+        ("orchestrator validate MANIFEST --look quick",),
+    ): "tests/engine/test_gate.py",
+    ("orchestrator/manifest/validation.py", ("--look",)): "tests/cli/test_look.py",
             "manifest": stage.batch.manifest,
             "folder": stage.folder,
             "endpoint": stage.simulator.endpoint,

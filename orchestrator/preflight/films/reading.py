@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from orchestrator.domain.assets import Fingerprint
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.films.film import Film, examine_film
 
@@ -30,6 +31,14 @@ def read_film(path: str, cache: Cache | None = None) -> Film:
         if cache:
             cache.put(_KIND, status, asdict(film))
         return film
+
+
+def known_film(cache: Cache, fingerprint: Fingerprint) -> Film | None:
+    """The facts that *cache* kept of a film which may be away by now."""
+    known = cache.find(_KIND, fingerprint)
+    with contextlib.suppress(TypeError):
+        return _film(known) if known else None
+    return None
 
 
 def _film(known: dict[str, Any]) -> Film:

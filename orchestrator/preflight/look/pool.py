@@ -14,9 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 
 from orchestrator.preflight.cache import Cache
-from orchestrator.preflight.look.extras import is_installed
+from orchestrator.preflight.look.kept import kind_of_look
 from orchestrator.preflight.look.measures import Measures
-from orchestrator.preflight.rules import Extra
 
 #: `on_progress(done, total)`, after each film.
 Progress = Callable[[int, int], None]
@@ -31,7 +30,7 @@ def look_at_films(
 
     An interruption ends the processes and is raised again; what was found until then is kept.
     """
-    kind = f"look-{'deep' if is_deep else 'quick'}{'-faces' if is_installed(Extra.FACES) else ''}"
+    kind = kind_of_look(is_deep=is_deep)
     found: dict[str, Measures] = {}
     unknown: list[str] = []
     for path in dict.fromkeys(paths):

@@ -114,12 +114,6 @@ def cli(*words: object) -> Callable[[Stage], Result]:
 
     def call(stage: Stage) -> Result:
         values = {
-    ("orchestrator/engine/gate.py", ("--submit-anyway",)): "tests/engine/test_gate.py",
-    (
-        "orchestrator/engine/gate.py",
-        ("orchestrator validate MANIFEST --look quick",),
-    ): "tests/engine/test_gate.py",
-    ("orchestrator/manifest/validation.py", ("--look",)): "tests/cli/test_look.py",
             "manifest": stage.batch.manifest,
             "folder": stage.folder,
             "endpoint": stage.simulator.endpoint,
@@ -714,6 +708,12 @@ WAYS: tuple[Way, ...] = (
 
 #: Texts whose state needs more than a command line: the test that brings it about and sees the text.
 PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
+    ("orchestrator/engine/gate.py", ("--submit-anyway",)): "tests/engine/test_gate.py",
+    (
+        "orchestrator/engine/gate.py",
+        ("orchestrator validate MANIFEST --look quick",),
+    ): "tests/engine/test_gate.py",
+    ("orchestrator/manifest/validation.py", ("--look",)): "tests/cli/test_look.py",
     (
         "orchestrator/engine/outage.py",
         ("--max-outage",),

@@ -24,7 +24,14 @@ from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.collaborators import RunSettings
 from orchestrator.engine.connection import Clocks, ServiceSettings
-from orchestrator.engine.events import Event, EventBus, RetryScheduled, StepReached
+from orchestrator.engine.events import (
+    EntryFailed,
+    Event,
+    EventBus,
+    RetryScheduled,
+    StepReached,
+    WarningRaised,
+)
 from orchestrator.engine.report import RunReport
 from orchestrator.engine.running import RunRequest, run_batch
 from orchestrator.engine.working import WorkSettings
@@ -55,6 +62,10 @@ class Trail:
             self.write(
                 retry=event.kind, job_id=event.job_id, asset=event.asset, part_number=event.part_number
             )
+        elif isinstance(event, WarningRaised):
+            self.write(warning=event.message, entry=event.entry)
+        elif isinstance(event, EntryFailed):
+            self.write(failure=event.message)
         elif event.name.startswith("run."):
             self.reach(event.name)
 

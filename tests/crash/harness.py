@@ -16,9 +16,10 @@ from typing import Any
 
 import yaml
 
-from orchestrator.simulator.footage import write_footage, write_letter, write_picture
+from orchestrator.simulator.footage import write_audio_zip, write_footage, write_letter, write_picture
 from tests.crash.rounds import LATE_SECONDS, PART_BYTES, EntryDraw, Kill, Round, Story
 
+_WRITERS = {"grant_file": write_letter, "audio": write_audio_zip}
 ROOT = Path(__file__).parents[2]
 #: (job, asset, part number)
 Place = tuple[str, str, int]
@@ -77,6 +78,11 @@ class Life:
         return next((line["report"] for line in self.lines if "report" in line), None)
 
     @property
+    def errors(self) -> list[str]:
+        """Why entries failed."""
+        return [line["failure"] for line in self.lines if "failure" in line]
+
+    @property
     def points(self) -> list[str]:
         """What it reached."""
         return [line["point"] for line in self.lines if "point" in line]
@@ -107,11 +113,17 @@ class Played:
     jobs: list[dict[str, Any]] = field(default_factory=list)
     stored: dict[str, list[int]] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
+    touched: list[str] = field(default_factory=list)
 
     @property
-    def last(self) -> Life:
-        """The run that was left alone."""
-        return self.lives[-1]
+    def warnings(self) -> list[str]:
+        """What a person was told in any run."""
+        return [line["warning"] for life in self.lives for line in life.lines if "warning" in line]
+
+    @property
+    def ends(self) -> list[Life]:
+        """The runs that were left alone."""
+        return self.lives[len(self.round.kills) :]
 
 
 class Harness:
@@ -135,7 +147,12 @@ class Harness:
         played = Played(drawn, folder)
         write_batch(folder, drawn)
         service = self._server.ask(
-            do="start", data=str(folder / "service"), options=drawn.options, scripts=drawn.scripts
+            do="start",
+            data=str(folder / "service"),
+            options=drawn.options,
+            scripts=drawn.scripts,
+            batch_name=drawn.batch_name,
+            names=[entry.name for entry in drawn.entries],
         )
         try:
             self._live_and_die(played, service)
@@ -143,14 +160,18 @@ class Harness:
         finally:
             self._server.ask(do="stop")
         played.jobs, played.stored, played.faults = found["jobs"], found["stored"], found["faults"]
+        played.touched = found["touched"]
         return played
 
     def _live_and_die(self, played: Played, service: dict[str, Any]) -> None:
         drawn = played.round
         passed_seconds = 0.0
-        for place, kill in enumerate([*drawn.kills, None]):
-            if drawn.story is Story.EXPIRED and place == 1:
+        ends = [None, None] if drawn.is_submitted_later else [None]
+        for place, kill in enumerate([*drawn.kills, *ends]):
+            if drawn.is_expired and place == 1:
                 passed_seconds = self._server.ask(do="advance", seconds=LATE_SECONDS)
+            if place == 1:
+                self._server.ask(do="meanwhile")
             if drawn.story in {Story.CAPPED, Story.REFUSED} and kill is None:
                 self._server.ask(do="restart", options={**drawn.options, "cap_urls": None})
             order = {
@@ -159,7 +180,7 @@ class Harness:
                 "trail": str(played.folder / f"trail-{place}"),
                 "service": service,
                 "part_bytes": PART_BYTES,
-                "is_submit_wanted": drawn.is_submit_wanted,
+                "is_submit_wanted": drawn.is_submit_wanted or place > len(drawn.kills),
                 "passed_seconds": passed_seconds,
                 "seed": f"{drawn.seed}:{drawn.number}:{place}",
                 "kill": {"point": kill.point, "occurrence": kill.occurrence} if kill else None,
@@ -201,7 +222,7 @@ def _lines(trail: Path) -> list[dict[str, Any]]:
 def write_batch(folder: Path, drawn: Round) -> None:
     """Write the files of the round and their manifest."""
     avatars = [_write_entry(folder, drawn, entry) for entry in drawn.entries]
-    manifest = {"batch_name": f"round-{drawn.seed}-{drawn.number}", "avatars": avatars}
+    manifest = {"batch_name": drawn.batch_name, "avatars": avatars}
     (folder / "batch.yaml").write_text(yaml.safe_dump(manifest), encoding="utf-8")
 
 
@@ -209,7 +230,7 @@ def _write_entry(folder: Path, drawn: Round, entry: EntryDraw) -> dict[str, Any]
     seed = drawn.seed * 1000 + drawn.number * 10 + int(entry.entry_id[-1])
     avatar = {
         "id": entry.entry_id,
-        "name": f"Name of {entry.entry_id}",
+        "name": entry.name,
         "training_video": f"{entry.entry_id}.mp4",
     }
     write_footage(folder / avatar["training_video"], size=entry.training_bytes, seed=seed)
@@ -218,6 +239,7 @@ def _write_entry(folder: Path, drawn: Round, entry: EntryDraw) -> dict[str, Any]
         write_footage(folder / avatar["action_video"], size=entry.action_bytes, seed=seed + 5)
     for kind in entry.single_kinds:
         avatar[kind] = f"{entry.entry_id}-{kind}"
-        write = write_letter if kind == "grant_file" else write_picture
-        write(folder / avatar[kind], seed + len(kind))
+        _WRITERS.get(kind, write_picture)(folder / avatar[kind], seed + len(kind))
+    if "audio" in entry.single_kinds:
+        avatar["audio_source_type"] = "AUDIO"
     return avatar

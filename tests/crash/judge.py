@@ -10,11 +10,14 @@ from typing import Any
 
 import yaml
 
+from orchestrator.domain.delivery import VERIFIED
 from orchestrator.domain.segments import auto_part_count, plan_segments
 from orchestrator.simulator.assets import ASSETS
-from tests.crash.harness import Place, Played
-from tests.crash.rounds import KILL_POINTS, PART_BYTES
+from tests.crash.harness import Life, Place, Played
+from tests.crash.rounds import KILL_POINTS, PART_BYTES, tells
 
+#: More than any film of a round has.
+_MOST_PARTS = 12
 _KIND_OF_SUFFIX = {asset.suffix: asset.kind for asset in ASSETS}
 
 
@@ -32,12 +35,14 @@ class Verdict:
 def judge(played: Played) -> Verdict:
     """Look at the service, the files and the journal after the last run."""
     avatars = yaml.safe_load((played.folder / "batch.yaml").read_text())["avatars"]
-    live = [job for job in played.jobs if not job["is_deleted"]]
-    problems = [*_end_problems(played), *_unlisted_points(played)]
+    journal = _Journal.read(played.folder / "journal.db")
+    problems = [*_end_problems(played), *_unlisted_points(played), *played.touched, *journal.problems]
+    live = {job["job_id"]: job for job in played.jobs if not job["is_deleted"]}
     for avatar in avatars:
-        problems += _job_problems(played, avatar, [job for job in live if job["name"] == avatar["name"]])
-    problems += [f"job {job['job_id']} is nobody's" for job in live if not _is_of(job, avatars)]
-    problems += _journal_problems(played.folder / "journal.db", {job["job_id"] for job in live})
+        problems += _job_problems(played, avatar, live.get(journal.job_ids.get(avatar["id"], "")))
+        problems += _word_problems(played, avatar, journal.delivered.get(avatar["id"]))
+    orphans = live.keys() - {*journal.job_ids.values()}
+    problems += [problem for job_id in orphans for problem in _orphan_problems(played, live[job_id])]
     resent, allowed, resent_problems = _resent(played, avatars)
     gone = {job["job_id"] for job in played.jobs if job["is_deleted"]}
     recreated = sum(sizes[0] for label, sizes in played.stored.items() if _place(label)[0] in gone)
@@ -57,61 +62,112 @@ def _unlisted_points(played: Played) -> list[str]:
     return [f"{point} is reached but in no list of kill points" for point in sorted(reached - {*KILL_POINTS})]
 
 
-def _is_of(job: dict[str, Any], avatars: list[dict[str, Any]]) -> bool:
-    return any(job["name"] == avatar["name"] for avatar in avatars)
-
-
 def _files(avatar: dict[str, Any]) -> list[tuple[str, str]]:
     return [(kind, path) for kind, path in avatar.items() if kind in _KIND_OF_SUFFIX.values()]
 
 
 def _end_problems(played: Played) -> list[str]:
     crashes = [line["crash"] for life in played.lives for line in life.lines if "crash" in line]
-    report = played.last.report
-    if crashes or report is None:
-        return [*crashes, "the last run did not come to its end"]
+    early = [life for life in played.lives[: -len(played.ends)] if "submitverifying.before" in life.points]
+    too_early = ["submitted though it was not wanted"] if early and not played.round.is_submit_wanted else []
+    ends = [problem for life in played.ends for problem in _incompletion(life, len(played.round.entries))]
+    return [*crashes, *too_early, *ends]
+
+
+def _incompletion(life: Life, entries: int) -> list[str]:
+    report = life.report
+    if report is None:
+        return ["the last run did not come to its end"]
     if report["exit_code"] != 0:
-        return [f"the last run ended with exit code {report['exit_code']}: {report}"]
+        return [f"the last run ended with exit code {report['exit_code']}: {report['entries']} {life.errors}"]
     counts = report["entries"]
-    if counts["done"] != counts["total"] or counts["total"] != len(played.round.entries):
+    if counts["done"] != counts["total"] or counts["total"] != entries:
         return [f"not every entry is done: {counts}"]
     return []
 
 
-def _job_problems(played: Played, avatar: dict[str, Any], jobs: list[dict[str, Any]]) -> list[str]:
-    if len(jobs) != 1:
-        return [f"{avatar['id']} has {len(jobs)} live jobs"]
-    job, problems = jobs[0], []
+def _job_problems(played: Played, avatar: dict[str, Any], job: dict[str, Any] | None) -> list[str]:
+    if job is None:
+        return [f"{avatar['id']} has no live job"]
+    problems = []
     for kind, path in _files(avatar):
         stored = job["objects"].get(kind)
-        if stored is None or Path(stored).read_bytes() != (played.folder / path).read_bytes():
+        is_missing = stored is None and not _is_missing_allowed(played, kind)
+        if is_missing or (stored and Path(stored).read_bytes() != (played.folder / path).read_bytes()):
             problems.append(f"{avatar['id']}: {kind} on the service is not the file")
     expected = {kind: 1 for kind, _ in _files(avatar) if kind.endswith("video")}
     if job["confirmations"] != expected:
         problems.append(f"{avatar['id']} was confirmed {job['confirmations']}")
-    if job["submissions"] != int(played.round.is_submit_wanted):
+    if job["submissions"] != int(played.round.is_submit_wanted or played.round.is_submitted_later):
         problems.append(f"{avatar['id']} was submitted {job['submissions']} times")
     return problems
 
 
-def _journal_problems(path: Path, job_ids: set[str]) -> list[str]:
-    with sqlite3.connect(path) as journal:
-        checked = journal.execute("PRAGMA integrity_check").fetchone()[0]
-        known = {row[0] for row in journal.execute("SELECT job_id FROM entries")}
-        urls = journal.execute("SELECT count(*) FROM segments WHERE url IS NOT NULL").fetchone()[0]
-        open_segments = journal.execute("SELECT count(*) FROM segments WHERE stored_at IS NULL").fetchone()[0]
-        states = journal.execute(
-            "SELECT entry_id, from_state, to_state FROM transitions ORDER BY rowid"
-        ).fetchall()
-    journal.close()
-    problems = [] if checked == "ok" else [f"the journal is damaged: {checked}"]
-    if known != job_ids:
-        problems.append(f"the journal knows the jobs {known}, the service {job_ids}")
-    if open_segments:
-        problems.append(f"{open_segments} segments have no receipt in the journal")
-    if urls:
-        problems.append(f"{urls} upload URLs are still in the journal")
-    return problems + _broken_chains(states)
+def _is_missing_allowed(played: Played, kind: str) -> bool:
+    """Where no answer of the store has a mark and nothing is shown, a portal's 200 is as good as the store's.
+
+    Then a file may be missing, and a warning must name it.
+    """
+    world = played.round.world
+    has_marks = world.etag != "absent" or world.request_id == "present"
+    if kind.endswith("video") or has_marks or world.download_urls == "joined":
+        return False
+    return any(kind in warning for warning in played.warnings)
+
+
+def _word_problems(played: Played, avatar: dict[str, Any], delivered: str | None) -> list[str]:
+    """The word for the delivery promises what was compared, and no less than could be."""
+    world = played.round.world
+    is_shown = world.download_urls == "joined" and world.etag != "opaque"
+    is_listed = world.etag == "md5" and world.action_part_list == "works"
+    if delivered == VERIFIED:
+        has_all = is_shown or is_listed
+        return [] if has_all else [f"{avatar['id']} is called verified, which nobody can know here"]
+    if is_shown and world.etag == "md5":
+        return [f"{avatar['id']} is {delivered}, although everything can be looked at"]
+    return [] if delivered and delivered.startswith("unverified (") else [f"{avatar['id']} is {delivered}"]
+
+
+def _orphan_problems(played: Played, job: dict[str, Any]) -> list[str]:
+    """A live job that no entry has: only where tags are shown nowhere, empty, and named in a warning."""
+    world, job_id = played.round.world, job["job_id"]
+    if world.list_tags == "shown" or world.show_tags == "shown":
+        return [f"job {job_id} for {job['name']} is left behind"]
+    if job["objects"] or any(job["parts"].values()):
+        return [f"job {job_id} for {job['name']} is left behind with files"]
+    is_named = any(job_id in warning for warning in played.warnings)
+    return [] if is_named else [f"orphan {job_id} for {job['name']} is in no warning"]
+
+
+@dataclass(frozen=True)
+class _Journal:
+    """What the journal says after the last run, and what is wrong with it."""
+
+    job_ids: dict[str, str]
+    delivered: dict[str, str | None]
+    problems: list[str]
+
+    @classmethod
+    def read(cls, path: Path) -> _Journal:
+        with sqlite3.connect(path) as journal:
+            checked = journal.execute("PRAGMA integrity_check").fetchone()[0]
+            entries = journal.execute("SELECT entry_id, job_id, delivered FROM entries").fetchall()
+            urls = journal.execute("SELECT count(*) FROM segments WHERE url IS NOT NULL").fetchone()[0]
+            unstored = journal.execute("SELECT count(*) FROM segments WHERE stored_at IS NULL").fetchone()[0]
+            states = journal.execute(
+                "SELECT entry_id, from_state, to_state FROM transitions ORDER BY rowid"
+            ).fetchall()
+        journal.close()
+        problems = [] if checked == "ok" else [f"the journal is damaged: {checked}"]
+        if unstored:
+            problems.append(f"{unstored} segments have no receipt in the journal")
+        if urls:
+            problems.append(f"{urls} upload URLs are still in the journal")
+        return cls(
+            job_ids={entry_id: job_id for entry_id, job_id, _ in entries if job_id is not None},
+            delivered={entry_id: delivered for entry_id, _, delivered in entries},
+            problems=problems + _broken_chains(states),
+        )
 
 
 def _broken_chains(states: list[tuple[str, str, str]]) -> list[str]:
@@ -128,8 +184,8 @@ def _resent(played: Played, avatars: list[dict[str, Any]]) -> tuple[int, int, li
     """Bytes stored more than once at one place, bytes in flight at the kills, and what exceeds them."""
     lengths = _lengths(played, avatars)
     allowed = Counter(place for life in played.lives for place in life.cut_off)
-    allowed.update(_unlisted_retries(played))
-    allowed.update(_files_of_updated_jobs(played))
+    allowed.update(_untold_retries(played))
+    allowed.update(_dropped_by_updates(played))
     problems = []
     resent = 0
     for label, sizes in played.stored.items():
@@ -140,30 +196,33 @@ def _resent(played: Played, avatars: list[dict[str, Any]]) -> tuple[int, int, li
     return resent, in_flight, problems
 
 
-def _unlisted_retries(played: Played) -> Counter[Place]:
-    """Segments whose answer was lost where nobody can tell whether they are stored, or that were spoilt."""
-    told = {"integrity"} if played.round.is_listed else {"integrity", "interrupted"}
+def _untold_retries(played: Played) -> Counter[Place]:
+    """Segments that were spoilt, or whose answer was lost where nothing says whether they are stored."""
+    world = played.round.world
     return Counter(
         (line["job_id"], line["asset"], line["part_number"])
         for life in played.lives
         for line in life.lines
-        if line.get("retry") in told and line["asset"] is not None
+        if line.get("asset") is not None
+        and (
+            line.get("retry") == "integrity"
+            or (line.get("retry") == "interrupted" and not tells(world, line["asset"]))
+        )
     )
 
 
-def _files_of_updated_jobs(played: Played) -> Counter[Place]:
-    """Single files that were stored before an update of their job, which may have taken them away."""
+def _dropped_by_updates(played: Played) -> Counter[Place]:
+    """Single files and parts that an update took away, or may have taken away for all that is known."""
     world = played.round.world
-    if (world.update_keeps, world.download_urls, world.etag) == ("everything", "joined", "md5"):
-        return Counter()
-    stored: set[Place] = set()
-    again: Counter[Place] = Counter()
-    for line in (line for life in played.lives for line in life.lines):
-        if line.get("point") == "put.before" and not line["asset"].endswith("video"):
-            stored.add((line["job_id"], line["asset"], line["part_number"]))
-        elif line.get("point") == "update.before":
-            again.update(place for place in stored if place[0] == line["job_id"])
-    return again
+    return Counter(
+        {
+            (job["job_id"], kind, part_number): job["updates"]
+            for job in played.jobs
+            for kind in _KIND_OF_SUFFIX.values()
+            for part_number in range(1, _MOST_PARTS)
+            if world.update_keeps != "everything" or not tells(world, kind)
+        }
+    )
 
 
 def _lengths(played: Played, avatars: list[dict[str, Any]]) -> dict[Place, int]:

@@ -23,6 +23,7 @@ def main() -> int:
         [draw_round(asked.seed, number, is_timed=not asked.no_timed) for number in numbers],
         workers=asked.jobs,
         is_kept=asked.keep,
+        on_round=lambda line: print(line, flush=True),
     )
     report.seconds = time.monotonic() - began
     print(f"seed               {asked.seed}", *report.lines(), sep="\n")

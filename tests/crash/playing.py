@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.crash.harness import Harness
 from tests.crash.judge import judge
-from tests.crash.report import CrashReport
+from tests.crash.report import CrashReport, round_line
 from tests.crash.rounds import Round
 
 
-def play_all(folder: Path, rounds: Sequence[Round], *, workers: int, is_kept: bool = False) -> CrashReport:
-    """Play and judge *rounds*; files of rounds that went well are dropped unless *is_kept*."""
+def play_all(
+    folder: Path,
+    rounds: Sequence[Round],
+    *,
+    workers: int,
+    is_kept: bool = False,
+    on_round: Callable[[str], None] = lambda _: None,
+) -> CrashReport:
+    """Play and judge *rounds*; files of rounds that went well are dropped unless *is_kept*.
+
+    *on_round* hears one line about each, from any thread.
+    """
     report = CrashReport()
 
     def work(place: int) -> None:
@@ -23,7 +33,12 @@ def play_all(folder: Path, rounds: Sequence[Round], *, workers: int, is_kept: bo
         harness = Harness(own)
         try:
             for drawn in rounds[place::workers]:
-                _play(harness, drawn, report, is_kept=is_kept)
+                played = harness.play(drawn)
+                verdict = judge(played)
+                report.add(played, verdict)
+                on_round(round_line(played, verdict))
+                if not (is_kept or verdict.problems):
+                    shutil.rmtree(played.folder)
         finally:
             harness.close()
 
@@ -31,11 +46,3 @@ def play_all(folder: Path, rounds: Sequence[Round], *, workers: int, is_kept: bo
         for future in [pool.submit(work, place) for place in range(workers)]:
             future.result()
     return report
-
-
-def _play(harness: Harness, drawn: Round, report: CrashReport, *, is_kept: bool) -> None:
-    played = harness.play(drawn)
-    verdict = judge(played)
-    report.add(played, verdict)
-    if not (is_kept or verdict.problems):
-        shutil.rmtree(played.folder)

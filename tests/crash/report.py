@@ -72,6 +72,14 @@ class CrashReport:
         yield from self.failures
 
 
+def round_line(played: Played, verdict: Verdict) -> str:
+    """One line: what the round was, in which world, and how it ended."""
+    drawn = played.round
+    kills = ", ".join(map(str, drawn.kills))
+    outcome = f"{len(verdict.problems)} problems" if verdict.problems else "right"
+    return f"round {drawn.number}: {outcome}; {drawn.story}; world: {drawn.world or 'the defaults'}; kills: {kills}"
+
+
 def _table(title: str, counts: Counter[str]) -> Iterator[str]:
     yield f"{title}:"
     yield from (f"  {count:5}  {name}" for name, count in counts.items())
@@ -83,5 +91,5 @@ def _failure(played: Played, verdict: Verdict) -> str:
     problems = "\n    ".join(verdict.problems)
     return (
         f"FAILED: scripts/crash --seed {drawn.seed} --first {drawn.number} --rounds 1 --keep repeats it\n"
-        f"    story: {drawn.story}; kills: {kills}\n    {problems}"
+        f"    story: {drawn.story}; world: {drawn.world or 'the defaults'}; kills: {kills}\n    {problems}"
     )

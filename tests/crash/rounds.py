@@ -7,7 +7,7 @@ from enum import StrEnum
 from random import Random
 from typing import Any
 
-from orchestrator.simulator.world import World, parse_world
+from orchestrator.simulator.world import DIMENSIONS, World, parse_world
 
 PART_BYTES = 100 * 1024
 LATE_SECONDS = 25 * 3600.0
@@ -90,6 +90,18 @@ _ACTION_STEPS = frozenset(
 )
 #: Steps with which a failed entry is taken up again, so that a run must fail first.
 _REVIVAL_STEPS = frozenset({"journal.pending", "journal.uploading"})
+#: What of the world a step needs to be come to: orphans are only found by tags that can be seen.
+_SEEN_TAGS = {"list-tags": ("shown",)}
+_NEEDED_FOR: dict[str, dict[str, tuple[str, ...]]] = {
+    "list": _SEEN_TAGS,
+    "delete": {**_SEEN_TAGS, "update-allowed": ("failed-review", "never")},
+    "journal.job_gone": {**_SEEN_TAGS, "update-allowed": ("failed-review", "never")},
+    "update": {**_SEEN_TAGS, "update-allowed": ("always",)},
+    "journal.urls": {"update-allowed": ("always",)},
+    "journal.missing": {"update-allowed": ("always",)},
+    "get_action_video_multipart_uploaded": {"action-part-list": ("works", "empty")},
+    "confirm_authorization_letter": {"confirm-letter": ("accepted",)},
+}
 #: So many segments of a batch are stored when its URLs expire: fewer than its smallest film has parts.
 _STORED_BEFORE_EXPIRY = 3
 _SEGMENT_STEPS = frozenset({"journal.started", "put", "journal.receipt"})
@@ -104,6 +116,7 @@ _PUT_FAULTS = (
     "too-many-requests",
     "timeout-408",
     "wrong-etag",
+    "intercepted",
 )
 _CALL_FAULTS = {
     "confirm": ("lost-confirm", "false-refusal", "ok-with-error-body", "error-500-api"),
@@ -143,6 +156,11 @@ class EntryDraw:
     action_bytes: int | None
     single_kinds: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        """The avatar's."""
+        return f"Name of {self.entry_id}"
+
 
 @dataclass(frozen=True)
 class Round:
@@ -156,6 +174,13 @@ class Round:
     options: dict[str, Any]
     kills: tuple[Kill, ...]
     scripts: dict[str, list[str | None]] = field(default_factory=dict)
+    is_submitted_later: bool = False
+    """A run without submit went to its end, then one with submit follows."""
+
+    @property
+    def batch_name(self) -> str:
+        """The batch's."""
+        return f"round-{self.seed}-{self.number}"
 
     @property
     def world(self) -> World:
@@ -163,17 +188,26 @@ class Round:
         return parse_world(self.options["world"])
 
     @property
-    def is_listed(self) -> bool:
-        """True when the service tells which parts of an action video it holds."""
-        return self.world.action_part_list == "works"
+    def is_expired(self) -> bool:
+        """True when the URLs expire after the first kill."""
+        return self.story is Story.EXPIRED
 
     @property
     def may_send_again(self) -> bool:
         """True when nothing but a new job, or the same bytes again, can heal what may happen here."""
-        has_action = any(entry.action_bytes for entry in self.entries)
-        is_unknown = has_action and not self.is_listed and self.world.put_again == "refused"
+        kinds = ["training_video", *(["action_video"] if any(e.action_bytes for e in self.entries) else [])]
+        is_unknown = self.world.put_again == "refused" and not all(tells(self.world, kind) for kind in kinds)
         is_spoilt = "wrong-etag" in self.scripts.get("put", ())
         return self.story in {Story.EXPIRED, Story.REFUSED, Story.CAPPED} or is_unknown or is_spoilt
+
+
+def tells(world: World, kind: str) -> bool:
+    """True when this service says, of a file of *kind* whose answer was lost, whether it holds its very bytes."""
+    if world.etag == "opaque":
+        return False
+    if kind == "training_video":
+        return True
+    return world.action_part_list == "works" if kind == "action_video" else world.download_urls == "joined"
 
 
 def draw_round(seed: int, number: int, *, is_timed: bool = False) -> Round:
@@ -223,24 +257,19 @@ def _entry(draw: Random, number: int, step: str, story: Story) -> EntryDraw:
 
 
 def _options(draw: Random, step: str, story: Story) -> dict[str, Any]:
-    can_update = draw.random() < 0.5
-    if step in {"delete", "journal.job_gone"}:
-        can_update = False
-    elif step in {"update", "journal.urls", "journal.missing"}:
-        can_update = True
-    world = World(
-        put_again="refused" if draw.random() < 0.6 else "overwrite",
-        update_allowed="always" if can_update else "failed-review",
-        update_keeps="nothing",
-        action_part_list=draw.choice(("works", "works", "empty", "refused")),
-        url_order=draw.choice(("sorted", "shuffled")),
-    )
     return {
-        "world": str(world),
+        "world": str(_world(draw, step)),
         "expired_status": draw.choice((403, 400)),
         "cap_urls": 1 if story is Story.CAPPED else None,
         "seed": draw.randrange(1_000_000),
     }
+
+
+def _world(draw: Random, step: str) -> World:
+    """Any world in which *step* can be come to."""
+    possible = {**DIMENSIONS, **_NEEDED_FOR.get(step, {})}
+    values = [f"{name}={draw.choice(possible[name])}" for name in DIMENSIONS]
+    return parse_world(",".join(values))
 
 
 def _kills(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.simulator import Simulator, SimulatorOptions, parse_world
+from tests.crash.others import Others
 
 
 def _options(document: dict[str, Any]) -> SimulatorOptions:
@@ -26,26 +27,46 @@ class Stage:
     def __init__(self) -> None:
         """Start with nothing on."""
         self._simulator: Simulator | None = None
+        self._others: Others | None = None
         self._passed_seconds = 0.0
 
     def clock(self) -> float:
         """The time here; the driver is told the same offset."""
         return time.time() + self._passed_seconds
 
-    async def start(self, *, data: str, options: dict[str, Any], scripts: dict[str, list[str | None]]) -> Any:
-        """Serve a new simulator; answers where, and with what to prove who calls."""
+    async def start(
+        self,
+        *,
+        data: str,
+        options: dict[str, Any],
+        scripts: dict[str, list[str | None]],
+        batch_name: str,
+        names: list[str],
+    ) -> Any:
+        """Serve a new simulator on which others have jobs; answers where, and with what to prove who calls."""
         self._passed_seconds = 0.0
-        return await self._serve(Path(data), _options(options), 0, scripts)
+        answer = await self._serve(Path(data), _options(options), 0, scripts)
+        self._others = Others(self._current, batch_name=batch_name, names=names)
+        await self._others.arrive()
+        return answer
 
     async def restart(self, *, options: dict[str, Any]) -> Any:
         """Stop the simulator and serve its state again at the same place, with other options."""
         before = self._current
         port = int(before.endpoint.rpartition(":")[2])
         stored = before.stats.stored
+        others = self._others
         await before.stop()
         answer = await self._serve(before.folder, _options(options), port, {})
         self._current.stats.stored = stored
+        if others is not None:
+            others.move(self._current)
         return answer
+
+    async def meanwhile(self) -> Any:
+        """A person makes a job in the console."""
+        if self._others is not None:
+            await self._others.make_one_meanwhile()
 
     async def advance(self, *, seconds: float) -> Any:
         """Put the clock forward."""
@@ -53,9 +74,14 @@ class Stage:
         return self._passed_seconds
 
     async def inspect(self) -> Any:
-        """Every job there ever was, and the bytes of each body stored, by target."""
-        jobs = [asdict(job) for job in self._current.all_jobs]
-        return {"jobs": jobs, "stored": self._current.stats.stored, "faults": self._current.faults.counts}
+        """Every job of ours there ever was, the bytes of each body stored by target, and what others suffered."""
+        theirs = self._others.job_ids if self._others is not None else []
+        return {
+            "jobs": [asdict(job) for job in self._current.all_jobs if job.job_id not in theirs],
+            "stored": self._current.stats.stored,
+            "faults": self._current.faults.counts,
+            "touched": self._others.touched() if self._others is not None else [],
+        }
 
     async def stop(self) -> Any:
         """End the round."""

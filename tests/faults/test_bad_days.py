@@ -10,8 +10,10 @@ import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.engine.events import UrlsExpired
-from orchestrator.simulator import SimulatorOptions
+from orchestrator.simulator import SimulatorOptions, World
+from tests.crash.others import Others
 from tests.faults.conftest import IDLE_SECONDS, Trial, VirtualTime
+from tests.rig import BATCH
 
 BAD_DAY = SimulatorOptions(
     fault_rates={
@@ -22,6 +24,12 @@ BAD_DAY = SimulatorOptions(
         "lost-confirm": 0.30,
     },
     seed=7,
+)
+#: Little is shown: no download URLs, and no tags in the list.
+DIM_DAY = SimulatorOptions(
+    world=World(put_again="refused", download_urls="never", list_tags="hidden"),
+    fault_rates={"lost-create": 0.20, "lost-confirm": 0.30},
+    seed=11,
 )
 STALLING = SimulatorOptions(fault_rates={"stall": 0.10}, seed=3)
 SHORT_LIVED = SimulatorOptions(url_lifetime_seconds=10.0, store_bytes_per_second=4_000_000.0)
@@ -42,6 +50,27 @@ async def test_thirty_avatars_get_through_a_bad_day(trial: Trial) -> None:
     struck = trial.rig.simulator.faults.counts
     assert all(struck[fault] > 0 for fault in BAD_DAY.fault_rates)
     assert all(len(sizes) == 1 for sizes in trial.rig.simulator.stats.stored.values())
+
+
+@pytest.mark.parametrize("simulator_options", [DIM_DAY], ids=[""])
+@pytest.mark.parametrize("is_submit_wanted", [False, True], ids=["confirmed", "submitted"])
+async def test_thirty_avatars_get_through_a_day_on_which_little_is_shown(
+    trial: Trial, *, is_submit_wanted: bool
+) -> None:
+    """Lost creates are found by show, lost confirms settled by evidence: exit 0, one job each, no harm to others."""
+    entries = trial.rig.make_entries(30, size=600_000, kinds=("action_video", "cover", "id_card_image1"))
+    others = Others(trial.rig.simulator, batch_name=BATCH, names=[entry["name"] for entry in entries])
+    await others.arrive()
+    trial.rig.settings = replace(trial.rig.settings, is_submit_wanted=is_submit_wanted)
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    assert others.touched() == []
+    trial.assert_delivered(entries, submissions=int(is_submit_wanted), apart_from=others.job_ids)
+    assert {record.delivered for record in (await trial.rig.entries()).values()} == {}
+    struck = trial.rig.simulator.faults.counts
+    assert all(struck[fault] > 0 for fault in DIM_DAY.fault_rates)
 
 
 @pytest.mark.parametrize("simulator_options", [STALLING], ids=[""])

@@ -29,6 +29,7 @@ class Verdict:
     resent_bytes: int
     allowed_bytes: int
     recreated_bytes: int
+    orphans: int
     problems: tuple[str, ...]
 
 
@@ -53,6 +54,7 @@ def judge(played: Played) -> Verdict:
         resent_bytes=resent,
         allowed_bytes=allowed,
         recreated_bytes=recreated,
+        orphans=len(orphans),
         problems=(*problems, *resent_problems),
     )
 

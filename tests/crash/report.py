@@ -21,6 +21,8 @@ class CrashReport:
     kills_by_time: int = 0
     stories: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    worlds: set[str] = field(default_factory=set)
+    orphans: int = 0
     batch_bytes: int = 0
     resent_bytes: int = 0
     allowed_bytes: int = 0
@@ -32,6 +34,8 @@ class CrashReport:
         self.rounds += 1
         self.stories[played.round.story] += 1
         self.faults.update(played.faults)
+        self.worlds.add(str(played.round.world))
+        self.orphans += verdict.orphans
         for life in played.lives:
             if life.is_killed and life.kill is not None:
                 self._count_kill(life.kill.point)
@@ -58,10 +62,12 @@ class CrashReport:
         kills = self.kills_by_point.total() + self.kills_by_time
         yield f"rounds             {self.rounds}"
         yield f"kills              {kills}, {self.kills_by_time} of them at random times"
+        yield f"worlds             {len(self.worlds)}"
         yield f"seconds            {self.seconds:.0f}"
         yield f"bytes in batches   {self.batch_bytes:,}"
         yield f"bytes sent twice   {self.resent_bytes:,} of {self.allowed_bytes:,} that were in flight at the kills"
         yield f"bytes of jobs made anew {self.recreated_bytes:,}"
+        yield f"orphans that nothing proves ours, named in warnings {self.orphans}"
         yield f"rounds failed      {len(self.failures)}"
         yield from _table("what else went on", self.stories)
         yield from _table("faults", self.faults)

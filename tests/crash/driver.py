@@ -22,7 +22,7 @@ from typing import Any
 
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.engine.collaborators import RunSettings
+from orchestrator.engine.collaborators import OnExisting, RunSettings
 from orchestrator.engine.connection import Clocks, ServiceSettings
 from orchestrator.engine.events import (
     EntryFailed,
@@ -124,6 +124,7 @@ def work_settings(order: dict[str, Any]) -> WorkSettings:
             part_bytes=order["part_bytes"],
             is_submit_wanted=order["is_submit_wanted"],
             settle_seconds=0.1,
+            on_existing=OnExisting(order["on_existing"]),
         ),
         policy=QUICK,
         grace_seconds=5.0,
@@ -159,6 +160,7 @@ def warm_up() -> None:
             "service": {"endpoint": "http://127.0.0.1:9", "project_id": "p", "ak": "ak", "sk": "sk"},
             "part_bytes": 100_000,
             "is_submit_wanted": False,
+            "on_existing": "ask",
             "passed_seconds": 0.0,
             "seed": "warm-up",
             "first_patience_seconds": 0.0,

@@ -153,6 +153,7 @@ class Harness:
             scripts=drawn.scripts,
             batch_name=drawn.batch_name,
             names=[entry.name for entry in drawn.entries],
+            has_twins=drawn.has_twins,
         )
         try:
             self._live_and_die(played, service)
@@ -181,6 +182,7 @@ class Harness:
                 "service": service,
                 "part_bytes": PART_BYTES,
                 "is_submit_wanted": drawn.is_submit_wanted or place > len(drawn.kills),
+                "on_existing": drawn.on_existing,
                 "passed_seconds": passed_seconds,
                 "seed": f"{drawn.seed}:{drawn.number}:{place}",
                 "kill": {"point": kill.point, "occurrence": kill.occurrence} if kill else None,

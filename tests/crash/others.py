@@ -46,6 +46,15 @@ class Others:
             name = self._names[number % len(self._names)]
             await self._make(name, batch_name=other.name, tags=["studio", tag], is_confirmed=is_confirmed)
 
+    async def make_twins(self) -> None:
+        """Two jobs of another journal for the first entry of this very batch."""
+        key = BatchKey(self._simulator.endpoint, self._simulator.options.project_id, self._batch_name)
+        for number, is_confirmed in enumerate((True, False)):
+            tag = create_tag(key, "avatar-0", f"twin-{number}")
+            await self._make(
+                self._names[0], batch_name=self._batch_name, tags=[tag], is_confirmed=is_confirmed
+            )
+
     async def make_one_meanwhile(self) -> None:
         """One more job that a person makes while a run is dead, without tags, for the first avatar."""
         await self._make(self._names[0], batch_name=self._batch_name)

@@ -15,6 +15,7 @@ LATE_SECONDS = 25 * 3600.0
 #: Steps of the lifecycle with a kill point before and after each; the names are the engine's.
 STEPS = (
     "journal.claim",
+    "journal.facts",
     "journal.creating",
     "create",
     "journal.job",
@@ -176,6 +177,8 @@ class Round:
     scripts: dict[str, list[str | None]] = field(default_factory=dict)
     is_submitted_later: bool = False
     """A run without submit went to its end, then one with submit follows."""
+    has_twins: bool = False
+    """Another journal has made jobs for the same entries of the same batch."""
 
     @property
     def batch_name(self) -> str:
@@ -186,6 +189,11 @@ class Round:
     def world(self) -> World:
         """The service of the round."""
         return parse_world(self.options["world"])
+
+    @property
+    def on_existing(self) -> str:
+        """What a person said of jobs that exist: they are asked where others' jobs cannot be told from ours."""
+        return "create" if self.has_twins or self.world.list_tags == "hidden" else "ask"
 
     @property
     def is_expired(self) -> bool:
@@ -227,6 +235,7 @@ def draw_round(seed: int, number: int, *, is_timed: bool = False) -> Round:
         options=_options(draw, step, story),
         kills=_kills(draw, target, step, story, len(entries), is_timed=is_timed),
         scripts=_scripts(draw, step, story),
+        has_twins=draw.random() < 0.3,
     )
 
 

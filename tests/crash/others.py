@@ -55,9 +55,10 @@ class Others:
                 self._names[0], batch_name=self._batch_name, tags=[tag], is_confirmed=is_confirmed
             )
 
-    async def make_one_meanwhile(self) -> None:
-        """One more job that a person makes while a run is dead, without tags, for the first avatar."""
-        await self._make(self._names[0], batch_name=self._batch_name)
+    async def make_some_meanwhile(self) -> None:
+        """One more job for each avatar that a person makes while no run is alive, without tags."""
+        for name in self._names:
+            await self._make(name, batch_name=self._batch_name)
 
     def touched(self) -> list[str]:
         """What was done to their jobs, one sentence each."""

@@ -67,9 +67,9 @@ class Stage:
         return answer
 
     async def meanwhile(self) -> Any:
-        """A person makes a job in the console."""
+        """A person makes jobs in the console."""
         if self._others is not None:
-            await self._others.make_one_meanwhile()
+            await self._others.make_some_meanwhile()
 
     async def advance(self, *, seconds: float) -> Any:
         """Put the clock forward."""

@@ -15,7 +15,6 @@ LATE_SECONDS = 25 * 3600.0
 #: Steps of the lifecycle with a kill point before and after each; the names are the engine's.
 STEPS = (
     "journal.claim",
-    "journal.facts",
     "journal.creating",
     "create",
     "journal.job",

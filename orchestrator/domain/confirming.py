@@ -41,7 +41,8 @@ class Reply(StrEnum):
     ACCEPTED = "accepted"
     LOST = "lost"  #: no answer, or one that leaves open what was done
     REFUSED = "refused"  #: not in the state in which the job is
-    PARTS_REFUSED = "parts_refused"  #: because of parts, so the upload is still open
+    PARTS_LACKING = "parts_lacking"  #: because it has not every part, so the upload is still open
+    PARTS_REFUSED = "parts_refused"  #: because of what the parts are, so the upload is still open
     UNRELATED = "unrelated"  #: for a reason that is not the job's: permission, quota, the gateway
 
 
@@ -63,6 +64,7 @@ class JoinEvidence:
     *may_be_joined*: a confirm before this reply, sent while every part was proved, may have been carried out.
     *is_shown*: the job has left WAIT_FILE_UPLOAD, or show gives the object's URL.
     *was_listed*: right before the confirm the list had every part.
+    *has_unproved*: a part counts as stored although the store never said so in a way that nothing in between can.
     *is_list_telling*: an empty list means that there are no parts, as it does for the training video only
     (metastudio-protocol section 1.6).
     """
@@ -72,6 +74,7 @@ class JoinEvidence:
     listing: Listing
     was_listed: bool
     is_list_telling: bool
+    has_unproved: bool
     reply: Reply
 
 
@@ -94,7 +97,9 @@ def _rule_on_reply(evidence: JoinEvidence) -> Ruling:
             return Ruling.SEND_PARTS
         case Reply.NOT_ASKED | Reply.LOST:
             return Ruling.CONFIRM
-        case Reply.PARTS_REFUSED:
+        case Reply.PARTS_LACKING if evidence.has_unproved:
+            return Ruling.SEND_PARTS
+        case Reply.PARTS_LACKING | Reply.PARTS_REFUSED:
             return Ruling.SEND_PARTS if _is_empty(evidence) else Ruling.NOT_JOINED
         case _:
             return Ruling.JOINED_BY_EVIDENCE if _is_join_proved_by_refusal(evidence) else Ruling.NOT_JOINED
@@ -115,13 +120,16 @@ def _is_join_proved_by_refusal(evidence: JoinEvidence) -> bool:
 
 
 #: Codes of a store that refuses to join what it was sent (metastudio-protocol section 5.3).
-_PART_CODES: Final = frozenset({"EntityTooSmall", "EntityTooLarge", "InvalidPart", "InvalidPartOrder"})
+_PART_CODES: Final = frozenset({"EntityTooSmall", "EntityTooLarge", "InvalidPartOrder"})
+_LACKING_CODES: Final = frozenset({"InvalidPart"})
 #: HTTP statuses of refusals that are about the request's subject, not about who asks or how often.
 _SUBJECT_STATUSES: Final = frozenset({200, 400, 409, 412, 422})
 
 
 def reply_of_refusal(status: int | None, code: str | None) -> Reply:
     """Return what a refused confirm says: HTTP *status* and the service's error *code*."""
+    if code in _LACKING_CODES:
+        return Reply.PARTS_LACKING
     if code in _PART_CODES:
         return Reply.PARTS_REFUSED
     if status not in _SUBJECT_STATUSES or (code or "").startswith("APIG"):

@@ -200,7 +200,7 @@ class Confirmer:
                 break
         video.confirmation = _CONFIRMATIONS.get(ruling, before)
         if ruling is Ruling.SEND_PARTS:
-            await self._send_parts(entry, [video], parts.missing(video.segments))
+            await self._send_parts(entry, [video], parts.missing(video.segments) or _unproved(video))
         if not video.is_settled:
             raise error
 
@@ -236,6 +236,7 @@ class Confirmer:
             listing=parts.listing(video.segments),
             was_listed=video.was_listed,
             is_list_telling=video.kind is AssetKind.TRAINING_VIDEO,
+            has_unproved=not video.was_listed and bool(_unproved(video)),
             reply=reply,
         )
         return rule_on(evidence), parts
@@ -288,6 +289,10 @@ def _videos(entry: HeldEntry) -> list[_Video]:
 def _facts(videos: Iterable[_Video]) -> dict[str, object]:
     """The entry's columns that keep how far *videos* are."""
     return {_FACTS[video.kind]: video.confirmation for video in videos}
+
+
+def _unproved(video: _Video) -> list[SegmentRecord]:
+    return [segment for segment in video.segments if not _is_proved(segment)]
 
 
 def _is_proved(segment: SegmentRecord) -> bool:

@@ -34,8 +34,10 @@ _WORKERS_PER_PUT: Final = 2
 #: How often a URL must refuse a file whose fate is unknown before that means that it was used: one refusal may be
 #: a fault that passes.
 _TELLING_REFUSALS: Final = 3
-#: How often a file is sent when the answers have no mark of the store.
+#: How often in a row a file must seem to be taken when the answers have no mark of the store; more often once
+#: something in between was seen to answer in its place.
 _UNMARKED_SENDS: Final = 2
+_UNMARKED_SENDS_IN_DOUBT: Final = 4
 
 #: Of the account's quota and balance a store knows nothing.
 _REFUSED_HINT: Final = (
@@ -165,10 +167,8 @@ class _Sending:
         if finding.receipt is not None:
             self._has_proved_unmarked = True
             return finding.receipt
-        doubt.unmarked_answers += 1
-        doubt.is_intercepted |= error.receipt is None
-        is_worth_a_try = doubt.is_intercepted or doubt.unmarked_answers < _UNMARKED_SENDS
-        if error.receipt is None or finding.is_absent or is_worth_a_try:
+        doubt.learn_of_success(is_intercepted=error.receipt is None)
+        if error.receipt is None or finding.is_absent or not doubt.is_taken_often_enough:
             raise error
         return error.receipt
 
@@ -276,6 +276,7 @@ class _Doubt:
     is_sent_whole: bool = False  #: every byte of it was handed over in this run
     is_spoilt: bool = False  #: the store gave the ETag of other bytes
     unmarked_answers: int = 0  #: successes in this run that need not come from the store
+    unmarked_in_a_row: int = 0  #: of them, since one that certainly did not
     is_intercepted: bool = False  #: one of them certainly did not
     refusals: int = 0  #: in this run
 
@@ -284,6 +285,18 @@ class _Doubt:
         """What an earlier run leaves open."""
         is_begun = segment.started_at is not None
         return cls(is_start_noted=is_begun, may_be_held=is_begun)
+
+    @property
+    def is_taken_often_enough(self) -> bool:
+        """True when no further success without a mark would say more than those there were."""
+        needed = _UNMARKED_SENDS_IN_DOUBT if self.is_intercepted else _UNMARKED_SENDS
+        return self.unmarked_in_a_row >= needed
+
+    def learn_of_success(self, *, is_intercepted: bool) -> None:
+        """Take into account a success without a mark of the store."""
+        self.unmarked_answers += 1
+        self.unmarked_in_a_row = 0 if is_intercepted else self.unmarked_in_a_row + 1
+        self.is_intercepted |= is_intercepted
 
     def learn(self, error: RetryableError) -> None:
         """Take into account how an attempt failed."""

@@ -94,6 +94,7 @@ _REVIVAL_STEPS = frozenset({"journal.pending", "journal.uploading"})
 _SEEN_TAGS = {"list-tags": ("shown",)}
 _NEEDED_FOR: dict[str, dict[str, tuple[str, ...]]] = {
     "list": _SEEN_TAGS,
+    "journal.updating": _SEEN_TAGS,
     "delete": {**_SEEN_TAGS, "update-allowed": ("failed-review", "never")},
     "journal.job_gone": {**_SEEN_TAGS, "update-allowed": ("failed-review", "never")},
     "update": {**_SEEN_TAGS, "update-allowed": ("always",)},

@@ -23,6 +23,7 @@ FRESH = JoinEvidence(
     listing=Listing.WHOLE,
     was_listed=True,
     is_list_telling=True,
+    has_unproved=False,
     reply=Reply.NOT_ASKED,
 )
 
@@ -45,6 +46,7 @@ class World:
             listing=self.list_after if is_joined else self.list_before,
             was_listed=self.list_before is Listing.WHOLE,
             is_list_telling=self.is_training,
+            has_unproved=False,
             reply=reply,
         )
 
@@ -137,6 +139,15 @@ def test_a_refusal_because_of_parts_is_no_join() -> None:
     assert rule_on(replace(refused, listing=Listing.EMPTY)) is Ruling.SEND_PARTS
 
 
+def test_parts_that_nothing_proved_are_sent_again_where_the_service_lacks_one() -> None:
+    """Something in between can have answered for the store, and the list may never say anything."""
+    lacking = replace(FRESH, listing=Listing.REFUSED, was_listed=False, reply=Reply.PARTS_LACKING)
+
+    assert rule_on(lacking) is Ruling.NOT_JOINED
+    assert rule_on(replace(lacking, has_unproved=True)) is Ruling.SEND_PARTS
+    assert rule_on(replace(lacking, has_unproved=True, reply=Reply.PARTS_REFUSED)) is Ruling.NOT_JOINED
+
+
 def test_no_evidence_is_ruled_joined_without_a_confirm_or_a_sight_of_it() -> None:
     """Over all that can be known: a join is declared on acceptance, on sight, or on a refusal after proof."""
     for may_be_joined, is_shown, listing, was_listed, is_telling, reply in product(
@@ -148,6 +159,7 @@ def test_no_evidence_is_ruled_joined_without_a_confirm_or_a_sight_of_it() -> Non
             listing=listing,
             was_listed=was_listed,
             is_list_telling=is_telling,
+            has_unproved=False,
             reply=reply,
         )
         ruling = rule_on(evidence)
@@ -167,7 +179,7 @@ def test_no_evidence_is_ruled_joined_without_a_confirm_or_a_sight_of_it() -> Non
         (400, "MSS.00000003", Reply.REFUSED),
         (409, None, Reply.REFUSED),
         (200, "EntityTooSmall", Reply.PARTS_REFUSED),
-        (400, "InvalidPart", Reply.PARTS_REFUSED),
+        (400, "InvalidPart", Reply.PARTS_LACKING),
         (403, "APIGW.0302", Reply.UNRELATED),
         (403, "MSS.41000023", Reply.UNRELATED),
         (404, "APIGW.0101", Reply.UNRELATED),

@@ -109,7 +109,7 @@ class Trial:
             "nonce": lambda: f"{seed}-{next(numbers)}",
             **clocks,
         }
-        bus = BusWithActions(self._hear, rig.events.append)
+        bus = BusWithActions(self._hear, rig.events.append, *filter(None, [rig.on_event]))
         try:
             async with open_journal(str(rig.state), clock=self.time.clock) as self.journal:
                 request = rig.request(work=rig.work_settings(grace_seconds=grace_seconds))

@@ -13,7 +13,7 @@ from orchestrator.domain.errors import JournalError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.connection import connect
-from orchestrator.engine.events import SegmentStored, WarningRaised
+from orchestrator.engine.events import Event, SegmentStored, StepReached, WarningRaised
 from orchestrator.metastudio.requests import Command
 from orchestrator.simulator import SimulatorOptions, parse_world
 from orchestrator.simulator.footage import write_footage
@@ -184,7 +184,7 @@ async def test_a_success_from_something_in_between_is_not_stored(trial: Trial) -
     entries = trial.rig.make_entries(
         1, size=600_000, kinds=("cover", "id_card_image1", "id_card_image2", "grant_file")
     )
-    trial.rig.simulator.faults.script("put", ["intercepted"] * 7)
+    trial.rig.simulator.faults.script("put", ["intercepted"] * 5)
 
     report = await trial.run()
 
@@ -262,6 +262,44 @@ async def test_a_store_whose_marks_are_taken_away_is_told_from_a_portal(trial: T
             assert any(f"{kind} ({entry[kind]})" in warning for warning in told) is not is_seen
     assert not any("training_video" in warning for warning in told)
     assert set((await delivered(trial)).values()) == {"verified"} or not is_seen
+
+
+@in_worlds(f"{STRIPPED},download-urls=never,put-again=overwrite")
+async def test_a_portal_that_is_gone_does_not_keep_a_file_from_being_taken(trial: Trial) -> None:
+    """No answer ever has a mark: after one that is a portal's for sure, a file is sent more often, not for ever."""
+    entries = trial.rig.make_entries(1, size=600_000, kinds=("cover",))
+    # The first form is JSON, which only something in between can have sent.
+    trial.rig.simulator.faults.script("put", ["intercepted"])
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert any("cover" in warning for warning in warnings(trial))
+
+
+@in_worlds(*(f"{STRIPPED},put-again=overwrite,action-part-list={listed}" for listed in ("refused", "empty")))
+async def test_a_part_that_only_the_confirm_finds_missing_is_sent_again(trial: Trial) -> None:
+    """No mark, no list: a bare success that was a portal's is found out when the service cannot join the parts."""
+    entries = trial.rig.make_entries(1, size=250_000, kinds=("action_video",))
+    faults = trial.rig.simulator.faults
+    trial.rig.settings = replace(trial.rig.settings, parallel=1)
+
+    def intercept(event: Event) -> None:
+        """Let a portal answer, without a body, to the action video until its confirm has been tried."""
+        is_put = isinstance(event, StepReached) and event.point == "put.before"
+        is_tried = trial.points("confirm_action_video_multipart_uploaded.before") > 0
+        if is_put and event.asset == "action_video" and not is_tried:
+            faults.counts["intercepted"] = 1
+            faults.script("put", ["intercepted"])
+
+    trial.rig.on_event = intercept
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert trial.points("confirm_action_video_multipart_uploaded.before") == 2
 
 
 SINGLE_FILES = ("cover", "id_card_image1", "id_card_image2", "grant_file")

@@ -11,6 +11,7 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.retry import Draw, RetryBudget, RetryPolicy
 from orchestrator.domain.segments import DEFAULT_PART_BYTES
+from orchestrator.domain.service_time import ServiceTime
 from orchestrator.domain.states import Change
 from orchestrator.engine.drain import Drain
 from orchestrator.engine.events import EventBus
@@ -89,6 +90,7 @@ class Collaborators:
     slots: PutSlots
     bandwidth: BandwidthLimit
     clock: Callable[[], float]
+    service_time: ServiceTime
     monotonic: Callable[[], float]
     draw: Draw
     nonce: Callable[[], str]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import Draw, RetryPolicy
+from orchestrator.domain.service_time import ServiceTime
 from orchestrator.metastudio.attempts import ApiAttempt, Gate, Retrying, ignore
 from orchestrator.metastudio.auth import AkSkAuth, Authenticator, StaticTokenAuth
 from orchestrator.metastudio.client import MetaStudioClient
@@ -68,6 +69,7 @@ class Connection:
     readers: ThreadPoolExecutor
     endpoint: str
     project_id: str
+    service_time: ServiceTime
 
 
 @asynccontextmanager
@@ -92,6 +94,7 @@ async def connect(
         ):
             auth = authenticator(session, settings, retrying, clocks.clock)
             project_id = await _project_id(settings, auth)
+            service_time = ServiceTime(clocks.clock)
             client = MetaStudioClient(
                 session,
                 fresh=fresh,
@@ -111,9 +114,15 @@ async def connect(
                 on_attempt=on_attempt,
                 timeout_seconds=settings.api_timeout,
                 gate=gate,
+                service_time=service_time,
             )
             yield Connection(
-                session=session, client=client, readers=readers, endpoint=endpoint, project_id=project_id
+                session=session,
+                client=client,
+                readers=readers,
+                endpoint=endpoint,
+                project_id=project_id,
+                service_time=service_time,
             )
 
 

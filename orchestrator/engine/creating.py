@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.domain.assets import Asset, AssetKind
@@ -88,7 +88,8 @@ class JobMaker:
     async def renew_urls(self, entry: HeldEntry, error: UrlExpiredError) -> None:
         """Get fresh upload URLs: by update where the service allows it, else by a new job in the old one's place.
 
-        Raises EntryError when that is not wanted (`--on-expired fail`).
+        Raises EntryError when that is not wanted (`--on-expired fail`), ConfigurationError when only this machine's
+        clock says that they are dead.
         """
         if self._with.settings.on_expired is OnExpired.FAIL:
             raise EntryError(error.message, code="UrlExpired", hint="--on-expired recreate makes a new job")
@@ -99,6 +100,8 @@ class JobMaker:
             await entry.drop_receipts(lost)
         job = await self._updated(entry, entry.job_id, counts)
         if job is None:
+            # Nothing may have been heard of the service's time before: now it has answered.
+            self._with.service_time.check_alive(_expiries(entry.segments))
             self._publish_cost(entry, lost, "recreate")
             await self.replace(entry, "upload URLs expired: the job was deleted to be created anew")
             return
@@ -106,6 +109,7 @@ class JobMaker:
         kept = {segment.kind for segment in planned if segment.receipt}
         self._publish_cost(entry, [segment for segment in lost if segment.kind not in kept], "update")
         await entry.replace_segments(planned)
+        self._check_fresh(planned)
 
     async def reopen(self, entry: HeldEntry) -> bool:
         """Update the job to what the manifest says now; False when the service does not allow it.
@@ -118,6 +122,7 @@ class JobMaker:
             return False
         planned = await self._with_stored_files(entry, job, counts)
         await entry.reopen(planned, "the job takes the changed files")
+        self._check_fresh(planned)
         return True
 
     async def replace(self, entry: HeldEntry, reason: str) -> None:
@@ -139,6 +144,7 @@ class JobMaker:
             return False
         planned = planned_segments(entry.record.assets, counts, job.urls)
         await entry.keep_job(job_id, planned, "job of another journal taken over")
+        self._check_fresh(planned)
         entry.is_reconciled = False
         return True
 
@@ -221,6 +227,11 @@ class JobMaker:
         except StaleEpochError:
             await self._delete_unless_owned(entry, job.job_id)
             raise
+        self._check_fresh(planned)
+
+    def _check_fresh(self, planned: Sequence[SegmentRecord]) -> None:
+        """Stop at URLs that are dead on arrival, once the job is written down: others would be no better."""
+        self._with.service_time.check_fresh(_expiries(each for each in planned if each.receipt is None))
 
     async def _delete_unless_owned(self, entry: HeldEntry, job_id: str) -> None:
         """Leave no orphan of a create whose entry another worker took meanwhile; it may have found the job."""
@@ -264,6 +275,10 @@ class JobMaker:
                 lost_bytes=sum(segment.segment.length for segment in lost),
             )
         )
+
+
+def _expiries(segments: Iterable[SegmentRecord]) -> list[float | None]:
+    return [segment.url.expires_at for segment in segments if segment.url is not None]
 
 
 def planned_segments(

@@ -210,13 +210,17 @@ class _Sending:
         ) from None
 
     def _living_url(self, segment: SegmentRecord) -> PresignedUrl:
-        """The segment's URL; raises UrlExpiredError when the PUT could not finish before it dies."""
+        """The segment's URL; raises UrlExpiredError when the PUT could not finish before it dies.
+
+        Raises ConfigurationError when only this machine's clock says that it is dead.
+        """
         url = segment.url
         if url is None:
             raise UrlExpiredError(f"the upload URL of {segment.kind} is no longer known")
         if url.expires_at is not None:
+            self._with.service_time.check_alive([url.expires_at])
             needed = self._with.rate.seconds_for(segment.segment.length)
-            if self._with.clock() + needed >= url.expires_at:
+            if self._with.service_time.now() + needed >= url.expires_at:
                 raise UrlExpiredError(f"the upload URL of {segment.kind} has expired or soon will")
         return url
 

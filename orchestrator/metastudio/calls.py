@@ -20,6 +20,7 @@ from orchestrator.domain.errors import (
     RequestRejectedError,
     ThrottledError,
 )
+from orchestrator.domain.service_time import ServiceTime
 from orchestrator.metastudio.attempts import ApiAttempt, Retrying
 from orchestrator.metastudio.auth import Authenticator
 from orchestrator.metastudio.exchange import Answer, OversizedAnswerError, exchange
@@ -74,8 +75,9 @@ class Caller:
         clock: Callable[[], float],
         on_attempt: Callable[[ApiAttempt], None],
         timeout_seconds: float,
+        service_time: ServiceTime,
     ) -> None:
-        """Call *endpoint*, through *fresh* what may not be repeated.
+        """Call *endpoint*, through *fresh* what may not be repeated; *service_time* hears what time it is there.
 
         Raises ConfigurationError when *project_id* cannot be one."""
         if not _PROJECT_ID.fullmatch(project_id):
@@ -90,6 +92,7 @@ class Caller:
         self._clock = clock
         self._on_attempt = on_attempt
         self._timeout_seconds = timeout_seconds
+        self._service_time = service_time
 
     async def run(self, call: Call[T]) -> T:
         """Carry *call* out; raises the errors that MetaStudioClient names."""
@@ -109,6 +112,7 @@ class Caller:
         try:
             answer = await self._ask(call)
             result = _decoded(call, answer)
+            self._service_time.hear(answer.headers.get("Date"))
         except OrchestratorError as error:
             error.conceal((*call.hidden, *self._auth.secrets))
             self._report(call, attempt, started_at, error)
@@ -126,6 +130,9 @@ class Caller:
             _, answer = await self._send(call)
             refusal = self._refusal(call, answer)
         if refusal is not None:
+            if refusal.code is not None:
+                # Without one the answer may be of something in between.
+                self._service_time.hear(answer.headers.get("Date"))
             raise refusal.error(advice=self._auth.advice, now=self._clock())
         return answer
 

@@ -11,6 +11,7 @@ import aiohttp
 from orchestrator.domain.errors import ConfigurationError, InterruptedTransferError, RequestRejectedError
 from orchestrator.domain.masking import quotable
 from orchestrator.domain.retry import Draw, RetryPolicy
+from orchestrator.domain.service_time import ServiceTime
 from orchestrator.metastudio.attempts import ApiAttempt, Gate, Retrying, ignore
 from orchestrator.metastudio.auth import Authenticator
 from orchestrator.metastudio.calls import Call, Caller
@@ -63,10 +64,11 @@ class MetaStudioClient:
         timeout_seconds: float = 60,
         fresh: aiohttp.ClientSession | None = None,
         gate: Gate | None = None,
+        service_time: ServiceTime | None = None,
     ) -> None:
         """Call *endpoint*; *clock* is in epoch seconds, *timeout_seconds* is for one attempt.
 
-        While *gate* holds calls back they wait, and count no attempts.
+        While *gate* holds calls back they wait, and count no attempts. *service_time* hears the Date of every answer.
 
         Calls that may not be repeated go through *fresh*, whose connections are new or were in use just now.
         Raises ConfigurationError when *project_id* cannot be one.
@@ -82,6 +84,7 @@ class MetaStudioClient:
             clock=clock,
             on_attempt=on_attempt,
             timeout_seconds=timeout_seconds,
+            service_time=service_time or ServiceTime(clock),
         )
 
     async def create_job(self, body: Mapping[str, object], *, app_user_id: str | None = None) -> JobUrls:

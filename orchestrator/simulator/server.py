@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from email.utils import formatdate
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -180,6 +181,7 @@ class Simulator:
         if response.get(STRANGER):
             return
         response.headers["Server"] = "OBS"
+        response.headers["Date"] = formatdate(self._clock(), usegmt=True)
         request_id = response.headers.pop("x-obs-request-id", None) or uuid.uuid4().hex.upper()
         if self.options.world.request_id == "present":
             response.headers["X-Request-Id"] = response.headers["x-obs-request-id"] = request_id

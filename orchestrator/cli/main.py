@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -19,7 +20,7 @@ from orchestrator.cli.key_log import drop_unusable_key_log
 from orchestrator.cli.output import Output
 from orchestrator.cli.standard_streams import standard_streams
 from orchestrator.cli.stopping import StoppedBySignal, Stopper, stop_on_signals
-from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.errors import ConfigurationError, OrchestratorError
 from orchestrator.domain.masking import quotable
 
 PROGRAM = "orchestrator"
@@ -66,7 +67,7 @@ def _code_of(arguments: Sequence[str], output: Output) -> int:
         output.tell_stop(stop)
         return stop.exit_code
     except Exception as error:  # noqa: BLE001 - the boundary: nobody gets a traceback they did not ask for
-        return _fail(output, _unexpected(error, output))
+        return _fail(output, _folder_error() or _unexpected(error, output))
 
 
 def _invoke(arguments: Sequence[str], output: Output) -> int:
@@ -145,6 +146,17 @@ def _unexpected(error: Exception, output: Output) -> OrchestratorError:
         code="Internal",
         hint="-v and --log-file keep the details; please report it",
     )
+
+
+def _folder_error() -> OrchestratorError | None:
+    """The error for a command that was called in a folder which has been deleted; None where there is one."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        return ConfigurationError(
+            f"the current folder cannot be used: {error.strerror}", hint="change to one that exists"
+        )
+    return None
 
 
 def _fail(output: Output, error: OrchestratorError) -> int:

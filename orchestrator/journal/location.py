@@ -34,7 +34,7 @@ def find_journal(location: str) -> JournalFile:
             named /= FILE_NAME
         real = Path(os.path.realpath(named))
         is_linked = named.is_symlink()
-        status = real.stat() if real.exists() else None
+        status = _status(real)
         path = real if status is None or status.st_nlink == 1 else _one_name(real, status)
     except RuntimeError:
         raise ConfigurationError(
@@ -46,6 +46,14 @@ def find_journal(location: str) -> JournalFile:
             f"the journal {_short(location)} cannot be opened: {reason}", hint=_HOW_TO_NAME
         ) from None
     return JournalFile(path, exists=status is not None, is_linked=is_linked)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What is at *path*, None where there is nothing yet; raises OSError where nothing can be."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def check_is_path(location: str) -> None:

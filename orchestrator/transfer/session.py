@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from yarl import URL
 
+from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.hosts import is_loopback
 from orchestrator.transfer.tcp import open_socket
 
@@ -32,9 +33,11 @@ def open_session(
     is just closing is lost without a trace.
 
     Connecting, with DNS and TLS, may take *connect_timeout* seconds; nothing else has a timeout here, and the
-    number of connections is the callers' limit. Proxies come from the environment.
+    number of connections is the callers' limit. Proxies come from the environment; raises ConfigurationError for one
+    that is no URL.
     """
     proxies = getproxies_environment()
+    _check_proxies(proxies)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0,
@@ -49,6 +52,24 @@ def open_session(
         cookie_jar=aiohttp.DummyCookieJar(),
         middlewares=(EnvironmentProxies(proxies),) if proxies else (),
     )
+
+
+def _check_proxies(proxies: Mapping[str, str]) -> None:
+    """Raise ConfigurationError, without the URL, which may hold a password, for a proxy that is none."""
+    for scheme in ("http", "https", "all"):
+        try:
+            is_usable = scheme not in proxies or bool(_proxy_url(proxies[scheme]).host)
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            raise ConfigurationError(
+                f"the proxy in the environment variable {scheme}_proxy is not a URL",
+                hint="write it as http://HOST:PORT, or unset it",
+            )
+
+
+def _proxy_url(proxy: str) -> URL:
+    return URL(proxy if "://" in proxy else f"http://{proxy}")
 
 
 def tls_proxy_names() -> frozenset[str]:
@@ -83,7 +104,7 @@ class EnvironmentProxies:
         proxy = self._proxies.get(url.scheme) or self._proxies.get("all")
         if proxy is None or is_loopback(host) or proxy_bypass(host):
             return None
-        return URL(proxy if "://" in proxy else f"http://{proxy}")
+        return _proxy_url(proxy)
 
 
 def _authorization(proxy: URL) -> dict[str, str]:

@@ -107,6 +107,39 @@ def test_a_config_file_that_nobody_may_see_is_none(cli: Cli, batch: Batch) -> No
     assert result.exit_code == 3
 
 
+@pytest.mark.parametrize("command", ["run", "validate", "plan"])
+def test_a_folder_that_was_deleted_is_a_sentence(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """A script's folder may be gone before its next command; exit 4 or 3, and no unexpected error."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+
+    result = cli(command, "studio.yaml")
+
+    monkeypatch.undo()
+    assert result.exit_code in {3, 4}
+    assert "No such file" in result.stderr + result.stdout
+    assert "unexpected" not in result.stderr
+
+
+@pytest.mark.parametrize("proxy", ["http://[bad", "http://studio:hunter2@proxy:port", "http://"])
+def test_a_proxy_that_is_no_url_is_a_sentence(
+    cli: Cli, batch: Batch, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """Exit 4 before any entry is tried, and no word of its password."""
+    monkeypatch.setenv("https_proxy", proxy)
+
+    result = cli("run", batch.manifest, "--log-file", batch.folder / "log")
+
+    assert result.exit_code == 4
+    assert "https_proxy is not a URL" in result.stderr
+    assert "hunter2" not in result.stderr
+    assert not simulator.jobs
+
+
 def test_a_pipe_as_credentials_file_is_not_waited_for(
     cli: Cli, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,8 +95,9 @@ async def test_what_a_link_leads_to_keeps_its_mode(tmp_path: Path) -> None:
         ("{folder}/" + "x" * 300, "File name too long"),
         ("/" + "x" * 5000, "File name too long"),
         ("{folder}/a\0b", "no path has a NUL character"),
+        ("/dev/null/journal.db", "Not a directory"),
     ],
-    ids=["name", "path", "nul"],
+    ids=["name", "path", "nul", "no folder"],
 )
 def test_a_place_that_cannot_be_is_a_sentence(tmp_path: Path, location: str, reason: str) -> None:
     """Exit 4, and no more of the name than can be read."""

@@ -153,71 +153,78 @@ def test_a_pipe_as_credentials_file_is_not_waited_for(
     assert "cannot be read: it is not a regular file" in result.stderr
 
 
-class TestResultsFile:
-    """Where `results -o` writes."""
+@pytest.fixture
+def finished(cli: Cli, batch: Batch, simulator: Simulator) -> None:
+    """A batch that is done."""
+    assert cli("run", batch.manifest).exit_code == 0
 
-    @pytest.fixture(autouse=True)
-    def ran(self, cli: Cli, batch: Batch, simulator: Simulator) -> None:
-        """A batch that is done."""
-        assert cli("run", batch.manifest).exit_code == 0
 
-    def test_a_pipe_is_written_through(self, cli: Cli, tmp_path: Path) -> None:
-        """As any device is, and stays what it is."""
-        pipe = tmp_path / "pipe"
-        os.mkfifo(pipe)
-        found: list[str] = []
-        reader = threading.Thread(target=lambda: found.append(pipe.read_text()))
-        reader.start()
+@pytest.mark.usefixtures("finished")
+def test_a_pipe_is_written_through(cli: Cli, tmp_path: Path) -> None:
+    """As any device is, and stays what it is."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    found: list[str] = []
+    reader = threading.Thread(target=lambda: found.append(pipe.read_text()))
+    reader.start()
 
-        while (result := cli("results", "studio", "-o", pipe)).exit_code:
-            assert "No such device" in result.stderr  # the reader is not there yet
-        reader.join()
+    while (result := cli("results", "studio", "-o", pipe)).exit_code:
+        assert "No such device" in result.stderr  # the reader is not there yet
+    reader.join()
 
-        assert found[0].count(",confirmed,") == 2
-        assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert found[0].count(",confirmed,") == 2
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
 
-    def test_a_device_stays_a_device(self, cli: Cli, tmp_path: Path) -> None:
-        """Root could put a file in the place of /dev/null."""
-        device = tmp_path / "null"
-        try:
-            os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
-        except PermissionError:
-            pytest.skip("only root makes devices")
 
-        assert cli("results", "studio", "-o", device).exit_code == 0
-        assert stat.S_ISCHR(device.stat().st_mode)
-        assert [file.name for file in tmp_path.glob(".null*")] == []
+@pytest.mark.usefixtures("finished")
+def test_a_device_stays_a_device(cli: Cli, tmp_path: Path) -> None:
+    """Root could put a file in the place of /dev/null."""
+    device = tmp_path / "null"
+    try:
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes devices")
 
-    def test_a_pipe_without_a_reader_is_not_waited_for(self, cli: Cli, batch: Batch, tmp_path: Path) -> None:
-        """Neither by `results` nor by `init`."""
-        for name in ("pipe", "pipe.yaml"):
-            os.mkfifo(tmp_path / name)
+    assert cli("results", "studio", "-o", device).exit_code == 0
+    assert stat.S_ISCHR(device.stat().st_mode)
+    assert [file.name for file in tmp_path.glob(".null*")] == []
 
-        for arguments in (
-            ("results", "studio", "-o", tmp_path / "pipe"),
-            ("init", tmp_path / "pipe.yaml", "--force"),
-        ):
-            result = cli(*arguments)
-            assert result.exit_code == 4
-            assert "cannot be written: " in result.stderr
 
-    def test_a_link_stays_a_link(self, cli: Cli, tmp_path: Path) -> None:
-        """The file it leads to is replaced."""
-        link, target = tmp_path / "latest.csv", tmp_path / "old.csv"
-        target.write_text("old")
-        link.symlink_to(target)
+@pytest.mark.usefixtures("finished")
+def test_a_pipe_without_a_reader_is_not_waited_for(cli: Cli, batch: Batch, tmp_path: Path) -> None:
+    """Neither by `results` nor by `init`."""
+    for name in ("pipe", "pipe.yaml"):
+        os.mkfifo(tmp_path / name)
 
-        assert cli("results", "studio", "-o", link).exit_code == 0
-        assert link.is_symlink()
-        assert target.read_text().count(",confirmed,") == 2
+    for arguments in (
+        ("results", "studio", "-o", tmp_path / "pipe"),
+        ("init", tmp_path / "pipe.yaml", "--force"),
+    ):
+        result = cli(*arguments)
+        assert result.exit_code == 4
+        assert "cannot be written: " in result.stderr
 
-    def test_the_name_of_stdout_is_stdout(self, start_program: START) -> None:
-        """For scripts that must name a file."""
-        process = start_program("results", "studio", "-o", "/dev/stdout")
-        told, errors = process.communicate(timeout=30)
 
-        assert process.returncode == 0, errors
-        assert told.count(",confirmed,") == 2
+@pytest.mark.usefixtures("finished")
+def test_a_link_stays_a_link(cli: Cli, tmp_path: Path) -> None:
+    """The file it leads to is replaced."""
+    link, target = tmp_path / "latest.csv", tmp_path / "old.csv"
+    target.write_text("old")
+    link.symlink_to(target)
+
+    assert cli("results", "studio", "-o", link).exit_code == 0
+    assert link.is_symlink()
+    assert target.read_text().count(",confirmed,") == 2
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_name_of_stdout_is_stdout(start_program: START) -> None:
+    """For scripts that must name a file."""
+    process = start_program("results", "studio", "-o", "/dev/stdout")
+    told, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 0, errors
+    assert told.count(",confirmed,") == 2
 
 
 @pytest.mark.usefixtures("simulator")

@@ -612,6 +612,12 @@ WAYS: tuple[Way, ...] = (
     Way(
         "orchestrator/journal/connections.py",
         ("--state",),
+        run("--state", "/proc/nowhere/journal.db"),
+        run("--state", "{folder}/journal.db"),
+    ),
+    Way(
+        "orchestrator/journal/location.py",
+        ("--state",),
         run("--state", "/dev/null/journal.db"),
         run("--state", "{folder}/journal.db"),
     ),
@@ -754,9 +760,6 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         "tests/cli/test_submit_and_retry.py::test_verify_object_insists_on_proof_of_delivery"
     ),
     ("orchestrator/journal/failures.py", ("--state",)): "tests/journal/test_failing_database.py",
-    ("orchestrator/journal/location.py", ("--state",)): (
-        "tests/journal/test_opening.py::test_a_database_url_is_refused_without_its_password"
-    ),
     ("orchestrator/journal/lock.py", ("--state",)): "tests/journal/test_lock.py",
     ("orchestrator/metastudio/calls.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
     ("orchestrator/metastudio/client.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.cli.batches import has_journal
 from orchestrator.cli.errors import UsageError
+from orchestrator.cli.film_page import write_film_page
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.looking import FilmOfEntry, films_of, look_at, look_problems, strict
 from orchestrator.cli.loops import run_async
@@ -136,6 +137,8 @@ def validate(invocation: Invocation, asked: Asked, report: Path | None = None) -
     output = invocation.output
     effective = invocation.settings(beside=asked.path)
     settings = effective.values
+    if report is not None and settings.look == "off":
+        raise UsageError("--report shows what a look has found", hint="add --look quick")
     rows: list[RowJob] = []
     films: list[FilmOfEntry] = []
     manifest = asked.open(settings)
@@ -153,6 +156,9 @@ def validate(invocation: Invocation, asked: Asked, report: Path | None = None) -
     problems += look_problems(looked, str(asked.path))
     if settings.look_strict:
         problems = strict(problems)
+    if report is not None and looked:
+        write_film_page(report, manifest.batch_name, looked, problems, jobs=settings.jobs)
+        output.note(f"the page about {len(looked)} films: {report}")
     is_valid = not any(problem.severity is Severity.ERROR for problem in problems)
     if output.is_json:
         listed = [problem.as_dict() for problem in problems]

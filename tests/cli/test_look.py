@@ -47,3 +47,32 @@ def test_a_wrong_word_is_wrong_usage(cli: Cli, batch: Batch) -> None:
 
     assert result.exit_code == 2
     assert "quick" in result.stderr
+
+
+def test_the_page_is_for_its_owner_and_shows_no_card(cli: Cli, batch: Batch) -> None:
+    """Mode 0600, up to eight pictures of each film, what was found, and nothing of the ID cards."""
+    page = batch.folder / "page.html"
+    page.write_text("an older one")
+    page.chmod(0o644)
+
+    result = cli("validate", batch.manifest, "--look", "quick", "--report", page)
+
+    text = page.read_text(encoding="utf-8")
+    assert result.exit_code == 0
+    assert page.stat().st_mode & 0o777 == 0o600
+    assert 10 <= text.count("data:image/jpeg") <= 16
+    assert "is silent" in text
+    assert "front.png" not in text
+    assert str(page) in result.stderr
+
+
+def test_a_page_needs_a_look_and_a_place(cli: Cli, batch: Batch) -> None:
+    """Each with what to do."""
+    without = cli("validate", batch.manifest, "--report", "page.html")
+    nowhere = cli(
+        "validate", batch.manifest, "--look", "quick", "--report", batch.folder / "no" / "page.html"
+    )
+
+    assert (without.exit_code, nowhere.exit_code) == (2, 4)
+    assert "--look quick" in without.stderr
+    assert "--report" in nowhere.stderr

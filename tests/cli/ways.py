@@ -714,6 +714,10 @@ WAYS: tuple[Way, ...] = (
 
 #: Texts whose state needs more than a command line: the test that brings it about and sees the text.
 PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
+    ("orchestrator/cli/checking.py", ("--report",)): "tests/cli/test_look.py",
+    ("orchestrator/cli/checking.py", ("--look",)): "tests/cli/test_look.py",
+    ("orchestrator/cli/commands/validate.py", ("--look",)): "tests/cli/test_look.py",
+    ("orchestrator/cli/film_page.py", ("--report",)): "tests/cli/test_look.py",
     ("orchestrator/engine/gate.py", ("--submit-anyway",)): "tests/engine/test_gate.py",
     (
         "orchestrator/engine/gate.py",

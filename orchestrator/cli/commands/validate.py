@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from orchestrator.cli.commands.arguments import BatchName, Defaults, ManifestPath
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import JOBS_OPTIONS, LOOK_OPTIONS, MANIFEST_OPTIONS
@@ -9,7 +14,19 @@ from orchestrator.cli.options import JOBS_OPTIONS, LOOK_OPTIONS, MANIFEST_OPTION
 
 @takes_settings(MANIFEST_OPTIONS, LOOK_OPTIONS, JOBS_OPTIONS)
 def validate(
-    invocation: Invocation, manifest: ManifestPath, *, batch_name: BatchName = None, default: Defaults = None
+    invocation: Invocation,
+    manifest: ManifestPath,
+    *,
+    batch_name: BatchName = None,
+    default: Defaults = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            help="With --look: write a page with pictures, sound and findings of each film",
+        ),
+    ] = None,
 ) -> int:
     """Tell everything that is wrong with a manifest.
 
@@ -23,8 +40,9 @@ def validate(
       orchestrator validate today.csv --default contact=ops@example.com
       orchestrator validate studio.yaml --no-media-check --json
       orchestrator validate studio.yaml --look quick      also the pictures and the sound of each film
+      orchestrator validate studio.yaml --look quick --report preflight.html
     """
     from orchestrator.cli import checking  # noqa: PLC0415 - keeps --help quick
 
     asked = checking.Asked(path=manifest, batch_name=batch_name, defaults=default or ())
-    return checking.validate(invocation, asked)
+    return checking.validate(invocation, asked, report)

@@ -56,7 +56,7 @@ def _words(error: Exception) -> str:
 
 def _shots(film: InputContainer) -> Iterator[Shot]:
     before, blank_until = None, 0.0
-    for seconds, picture in pictures_at(film, _places(film.streams.video[0], _seconds(film))):
+    for seconds, picture in pictures_at(film, places_of(film)):
         shot = Shot(seconds=seconds, **measure_picture(picture))
         if shot.is_blank:
             blank_until = seconds + _FADE_SECONDS
@@ -69,7 +69,9 @@ def _shots(film: InputContainer) -> Iterator[Shot]:
         yield shot
 
 
-def _places(stream: VideoStream, seconds: float) -> list[Place]:
+def places_of(film: InputContainer) -> list[Place]:
+    """The pictures of *film* to look at."""
+    stream, seconds = film.streams.video[0], _seconds(film)
     samples = samples_of(stream)
     if not samples or samples[-1].seconds < seconds / 2:
         # The index of a film in fragments is known only as far as it was read.
@@ -94,9 +96,8 @@ def samples_of(stream: VideoStream) -> list[Sample]:
 def pictures_at(film: InputContainer, places: Sequence[Place]) -> Iterator[tuple[float, Picture]]:
     """Second and pixels of the pictures at *places*, as small as they are measured."""
     stream = film.streams.video[0]
-    stream.codec_context.thread_count = 1  # the pool has a process for every core already
     reformatter = VideoReformatter()
-    for frame in _frames_at(film, stream, places):
+    for frame in frames_at(film, stream, places):
         if frame.pts is not None and stream.time_base is not None:
             yield float(frame.pts * stream.time_base), small_picture(reformatter, frame)
 
@@ -109,10 +110,11 @@ def small_picture(reformatter: VideoReformatter, frame: av.VideoFrame, longer: i
     return np.asarray(shrunk.to_ndarray(), dtype=np.uint8)
 
 
-def _frames_at(film: InputContainer, stream: VideoStream, places: Sequence[Place]) -> Iterator[av.VideoFrame]:
+def frames_at(film: InputContainer, stream: VideoStream, places: Sequence[Place]) -> Iterator[av.VideoFrame]:
     base = stream.time_base
     if base is None:
         return
+    stream.codec_context.thread_count = 1  # the pool has a process for every core already
     for key, group in groupby(places, key=lambda place: place.key):
         wanted = [place.seconds for place in group]
         # Only a keyframe by itself can be decoded without those around it.

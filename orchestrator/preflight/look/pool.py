@@ -11,12 +11,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import get_context, parent_process
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.look.kept import kind_of_look
 from orchestrator.preflight.look.measures import Measures
 
+if TYPE_CHECKING:
+    from orchestrator.preflight.page.strip import Thumbnail
+
+Found = TypeVar("Found")
 #: `on_progress(done, total)`, after each film.
 Progress = Callable[[int, int], None]
 _NO_WARNING = "ignore:resource_tracker:UserWarning"
@@ -40,13 +46,20 @@ def look_at_films(
         else:
             found[path] = known
     total = len(unknown)
-    for done, (path, measures) in enumerate(_looked(unknown, jobs, is_deep=is_deep), start=1):
+    looked = _worked(unknown, jobs, partial(_look, is_deep=is_deep), Measures(trouble=_CRASHED))
+    for done, (path, measures) in enumerate(looked, start=1):
         found[path] = measures
         if not measures.trouble:
             with contextlib.suppress(OSError):
                 cache.put(kind, os.stat(path), measures.as_dict())  # noqa: PTH116 - the status as the films' reader has it
         on_progress(done, total)
     return found
+
+
+def strips_of_films(paths: Iterable[str], *, jobs: int) -> dict[str, Sequence[Thumbnail]]:
+    """Small pictures of each film for the page, by path; they are kept nowhere."""
+    nothing: Sequence[Thumbnail] = ()
+    return dict(_worked(list(dict.fromkeys(paths)), jobs, _strip, nothing))
 
 
 def _known(cache: Cache, kind: str, path: str) -> Measures | None:
@@ -57,36 +70,38 @@ def _known(cache: Cache, kind: str, path: str) -> Measures | None:
         return None
 
 
-def _looked(paths: Sequence[str], jobs: int, *, is_deep: bool) -> Iterator[tuple[str, Measures]]:
-    """Look at *paths*; where a process dies, those that were under way are tried again one by one."""
+def _worked(
+    paths: Sequence[str], jobs: int, work: Callable[[str], Found], crashed: Found
+) -> Iterator[tuple[str, Found]]:
+    """Do *work* on *paths*; where a process dies, those that were under way are tried again one by one."""
     waiting = deque(paths)
     while waiting:
         suspects: list[str] = []
-        yield from _in_pool(waiting, min(jobs, os.cpu_count() or 1), suspects, is_deep=is_deep)
+        yield from _in_pool(waiting, min(jobs, os.cpu_count() or 1), work, suspects)
         for path in suspects:
             again: list[str] = []
-            yield from _in_pool(deque([path]), 1, again, is_deep=is_deep)
-            yield from ((crashed, Measures(trouble=_CRASHED)) for crashed in again)
+            yield from _in_pool(deque([path]), 1, work, again)
+            yield from ((film, crashed) for film in again)
 
 
 def _in_pool(
-    waiting: deque[str], jobs: int, suspects: list[str], *, is_deep: bool
-) -> Iterator[tuple[str, Measures]]:
+    waiting: deque[str], jobs: int, work: Callable[[str], Found], suspects: list[str]
+) -> Iterator[tuple[str, Found]]:
     """Empty *waiting*; when a process dies, leave the rest there and put into *suspects* what was under way."""
     # What multiprocessing says of semaphores that a stopped program left, while it cleans them up, helps nobody.
     if _NO_WARNING not in sys.warnoptions:
         sys.warnoptions.append(_NO_WARNING)
-    running: dict[Future[Measures], str] = {}
+    running: dict[Future[Found], str] = {}
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin)
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 path = waiting.popleft()
-                running[pool.submit(_look, path, is_deep)] = path
+                running[pool.submit(work, path)] = path
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                measures = future.result()
-                yield running.pop(future), measures
+                found = future.result()
+                yield running.pop(future), found
     except BrokenProcessPool:
         suspects += running.values()
     finally:
@@ -125,3 +140,9 @@ def _look(path: str, is_deep: bool) -> Measures:
     from orchestrator.preflight.look.measuring import measure_film  # noqa: PLC0415 - needs the extra
 
     return measure_film(path, is_deep=is_deep)
+
+
+def _strip(path: str) -> Sequence[Thumbnail]:
+    from orchestrator.preflight.page.strip import strip_of  # noqa: PLC0415 - needs the extra
+
+    return strip_of(path)

@@ -1,0 +1,62 @@
+"""From films and findings to HTML: escaped by the template, without a request to anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from orchestrator.preflight.finding import Finding
+from orchestrator.preflight.look.judging import clock
+from orchestrator.preflight.page.strip import Thumbnail
+from orchestrator.preflight.rules import RULES, Verdict
+
+#: From the worst; what no rule says anything about is last.
+_ORDER = (Verdict.REFUSED, Verdict.LIKELY_REFUSED, Verdict.LOOK_FIRST)
+_WAVE_HEIGHT = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmRow:
+    """One film on the page."""
+
+    entry: str
+    kind: str
+    name: str
+    seconds: float
+    findings: Sequence[Finding]
+    strip: Sequence[Thumbnail]
+    curve: Sequence[float]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The worst that was found."""
+        verdicts = {Verdict.REFUSED if finding.is_error else finding.verdict for finding in self.findings}
+        return next((verdict for verdict in _ORDER if verdict in verdicts), None)
+
+    @property
+    def rank(self) -> tuple[int, int, str]:
+        """Worst first, then who has more to read, then by name."""
+        verdict = self.verdict
+        return (_ORDER.index(verdict) if verdict else len(_ORDER), -len(self.findings), self.entry)
+
+    @property
+    def wave(self) -> str:
+        """The sound as the points of a shape, 1 wide for each height."""
+        middle = _WAVE_HEIGHT / 2
+        upper = [f"{x},{middle - middle * height:.1f}" for x, height in enumerate(self.curve)]
+        lower = [f"{x},{middle + middle * height:.1f}" for x, height in enumerate(self.curve)]
+        return " ".join([*upper, *reversed(lower)])
+
+
+def render_page(title: str, rows: Sequence[FilmRow], made_at: str) -> str:
+    """The page about *rows*, the worst first."""
+    environment = Environment(
+        loader=PackageLoader(__package__ or "", "templates"), autoescape=True, undefined=StrictUndefined
+    )
+    ordered = sorted(rows, key=lambda row: row.rank)
+    counts = [(verdict, sum(row.verdict is verdict for row in rows)) for verdict in (*_ORDER, None)]
+    return environment.get_template("preflight.html").render(
+        title=title, rows=ordered, counts=counts, made_at=made_at, rules=RULES, clock=clock
+    )

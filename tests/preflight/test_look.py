@@ -227,7 +227,7 @@ def test_a_jump_stands_out_of_its_film() -> None:
 def test_a_freeze_lasts() -> None:
     """Two like pictures are none; the whole of a long one is told."""
     times = [n / 25 for n in range(200)]
-    steps = np.full(200, 0.4)
+    steps = np.full(200, 40.0)
     steps[20:25] = 0
     assert freezes_in(times, steps) == []
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 #: Pictures are compared at this size, in grey.
 _WIDE = 160
-#: Pictures that differ by less than this on average are the same: re-encoding alone makes a difference.
-_SAME = 0.02
+#: Pictures none of whose points differs by as much as this are the same: re-encoding alone makes a difference.
+_SAME = 2.0
 _FREEZE_SECONDS = 0.8
 #: A jump stands out from all other steps: so many times their 99th percentile, and no less than so much.
 _JUMP_TIMES, _JUMP_LEAST = 2.2, 0.5
@@ -20,14 +20,15 @@ _JUMP_TIMES, _JUMP_LEAST = 2.2, 0.5
 
 def moves_of(path: str) -> tuple[list[tuple[float, float]], list[float]]:
     """Frozen pictures as (second, length), and the seconds of jumps; decodes all of the film at *path*."""
-    times, steps = _steps(path)
-    return freezes_in(times, steps), jumps_in(times, steps)
+    times, steps, largest = _steps(path)
+    return freezes_in(times, largest), jumps_in(times, steps)
 
 
-def _steps(path: str) -> tuple[list[float], NDArray[Any]]:
-    """When each picture but the first is shown, and how much it differs from the one before."""
+def _steps(path: str) -> tuple[list[float], NDArray[Any], NDArray[Any]]:
+    """When each picture but the first is shown, and how it differs from the one before: on average, and at most."""
     times: list[float] = []
     steps: list[float] = []
+    largest: list[float] = []
     before: NDArray[Any] | None = None
     reformatter = VideoReformatter()
     with av.open(path) as film:
@@ -41,9 +42,11 @@ def _steps(path: str) -> tuple[list[float], NDArray[Any]]:
             picture = np.asarray(shrunk.to_ndarray(), dtype=np.float32)
             if before is not None:
                 times.append(frame.time or 0.0)
-                steps.append(float(np.abs(picture - before).mean()))
+                difference = np.abs(picture - before)
+                steps.append(float(difference.mean()))
+                largest.append(float(difference.max()))
             before = picture
-    return times, np.asarray(steps)
+    return times, np.asarray(steps), np.asarray(largest)
 
 
 def freezes_in(times: list[float], steps: NDArray[Any]) -> list[tuple[float, float]]:

@@ -20,6 +20,8 @@ _SILENT, _QUIET = -60.0, -42.0
 _NOISE_GAP = 15.0
 _CLIPPED_SHARE = 5e-4
 _LEAD_IN_SECONDS = 12.0
+#: A jump so near to what another rule has found is that, in seconds.
+_SAME_PLACE = 2.5
 _FACE_HEIGHT, _FACE_SHARE_OF_SHOTS = 0.14, 0.3
 
 
@@ -49,7 +51,7 @@ def judge_look(measures: Measures, purpose: Purpose) -> Iterator[Finding]:
     if measures.sound is not None and purpose.is_training:
         yield from _lead_in(measures.sound)
     yield from _faces(shown)
-    yield from _deep(measures)
+    yield from _deep(measures, [s.seconds for s in measures.shots if s.is_blank or s.changed > _LIGHT_SHARE])
 
 
 def clock(seconds: float) -> str:
@@ -141,12 +143,14 @@ def _faces(shown: Sequence[Shot]) -> Iterator[Finding]:
         )
 
 
-def _deep(measures: Measures) -> Iterator[Finding]:
+def _deep(measures: Measures, known: Sequence[float]) -> Iterator[Finding]:
+    """What stands still while there is voice, and jumps, but for those at a cut or a blank that is *known*."""
     speaks_from = measures.sound.voice_starts if measures.sound else None
-    freezes = [(start, length) for start, length in measures.freezes if start >= (speaks_from or 0) - 1]
+    freezes = [(start, length) for start, length in measures.freezes if start >= (speaks_from or 0)]
     if freezes:
         where = ", ".join(f"{clock(start)} for {length:.1f} s" for start, length in freezes[:3])
         yield look_first("P17", f"stands still at {where}")
-    if measures.jumps:
-        where = ", ".join(clock(second) for second in measures.jumps[:3])
+    jumps = [s for s in measures.jumps if all(abs(s - other) > _SAME_PLACE for other in known)]
+    if jumps:
+        where = ", ".join(clock(second) for second in jumps[:3])
         yield look_first("P17", f"jumps at {where}: was something cut out?")

@@ -21,6 +21,7 @@ from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.manifest import COLUMNS, RESULT_COLUMNS, csv_cells
 from orchestrator.manifest.fields import PERSONAL_FIELDS
 from orchestrator.manifest.spreadsheets import protected
+from orchestrator.preflight.reviews import rule_of_review
 
 #: A thread hop for each line would cost more than the line.
 _BLOCK_LINES = 500
@@ -116,8 +117,17 @@ def _result_cells(record: EntryRecord) -> dict[str, str]:
         "error_message": error and error.message,
         "request_id": error and error.request_id,
         "review_reason": review_text(record),
+        "review_code": record.review_code,
+        "review_rule": _review_rule(record),
     }
     return {column: _cell(cells[column]) for column in RESULT_COLUMNS}
+
+
+def _review_rule(record: EntryRecord) -> str | None:
+    """The rule that is about what the reviewer said."""
+    if record.review_reason is None and record.review_code is None:
+        return None
+    return rule_of_review(record.review_reason, record.review_code)
 
 
 def _cell(value: object) -> str:
@@ -164,5 +174,6 @@ async def _documents(journal: JournalReader, batch: str) -> AsyncIterator[dict[s
             "service_state": record.service_state,
             "review_reason": record.review_reason,
             "review_code": record.review_code,
+            "review_rule": _review_rule(record),
             "error": None if record.error is None else record.error.as_dict(),
         }

@@ -22,6 +22,7 @@ from orchestrator.domain.states import AFTER_SUBMIT, EntryState
 from orchestrator.engine.events import EntryTransitioned, EventBus, JobStateChanged, ServiceWarning
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
+from orchestrator.journal.reviews import ReviewRecord
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.requests import JobQuery
 from orchestrator.metastudio.wire import JobDetail, JobSummary, OperationLog
@@ -40,6 +41,8 @@ _REACHED = {
     Milestone.REVIEWED: frozenset({EntryState.TRAINING, EntryState.TRAINED}),
     Milestone.TRAINED: frozenset({EntryState.TRAINED}),
 }
+#: In these the review has passed.
+_PASSED = frozenset({EntryState.TRAINING, EntryState.TRAINED})
 _NO_REVIEW: Mapping[str, object] = {"review_reason": None, "review_code": None}
 _NO_REASON = "the service gives no reason"
 _LONGEST_REASON = 2000
@@ -195,6 +198,9 @@ class Follower:
         else:
             facts |= await self._review(record) if group is JobGroup.REVIEW_FAILED else _NO_REVIEW
             facts["submitted_at"] = record.submitted_at or record.updated_at
+            redo_reasons = facts.pop("redo_reasons", ())
+            # First what it came to: after a kill in between it is told, and kept, once more.
+            await self._keep_review(record, target, facts, redo_reasons)
             await self._journal.transition(record, target, _transition_reason(job, facts), **facts)
             self._publish_transition(record, target, f"{group}: {job.state}")
         self._events.publish(
@@ -243,7 +249,34 @@ class Follower:
             return {"review_reason": _NO_REASON, "review_code": None}
         hidden = tuple(filter(None, (record.avatar.contact,)))
         reason = quotable(log.log_description or "", hidden=hidden, longest=_LONGEST_REASON)
-        return {"review_reason": reason or _NO_REASON, "review_code": plain_name(log.error_code)}
+        return {
+            "review_reason": reason or _NO_REASON,
+            "review_code": plain_name(log.error_code),
+            "redo_reasons": tuple(
+                quotable(redo, hidden=hidden, longest=_LONGEST_REASON)
+                for told in (job.operation_logs if job else ())
+                for redo in told.redo_reasons
+            ),
+        }
+
+    async def _keep_review(
+        self, record: EntryRecord, target: EntryState, facts: Mapping[str, object], redo_reasons: object
+    ) -> None:
+        """Keep what the review came to, once: when the entry gets out of it."""
+        is_passed = target in _PASSED and record.state not in _PASSED
+        if not is_passed and target is not EntryState.REVIEW_FAILED:
+            return
+        review = ReviewRecord(
+            batch=record.batch,
+            entry_id=record.entry_id,
+            job_id=record.job_id,
+            submitted_at=record.submitted_at or record.updated_at,
+            is_passed=is_passed,
+            reason=None if is_passed else str(facts.get("review_reason") or _NO_REASON),
+            code=None if is_passed else str(facts.get("review_code") or "") or None,
+            redo_reasons=redo_reasons if isinstance(redo_reasons, tuple) else (),
+        )
+        await self._journal.keep_review(review)
 
     async def _show(self, record: EntryRecord) -> JobDetail | None:
         """The job by itself; None when the answer cannot be used, which must not keep the others from being seen.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from orchestrator.journal.location import find_journal
 from orchestrator.journal.migrations import migrate
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import plan_columns
+from orchestrator.journal.reviews import ReviewRecord
 from orchestrator.journal.transaction import Row, Transaction
 from orchestrator.journal.writing import EntryWriter
 
@@ -72,6 +74,22 @@ class Journal(JournalReader, EntryWriter):
         """Write down what the batch's manifest asks for before an entry is submitted."""
         row = {"batch": batch, "submit_requires": requirement}
         await self._write_rows(statements.update_batch(("submit_requires",)), [row])
+
+    async def keep_review(self, review: ReviewRecord) -> None:
+        """Keep what a review of an entry came to, once for each submission."""
+        row: Row = {
+            "batch": review.batch,
+            "entry_id": review.entry_id,
+            "job_id": review.job_id,
+            "submitted_at": review.submitted_at,
+            "at": self._clock(),
+            "is_passed": review.is_passed,
+            "reason": review.reason,
+            "code": review.code,
+            "redo_reasons": json.dumps(review.redo_reasons, ensure_ascii=False),
+        }
+        statement = f"{statements.insert_into('reviews', tuple(row))} ON CONFLICT DO NOTHING"
+        await self._write_rows(statement, [row])
 
     async def close_batch(self, batch: str, exit_code: int) -> None:
         """Write down how the run ended."""

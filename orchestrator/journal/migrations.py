@@ -108,6 +108,17 @@ MIGRATIONS: tuple[Migration, ...] = (
         "what a manifest asks for before an entry is submitted",
         ("ALTER TABLE batches ADD COLUMN submit_requires TEXT",),
     ),
+    Migration(
+        7,
+        "what reviews came to, beyond the life of a batch",
+        (
+            """CREATE TABLE reviews (
+                batch TEXT NOT NULL, entry_id TEXT NOT NULL, job_id TEXT,
+                submitted_at DOUBLE PRECISION NOT NULL, at DOUBLE PRECISION NOT NULL,
+                is_passed BOOLEAN NOT NULL, reason TEXT, code TEXT, redo_reasons TEXT NOT NULL,
+                PRIMARY KEY (batch, entry_id, submitted_at))""",
+        ),
+    ),
 )
 
 

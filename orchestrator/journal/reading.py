@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ from orchestrator.journal.records import (
     state_in,
     transition_record,
 )
+from orchestrator.journal.reviews import ReviewRecord
 from orchestrator.journal.statements import among, listed
 from orchestrator.journal.transaction import Row
 
@@ -60,6 +62,15 @@ class JournalReader:
         query = f"SELECT {listed(BATCH_COLUMNS)} FROM batches WHERE batch = :batch"
         rows = await self._database.read(query, {"batch": batch})
         return batch_record(rows[0]) if rows else None
+
+    async def reviews(self) -> list[ReviewRecord]:
+        """The reviews of all batches, the oldest first."""
+        query = (
+            "SELECT batch, entry_id, job_id, submitted_at, is_passed, reason, code, redo_reasons, at "
+            "FROM reviews ORDER BY at, submitted_at"
+        )
+        rows = await self._database.read(query)
+        return [_review(row) for row in rows]
 
     async def counts(self, batch: str, *, with_removed: bool = False) -> dict[EntryState, int]:
         """How many entries of *batch* are in each state; *with_removed* those the manifest has no more as well."""
@@ -304,3 +315,9 @@ def _has_job(has_job: bool | None) -> str:
     if has_job is None:
         return _ALWAYS
     return f"coalesce(job_id, create_tag) IS {'NOT NULL' if has_job else 'NULL'}"
+
+
+def _review(row: Sequence[Any]) -> ReviewRecord:
+    batch, entry_id, job_id, submitted_at, is_passed, reason, code, redo_reasons, at = row
+    told = tuple(json.loads(redo_reasons))
+    return ReviewRecord(batch, entry_id, job_id, submitted_at, bool(is_passed), reason, code, told, at)

@@ -23,6 +23,8 @@ RESULT_COLUMNS = (
     "error_message",
     "request_id",
     "review_reason",
+    "review_code",
+    "review_rule",
     "delivered",
 )
 PATH_FIELDS = tuple(kind.value for kind in AssetKind)

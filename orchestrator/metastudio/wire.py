@@ -67,6 +67,7 @@ class OperationLog(WireModel):
     log_type: Text = None
     log_description: Text = None
     error_code: Text = None
+    redo_reasons: Texts = ()
 
 
 class JobSummary(WireModel):

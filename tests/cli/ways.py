@@ -714,6 +714,8 @@ WAYS: tuple[Way, ...] = (
 
 #: Texts whose state needs more than a command line: the test that brings it about and sees the text.
 PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
+    ("orchestrator/cli/commands/status.py", ("--reviews",)): "tests/cli/test_documents.py",
+    ("orchestrator/cli/reviews.py", ("orchestrator watch BATCH",)): "tests/engine/test_after_upload.py",
     ("orchestrator/cli/checking.py", ("--report",)): "tests/cli/test_look.py",
     ("orchestrator/cli/checking.py", ("--look",)): "tests/cli/test_look.py",
     ("orchestrator/cli/commands/validate.py", ("--look",)): "tests/cli/test_look.py",

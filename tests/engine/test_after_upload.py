@@ -114,6 +114,11 @@ async def test_a_failed_review_tells_its_reason_and_retry_amends_the_replaced_fo
 
     assert refused == ExitCode.SOME_FAILED
     assert failed.state is EntryState.REVIEW_FAILED
+    async with open_journal(str(rig.state), clock=rig.clock) as journal:
+        kept = await journal.reviews()
+    assert [(one.entry_id, one.is_passed, one.reason) for one in kept if not one.is_passed] == [
+        (failed.entry_id, False, failed.review_reason)
+    ]
     assert failed.review_code == "44005901"
     assert failed.review_reason
     assert (report.exit_code, trained) == (ExitCode.OK, ExitCode.OK)

@@ -34,6 +34,12 @@ def status(
         list[EntryState] | None,
         typer.Option("--in-state", metavar="STATE", help="Only entries in this state; may be repeated."),
     ] = None,
+    reviews: Annotated[
+        bool,
+        typer.Option(
+            "--reviews", help="What reviewers said in all batches, grouped, and which rule is about it."
+        ),
+    ] = False,
     entry: Annotated[
         str | None,
         typer.Option(
@@ -55,9 +61,16 @@ def status(
       orchestrator status studio-2026-11 --failed
       orchestrator status studio-2026-11 --entry anna
       orchestrator status studio-2026-11 --json
+      orchestrator status --reviews
     """
     from orchestrator.cli.standing import show_batch, show_batches  # noqa: PLC0415 - keeps --help quick
 
+    if reviews:
+        from orchestrator.cli.reviews import show_reviews  # noqa: PLC0415 - as above
+
+        if batch or failed or in_state or entry:
+            raise UsageError("--reviews is about all batches; give nothing else")
+        return show_reviews(invocation)
     states = {*(in_state or ()), *(_FAILED if failed else ())} or None
     if batch is None and (states or entry):
         raise UsageError("--failed, --in-state and --entry are about one batch; name it")

@@ -16,9 +16,9 @@ from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.journal import Journal, open_journal
-from orchestrator.journal.location import find_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
+from orchestrator.journal.sqlite.location import find_journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.cli.looking import Looked
+from orchestrator.cli.work.look import Looked
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.manifest import Problem
 from orchestrator.preflight.finding import Finding

@@ -21,7 +21,7 @@ def run_async(function: Callable[[*Arguments], Awaitable[T]], *arguments: *Argum
 
 def run_on_network(function: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
     """As `run_async`, on the loop for connections to the service and the store."""
-    from orchestrator.transfer.event_loop import TransferLoop  # noqa: PLC0415 - loads what local commands do not need
+    from orchestrator.network.event_loop import TransferLoop  # noqa: PLC0415 - loads what local commands do not need
 
     options: dict[str, Any] = {"loop_factory": TransferLoop}
     return anyio.run(_until_stopped, function, *arguments, backend_options=options)

@@ -18,8 +18,8 @@ from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import Change
-from orchestrator.engine.collaborators import OnExisting, OnExpired, RunSettings
 from orchestrator.engine.connection import Clocks, ServiceSettings
+from orchestrator.engine.context import OnExisting, OnExpired, RunSettings
 from orchestrator.engine.working import WorkSettings
 from orchestrator.metastudio.attempts import ApiAttempt
 from orchestrator.metastudio.credentials import find_credentials

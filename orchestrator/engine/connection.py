@@ -19,7 +19,7 @@ from orchestrator.metastudio.credentials import Credentials, FoundCredentials, U
 from orchestrator.metastudio.endpoints import check_endpoint
 from orchestrator.metastudio.iam import IamPasswordAuth
 from orchestrator.metastudio.limiter import ApiRate, RateLimiter
-from orchestrator.transfer.session import open_session
+from orchestrator.network.session import open_session
 
 if TYPE_CHECKING:
     import ssl

@@ -15,7 +15,7 @@ from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, Facts
-from orchestrator.engine.collaborators import Collaborators
+from orchestrator.engine.context import Collaborators
 from orchestrator.engine.events import (
     EntryFailed,
     EntryTransitioned,

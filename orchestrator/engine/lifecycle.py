@@ -10,15 +10,15 @@ import anyio
 from orchestrator.domain.errors import EntryError, RetryableError, UrlExpiredError
 from orchestrator.domain.service_states import STATE_OF_GROUP, group_of
 from orchestrator.domain.states import EntryState, Facts, Step, next_step
-from orchestrator.engine.adopting import Adopter
-from orchestrator.engine.changing import Changer
-from orchestrator.engine.collaborators import Collaborators
-from orchestrator.engine.confirming import Confirmer
-from orchestrator.engine.creating import JobMaker
+from orchestrator.engine.context import Collaborators
 from orchestrator.engine.entry import HeldEntry
-from orchestrator.engine.inquiry import Inquiry
-from orchestrator.engine.submitting import Submitter
-from orchestrator.engine.uploading import Uploader
+from orchestrator.engine.steps.adopt import Adopter
+from orchestrator.engine.steps.change import Changer
+from orchestrator.engine.steps.confirm import Confirmer
+from orchestrator.engine.steps.create import JobMaker
+from orchestrator.engine.steps.inquiry import Inquiry
+from orchestrator.engine.steps.submit import Submitter
+from orchestrator.engine.steps.upload import Uploader
 
 
 class Lifecycle:

@@ -16,12 +16,12 @@ from orchestrator.domain.errors import ManifestError
 from orchestrator.domain.part_counts import total_segments
 from orchestrator.domain.sameness import Sameness, as_known, is_untouched
 from orchestrator.domain.states import Change, is_done
-from orchestrator.engine.collaborators import RunSettings
-from orchestrator.engine.comparing import ContentComparison
-from orchestrator.engine.deciding import Action, Decider, EntryPlan, Retry
-from orchestrator.engine.earlier import EarlierManifest
+from orchestrator.engine.context import RunSettings
+from orchestrator.engine.decision import Action, Decider, EntryPlan, Retry
+from orchestrator.engine.earlier_manifest import EarlierManifest
 from orchestrator.engine.events import Totals
-from orchestrator.engine.rows import misplaced_rows, row_job
+from orchestrator.engine.file_comparison import ContentComparison
+from orchestrator.engine.result_rows import misplaced_rows, row_job
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import NOT_IN_MANIFEST
 from orchestrator.journal.records import EntryRecord

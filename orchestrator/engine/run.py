@@ -14,7 +14,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.states import is_done
 from orchestrator.engine.breaker import Breaker
-from orchestrator.engine.collaborators import Collaborators
+from orchestrator.engine.context import Collaborators
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import EntryFinished, EntryStarted
 from orchestrator.engine.lifecycle import Lifecycle

@@ -14,8 +14,8 @@ from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.retry import RetryBudget, RetryPolicy
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.collaborators import Collaborators, RunSettings
 from orchestrator.engine.connection import Clocks, Connection, ServiceSettings
+from orchestrator.engine.context import Collaborators, RunSettings
 from orchestrator.engine.drain import Drain
 from orchestrator.engine.events import EventBus, RunFinished, RunStarted, ServiceWarning
 from orchestrator.engine.following import Follower

@@ -12,12 +12,12 @@ from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.foreign import repaired
 from orchestrator.domain.states import EntryState
 from orchestrator.journal import statements
-from orchestrator.journal.database import Database, open_database
-from orchestrator.journal.location import find_journal
 from orchestrator.journal.migrations import migrate
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import plan_columns
 from orchestrator.journal.reviews import ReviewRecord
+from orchestrator.journal.sqlite.group_commit import Database, open_database
+from orchestrator.journal.sqlite.location import find_journal
 from orchestrator.journal.transaction import Row, Transaction
 from orchestrator.journal.writing import EntryWriter
 

@@ -10,8 +10,6 @@ from orchestrator.domain.entries import forms, normal
 from orchestrator.domain.foreign import repaired
 from orchestrator.domain.ownership import Create
 from orchestrator.domain.states import EntryState
-from orchestrator.journal.database import Database
-from orchestrator.journal.failures import intact
 from orchestrator.journal.records import (
     BATCH_COLUMNS,
     ENTRY_COLUMNS,
@@ -36,6 +34,8 @@ from orchestrator.journal.records import (
     transition_record,
 )
 from orchestrator.journal.reviews import ReviewRecord
+from orchestrator.journal.sqlite.errors import intact
+from orchestrator.journal.sqlite.group_commit import Database
 from orchestrator.journal.statements import among, listed
 from orchestrator.journal.transaction import Row
 

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.avatar import Avatar
-from orchestrator.domain.confirming import Confirmation
+from orchestrator.domain.joining import Confirmation
 from orchestrator.domain.ownership import Create
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.segments import Segment
 from orchestrator.domain.states import Change, EntryState
-from orchestrator.journal.failures import damaged, intact
 from orchestrator.journal.shapes import RowShape, types_of
+from orchestrator.journal.sqlite.errors import damaged, intact
 
 
 @dataclass(frozen=True, slots=True)

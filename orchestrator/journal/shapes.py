@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from types import NoneType
 from typing import get_args, get_type_hints
 
-from orchestrator.journal.failures import damaged
+from orchestrator.journal.sqlite.errors import damaged
 
 
 class RowShape:

@@ -11,7 +11,6 @@ from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.states import Change, EntryState, check_takeover, check_transition
 from orchestrator.journal import statements
-from orchestrator.journal.database import Database
 from orchestrator.journal.records import (
     ERROR_COLUMNS,
     AttemptRecord,
@@ -23,6 +22,7 @@ from orchestrator.journal.records import (
     plan_columns,
     segment_row,
 )
+from orchestrator.journal.sqlite.group_commit import Database
 from orchestrator.journal.transaction import Row, Transaction
 
 #: What is known of a job, and so is unknown again when the job is gone.

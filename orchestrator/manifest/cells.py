@@ -7,9 +7,9 @@ from enum import Enum
 from typing import Any
 
 from orchestrator.domain.avatar import Avatar
-from orchestrator.manifest.drafts import Value
 from orchestrator.manifest.fields import COLUMNS, PATH_FIELDS, Shape
 from orchestrator.manifest.paths import escaped_path
+from orchestrator.manifest.raw_entry import Value
 from orchestrator.manifest.spreadsheets import protected
 
 #: By column: the field, the field inside it or '', and whether the cell is a list.

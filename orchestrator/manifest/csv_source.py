@@ -11,8 +11,8 @@ from pathlib import Path
 
 from orchestrator.domain.entries import Place
 from orchestrator.manifest.cells import PLAIN_COLUMNS, set_cell
-from orchestrator.manifest.drafts import Draft
 from orchestrator.manifest.fields import COLUMNS, FIELDS, RESULT_COLUMNS, Shape, unknown_field
+from orchestrator.manifest.raw_entry import Draft
 from orchestrator.manifest.spreadsheets import is_suspect, read_cell
 from orchestrator.manifest.text import UnreadableError, check_is_file, read_lines
 

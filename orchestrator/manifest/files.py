@@ -14,7 +14,7 @@ from orchestrator.domain.segments import (
     explicit_part_count,
     largest_part_count,
 )
-from orchestrator.manifest.looking import LocalFiles, Look, access_complaint
+from orchestrator.manifest.inspection import LocalFiles, Look, access_complaint
 from orchestrator.manifest.problems import Problem, Severity, without_ignored
 from orchestrator.preflight.contact import contact_complaint
 from orchestrator.preflight.films.judging import Wanted, judge_film

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from orchestrator.domain.entries import Entry, normal, slug
 from orchestrator.domain.foreign import repaired
-from orchestrator.manifest.drafts import Draft
 from orchestrator.manifest.problems import Problem, Severity, quoted, without_ignored
+from orchestrator.manifest.raw_entry import Draft
 from orchestrator.manifest.text import UnreadableError
 from orchestrator.manifest.validation import Head, check_avatar, in_order, resolve_paths
 

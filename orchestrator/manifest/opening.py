@@ -9,9 +9,9 @@ from orchestrator.domain.entries import Place
 from orchestrator.domain.foreign import repaired
 from orchestrator.manifest.cells import set_cell
 from orchestrator.manifest.csv_source import CsvSource
-from orchestrator.manifest.drafts import Draft
 from orchestrator.manifest.fields import COLUMNS, unknown_field
 from orchestrator.manifest.manifest import Manifest, Source, folder_of
+from orchestrator.manifest.raw_entry import Draft
 from orchestrator.manifest.text import UnreadableError, check_is_file
 from orchestrator.manifest.validation import Head, check_defaults, check_head, in_order, resolve_paths
 from orchestrator.manifest.yaml_source import YamlSource

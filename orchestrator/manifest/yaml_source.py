@@ -8,9 +8,9 @@ from pathlib import Path
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from orchestrator.domain.entries import Place
-from orchestrator.manifest.drafts import Draft, Value
 from orchestrator.manifest.fields import FIELDS, FieldRule, Shape, unknown_field
 from orchestrator.manifest.problems import quoted
+from orchestrator.manifest.raw_entry import Draft, Value
 from orchestrator.manifest.text import UnreadableError, read_text
 from orchestrator.manifest.yaml_nodes import (
     MAX_FIELDS,

@@ -10,11 +10,11 @@ from typing import Protocol
 
 from aiohttp.http import StreamWriter
 
+from orchestrator.network.readiness import until_writable
+from orchestrator.network.tcp import set_tcp_option
+from orchestrator.network.tls import TlsTransport
 from orchestrator.transfer.reader import Reader, SegmentReader
-from orchestrator.transfer.readiness import until_writable
 from orchestrator.transfer.source import Span
-from orchestrator.transfer.tcp import set_tcp_option
-from orchestrator.transfer.tls import TlsTransport
 
 #: Told how many more bytes the connection has taken, fewer than none when it turns out that it has not.
 OnTaken = Callable[[int], None]

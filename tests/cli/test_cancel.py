@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.journal.lock import hold_run_lock
+from orchestrator.journal.sqlite.lock import hold_run_lock
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.cli.service import real_clocks
 from orchestrator.engine.connection import ServiceSettings, connect
-from orchestrator.journal.lock import hold_run_lock
+from orchestrator.journal.sqlite.lock import hold_run_lock
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli

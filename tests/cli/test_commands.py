@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from orchestrator import __version__
-from orchestrator.cli import checking
+from orchestrator.cli.work import validate
 from orchestrator.manifest import manifest_schema
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli
@@ -77,7 +77,7 @@ def test_many_problems_are_cut_and_counted(cli: Cli, batch: Batch, simulator: Si
     lines = result.stderr.splitlines()
     assert result.exit_code == 3
     assert "none.mp4" in lines[0]
-    assert lines[checking.SHOWN_PROBLEMS] == "... and 11 more (1 error, 60 warnings in all)"
+    assert lines[validate.SHOWN_PROBLEMS] == "... and 11 more (1 error, 60 warnings in all)"
 
 
 def test_plan_tells_what_a_run_would_do_and_makes_no_journal(cli: Cli, batch: Batch, home: Path) -> None:
@@ -287,7 +287,7 @@ def test_an_unexpected_error_is_one_sentence_and_the_log_has_the_rest(
         local = "a-local-value"
         raise RuntimeError(f"https://h/o?Signature=abc {local[:0]}")
 
-    monkeypatch.setattr(checking, "check_manifest", crash)
+    monkeypatch.setattr(validate, "check_manifest", crash)
     log = tmp_path / "log"
 
     result = cli("validate", batch.manifest, "--log-file", log, "--json")
@@ -312,7 +312,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_a_run_loads_only_what_every_run_needs() -> None:
     """What lets the first byte leave soon after the start."""
-    loaded = loaded_by("import orchestrator.cli.running")
+    loaded = loaded_by("import orchestrator.cli.work.run")
 
     loggers_and_mappers = {"structlog", "rich", "pymediainfo"}
     servers = {"aiohttp.web", "http.server", "orchestrator.simulator"}

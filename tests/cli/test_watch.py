@@ -13,11 +13,11 @@ import pytest
 from rich.console import Console
 
 from orchestrator.cli.groups import count_groups, states_in
-from orchestrator.cli.watch_display import Board
+from orchestrator.cli.work.watch_display import Board
 from orchestrator.domain.service_states import JobGroup
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import JobStateChanged
-from orchestrator.journal.lock import hold_run_lock
+from orchestrator.journal.sqlite.lock import hold_run_lock
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document

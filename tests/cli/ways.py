@@ -284,20 +284,20 @@ WAYS: tuple[Way, ...] = (
         cli("submit", "studio"),
     ),
     Way(
-        f"{CLI}checking.py",
+        f"{CLI}work/validate.py",
         ("--default",),
         cli("validate", "{manifest}", "--default", "contact"),
         cli("validate", "{manifest}", "--default", "contact=ops@example.com"),
         texts=2,
     ),
     Way(
-        f"{CLI}cleaning.py",
+        f"{CLI}work/clean.py",
         ("--older-than", "--orphans"),
         first(run(), cli("clean")),
         first(cli("clean", "--orphans"), cli("clean", "--older-than", "30d", "--yes")),
     ),
     Way(
-        f"{CLI}cleaning.py",
+        f"{CLI}work/clean.py",
         ("orchestrator run {} --on-existing adopt",),
         first(
             run("--state", "{folder}/server.db"), run("--on-existing", "create"), cli("clean", "--orphans")
@@ -305,7 +305,7 @@ WAYS: tuple[Way, ...] = (
         run("--on-existing", "adopt"),
     ),
     Way(
-        f"{CLI}cleaning.py",
+        f"{CLI}work/clean.py",
         ("orchestrator run {} --batch-name {} --on-existing adopt",),
         first(
             run("--batch-name", "night", "--state", "{folder}/server.db"),
@@ -355,7 +355,7 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}configuration.py",
+        f"{CLI}work/config.py",
         ("--endpoint", "--region"),
         first(without_endpoint, cli("config", "show")),
         first(
@@ -369,25 +369,25 @@ WAYS: tuple[Way, ...] = (
         cli("cancel", "studio", "--yes"),
     ),
     Way(
-        f"{CLI}demonstration.py",
+        f"{CLI}work/demo.py",
         ("--dir",),
         cli("demo", "--dir", "/dev/null/demo", "--avatars", "1"),
         cli("demo", "--dir", "{folder}/demo", "--avatars", "1"),
     ),
     Way(
-        f"{CLI}demonstration.py",
+        f"{CLI}work/demo.py",
         ("--dir",),
         first(busy_demo, cli("demo", "--dir", "{folder}/busy", "--avatars", "1")),
         cli("demo", "--dir", "{folder}/demo", "--avatars", "1"),
     ),
     Way(
-        f"{CLI}explaining.py",
+        f"{CLI}work/explain.py",
         ("--all",),
         cli("explain"),
         cli("explain", "--all"),
     ),
     Way(
-        f"{CLI}explaining.py",
+        f"{CLI}work/explain.py",
         ("orchestrator explain --all",),
         cli("explain", "Z99"),
         cli("explain", "--all"),
@@ -400,7 +400,7 @@ WAYS: tuple[Way, ...] = (
     ),
     Way(f"{CLI}main.py", ("--help",), cli("run"), cli("run", "--help")),
     Way(
-        f"{CLI}planning.py",
+        f"{CLI}work/plan.py",
         ("--endpoint", "--project-id", "--region"),
         first(on_two_endpoints, without_project, cli("plan", "{manifest}")),
         first(
@@ -409,19 +409,19 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}planning.py",
+        f"{CLI}work/plan.py",
         ("--json",),
         first(lambda stage: stage.many(), cli("plan", "{manifest}")),
         cli("plan", "{manifest}", "--json"),
     ),
     Way(
-        f"{CLI}planning.py",
+        f"{CLI}work/plan.py",
         ("--rate",),
         cli("plan", "{manifest}"),
         cli("plan", "{manifest}", "--rate", "10M"),
     ),
     Way(
-        f"{CLI}retrying.py",
+        f"{CLI}work/retry.py",
         ("orchestrator results {} -o results.csv", "--manifest"),
         first(run(), moved_manifest, cli("retry", "studio")),
         first(
@@ -430,7 +430,7 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}retrying.py",
+        f"{CLI}work/retry.py",
         ("orchestrator results {} -o results.csv", "--manifest"),
         first(run(), moved_manifest, cli("retry", "studio")),
         first(
@@ -439,32 +439,32 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}run_report.py",
+        f"{CLI}report.py",
         ("orchestrator status {} --all",),
         first(lambda stage: stage.many(), run()),
         cli("status", "studio", "--all"),
     ),
     Way(
-        f"{CLI}run_report.py",
+        f"{CLI}report.py",
         ON_CHANGE,
         first(run(), lambda stage: stage.replace_film(), run()),
         run("--on-change", "update"),
         options=SimulatorOptions(world=World(update_allowed="always")),
     ),
     Way(
-        f"{CLI}run_report.py",
+        f"{CLI}report.py",
         ON_CHANGE,
         first(run(), lambda stage: stage.replace_film(), run()),
         run("--on-change", "recreate"),
     ),
     Way(
-        f"{CLI}run_report.py",
+        f"{CLI}report.py",
         ("--batch-name",),
         first(run(), lambda stage: stage.cli("run", stage.second("anna", "bo"))),
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "another"),
     ),
     Way(
-        f"{CLI}run_report.py",
+        f"{CLI}report.py",
         (RETRY, RETRY_ONE),
         first(lambda stage: stage.refused_review(), cli("retry", "studio")),
         first(lambda stage: stage.replace_film(), cli("retry", "studio")),
@@ -472,7 +472,7 @@ WAYS: tuple[Way, ...] = (
         options=REVIEWED,
     ),
     Way(
-        f"{CLI}run_report.py",
+        f"{CLI}report.py",
         (RETRY, RETRY_ONE),
         first(lambda stage: stage.refused_review(), run()),
         cli("retry", "studio", "--entry", "anna"),
@@ -480,20 +480,20 @@ WAYS: tuple[Way, ...] = (
         options=REVIEWED,
     ),
     Way(
-        f"{CLI}run_report.py",
+        f"{CLI}report.py",
         (RETRY,),
         first(lambda stage: stage.refused_review(), lambda stage: stage.replace_film(), run()),
         cli("retry", "studio"),
         options=REVIEWED,
     ),
     Way(
-        f"{CLI}run_report.py",
+        f"{CLI}report.py",
         (RETRY_ONE, "orchestrator retry {} --cancelled"),
         first(run(), cli("cancel", "studio", "--yes"), run()),
         first(cli("retry", "studio", "--entry", "anna"), cli("retry", "studio", "--cancelled")),
     ),
     Way(
-        f"{CLI}run_report.py",
+        f"{CLI}report.py",
         ("orchestrator cancel {} --entry {} --yes",),
         first(run(), lambda stage: stage.batch.write(stage.batch.entry("bo")), run()),
         cli("cancel", "studio", "--entry", "anna", "--yes"),
@@ -515,7 +515,7 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}watching.py",
+        f"{CLI}work/watch.py",
         ("orchestrator status {} --failed --all",),
         first(
             lambda stage: stage.many(video_multipart_count=2),
@@ -526,20 +526,20 @@ WAYS: tuple[Way, ...] = (
         options=ONE_URL,
     ),
     Way(
-        f"{CLI}watching.py",
+        f"{CLI}work/watch.py",
         (RETRY, "orchestrator submit {}"),
         first(run(), cli("watch", "studio", "--interval", "0.01")),
         first(cli("retry", "studio"), cli("submit", "studio"), cli("watch", "studio", "--interval", "0.01")),
         options=REVIEWED,
     ),
     Way(
-        "orchestrator/engine/adopting.py",
+        "orchestrator/engine/steps/adopt.py",
         ON_EXISTING,
         first(run(), lose_journal, run("--json")),
         first(run("--on-existing", "adopt"), lose_journal, run("--on-existing", "create")),
     ),
     Way(
-        "orchestrator/engine/adopting.py",
+        "orchestrator/engine/steps/adopt.py",
         ON_EXISTING,
         first(run(), lose_journal, run("--on-existing", "adopt", "--json")),
         run("--on-existing", "create"),
@@ -548,7 +548,7 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        "orchestrator/engine/adopting.py",
+        "orchestrator/engine/steps/adopt.py",
         ("--batch-name", "--on-existing"),
         first(run(), copy_with_a_tag, cli("run", "{folder}/studio/copy.yaml", "--on-existing", "adopt")),
         first(
@@ -557,7 +557,7 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        "orchestrator/engine/takeover.py",
+        "orchestrator/engine/steps/takeover.py",
         ON_EXISTING,
         first(
             run(),
@@ -568,13 +568,13 @@ WAYS: tuple[Way, ...] = (
         run("--on-existing", "create"),
     ),
     Way(
-        "orchestrator/engine/changing.py",
+        "orchestrator/engine/steps/change.py",
         ON_CHANGE,
         first(run(), lambda stage: stage.replace_film(), run("--on-change", "update", "--json")),
         run("--on-change", "recreate"),
     ),
     Way(
-        "orchestrator/engine/changing.py",
+        "orchestrator/engine/steps/change.py",
         ON_CHANGE,
         first(keep_film, run(), lambda stage: stage.replace_film(), run("--on-change", "update", "--json")),
         first(put_film_back, run()),
@@ -586,13 +586,13 @@ WAYS: tuple[Way, ...] = (
         lambda stage: stage.run("--project-id", stage.simulator.options.project_id),
     ),
     Way(
-        "orchestrator/engine/earlier.py",
+        "orchestrator/engine/earlier_manifest.py",
         ("orchestrator run {} --batch-name NAME", "orchestrator run {} --batch-name {}"),
         first(run(), lambda stage: stage.cli("run", stage.second("carl"))),
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "another"),
     ),
     Way(
-        "orchestrator/engine/earlier.py",
+        "orchestrator/engine/earlier_manifest.py",
         ("orchestrator run {} --batch-name NAME", "orchestrator run {} --batch-name {}"),
         first(run(), lambda stage: stage.cli("run", stage.second("carl"))),
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "studio"),
@@ -604,31 +604,31 @@ WAYS: tuple[Way, ...] = (
         first(cli("validate", "{manifest}"), right_manifest, run()),
     ),
     Way(
-        "orchestrator/journal/connections.py",
+        "orchestrator/journal/sqlite/connections.py",
         ("--state",),
         run("--state", "/dev/null"),
         run("--state", "{folder}/journal.db"),
     ),
     Way(
-        "orchestrator/journal/connections.py",
+        "orchestrator/journal/sqlite/connections.py",
         ("--state",),
         run("--state", "/proc/nowhere/journal.db"),
         run("--state", "{folder}/journal.db"),
     ),
     Way(
-        "orchestrator/journal/location.py",
+        "orchestrator/journal/sqlite/location.py",
         ("--state",),
         run("--state", "/dev/null/journal.db"),
         run("--state", "{folder}/journal.db"),
     ),
     Way(
-        "orchestrator/journal/connections.py",
+        "orchestrator/journal/sqlite/connections.py",
         ("--state",),
         first(run(), lambda stage: stage.journal("DROP TABLE schema_migrations"), run()),
         run("--state", "{folder}/other.db", "--batch-name", "other"),
     ),
     Way(
-        "orchestrator/journal/failures.py",
+        "orchestrator/journal/sqlite/errors.py",
         ("--on-existing", "--state"),
         first(run(), damage_journal, run()),
         first(
@@ -716,13 +716,13 @@ WAYS: tuple[Way, ...] = (
 PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ("orchestrator/cli/commands/status.py", ("--reviews",)): "tests/cli/test_documents.py",
     ("orchestrator/cli/reviews.py", ("orchestrator watch BATCH",)): "tests/engine/test_after_upload.py",
-    ("orchestrator/cli/checking.py", ("--report",)): "tests/cli/test_look.py",
-    ("orchestrator/cli/checking.py", ("--look",)): "tests/cli/test_look.py",
+    ("orchestrator/cli/work/validate.py", ("--report",)): "tests/cli/test_look.py",
+    ("orchestrator/cli/work/validate.py", ("--look",)): "tests/cli/test_look.py",
     ("orchestrator/cli/commands/validate.py", ("--look",)): "tests/cli/test_look.py",
     ("orchestrator/cli/film_page.py", ("--report",)): "tests/cli/test_look.py",
-    ("orchestrator/engine/gate.py", ("--submit-anyway",)): "tests/engine/test_gate.py",
+    ("orchestrator/engine/submission_gate.py", ("--submit-anyway",)): "tests/engine/test_gate.py",
     (
-        "orchestrator/engine/gate.py",
+        "orchestrator/engine/submission_gate.py",
         ("orchestrator validate MANIFEST --look quick",),
     ): "tests/engine/test_gate.py",
     ("orchestrator/manifest/validation.py", ("--look",)): "tests/cli/test_look.py",
@@ -736,17 +736,17 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ): "tests/metastudio/test_retries.py::"
     "test_a_closed_port_ends_as_unreachable_after_all_attempts_even_for_a_create",
     (
-        f"{CLI}cleaning.py",
+        f"{CLI}work/clean.py",
         ("--yes",),
     ): "tests/cli/test_clean.py::test_an_orphan_is_listed_and_deleted_only_with_yes",
     (
-        f"{CLI}rehearsal.py",
+        f"{CLI}work/simulate.py",
         ("--data", "--port"),
     ): "tests/cli/test_commands.py::test_simulate_says_that_its_port_is_taken",
-    (f"{CLI}rehearsal.py", ("--bucket", "--data", "--object-store")): (
+    (f"{CLI}work/simulate.py", ("--bucket", "--data", "--object-store")): (
         "tests/cli/test_commands.py::test_simulate_says_that_its_object_store_is_no_good"
     ),
-    (f"{CLI}rehearsal.py", ("orchestrator run MANIFEST",)): (
+    (f"{CLI}work/simulate.py", ("orchestrator run MANIFEST",)): (
         "tests/cli/test_commands.py::test_simulate_serves_until_it_is_stopped"
     ),
     (
@@ -756,17 +756,17 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ("orchestrator/engine/run.py", ("--log-file", "-v")): (
         "tests/faults/test_secrets.py::test_an_error_of_our_own_tells_no_secret"
     ),
-    ("orchestrator/engine/creating.py", ("--on-expired",)): (
+    ("orchestrator/engine/steps/create.py", ("--on-expired",)): (
         "tests/faults/test_expiry.py::test_expired_urls_fail_the_entry_where_that_is_wanted"
     ),
     ("orchestrator/engine/lifecycle.py", ("-j", "-p")): (
         "tests/faults/test_expiry.py::test_a_link_too_slow_for_any_url_is_given_up"
     ),
-    ("orchestrator/engine/delivery.py", ("--verify-object",)): (
+    ("orchestrator/engine/steps/delivery.py", ("--verify-object",)): (
         "tests/cli/test_submit_and_retry.py::test_verify_object_insists_on_proof_of_delivery"
     ),
-    ("orchestrator/journal/failures.py", ("--state",)): "tests/journal/test_failing_database.py",
-    ("orchestrator/journal/lock.py", ("--state",)): "tests/journal/test_lock.py",
+    ("orchestrator/journal/sqlite/errors.py", ("--state",)): "tests/journal/test_failing_database.py",
+    ("orchestrator/journal/sqlite/lock.py", ("--state",)): "tests/journal/test_lock.py",
     ("orchestrator/metastudio/calls.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
     ("orchestrator/metastudio/client.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
     ("orchestrator/metastudio/iam.py", ("--project-id",)): (
@@ -790,8 +790,8 @@ NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
     (f"{CLI}commands/simulate.py", ("--world",)): 1,
     (f"{CLI}commands/watch.py", ("--interval",)): 1,
     (f"{CLI}options.py", ("-v",)): 1,
-    (f"{CLI}planning.py", ("--rate",)): 2,
-    (f"{CLI}rehearsal.py", ("--bucket", "--object-store")): 1,
+    (f"{CLI}work/plan.py", ("--rate",)): 2,
+    (f"{CLI}work/simulate.py", ("--bucket", "--object-store")): 1,
     ("orchestrator/engine/run.py", ("--fail-fast",)): 1,
     ("orchestrator/preflight/rules/page.py", ("orchestrator explain P10", "orchestrator explain --all")): 1,
     ("orchestrator/metastudio/failures.py", ("--project-id",)): 1,

@@ -22,8 +22,9 @@ from typing import Any
 
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.engine.collaborators import OnExisting, RunSettings
+from orchestrator.engine.batch import RunRequest, run_batch
 from orchestrator.engine.connection import Clocks, ServiceSettings
+from orchestrator.engine.context import OnExisting, RunSettings
 from orchestrator.engine.events import (
     EntryFailed,
     Event,
@@ -33,7 +34,6 @@ from orchestrator.engine.events import (
     WarningRaised,
 )
 from orchestrator.engine.report import RunReport
-from orchestrator.engine.running import RunRequest, run_batch
 from orchestrator.engine.working import WorkSettings
 from orchestrator.journal.journal import open_journal
 from orchestrator.manifest import open_manifest

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from orchestrator.domain.confirming import (
+from orchestrator.domain.joining import (
     JoinEvidence,
     Listing,
     Reply,

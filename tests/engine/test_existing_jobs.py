@@ -14,7 +14,7 @@ import pytest
 from orchestrator.domain.errors import DecisionNeededError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.collaborators import OnExisting
+from orchestrator.engine.context import OnExisting
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import EntryRecord

@@ -15,8 +15,8 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.engine.cancelling import Canceller
 from orchestrator.engine.cleaning import Leftover, delete_orphan, orphans
-from orchestrator.engine.collaborators import OnExisting
 from orchestrator.engine.connection import connect
+from orchestrator.engine.context import OnExisting
 from orchestrator.engine.events import EventBus
 from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.journal.journal import open_journal

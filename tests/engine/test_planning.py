@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engine import planning
-from orchestrator.engine.collaborators import RunSettings
+from orchestrator.engine.context import RunSettings
 from orchestrator.engine.planning import Planner
 from orchestrator.manifest import open_manifest
 from orchestrator.simulator.footage import sample_footage, write_picture

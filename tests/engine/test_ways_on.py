@@ -18,7 +18,7 @@ from orchestrator.engine.connection import connect
 from orchestrator.engine.events import EventBus
 from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.journal.journal import open_journal
-from orchestrator.journal.lock import hold_run_lock, run_lock_holder
+from orchestrator.journal.sqlite.lock import hold_run_lock, run_lock_holder
 from orchestrator.manifest import open_manifest
 from orchestrator.simulator import SimulatorOptions
 from orchestrator.simulator.footage import write_footage

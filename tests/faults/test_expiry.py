@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.engine.collaborators import OnExpired
+from orchestrator.engine.context import OnExpired
 from orchestrator.engine.events import UrlsExpired
 from orchestrator.simulator import SimulatorOptions, World
 from tests.faults.conftest import Trial

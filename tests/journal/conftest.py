@@ -43,4 +43,4 @@ def look(path: Path) -> Iterator[Look]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for locks."""
-    monkeypatch.setattr("orchestrator.journal.connections.BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr("orchestrator.journal.sqlite.connections.BUSY_TIMEOUT_MS", 1)

@@ -11,9 +11,9 @@ from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.segments import plan_segments
 from orchestrator.domain.states import EntryState
-from orchestrator.journal.database import Database, Operation, Transaction
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord, ErrorRecord, SegmentRecord
+from orchestrator.journal.sqlite.group_commit import Database, Operation, Transaction
 
 KEY = BatchKey("https://metastudio.example.com", "project", "studio")
 BATCH = KEY.digest

@@ -18,9 +18,9 @@ import pytest
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import JournalError, StaleEpochError
 from orchestrator.domain.states import EntryState
-from orchestrator.journal.database import LONE_COMMITS, MAX_GROUP
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import AttemptRecord, EntryRecord
+from orchestrator.journal.sqlite.group_commit import LONE_COMMITS, MAX_GROUP
 from orchestrator.journal.transaction import Transaction
 from tests.journal.conftest import Look
 from tests.journal.samples import (

@@ -17,13 +17,13 @@ import pytest
 from orchestrator.domain.errors import JournalError, LockHeldError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of
 from orchestrator.journal.journal import Journal
-from orchestrator.journal.lock import hold_run_lock
+from orchestrator.journal.sqlite.lock import hold_run_lock
 from tests.journal.samples import KEY
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from orchestrator.journal.lock import hold_run_lock
+from orchestrator.journal.sqlite.lock import hold_run_lock
 with hold_run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

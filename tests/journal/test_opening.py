@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.domain.errors import ConfigurationError, JournalError
 from orchestrator.journal.journal import Journal, open_journal
-from orchestrator.journal.location import journal_path
+from orchestrator.journal.sqlite.location import journal_path
 from tests.journal.samples import SIGNATURE, Clock, add_entry, confirm, database_of, pragma, upload
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.collaborators import RunSettings
+from orchestrator.engine.context import RunSettings
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.object_store.seaweed import Seaweed, seaweed
 from tests.rig import Rig

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.collaborators import RunSettings
+from orchestrator.engine.context import RunSettings
 from orchestrator.engine.events import UrlsExpired
 from orchestrator.simulator import World
 from orchestrator.simulator.footage import write_audio_zip, write_footage

@@ -14,10 +14,10 @@ from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.errors import RequestRejectedError, UrlExpiredError
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.segments import Segment
+from orchestrator.network.session import open_session
 from orchestrator.simulator.bucket import Validity
 from orchestrator.simulator.s3 import S3Bucket, signer_of
 from orchestrator.transfer.sender import SegmentSender
-from orchestrator.transfer.session import open_session
 from tests.object_store.seaweed import AK, BUCKET, SK, Seaweed
 
 KEY = "p/film_trainingVideo"

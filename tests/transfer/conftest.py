@@ -24,10 +24,10 @@ from blockbuster import blockbuster_ctx
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.transfer.event_loop import TransferLoop
+from orchestrator.network.event_loop import TransferLoop
+from orchestrator.network.session import open_session
 from orchestrator.transfer.md5 import HASHLIB, best_md5
 from orchestrator.transfer.sender import SegmentSender
-from orchestrator.transfer.session import open_session
 from tests.transfer.store import SECRET
 
 MakeAsset = Callable[..., Asset]

@@ -15,7 +15,7 @@ from orchestrator.domain.errors import (
     InterruptedTransferError,
 )
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.session import open_session
+from orchestrator.network.session import open_session
 from tests.transfer.conftest import EVERY_BODY, Body, Failure, MakeAsset, MakeSender, ignore
 from tests.transfer.store import Conduct, Connection, serving
 

@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from orchestrator.domain.errors import ConfigurationError, NotSentError
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.session import open_session
+from orchestrator.network.session import open_session
 from tests.transfer.conftest import Failure, MakeAsset, MakeSender, ignore
 from tests.transfer.store import Connection, serving, store_it
 

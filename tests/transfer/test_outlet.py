@@ -17,10 +17,10 @@ import pytest
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.errors import ETagMismatchError
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.event_loop import TransferLoop
+from orchestrator.network.event_loop import TransferLoop
+from orchestrator.network.session import open_session
 from orchestrator.transfer.outlet import TransportOutlet
 from orchestrator.transfer.sender import SegmentSender
-from orchestrator.transfer.session import open_session
 from orchestrator.transfer.source import Span
 from tests.transfer.conftest import Body, Failure, MakeAsset, MakeSender, content_of, ignore
 from tests.transfer.store import Store, serving, store_it

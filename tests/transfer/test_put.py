@@ -13,7 +13,7 @@ import pytest
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import UnmarkedAnswerError
 from orchestrator.domain.segments import Segment, plan_segments
-from orchestrator.transfer.session import open_session
+from orchestrator.network.session import open_session
 from tests.transfer.conftest import EVERY_BODY, Body, MakeAsset, MakeSender, asset_at, content_of, ignore
 from tests.transfer.store import SECRET, Connection, serving, store_it
 

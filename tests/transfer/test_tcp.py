@@ -13,8 +13,8 @@ import pytest
 from aiohttp import AddrInfoType
 
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.session import open_session
-from orchestrator.transfer.tcp import open_socket, set_tcp_option
+from orchestrator.network.session import open_session
+from orchestrator.network.tcp import open_socket, set_tcp_option
 from tests.transfer.conftest import MakeAsset, MakeSender, ignore
 from tests.transfer.store import serving, store_it
 

@@ -13,8 +13,8 @@ from typing import cast
 import anyio
 import pytest
 
-from orchestrator.transfer.session import open_session
-from orchestrator.transfer.tls import TlsTransport
+from orchestrator.network.session import open_session
+from orchestrator.network.tls import TlsTransport
 from tests.transfer.conftest import Leaks
 from tests.transfer.store import Connection, Store, serving, store_it
 

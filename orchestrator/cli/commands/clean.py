@@ -46,12 +46,12 @@ def clean(
       orchestrator clean --orphans --region cn-north-4
       orchestrator clean --orphans --yes
     """
-    from orchestrator.cli import cleaning  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.clean import CleanRequest, clean_batches  # noqa: PLC0415 - keeps --help quick
 
-    request = cleaning.CleanRequest(
+    request = CleanRequest(
         older_than=seconds_of("--older-than", older_than),
         with_orphans=with_orphans,
         is_yes=yes,
         is_dry_run=dry_run,
     )
-    return cleaning.clean(invocation, request)
+    return clean_batches(invocation, request)

@@ -41,6 +41,6 @@ def show(
       orchestrator config show
       orchestrator config show studio.yaml --json
     """
-    from orchestrator.cli.configuration import show_settings  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.config import show_settings  # noqa: PLC0415 - keeps --help quick
 
     return show_settings(invocation, manifest)

@@ -30,6 +30,6 @@ def explain(
       orchestrator explain --all
       orchestrator explain --all --json
     """
-    from orchestrator.cli.explaining import explain_rules  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.explain import explain_rules  # noqa: PLC0415 - keeps --help quick
 
     explain_rules(invocation.output, rule, is_all_wanted=is_all_wanted)

@@ -50,13 +50,13 @@ def run(
       9  needs a decision, named in the output
       130, 143  stopped by a signal, state saved
     """
-    from orchestrator.cli.checking import Asked  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.validate import Asked  # noqa: PLC0415 - keeps --help quick
 
     asked = Asked(path=manifest, batch_name=batch_name, defaults=default or ())
     if dry_run:
-        from orchestrator.cli.planning import plan_manifest  # noqa: PLC0415
+        from orchestrator.cli.work.plan import plan_manifest  # noqa: PLC0415
 
         return plan_manifest(invocation, asked, rate=None)
-    from orchestrator.cli.running import run_manifest  # noqa: PLC0415
+    from orchestrator.cli.work.run import run_manifest  # noqa: PLC0415
 
     return run_manifest(invocation, asked)

@@ -114,7 +114,7 @@ def simulate(
       orchestrator simulate --world list-tags=hidden,download-urls=never --fault lost-confirm=0.3
       orchestrator simulate --object-store http://127.0.0.1:8333 --bucket footage
     """
-    from orchestrator.cli.rehearsal import Rehearsal, simulate_until_stopped  # noqa: PLC0415 - quick --help
+    from orchestrator.cli.work.simulate import Rehearsal, simulate_until_stopped  # noqa: PLC0415 - quick --help
 
     options = {
         "ak": ak,

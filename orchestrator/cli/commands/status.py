@@ -63,7 +63,7 @@ def status(
       orchestrator status studio-2026-11 --json
       orchestrator status --reviews
     """
-    from orchestrator.cli.standing import show_batch, show_batches  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.status import show_batch, show_batches  # noqa: PLC0415 - keeps --help quick
 
     if reviews:
         from orchestrator.cli.reviews import show_reviews  # noqa: PLC0415 - as above

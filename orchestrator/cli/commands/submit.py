@@ -20,6 +20,6 @@ def submit(invocation: Invocation, batch: BatchArgument) -> int:
       orchestrator submit studio
       orchestrator submit studio --json
     """
-    from orchestrator.cli.submitting import submit_jobs  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.submit import submit_jobs  # noqa: PLC0415 - keeps --help quick
 
     return submit_jobs(invocation, batch)

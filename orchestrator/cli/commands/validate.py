@@ -42,7 +42,7 @@ def validate(
       orchestrator validate studio.yaml --look quick      also the pictures and the sound of each film
       orchestrator validate studio.yaml --look quick --report preflight.html
     """
-    from orchestrator.cli import checking  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.validate import Asked, validate_manifest  # noqa: PLC0415 - keeps --help quick
 
-    asked = checking.Asked(path=manifest, batch_name=batch_name, defaults=default or ())
-    return checking.validate(invocation, asked, report)
+    asked = Asked(path=manifest, batch_name=batch_name, defaults=default or ())
+    return validate_manifest(invocation, asked, report)

@@ -65,7 +65,7 @@ def watch(
       8    some entries need somebody, and nothing else is under way
       130  stopped by Ctrl-C
     """
-    from orchestrator.cli.watching import WatchRequest, watch_batch  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.watch import WatchRequest, watch_batch  # noqa: PLC0415 - keeps --help quick
     from orchestrator.engine.following import Milestone, PollPace  # noqa: PLC0415
 
     wait = seconds_of("--interval", interval)

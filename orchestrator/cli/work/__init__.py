@@ -1,0 +1,1 @@
+"""What each command does; `cli/commands` has what it takes, under the same name."""

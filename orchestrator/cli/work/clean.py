@@ -1,0 +1,272 @@
+"""`clean`: finished batches forgotten, and jobs of ours that no entry owns deleted."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from orchestrator.cli.batches import has_journal, key_of
+from orchestrator.cli.consent import can_ask, is_agreed, require_consent
+from orchestrator.cli.errors import UsageError
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.service_session import open_service_session
+from orchestrator.cli.settings import EffectiveSettings
+from orchestrator.cli.tables import Row, print_table
+from orchestrator.domain.entries import normal
+from orchestrator.domain.errors import LockHeldError, OrchestratorError, RequestRejectedError
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.engine.cleaning import (
+    Leftover,
+    Orphan,
+    delete_orphan,
+    finished_batches,
+    is_finished,
+    orphans,
+)
+from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.journal.records import BatchRecord
+from orchestrator.journal.sqlite.lock import hold_run_lock
+from orchestrator.metastudio.client import MetaStudioClient
+from orchestrator.observe.wording import moment
+
+Subject = TypeVar("Subject", BatchRecord, Orphan)
+
+_FOUND = "found"
+_REMOVED = "removed"
+_KEPT = "kept"
+_REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanRequest:
+    """What to clean: batches idle for so many seconds, None for none; orphans; and whether that is agreed to."""
+
+    older_than: float | None
+    with_orphans: bool
+    is_yes: bool
+    is_dry_run: bool
+
+
+@dataclass(slots=True)
+class Found(Generic[Subject]):
+    """A batch or a job that may go, and what became of it."""
+
+    subject: Subject
+    outcome: str = _FOUND
+    reason: str | None = None
+
+    def keep(self, outcome: str, error: OrchestratorError) -> None:
+        """It stays; *error* says why."""
+        self.outcome, self.reason = outcome, error.message
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A job of one of our batches that another journal made, and the command that takes it over."""
+
+    job: Orphan
+    adopt: str
+
+
+@dataclass(slots=True)
+class Rubbish:
+    """All that was found."""
+
+    batches: list[Found[BatchRecord]] = field(default_factory=list)
+    orphans: list[Found[Orphan]] = field(default_factory=list)
+    foreign: list[Foreign] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What a run holds is left for the next time; what the service refuses is for somebody to see to."""
+        is_refused = any(found.outcome == _REFUSED for found in self.orphans)
+        return ExitCode.SOME_FAILED if is_refused else ExitCode.OK
+
+
+def clean_batches(invocation: Invocation, request: CleanRequest) -> ExitCode:
+    """Show what may go, and remove it when that is agreed to; raises UsageError where nobody can agree."""
+    output = invocation.output
+    if request.older_than is None and not request.with_orphans:
+        raise UsageError("nothing is named to clean", hint="--older-than 30d, or --orphans")
+    if request.older_than is not None and not request.is_dry_run:
+        require_consent(output, is_yes=request.is_yes)
+    effective = invocation.settings()
+    rubbish = run_on_network(_find, output, effective, request) if has_journal(effective) else Rubbish()
+    _show(output, request, rubbish)
+    if (rubbish.batches or rubbish.orphans) and _is_agreed(output, request, rubbish):
+        run_on_network(_remove, output, effective, rubbish)
+    _tell(output, request, rubbish)
+    return rubbish.exit_code
+
+
+def _adopting(batch: BatchRecord) -> str:
+    """The command that takes over jobs of *batch* which another journal made."""
+    manifest = Path(batch.manifest_path or "MANIFEST")
+    file, name = shlex.quote(str(manifest)), shlex.quote(batch.name)
+    if normal(manifest.stem) == normal(batch.name):
+        return f"orchestrator run {file} --on-existing adopt"
+    return f"orchestrator run {file} --batch-name {name} --on-existing adopt"
+
+
+def _is_agreed(output: Output, request: CleanRequest, rubbish: Rubbish) -> bool:
+    if request.is_dry_run or not (request.is_yes or can_ask(output)):
+        return False
+    question = f"Forget batches: {len(rubbish.batches)}, delete jobs: {len(rubbish.orphans)}?"
+    return is_agreed(output, question, is_yes=request.is_yes)
+
+
+async def _find(output: Output, effective: EffectiveSettings, request: CleanRequest) -> Rubbish:
+    rubbish = Rubbish()
+    if request.with_orphans:
+        async with open_service_session(output, effective, None) as session:
+            batches = {batch.batch: batch for batch in await session.journal.batches()}
+            async for job in orphans(session.journal, session.client):
+                if job.whose is Leftover.ORPHAN:
+                    rubbish.orphans.append(Found(job))
+                else:
+                    rubbish.foreign.append(Foreign(job, _adopting(batches[job.batch])))
+    if request.older_than is not None:
+        async with open_journal(effective.values.state, clock=time.time) as journal:
+            old = await finished_batches(journal, run_before=time.time() - request.older_than)
+            rubbish.batches.extend(map(Found, old))
+    return rubbish
+
+
+async def _remove(output: Output, effective: EffectiveSettings, rubbish: Rubbish) -> None:
+    """Delete the orphans first: of a forgotten batch nothing is known any more."""
+    if rubbish.orphans:
+        async with open_service_session(output, effective, None) as session:
+            batches = {batch.batch: batch for batch in await session.journal.batches()}
+            for found in rubbish.orphans:
+                await _delete(session.journal, session.client, batches, found)
+    if rubbish.batches:
+        async with open_journal(effective.values.state, clock=time.time) as journal:
+            for old in rubbish.batches:
+                await _forget(journal, old)
+
+
+async def _delete(
+    journal: Journal, client: MetaStudioClient, batches: Mapping[str, BatchRecord], found: Found[Orphan]
+) -> None:
+    orphan = found.subject
+    try:
+        with hold_run_lock(journal.lock_path(key_of(batches[orphan.batch]))):
+            reason = await delete_orphan(journal, client, orphan)
+    except LockHeldError as error:
+        found.keep(_KEPT, error)
+    except RequestRejectedError as error:
+        found.keep(_REFUSED, error)
+    else:
+        found.outcome, found.reason = _REMOVED if reason is None else _KEPT, reason
+
+
+async def _forget(journal: Journal, found: Found[BatchRecord]) -> None:
+    batch = found.subject
+    try:
+        with hold_run_lock(journal.lock_path(key_of(batch))):
+            if await is_finished(journal, batch):
+                await journal.forget_batch(batch.batch)
+                found.outcome = _REMOVED
+            else:
+                found.outcome, found.reason = _KEPT, "it has work left"
+    except LockHeldError as error:
+        found.keep(_KEPT, error)
+
+
+def _show(output: Output, request: CleanRequest, rubbish: Rubbish) -> None:
+    if request.with_orphans:
+        jobs = [
+            (orphan.subject.job_id, orphan.subject.name, orphan.subject.batch_name or "-")
+            for orphan in rubbish.orphans
+        ]
+        title = f"jobs of ours that no entry owns: {len(jobs)}"
+        _show_all(output, title, ("job", "name", "batch"), jobs)
+        if rubbish.foreign:
+            others = [
+                (found.job.job_id, found.job.name, found.job.batch_name or "-", found.adopt)
+                for found in rubbish.foreign
+            ]
+            title = f"made by another journal, never deleted here: {len(others)}"
+            _show_all(output, title, ("job", "name", "batch", "to take it over"), others)
+    if request.older_than is not None:
+        batches = [
+            (found.subject.name, _last_run(found.subject) or "-", found.subject.batch, found.subject.endpoint)
+            for found in rubbish.batches
+        ]
+        title = f"finished batches: {len(batches)}"
+        _show_all(output, title, ("batch", "last run", "digest", "service"), batches)
+
+
+def _show_all(output: Output, title: str, headings: Row, rows: Sequence[Row]) -> None:
+    output.say(title)
+    if rows:
+        print_table(output, headings, rows)
+
+
+def _tell(output: Output, request: CleanRequest, rubbish: Rubbish) -> None:
+    if output.is_json:
+        output.document(_document(request, rubbish))
+        return
+    for found in rubbish.orphans:
+        if found.reason is not None:
+            output.note(f"job {found.subject.job_id} stays: {found.reason}")
+    for batch in rubbish.batches:
+        if batch.reason is not None:
+            output.note(f"batch {batch.subject.name} stays: {batch.reason}")
+    outcomes = [found.outcome for found in rubbish.orphans] + [found.outcome for found in rubbish.batches]
+    gone = outcomes.count(_REMOVED)
+    if gone:
+        output.say(f"{gone} removed")
+    elif outcomes:
+        output.note("nothing was removed; --yes removes what is listed")
+
+
+def _document(request: CleanRequest, rubbish: Rubbish) -> dict[str, object]:
+    return {
+        "schema": SCHEMA,
+        "exit_code": int(rubbish.exit_code),
+        "is_dry_run": request.is_dry_run,
+        "batches": [
+            {
+                "batch": found.subject.name,
+                "digest": found.subject.batch,
+                "endpoint": found.subject.endpoint,
+                "project_id": found.subject.project_id,
+                "last_run_at": _last_run(found.subject),
+                "outcome": found.outcome,
+                "reason": found.reason,
+            }
+            for found in rubbish.batches
+        ],
+        "orphans": [
+            {
+                "job_id": found.subject.job_id,
+                "name": found.subject.name,
+                "batch": found.subject.batch_name,
+                "create_time": found.subject.create_time,
+                "outcome": found.outcome,
+                "reason": found.reason,
+            }
+            for found in rubbish.orphans
+        ],
+        "foreign": [
+            {
+                "job_id": found.job.job_id,
+                "name": found.job.name,
+                "batch": found.job.batch_name,
+                "create_time": found.job.create_time,
+                "adopt": found.adopt,
+            }
+            for found in rubbish.foreign
+        ],
+    }
+
+
+def _last_run(batch: BatchRecord) -> str | None:
+    return None if batch.last_run_at is None else moment(batch.last_run_at)

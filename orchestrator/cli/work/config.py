@@ -1,0 +1,124 @@
+"""`config show`: the settings that hold."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.options import ENVIRONMENT_PREFIX
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.service import home_folder
+from orchestrator.cli.settings import EffectiveSettings, setting_names
+from orchestrator.cli.tables import print_table
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.journal.sqlite.location import shown
+from orchestrator.metastudio.credentials import FoundCredentials, find_credentials
+from orchestrator.metastudio.limiter import ApiRate
+from orchestrator.transfer.bandwidth import Timetable
+
+#: Variables with our prefix that are no setting: credentials, and what belongs to one command.
+_OTHER_VARIABLES = frozenset(
+    {"AUTH_TOKEN", "IAM_USER", "IAM_PASSWORD", "IAM_DOMAIN", "IAM_ENDPOINT"}
+    | {"CONFIG", "JSON", "DRY_RUN", "BATCH_NAME", "RATE"}
+)
+
+
+def show_settings(invocation: Invocation, manifest: Path | None) -> ExitCode:
+    """Print the effective settings and where each comes from."""
+    effective = invocation.settings(beside=manifest)
+    output = invocation.output
+    credentials = _credentials()
+    if output.is_json:
+        output.document(_document(effective, credentials))
+    else:
+        _print(output, effective, credentials)
+    for warning in _warnings(credentials):
+        output.note(f"warning: {warning}")
+    return ExitCode.OK
+
+
+def _document(
+    effective: EffectiveSettings, credentials: FoundCredentials | ConfigurationError
+) -> dict[str, object]:
+    source = credentials.source if isinstance(credentials, FoundCredentials) else None
+    return {
+        "schema": SCHEMA,
+        "settings": {
+            name: {"value": _value(effective, name), "source": effective.source_of(name)}
+            for name in setting_names()
+        },
+        "service": effective.endpoint,
+        "credentials": {"is_set": source is not None, "source": source},
+    }
+
+
+def _print(
+    output: Output, effective: EffectiveSettings, credentials: FoundCredentials | ConfigurationError
+) -> None:
+    rows = [(name, _text(_value(effective, name)), effective.source_of(name)) for name in setting_names()]
+    print_table(output, ("setting", "value", "from"), rows)
+    output.say(f"service: {effective.endpoint or 'not set; --region or --endpoint names it'}")
+    if isinstance(credentials, FoundCredentials):
+        output.say(f"credentials: set (from {credentials.source})")
+    else:
+        output.say(f"credentials: {credentials.message}; {credentials.hint}")
+
+
+def _credentials() -> FoundCredentials | ConfigurationError:
+    try:
+        return find_credentials(os.environ, home_folder())
+    except ConfigurationError as error:
+        return error
+
+
+def _warnings(credentials: FoundCredentials | ConfigurationError) -> list[str]:
+    told = list(credentials.warnings) if isinstance(credentials, FoundCredentials) else []
+    return [*told, *_unknown_variables()]
+
+
+def _unknown_variables() -> list[str]:
+    known = {name.upper() for name in setting_names()}
+    known |= {f"NO_{name}" for name in known} | _OTHER_VARIABLES
+    warnings = []
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if name != variable and name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {ENVIRONMENT_PREFIX}{nearest[0]}?" if nearest else ""
+            warnings.append(f"the environment variable {variable} is no setting{hint}")
+    return warnings
+
+
+def _value(effective: EffectiveSettings, name: str) -> Any:
+    value = getattr(effective.values, name)
+    if name == "state":
+        return shown(value)
+    return "auto" if name == "parallel" and value is None else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """*value* as JSON has it, written as one would set it."""
+    match value:
+        case ApiRate(writes_per_second=writes, reads_per_second=reads):
+            return ":".join(f"{rate:g}" if rate else "unlimited" for rate in (writes, reads))
+        case Timetable():
+            return str(value)
+        case float():
+            return int(value) if value.is_integer() else value
+        case Enum():
+            return value.value
+        case Path():
+            return str(value)
+        case _:
+            return value
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "not set" if value is None else str(value)

@@ -1,0 +1,154 @@
+"""`demo`: a simulator, sample footage, a manifest and a run of it, all on this machine."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import yaml
+
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
+from orchestrator.cli.settings import EffectiveSettings
+from orchestrator.cli.work.run import run_once
+from orchestrator.cli.work.validate import Asked, ProblemReport
+from orchestrator.domain.entries import slug
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.journal.sqlite.location import journal_path
+from orchestrator.metastudio.limiter import ApiRate
+from orchestrator.simulator import Simulator, SimulatorOptions
+from orchestrator.simulator.footage import write_footage, write_letter, write_picture
+
+#: Below the ports that systems hand out, so that the same endpoint is free the next time.
+FIRST_PORT = 18437
+_VIDEO_BYTES = 12_000_000
+_PART_BYTES = 1_000_000
+#: The store is slowed down so that progress can be watched; larger batches only so much.
+_SLOW_BYTES_PER_SECOND = 4_500_000
+_LONGEST_SECONDS = 12.0
+_NAMES = ("Anna", "Bai Lin", "Carla", "Dmitri", "Esra", "Femi", "Gao Min", "Hana")
+
+
+def demonstrate(invocation: Invocation, directory: Path | None, avatars: int) -> int:
+    """Run the demo's batch; what is there from the last time is used again."""
+    effective = invocation.settings()
+    folder = directory or journal_path(effective.values.state).parent / "demo"
+    return run_on_network(_demonstrate, invocation, effective, folder.absolute(), avatars)
+
+
+async def _demonstrate(
+    invocation: Invocation, effective: EffectiveSettings, folder: Path, avatars: int
+) -> int:
+    output = invocation.output
+    try:
+        manifest = await anyio.to_thread.run_sync(prepare_batch, folder, avatars)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the demo cannot be kept in {folder}: {error.strerror}", hint="name another place with --dir"
+        ) from None
+    async with _simulator(folder, avatars) as simulator:
+        output.say(f"sample footage in {folder}, a simulated MetaStudio on {simulator.endpoint}")
+        output.say(f"$ orchestrator run {manifest}")
+        return await run_once(
+            invocation,
+            Asked(path=manifest),
+            _settings(effective, folder, simulator),
+            ProblemReport(output),
+            environ=_credentials(simulator.options),
+        )
+
+
+def prepare_batch(folder: Path, avatars: int) -> Path:
+    """Make the files that are not there yet, and the manifest; return the manifest."""
+    footage = folder / "footage"
+    footage.mkdir(parents=True, exist_ok=True)
+    names = [_NAMES[place] if place < len(_NAMES) else f"Avatar {place + 1}" for place in range(avatars)]
+    manifest = folder / "demo.yaml"
+    batch = {
+        "batch_name": "demo",
+        "avatars": [_avatar(footage, name, seed) for seed, name in enumerate(names)],
+    }
+    manifest.write_text(yaml.safe_dump(batch, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return manifest
+
+
+def _avatar(footage: Path, name: str, seed: int) -> dict[str, str]:
+    files: dict[str, tuple[str, Callable[[Path], None]]] = {
+        "training_video": ("mp4", lambda path: write_footage(path, size=_VIDEO_BYTES, seed=seed)),
+        "cover": ("cover.png", lambda path: write_picture(path, 3 * seed)),
+        "id_card_image1": ("front.png", lambda path: write_picture(path, 3 * seed + 1)),
+        "id_card_image2": ("back.png", lambda path: write_picture(path, 3 * seed + 2)),
+        "grant_file": ("pdf", lambda path: write_letter(path, seed)),
+    }
+    avatar = {"name": name}
+    for field, (suffix, write) in files.items():
+        path = footage / f"{slug(name)}.{suffix}"
+        _write_once(path, write)
+        avatar[field] = f"footage/{path.name}"
+    return avatar
+
+
+def _write_once(path: Path, write: Callable[[Path], None]) -> None:
+    """Make the file under another name first: one that is there is whole, and stays the same."""
+    if path.exists():
+        return
+    unfinished = path.with_name(f".{path.name}")
+    write(unfinished)
+    unfinished.replace(path)
+
+
+@asynccontextmanager
+async def _simulator(folder: Path, avatars: int) -> AsyncIterator[Simulator]:
+    """A simulator with the state and the port of the last time: the port is part of the batch's key."""
+    port_file = folder / "port"
+    rate = max(_SLOW_BYTES_PER_SECOND, avatars * _VIDEO_BYTES / _LONGEST_SECONDS)
+    options = SimulatorOptions(store_bytes_per_second=rate)
+    simulator = await _start(options, folder / "simulator", _port_in(port_file))
+    try:
+        port_file.write_text(simulator.endpoint.rpartition(":")[2], encoding="ascii")
+        yield simulator
+    finally:
+        await simulator.stop()
+
+
+def _port_in(file: Path) -> int | None:
+    return int(file.read_text(encoding="ascii")) if file.exists() else None
+
+
+async def _start(options: SimulatorOptions, data: Path, port: int | None) -> Simulator:
+    simulator = Simulator(options, data=data, port=FIRST_PORT if port is None else port)
+    try:
+        await simulator.start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and port is None:
+            simulator = Simulator(options, data=data, port=0)
+            await simulator.start()
+            return simulator
+        raise ConfigurationError(
+            f"the demo's simulator cannot start: {error.strerror or error}",
+            hint="is the demo running elsewhere? Wait for it, or name another place with --dir",
+        ) from None
+    return simulator
+
+
+def _settings(effective: EffectiveSettings, folder: Path, simulator: Simulator) -> EffectiveSettings:
+    values = effective.values.model_copy(
+        update={
+            "state": str(folder / "journal.db"),
+            "endpoint": simulator.endpoint,
+            "region": None,
+            "project_id": simulator.options.project_id,
+            "api_rate": ApiRate(0.0, 0.0),
+            "part_size": _PART_BYTES,
+        }
+    )
+    return replace(effective, values=values)
+
+
+def _credentials(options: SimulatorOptions) -> dict[str, str]:
+    return {"HUAWEICLOUD_SDK_AK": options.ak, "HUAWEICLOUD_SDK_SK": options.sk}

@@ -1,0 +1,179 @@
+"""`results`: a batch as a table, each entry with what came of it; the table is a manifest again."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from orchestrator.cli.batches import KnownBatch, known_batch
+from orchestrator.cli.files import Write, written_file
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_async
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.report import review_text
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.foreign import one_line, shown
+from orchestrator.journal.journal import open_journal
+from orchestrator.journal.reading import JournalReader
+from orchestrator.journal.records import BatchRecord, EntryRecord
+from orchestrator.manifest import COLUMNS, RESULT_COLUMNS, csv_cells
+from orchestrator.manifest.fields import PERSONAL_FIELDS
+from orchestrator.manifest.spreadsheets import protected
+from orchestrator.preflight.reviews import rule_of_review
+
+#: A thread hop for each line would cost more than the line.
+_BLOCK_LINES = 500
+#: By this Excel knows UTF-8; without it Chinese is shown in another encoding.
+_BYTE_ORDER_MARK = "\ufeff"
+_QUOTE = '"'
+_TO_QUOTE = re.compile(r'[",;\t\r\n|]|^\s|\s$')
+
+
+def show_results(invocation: Invocation, name: str, file: Path | None) -> ExitCode:
+    """Write the results of the batch called *name* to *file*, else to stdout; raises ConfigurationError."""
+    known = known_batch(invocation, name)
+    output = invocation.output
+    if file is not None:
+        count = run_async(_write_file, known, file)
+        output.note(f"wrote {count} {'entry' if count == 1 else 'entries'} to {file}")
+    elif not output.is_json:
+        run_async(_write_table, known, _to_stdout(output))
+    if output.is_json:
+        run_async(_write_document, known, output, None if file is None else str(file.absolute()))
+    return ExitCode.OK
+
+
+def _to_stdout(output: Output) -> Write:
+    # What is read by a program gets the manifest's texts as they are.
+    disarmed = _shown_lines if output.is_terminal else str
+
+    async def write(text: str) -> None:
+        output.write_data(disarmed(text))
+
+    return write
+
+
+def _shown_lines(text: str) -> str:
+    return "".join(f"{shown(line)}\n" for line in text.splitlines())
+
+
+async def _write_file(known: KnownBatch, file: Path) -> int:
+    async with written_file(file) as write:
+        await write(_BYTE_ORDER_MARK)
+        return await _write_table(known, write)
+
+
+async def _write_table(known: KnownBatch, write: Write) -> int:
+    """Write the table block by block; how many entries there were."""
+    batch = known.record
+    count = 0
+    async with open_journal(known.effective.values.state, clock=time.time) as journal:
+        columns = await _columns(journal, batch)
+        lines = [_line(columns)]
+        async for record in journal.entries(batch.batch):
+            cells = {**csv_cells(record.avatar), **_batch_cells(batch), **_result_cells(record)}
+            cells["id"] = protected(record.entry_id)
+            lines.append(_line([cells[column] for column in columns]))
+            count += 1
+            if len(lines) >= _BLOCK_LINES:
+                await write("".join(lines))
+                lines.clear()
+        await write("".join(lines))
+    return count
+
+
+async def _columns(journal: JournalReader, batch: BatchRecord) -> list[str]:
+    """The manifest's columns that an entry uses, in the order of the fields, then the batch's and ours."""
+    used = {"id"}
+    async for record in journal.entries(batch.batch):
+        used.update(column for column, cell in csv_cells(record.avatar).items() if cell)
+    return [*(column for column in COLUMNS if column in used), *_batch_cells(batch), *RESULT_COLUMNS]
+
+
+def _line(cells: Sequence[str]) -> str:
+    """A row in which what any spreadsheet may take for a separator is within quotes."""
+    return (
+        ",".join(
+            f'"{cell.replace(_QUOTE, _QUOTE * 2)}"' if _TO_QUOTE.search(cell) else cell for cell in cells
+        )
+        + "\n"
+    )
+
+
+def _batch_cells(batch: BatchRecord) -> dict[str, str]:
+    """What makes the table the same batch again, and has it do what the last run was to do."""
+    return {"batch_name": protected(batch.name), **({"submit": "true"} if batch.is_submit_wanted else {})}
+
+
+def _result_cells(record: EntryRecord) -> dict[str, str]:
+    outcome = _outcome(record)
+    error = record.error
+    cells = {
+        **outcome,
+        "error_kind": error and error.kind,
+        "error_code": error and error.code,
+        "error_message": error and error.message,
+        "request_id": error and error.request_id,
+        "review_reason": review_text(record),
+        "review_code": record.review_code,
+        "review_rule": _review_rule(record),
+    }
+    return {column: _cell(cells[column]) for column in RESULT_COLUMNS}
+
+
+def _review_rule(record: EntryRecord) -> str | None:
+    """The rule that is about what the reviewer said."""
+    if record.review_reason is None and record.review_code is None:
+        return None
+    return rule_of_review(record.review_reason, record.review_code)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else protected(shown(one_line(str(value))))
+
+
+def _outcome(record: EntryRecord) -> dict[str, object]:
+    return {
+        "state": record.state.value,
+        "job_id": record.job_id,
+        "bytes": record.bytes,
+        "seconds": _seconds(record),
+        "attempts": record.attempts,
+        "delivered": record.delivered,
+    }
+
+
+def _seconds(record: EntryRecord) -> float | None:
+    """From when the entry was first taken up until its job held its files, or until its last change."""
+    if record.started_at is None:
+        return None
+    return round(max((record.confirmed_at or record.updated_at) - record.started_at, 0.0), 1)
+
+
+async def _write_document(known: KnownBatch, output: Output, file: str | None) -> None:
+    batch = known.record
+    head = {
+        "schema": SCHEMA,
+        "batch": batch.name,
+        "digest": batch.batch,
+        "file": file,
+    }
+    async with open_journal(known.effective.values.state, clock=time.time) as journal:
+        await output.stream_document(head, "results", _documents(journal, batch.batch))
+
+
+async def _documents(journal: JournalReader, batch: str) -> AsyncIterator[dict[str, object]]:
+    async for record in journal.entries(batch):
+        avatar = record.avatar.model_dump(mode="json", exclude_none=True, exclude=set(PERSONAL_FIELDS))
+        yield {
+            "entry": record.entry_id,
+            "avatar": avatar,
+            **_outcome(record),
+            "service_state": record.service_state,
+            "review_reason": record.review_reason,
+            "review_code": record.review_code,
+            "review_rule": _review_rule(record),
+            "error": None if record.error is None else record.error.as_dict(),
+        }

@@ -1,0 +1,59 @@
+"""`run`: what is asked for, done, and told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
+from orchestrator.cli.report import tell_run
+from orchestrator.cli.session import open_session
+from orchestrator.cli.settings import EffectiveSettings
+from orchestrator.cli.work.validate import Asked, ProblemReport, is_setting_wrong, refuse_invalid
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.engine.batch import RunRequest, run_batch
+
+
+def run_manifest(invocation: Invocation, asked: Asked) -> int:
+    """Do what is left of the manifest's batch and return the exit code.
+
+    A manifest with errors is refused before anything else that is wrong.
+    """
+    problems = ProblemReport(invocation.output)
+    try:
+        effective = invocation.settings(beside=asked.path)
+        return run_on_network(run_once, invocation, asked, effective, problems)
+    except OrchestratorError as error:
+        if is_setting_wrong(error) and not problems.was_called:
+            refuse_invalid(invocation, asked, problems)
+        raise
+
+
+async def run_once(
+    invocation: Invocation,
+    asked: Asked,
+    effective: EffectiveSettings,
+    problems: ProblemReport,
+    environ: Mapping[str, str] = os.environ,
+) -> int:
+    """Run the batch once with *effective* settings and the credentials of *environ*."""
+    manifest = asked.open(effective.values)
+    output = invocation.output
+    async with open_session(
+        output,
+        effective,
+        manifest.batch_name,
+        is_submit_wanted=manifest.is_submit_wanted,
+        environ=environ,
+    ) as session:
+        request = RunRequest(
+            manifest=manifest,
+            work=session.work,
+            with_media=effective.values.media_check,
+            is_batch_named=asked.batch_name is not None,
+            on_problems=problems,
+        )
+        report = await run_batch(request, session.journal, session.events, session.clocks)
+        await tell_run(output, report, session.journal, had_work=session.tracker.has_worked)
+    return report.exit_code

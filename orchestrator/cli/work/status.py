@@ -1,0 +1,170 @@
+"""`status`: what the journal knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
+
+from orchestrator.cli.batches import find_batch, find_entry, has_journal, key_of, unknown_batch
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_async
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.report import error_of, print_entries
+from orchestrator.cli.settings import EffectiveSettings
+from orchestrator.cli.tables import Row, print_table
+from orchestrator.cli.work.entry_detail import read_detail, tell_detail
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.states import EntryState
+from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.journal.records import BatchRecord
+from orchestrator.journal.sqlite.lock import run_lock_holder
+from orchestrator.observe.wording import moment
+
+_SHOWN_ENTRIES = 200
+_ALL = 10**9
+
+Counts = Mapping[EntryState, int]
+
+
+def show_batches(invocation: Invocation) -> ExitCode:
+    """Print all batches, the latest run first."""
+    effective = invocation.settings()
+    batches: list[tuple[BatchRecord, Counts]] = []
+    if has_journal(effective):
+        batches = run_async(_read_batches, effective.values.state)
+    output = invocation.output
+    if output.is_json:
+        output.document({"schema": SCHEMA, "batches": [_batch_document(*known) for known in batches]})
+    elif not batches:
+        output.say(f"no batches yet in {effective.values.state}")
+    else:
+        print_table(output, ("batch", "entries", "last run", "exit", "digest", "service"), _rows(batches))
+    return ExitCode.OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchView:
+    """What is to be seen of a batch: its entries in some states, at most so many, or all of a single one."""
+
+    limit: int
+    states: frozenset[EntryState]
+    entry_id: str | None
+
+
+def show_batch(
+    invocation: Invocation,
+    name: str,
+    *,
+    is_all_wanted: bool,
+    states: Collection[EntryState] | None = None,
+    entry_id: str | None = None,
+) -> ExitCode:
+    """Print the entries of the batch with this name or digest, or one of them with all that is known of it.
+
+    Raises UsageError when there is no such batch or entry.
+    """
+    effective = invocation.settings()
+    if not has_journal(effective):
+        raise unknown_batch(name, effective)
+    view = BatchView(
+        limit=_ALL if is_all_wanted or not invocation.output.is_terminal else _SHOWN_ENTRIES,
+        states=frozenset(EntryState if states is None else states),
+        entry_id=entry_id,
+    )
+    run_async(_show_batch, invocation.output, effective, name, view)
+    return ExitCode.OK
+
+
+async def _read_batches(state: str) -> list[tuple[BatchRecord, Counts]]:
+    async with open_journal(state, clock=time.time) as journal:
+        return [(batch, await journal.counts(batch.batch)) for batch in await journal.batches()]
+
+
+async def _show_batch(output: Output, effective: EffectiveSettings, name: str, view: BatchView) -> None:
+    async with open_journal(effective.values.state, clock=time.time) as journal:
+        batch = await find_batch(journal, effective, name)
+        if view.entry_id is None:
+            await _show_entries(output, journal, batch, view)
+        else:
+            record = await find_entry(journal, batch, view.entry_id)
+            tell_detail(output, await read_detail(journal, batch, record))
+
+
+async def _show_entries(output: Output, journal: Journal, batch: BatchRecord, view: BatchView) -> None:
+    counts = await journal.counts(batch.batch)
+    if output.is_json:
+        head = {"schema": SCHEMA, **_batch_document(batch, counts)}
+        await output.stream_document(head, "results", _entries(journal, batch.batch, view.states))
+        return
+    total = sum(count for state, count in counts.items() if state in view.states)
+    await print_entries(
+        output, journal, batch.batch, total, name=batch.name, limit=view.limit, states=view.states
+    )
+    output.say(f"{batch.name} ({batch.batch}) on {batch.endpoint}, project {batch.project_id}")
+    holder = run_lock_holder(journal.lock_path(key_of(batch)))
+    output.say(f"{_counted(counts)}; last run {_last_run(batch, holder)}")
+
+
+async def _entries(
+    journal: Journal, batch: str, states: frozenset[EntryState]
+) -> AsyncIterator[dict[str, object]]:
+    async for record in journal.entries(batch, states=states):
+        yield {
+            "entry": record.entry_id,
+            "state": record.state.value,
+            "service_state": record.service_state,
+            "bytes": record.bytes,
+            "job_id": record.job_id,
+            "delivered": record.delivered,
+            "review_reason": record.review_reason,
+            "review_code": record.review_code,
+            "updated_at": _time(record.updated_at),
+            "error": error_of(record),
+        }
+
+
+def _batch_document(batch: BatchRecord, counts: Counts) -> dict[str, object]:
+    return {
+        "batch": batch.name,
+        "digest": batch.batch,
+        "endpoint": batch.endpoint,
+        "project_id": batch.project_id,
+        "manifest": batch.manifest_path,
+        "entries": {"total": sum(counts.values()), **{state.value: count for state, count in counts.items()}},
+        "last_run": {
+            "run_id": batch.last_run_id,
+            "at": _time(batch.last_run_at),
+            "exit_code": batch.last_exit_code,
+        },
+    }
+
+
+def _rows(batches: list[tuple[BatchRecord, Counts]]) -> list[Row]:
+    return [
+        (
+            batch.name,
+            _counted(counts),
+            _time(batch.last_run_at) or "-",
+            "-" if batch.last_exit_code is None else str(batch.last_exit_code),
+            batch.batch,
+            batch.endpoint,
+        )
+        for batch, counts in batches
+    ]
+
+
+def _counted(counts: Counts) -> str:
+    return ", ".join(f"{counts[state]} {state}" for state in EntryState if counts.get(state)) or "no entries"
+
+
+def _last_run(batch: BatchRecord, holder: str | None) -> str:
+    if holder is not None:
+        return f"{_time(batch.last_run_at)}, running ({holder})"
+    if batch.last_exit_code is None:
+        return f"{_time(batch.last_run_at)}, killed"
+    return f"{_time(batch.last_run_at)}, exit code {batch.last_exit_code}"
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else moment(seconds)

@@ -1,0 +1,184 @@
+"""`watch`: jobs followed through review and training, and what came of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from shlex import quote
+
+import anyio
+
+from orchestrator.cli.batches import KnownBatch, known_batch
+from orchestrator.cli.groups import count_groups, entry_group
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.report import error_of, review_text
+from orchestrator.cli.service_session import ServiceSession, open_service_session
+from orchestrator.cli.tables import Row, print_table
+from orchestrator.cli.work.watch_display import Display, display_for
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.following import Follower, Milestone, PollPace
+from orchestrator.engine.signals import until_signalled
+from orchestrator.journal.reading import JournalReader
+from orchestrator.journal.records import BatchRecord, EntryRecord
+from orchestrator.journal.sqlite.lock import run_lock_holder
+from orchestrator.observe.wording import duration
+
+_SHOWN_ENTRIES = 40
+_NEEDS_PERSON = (EntryState.REVIEW_FAILED, EntryState.FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchRequest:
+    """How far to follow, how often to ask, and for how many seconds; None for ever."""
+
+    until: Milestone
+    pace: PollPace
+    timeout_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """How watching a batch ended."""
+
+    known: KnownBatch
+    request: WatchRequest
+    exit_code: ExitCode
+    elapsed_seconds: float
+
+
+def watch_batch(invocation: Invocation, name: str, request: WatchRequest) -> int:
+    """Follow the jobs of the batch called *name* and return the exit code; it may be stopped at any time."""
+    known = known_batch(invocation, name)
+    return run_on_network(_watch, invocation.output, known, request)
+
+
+async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> int:
+    output.known["batch"] = known.record.name
+    began = time.monotonic()
+    display = display_for(output, known)
+    async with open_service_session(
+        output, known.effective, known.record.name, display, is_patient=False
+    ) as session:
+        with display:
+            exit_code = await _follow_until_stopped(session, display, known, request)
+        watched = Watched(
+            known=known,
+            request=request,
+            exit_code=exit_code,
+            elapsed_seconds=time.monotonic() - began,
+        )
+        with anyio.CancelScope(shield=True):
+            await _tell(output, session.journal, watched)
+    return exit_code
+
+
+async def _follow_until_stopped(
+    session: ServiceSession, display: Display, known: KnownBatch, request: WatchRequest
+) -> ExitCode:
+    with until_signalled() as received:
+        reached = await _follow(session, display, known, request)
+    return ExitCode(128 + received[0]) if received else reached
+
+
+async def _follow(
+    session: ServiceSession, display: Display, known: KnownBatch, request: WatchRequest
+) -> ExitCode:
+    lock = session.journal.lock_path(known.key)
+    follower = Follower(
+        session.journal,
+        session.client,
+        session.events,
+        known.key,
+        is_run_under_way=lambda: run_lock_holder(lock) is not None,
+    )
+
+    async def wait(seconds: float) -> None:
+        display.show(await session.journal.job_counts(known.record.batch), seconds)
+        await anyio.sleep(seconds)
+
+    return await follower.follow(
+        request.until,
+        pace=request.pace,
+        timeout_seconds=request.timeout_seconds,
+        monotonic=session.clocks.monotonic,
+        sleep=wait,
+    )
+
+
+async def _tell(output: Output, journal: JournalReader, watched: Watched) -> None:
+    batch = watched.known.record.batch
+    groups = count_groups(await journal.job_counts(batch))
+    if output.is_json:
+        await output.stream_document(_head(watched, groups), "entries", _entries(journal, batch))
+        return
+    await _tell_who_waits(output, journal, watched.known.record)
+    counted = ", ".join(f"{count} {group}" for group, count in groups.items()) or "no entries"
+    output.say(f"{watched.known.record.name}: {counted}")
+    for line in _next_steps(watched):
+        output.note(line)
+
+
+def _head(watched: Watched, groups: dict[str, int]) -> dict[str, object]:
+    return {
+        "schema": SCHEMA,
+        "batch": watched.known.record.name,
+        "digest": watched.known.record.batch,
+        "until": watched.request.until.value,
+        "exit_code": int(watched.exit_code),
+        "elapsed_seconds": round(watched.elapsed_seconds, 3),
+        "groups": groups,
+    }
+
+
+async def _entries(journal: JournalReader, batch: str) -> AsyncIterator[dict[str, object]]:
+    async for record in journal.entries(batch):
+        yield {
+            "entry": record.entry_id,
+            "state": record.state.value,
+            "group": entry_group(record.state, record.service_state),
+            "service_state": record.service_state,
+            "job_id": record.job_id,
+            "review_reason": record.review_reason,
+            "review_code": record.review_code,
+            "error": error_of(record),
+        }
+
+
+async def _tell_who_waits(output: Output, journal: JournalReader, known: BatchRecord) -> None:
+    batch = known.batch
+    counts = await journal.counts(batch)
+    total = sum(counts.get(state, 0) for state in _NEEDS_PERSON)
+    rows: list[Row] = []
+    async for record in journal.entries(batch, states=_NEEDS_PERSON):
+        if len(rows) == _SHOWN_ENTRIES:
+            break
+        rows.append((record.entry_id, record.job_id or "-", _why(record)))
+    if rows:
+        print_table(output, ("entry", "job", "why it waits"), rows)
+    if total > len(rows):
+        command = f"`orchestrator status {quote(known.name)} --failed --all`"
+        output.say(f"... and {total - len(rows)} more; {command} lists all")
+
+
+def _why(record: EntryRecord) -> str:
+    if record.state is EntryState.FAILED and record.error is not None:
+        return f"failed: {record.error.message}"
+    return f"review failed: {review_text(record) or 'no reason was given'}"
+
+
+def _next_steps(watched: Watched) -> Iterator[str]:
+    name = quote(watched.known.record.name)
+    match watched.exit_code:
+        case ExitCode.SOME_FAILED:
+            yield (
+                f"some entries need attention: fix what the review rejected, then `orchestrator retry {name}`; "
+                f"`orchestrator submit {name}` sends uploaded jobs to review"
+            )
+        case ExitCode.TEMPORARY:
+            yield f"not all there after {duration(watched.elapsed_seconds)}: the same command goes on"
+        case ExitCode.HUNG_UP | ExitCode.INTERRUPTED | ExitCode.TERMINATED:
+            yield "stopped: what was seen is kept; the same command goes on"

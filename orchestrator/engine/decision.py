@@ -1,0 +1,233 @@
+"""What a run does with an entry, and why: decided from the manifest and the journal alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from orchestrator.domain.assets import Asset
+from orchestrator.domain.entries import Entry, normal
+from orchestrator.domain.errors import SourceChangedError
+from orchestrator.domain.sameness import Sameness, changed_fields, is_untouched, sameness_of_file
+from orchestrator.domain.states import AFTER_SUBMIT, Change, EntryState, is_done
+from orchestrator.engine.context import RunSettings
+from orchestrator.journal.records import EntryRecord
+
+
+class Action(StrEnum):
+    """What a run does with an entry."""
+
+    CREATE = "create"
+    RESUME = "resume"
+    SKIP = "skip"
+    CHANGE = "change"  #: bring the job in line with the manifest
+    DECIDE = "decide"  #: nothing, until a person says what
+    LEAVE = "leave"  #: nothing: another command is for that
+
+
+#: What the journal keeps as it is.
+_UNTOUCHED = frozenset({Action.DECIDE, Action.LEAVE})
+#: What comparing a file of an entry with what was sent gave.
+Compare = Callable[[str, Asset], Sameness]
+
+
+class Decision(NamedTuple):
+    """What to do with an entry and why; *change* tells how its job is to be changed."""
+
+    action: Action
+    reason: str
+    change: Change | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """`retry`: what failed; *entry_ids* names some entries, whatever they wait for."""
+
+    entry_ids: Collection[str] | None = None
+    is_cancelled_wanted: bool = False  #: every cancelled entry comes back
+
+    def names(self, entry_id: str) -> bool:
+        """True when a person named this very entry."""
+        return self.entry_ids is not None and normal(entry_id) in map(normal, self.entry_ids)
+
+    def revives(self, entry_id: str) -> bool:
+        """True when the entry, should it be cancelled, comes back."""
+        return self.names(entry_id) or (self.is_cancelled_wanted and self.entry_ids is None)
+
+
+class Differences(NamedTuple):
+    """What the manifest and its files say otherwise than the job was made from."""
+
+    fields: tuple[str, ...] = ()  #: fields, and files at another path with another content
+    sources: tuple[str, ...] = ()  #: files that have another content at the same path
+    unclear: tuple[str, ...] = ()  #: files whose content cannot be compared
+
+    def __bool__(self) -> bool:
+        """True when there is any."""
+        return bool(self.fields or self.sources or self.unclear)
+
+    def __str__(self) -> str:
+        """Name them."""
+        return ", ".join(
+            [
+                *self.fields,
+                *(f"content of {name}" for name in self.sources),
+                *(
+                    f"{name} (its content cannot be compared: no MD5 of what was sent)"
+                    for name in self.unclear
+                ),
+            ]
+        )
+
+
+class EntryPlan(NamedTuple):
+    """What a run does with one entry and why; `stored_bytes` need not be sent."""
+
+    entry_id: str
+    position: int
+    action: Action
+    reason: str
+    change: Change | None
+    spec: str
+    assets: tuple[Asset, ...]
+    segments: int
+    stored_bytes: int
+    record: EntryRecord | None
+
+    @property
+    def bytes(self) -> int:
+        """The length of all assets together."""
+        return sum([asset.fingerprint.size for asset in self.assets])
+
+    @property
+    def bytes_left(self) -> int:
+        """What a run sends; a changed job may take less than this."""
+        if self.action is Action.SKIP or self.action in _UNTOUCHED:
+            return 0
+        return self.bytes if self.action is Action.CHANGE else self.bytes - self.stored_bytes
+
+    @property
+    def is_to_be_taken(self) -> bool:
+        """True when the journal does not say yet what the manifest says."""
+        record = self.record
+        if record is None or self.action is Action.CHANGE or self.is_revived:
+            return True
+        if self.action in _UNTOUCHED or (record.spec == self.spec and record.assets == self.assets):
+            return False
+        # Of what is finished nothing is read again, so that a new inode alone is not worth a write.
+        is_same = record.spec == self.spec and all(map(is_untouched, record.assets, self.assets))
+        return not (is_same and self.action is Action.SKIP)
+
+    @property
+    def is_revived(self) -> bool:
+        """True when a cancelled entry comes back."""
+        is_cancelled = self.record is not None and self.record.state is EntryState.CANCELLED
+        return is_cancelled and self.action is Action.CREATE
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """What is decided on; *retry* is there when only what failed is retried."""
+
+    settings: RunSettings
+    retry: Retry | None
+
+    def decide(
+        self, entry: Entry, assets: tuple[Asset, ...], record: EntryRecord | None, compare: Compare
+    ) -> Decision:
+        """What to do with the entry, why, and how its job is to be changed; *compare* knows contents."""
+        if record is None:
+            return Decision(Action.CREATE, "new")
+        if record.state is EntryState.CANCELLED:
+            if self.retry is not None and self.retry.revives(record.entry_id):
+                return Decision(Action.CREATE, "was cancelled")
+            return Decision(Action.SKIP, "cancelled")
+        if record.job_id is None and record.create_tag is None:
+            return Decision(Action.CREATE, _why_again(record))
+        return self._decide_with_job(record, _differences(entry, assets, record, compare))
+
+    def _decide_with_job(self, record: EntryRecord, differences: Differences) -> Decision:
+        if record.change_wanted is not None and not differences:
+            return Decision(Action.CHANGE, "stopped while its job was changed", self._change_again(record))
+        if record.state is EntryState.REVIEW_FAILED and (self.retry or self.settings.on_change is None):
+            return self._decide_rejected(record, differences)
+        if differences:
+            return self._decide_change(record, differences)
+        if self.is_finished(record):
+            return Decision(Action.SKIP, _why_done(record))
+        return Decision(Action.RESUME, _why_again(record))
+
+    def is_finished(self, record: EntryRecord) -> bool:
+        """True when nothing is left to do for the entry, whether this run was asked to submit or one before."""
+        return is_done(record.state, with_submit=self.settings.is_submit_wanted or record.is_submit_wanted)
+
+    def _change_again(self, record: EntryRecord) -> Change | None:
+        """The change that was begun, or the way that is chosen now; what a review asks for is an update."""
+        if record.change_wanted is Change.AMEND:
+            return Change.AMEND
+        return self.settings.on_change or record.change_wanted
+
+    def _decide_rejected(self, record: EntryRecord, differences: Differences) -> Decision:
+        """Only `retry` sends a job whose review failed again, and unnamed only what was replaced."""
+        why = f"review failed ({record.review_reason or 'no reason was given'})"
+        is_named = self.retry is not None and self.retry.names(record.entry_id)
+        is_meant = is_named or (self.retry is not None and self.retry.entry_ids is None and differences)
+        if is_meant:
+            return Decision(Action.CHANGE, f"{why}; replaced: {differences or 'nothing'}", Change.AMEND)
+        if differences:
+            return Decision(Action.LEAVE, f"{why}; replaced since, and not sent: {differences}")
+        return Decision(Action.SKIP, f"{why}, and nothing was replaced since")
+
+    def _decide_change(self, record: EntryRecord, differences: Differences) -> Decision:
+        reason = f"changed since its job was created: {differences}"
+        if self.settings.on_change is not None:
+            return Decision(Action.CHANGE, reason, self.settings.on_change)
+        if _is_source_alone(record, differences):
+            # What is stored of it is of no use, and nothing but our own upload is lost.
+            change = Change.AMEND if record.is_submit_wanted else Change.RECREATE
+            return Decision(Action.CHANGE, reason, change)
+        return Decision(Action.DECIDE, reason)
+
+
+def _is_source_alone(record: EntryRecord, differences: Differences) -> bool:
+    """True when an unconfirmed job lacks nothing but the present content of files at their old paths."""
+    is_unconfirmed = record.confirm_sent_at is None and record.submit_sent_at is None
+    is_proved = bool(differences.sources) and not differences.unclear
+    is_seen = record.error is not None and record.error.kind == SourceChangedError.kind
+    return is_unconfirmed and not differences.fields and (is_proved or is_seen)
+
+
+def _why_done(record: EntryRecord) -> str:
+    return f"already {record.state}" if record.state not in AFTER_SUBMIT else f"submitted ({record.state})"
+
+
+def _why_again(record: EntryRecord) -> str:
+    if record.state is EntryState.FAILED and record.error is not None:
+        return f"failed before: {record.error.message}"
+    return "not begun" if record.state is EntryState.PENDING else f"stopped while {record.state}"
+
+
+def _differences(
+    entry: Entry, assets: tuple[Asset, ...], record: EntryRecord, compare: Compare
+) -> Differences:
+    """What the manifest says otherwise than the journal."""
+    if record.spec == entry.spec and record.assets == assets:
+        return Differences()
+    known = {asset.kind: asset for asset in record.assets}
+    fields = changed_fields(record.avatar, entry.avatar)
+    fields += [kind.value for kind in known if kind not in {asset.kind for asset in assets}]
+    sources, unclear = [], []
+    for asset in assets:
+        before = known.get(asset.kind)
+        verdict = sameness_of_file(before, asset, compare(entry.entry_id, asset))
+        if verdict is Sameness.SAME:
+            continue
+        if verdict is not Sameness.DIFFERENT:
+            unclear.append(asset.kind.value)
+        elif before is not None and before.path == asset.path:
+            sources.append(asset.kind.value)
+        else:
+            fields.append(asset.kind.value)
+    return Differences(tuple(fields), tuple(sources), tuple(unclear))

@@ -1,0 +1,1 @@
+"""The steps of an entry's life, one module each."""

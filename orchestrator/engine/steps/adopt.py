@@ -1,0 +1,166 @@
+"""Jobs that exist before an entry's create: a person decides what becomes of them, or `--on-existing` says it."""
+
+from __future__ import annotations
+
+from shlex import quote
+
+import anyio
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.errors import DecisionNeededError, LockHeldError
+from orchestrator.domain.sameness import changed_fields
+from orchestrator.engine.context import Collaborators, OnExisting
+from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.job_contents import Standing, standing_of
+from orchestrator.engine.steps.create import JobMaker
+from orchestrator.engine.steps.existing_jobs import Existing, ExistingJob, ExistingJobs
+from orchestrator.engine.steps.takeover import Takeover
+from orchestrator.journal.records import Twin
+from orchestrator.journal.sqlite.lock import hold_run_lock
+
+#: Other jobs of the batch that are looked at to learn how this service shows one that holds its film.
+_MODELS = 20
+_WAYS_OUT = (
+    "run again with --on-existing adopt to take over what exists, or --on-existing create for a new job"
+)
+
+
+class Adopter:
+    """Makes the job of an entry, unless one exists that this journal does not know."""
+
+    def __init__(self, collaborators: Collaborators, maker: JobMaker) -> None:
+        """Create, update and delete through *maker*."""
+        self._with = collaborators
+        self._maker = maker
+        self._existing = ExistingJobs(collaborators)
+        self._takeover = Takeover(collaborators)
+        #: The other batch's lock is held for one entry at a time: by this run's workers too.
+        self._moving = anyio.Lock()
+
+    async def create(self, entry: HeldEntry) -> None:
+        """Give the entry a job.
+
+        Raises DecisionNeededError, and makes none, where one exists and nobody said what to do about it; besides
+        what `JobMaker.create` raises.
+        """
+        existing = await self._existing.of(entry)
+        if not (existing and await self._is_settled(entry, existing)):
+            await self._maker.create(entry)
+
+    async def _is_settled(self, entry: HeldEntry, existing: Existing) -> bool:
+        """Do with *existing* what was asked for; False when a job is to be made after all."""
+        match self._with.settings.on_existing:
+            case OnExisting.ADOPT:
+                return await self._adopt(entry, existing)
+            case OnExisting.CREATE:
+                entry.warn(f"a new job is made beside {existing}")
+                return False
+            case OnExisting.ASK:
+                raise DecisionNeededError(
+                    f"a job exists for this entry that this batch did not make: {existing}",
+                    code="JobExists",
+                    hint=_WAYS_OUT,
+                )
+
+    async def _adopt(self, entry: HeldEntry, existing: Existing) -> bool:
+        if existing.twin is not None:
+            await self._move(entry, existing.twin)
+            return True
+        found = [
+            (known, standing)
+            for known in existing.jobs
+            if (standing := await self._look_at(entry, known.job.job_id)) is not None
+        ]
+        if not found:
+            return False
+        known, standing = max(found, key=lambda each: (each[1].is_seen_joined, each[1].parts is None))
+        others = ", ".join(other.job.job_id for other, _ in found if other is not known)
+        if others:
+            entry.warn(
+                f"job {known.job.job_id} was taken over; these exist as well and were left alone: {others}"
+            )
+        return await self._take(entry, known, standing)
+
+    async def _move(self, entry: HeldEntry, twin: Twin) -> None:
+        """Let the entry have the job of the same entry in another batch, which gives it up.
+
+        Raises DecisionNeededError when the job was made from other fields, or the other batch is being run.
+        """
+        batch = twin.batch
+        others = changed_fields(twin.entry.avatar, entry.avatar)
+        if others:
+            raise DecisionNeededError(
+                f"{Existing(twin=twin)} was made with other values of {', '.join(others)}",
+                code="JobExists",
+                hint=f"run it under --batch-name {quote(batch.name)} to change it there; "
+                "--on-existing create makes a new job beside it",
+            )
+        key = BatchKey(batch.endpoint, batch.project_id, batch.name, known_digest=batch.batch)
+        try:
+            async with self._moving:
+                with hold_run_lock(self._with.journal.lock_path(key)):
+                    await entry.take_job_of(twin)
+        except LockHeldError as error:
+            raise DecisionNeededError(
+                f"batch {batch.name} has the job, and {error.message}", code="JobExists", hint=error.hint
+            ) from None
+        self._existing.forget_twin(entry)
+
+    async def _look_at(self, entry: HeldEntry, job_id: str) -> Standing | None:
+        with entry.step("show"):
+            return await standing_of(self._with.client, job_id, entry.avatar.app_user_id)
+
+    async def _take(self, entry: HeldEntry, known: ExistingJob, standing: Standing) -> bool:
+        """Take the job over; False when it made room for a new one."""
+        job_id = known.job.job_id
+        if standing.is_seen_joined or standing.parts is None:
+            await self._takeover.keep(entry, standing)
+        elif not await self._maker.take_over(entry, known.job):
+            await self._make_room(entry, known, standing)
+            return False
+        self._existing.forget(entry, job_id)
+        return True
+
+    async def _make_room(self, entry: HeldEntry, known: ExistingJob, standing: Standing) -> None:
+        """Delete a job that gives no URLs, if this program made it and it provably holds no film."""
+        job_id = known.job.job_id
+        may_go = known.is_tagged and await self._is_open(entry, standing)
+        if may_go:
+            await self._maker.delete(entry, job_id)
+            self._existing.forget(entry, job_id)
+        await entry.forget_job("the job that exists gave no upload URLs")
+        if not may_go:
+            raise DecisionNeededError(
+                f"job {job_id} cannot be taken over: the service gives no URLs for it, and nothing proves whether it "
+                "holds the film",
+                code="JobExists",
+                hint="check it in the console and delete it there if it is empty; "
+                "--on-existing create makes a new job beside it",
+            )
+
+    async def _is_open(self, entry: HeldEntry, standing: Standing) -> bool:
+        """True when it is proved that the training video is not joined, though an empty list may mean either."""
+        return (
+            standing.shows_other_files
+            or await self._is_partial(entry, standing)
+            or await self._are_joined_jobs_shown(entry)
+        )
+
+    async def _is_partial(self, entry: HeldEntry, standing: Standing) -> bool:
+        """True when the job holds some parts of our file, cut as we cut it, and lacks others."""
+        parts = dict(standing.parts or {})
+        planned = self._maker.segments_of(entry, AssetKind.TRAINING_VIDEO)
+        held = [segment for segment in planned if segment.part_number in parts]
+        if not held or len(held) != len(parts) or len(held) == len(planned):
+            return False
+        asset = entry.asset(AssetKind.TRAINING_VIDEO)
+        return await self._with.sender.digest(asset, held[0]) == parts[held[0].part_number]
+
+    async def _are_joined_jobs_shown(self, entry: HeldEntry) -> bool:
+        """True when another job of the batch shows what a joined film looks like here, which this one does not."""
+        for job in self._existing.others_waiting(entry)[:_MODELS]:
+            standing = await standing_of(self._with.client, job.job_id, entry.avatar.app_user_id)
+            if standing is not None and standing.is_marked_joined:
+                return True
+        return False

@@ -1,0 +1,302 @@
+"""Jobs: making one, finding one whose create answer was lost, replacing one whose URLs have died."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from orchestrator.domain.assets import Asset, AssetKind
+from orchestrator.domain.entries import create_tag
+from orchestrator.domain.errors import (
+    CredentialsError,
+    EntryError,
+    RequestRejectedError,
+    ServiceUnreachableError,
+    StaleEpochError,
+    ThrottledError,
+    UrlExpiredError,
+)
+from orchestrator.domain.ownership import SeenJob
+from orchestrator.domain.part_counts import part_counts
+from orchestrator.domain.segments import Segment, plan_segments
+from orchestrator.engine.context import Collaborators, OnExpired
+from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.events import UrlsExpired
+from orchestrator.engine.job_contents import Standing, standing_of
+from orchestrator.engine.job_search import Found, JobFinder
+from orchestrator.engine.steps.inquiry import Inquiry
+from orchestrator.engine.steps.takeover import Takeover
+from orchestrator.journal.records import SegmentRecord
+from orchestrator.metastudio.requests import create_body, update_body
+from orchestrator.metastudio.wire import JobDetail, JobUrls, UploadUrls
+
+#: Errors after which a create provably made no job (metastudio-protocol section 3).
+_NOT_CARRIED_OUT = (RequestRejectedError, CredentialsError, ServiceUnreachableError, ThrottledError)
+
+
+class JobMaker:
+    """Gives an entry a job with living upload URLs, exactly one."""
+
+    def __init__(self, collaborators: Collaborators, inquiry: Inquiry) -> None:
+        """Work with the run's client and journal; ask through *inquiry* what an update has left."""
+        self._with = collaborators
+        self._finder = JobFinder(collaborators.journal, collaborators.client)
+        self._takeover = Takeover(collaborators)
+        self._inquiry = inquiry
+
+    async def create(self, entry: HeldEntry) -> None:
+        """Create the job under a tag that finds it again should the answer be lost.
+
+        Raises InterruptedTransferError when it is unknown whether the job exists; `settle` then finds out.
+        """
+        tag = create_tag(self._with.batch, entry.entry_id, self._with.nonce())
+        await entry.request_job(tag, "job requested")
+        counts = self._counts(entry)
+        body = create_body(entry.avatar, batch_name=self._with.batch.name, tag=tag, part_counts=counts)
+        try:
+            with entry.step("create"):
+                job = await self._with.client.create_job(body, app_user_id=entry.avatar.app_user_id)
+        except _NOT_CARRIED_OUT:
+            await entry.forget_job("no job was made")
+            raise
+        await self._keep(entry, job, counts, "job created")
+
+    async def settle(self, entry: HeldEntry) -> None:
+        """Find the job of a create whose answer was lost: take it over, or make room for a new one.
+
+        Only a job that carries the create's tag is touched; where no tag is shown, what may be left over is named.
+        """
+        found = await self._find(entry)
+        if not found.ours:
+            # A create that was cut off, by a kill or a timeout, may still be on its way to the service.
+            await self._with.drain.sleep(self._with.settings.settle_seconds)
+            found = await self._find(entry)
+        if found.is_takeover:
+            await self._go_on_taking_over(entry, found.ours[0].job_id)
+            return
+        standings = [standing for job in found.ours if (standing := await self._look_at(entry, job.job_id))]
+        if not standings:
+            entry.warn_if(found.about_suspects())
+            await entry.forget_job("the service shows no job with the tag of the lost create")
+            return
+        kept = next((each for each in standings if each.is_seen_joined), standings[0])
+        for extra in standings:
+            if extra is not kept:
+                await self._clear_away(entry, extra)
+        await self._take_back(entry, kept)
+
+    async def renew_urls(self, entry: HeldEntry, error: UrlExpiredError) -> None:
+        """Get fresh upload URLs: by update where the service allows it, else by a new job in the old one's place.
+
+        Raises EntryError when that is not wanted (`--on-expired fail`), ConfigurationError when only this machine's
+        clock says that they are dead.
+        """
+        if self._with.settings.on_expired is OnExpired.FAIL:
+            raise EntryError(error.message, code="UrlExpired", hint="--on-expired recreate makes a new job")
+        counts = self._counts(entry)
+        lost = [segment for segment in entry.segments if segment.receipt]
+        # An update may take away what is stored, so receipts go before it: a kill in between must not leave them.
+        if lost:
+            await entry.drop_receipts(lost)
+        job = await self._updated(entry, entry.job_id, counts)
+        if job is None:
+            # Nothing may have been heard of the service's time before: now it has answered.
+            self._with.service_time.check_alive(_expiries(entry.segments))
+            self._publish_cost(entry, lost, "recreate")
+            await self.replace(entry, "upload URLs expired: the job was deleted to be created anew")
+            return
+        planned = await self._with_stored_files(entry, job, counts)
+        kept = {segment.kind for segment in planned if segment.receipt}
+        self._publish_cost(entry, [segment for segment in lost if segment.kind not in kept], "update")
+        await entry.replace_segments(planned)
+        self._check_fresh(planned)
+
+    async def reopen(self, entry: HeldEntry) -> bool:
+        """Update the job to what the manifest says now; False when the service does not allow it.
+
+        Single files that the service still shows as they are now stay; all else is sent again.
+        """
+        counts = self._counts(entry)
+        job = await self._updated(entry, entry.job_id, counts)
+        if job is None:
+            return False
+        planned = await self._with_stored_files(entry, job, counts)
+        await entry.reopen(planned, "the job takes the changed files")
+        self._check_fresh(planned)
+        return True
+
+    async def replace(self, entry: HeldEntry, reason: str) -> None:
+        """Delete the job, so that a new one is created; raises RequestRejectedError when it may not be deleted."""
+        await self._delete(entry, entry.job_id)
+        await entry.forget_job(reason)
+
+    async def take_over(self, entry: HeldEntry, seen: SeenJob) -> bool:
+        """Make a job of another journal the entry's, with fresh URLs and a tag of ours; False when it gives none."""
+        tag = create_tag(self._with.batch, entry.entry_id, self._with.nonce())
+        await entry.request_job(tag, f"job {seen.job_id} is to be taken over", of_job=seen)
+        return await self._refill(entry, seen.job_id)
+
+    async def _refill(self, entry: HeldEntry, job_id: str) -> bool:
+        """Get URLs for a job that may hold parts of ours; which, the upload finds out."""
+        counts = self._counts(entry)
+        job = await self._updated(entry, job_id, counts)
+        if job is None:
+            return False
+        planned = planned_segments(entry.record.assets, counts, job.urls)
+        await entry.keep_job(job_id, planned, "job of another journal taken over")
+        self._check_fresh(planned)
+        entry.is_reconciled = False
+        return True
+
+    async def delete(self, entry: HeldEntry, job_id: str) -> None:
+        """Delete a job; raises RequestRejectedError when the service keeps it."""
+        await self._delete(entry, job_id)
+
+    def segments_of(self, entry: HeldEntry, kind: AssetKind) -> list[Segment]:
+        """How the entry's file of *kind* is cut."""
+        return list(plan_segments(entry.asset(kind).size, self._counts(entry).get(kind, 1)))
+
+    async def _go_on_taking_over(self, entry: HeldEntry, job_id: str) -> None:
+        """The update was carried out, its answer was lost: ask for the URLs again."""
+        if not await self._refill(entry, job_id):
+            await entry.forget_job("the job that was to be taken over gives no URLs any more")
+
+    async def _find(self, entry: HeldEntry) -> Found:
+        with entry.step("list"):
+            return await self._finder.find(entry.record)
+
+    async def _look_at(self, entry: HeldEntry, job_id: str) -> Standing | None:
+        with entry.step("show"):
+            return await standing_of(self._with.client, job_id, entry.avatar.app_user_id)
+
+    async def _take_back(self, entry: HeldEntry, standing: Standing) -> None:
+        """Keep the job of a lost create; its URLs were in the lost answer and cannot be had again."""
+        job_id = standing.job.job_id
+        if standing.is_seen_joined:
+            await self._takeover.keep(entry, standing)
+            return
+        counts = self._counts(entry)
+        job = await self._updated(entry, job_id, counts) if standing.is_seen_empty else None
+        if job is not None:
+            await self._keep(entry, job, counts, "job of a lost create taken over")
+            return
+        await self._clear_away(entry, standing)
+        await entry.forget_job("the orphan of a lost create makes room for a new job")
+
+    async def _clear_away(self, entry: HeldEntry, standing: Standing) -> None:
+        """Delete a job that is proved ours, unless it may hold files."""
+        job_id = standing.job.job_id
+        if standing.is_seen_empty:
+            await self._delete(entry, job_id)
+        else:
+            entry.warn(f"job {job_id} is left over from a lost create and was kept: it may hold files")
+
+    async def _updated(
+        self, entry: HeldEntry, job_id: str, counts: Mapping[AssetKind, int]
+    ) -> JobUrls | None:
+        body = update_body(
+            entry.avatar,
+            batch_name=self._with.batch.name,
+            tag=entry.record.create_tag or "",
+            part_counts=counts,
+        )
+        # From now on what is stored may be that of before, or gone.
+        await entry.note("updating", job_updated_at=self._with.clock())
+        try:
+            with entry.step("update"):
+                return await self._with.client.update_job(job_id, body, app_user_id=entry.avatar.app_user_id)
+        except RequestRejectedError:
+            return None
+
+    async def _delete(self, entry: HeldEntry, job_id: str) -> None:
+        with entry.step("delete"):
+            await self._with.client.delete_job(job_id, app_user_id=entry.avatar.app_user_id)
+
+    async def _keep(
+        self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int], reason: str
+    ) -> None:
+        try:
+            planned = planned_segments(entry.record.assets, counts, job.urls)
+        except EntryError:
+            # The job cannot hold the files, so it must not stay behind as an orphan.
+            await self._delete(entry, job.job_id)
+            await entry.forget_job("the job could not take the files and was deleted")
+            raise
+        try:
+            await entry.keep_job(job.job_id, planned, reason)
+        except StaleEpochError:
+            await self._delete_unless_owned(entry, job.job_id)
+            raise
+        self._check_fresh(planned)
+
+    def _check_fresh(self, planned: Sequence[SegmentRecord]) -> None:
+        """Stop at URLs that are dead on arrival, once the job is written down: others would be no better."""
+        self._with.service_time.check_fresh(_expiries(each for each in planned if each.receipt is None))
+
+    async def _delete_unless_owned(self, entry: HeldEntry, job_id: str) -> None:
+        """Leave no orphan of a create whose entry another worker took meanwhile; it may have found the job."""
+        if not await self._with.journal.owns_job(job_id, [entry.record.create_tag or ""]):
+            await self._delete(entry, job_id)
+
+    async def _with_stored_files(
+        self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int]
+    ) -> list[SegmentRecord]:
+        """The segments with fresh URLs; single files that show proves to be stored still need none.
+
+        What survives an update is not known (metastudio-protocol section 1.4). Of single files only their download
+        URLs can say; which parts are left is asked for before any is sent.
+        """
+        planned = planned_segments(entry.record.assets, counts, job.urls)
+        if all(segment.kind.is_multipart for segment in planned):
+            return planned
+        shown = await self._inquiry.show(entry)
+        return [await self._as_stored(entry, segment, shown) for segment in planned]
+
+    async def _as_stored(
+        self, entry: HeldEntry, segment: SegmentRecord, shown: JobDetail | None
+    ) -> SegmentRecord:
+        """*segment* with a receipt when the object that is *shown* has its length and its MD5."""
+        if shown is None or segment.kind.is_multipart:
+            return segment
+        finding = await self._inquiry.find_shown(entry, segment, shown, is_started=False)
+        if finding.receipt is None:
+            return segment
+        return replace(segment, receipt=finding.receipt, stored_at=self._with.clock())
+
+    def _counts(self, entry: HeldEntry) -> dict[AssetKind, int]:
+        return part_counts(entry.avatar, entry.record.assets, self._with.settings.part_bytes)
+
+    def _publish_cost(self, entry: HeldEntry, lost: Sequence[SegmentRecord], remedy: str) -> None:
+        self._with.events.publish(
+            UrlsExpired(
+                entry=entry.entry_id,
+                job_id=entry.record.job_id,
+                remedy=remedy,
+                lost_bytes=sum(segment.segment.length for segment in lost),
+            )
+        )
+
+
+def _expiries(segments: Iterable[SegmentRecord]) -> list[float | None]:
+    return [segment.url.expires_at for segment in segments if segment.url is not None]
+
+
+def planned_segments(
+    assets: Sequence[Asset], counts: Mapping[AssetKind, int], urls: UploadUrls
+) -> list[SegmentRecord]:
+    """Pair each segment with its URL; raises EntryError when the service gave not as many as were asked for."""
+    planned: list[SegmentRecord] = []
+    for asset in assets:
+        count = counts.get(asset.kind, 1)
+        given = urls.get(asset.kind, [])
+        if len(given) != count:
+            raise EntryError(
+                f"the service gave {len(given)} upload URLs for {asset.kind}, {count} were asked for",
+                code="UrlCount",
+                hint="ask for at most 50 parts (video_multipart_count: auto), or leave the file out",
+            )
+        planned += [
+            SegmentRecord(kind=asset.kind, segment=segment, url=url)
+            for segment, url in zip(plan_segments(asset.size, count), given, strict=True)
+        ]
+    return planned

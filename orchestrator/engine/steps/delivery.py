@@ -1,0 +1,113 @@
+"""Proof of delivery: the objects the service shows, compared with what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.domain.assets import Asset, AssetKind
+from orchestrator.domain.delivery import BY_EVIDENCE, DIGEST_OFF, VERIFIED, expected_etag, is_md5, unverified
+from orchestrator.domain.errors import DecisionNeededError, EntryError
+from orchestrator.domain.joining import Confirmation
+from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.domain.receipts import Evidence
+from orchestrator.engine.context import Probe
+from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.steps.inquiry import Inquiry, download_url
+from orchestrator.journal.records import SegmentRecord
+from orchestrator.metastudio.wire import DownloadUrls
+
+Confirmations = Mapping[AssetKind, Confirmation]
+
+
+class DeliveryCheck:
+    """Compares length and ETag of every object that can be seen with the digests of what was sent."""
+
+    def __init__(self, inquiry: Inquiry, probe: Probe, *, is_required: bool) -> None:
+        """Look through *probe*; *is_required* makes an object that cannot be seen an error."""
+        self._inquiry = inquiry
+        self._probe = probe
+        self._is_required = is_required
+
+    async def verdict(self, entry: HeldEntry, confirmations: Confirmations) -> str:
+        """Return `verified`, or `unverified (why)`; *confirmations* say how each video came to be joined.
+
+        Raises EntryError when an object differs, or when it cannot be seen although that is required;
+        DecisionNeededError when the object of a video that must be joined is another one.
+        """
+        job = await self._inquiry.show(entry)
+        urls = DownloadUrls() if job is None else job.download_urls
+        doubts: list[str] = []
+        for asset in entry.record.assets:
+            if not _is_proved(entry.segments, asset):
+                confirmation = confirmations.get(asset.kind)
+                doubt = await self._doubt(entry, asset, download_url(urls, asset.kind), confirmation)
+                doubts += [doubt] if doubt else []
+        if not doubts:
+            return VERIFIED
+        if self._is_required:
+            raise EntryError(
+                f"delivery cannot be verified: {doubts[0]}",
+                code="Unverified",
+                hint="run the same command without --verify-object to accept the store's answers as proof",
+            )
+        return unverified(doubts)
+
+    async def _doubt(
+        self, entry: HeldEntry, asset: Asset, url: PresignedUrl | None, confirmation: Confirmation | None
+    ) -> str | None:
+        """Why the asset's object is not proved to be right; raises EntryError when it is proved to be wrong."""
+        is_by_evidence = confirmation is Confirmation.BY_EVIDENCE
+        facts = await self._probe(url) if url is not None else None
+        if facts is not None and facts.length not in {None, asset.size}:
+            how = f"{facts.length} bytes long instead of {asset.size}"
+            raise _differs(entry, asset, how, is_by_evidence=is_by_evidence)
+        mine = [segment for segment in entry.segments if segment.kind is asset.kind]
+        if any(map(_was_not_hashed, mine)):
+            return DIGEST_OFF
+        if facts is None or facts.length is None:
+            if is_by_evidence:
+                return BY_EVIDENCE
+            return (
+                f"the service shows no {asset.kind}" if url is None else f"{asset.kind} cannot be looked at"
+            )
+        expected = _expected_etag(mine, asset)
+        if expected is None or facts.etag is None:
+            return f"no digest of {asset.kind} to compare"
+        if facts.etag == expected:
+            return None
+        if not is_md5(facts.etag.partition("-")[0]):
+            return f"the ETag of {asset.kind} is no MD5"
+        raise _differs(entry, asset, "another content than was sent", is_by_evidence=is_by_evidence)
+
+
+def _is_proved(segments: list[SegmentRecord], asset: Asset) -> bool:
+    """A file of one PUT is proved by its receipt; what was joined from parts must be looked at."""
+    return not asset.kind.is_multipart and any(
+        segment.kind is asset.kind and segment.receipt is not None and segment.receipt.is_verified
+        for segment in segments
+    )
+
+
+def _was_not_hashed(segment: SegmentRecord) -> bool:
+    """True when the segment was sent without a digest (`--verify off`)."""
+    receipt = segment.receipt
+    return receipt is not None and receipt.md5 is None and receipt.evidence is not Evidence.USED_UP
+
+
+def _differs(entry: HeldEntry, asset: Asset, how: str, *, is_by_evidence: bool) -> EntryError:
+    """The stored object is another one; a person must choose where that contradicts a join that was concluded."""
+    kind = DecisionNeededError if is_by_evidence else EntryError
+    return kind(
+        f"the stored {asset.kind} of job {entry.job_id} is not what was sent: {how}",
+        code="Integrity",
+        hint="cancel the entry, which deletes its job, then retry it",
+    )
+
+
+def _expected_etag(mine: list[SegmentRecord], asset: Asset) -> str | None:
+    """The ETag of what was sent, from digests of our own only; None when one is missing."""
+    in_order = sorted(mine, key=lambda segment: segment.segment.part_number)
+    md5s = [segment.receipt.md5 for segment in in_order if segment.receipt and segment.receipt.md5]
+    if not mine or len(md5s) != len(mine):
+        return None
+    return expected_etag(md5s, is_multipart=asset.kind.is_multipart)

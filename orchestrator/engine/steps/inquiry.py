@@ -1,0 +1,191 @@
+"""Asking the service what it holds, so that nothing is guessed after a lost answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.delivery import is_md5
+from orchestrator.domain.errors import RequestRejectedError, UrlExpiredError
+from orchestrator.domain.joining import Listing
+from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.domain.receipts import Evidence, Receipt
+from orchestrator.domain.segments import MAX_AUTO_PARTS
+from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group_of
+from orchestrator.engine.context import Collaborators
+from orchestrator.engine.entry import HeldEntry
+from orchestrator.journal.records import SegmentRecord
+from orchestrator.metastudio.requests import Command
+from orchestrator.metastudio.wire import DownloadUrls, JobDetail
+
+_LIST_COMMANDS = {
+    AssetKind.TRAINING_VIDEO: Command.GET_MULTIPART_UPLOADED,
+    AssetKind.ACTION_VIDEO: Command.GET_ACTION_VIDEO_MULTIPART_UPLOADED,
+}
+
+
+#: Where the show answer names a file differently than the create answer (metastudio-protocol section 1.3).
+_DOWNLOAD_NAMES = {AssetKind.AUDIO: ("audio_file", "audio")}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was learned of a segment: its *receipt* when it is stored, or that it is not, or neither."""
+
+    receipt: Receipt | None = None
+    is_absent: bool = False
+
+
+_UNKNOWN: Final = Finding()
+_ABSENT: Final = Finding(is_absent=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PartList:
+    """The service's answer to the question for a video's parts; *held* None when it does not say."""
+
+    held: Mapping[int, str] | None
+
+    def missing(self, segments: list[SegmentRecord]) -> list[SegmentRecord]:
+        """Those of *segments* that are not listed as they were sent; none while nothing is listed."""
+        held = self.held
+        return [segment for segment in segments if not _is_held(segment, held)] if held is not None else []
+
+    def listing(self, segments: list[SegmentRecord]) -> Listing:
+        """What the answer says of *segments* as a whole."""
+        if self.held is None:
+            return Listing.REFUSED
+        if not self.held:
+            return Listing.EMPTY
+        return Listing.LACKING if self.missing(segments) else Listing.WHOLE
+
+
+class Inquiry:
+    """Questions about one entry's job."""
+
+    def __init__(self, collaborators: Collaborators) -> None:
+        self._with = collaborators
+
+    async def show(self, entry: HeldEntry) -> JobDetail | None:
+        """The job as the service has it; None when it has none of that id."""
+        try:
+            with entry.step("show"):
+                return await self._with.client.show_job(entry.job_id, app_user_id=entry.avatar.app_user_id)
+        except RequestRejectedError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def part_list(self, entry: HeldEntry, kind: AssetKind) -> PartList:
+        """Return what the service lists of a video.
+
+        The command for the action video is ambiguous (metastudio-protocol section 1.6), so an empty answer to it
+        says no more than a refusal.
+        """
+        command = _LIST_COMMANDS[kind]
+        try:
+            with entry.step(command.value.lower()):
+                result = await self._with.client.command(
+                    entry.job_id, command, app_user_id=entry.avatar.app_user_id
+                )
+        except RequestRejectedError:
+            return PartList(None)
+        return PartList({part.part_number: part.etag.lower() for part in result.parts})
+
+    async def find(self, entry: HeldEntry, sent: SegmentRecord) -> Finding:
+        """Look for a segment of which a PUT was started, and that may be stored although no answer says so."""
+        if not sent.kind.is_multipart:
+            return await self._find_object(entry, sent)
+        parts = await self.part_list(entry, sent.kind)
+        return await self.find_listed(entry, sent, parts, is_started=True)
+
+    async def find_listed(
+        self, entry: HeldEntry, sent: SegmentRecord, parts: PartList, *, is_started: bool
+    ) -> Finding:
+        """Look for a part in the service's answer; *is_started* says whether a PUT of it may have been sent."""
+        number, held = sent.segment.part_number, parts.held
+        if held is None or (not held and sent.kind is not AssetKind.TRAINING_VIDEO):
+            return _UNKNOWN
+        if number not in held:
+            return _UNKNOWN if _is_beyond_cap(number, held) else _ABSENT
+        is_ours = is_started and entry.record.job_updated_at is None
+        return await self._compared(entry, sent, held[number] or None, Evidence.LISTED, is_ours=is_ours)
+
+    async def find_shown(
+        self, entry: HeldEntry, sent: SegmentRecord, job: JobDetail, *, is_started: bool
+    ) -> Finding:
+        """Look at the object of a single file through the URL that *job* gives; *is_started* as above."""
+        url = download_url(job.download_urls, sent.kind)
+        facts = await self._with.probe(url) if url is not None else None
+        if facts is None:
+            return _UNKNOWN
+        if facts.length is not None and facts.length != sent.segment.length:
+            return _ABSENT
+        is_ours = is_started and facts.length is not None and entry.record.job_updated_at is None
+        return await self._compared(entry, sent, facts.etag, Evidence.SEEN, is_ours=is_ours)
+
+    async def _find_object(self, entry: HeldEntry, sent: SegmentRecord) -> Finding:
+        job = await self.show(entry)
+        if job is None:
+            return _ABSENT
+        if download_url(job.download_urls, sent.kind) is None:
+            # A service that shows the job's other files would show this one too.
+            others = (asset.kind for asset in entry.record.assets if asset.kind is not sent.kind)
+            is_other_shown = any(download_url(job.download_urls, kind) is not None for kind in others)
+            return _ABSENT if is_other_shown else _UNKNOWN
+        return await self.find_shown(entry, sent, job, is_started=True)
+
+    async def _compared(
+        self, entry: HeldEntry, sent: SegmentRecord, etag: str | None, evidence: Evidence, *, is_ours: bool
+    ) -> Finding:
+        """Judge an ETag under which something is stored in the segment's place.
+
+        One that is no MD5 cannot be compared; then it counts whether only our PUT can have stored something there
+        (*is_ours*): after an update of the job it may be the file before.
+        """
+        md5 = await self._with.sender.digest(entry.asset(sent.kind), sent.segment)
+        if md5 == etag:
+            return Finding(Receipt(etag=etag, md5=md5, is_verified=True, evidence=evidence))
+        if is_md5(etag or ""):
+            return _ABSENT
+        if is_ours:
+            return Finding(Receipt(etag=etag, md5=md5, is_verified=False, evidence=evidence))
+        return _UNKNOWN
+
+    async def is_shown_joined(self, entry: HeldEntry, kind: AssetKind) -> bool:
+        """True when show leaves no doubt that a video's parts are joined.
+
+        Of an amended job state and object are those of the files before. Raises UrlExpiredError when the job is
+        gone: only a new one can take the files.
+        """
+        job = await self.show(entry)
+        if job is None:
+            raise UrlExpiredError(f"the service no longer has job {entry.job_id}", code="JobGone")
+        if group_of(job.state) is JobGroup.REVIEW_FAILED:
+            return False
+        return job.state != WAIT_FILE_UPLOAD or download_url(job.download_urls, kind) is not None
+
+
+def download_url(urls: DownloadUrls, kind: AssetKind) -> PresignedUrl | None:
+    """The URL under which the service shows a file, None when it shows none."""
+    names = _DOWNLOAD_NAMES.get(kind, (kind.value,))
+    return next(filter(None, map(urls.get, names)), None)
+
+
+def _is_beyond_cap(number: int, held: Mapping[int, str]) -> bool:
+    """True when a list that may be capped (metastudio-protocol section 0, fact 9) ends before the part."""
+    return len(held) >= MAX_AUTO_PARTS and number > max(held)
+
+
+def _is_held(segment: SegmentRecord, held: Mapping[int, str]) -> bool:
+    """True when the part is listed as it was sent, as far as its ETag can be compared."""
+    number, receipt = segment.segment.part_number, segment.receipt
+    if number not in held:
+        return _is_beyond_cap(number, held)
+    etag = held[number]
+    if receipt is None or not is_md5(etag) or etag == receipt.etag:
+        return True
+    sent = receipt.md5 or receipt.etag or ""
+    return not is_md5(sent) or etag == sent

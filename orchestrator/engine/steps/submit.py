@@ -1,0 +1,120 @@
+"""Handing a job to review: never twice, and checked by show."""
+
+from __future__ import annotations
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.errors import DecisionNeededError, InterruptedTransferError, RequestRejectedError
+from orchestrator.domain.joining import Confirmation, Reply, reply_of_refusal
+from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group_of
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.context import Collaborators
+from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.steps.inquiry import Inquiry
+from orchestrator.engine.submission_gate import hold_back
+from orchestrator.metastudio.requests import Command
+from orchestrator.metastudio.wire import JobDetail
+
+
+class Submitter:
+    """Submits confirmed jobs."""
+
+    def __init__(self, collaborators: Collaborators, inquiry: Inquiry) -> None:
+        """Act through the run's client, ask through *inquiry*."""
+        self._with = collaborators
+        self._inquiry = inquiry
+        #: Read from the journal with the first entry; empty for nothing.
+        self._required: str | None = None
+
+    async def submit(self, entry: HeldEntry) -> None:
+        """Submit the job unless it has moved on already.
+
+        A confirmed job is still in WAIT_FILE_UPLOAD; one that is in any other state was submitted, by us or in
+        the console (metastudio-protocol section 2). Raises RequestRejectedError when the service refuses,
+        DecisionNeededError when that contradicts what was concluded of the videos, or the gate holds it back.
+        """
+        is_settled = entry.record.submit_sent_at is not None and await self._has_moved_on(entry)
+        if not is_settled and not self._with.settings.is_submit_forced:
+            await hold_back(entry.record, requires=await self._requirement())
+        if entry.record.state is not EntryState.SUBMITTING:
+            await entry.transition(
+                EntryState.SUBMITTING, "submit requested", submit_sent_at=self._with.clock()
+            )
+        if not is_settled:
+            await self._confirm_letter(entry)
+            await self._act(entry)
+        # Whatever the service says from now on is news, a second failed review too.
+        await entry.transition(
+            EntryState.SUBMITTED,
+            "the job is with review",
+            submitted_at=self._with.clock(),
+            service_state=None,
+            review_reason=None,
+            review_code=None,
+        )
+
+    async def _requirement(self) -> str | None:
+        """What the batch's manifest asks of an entry before it is submitted."""
+        if self._required is None:
+            batch = await self._with.journal.batch(self._with.batch.digest)
+            self._required = (batch.submit_requires if batch else None) or ""
+        return self._required or None
+
+    async def _act(self, entry: HeldEntry) -> None:
+        attempt = 1
+        while True:
+            try:
+                await self._command(entry, Command.SUBMITVERIFYING)
+            except RequestRejectedError as error:
+                if await self._has_moved_on(entry):
+                    return
+                raise _contradiction(entry, error) or error from None
+            except InterruptedTransferError as error:
+                if await self._has_moved_on(entry):
+                    return
+                attempt += await entry.wait_before_retry(error, Command.SUBMITVERIFYING, attempt)
+            else:
+                return
+
+    async def _confirm_letter(self, entry: HeldEntry) -> None:
+        """Some tenants lack this command, so a refusal is only worth a warning."""
+        if not any(asset.kind is AssetKind.GRANT_FILE for asset in entry.record.assets):
+            return
+        try:
+            await self._command(entry, Command.CONFIRM_AUTHORIZATION_LETTER)
+        except (RequestRejectedError, InterruptedTransferError) as error:
+            entry.warn(f"the authorization letter was not confirmed: {error.message}")
+
+    async def _command(self, entry: HeldEntry, command: Command) -> None:
+        with entry.step(command.value.lower()):
+            await self._with.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
+
+    async def _has_moved_on(self, entry: HeldEntry) -> bool:
+        job = await self._inquiry.show(entry)
+        if job is None or job.state == WAIT_FILE_UPLOAD:
+            return False
+        is_amended = entry.record.review_reason is not None
+        return not is_amended or group_of(job.state) is not JobGroup.REVIEW_FAILED or _is_resubmitted(job)
+
+
+def _contradiction(entry: HeldEntry, error: RequestRejectedError) -> DecisionNeededError | None:
+    """What only a person can settle: the service neither confirms nor submits what must be joined."""
+    confirmations = {entry.record.training_confirm, entry.record.action_confirm}
+    is_about_job = reply_of_refusal(error.status, error.code) is not Reply.UNRELATED
+    if Confirmation.BY_EVIDENCE not in confirmations or not is_about_job:
+        return None
+    return DecisionNeededError(
+        f"job {entry.job_id} can be neither confirmed again nor submitted: {error.message}",
+        code=error.code,
+        request_id=error.request_id,
+        hint="look at the job in the console: submit it there, or cancel the entry and retry it",
+    )
+
+
+def _is_resubmitted(job: JobDetail) -> bool:
+    """An amended job stays in its failed review until it is submitted; only its history tells whether it was."""
+    steps = [log.log_type for log in job.operation_logs]
+    return "USER_VERIFYING_SUBMITTED" in steps[_last_place(steps, "USER_UPDATE_VIDEO") + 1 :]
+
+
+def _last_place(steps: list[str | None], step: str) -> int:
+    return max((place for place, known in enumerate(steps) if known == step), default=-1)

@@ -1,0 +1,339 @@
+"""Sending an entry's segments: what is left of them, each until it has its receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.errors import (
+    ETagMismatchError,
+    InterruptedTransferError,
+    OrchestratorError,
+    RefusedUploadError,
+    RequestRejectedError,
+    RetryableError,
+    StoppedError,
+    UnmarkedAnswerError,
+    UrlExpiredError,
+)
+from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.domain.receipts import Evidence, Receipt
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.context import Collaborators
+from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.events import EventBus, SegmentProgressed
+from orchestrator.engine.steps.inquiry import Finding, Inquiry
+from orchestrator.journal.records import SegmentRecord
+
+#: One sends while what the other has sent is written down, or what it will send.
+_WORKERS_PER_PUT: Final = 2
+#: How often a URL must refuse a file whose fate is unknown before that means that it was used: one refusal may be
+#: a fault that passes.
+_TELLING_REFUSALS: Final = 3
+#: How often in a row a file must seem to be taken when the answers have no mark of the store; more often once
+#: something in between was seen to answer in its place.
+_UNMARKED_SENDS: Final = 2
+_UNMARKED_SENDS_IN_DOUBT: Final = 4
+
+#: Of the account's quota and balance a store knows nothing.
+_REFUSED_HINT: Final = (
+    "the store refuses an upload URL that the service has just issued: look for a proxy that changes requests, "
+    "then run again; if it stays, send the vendor the request id"
+)
+
+
+class Uploader:
+    """Uploads entries; the number of PUTs at once is the run's."""
+
+    def __init__(self, collaborators: Collaborators, inquiry: Inquiry) -> None:
+        """Send with the run's sender; ask through *inquiry* where an answer was lost."""
+        self._with = collaborators
+        self._inquiry = inquiry
+
+    async def upload(self, entry: HeldEntry) -> None:
+        """Send every segment that has no receipt; segments already journalled stay journalled.
+
+        Single files go before films, small ones first: what a kill leaves in doubt is then kilobytes, and a job
+        that cannot take one of them has cost no film yet.
+        """
+        if not entry.is_reconciled:
+            await self._reconcile(entry)
+        sending = _Sending(entry, self._with, self._inquiry)
+        left = sorted(entry.segments_left(), key=lambda segment: segment.segment.length)
+        await sending.send([segment for segment in left if not segment.kind.is_multipart])
+        await sending.send([segment for segment in entry.segments_left() if segment.kind.is_multipart])
+        await entry.transition(EntryState.UPLOADED, "every segment is stored")
+
+    async def _reconcile(self, entry: HeldEntry) -> None:
+        """Take over what the service holds although the journal has no receipt for it."""
+        left = entry.segments_left()
+        for kind in (AssetKind.TRAINING_VIDEO, AssetKind.ACTION_VIDEO):
+            mine = [segment for segment in left if segment.kind is kind]
+            if not mine:
+                continue
+            parts = await self._inquiry.part_list(entry, kind)
+            for segment in mine if parts.held else ():
+                is_started = segment.started_at is not None
+                finding = await self._inquiry.find_listed(entry, segment, parts, is_started=is_started)
+                await self._take_over(entry, segment, finding)
+        for segment in left:
+            if segment.started_at is not None and not segment.kind.is_multipart:
+                await self._take_over(entry, segment, await self._inquiry.find(entry, segment))
+        entry.is_reconciled = True
+
+    async def _take_over(self, entry: HeldEntry, segment: SegmentRecord, finding: Finding) -> None:
+        if finding.receipt is not None:
+            await entry.stored(segment, finding.receipt, attempt=0, seconds=0.0)
+
+
+class _Sending:
+    """Sends segments of one entry; after the first failure it begins no other."""
+
+    def __init__(self, entry: HeldEntry, collaborators: Collaborators, inquiry: Inquiry) -> None:
+        self._entry = entry
+        self._with = collaborators
+        self._inquiry = inquiry
+        self._failures: list[OrchestratorError] = []
+        self._has_proved_unmarked = False
+
+    async def send(self, left: Sequence[SegmentRecord]) -> None:
+        """Share *left* among workers; raises what failed first."""
+        remaining = iter(left)
+        workers = _WORKERS_PER_PUT * self._with.settings.most_parallel
+        async with anyio.create_task_group() as group:
+            for _ in range(min(workers, len(left))):
+                group.start_soon(self._work, remaining, group.cancel_scope)
+        if self._failures:
+            raise self._failures[0]
+
+    async def _work(self, remaining: Iterator[SegmentRecord], scope: anyio.CancelScope) -> None:
+        for segment in remaining:
+            if self._failures:
+                return
+            try:
+                await self._send(segment)
+            except OrchestratorError as error:
+                self._failures.append(error)
+                # Dead URLs make the other segments' bytes worthless; else what is on its way may arrive.
+                if isinstance(error, UrlExpiredError):
+                    scope.cancel()
+
+    async def _send(self, segment: SegmentRecord) -> None:
+        began = self._with.monotonic()
+        doubt = _Doubt.of(segment)
+        attempt = 1
+        while True:
+            self._with.drain.check()
+            try:
+                receipt = await self._attempt(segment, doubt)
+                break
+            except RetryableError as error:
+                doubt.learn(error)
+                attempt += await self._entry.wait_before_retry(error, "put", attempt, segment)
+        # The store has the segment: a cancelled worker must not lose the receipt.
+        with anyio.CancelScope(shield=True):
+            seconds = self._with.monotonic() - began
+            await self._entry.stored(segment, receipt, attempt=attempt, seconds=seconds)
+
+    async def _attempt(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
+        """Send once; where the outcome is unclear the service is asked before anything is declared."""
+        try:
+            return await self._put(segment, doubt)
+        except RefusedUploadError as error:
+            finding = await self._inquiry.find(self._entry, segment)
+            return finding.receipt or self._refused(segment, error, doubt, finding)
+        except UnmarkedAnswerError as error:
+            return await self._unmarked(segment, error, doubt)
+        except InterruptedTransferError as error:
+            found = await self._inquiry.find(self._entry, segment) if error.is_body_sent else Finding()
+            if found.receipt is None:
+                raise
+            self._with.outages.put_arrived(_host(segment))
+            return found.receipt
+
+    async def _unmarked(self, segment: SegmentRecord, error: UnmarkedAnswerError, doubt: _Doubt) -> Receipt:
+        """Judge a success that need not come from the store; raises *error* where it calls for another try.
+
+        Where the marks of all answers are taken away on their way, so are those of the parts, and the service's
+        list proves them all at once before the confirm.
+        """
+        if segment.kind.is_multipart and error.receipt is not None and self._is_stripped():
+            return error.receipt
+        finding = await self._inquiry.find(self._entry, segment)
+        if finding.receipt is not None:
+            self._has_proved_unmarked = True
+            return finding.receipt
+        doubt.learn_of_success(is_intercepted=error.receipt is None)
+        if error.receipt is None or finding.is_absent or not doubt.is_taken_often_enough:
+            raise error
+        return error.receipt
+
+    def _is_stripped(self) -> bool:
+        """True when answers without a mark are known to be the store's: one was proved, or there are no others."""
+        known = [segment.receipt.evidence for segment in self._entry.segments if segment.receipt is not None]
+        if Evidence.ACKNOWLEDGED in known:
+            return False
+        return self._has_proved_unmarked or Evidence.UNMARKED in known
+
+    def _refused(
+        self, segment: SegmentRecord, error: RefusedUploadError, doubt: _Doubt, finding: Finding
+    ) -> Receipt:
+        """Judge a refusal where the service does not say that it holds the segment.
+
+        A used-up or dead URL calls for fresh ones. No call lists single files: one that was sent whole is
+        taken for stored, unverified (metastudio-protocol section 7), unless what the service shows disproves
+        it; one that an earlier run may have sent as well, once the URL refuses it again and again. A URL refused
+        at its first use is an error.
+        """
+        doubt.refusals += 1
+        is_possible = not (doubt.is_spoilt or finding.is_absent)
+        if is_possible and not segment.kind.is_multipart and doubt.may_be_held:
+            if doubt.is_sent_whole or doubt.refusals >= _TELLING_REFUSALS:
+                return _used_up()
+            raise RetryableError(
+                error.message, code=error.code, request_id=error.request_id, status=error.status
+            ) from None
+        if is_possible and doubt.unmarked_answers:
+            return _used_up()
+        if doubt.may_be_held or error.status == 404:
+            raise UrlExpiredError(error.message, code=error.code, request_id=error.request_id) from None
+        raise RequestRejectedError(
+            error.message,
+            code=error.code,
+            request_id=error.request_id,
+            hint=error.hint or _REFUSED_HINT,
+            status=error.status,
+        ) from None
+
+    def _living_url(self, segment: SegmentRecord) -> PresignedUrl:
+        """The segment's URL; raises UrlExpiredError when the PUT could not finish before it dies.
+
+        Raises ConfigurationError when only this machine's clock says that it is dead.
+        """
+        url = segment.url
+        if url is None:
+            raise UrlExpiredError(f"the upload URL of {segment.kind} is no longer known")
+        if url.expires_at is not None:
+            self._with.service_time.check_alive([url.expires_at])
+            needed = self._with.rate.seconds_for(segment.segment.length)
+            if self._with.service_time.now() + needed >= url.expires_at:
+                raise UrlExpiredError(f"the upload URL of {segment.kind} has expired or soon will")
+        return url
+
+    async def _put(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
+        progress = _Progress(self._entry, segment, self._with.events)
+        pace = self._with.bandwidth.share(self._entry.entry_id)
+        await self._note_start(segment, doubt)
+        subject = (self._entry.entry_id, segment.kind, segment.segment.part_number)
+        async with self._with.outages.put(
+            _host(segment), subject, lambda: self._with.slots.slot(self._entry.entry_id)
+        ):
+            # It may have waited long for its turn: what held before need not hold now.
+            self._check()
+            url = self._living_url(segment)
+            began = self._with.monotonic()
+            try:
+                with self._entry.step("put", segment):
+                    receipt = await self._with.sender.put(
+                        self._entry.asset(segment.kind), segment.segment, url, progress.add, pace
+                    )
+            except BaseException:
+                progress.take_back()
+                raise
+        self._with.rate.add(segment.segment.length, self._with.monotonic() - began)
+        return receipt
+
+    def _check(self) -> None:
+        """Raise StoppedError when nothing of the entry is to be begun any more."""
+        self._with.drain.check()
+        if self._failures:
+            raise StoppedError("another segment of the entry failed")
+
+    async def _note_start(self, segment: SegmentRecord, doubt: _Doubt) -> None:
+        """Keep, once, that from now on the store may have the segment.
+
+        Before its turn comes: a commit takes longer than many a connection needs to run dry.
+        """
+        if doubt.is_start_noted:
+            return
+        with self._entry.step("journal.started", segment):
+            await self._with.journal.segment_started(
+                self._entry.record, segment.kind, segment.segment.part_number
+            )
+        doubt.is_start_noted = True
+
+
+def _host(segment: SegmentRecord) -> str:
+    return segment.url.host if segment.url else ""
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """What the store may hold of a segment that has no receipt."""
+
+    is_start_noted: bool
+    may_be_held: bool  #: every byte of it may have arrived
+    is_sent_whole: bool = False  #: every byte of it was handed over in this run
+    is_spoilt: bool = False  #: the store gave the ETag of other bytes
+    unmarked_answers: int = 0  #: successes in this run that need not come from the store
+    unmarked_in_a_row: int = 0  #: of them, since one that certainly did not
+    is_intercepted: bool = False  #: one of them certainly did not
+    refusals: int = 0  #: in this run
+
+    @classmethod
+    def of(cls, segment: SegmentRecord) -> _Doubt:
+        """What an earlier run leaves open."""
+        is_begun = segment.started_at is not None
+        return cls(is_start_noted=is_begun, may_be_held=is_begun)
+
+    @property
+    def is_taken_often_enough(self) -> bool:
+        """True when no further success without a mark would say more than those there were."""
+        needed = _UNMARKED_SENDS_IN_DOUBT if self.is_intercepted else _UNMARKED_SENDS
+        return self.unmarked_in_a_row >= needed
+
+    def learn_of_success(self, *, is_intercepted: bool) -> None:
+        """Take into account a success without a mark of the store."""
+        self.unmarked_answers += 1
+        self.unmarked_in_a_row = 0 if is_intercepted else self.unmarked_in_a_row + 1
+        self.is_intercepted |= is_intercepted
+
+    def learn(self, error: RetryableError) -> None:
+        """Take into account how an attempt failed."""
+        self.is_spoilt |= isinstance(error, ETagMismatchError)
+        self.is_sent_whole |= isinstance(error, InterruptedTransferError) and error.is_body_sent
+        self.may_be_held |= self.is_spoilt or self.is_sent_whole
+
+
+def _used_up() -> Receipt:
+    return Receipt(etag=None, md5=None, is_verified=False, evidence=Evidence.USED_UP)
+
+
+class _Progress:
+    """Publishes the bytes of one attempt, and takes them back when it fails."""
+
+    def __init__(self, entry: HeldEntry, segment: SegmentRecord, events: EventBus) -> None:
+        self._entry = entry
+        self._segment = segment
+        self._events = events
+        self._bytes = 0
+
+    def add(self, count: int) -> None:
+        self._bytes += count
+        self._events.publish(
+            SegmentProgressed(
+                entry=self._entry.entry_id,
+                job_id=self._entry.record.job_id,
+                asset=self._segment.kind,
+                part_number=self._segment.segment.part_number,
+                bytes=count,
+            )
+        )
+
+    def take_back(self) -> None:
+        if self._bytes:
+            self.add(-self._bytes)

@@ -1,0 +1,222 @@
+"""The journal's database: how it is opened, and one group commit for all concurrent writers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import anyio
+from anyio import to_thread
+
+from orchestrator.domain.errors import JournalError, OrchestratorError
+from orchestrator.journal.sqlite.connections import Readers, connect, make_private, refuse_other_programs
+from orchestrator.journal.sqlite.errors import translated
+from orchestrator.journal.transaction import Row, Transaction, transaction
+
+T = TypeVar("T")
+
+MAX_GROUP = 256
+#: From one commit to the next at least while there is company, so that many writers share one: a commit costs the CPU
+#: as much as some requests.
+COMMIT_INTERVAL_SECONDS = 0.008
+#: After so many commits that nobody shared in a row, nobody is waited for.
+LONE_COMMITS = 8
+#: How many queries may run at a time.
+READERS = 2
+
+#: Runs in the writer's thread, so it does nothing but write.
+Operation = Callable[[Transaction], T]
+
+
+@dataclass(slots=True)
+class _Pending(Generic[T]):
+    operation: Operation[T]
+    is_finished: bool = False
+    result: T | None = None
+    error: Exception | None = None
+    #: Of a writer who waits: done when the operation is finished, or when the writer is to lead.
+    wake: asyncio.Future[None] | None = None
+
+    def finish(self) -> None:
+        """Let whoever waits go on."""
+        self.is_finished = True
+        if self.wake is not None and not self.wake.done():
+            self.wake.set_result(None)
+
+
+class Database:
+    """One connection for writers, who share commits, and a few for readers.
+
+    Concurrent writers form a queue. One of them leads: it commits for all in one transaction and one thread hop, so
+    many entries share one fsync and each returns only when its own write is durable. They are all woken at once.
+    """
+
+    def __init__(self, readers: Readers, writer: sqlite3.Connection) -> None:
+        """Take the connections that read and the one that writes; `open_database` makes them."""
+        self._readers = readers
+        self._writer = writer
+        self._queue: list[_Pending[Any]] = []
+        self._has_leader = False
+        self._committed_at = -math.inf
+        self._lone_commits = LONE_COMMITS
+        self._thread = anyio.CapacityLimiter(1)
+        self._reading = anyio.CapacityLimiter(READERS)
+        #: Held by the thread that writes: it goes on when its task is cut off by force.
+        self._in_use = threading.Lock()
+
+    async def write(self, operation: Operation[T]) -> T:
+        """Run *operation* in a transaction and return its result once it is durable.
+
+        An operation checks its guards before it changes anything: an OrchestratorError it raises reaches its
+        own caller only, and the others' writes are committed. Raises JournalError when the database fails.
+        """
+        pending = _Pending(operation)
+        self._queue.append(pending)
+        if self._has_leader:
+            await self._follow(pending)
+        if not pending.is_finished:
+            await self._lead(pending)
+        if pending.error is not None:
+            raise pending.error
+        return pending.result  # type: ignore[return-value]  # T may be None
+
+    async def _follow(self, pending: _Pending[T]) -> None:
+        """Wait until *pending* is finished, or its writer is to lead."""
+        pending.wake = asyncio.get_running_loop().create_future()
+        try:
+            await pending.wake
+        except asyncio.CancelledError:
+            if not (pending.wake.cancelled() or pending.is_finished):
+                self._hand_over()
+            raise
+
+    async def _lead(self, pending: _Pending[T]) -> None:
+        """Commit until *pending* is finished, and leave the rest to another."""
+        self._has_leader = True
+        try:
+            while not pending.is_finished:
+                with anyio.CancelScope(shield=True):
+                    await self._commit_group()
+        finally:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Let the first who waits lead."""
+        heir = next((each.wake for each in self._queue if each.wake and not each.wake.done()), None)
+        self._has_leader = heir is not None
+        if heir is not None:
+            heir.set_result(None)
+
+    def write_later(self, operation: Operation[None]) -> None:
+        """Queue *operation* to be committed with the next write; for records nobody waits for."""
+        self._queue.append(_Pending(operation))
+
+    async def flush(self) -> None:
+        """Commit what was queued by `write_later`."""
+        while self._queue:
+            await self.write(_nothing)
+
+    def close(self) -> None:
+        """Close the connection that writes, when nobody writes any more."""
+        with self._in_use:
+            self._writer.close()
+
+    async def read(self, query: str, parameters: Row | None = None) -> list[tuple[Any, ...]]:
+        """All rows of *query*, which sees one consistent state of the journal; raises JournalError.
+
+        They are the driver's own: booleans are 0 and 1.
+        """
+        # One hop into a thread for all of it: a driver that hops for every call takes six.
+        return await to_thread.run_sync(self._read, query, parameters or {}, limiter=self._reading)
+
+    def _read(self, query: str, parameters: Row) -> list[tuple[Any, ...]]:
+        with translated():
+            return self._readers.read(query, parameters)
+
+    async def _commit_group(self) -> None:
+        distance = COMMIT_INTERVAL_SECONDS if self._lone_commits < LONE_COMMITS else 0
+        await anyio.sleep(max(self._committed_at + distance - time.monotonic(), 0))
+        group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
+        try:
+            await to_thread.run_sync(self._commit, group, limiter=self._thread)
+        except BaseException:
+            for pending in group:
+                pending.error = JournalError("the journal could not be written: the writer was interrupted")
+            raise
+        finally:
+            for pending in group:
+                pending.finish()
+            self._committed_at = time.monotonic()
+            self._lone_commits = 0 if len(group) > 1 else self._lone_commits + 1
+
+    def _commit(self, group: list[_Pending[Any]]) -> None:
+        """Commit *group* in one transaction; when an operation fails, each by itself, so that one spoils no other.
+
+        What fails because of the disk or a lock would fail for each, and each would wait as long for it.
+        """
+        try:
+            self._commit_together(group)
+        except Exception as error:  # noqa: BLE001 - whatever broke, everyone who waits must hear of it
+            if len(group) == 1 or (isinstance(error, JournalError) and error.is_temporary):
+                for pending in group:
+                    pending.error = error
+                return
+            for pending in group:
+                pending.error = None
+                self._commit([pending])
+
+    def _commit_together(self, group: list[_Pending[Any]]) -> None:
+        with self._in_use, translated(), transaction(self._writer) as begun:
+            for pending in group:
+                _run(pending, begun)
+
+
+def _run(pending: _Pending[Any], transaction: Transaction) -> None:
+    try:
+        pending.result = pending.operation(transaction)
+    except OrchestratorError as error:
+        pending.error = error
+
+
+def _nothing(_: Transaction) -> None:
+    return
+
+
+@asynccontextmanager
+async def open_database(path: Path, *, is_linked: bool = False) -> AsyncIterator[Database]:
+    """Open the SQLite file *path*, made with mode 0600 when it is new; one that a link led to keeps its mode.
+
+    Raises JournalError with a sentence that tells what to do.
+    """
+    await to_thread.run_sync(refuse_other_programs, path)
+    make_private(path, is_linked=is_linked)
+    with translated(path):
+        writer = await to_thread.run_sync(connect, path)
+    readers = Readers(path)
+    database = Database(readers, writer)
+    try:
+        async with _flushed(database):
+            yield database
+    finally:
+        database.close()
+        readers.close()
+
+
+@asynccontextmanager
+async def _flushed(database: Database) -> AsyncIterator[None]:
+    """Commit what is queued however the block ends: what led to an error is worth most after it."""
+    try:
+        yield
+    except BaseException:
+        with anyio.CancelScope(shield=True), suppress(JournalError):
+            await database.flush()
+        raise
+    await database.flush()

@@ -1,0 +1,1 @@
+"""What both clients share of the network: sessions, TLS, sockets, the event loop."""

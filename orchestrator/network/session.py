@@ -1,0 +1,114 @@
+"""The HTTP sessions of a run."""
+
+from __future__ import annotations
+
+import ssl
+from base64 import b64encode
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
+
+import aiohttp
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+from yarl import URL
+
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.hosts import is_loopback
+from orchestrator.network.tcp import open_socket
+
+_DNS_CACHE_SECONDS = 300
+_KEEP_ALIVE_SECONDS = 15.0
+CONNECT_TIMEOUT = 30.0
+
+
+def open_session(
+    *,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    ssl_context: ssl.SSLContext | None = None,
+    keep_alive_seconds: float = _KEEP_ALIVE_SECONDS,
+) -> aiohttp.ClientSession:
+    """Open a session for the requests of a run; *ssl_context* replaces the usual TLS checks.
+
+    A connection that was idle for *keep_alive_seconds* is not used again: what is sent on one that the other side
+    is just closing is lost without a trace.
+
+    Connecting, with DNS and TLS, may take *connect_timeout* seconds; nothing else has a timeout here, and the
+    number of connections is the callers' limit. Proxies come from the environment; raises ConfigurationError for one
+    that is no URL.
+    """
+    proxies = getproxies_environment()
+    _check_proxies(proxies)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0,
+            ttl_dns_cache=_DNS_CACHE_SECONDS,
+            ssl=True if ssl_context is None else ssl_context,
+            keepalive_timeout=keep_alive_seconds,
+            socket_factory=open_socket,
+        ),
+        timeout=aiohttp.ClientTimeout(
+            total=None, connect=connect_timeout, sock_connect=connect_timeout, sock_read=None
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        middlewares=(EnvironmentProxies(proxies),) if proxies else (),
+    )
+
+
+def _check_proxies(proxies: Mapping[str, str]) -> None:
+    """Raise ConfigurationError, without the URL, which may hold a password, for a proxy that is none."""
+    for scheme in ("http", "https", "all"):
+        try:
+            is_usable = scheme not in proxies or bool(_proxy_url(proxies[scheme]).host)
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            raise ConfigurationError(
+                f"the proxy in the environment variable {scheme}_proxy is not a URL",
+                hint="write it as http://HOST:PORT, or unset it",
+            )
+
+
+def _proxy_url(proxy: str) -> URL:
+    return URL(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def tls_proxy_names() -> frozenset[str]:
+    """The names of the environment's proxies that are spoken to by TLS themselves."""
+    proxies = [urlsplit(proxy) for proxy in getproxies_environment().values()]
+    return frozenset(proxy.hostname for proxy in proxies if proxy.scheme == "https" and proxy.hostname)
+
+
+class EnvironmentProxies:
+    """Sends requests through the proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+
+    aiohttp's own `trust_env` also adds credentials from `~/.netrc` to requests, which breaks signed ones.
+    """
+
+    def __init__(self, proxies: Mapping[str, str]) -> None:
+        """Use *proxies* by scheme, as `urllib.request.getproxies_environment` tells them."""
+        self._proxies = dict(proxies)
+
+    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Point *request* at its proxy, if it has one."""
+        proxy = self.proxy_for(request.url)
+        if proxy is not None:
+            authorization = _authorization(proxy)
+            request.update_proxy(proxy.with_user(None), None, authorization)
+            if not request.is_ssl():
+                request.headers.update(authorization)
+        return await handler(request)
+
+    def proxy_for(self, url: URL) -> URL | None:
+        """The proxy for *url*, None when it is to be reached directly, as this machine itself always is."""
+        host = url.host or ""
+        proxy = self._proxies.get(url.scheme) or self._proxies.get("all")
+        if proxy is None or is_loopback(host) or proxy_bypass(host):
+            return None
+        return _proxy_url(proxy)
+
+
+def _authorization(proxy: URL) -> dict[str, str]:
+    if not proxy.user:
+        return {}
+    credentials = b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
+    return {"Proxy-Authorization": f"Basic {credentials}"}

@@ -264,6 +264,19 @@ async def test_a_store_whose_marks_are_taken_away_is_told_from_a_portal(trial: T
     assert set((await delivered(trial)).values()) == {"verified"} or not is_seen
 
 
+@in_worlds(NO_URLS, f"{NO_URLS},put-again=overwrite")
+async def test_a_store_that_refuses_everything_does_not_make_a_file_count_as_stored(trial: Trial) -> None:
+    """A cover that was begun before is refused three times: while the films are refused too, that says nothing."""
+    entries = trial.rig.make_entries(1, size=600_000, kinds=("cover",))
+    trial.rig.simulator.faults.script("put", ["early-403"] * 4)
+
+    reports = [await trial.run() for _ in range(4)]
+
+    assert reports[-1].exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert warnings(trial) == []
+
+
 @in_worlds(f"{STRIPPED},download-urls=never,put-again=overwrite")
 async def test_a_portal_that_is_gone_does_not_keep_a_file_from_being_taken(trial: Trial) -> None:
     """No answer ever has a mark: after one that is a portal's for sure, a file is sent more often, not for ever."""

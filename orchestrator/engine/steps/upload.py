@@ -58,14 +58,17 @@ class Uploader:
         """Send every segment that has no receipt; segments already journalled stay journalled.
 
         Single files go before films, small ones first: what a kill leaves in doubt is then kilobytes, and a job
-        that cannot take one of them has cost no film yet.
+        that cannot take one of them has cost no film yet. Those of which a stop left it open whether they are stored
+        come last: that their URLs refuse them only says something while the store takes others.
         """
         if not entry.is_reconciled:
             await self._reconcile(entry)
         sending = _Sending(entry, self._with, self._inquiry)
         left = sorted(entry.segments_left(), key=lambda segment: segment.segment.length)
-        await sending.send([segment for segment in left if not segment.kind.is_multipart])
+        singles = [segment for segment in left if not segment.kind.is_multipart]
+        await sending.send([segment for segment in singles if segment.started_at is None])
         await sending.send([segment for segment in entry.segments_left() if segment.kind.is_multipart])
+        await sending.send([segment for segment in singles if segment.started_at is not None])
         await entry.transition(EntryState.UPLOADED, "every segment is stored")
 
     async def _reconcile(self, entry: HeldEntry) -> None:

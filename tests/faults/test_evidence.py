@@ -184,7 +184,7 @@ async def test_a_success_from_something_in_between_is_not_stored(trial: Trial) -
     entries = trial.rig.make_entries(
         1, size=600_000, kinds=("cover", "id_card_image1", "id_card_image2", "grant_file")
     )
-    trial.rig.simulator.faults.script("put", ["intercepted"] * 5)
+    trial.rig.simulator.faults.script("put", ["intercepted"] * 4)
 
     report = await trial.run()
 

@@ -20,6 +20,8 @@ _SILENT, _QUIET = -60.0, -42.0
 _NOISE_GAP = 15.0
 _CLIPPED_SHARE = 5e-4
 _LEAD_IN_SECONDS = 12.0
+#: Where no voice shows when a still person may move.
+_ASKED_LEAD_IN = 15.0
 #: A jump so near to what another rule has found is that, in seconds.
 _SAME_PLACE = 2.5
 _FACE_HEIGHT, _FACE_SHARE_OF_SHOTS = 0.14, 0.3
@@ -145,8 +147,9 @@ def _faces(shown: Sequence[Shot]) -> Iterator[Finding]:
 
 def _deep(measures: Measures, known: Sequence[float]) -> Iterator[Finding]:
     """What stands still while there is voice, and jumps, but for those at a cut or a blank that is *known*."""
-    speaks_from = measures.sound.voice_starts if measures.sound else None
-    freezes = [(start, length) for start, length in measures.freezes if start >= (speaks_from or 0)]
+    heard = measures.sound.voice_starts if measures.sound else None
+    speaks_from = _ASKED_LEAD_IN if heard is None else heard
+    freezes = [(start, length) for start, length in measures.freezes if start >= speaks_from]
     if freezes:
         where = ", ".join(f"{clock(start)} for {length:.1f} s" for start, length in freezes[:3])
         yield look_first("P17", f"stands still at {where}")

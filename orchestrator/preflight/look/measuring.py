@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -13,10 +13,12 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from orchestrator.preflight.look.deep import moves_of
+from orchestrator.preflight.look.extras import is_installed
 from orchestrator.preflight.look.measures import Measures, Shot
 from orchestrator.preflight.look.pictures import Picture, border_blocks, changed_share, measure_picture
 from orchestrator.preflight.look.places import PICTURES, Place, Sample, places_in
 from orchestrator.preflight.look.sound import SoundMeter, loudness_curve
+from orchestrator.preflight.rules import Extra
 
 #: Pictures are measured at this size along their longer side.
 LONGER_SIDE = 640
@@ -56,8 +58,9 @@ def _words(error: Exception) -> str:
 
 def _shots(film: InputContainer) -> Iterator[Shot]:
     before, blank_until = None, 0.0
+    faces = _face_finder()
     for seconds, picture in pictures_at(film, places_of(film)):
-        shot = Shot(seconds=seconds, **measure_picture(picture))
+        shot = Shot(seconds=seconds, faces=faces(picture) if faces else None, **measure_picture(picture))
         if shot.is_blank:
             blank_until = seconds + _FADE_SECONDS
         else:
@@ -67,6 +70,14 @@ def _shots(film: InputContainer) -> Iterator[Shot]:
                 shot = replace(shot, changed=changed, change=change)
             before = blocks
         yield shot
+
+
+def _face_finder() -> Callable[[Picture], list[float]] | None:
+    if not is_installed(Extra.FACES):
+        return None
+    from orchestrator.preflight.faces.finding import FaceFinder  # noqa: PLC0415 - needs an extra of its own
+
+    return FaceFinder().heights
 
 
 def places_of(film: InputContainer) -> list[Place]:

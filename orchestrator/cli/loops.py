@@ -8,7 +8,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import anyio
 
 from orchestrator.cli.stopping import StoppedBySignal
-from orchestrator.engine.signals import until_signalled
+from orchestrator.engine.drain import until_signalled
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")

@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
-#: Those of `engine.signals`, which takes too long to load before anything is listened to.
+#: Those of `engine.drain`, which takes too long to load before anything is listened to.
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STDERR = 2
 

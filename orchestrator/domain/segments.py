@@ -1,4 +1,4 @@
-"""Byte ranges of an asset: how many segments a file gets and where each begins.
+"""Byte ranges of an asset: how many segments a file gets (design section 5) and where each starts.
 
 Limits are those of metastudio-protocol section 5.2: every part but the last has at least 100 KiB, none over
 5 GiB.
@@ -6,10 +6,11 @@ Limits are those of metastudio-protocol section 5.2: every part but the last has
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from orchestrator.domain.avatar import MAX_PART_COUNT
+from orchestrator.domain.assets import Asset, AssetKind
+from orchestrator.domain.avatar import MAX_PART_COUNT, Avatar
 
 MIN_PART_BYTES = 100 * 1024
 MAX_PART_BYTES = 5 * 1024**3
@@ -39,6 +40,32 @@ def plan_segments(asset_bytes: int, part_count: int) -> Iterator[Segment]:
         part_length = length + (part_number <= longer)
         yield Segment(part_number, offset, part_length)
         offset += part_length
+
+
+def part_counts(avatar: Avatar, assets: Sequence[Asset], part_bytes: int) -> dict[AssetKind, int]:
+    """Parts by kind for the videos among *assets*; *part_bytes* is what `auto` aims at.
+
+    An action video too small for a count it inherits gets fewer parts. Raises SegmentError when a count the
+    manifest gives cannot be.
+    """
+    return {asset.kind: _part_count(avatar, asset, part_bytes) for asset in assets if asset.kind.is_multipart}
+
+
+def total_segments(avatar: Avatar, assets: Sequence[Asset], part_bytes: int) -> int:
+    """Segments of all *assets* together: the parts of the videos, and one for every other file."""
+    return sum(_part_count(avatar, asset, part_bytes) if asset.kind.is_multipart else 1 for asset in assets)
+
+
+def _part_count(avatar: Avatar, asset: Asset, part_bytes: int) -> int:
+    requested, own = avatar.video_multipart_count, avatar.action_video_multipart_count
+    is_action = asset.kind is AssetKind.ACTION_VIDEO
+    if is_action and own is not None:
+        requested = own
+    if requested == "auto":
+        return auto_part_count(asset.size, part_bytes)
+    if is_action and own is None:
+        return explicit_part_count(asset.size, min(requested, largest_part_count(asset.size)))
+    return explicit_part_count(asset.size, requested)
 
 
 def auto_part_count(asset_bytes: int, part_bytes: int = DEFAULT_PART_BYTES) -> int:

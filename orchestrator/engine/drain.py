@@ -1,15 +1,26 @@
-"""Draining: no new work is taken, what runs finishes or is left where the next run goes on."""
+"""Draining: no new work is taken, what runs finishes or is left where the next run goes on.
+
+Signals are how a person asks for it: the first drains the run, the second ends it at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import anyio
+import anyio.abc
 
 from orchestrator.domain.errors import RunError, StoppedError
 from orchestrator.engine.events import BatchDrained, EventBus
 
 Sleep = Callable[[float], Awaitable[object]]
+
+#: What asks a command to stop (design section 2.1).
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Drain:
@@ -55,3 +66,90 @@ class Drain:
 async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
     await event.wait()
     scope.cancel()
+
+
+def is_ignored(number: signal.Signals) -> bool:
+    """True for SIGHUP in a program that was started to outlive its terminal, as by nohup."""
+    return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
+
+
+@contextmanager
+def listening(numbers: Iterable[signal.Signals], hear: Callable[[signal.Signals], object]) -> Iterator[None]:
+    """Have the running event loop call *hear* with each of *numbers* that comes while the block runs.
+
+    Afterwards the handlers from before are back. asyncio's own way, and anyio's, would leave the default ones, by
+    which a signal between two listeners kills.
+    """
+    loop = asyncio.get_running_loop()
+
+    def pass_on(number: int, _frame: object) -> None:
+        loop.call_soon_threadsafe(hear, signal.Signals(number))
+
+    with _woken_by_signals(loop), ExitStack() as before:
+        for number in numbers:
+            if not is_ignored(number):
+                before.callback(signal.signal, number, signal.signal(number, pass_on))
+        yield
+
+
+@contextmanager
+def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """End the loop's wait for events when a signal comes, so that its handler is called."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        loop.add_reader(reader, reader.recv, 4096)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(reader)
+
+
+@contextmanager
+def until_signalled() -> Iterator[list[signal.Signals]]:
+    """Leave the block early when asked to stop; the list then holds the signal that came."""
+    received: list[signal.Signals] = []
+    with anyio.CancelScope() as scope:
+
+        def stop(number: signal.Signals) -> None:
+            received.append(number)
+            scope.cancel()
+
+        with listening(STOP_SIGNALS, stop):
+            yield received
+
+
+class StopSignals:
+    """Drains a run that is asked to stop; `received` is the first signal that came."""
+
+    def __init__(self, drain: Drain, grace_seconds: float, sleep: Sleep) -> None:
+        """Give what runs *grace_seconds* to finish after the first signal."""
+        self._drain = drain
+        self._grace_seconds = grace_seconds
+        self._sleep = sleep
+        self.received: signal.Signals | None = None
+
+    @contextmanager
+    def heard(self, group: anyio.abc.TaskGroup, run_scope: anyio.CancelScope) -> Iterator[None]:
+        """Drain on the first signal in the block, cancel *run_scope* on the second or when the grace is over."""
+
+        def hear(received: signal.Signals) -> None:
+            if self.received is not None:
+                run_scope.cancel()
+                return
+            self.received = received
+            self._drain.begin(
+                f"{received.name}: finishing what is on its way, at most {self._grace_seconds:.0f} s; "
+                "once more to stop at once"
+            )
+            group.start_soon(self._cancel_after_grace, run_scope)
+
+        with listening(STOP_SIGNALS, hear):
+            yield
+
+    async def _cancel_after_grace(self, run_scope: anyio.CancelScope) -> None:
+        await self._sleep(self._grace_seconds)
+        run_scope.cancel()

@@ -13,8 +13,8 @@ import anyio.to_thread
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import Entry
 from orchestrator.domain.errors import ManifestError
-from orchestrator.domain.part_counts import total_segments
 from orchestrator.domain.sameness import Sameness, as_known, is_untouched
+from orchestrator.domain.segments import total_segments
 from orchestrator.domain.states import Change, is_done
 from orchestrator.engine.context import RunSettings
 from orchestrator.engine.decision import Action, Decider, EntryPlan, Retry

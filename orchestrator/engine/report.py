@@ -7,8 +7,26 @@ from dataclasses import dataclass
 
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.states import EntryState, is_done
-from orchestrator.engine.events import Totals
-from orchestrator.engine.tally import Tally
+from orchestrator.engine.events import Event, RetryScheduled, SegmentStored, Totals
+
+
+class Tally:
+    """A subscriber that counts segments and bytes sent, and segments retried."""
+
+    hears = frozenset({SegmentStored, RetryScheduled})
+
+    def __init__(self) -> None:
+        self.sent_segments = 0
+        self.sent_bytes = 0
+        self.retried = 0
+
+    def __call__(self, event: Event) -> None:
+        """Count *event*."""
+        if isinstance(event, SegmentStored) and not event.is_resumed:
+            self.sent_segments += 1
+            self.sent_bytes += event.bytes
+        elif isinstance(event, RetryScheduled) and event.asset is not None:
+            self.retried += 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

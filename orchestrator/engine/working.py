@@ -16,17 +16,15 @@ from orchestrator.domain.retry import RetryBudget, RetryPolicy
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.connection import Clocks, Connection, ServiceSettings
 from orchestrator.engine.context import Collaborators, RunSettings
-from orchestrator.engine.drain import Drain
+from orchestrator.engine.drain import Drain, StopSignals
 from orchestrator.engine.events import EventBus, RunFinished, RunStarted, ServiceWarning
 from orchestrator.engine.following import Follower
 from orchestrator.engine.outage import Outages
 from orchestrator.engine.parallelism import AdaptiveParallelism
 from orchestrator.engine.planning import Registration
 from orchestrator.engine.queue import EntryQueue, Selection
-from orchestrator.engine.report import RunReport, count_entries
+from orchestrator.engine.report import RunReport, Tally, count_entries
 from orchestrator.engine.run import BatchRun
-from orchestrator.engine.signals import StopSignals
-from orchestrator.engine.tally import Tally
 from orchestrator.journal.journal import Journal
 from orchestrator.metastudio.attempts import ApiAttempt, Retrying
 from orchestrator.transfer.bandwidth import BandwidthLimit

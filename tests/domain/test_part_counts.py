@@ -8,8 +8,7 @@ import pytest
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.avatar import Avatar
-from orchestrator.domain.part_counts import part_counts, total_segments
-from orchestrator.domain.segments import MIN_PART_BYTES, SegmentError
+from orchestrator.domain.segments import MIN_PART_BYTES, SegmentError, part_counts, total_segments
 
 PART_BYTES = 1_000_000
 

@@ -15,7 +15,7 @@ from orchestrator.cli.output import Output, dumped
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.quantities import parse_bytes
-from orchestrator.engine.signals import until_signalled
+from orchestrator.engine.drain import until_signalled
 from orchestrator.simulator import (
     ObjectStoreOptions,
     Simulator,

@@ -20,8 +20,8 @@ from orchestrator.cli.tables import Row, print_table
 from orchestrator.cli.work.watch_display import Display, display_for
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
+from orchestrator.engine.drain import until_signalled
 from orchestrator.engine.following import Follower, Milestone, PollPace
-from orchestrator.engine.signals import until_signalled
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.journal.sqlite.lock import run_lock_holder

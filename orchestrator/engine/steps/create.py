@@ -17,8 +17,7 @@ from orchestrator.domain.errors import (
     UrlExpiredError,
 )
 from orchestrator.domain.ownership import SeenJob
-from orchestrator.domain.part_counts import part_counts
-from orchestrator.domain.segments import Segment, plan_segments
+from orchestrator.domain.segments import Segment, part_counts, plan_segments
 from orchestrator.engine.context import Collaborators, OnExpired
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import UrlsExpired

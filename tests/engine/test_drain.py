@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from orchestrator.engine.signals import STOP_SIGNALS, listening
+from orchestrator.engine.drain import STOP_SIGNALS, listening
 
 
 @pytest.fixture

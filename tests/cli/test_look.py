@@ -8,6 +8,10 @@ from orchestrator.preflight.look import extras
 from tests.cli.conftest import Batch, Cli
 
 
+#: Looks run below all else on the machine, which may be busy.
+pytestmark = pytest.mark.timeout(240)
+
+
 def test_a_look_finds_what_the_index_does_not_show(cli: Cli, batch: Batch) -> None:
     """The sample is a grey wall without a word; that it has no face is found where faces are looked for."""
     quick = cli("validate", batch.manifest, "--look", "quick", "--json")
@@ -77,3 +81,13 @@ def test_a_page_needs_a_look_and_a_place(cli: Cli, batch: Batch) -> None:
     assert (without.exit_code, nowhere.exit_code) == (2, 4)
     assert "--look quick" in without.stderr
     assert "--report" in nowhere.stderr
+
+
+def test_a_plan_looks_too(cli: Cli, batch: Batch) -> None:
+    """Warnings beside the plan; strict, the plan is refused."""
+    plain = cli("plan", batch.manifest, "--look", "quick", "--json")
+    refused = cli("plan", batch.manifest, "--look", "quick", "--look-strict")
+
+    assert (plain.exit_code, plain.document["actions"]) == (0, {"create": 2})
+    assert "[P10]" in plain.stderr
+    assert refused.exit_code == 3

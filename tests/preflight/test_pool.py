@@ -15,6 +15,10 @@ from orchestrator.preflight.look.measuring import measure_film
 from orchestrator.preflight.look.pool import look_at_films
 
 
+#: Looks run below all else on the machine, which may be busy.
+pytestmark = pytest.mark.timeout(240)
+
+
 def write_film(path: Path, colour: tuple[int, int, int]) -> None:
     """Two seconds of one colour, small, without sound."""
     with av.open(str(path), "w", format="mp4") as film:

@@ -8,10 +8,16 @@ import typer
 
 from orchestrator.cli.commands.arguments import BatchName, Defaults, ManifestPath
 from orchestrator.cli.invocation import Invocation, takes_settings
-from orchestrator.cli.options import MANIFEST_OPTIONS, PLAN_OPTIONS, SERVICE_OPTIONS
+from orchestrator.cli.options import (
+    JOBS_OPTIONS,
+    LOOK_OPTIONS,
+    MANIFEST_OPTIONS,
+    PLAN_OPTIONS,
+    SERVICE_OPTIONS,
+)
 
 
-@takes_settings(SERVICE_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, LOOK_OPTIONS, JOBS_OPTIONS)
 def plan(
     invocation: Invocation,
     manifest: ManifestPath,

@@ -17,6 +17,7 @@ from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.service import home_folder, run_settings
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.tables import print_table
+from orchestrator.cli.work.look import films_of, look_at, look_problems, strict
 from orchestrator.cli.work.validate import Asked, ProblemReport
 from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, ManifestError
@@ -123,10 +124,26 @@ def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int
     report = ProblemReport(invocation.output)
     run_async(_fill, batch_plan, manifest, effective, report, invocation.output)
     output = invocation.output
+    _look(manifest, effective, output)
     if output.is_json:
         run_async(output.stream_document, batch_plan.head(), "entries", batch_plan.documents())
     _tell(output, batch_plan)
     return 0
+
+
+def _look(manifest: Manifest, effective: EffectiveSettings, output: Output) -> None:
+    """Look at the films as the settings want it; raises ManifestError for what they make an error."""
+    settings = effective.values
+    if settings.look == "off":
+        return
+    films = [film for entry in manifest.entries() for film in films_of(entry, ())]
+    problems = look_problems(look_at(films, settings, output), str(manifest.path))
+    if settings.look_strict:
+        problems = strict(problems)
+    ProblemReport(output)(problems)
+    errors = sum(problem.is_error for problem in problems)
+    if errors:
+        raise ManifestError(f"the look at the films of {manifest.path} found {errors} errors")
 
 
 def _rate(text: str | None) -> int | None:

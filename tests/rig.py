@@ -19,11 +19,10 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.batch import RunRequest, retry_batch, run_batch, submit_batch
 from orchestrator.engine.connection import Clocks, ServiceSettings
-from orchestrator.engine.context import RunSettings
+from orchestrator.engine.context import RunSettings, WorkSettings
 from orchestrator.engine.decision import Retry
 from orchestrator.engine.events import Event, EventBus
 from orchestrator.engine.report import RunReport
-from orchestrator.engine.working import WorkSettings
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Problem, open_manifest

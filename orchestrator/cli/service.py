@@ -19,8 +19,7 @@ from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import Change
 from orchestrator.engine.connection import Clocks, ServiceSettings
-from orchestrator.engine.context import OnExisting, OnExpired, RunSettings
-from orchestrator.engine.working import WorkSettings
+from orchestrator.engine.context import OnExisting, OnExpired, RunSettings, WorkSettings
 from orchestrator.metastudio.attempts import ApiAttempt
 from orchestrator.metastudio.credentials import find_credentials
 from orchestrator.transfer.bandwidth import BandwidthLimit

@@ -17,9 +17,9 @@ from orchestrator.cli.settings import EffectiveSettings, ProgressStyle, Settings
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.engine.connection import Clocks
+from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.drain import listening
 from orchestrator.engine.events import EventBus, Subscriber
-from orchestrator.engine.working import WorkSettings
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.transfer.bandwidth import BandwidthLimit

@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
+import anyio
+
 from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.errors import RunError
+from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
+from orchestrator.domain.retry import RetryBudget
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.breaker import Breaker
 from orchestrator.engine.connection import Clocks, connect
+from orchestrator.engine.context import Run, WorkSettings
 from orchestrator.engine.decision import Retry
-from orchestrator.engine.drain import Drain
+from orchestrator.engine.drain import Drain, StopSignals
 from orchestrator.engine.earlier_manifest import EarlierManifest, earlier_manifest
-from orchestrator.engine.events import ComparisonStarted, EventBus, Totals
+from orchestrator.engine.events import (
+    ComparisonStarted,
+    EventBus,
+    RunFinished,
+    RunStarted,
+    ServiceWarning,
+    Totals,
+)
 from orchestrator.engine.file_comparison import ContentComparison
+from orchestrator.engine.following import Follower
+from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.outage import gates
+from orchestrator.engine.parallelism import AdaptiveParallelism
 from orchestrator.engine.planning import Planner, Registration
-from orchestrator.engine.queue import failed, unfinished, uploaded
-from orchestrator.engine.report import RunReport
-from orchestrator.engine.working import BatchWork, WorkSettings
+from orchestrator.engine.queue import EntryQueue, Selection, failed, unfinished, uploaded
+from orchestrator.engine.report import RunReport, Tally, count_entries
 from orchestrator.journal.journal import Journal
-from orchestrator.journal.records import BatchRecord
+from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.journal.sqlite.lock import hold_run_lock
 from orchestrator.manifest import Manifest, Problem
+from orchestrator.transfer.sender import SegmentSender
+from orchestrator.transfer.slots import PutSlots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What to run, and how; `on_problems` hears the manifest's problems before anything is sent."""
+    """What to run, and how; `on_problems` is called with the manifest's problems before anything is sent."""
 
     manifest: Manifest
     work: WorkSettings
@@ -37,16 +56,17 @@ class RunRequest:
 
 
 async def run_batch(request: RunRequest, journal: Journal, events: EventBus, clocks: Clocks) -> RunReport:
-    """Do what is left of the manifest's batch.
+    """Do the rest of the manifest's batch.
 
     Raises ManifestError before anything is sent, LockHeldError when another run works on the batch,
-    ConfigurationError, CredentialsError or JournalError when the work could not begin.
+    ConfigurationError, CredentialsError or JournalError when the work could not start.
     """
-    async with _open_work(request.work, request.manifest.batch_name, journal, events, clocks) as work:
-        registration = await _register(request, work, retry=None)
-        is_submit_wanted = request.work.settings.is_submit_wanted
-        selection = unfinished(is_submit_wanted=is_submit_wanted, undecided=registration.undecided)
-        return await work.run(registration, selection)
+    async with _open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
+        registration = await _register(request, run, retry=None)
+        selection = unfinished(
+            is_submit_wanted=run.settings.is_submit_wanted, undecided=registration.undecided
+        )
+        return await BatchRun(run, registration, selection).work()
 
 
 async def retry_batch(
@@ -62,14 +82,14 @@ async def retry_batch(
     a cancelled one comes back when it is named, or all are.
     Raises as `run_batch` does.
     """
-    async with _open_work(request.work, request.manifest.batch_name, journal, events, clocks) as work:
-        registration = await _register(request, work, retry=retry)
+    async with _open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
+        registration = await _register(request, run, retry=retry)
         selection = failed(
             retry.entry_ids,
             undecided=registration.undecided,
             is_cancelled_wanted=retry.is_cancelled_wanted,
         )
-        return await work.run(registration, selection)
+        return await BatchRun(run, registration, selection).work()
 
 
 async def submit_batch(
@@ -79,72 +99,89 @@ async def submit_batch(
 
     Raises as `run_batch` does, but for ManifestError.
     """
-    async with _open_work(work_settings, batch_name, journal, events, clocks) as work:
+    async with _open_run(work_settings, batch_name, journal, events, clocks) as run:
         await journal.open_batch(
-            work.key, manifest_path=None, is_submit_wanted=True, run_id=work_settings.run_id
+            run.batch, manifest_path=None, is_submit_wanted=True, run_id=work_settings.run_id
         )
-        counts = await journal.counts(work.key.digest)
-        segments, stored_bytes = await journal.count_stored(work.key.digest)
+        counts = await journal.counts(run.batch.digest)
+        segments, stored_bytes = await journal.count_stored(run.batch.digest)
         totals = Totals(entries=sum(counts.values()), segments=segments, bytes=stored_bytes)
-        return await work.run(Registration(totals=totals, undecided={}, removed=()), uploaded())
+        registration = Registration(totals=totals, undecided={}, removed=())
+        return await BatchRun(run, registration, uploaded()).work()
 
 
 @asynccontextmanager
-async def _open_work(
-    settings: WorkSettings, batch_name: str, journal: Journal, events: EventBus, clocks: Clocks
-) -> AsyncIterator[BatchWork]:
+async def _open_run(
+    work: WorkSettings, batch_name: str, journal: Journal, events: EventBus, clocks: Clocks
+) -> AsyncIterator[Run]:
+    """Connect, take the batch's lock, and put together what the engine works with."""
+    service = work.service
     drain = Drain(clocks.sleep, events)
-    waiting = replace(clocks, sleep=drain.sleep)
-    outages = gates(settings.service.outage, clocks, drain, events)
+    outages = gates(service.outage, clocks, drain, events)
     async with connect(
-        settings.service,
-        waiting,
+        service,
+        # The waits of calls end, too, as soon as the run drains.
+        replace(clocks, sleep=drain.sleep),
         reader_threads=os.cpu_count() or 1,
-        on_attempt=settings.on_attempt,
+        on_attempt=work.on_attempt,
         gate=outages.call,
     ) as connection:
         key = await journal.known_key(BatchKey(connection.endpoint, connection.project_id, batch_name))
         with hold_run_lock(journal.lock_path(key)):
-            yield BatchWork(
-                work=settings,
+            yield Run(
+                batch=key,
+                work=work,
                 journal=journal,
                 events=events,
                 clocks=clocks,
                 drain=drain,
                 outages=outages,
                 connection=connection,
-                key=key,
+                sender=SegmentSender(
+                    connection.session,
+                    readers=connection.readers,
+                    idle_timeout=service.idle_timeout,
+                    is_verifying=service.is_verifying,
+                    is_insecure_http_allowed=service.is_insecure_http_allowed,
+                    clock=connection.service_time.now,
+                    on_warning=lambda message: events.publish(ServiceWarning(message=message)),
+                ),
+                slots=PutSlots(
+                    work.settings.most_parallel,
+                    is_divided=lambda: work.bandwidth.bytes_per_second is not None,
+                ),
+                budget=RetryBudget(work.settings.run_retries),
             )
 
 
-async def _register(request: RunRequest, work: BatchWork, *, retry: Retry | None) -> Registration:
-    settings, path = request.work.settings, request.manifest.path
-    known = await work.journal.batch(work.key.digest)
-    await work.journal.open_batch(
-        work.key,
+async def _register(request: RunRequest, run: Run, *, retry: Retry | None) -> Registration:
+    digest, path = run.batch.digest, request.manifest.path
+    known = await run.journal.batch(digest)
+    await run.journal.open_batch(
+        run.batch,
         # Which file a known batch is made from is settled once its entries are known.
         manifest_path=str(path.absolute()) if known is None else None,
-        is_submit_wanted=settings.is_submit_wanted,
-        run_id=request.work.run_id,
+        is_submit_wanted=run.settings.is_submit_wanted,
+        run_id=run.work.run_id,
     )
     planner = Planner(
         request.manifest,
-        work.journal,
-        work.key.digest,
-        settings,
+        run.journal,
+        digest,
+        run.settings,
         with_media=request.with_media,
         retry=retry,
         earlier=None if known is None else _earlier(request, known),
         contents=ContentComparison(
-            work.journal, lambda files: work.events.publish(ComparisonStarted(files=files))
+            run.journal, lambda files: run.events.publish(ComparisonStarted(files=files))
         ),
     )
     try:
         registration = await planner.register()
     finally:
         request.on_problems(planner.problems)
-    await work.journal.name_manifest(work.key.digest, str(path.absolute()))
-    await work.journal.require_before_submit(work.key.digest, request.manifest.submit_requires)
+    await run.journal.name_manifest(digest, str(path.absolute()))
+    await run.journal.require_before_submit(digest, request.manifest.submit_requires)
     return registration
 
 
@@ -152,3 +189,147 @@ def _earlier(request: RunRequest, known: BatchRecord) -> EarlierManifest | None:
     if request.is_batch_named:
         return None
     return earlier_manifest(known.manifest_path, request.manifest.path, known.name)
+
+
+class BatchRun:
+    """Works on the selected entries of a batch, whose lock the caller holds.
+
+    One entry's failure never stops the others; an error that concerns all of them drains the run.
+    """
+
+    def __init__(self, run: Run, registration: Registration, selection: Selection) -> None:
+        self._run = run
+        self._registration = registration
+        self._queue = EntryQueue(run.journal, run.batch.digest, selection)
+        self._lifecycle = Lifecycle(run)
+        self._breaker = Breaker(run.settings.breaker_entries)
+        self._tally = Tally()
+        self._lost_entries = 0
+
+    async def work(self) -> RunReport:
+        """Work until nothing selected remains or the run drains, and return how it went."""
+        run = self._run
+        began = run.clocks.monotonic()
+        run.events.subscribe(self._tally)
+        await self._announce()
+        signals = StopSignals(run.drain, run.work.grace_seconds, run.clocks.sleep)
+        follower = Follower(run.journal, run.client, run.events, run.batch)
+        is_followed = run.settings.is_submit_wanted and await follower.has_submitted()
+        if run.settings.parallel is None:
+            run.events.subscribe(AdaptiveParallelism(run.slots, run.events, run.clocks.monotonic))
+        async with anyio.create_task_group() as group:
+            with anyio.CancelScope() as scope, signals.heard(group, scope):
+                await self._share_among_workers()
+            group.cancel_scope.cancel()
+        if is_followed and signals.received is None and run.drain.cause is None:
+            await follower.look()
+        # A second signal must not take the report away: the journal would not know how the run ended.
+        with anyio.CancelScope(shield=True):
+            report = await self._report(signals, run.clocks.monotonic() - began)
+            await run.journal.close_batch(run.batch.digest, report.exit_code)
+        run.events.publish(
+            RunFinished(
+                batch=run.batch.name,
+                exit_code=report.exit_code,
+                elapsed_seconds=report.elapsed_seconds,
+            )
+        )
+        return report
+
+    async def _announce(self) -> None:
+        run = self._run
+        counts = await run.journal.counts(run.batch.digest)
+        segments, stored_bytes = await run.journal.count_stored(run.batch.digest)
+        with_submit = run.settings.is_submit_wanted
+        run.events.publish(
+            RunStarted(
+                batch=run.batch.name,
+                run_id=run.work.run_id,
+                totals=self._registration.totals,
+                done_entries=count_entries(counts, undecided=0, with_submit=with_submit).done,
+                stored_segments=segments,
+                stored_bytes=stored_bytes,
+            )
+        )
+
+    async def _share_among_workers(self) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                for _ in range(self._run.settings.jobs):
+                    group.start_soon(self._worker)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._queue.close()
+
+    async def _worker(self) -> None:
+        run = self._run
+        while not run.drain.is_draining:
+            try:
+                record = await self._queue.take()
+            except RunError as error:
+                run.drain.begin(error.message, error)
+                return
+            if record is None:
+                return
+            # For all its life: an entry between two PUTs keeps its share of the slots.
+            with run.slots.part(record.entry_id):
+                self._learn(record, await self._lifecycle.bring_to_its_end(record))
+
+    def _learn(self, record: EntryRecord, outcome: Outcome) -> None:
+        """Drain the run where the entry's end says something about those that follow."""
+        drain, error = self._run.drain, outcome.error
+        match outcome.end:
+            case End.DONE:
+                self._breaker.passed()
+            case End.LOST:
+                self._lost_entries += 1
+            case End.STOPPED:
+                if isinstance(error, RunError):
+                    drain.begin(error.message, error)
+            case End.FAILED:
+                cause = self._breaker.failed(error) if error is not None else None
+                if cause is not None:
+                    drain.begin(cause.message, cause)
+                elif self._run.settings.is_fail_fast:
+                    drain.begin(f"--fail-fast: entry {record.entry_id} failed")
+
+    async def _report(self, signals: StopSignals, elapsed_seconds: float) -> RunReport:
+        run, registration = self._run, self._registration
+        segments, stored_bytes = await run.journal.count_stored(run.batch.digest)
+        states = await run.journal.counts(run.batch.digest)
+        return RunReport(
+            batch=run.batch.name,
+            batch_digest=run.batch.digest,
+            run_id=run.work.run_id,
+            exit_code=await self._exit_code(signals, states),
+            elapsed_seconds=elapsed_seconds,
+            totals=registration.totals,
+            entries=count_entries(
+                states,
+                undecided=len(registration.undecided),
+                with_submit=run.settings.is_submit_wanted,
+            ),
+            stored_segments=segments,
+            stored_bytes=stored_bytes,
+            tally=self._tally,
+            cause=run.drain.cause,
+            undecided=registration.undecided,
+            removed=registration.removed,
+            replaced=registration.replaced,
+            earlier_manifest=registration.earlier_manifest,
+            counts=states,
+        )
+
+    async def _exit_code(self, signals: StopSignals, states: Mapping[EntryState, int]) -> ExitCode:
+        drain = self._run.drain
+        if signals.received is not None:
+            return ExitCode(128 + signals.received)
+        if drain.cause is not None:
+            return exit_code_of(drain.cause)
+        code = exit_code_of_failures(
+            await self._run.journal.failures(self._run.batch.digest),
+            undecided=len(self._registration.undecided),
+            reviews_failed=states.get(EntryState.REVIEW_FAILED, 0),
+        )
+        # An entry that this run lost is not known to be done.
+        return ExitCode.TEMPORARY if code is ExitCode.OK and self._lost_entries else code

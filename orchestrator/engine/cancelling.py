@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from orchestrator.domain.errors import RequestRejectedError
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import EntryTransitioned, EventBus
-from orchestrator.engine.job_contents import standing_of
 from orchestrator.engine.job_search import JobFinder
+from orchestrator.engine.steps.takeover import standing_of
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord, ErrorRecord
 from orchestrator.metastudio.client import MetaStudioClient

@@ -10,8 +10,8 @@ from orchestrator.domain.entries import BatchKey, normal, parse_tag
 from orchestrator.domain.ownership import SeenJob, proves_ours
 from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
-from orchestrator.engine.job_contents import standing_of
 from orchestrator.engine.job_search import seen_job, show_job
+from orchestrator.engine.steps.takeover import standing_of
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.metastudio.client import MetaStudioClient

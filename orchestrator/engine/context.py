@@ -1,28 +1,40 @@
-"""What the lifecycle works with, passed in once: no part of the engine makes its own."""
+"""One run of a batch: what was asked for, and what every part of the engine works with."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.delivery import ObjectFacts
 from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.errors import RetryableError
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.retry import Draw, RetryBudget, RetryPolicy
+from orchestrator.domain.retry import RetryBudget, RetryPolicy
 from orchestrator.domain.segments import DEFAULT_PART_BYTES
-from orchestrator.domain.service_time import ServiceTime
 from orchestrator.domain.states import Change
-from orchestrator.engine.drain import Drain
-from orchestrator.engine.events import EventBus
-from orchestrator.engine.outage import Outages
-from orchestrator.engine.parallelism import MAX_PARALLEL
-from orchestrator.engine.rates import RateEstimate
-from orchestrator.journal.journal import Journal
-from orchestrator.metastudio.client import MetaStudioClient
+from orchestrator.metastudio.attempts import Retrying
 from orchestrator.transfer.bandwidth import BandwidthLimit
-from orchestrator.transfer.sender import SegmentSender
-from orchestrator.transfer.slots import PutSlots
+from orchestrator.transfer.probe import probe_object
+
+# The context names its parts, it makes none of them.
+if TYPE_CHECKING:
+    from orchestrator.domain.service_time import ServiceTime
+    from orchestrator.engine.connection import Clocks, Connection, ServiceSettings
+    from orchestrator.engine.drain import Drain
+    from orchestrator.engine.events import EventBus
+    from orchestrator.engine.outage import Outages
+    from orchestrator.journal.journal import Journal
+    from orchestrator.metastudio.attempts import ApiAttempt
+    from orchestrator.metastudio.client import MetaStudioClient
+    from orchestrator.transfer.sender import SegmentSender
+    from orchestrator.transfer.slots import PutSlots
+
+#: More PUTs at once have not been seen to gain anything, and each costs memory and a connection.
+MAX_PARALLEL: Final = 64
+#: A receipt proves delivery too, so an object that cannot be seen is worth no more attempts than these.
+_PROBE_POLICY: Final = RetryPolicy(attempts=3, cap_seconds=5.0)
 
 
 class OnExpired(StrEnum):
@@ -68,30 +80,95 @@ class RunSettings:
         return MAX_PARALLEL if self.parallel is None else self.parallel
 
 
-#: Looks at an object through its download URL; None when the store does not tell.
-Probe = Callable[[PresignedUrl], Awaitable[ObjectFacts | None]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkSettings:
+    """How to reach the service, how the run behaves, and how long it may take to stop after a signal."""
+
+    service: ServiceSettings
+    settings: RunSettings
+    policy: RetryPolicy
+    grace_seconds: float
+    run_id: str
+    on_attempt: Callable[[ApiAttempt], None]
+    bandwidth: BandwidthLimit = field(default_factory=BandwidthLimit)
+
+
+class RateEstimate:
+    """A moving average of bytes per second of single PUTs; *weight* is that of each new measurement."""
+
+    def __init__(self, weight: float = 0.3) -> None:
+        self._weight = weight
+        self._bytes_per_second: float | None = None
+
+    def add(self, sent_bytes: int, seconds: float) -> None:
+        """Take one finished PUT into account."""
+        measured = sent_bytes / max(seconds, 1e-6)
+        before = self._bytes_per_second
+        self._bytes_per_second = measured if before is None else before + self._weight * (measured - before)
+
+    def forget(self) -> None:
+        """Drop what was measured, because it no longer holds."""
+        self._bytes_per_second = None
+
+    def seconds_for(self, send_bytes: int) -> float:
+        """How long a PUT of *send_bytes* will take; 0.0 while nothing was measured."""
+        return send_bytes / self._bytes_per_second if self._bytes_per_second else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Collaborators:
-    """The run's journal, client, sender, clocks and limits."""
+class Run:
+    """One run of one batch, made once and passed to every part of the engine."""
 
     batch: BatchKey
-    settings: RunSettings
+    work: WorkSettings
     journal: Journal
-    client: MetaStudioClient
-    sender: SegmentSender
-    probe: Probe
     events: EventBus
+    clocks: Clocks
     drain: Drain
-    policy: RetryPolicy
-    budget: RetryBudget
     outages: Outages
+    connection: Connection
+    sender: SegmentSender
     slots: PutSlots
-    bandwidth: BandwidthLimit
-    clock: Callable[[], float]
-    service_time: ServiceTime
-    monotonic: Callable[[], float]
-    draw: Draw
-    nonce: Callable[[], str]
+    budget: RetryBudget
     rate: RateEstimate = field(default_factory=RateEstimate)
+
+    @property
+    def settings(self) -> RunSettings:
+        """How the run behaves."""
+        return self.work.settings
+
+    @property
+    def client(self) -> MetaStudioClient:
+        """The client for the service."""
+        return self.connection.client
+
+    @property
+    def service_time(self) -> ServiceTime:
+        """The service's time, by which upload URLs expire."""
+        return self.connection.service_time
+
+    async def probe(self, url: PresignedUrl) -> ObjectFacts | None:
+        """Read an object's head through its download URL; None when the store does not show it.
+
+        An outage of the store is waited for; any other failure says nothing about the object.
+        """
+        retrying = Retrying(
+            policy=_PROBE_POLICY,
+            sleep=self.drain.sleep,
+            draw=self.clocks.draw,
+            gate=lambda _operation, subject, turn: self.outages.put(url.host, subject, turn),
+        )
+        service = self.work.service
+        try:
+            return await retrying.run(
+                lambda _attempt: probe_object(
+                    self.connection.session,
+                    url,
+                    timeout_seconds=service.idle_timeout,
+                    is_insecure_http_allowed=service.is_insecure_http_allowed,
+                ),
+                operation="probe",
+                subject=url.object_name,
+            )
+        except RetryableError:
+            return None

@@ -15,7 +15,7 @@ from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, Facts
-from orchestrator.engine.context import Collaborators
+from orchestrator.engine.context import Run
 from orchestrator.engine.events import (
     EntryFailed,
     EntryTransitioned,
@@ -30,7 +30,7 @@ from orchestrator.journal.records import AttemptRecord, EntryRecord, ErrorRecord
 class HeldEntry:
     """One claimed entry; every change goes to the journal first, then to the subscribers."""
 
-    def __init__(self, record: EntryRecord, collaborators: Collaborators) -> None:
+    def __init__(self, record: EntryRecord, run: Run) -> None:
         """Hold *record*, whose epoch this worker has just raised."""
         self.record = record
         self.avatar: Avatar = record.avatar
@@ -39,8 +39,8 @@ class HeldEntry:
         self.segments: list[SegmentRecord] = []
         #: True while parts may be on the service of which the journal knows nothing.
         self.is_reconciled = record.job_id is None
-        self._with = collaborators
-        self._budget = RetryBudget(collaborators.settings.entry_retries, collaborators.budget)
+        self._run = run
+        self._budget = RetryBudget(run.settings.entry_retries, run.budget)
 
     @property
     def entry_id(self) -> str:
@@ -81,12 +81,12 @@ class HeldEntry:
     async def load_segments(self) -> None:
         """Read the segments from the journal; without a job there are none."""
         if self.record.job_id is not None:
-            self.segments = await self._with.journal.segments(self.record)
+            self.segments = await self._run.journal.segments(self.record)
 
     def step(self, name: str, segment: SegmentRecord | None = None) -> AbstractContextManager[None]:
         """Tell subscribers before and, unless it fails, after what is done inside: a request or a journal write."""
         # An entry has dozens of steps, and most runs have nobody who follows them.
-        return self._told_step(name, segment) if self._with.events.is_heard(StepReached) else nullcontext()
+        return self._told_step(name, segment) if self._run.events.is_heard(StepReached) else nullcontext()
 
     @contextmanager
     def _told_step(self, name: str, segment: SegmentRecord | None) -> Iterator[None]:
@@ -95,7 +95,7 @@ class HeldEntry:
         self._reach(f"{name}.after", segment)
 
     def _reach(self, point: str, segment: SegmentRecord | None) -> None:
-        self._with.events.publish(
+        self._run.events.publish(
             StepReached(
                 entry=self.entry_id,
                 job_id=self.record.job_id,
@@ -108,7 +108,7 @@ class HeldEntry:
     def warn(self, message: str) -> None:
         """Tell subscribers what a person should know."""
         message = without(message, self._contacts)
-        self._with.events.publish(
+        self._run.events.publish(
             WarningRaised(entry=self.entry_id, job_id=self.record.job_id, message=message)
         )
 
@@ -121,21 +121,21 @@ class HeldEntry:
         """Change the state, in the journal and then for the subscribers."""
         before = self.record.state
         with self.step(f"journal.{target}"):
-            self.record = await self._with.journal.transition(self.record, target, reason, **facts)
+            self.record = await self._run.journal.transition(self.record, target, reason, **facts)
         self._moved(before, reason)
 
     async def request_job(self, tag: str, reason: str, *, of_job: SeenJob | None = None) -> None:
         """Write down that a job, *of_job* if it exists, may come to carry *tag*, before that is asked for."""
         before = self.record.state
         with self.step(f"journal.{EntryState.CREATING}"):
-            self.record = await self._with.journal.create_requested(self.record, tag, reason, of_job=of_job)
+            self.record = await self._run.journal.create_requested(self.record, tag, reason, of_job=of_job)
         self._moved(before, reason)
 
     async def adopt_job(self, job_id: str, target: EntryState, reason: str, delivered: str) -> None:
         """Write down a job that holds its files already."""
         before = self.record.state
         with self.step("journal.adopted"):
-            self.record = await self._with.journal.job_adopted(
+            self.record = await self._run.journal.job_adopted(
                 self.record, job_id, target, reason, delivered=delivered
             )
         self.segments = []
@@ -146,7 +146,7 @@ class HeldEntry:
         before = self.record.state
         reason = f"taken over from batch {twin.batch.name}"
         with self.step("journal.moved"):
-            self.record = await self._with.journal.job_moved(self.record, twin.entry, reason)
+            self.record = await self._run.journal.job_moved(self.record, twin.entry, reason)
         await self.load_segments()
         self.is_reconciled = False
         self._moved(before, reason)
@@ -155,19 +155,19 @@ class HeldEntry:
         """Write down the job and where its segments go."""
         before = self.record.state
         with self.step("journal.job"):
-            self.record = await self._with.journal.job_created(self.record, job_id, planned, reason)
+            self.record = await self._run.journal.job_created(self.record, job_id, planned, reason)
         self.segments = list(planned)
         self._moved(before, reason)
 
     async def note(self, what: str, **facts: Any) -> None:
         """Write down *facts*, which are about *what*; the state stays."""
         with self.step(f"journal.{what}"):
-            self.record = await self._with.journal.set_facts(self.record, **facts)
+            self.record = await self._run.journal.set_facts(self.record, **facts)
 
     async def replace_segments(self, planned: Sequence[SegmentRecord]) -> None:
         """Write down fresh URLs for the job the entry has."""
         with self.step("journal.urls"):
-            self.record = await self._with.journal.replace_segments(self.record, planned)
+            self.record = await self._run.journal.replace_segments(self.record, planned)
         self.segments = list(planned)
         self.is_reconciled = False
 
@@ -175,7 +175,7 @@ class HeldEntry:
         """Write down that the job takes files again, and where."""
         before = self.record.state
         with self.step("journal.reopened"):
-            self.record = await self._with.journal.job_reopened(self.record, planned, reason)
+            self.record = await self._run.journal.job_reopened(self.record, planned, reason)
         self.segments = list(planned)
         self.is_reconciled = False
         self._moved(before, reason)
@@ -184,10 +184,13 @@ class HeldEntry:
         """Write down that the service does not have these segments; their URLs may be used up all the same."""
         parts = [(segment.kind, segment.segment.part_number) for segment in missing]
         with self.step("journal.missing"):
-            await self._with.journal.segments_missing(self.record, parts)
+            await self._run.journal.segments_missing(self.record, parts)
         self.segments = [
             replace(
-                segment, receipt=None, stored_at=None, started_at=segment.started_at or self._with.clock()
+                segment,
+                receipt=None,
+                stored_at=None,
+                started_at=segment.started_at or self._run.clocks.clock(),
             )
             if segment in missing
             else segment
@@ -198,7 +201,7 @@ class HeldEntry:
         """Write down that the service does not have the job any more."""
         before = self.record.state
         with self.step("journal.job_gone"):
-            self.record = await self._with.journal.job_gone(self.record, reason)
+            self.record = await self._run.journal.job_gone(self.record, reason)
         self.segments = []
         self.is_reconciled = True
         self._moved(before, reason)
@@ -206,16 +209,14 @@ class HeldEntry:
     async def put_plan_back(self) -> None:
         """Write down that the job stays as it is: the service refused the change."""
         with self.step("journal.plan"):
-            self.record = await self._with.journal.put_plan_back(self.record)
+            self.record = await self._run.journal.put_plan_back(self.record)
         self.avatar = self.record.avatar
 
     async def confirmed(self, reason: str, delivered: str, **facts: Any) -> None:
         """Write down that the service has joined the parts, and *facts*."""
         before = self.record.state
         with self.step("journal.confirmed"):
-            self.record = await self._with.journal.confirmed(
-                self.record, reason, delivered=delivered, **facts
-            )
+            self.record = await self._run.journal.confirmed(self.record, reason, delivered=delivered, **facts)
         self._moved(before, reason)
 
     async def failed(self, error: OrchestratorError) -> None:
@@ -226,9 +227,9 @@ class HeldEntry:
         before = self.record.state
         reason = ErrorRecord(error.kind, error.code, error.message, error.request_id, error.hint)
         with self.step("journal.failed"):
-            self.record = await self._with.journal.failed(self.record, reason)
+            self.record = await self._run.journal.failed(self.record, reason)
         self._moved(before, error.message)
-        self._with.events.publish(
+        self._run.events.publish(
             EntryFailed(
                 entry=self.entry_id,
                 job_id=self.record.job_id,
@@ -244,9 +245,9 @@ class HeldEntry:
         """Write the receipt down; *attempt* 0 means that the service had the segment already."""
         number = sent.segment.part_number
         with self.step("journal.receipt", sent):
-            await self._with.journal.segment_stored(self.record, sent.kind, number, receipt, attempt)
+            await self._run.journal.segment_stored(self.record, sent.kind, number, receipt, attempt)
         self._update_segment(sent, receipt)
-        self._with.events.publish(
+        self._run.events.publish(
             SegmentStored(
                 entry=self.entry_id,
                 job_id=self.record.job_id,
@@ -264,13 +265,13 @@ class HeldEntry:
         """Write down what was learned since of a segment that counts as stored already."""
         number = sent.segment.part_number
         with self.step("journal.receipt", sent):
-            await self._with.journal.segment_stored(self.record, sent.kind, number, receipt, 0)
+            await self._run.journal.segment_stored(self.record, sent.kind, number, receipt, 0)
         self._update_segment(sent, receipt)
 
     def _update_segment(self, sent: SegmentRecord, receipt: Receipt) -> None:
         # By identity: comparing the fields of a thousand parts for each of them is felt.
         place = next(number for number, segment in enumerate(self.segments) if segment is sent)
-        self.segments[place] = replace(sent, stored_at=self._with.clock(), receipt=receipt)
+        self.segments[place] = replace(sent, stored_at=self._run.clocks.clock(), receipt=receipt)
 
     async def wait_before_retry(
         self, error: OrchestratorError, operation: str, attempt: int, sent: SegmentRecord | None = None
@@ -285,7 +286,7 @@ class HeldEntry:
             # The gate is what makes the next attempt wait.
             self._tell_retry(error, operation, attempt, 0.0, sent)
             return 0
-        delay = self._with.policy.delay_after(error, attempt, self._with.draw)
+        delay = self._run.work.policy.delay_after(error, attempt, self._run.clocks.draw)
         if delay is None or not self._budget.take():
             raise GaveUpError(
                 f"{error.message} (gave up after {attempt} attempts)",
@@ -295,7 +296,7 @@ class HeldEntry:
                 status=error.status,
             ) from None
         self._tell_retry(error, operation, attempt, delay, sent)
-        await self._with.drain.sleep(delay)
+        await self._run.drain.sleep(delay)
         return 1
 
     def _tell_retry(
@@ -306,7 +307,7 @@ class HeldEntry:
         delay: float,
         sent: SegmentRecord | None,
     ) -> None:
-        self._with.events.publish(
+        self._run.events.publish(
             RetryScheduled(
                 entry=self.entry_id,
                 job_id=self.record.job_id,
@@ -325,10 +326,10 @@ class HeldEntry:
     def _note(
         self, error: OrchestratorError, operation: str, attempt: int, sent: SegmentRecord | None
     ) -> None:
-        self._with.journal.note_attempt(
+        self._run.journal.note_attempt(
             self.record,
             AttemptRecord(
-                at=self._with.clock(),
+                at=self._run.clocks.clock(),
                 operation=operation,
                 asset=sent.kind.value if sent else None,
                 part_number=sent.segment.part_number if sent else None,
@@ -342,7 +343,7 @@ class HeldEntry:
         )
 
     def _moved(self, before: EntryState, reason: str) -> None:
-        self._with.events.publish(
+        self._run.events.publish(
             EntryTransitioned(
                 entry=self.entry_id,
                 job_id=self.record.job_id,

@@ -1,17 +1,29 @@
-"""The life of one entry: whatever happened before, its facts tell the next step."""
+"""The life of one entry: whatever happened before, its facts give the next step, and its end is an Outcome."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import StrEnum
 
 import anyio
 
-from orchestrator.domain.errors import EntryError, RetryableError, UrlExpiredError
+from orchestrator.domain.errors import (
+    EntryError,
+    OrchestratorError,
+    RetryableError,
+    RunError,
+    StaleEpochError,
+    StoppedError,
+    UrlExpiredError,
+)
 from orchestrator.domain.service_states import STATE_OF_GROUP, group_of
-from orchestrator.domain.states import EntryState, Facts, Step, next_step
-from orchestrator.engine.context import Collaborators
+from orchestrator.domain.states import EntryState, Facts, Step, is_done, next_step
+from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.events import EntryFinished, EntryStarted
 from orchestrator.engine.steps.adopt import Adopter
 from orchestrator.engine.steps.change import Changer
 from orchestrator.engine.steps.confirm import Confirmer
@@ -19,41 +31,104 @@ from orchestrator.engine.steps.create import JobMaker
 from orchestrator.engine.steps.inquiry import Inquiry
 from orchestrator.engine.steps.submit import Submitter
 from orchestrator.engine.steps.upload import Uploader
+from orchestrator.journal.records import EntryRecord
+
+#: The standard library's, since most runs log nothing and need not load more.
+log = logging.getLogger(__name__)
+
+
+class End(StrEnum):
+    """How a worker's time with an entry ended."""
+
+    DONE = "done"  #: everything the run wants of it is done
+    FAILED = "failed"  #: it cannot go on; the journal has the error
+    STOPPED = "stopped"  #: the run stops; a later run goes on with it
+    LOST = "lost"  #: this worker does not hold it: another took it over, or the claim failed
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of an entry, and the error behind it; a stopped entry has one only where it must end the run."""
+
+    end: End
+    error: OrchestratorError | None = None
 
 
 class Lifecycle:
     """Brings entries to their end, step by step."""
 
-    def __init__(self, collaborators: Collaborators) -> None:
-        """Build the steps once for all entries of the run."""
-        self._with = collaborators
+    def __init__(self, run: Run) -> None:
+        self._run = run
         #: Held by the one entry that sends to URLs which had to be renewed.
         self._renewed_turn = anyio.Lock()
-        inquiry = Inquiry(collaborators)
-        self._maker = JobMaker(collaborators, inquiry)
+        inquiry = Inquiry(run)
+        self._maker = JobMaker(run, inquiry)
         self._steps = {
             Step.CHANGE: Changer(self._maker).change,
-            Step.CREATE: Adopter(collaborators, self._maker).create,
+            Step.CREATE: Adopter(run, self._maker).create,
             Step.SETTLE_CREATE: self._maker.settle,
-            Step.UPLOAD: Uploader(collaborators, inquiry).upload,
-            Step.CONFIRM: Confirmer(collaborators, inquiry).confirm,
-            Step.SUBMIT: Submitter(collaborators, inquiry).submit,
+            Step.UPLOAD: Uploader(run, inquiry).upload,
+            Step.CONFIRM: Confirmer(run, inquiry).confirm,
+            Step.SUBMIT: Submitter(run, inquiry).submit,
         }
 
-    async def advance(self, entry: HeldEntry) -> None:
-        """Take steps until none is left; the entry's segments are loaded.
+    async def bring_to_its_end(self, record: EntryRecord) -> Outcome:
+        """Claim the entry, take its steps until none remains, and return how that ended.
+
+        This is the boundary at which an entry's failure stays its own: it is journalled here, and no error leaves
+        but a cancellation.
+        """
+        entry: HeldEntry | None = None
+        try:
+            entry = await self._claim(record)
+            await self._advance(entry)
+        except StoppedError:
+            return Outcome(End.STOPPED)
+        except StaleEpochError as error:
+            return _lost(record, error)
+        except RunError as error:
+            return Outcome(End.STOPPED, error)
+        except OrchestratorError as error:
+            return await self._failed(record, entry, error)
+        except Exception:
+            log.exception(
+                "entry.crashed", extra={"told": {"entry": record.entry_id, "job_id": record.job_id}}
+            )
+            return await self._failed(record, entry, _bug(record))
+        return Outcome(End.DONE)
+
+    async def _claim(self, record: EntryRecord) -> HeldEntry:
+        entry = HeldEntry(record, self._run)
+        with entry.step("journal.claim"):
+            entry.record = await self._run.journal.claim(record)
+        return entry
+
+    async def _advance(self, entry: HeldEntry) -> None:
+        """Take steps until none remains.
 
         Raises EntryError when the entry cannot go on, RunError when the run cannot, StoppedError when it drains.
         """
-        await self._revive(entry)
+        await entry.load_segments()
+        self._run.events.publish(
+            EntryStarted(
+                entry=entry.entry_id,
+                job_id=entry.record.job_id,
+                state=entry.record.state,
+                bytes_total=entry.record.bytes,
+                bytes_left=entry.record.bytes - entry.stored_bytes(),
+            )
+        )
+        if entry.record.state is EntryState.FAILED:
+            await entry.transition(resumed_state(entry.facts, entry.record.service_state), "retried")
         async with AsyncExitStack() as turn:
-            await self._advance(entry, turn)
+            await self._take_steps(entry, turn)
+        self._finished(entry)
 
-    async def _advance(self, entry: HeldEntry, turn: AsyncExitStack) -> None:
+    async def _take_steps(self, entry: HeldEntry, turn: AsyncExitStack) -> None:
         failures: Counter[Step] = Counter()
         refreshes = 0
         while (step := self._next_step(entry)) is not Step.NOTHING:
-            self._with.drain.check()
+            self._run.drain.check()
             try:
                 await self._steps[step](entry)
             except UrlExpiredError as error:
@@ -61,23 +136,18 @@ class Lifecycle:
                 if refreshes == 1:
                     # URLs that died because too much is sent at once would die again: from here on, one by one.
                     await turn.enter_async_context(self._renewed_turn)
-                    self._with.drain.check()
+                    self._run.drain.check()
                 await self._renew_urls(entry, error, refreshes)
             except RetryableError as error:
                 failures[step] += await entry.wait_before_retry(error, step, failures[step] + 1)
 
     def _next_step(self, entry: HeldEntry) -> Step:
-        with_submit = self._with.settings.is_submit_wanted or entry.record.is_submit_wanted
+        # Asked of the record each time: what is wanted of an entry may change while it is worked on.
+        with_submit = self._run.settings.is_submit_wanted or entry.record.is_submit_wanted
         return next_step(entry.facts, with_submit=with_submit)
 
-    async def _revive(self, entry: HeldEntry) -> None:
-        """Take a failed entry up again where its facts say it stands."""
-        if entry.record.state is EntryState.FAILED:
-            state = resumed_state(entry.facts, entry.record.service_state)
-            await entry.transition(state, "retried")
-
     async def _renew_urls(self, entry: HeldEntry, error: UrlExpiredError, refreshes: int) -> None:
-        if refreshes > self._with.settings.url_refreshes:
+        if refreshes > self._run.settings.url_refreshes:
             raise EntryError(
                 f"upload URLs expired {refreshes} times before the files were through: {error.message}",
                 code="UrlExpired",
@@ -86,7 +156,45 @@ class Lifecycle:
                 "fewer entries at once (-j)",
             ) from None
         await self._maker.renew_urls(entry, error)
-        self._with.rate.forget()
+        self._run.rate.forget()
+
+    async def _failed(
+        self, record: EntryRecord, entry: HeldEntry | None, error: OrchestratorError
+    ) -> Outcome:
+        if entry is None:
+            return Outcome(End.LOST, error)
+        try:
+            await entry.failed(error)
+        except StaleEpochError as stale:
+            return _lost(record, stale)
+        except RunError as failure:
+            return Outcome(End.STOPPED, failure)
+        self._finished(entry)
+        return Outcome(End.FAILED, error)
+
+    def _finished(self, entry: HeldEntry) -> None:
+        state = entry.record.state
+        self._run.events.publish(
+            EntryFinished(
+                entry=entry.entry_id,
+                job_id=entry.record.job_id,
+                state=state,
+                is_done=is_done(state, with_submit=self._run.settings.is_submit_wanted),
+            )
+        )
+
+
+def _lost(record: EntryRecord, error: StaleEpochError) -> Outcome:
+    log.warning("entry.taken_over", extra={"told": {"entry": record.entry_id, "reason": error.message}})
+    return Outcome(End.LOST, error)
+
+
+def _bug(record: EntryRecord) -> OrchestratorError:
+    return OrchestratorError(
+        f"an unexpected error stopped entry {record.entry_id}",
+        code="Internal",
+        hint="the log has the details (-v, --log-file); please report it",
+    )
 
 
 def resumed_state(facts: Facts, service_state: str | None = None) -> EntryState:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from orchestrator.engine.context import MAX_PARALLEL
 from orchestrator.engine.events import (
     Event,
     EventBus,
@@ -18,7 +19,6 @@ from orchestrator.engine.events import (
 from orchestrator.transfer.exchange import TimeoutCode
 from orchestrator.transfer.slots import PutSlots
 
-MAX_PARALLEL: Final = 64
 FIRST_PARALLEL: Final = 16
 #: After a change: how long goodput needs to follow, and how long it is then measured.
 _SETTLE_SECONDS: Final = 1.0

@@ -83,6 +83,10 @@ class JobSummary(WireModel):
     app_user_id: Text = None
 
 
+#: Where the show answer names a file differently than the create answer (metastudio-protocol section 1.3).
+_DOWNLOAD_NAMES = {AssetKind.AUDIO: ("audio_file", "audio")}
+
+
 class DownloadUrls:
     """Where the service shows a job's files, by the field's name without `_download_url`."""
 
@@ -90,8 +94,13 @@ class DownloadUrls:
         """Take them from the *answer* to a show call; each is parsed when it is asked for, which most never are."""
         self._answer = answer or {}
 
+    def of(self, kind: AssetKind) -> PresignedUrl | None:
+        """The URL under which the service shows a file, None when it shows none."""
+        names = _DOWNLOAD_NAMES.get(kind, (kind.value,))
+        return next(filter(None, map(self.get, names)), None)
+
     def get(self, name: str) -> PresignedUrl | None:
-        """The URL of a file, None when there is none; nothing depends on one, so one that is wrong is none."""
+        """The URL of a file by its field; nothing depends on one, so one that is wrong is none."""
         value = self._answer.get(f"{name}_download_url")
         if not isinstance(value, str) or not value.startswith("http"):
             return None

@@ -753,7 +753,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         f"{CLI}main.py",
         ("--log-file", "-v"),
     ): "tests/faults/test_secrets.py::test_an_error_of_our_own_tells_no_secret",
-    ("orchestrator/engine/run.py", ("--log-file", "-v")): (
+    ("orchestrator/engine/lifecycle.py", ("--log-file", "-v")): (
         "tests/faults/test_secrets.py::test_an_error_of_our_own_tells_no_secret"
     ),
     ("orchestrator/engine/steps/create.py", ("--on-expired",)): (
@@ -792,7 +792,7 @@ NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
     (f"{CLI}options.py", ("-v",)): 1,
     (f"{CLI}work/plan.py", ("--rate",)): 2,
     (f"{CLI}work/simulate.py", ("--bucket", "--object-store")): 1,
-    ("orchestrator/engine/run.py", ("--fail-fast",)): 1,
+    ("orchestrator/engine/batch.py", ("--fail-fast",)): 1,
     ("orchestrator/preflight/rules/page.py", ("orchestrator explain P10", "orchestrator explain --all")): 1,
     ("orchestrator/metastudio/failures.py", ("--project-id",)): 1,
 }

@@ -24,7 +24,7 @@ from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.batch import RunRequest, run_batch
 from orchestrator.engine.connection import Clocks, ServiceSettings
-from orchestrator.engine.context import OnExisting, RunSettings
+from orchestrator.engine.context import OnExisting, RunSettings, WorkSettings
 from orchestrator.engine.events import (
     EntryFailed,
     Event,
@@ -34,7 +34,6 @@ from orchestrator.engine.events import (
     WarningRaised,
 )
 from orchestrator.engine.report import RunReport
-from orchestrator.engine.working import WorkSettings
 from orchestrator.journal.journal import open_journal
 from orchestrator.manifest import open_manifest
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials

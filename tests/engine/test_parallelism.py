@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.assets import AssetKind
+from orchestrator.engine.context import MAX_PARALLEL
 from orchestrator.engine.events import (
     EntryFinished,
     EntryStarted,
@@ -26,7 +27,6 @@ from orchestrator.engine.events import (
 )
 from orchestrator.engine.parallelism import (
     FIRST_PARALLEL,
-    MAX_PARALLEL,
     AdaptiveParallelism,
     HillClimber,
     Reason,

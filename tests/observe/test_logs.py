@@ -137,7 +137,9 @@ def test_what_the_engine_logs_keeps_its_name_and_details(tmp_path: Path) -> None
     """Through the standard library, so that a run without logs need not load more."""
     with logging_to(None, tmp_path / "log", is_verbose=False):
         details = {"entry": "anna", "reason": f"see {URL}"}
-        logging.getLogger("orchestrator.engine.run").warning("entry.taken_over", extra={"told": details})
+        logging.getLogger("orchestrator.engine.lifecycle").warning(
+            "entry.taken_over", extra={"told": details}
+        )
 
     (line,) = [json.loads(text) for text in (tmp_path / "log").read_text().splitlines()]
     assert (line["event"], line["level"], line["entry"]) == ("entry.taken_over", "warning", "anna")

@@ -10,12 +10,11 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import DecisionNeededError, LockHeldError
 from orchestrator.domain.sameness import changed_fields
-from orchestrator.engine.context import Collaborators, OnExisting
+from orchestrator.engine.context import OnExisting, Run
 from orchestrator.engine.entry import HeldEntry
-from orchestrator.engine.job_contents import Standing, standing_of
 from orchestrator.engine.steps.create import JobMaker
 from orchestrator.engine.steps.existing_jobs import Existing, ExistingJob, ExistingJobs
-from orchestrator.engine.steps.takeover import Takeover
+from orchestrator.engine.steps.takeover import Standing, Takeover, standing_of
 from orchestrator.journal.records import Twin
 from orchestrator.journal.sqlite.lock import hold_run_lock
 
@@ -29,12 +28,12 @@ _WAYS_OUT = (
 class Adopter:
     """Makes the job of an entry, unless one exists that this journal does not know."""
 
-    def __init__(self, collaborators: Collaborators, maker: JobMaker) -> None:
+    def __init__(self, run: Run, maker: JobMaker) -> None:
         """Create, update and delete through *maker*."""
-        self._with = collaborators
+        self._run = run
         self._maker = maker
-        self._existing = ExistingJobs(collaborators)
-        self._takeover = Takeover(collaborators)
+        self._existing = ExistingJobs(run)
+        self._takeover = Takeover(run)
         #: The other batch's lock is held for one entry at a time: by this run's workers too.
         self._moving = anyio.Lock()
 
@@ -50,7 +49,7 @@ class Adopter:
 
     async def _is_settled(self, entry: HeldEntry, existing: Existing) -> bool:
         """Do with *existing* what was asked for; False when a job is to be made after all."""
-        match self._with.settings.on_existing:
+        match self._run.settings.on_existing:
             case OnExisting.ADOPT:
                 return await self._adopt(entry, existing)
             case OnExisting.CREATE:
@@ -99,7 +98,7 @@ class Adopter:
         key = BatchKey(batch.endpoint, batch.project_id, batch.name, known_digest=batch.batch)
         try:
             async with self._moving:
-                with hold_run_lock(self._with.journal.lock_path(key)):
+                with hold_run_lock(self._run.journal.lock_path(key)):
                     await entry.take_job_of(twin)
         except LockHeldError as error:
             raise DecisionNeededError(
@@ -109,7 +108,7 @@ class Adopter:
 
     async def _look_at(self, entry: HeldEntry, job_id: str) -> Standing | None:
         with entry.step("show"):
-            return await standing_of(self._with.client, job_id, entry.avatar.app_user_id)
+            return await standing_of(self._run.client, job_id, entry.avatar.app_user_id)
 
     async def _take(self, entry: HeldEntry, known: ExistingJob, standing: Standing) -> bool:
         """Take the job over; False when it made room for a new one."""
@@ -155,12 +154,12 @@ class Adopter:
         if not held or len(held) != len(parts) or len(held) == len(planned):
             return False
         asset = entry.asset(AssetKind.TRAINING_VIDEO)
-        return await self._with.sender.digest(asset, held[0]) == parts[held[0].part_number]
+        return await self._run.sender.digest(asset, held[0]) == parts[held[0].part_number]
 
     async def _are_joined_jobs_shown(self, entry: HeldEntry) -> bool:
         """True when another job of the batch shows what a joined film looks like here, which this one does not."""
         for job in self._existing.others_waiting(entry)[:_MODELS]:
-            standing = await standing_of(self._with.client, job.job_id, entry.avatar.app_user_id)
+            standing = await standing_of(self._run.client, job.job_id, entry.avatar.app_user_id)
             if standing is not None and standing.is_marked_joined:
                 return True
         return False

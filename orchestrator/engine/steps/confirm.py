@@ -32,7 +32,7 @@ from orchestrator.domain.joining import (
 )
 from orchestrator.domain.receipts import Evidence
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.context import Collaborators
+from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.steps.delivery import DeliveryCheck
 from orchestrator.engine.steps.inquiry import Finding, Inquiry, PartList
@@ -78,12 +78,10 @@ class _Video:
 class Confirmer:
     """Confirms a job once the service holds every part as the files are now."""
 
-    def __init__(self, collaborators: Collaborators, inquiry: Inquiry) -> None:
-        self._with = collaborators
+    def __init__(self, run: Run, inquiry: Inquiry) -> None:
+        self._run = run
         self._inquiry = inquiry
-        self._delivery = DeliveryCheck(
-            inquiry, collaborators.probe, is_required=collaborators.settings.is_object_verified
-        )
+        self._delivery = DeliveryCheck(run, inquiry)
 
     async def confirm(self, entry: HeldEntry) -> None:
         """Confirm both videos; what keeps one from being joined does not keep the other.
@@ -158,7 +156,7 @@ class Confirmer:
         """Write down, before the first confirm, that every part was proved and that it may now be carried out."""
         facts: dict[str, object] = {}
         if apart:
-            facts = {_FACTS[apart[0].kind]: Confirmation.SENT, "confirm_sent_at": self._with.clock()}
+            facts = {_FACTS[apart[0].kind]: Confirmation.SENT, "confirm_sent_at": self._run.clocks.clock()}
         if entry.record.state is EntryState.UPLOADING:
             await entry.transition(EntryState.UPLOADED, "every segment is stored")
         if entry.record.state is not EntryState.CONFIRMING:
@@ -211,7 +209,7 @@ class Confirmer:
         command = _CONFIRM_COMMANDS[video.kind]
         try:
             with entry.step(command.value.lower()):
-                await self._with.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
+                await self._run.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
         except RequestRejectedError as error:
             return reply_of_refusal(error.status, error.code), error
         except InterruptedTransferError as error:

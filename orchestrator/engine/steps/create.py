@@ -18,13 +18,12 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.segments import Segment, part_counts, plan_segments
-from orchestrator.engine.context import Collaborators, OnExpired
+from orchestrator.engine.context import OnExpired, Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import UrlsExpired
-from orchestrator.engine.job_contents import Standing, standing_of
 from orchestrator.engine.job_search import Found, JobFinder
 from orchestrator.engine.steps.inquiry import Inquiry
-from orchestrator.engine.steps.takeover import Takeover
+from orchestrator.engine.steps.takeover import Standing, Takeover, standing_of
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.requests import create_body, update_body
 from orchestrator.metastudio.wire import JobDetail, JobUrls, UploadUrls
@@ -36,11 +35,11 @@ _NOT_CARRIED_OUT = (RequestRejectedError, CredentialsError, ServiceUnreachableEr
 class JobMaker:
     """Gives an entry a job with living upload URLs, exactly one."""
 
-    def __init__(self, collaborators: Collaborators, inquiry: Inquiry) -> None:
+    def __init__(self, run: Run, inquiry: Inquiry) -> None:
         """Work with the run's client and journal; ask through *inquiry* what an update has left."""
-        self._with = collaborators
-        self._finder = JobFinder(collaborators.journal, collaborators.client)
-        self._takeover = Takeover(collaborators)
+        self._run = run
+        self._finder = JobFinder(run.journal, run.client)
+        self._takeover = Takeover(run)
         self._inquiry = inquiry
 
     async def create(self, entry: HeldEntry) -> None:
@@ -48,13 +47,13 @@ class JobMaker:
 
         Raises InterruptedTransferError when it is unknown whether the job exists; `settle` then finds out.
         """
-        tag = create_tag(self._with.batch, entry.entry_id, self._with.nonce())
+        tag = create_tag(self._run.batch, entry.entry_id, self._run.clocks.nonce())
         await entry.request_job(tag, "job requested")
         counts = self._counts(entry)
-        body = create_body(entry.avatar, batch_name=self._with.batch.name, tag=tag, part_counts=counts)
+        body = create_body(entry.avatar, batch_name=self._run.batch.name, tag=tag, part_counts=counts)
         try:
             with entry.step("create"):
-                job = await self._with.client.create_job(body, app_user_id=entry.avatar.app_user_id)
+                job = await self._run.client.create_job(body, app_user_id=entry.avatar.app_user_id)
         except _NOT_CARRIED_OUT:
             await entry.forget_job("no job was made")
             raise
@@ -68,7 +67,7 @@ class JobMaker:
         found = await self._find(entry)
         if not found.ours:
             # A create that was cut off, by a kill or a timeout, may still be on its way to the service.
-            await self._with.drain.sleep(self._with.settings.settle_seconds)
+            await self._run.drain.sleep(self._run.settings.settle_seconds)
             found = await self._find(entry)
         if found.is_takeover:
             await self._go_on_taking_over(entry, found.ours[0].job_id)
@@ -90,7 +89,7 @@ class JobMaker:
         Raises EntryError when that is not wanted (`--on-expired fail`), ConfigurationError when only this machine's
         clock says that they are dead.
         """
-        if self._with.settings.on_expired is OnExpired.FAIL:
+        if self._run.settings.on_expired is OnExpired.FAIL:
             raise EntryError(error.message, code="UrlExpired", hint="--on-expired recreate makes a new job")
         counts = self._counts(entry)
         lost = [segment for segment in entry.segments if segment.receipt]
@@ -100,7 +99,7 @@ class JobMaker:
         job = await self._updated(entry, entry.job_id, counts)
         if job is None:
             # Nothing may have been heard of the service's time before: now it has answered.
-            self._with.service_time.check_alive(_expiries(entry.segments))
+            self._run.service_time.check_alive(_expiries(entry.segments))
             self._publish_cost(entry, lost, "recreate")
             await self.replace(entry, "upload URLs expired: the job was deleted to be created anew")
             return
@@ -131,7 +130,7 @@ class JobMaker:
 
     async def take_over(self, entry: HeldEntry, seen: SeenJob) -> bool:
         """Make a job of another journal the entry's, with fresh URLs and a tag of ours; False when it gives none."""
-        tag = create_tag(self._with.batch, entry.entry_id, self._with.nonce())
+        tag = create_tag(self._run.batch, entry.entry_id, self._run.clocks.nonce())
         await entry.request_job(tag, f"job {seen.job_id} is to be taken over", of_job=seen)
         return await self._refill(entry, seen.job_id)
 
@@ -166,7 +165,7 @@ class JobMaker:
 
     async def _look_at(self, entry: HeldEntry, job_id: str) -> Standing | None:
         with entry.step("show"):
-            return await standing_of(self._with.client, job_id, entry.avatar.app_user_id)
+            return await standing_of(self._run.client, job_id, entry.avatar.app_user_id)
 
     async def _take_back(self, entry: HeldEntry, standing: Standing) -> None:
         """Keep the job of a lost create; its URLs were in the lost answer and cannot be had again."""
@@ -195,21 +194,21 @@ class JobMaker:
     ) -> JobUrls | None:
         body = update_body(
             entry.avatar,
-            batch_name=self._with.batch.name,
+            batch_name=self._run.batch.name,
             tag=entry.record.create_tag or "",
             part_counts=counts,
         )
         # From now on what is stored may be that of before, or gone.
-        await entry.note("updating", job_updated_at=self._with.clock())
+        await entry.note("updating", job_updated_at=self._run.clocks.clock())
         try:
             with entry.step("update"):
-                return await self._with.client.update_job(job_id, body, app_user_id=entry.avatar.app_user_id)
+                return await self._run.client.update_job(job_id, body, app_user_id=entry.avatar.app_user_id)
         except RequestRejectedError:
             return None
 
     async def _delete(self, entry: HeldEntry, job_id: str) -> None:
         with entry.step("delete"):
-            await self._with.client.delete_job(job_id, app_user_id=entry.avatar.app_user_id)
+            await self._run.client.delete_job(job_id, app_user_id=entry.avatar.app_user_id)
 
     async def _keep(
         self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int], reason: str
@@ -230,11 +229,11 @@ class JobMaker:
 
     def _check_fresh(self, planned: Sequence[SegmentRecord]) -> None:
         """Stop at URLs that are dead on arrival, once the job is written down: others would be no better."""
-        self._with.service_time.check_fresh(_expiries(each for each in planned if each.receipt is None))
+        self._run.service_time.check_fresh(_expiries(each for each in planned if each.receipt is None))
 
     async def _delete_unless_owned(self, entry: HeldEntry, job_id: str) -> None:
         """Leave no orphan of a create whose entry another worker took meanwhile; it may have found the job."""
-        if not await self._with.journal.owns_job(job_id, [entry.record.create_tag or ""]):
+        if not await self._run.journal.owns_job(job_id, [entry.record.create_tag or ""]):
             await self._delete(entry, job_id)
 
     async def _with_stored_files(
@@ -260,13 +259,13 @@ class JobMaker:
         finding = await self._inquiry.find_shown(entry, segment, shown, is_started=False)
         if finding.receipt is None:
             return segment
-        return replace(segment, receipt=finding.receipt, stored_at=self._with.clock())
+        return replace(segment, receipt=finding.receipt, stored_at=self._run.clocks.clock())
 
     def _counts(self, entry: HeldEntry) -> dict[AssetKind, int]:
-        return part_counts(entry.avatar, entry.record.assets, self._with.settings.part_bytes)
+        return part_counts(entry.avatar, entry.record.assets, self._run.settings.part_bytes)
 
     def _publish_cost(self, entry: HeldEntry, lost: Sequence[SegmentRecord], remedy: str) -> None:
-        self._with.events.publish(
+        self._run.events.publish(
             UrlsExpired(
                 entry=entry.entry_id,
                 job_id=entry.record.job_id,

@@ -10,9 +10,9 @@ from orchestrator.domain.errors import DecisionNeededError, EntryError
 from orchestrator.domain.joining import Confirmation
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Evidence
-from orchestrator.engine.context import Probe
+from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
-from orchestrator.engine.steps.inquiry import Inquiry, download_url
+from orchestrator.engine.steps.inquiry import Inquiry
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import DownloadUrls
 
@@ -22,11 +22,9 @@ Confirmations = Mapping[AssetKind, Confirmation]
 class DeliveryCheck:
     """Compares length and ETag of every object that can be seen with the digests of what was sent."""
 
-    def __init__(self, inquiry: Inquiry, probe: Probe, *, is_required: bool) -> None:
-        """Look through *probe*; *is_required* makes an object that cannot be seen an error."""
+    def __init__(self, run: Run, inquiry: Inquiry) -> None:
+        self._run = run
         self._inquiry = inquiry
-        self._probe = probe
-        self._is_required = is_required
 
     async def verdict(self, entry: HeldEntry, confirmations: Confirmations) -> str:
         """Return `verified`, or `unverified (why)`; *confirmations* say how each video came to be joined.
@@ -40,11 +38,11 @@ class DeliveryCheck:
         for asset in entry.record.assets:
             if not _is_proved(entry.segments, asset):
                 confirmation = confirmations.get(asset.kind)
-                doubt = await self._doubt(entry, asset, download_url(urls, asset.kind), confirmation)
+                doubt = await self._doubt(entry, asset, urls.of(asset.kind), confirmation)
                 doubts += [doubt] if doubt else []
         if not doubts:
             return VERIFIED
-        if self._is_required:
+        if self._run.settings.is_object_verified:
             raise EntryError(
                 f"delivery cannot be verified: {doubts[0]}",
                 code="Unverified",
@@ -57,7 +55,7 @@ class DeliveryCheck:
     ) -> str | None:
         """Why the asset's object is not proved to be right; raises EntryError when it is proved to be wrong."""
         is_by_evidence = confirmation is Confirmation.BY_EVIDENCE
-        facts = await self._probe(url) if url is not None else None
+        facts = await self._run.probe(url) if url is not None else None
         if facts is not None and facts.length not in {None, asset.size}:
             how = f"{facts.length} bytes long instead of {asset.size}"
             raise _differs(entry, asset, how, is_by_evidence=is_by_evidence)

@@ -10,7 +10,7 @@ import anyio
 
 from orchestrator.domain.entries import entry_digests, forms, normal, parse_tag
 from orchestrator.domain.ownership import SeenJob, listed_since
-from orchestrator.engine.context import Collaborators
+from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.job_search import seen_job, show_job
 from orchestrator.journal.records import Twin
@@ -67,9 +67,9 @@ class ExistingJobs:
     journal from a backup has forgotten.
     """
 
-    def __init__(self, collaborators: Collaborators) -> None:
+    def __init__(self, run: Run) -> None:
         """Ask through the run's client what its journal does not know."""
-        self._with = collaborators
+        self._run = run
         self._lock = anyio.Lock()
         self._surveys: dict[str | None, _Survey] = {}
         self._twins: dict[str, Twin] = {}
@@ -113,14 +113,14 @@ class ExistingJobs:
             return self._surveys[app_user_id]
 
     async def _begin(self) -> None:
-        batch, journal = self._with.batch.digest, self._with.journal
+        batch, journal = self._run.batch.digest, self._run.journal
         self._since = await journal.last_create_at(batch)
         self._twins = await journal.twins(batch)
         self._is_begun = True
 
     async def _ask(self, app_user_id: str | None) -> _Survey:
         survey = _Survey()
-        for name in forms(self._with.batch.name):
+        for name in forms(self._run.batch.name):
             query = JobQuery(
                 batch_name=name,
                 create_since=None if self._since is None else listed_since(self._since),
@@ -131,7 +131,7 @@ class ExistingJobs:
 
     async def _read(self, query: JobQuery, app_user_id: str | None, survey: _Survey) -> None:
         unrelated = 0
-        async for job in self._with.client.iterate_jobs(query, app_user_id=app_user_id):
+        async for job in self._run.client.iterate_jobs(query, app_user_id=app_user_id):
             survey.shows_tags |= bool(job.tags)
             is_related = self._take(seen_job(job), survey)
             unrelated = 0 if is_related else unrelated + 1
@@ -144,7 +144,7 @@ class ExistingJobs:
         if tag is not None:
             survey.tagged[tag].append(job)
             return True
-        is_of_batch = normal(job.batch_name or "") == normal(self._with.batch.name)
+        is_of_batch = normal(job.batch_name or "") == normal(self._run.batch.name)
         if is_of_batch and not job.tags:
             survey.untagged[normal(job.name)].append(job)
         return is_of_batch
@@ -152,7 +152,7 @@ class ExistingJobs:
     def _tag_of_batch(self, tag: str) -> str | None:
         """The entry's digest in a tag of this batch."""
         parsed = parse_tag(tag)
-        return parsed.entry if parsed is not None and parsed.batch in self._with.batch.digests else None
+        return parsed.entry if parsed is not None and parsed.batch in self._run.batch.digests else None
 
     async def _untagged(self, entry: HeldEntry, survey: _Survey) -> AsyncIterator[ExistingJob]:
         """Jobs of the entry's name that the list shows without tags: show may know better.
@@ -161,7 +161,7 @@ class ExistingJobs:
         such a job can be what a lost create left behind.
         """
         for job in survey.untagged.get(normal(entry.avatar.name), ())[:MAX_SHOWN_JOBS]:
-            detail = await show_job(self._with.client, job.job_id, entry.avatar.app_user_id)
+            detail = await show_job(self._run.client, job.job_id, entry.avatar.app_user_id)
             if detail is None:
                 continue
             survey.shows_tags |= bool(detail.tags)
@@ -174,12 +174,12 @@ class ExistingJobs:
     async def _unknown(self, jobs: Collection[ExistingJob]) -> list[ExistingJob]:
         """Those of *jobs* that this journal neither owns nor made."""
         tags = {tag for known in jobs for tag in known.job.tags}
-        creates = await self._with.journal.creates_tagged(tags) if tags else {}
+        creates = await self._run.journal.creates_tagged(tags) if tags else {}
         made = {tag for tag, create in creates.items() if create.job_id is None}
         return [
             known
             for known in jobs
-            if made.isdisjoint(known.job.tags) and not await self._with.journal.owns_job(known.job.job_id)
+            if made.isdisjoint(known.job.tags) and not await self._run.journal.owns_job(known.job.job_id)
         ]
 
 

@@ -10,24 +10,19 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.delivery import is_md5
 from orchestrator.domain.errors import RequestRejectedError, UrlExpiredError
 from orchestrator.domain.joining import Listing
-from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.segments import MAX_AUTO_PARTS
 from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group_of
-from orchestrator.engine.context import Collaborators
+from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.requests import Command
-from orchestrator.metastudio.wire import DownloadUrls, JobDetail
+from orchestrator.metastudio.wire import JobDetail
 
 _LIST_COMMANDS = {
     AssetKind.TRAINING_VIDEO: Command.GET_MULTIPART_UPLOADED,
     AssetKind.ACTION_VIDEO: Command.GET_ACTION_VIDEO_MULTIPART_UPLOADED,
 }
-
-
-#: Where the show answer names a file differently than the create answer (metastudio-protocol section 1.3).
-_DOWNLOAD_NAMES = {AssetKind.AUDIO: ("audio_file", "audio")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +60,14 @@ class PartList:
 class Inquiry:
     """Questions about one entry's job."""
 
-    def __init__(self, collaborators: Collaborators) -> None:
-        self._with = collaborators
+    def __init__(self, run: Run) -> None:
+        self._run = run
 
     async def show(self, entry: HeldEntry) -> JobDetail | None:
         """The job as the service has it; None when it has none of that id."""
         try:
             with entry.step("show"):
-                return await self._with.client.show_job(entry.job_id, app_user_id=entry.avatar.app_user_id)
+                return await self._run.client.show_job(entry.job_id, app_user_id=entry.avatar.app_user_id)
         except RequestRejectedError as error:
             if error.status == 404:
                 return None
@@ -87,7 +82,7 @@ class Inquiry:
         command = _LIST_COMMANDS[kind]
         try:
             with entry.step(command.value.lower()):
-                result = await self._with.client.command(
+                result = await self._run.client.command(
                     entry.job_id, command, app_user_id=entry.avatar.app_user_id
                 )
         except RequestRejectedError:
@@ -117,8 +112,8 @@ class Inquiry:
         self, entry: HeldEntry, sent: SegmentRecord, job: JobDetail, *, is_started: bool
     ) -> Finding:
         """Look at the object of a single file through the URL that *job* gives; *is_started* as above."""
-        url = download_url(job.download_urls, sent.kind)
-        facts = await self._with.probe(url) if url is not None else None
+        url = job.download_urls.of(sent.kind)
+        facts = await self._run.probe(url) if url is not None else None
         if facts is None:
             return _UNKNOWN
         if facts.length is not None and facts.length != sent.segment.length:
@@ -130,10 +125,10 @@ class Inquiry:
         job = await self.show(entry)
         if job is None:
             return _ABSENT
-        if download_url(job.download_urls, sent.kind) is None:
+        if job.download_urls.of(sent.kind) is None:
             # A service that shows the job's other files would show this one too.
             others = (asset.kind for asset in entry.record.assets if asset.kind is not sent.kind)
-            is_other_shown = any(download_url(job.download_urls, kind) is not None for kind in others)
+            is_other_shown = any(job.download_urls.of(kind) is not None for kind in others)
             return _ABSENT if is_other_shown else _UNKNOWN
         return await self.find_shown(entry, sent, job, is_started=True)
 
@@ -145,7 +140,7 @@ class Inquiry:
         One that is no MD5 cannot be compared; then it counts whether only our PUT can have stored something there
         (*is_ours*): after an update of the job it may be the file before.
         """
-        md5 = await self._with.sender.digest(entry.asset(sent.kind), sent.segment)
+        md5 = await self._run.sender.digest(entry.asset(sent.kind), sent.segment)
         if md5 == etag:
             return Finding(Receipt(etag=etag, md5=md5, is_verified=True, evidence=evidence))
         if is_md5(etag or ""):
@@ -165,13 +160,7 @@ class Inquiry:
             raise UrlExpiredError(f"the service no longer has job {entry.job_id}", code="JobGone")
         if group_of(job.state) is JobGroup.REVIEW_FAILED:
             return False
-        return job.state != WAIT_FILE_UPLOAD or download_url(job.download_urls, kind) is not None
-
-
-def download_url(urls: DownloadUrls, kind: AssetKind) -> PresignedUrl | None:
-    """The URL under which the service shows a file, None when it shows none."""
-    names = _DOWNLOAD_NAMES.get(kind, (kind.value,))
-    return next(filter(None, map(urls.get, names)), None)
+        return job.state != WAIT_FILE_UPLOAD or job.download_urls.of(kind) is not None
 
 
 def _is_beyond_cap(number: int, held: Mapping[int, str]) -> bool:

@@ -7,7 +7,7 @@ from orchestrator.domain.errors import DecisionNeededError, InterruptedTransferE
 from orchestrator.domain.joining import Confirmation, Reply, reply_of_refusal
 from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group_of
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.context import Collaborators
+from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.steps.inquiry import Inquiry
 from orchestrator.engine.submission_gate import hold_back
@@ -18,9 +18,9 @@ from orchestrator.metastudio.wire import JobDetail
 class Submitter:
     """Submits confirmed jobs."""
 
-    def __init__(self, collaborators: Collaborators, inquiry: Inquiry) -> None:
+    def __init__(self, run: Run, inquiry: Inquiry) -> None:
         """Act through the run's client, ask through *inquiry*."""
-        self._with = collaborators
+        self._run = run
         self._inquiry = inquiry
         #: Read from the journal with the first entry; empty for nothing.
         self._required: str | None = None
@@ -33,11 +33,11 @@ class Submitter:
         DecisionNeededError when that contradicts what was concluded of the videos, or the gate holds it back.
         """
         is_settled = entry.record.submit_sent_at is not None and await self._has_moved_on(entry)
-        if not is_settled and not self._with.settings.is_submit_forced:
+        if not is_settled and not self._run.settings.is_submit_forced:
             await hold_back(entry.record, requires=await self._requirement())
         if entry.record.state is not EntryState.SUBMITTING:
             await entry.transition(
-                EntryState.SUBMITTING, "submit requested", submit_sent_at=self._with.clock()
+                EntryState.SUBMITTING, "submit requested", submit_sent_at=self._run.clocks.clock()
             )
         if not is_settled:
             await self._confirm_letter(entry)
@@ -46,7 +46,7 @@ class Submitter:
         await entry.transition(
             EntryState.SUBMITTED,
             "the job is with review",
-            submitted_at=self._with.clock(),
+            submitted_at=self._run.clocks.clock(),
             service_state=None,
             review_reason=None,
             review_code=None,
@@ -55,7 +55,7 @@ class Submitter:
     async def _requirement(self) -> str | None:
         """What the batch's manifest asks of an entry before it is submitted."""
         if self._required is None:
-            batch = await self._with.journal.batch(self._with.batch.digest)
+            batch = await self._run.journal.batch(self._run.batch.digest)
             self._required = (batch.submit_requires if batch else None) or ""
         return self._required or None
 
@@ -86,7 +86,7 @@ class Submitter:
 
     async def _command(self, entry: HeldEntry, command: Command) -> None:
         with entry.step(command.value.lower()):
-            await self._with.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
+            await self._run.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
 
     async def _has_moved_on(self, entry: HeldEntry) -> bool:
         job = await self._inquiry.show(entry)

@@ -1,32 +1,92 @@
-"""Taking over jobs that hold their films already: they stay as they are, and are looked at as far as they show it."""
+"""Jobs that this journal did not fill itself: what one holds, and taking one over that holds its films already.
+
+Such a job stays as it is, and its files are compared as far as the service shows them.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from orchestrator.domain.assets import Asset
+from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.delivery import VERIFIED, expected_etag, is_md5
 from orchestrator.domain.entries import normal
-from orchestrator.domain.errors import DecisionNeededError
+from orchestrator.domain.errors import DecisionNeededError, RequestRejectedError
 from orchestrator.domain.segments import plan_segments
 from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.context import Collaborators
+from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
-from orchestrator.engine.job_contents import Standing
-from orchestrator.engine.steps.inquiry import download_url
+from orchestrator.engine.job_search import show_job
+from orchestrator.metastudio.client import MetaStudioClient
+from orchestrator.metastudio.requests import Command
+from orchestrator.metastudio.wire import JobDetail
 
 ADOPTED = "unverified (adopted)"
 #: The number of parts, 1 to 10000, that ends the ETag of a joined object (metastudio-protocol section 5.2).
 _PART_COUNT = re.compile(r"([1-9][0-9]{0,3}|10000)?")
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A job with the parts of the training video it holds; None when the service refuses to list them."""
+
+    job: JobDetail
+    parts: Mapping[int, str] | None = field(default_factory=dict)
+
+    @property
+    def is_seen_joined(self) -> bool:
+        """True when the service shows that the training video is whole: the object, or a job that was handed in."""
+        is_shown = self.job.download_urls.of(AssetKind.TRAINING_VIDEO) is not None
+        return is_shown or self.job.state != WAIT_FILE_UPLOAD
+
+    @property
+    def is_marked_joined(self) -> bool:
+        """True when the job, which still waits, shows by its film or its refused list that the parts are joined."""
+        return self.job.state == WAIT_FILE_UPLOAD and (self.is_seen_joined or self.parts is None)
+
+    @property
+    def is_seen_empty(self) -> bool:
+        """True when the service lists no part and shows no film: the job may go without a loss.
+
+        A list that is refused proves nothing: it is what may follow on the join (metastudio-protocol section 5.2).
+        """
+        return not self.is_seen_joined and self.parts is not None and not self.parts
+
+    @property
+    def shows_other_files(self) -> bool:
+        """True when a single file is shown: a service that shows files would show the joined film as well."""
+        urls = self.job.download_urls
+        return any(urls.of(kind) is not None for kind in AssetKind if not kind.is_multipart)
+
+
+async def standing_of(client: MetaStudioClient, job_id: str, app_user_id: str | None) -> Standing | None:
+    """Ask what the job holds; None when the service has no such job."""
+    job = await show_job(client, job_id, app_user_id)
+    if job is None or job.state != WAIT_FILE_UPLOAD:
+        return None if job is None else Standing(job)
+    # One refusal may pass; what follows from it does not.
+    parts = await _listed_parts(client, job_id, app_user_id)
+    return Standing(job, await _listed_parts(client, job_id, app_user_id) if parts is None else parts)
+
+
+async def _listed_parts(
+    client: MetaStudioClient, job_id: str, app_user_id: str | None
+) -> dict[int, str] | None:
+    try:
+        result = await client.command(job_id, Command.GET_MULTIPART_UPLOADED, app_user_id=app_user_id)
+    except RequestRejectedError:
+        return None
+    return {part.part_number: part.etag.lower() for part in result.parts}
+
+
 class Takeover:
     """Makes a job that another journal filled an entry's own."""
 
-    def __init__(self, collaborators: Collaborators) -> None:
+    def __init__(self, run: Run) -> None:
         """Compare through the run's sender and probe."""
-        self._with = collaborators
+        self._run = run
 
     async def keep(self, entry: HeldEntry, standing: Standing) -> None:
         """Write the job down as it stands.
@@ -55,8 +115,8 @@ class Takeover:
 
     async def _is_same(self, entry: HeldEntry, asset: Asset, standing: Standing) -> bool | None:
         """Whether the stored object is the local file; None when that cannot be seen."""
-        url = download_url(standing.job.download_urls, asset.kind)
-        facts = None if url is None else await self._with.probe(url)
+        url = standing.job.download_urls.of(asset.kind)
+        facts = None if url is None else await self._run.probe(url)
         if facts is None or facts.length is None:
             return None
         if facts.length != asset.size:
@@ -65,5 +125,5 @@ class Takeover:
         if not is_md5(md5) or not _PART_COUNT.fullmatch(count):
             return None
         segments = plan_segments(asset.size, int(count or 1))
-        digests = [await self._with.sender.digest(asset, segment) for segment in segments]
+        digests = [await self._run.sender.digest(asset, segment) for segment in segments]
         return facts.etag == expected_etag(digests, is_multipart=bool(count))

@@ -23,7 +23,7 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.context import Collaborators
+from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import EventBus, SegmentProgressed
 from orchestrator.engine.steps.inquiry import Finding, Inquiry
@@ -49,9 +49,9 @@ _REFUSED_HINT: Final = (
 class Uploader:
     """Uploads entries; the number of PUTs at once is the run's."""
 
-    def __init__(self, collaborators: Collaborators, inquiry: Inquiry) -> None:
+    def __init__(self, run: Run, inquiry: Inquiry) -> None:
         """Send with the run's sender; ask through *inquiry* where an answer was lost."""
-        self._with = collaborators
+        self._run = run
         self._inquiry = inquiry
 
     async def upload(self, entry: HeldEntry) -> None:
@@ -63,7 +63,7 @@ class Uploader:
         """
         if not entry.is_reconciled:
             await self._reconcile(entry)
-        sending = _Sending(entry, self._with, self._inquiry)
+        sending = _Sending(entry, self._run, self._inquiry)
         left = sorted(entry.segments_left(), key=lambda segment: segment.segment.length)
         singles = [segment for segment in left if not segment.kind.is_multipart]
         await sending.send([segment for segment in singles if segment.started_at is None])
@@ -96,9 +96,9 @@ class Uploader:
 class _Sending:
     """Sends segments of one entry; after the first failure it begins no other."""
 
-    def __init__(self, entry: HeldEntry, collaborators: Collaborators, inquiry: Inquiry) -> None:
+    def __init__(self, entry: HeldEntry, run: Run, inquiry: Inquiry) -> None:
         self._entry = entry
-        self._with = collaborators
+        self._run = run
         self._inquiry = inquiry
         self._failures: list[OrchestratorError] = []
         self._has_proved_unmarked = False
@@ -106,7 +106,7 @@ class _Sending:
     async def send(self, left: Sequence[SegmentRecord]) -> None:
         """Share *left* among workers; raises what failed first."""
         remaining = iter(left)
-        workers = _WORKERS_PER_PUT * self._with.settings.most_parallel
+        workers = _WORKERS_PER_PUT * self._run.settings.most_parallel
         async with anyio.create_task_group() as group:
             for _ in range(min(workers, len(left))):
                 group.start_soon(self._work, remaining, group.cancel_scope)
@@ -126,11 +126,11 @@ class _Sending:
                     scope.cancel()
 
     async def _send(self, segment: SegmentRecord) -> None:
-        began = self._with.monotonic()
+        began = self._run.clocks.monotonic()
         doubt = _Doubt.of(segment)
         attempt = 1
         while True:
-            self._with.drain.check()
+            self._run.drain.check()
             try:
                 receipt = await self._attempt(segment, doubt)
                 break
@@ -139,7 +139,7 @@ class _Sending:
                 attempt += await self._entry.wait_before_retry(error, "put", attempt, segment)
         # The store has the segment: a cancelled worker must not lose the receipt.
         with anyio.CancelScope(shield=True):
-            seconds = self._with.monotonic() - began
+            seconds = self._run.clocks.monotonic() - began
             await self._entry.stored(segment, receipt, attempt=attempt, seconds=seconds)
 
     async def _attempt(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
@@ -155,7 +155,7 @@ class _Sending:
             found = await self._inquiry.find(self._entry, segment) if error.is_body_sent else Finding()
             if found.receipt is None:
                 raise
-            self._with.outages.put_arrived(_host(segment))
+            self._run.outages.put_arrived(_host(segment))
             return found.receipt
 
     async def _unmarked(self, segment: SegmentRecord, error: UnmarkedAnswerError, doubt: _Doubt) -> Receipt:
@@ -221,38 +221,38 @@ class _Sending:
         if url is None:
             raise UrlExpiredError(f"the upload URL of {segment.kind} is no longer known")
         if url.expires_at is not None:
-            self._with.service_time.check_alive([url.expires_at])
-            needed = self._with.rate.seconds_for(segment.segment.length)
-            if self._with.service_time.now() + needed >= url.expires_at:
+            self._run.service_time.check_alive([url.expires_at])
+            needed = self._run.rate.seconds_for(segment.segment.length)
+            if self._run.service_time.now() + needed >= url.expires_at:
                 raise UrlExpiredError(f"the upload URL of {segment.kind} has expired or soon will")
         return url
 
     async def _put(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
-        progress = _Progress(self._entry, segment, self._with.events)
-        pace = self._with.bandwidth.share(self._entry.entry_id)
+        progress = _Progress(self._entry, segment, self._run.events)
+        pace = self._run.work.bandwidth.share(self._entry.entry_id)
         await self._note_start(segment, doubt)
         subject = (self._entry.entry_id, segment.kind, segment.segment.part_number)
-        async with self._with.outages.put(
-            _host(segment), subject, lambda: self._with.slots.slot(self._entry.entry_id)
+        async with self._run.outages.put(
+            _host(segment), subject, lambda: self._run.slots.slot(self._entry.entry_id)
         ):
             # It may have waited long for its turn: what held before need not hold now.
             self._check()
             url = self._living_url(segment)
-            began = self._with.monotonic()
+            began = self._run.clocks.monotonic()
             try:
                 with self._entry.step("put", segment):
-                    receipt = await self._with.sender.put(
+                    receipt = await self._run.sender.put(
                         self._entry.asset(segment.kind), segment.segment, url, progress.add, pace
                     )
             except BaseException:
                 progress.take_back()
                 raise
-        self._with.rate.add(segment.segment.length, self._with.monotonic() - began)
+        self._run.rate.add(segment.segment.length, self._run.clocks.monotonic() - began)
         return receipt
 
     def _check(self) -> None:
         """Raise StoppedError when nothing of the entry is to be begun any more."""
-        self._with.drain.check()
+        self._run.drain.check()
         if self._failures:
             raise StoppedError("another segment of the entry failed")
 
@@ -264,7 +264,7 @@ class _Sending:
         if doubt.is_start_noted:
             return
         with self._entry.step("journal.started", segment):
-            await self._with.journal.segment_started(
+            await self._run.journal.segment_started(
                 self._entry.record, segment.kind, segment.segment.part_number
             )
         doubt.is_start_noted = True

@@ -60,6 +60,9 @@ DISTRIBUTIONS = {
     "multidict": "aiohttp",  # the type of aiohttp's headers, by its documentation
 }
 
+#: The journal's only backend.
+BACKEND = "sqlite"
+
 MAX_FUNCTION_LINES = 50
 MAX_FILE_LINES = 400
 
@@ -180,6 +183,38 @@ def test_a_library_stays_in_its_layers(library: str, layers: set[str]) -> None:
     users = {layer_of(module) for module in MODULES if library in packages_of(module)}
 
     assert users <= layers
+
+
+def test_nothing_outside_the_journal_knows_where_or_how_it_is_kept() -> None:
+    """Neither SQLite nor a file or lock beside it: another database comes in through `journal/backend.py` alone."""
+
+    def leaks(module: str) -> set[str]:
+        found = {
+            name
+            for name in imports_of(module)
+            if is_within(name, {f"{PACKAGE}.journal.{BACKEND}", "sqlite3"})
+        }
+        return found | (
+            names_of(module) & {"lock_path", "hold_batch_lock", "batch_lock_holder", "find_journal"}
+        )
+
+    outside = [module for module in MODULES if layer_of(module) not in {"journal", "simulator", "preflight"}]
+    core = [module for module in MODULES if is_within(module, {f"{PACKAGE}.journal"})]
+    core = [module for module in core if not is_within(module, {f"{PACKAGE}.journal.{BACKEND}"})]
+
+    assert offences(leaks, outside) == {}
+    #: `journal.py` chooses the backend.
+    assert set(offences(leaks, core)) == {f"{PACKAGE}.journal.journal"}
+    assert offences(lambda module: packages_of(module) & {"sqlite3", "fcntl"}, core) == {}
+
+
+def names_of(module: str) -> set[str]:
+    """The names and attributes that a module uses."""
+    return {
+        node.id if isinstance(node, ast.Name) else node.attr
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Name | ast.Attribute)
+    }
 
 
 def test_only_the_command_line_prints() -> None:

@@ -15,10 +15,9 @@ from orchestrator.cli.loops import run_async
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.states import EntryState
-from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
-from orchestrator.journal.sqlite.location import find_journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +86,7 @@ def unknown_batch(name: str, effective: EffectiveSettings) -> UsageError:
 
 def has_journal(effective: EffectiveSettings) -> bool:
     """True when there is a journal: looking must not make one."""
-    return find_journal(effective.values.state).exists
+    return exists(effective.values.state)
 
 
 async def find_entry(journal: JournalReader, batch: BatchRecord, entry_id: str) -> EntryRecord:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from orchestrator.cli.options import ALL_OPTIONS, ENVIRONMENT_PREFIX
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.journal.sqlite.location import is_url
+from orchestrator.journal.location import is_url
 
 CONFIG_NAME = "orchestrator.toml"
 #: Settings that are paths: in a file they start from its folder.

@@ -38,7 +38,6 @@ from orchestrator.engine.queue import EntryQueue, Selection, failed, unfinished,
 from orchestrator.engine.report import RunReport, Tally, count_entries
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord, EntryRecord
-from orchestrator.journal.sqlite.lock import hold_run_lock
 from orchestrator.manifest import Manifest, Problem
 from orchestrator.transfer.sender import SegmentSender
 from orchestrator.transfer.slots import PutSlots
@@ -127,7 +126,7 @@ async def _open_run(
         gate=outages.call,
     ) as connection:
         key = await journal.known_key(BatchKey(connection.endpoint, connection.project_id, batch_name))
-        with hold_run_lock(journal.lock_path(key)):
+        async with journal.hold_batch(key):
             yield Run(
                 batch=key,
                 work=work,

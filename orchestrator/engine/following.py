@@ -88,7 +88,7 @@ class Follower:
         client: MetaStudioClient,
         events: EventBus,
         key: BatchKey,
-        is_run_under_way: Callable[[], bool] = lambda: False,
+        is_run_under_way: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         """Follow the jobs of *key*; it may be stopped and started at will, and beside a run."""
         self._is_run_under_way = is_run_under_way
@@ -145,7 +145,7 @@ class Follower:
     async def standing(self, milestone: Milestone) -> Standing:
         """Where the batch is, by the journal; what a run works on is on its way."""
         # Asked first: a run that ends in between has written all it will.
-        is_working = self._is_run_under_way()
+        is_working = self._is_run_under_way is not None and await self._is_run_under_way()
         reached = stuck = under_way = 0
         for (state, service_state), count in (await self._journal.job_counts(self._key.digest)).items():
             if state in _REACHED[milestone]:

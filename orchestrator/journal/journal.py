@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
+
+import anyio
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import BatchKey, normal
+from orchestrator.domain.errors import JournalError
 from orchestrator.domain.foreign import repaired
 from orchestrator.domain.states import EntryState
 from orchestrator.journal import statements
+from orchestrator.journal.backend import Backend, Row, Transaction
 from orchestrator.journal.migrations import migrate
-from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import plan_columns
 from orchestrator.journal.reviews import ReviewRecord
-from orchestrator.journal.sqlite.group_commit import Database, open_database
+from orchestrator.journal.sqlite.group_commit import open_sqlite
 from orchestrator.journal.sqlite.location import find_journal
-from orchestrator.journal.transaction import Row, Transaction
 from orchestrator.journal.writing import EntryWriter
 
 
-class Journal(JournalReader, EntryWriter):
+class Journal(EntryWriter):
     """Reads, and guarded writes that are durable when they return."""
 
-    def __init__(self, database: Database, path: Path, clock: Callable[[], float]) -> None:
-        """Take an open *database*; `open_journal` makes one."""
-        JournalReader.__init__(self, database)
-        EntryWriter.__init__(self, database, clock)
-        self._path = path
+    def hold_batch(self, key: BatchKey) -> AbstractAsyncContextManager[None]:
+        """Hold the lock of the batch for the block: one run, `cancel` or `clean` at a time.
 
-    def lock_path(self, batch: BatchKey) -> Path:
-        """Where the run lock of *batch* is."""
-        return self._path.with_name(f"{self._path.name}.{batch.digest}.lock")
+        Entering raises LockHeldError while another process holds it, and JournalError where it cannot be taken.
+        """
+        return self._backend.hold_batch(key)
+
+    async def batch_holder(self, key: BatchKey) -> str | None:
+        """The process that holds the batch, None where none does; one that starts meanwhile still gets it."""
+        return await self._backend.batch_holder(key)
 
     async def known_key(self, key: BatchKey) -> BatchKey:
         """The key under which the journal has the batch, where its name may be composed in another way."""
@@ -63,7 +66,7 @@ class Journal(JournalReader, EntryWriter):
                 head = {"batch": key.digest, "endpoint": key.endpoint, "project_id": key.project_id}
                 transaction.insert("batches", {**head, "name": key.name, "created_at": now, **run})
 
-        await self._database.write(write)
+        await self._backend.write(write)
 
     async def name_manifest(self, batch: str, manifest_path: str) -> None:
         """Write down which file the batch is made from now."""
@@ -126,17 +129,39 @@ class Journal(JournalReader, EntryWriter):
             await self._write_rows(statements.MOVE_ENTRY, rows)
 
 
+def exists(location: str) -> bool:
+    """True when there is a journal at *location*: looking must not make one. Raises as `open_journal` does."""
+    return find_journal(location).exists
+
+
+def folder_of(location: str) -> Path:
+    """Where files that go with the journal at *location* may be kept; raises as `open_journal` does."""
+    return find_journal(location).path.parent
+
+
 @asynccontextmanager
 async def open_journal(location: str, *, clock: Callable[[], float]) -> AsyncIterator[Journal]:
     """Open the journal at *location* (a path) and bring it to the newest version.
 
     Raises ConfigurationError for a location this program cannot serve, JournalError for one that fails.
     """
-    file = find_journal(location)
-    async with open_database(file.path, is_linked=file.is_linked) as database:
+    # The one place that chooses a backend; a second one is chosen here, by `location.is_url`.
+    async with open_sqlite(location) as backend, _flushed(backend):
 
         def upgrade(transaction: Transaction) -> None:
             migrate(transaction, clock())
 
-        await database.write(upgrade)
-        yield Journal(database, file.path, clock)
+        await backend.write(upgrade)
+        yield Journal(backend, clock)
+
+
+@asynccontextmanager
+async def _flushed(backend: Backend) -> AsyncIterator[None]:
+    """Commit what is queued however the block ends: what led to an error is worth most after it."""
+    try:
+        yield
+    except BaseException:
+        with anyio.CancelScope(shield=True), suppress(JournalError):
+            await backend.flush()
+        raise
+    await backend.flush()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.domain.errors import JournalError
-from orchestrator.journal.transaction import Transaction
+from orchestrator.journal.backend import Transaction
 
 MIGRATIONS_TABLE = "schema_migrations"
 _CREATE_MIGRATIONS_TABLE = f"""CREATE TABLE IF NOT EXISTS {MIGRATIONS_TABLE} (
@@ -128,8 +128,8 @@ def migrate(transaction: Transaction, now: float, migrations: tuple[Migration, .
     Raises JournalError when a newer program wrote it.
     """
     transaction.execute(_CREATE_MIGRATIONS_TABLE, {})
-    found = transaction.connection.execute(f"SELECT max(version) FROM {MIGRATIONS_TABLE}").fetchone()
-    version = found[0] or 0
+    ((found,),) = transaction.select(f"SELECT max(version) FROM {MIGRATIONS_TABLE}", {})
+    version = found or 0
     newest = migrations[-1].version
     if version > newest:
         raise JournalError(

@@ -10,6 +10,7 @@ from orchestrator.domain.entries import forms, normal
 from orchestrator.domain.foreign import repaired
 from orchestrator.domain.ownership import Create
 from orchestrator.domain.states import EntryState
+from orchestrator.journal.backend import Backend, Row
 from orchestrator.journal.records import (
     BATCH_COLUMNS,
     ENTRY_COLUMNS,
@@ -34,10 +35,8 @@ from orchestrator.journal.records import (
     transition_record,
 )
 from orchestrator.journal.reviews import ReviewRecord
-from orchestrator.journal.sqlite.errors import intact
-from orchestrator.journal.sqlite.group_commit import Database
+from orchestrator.journal.shapes import intact
 from orchestrator.journal.statements import among, listed
-from orchestrator.journal.transaction import Row
 
 #: Rows read at once, so that memory does not grow with the batch.
 PAGE_ROWS = 500
@@ -48,19 +47,18 @@ NOT_IN_MANIFEST = -1
 class JournalReader:
     """Reads of one journal; each sees one consistent state."""
 
-    def __init__(self, database: Database) -> None:
-        """Take an open *database*."""
-        self._database = database
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
     async def batches(self) -> list[BatchRecord]:
         """All batches, the latest run first."""
         query = f"SELECT {listed(BATCH_COLUMNS)} FROM batches ORDER BY last_run_at DESC"
-        return [batch_record(row) for row in await self._database.read(query)]
+        return [batch_record(row) for row in await self._backend.read(query)]
 
     async def batch(self, batch: str) -> BatchRecord | None:
         """The batch with this digest, None when it is new."""
         query = f"SELECT {listed(BATCH_COLUMNS)} FROM batches WHERE batch = :batch"
-        rows = await self._database.read(query, {"batch": batch})
+        rows = await self._backend.read(query, {"batch": batch})
         return batch_record(rows[0]) if rows else None
 
     async def reviews(self) -> list[ReviewRecord]:
@@ -69,7 +67,7 @@ class JournalReader:
             "SELECT batch, entry_id, job_id, submitted_at, is_passed, reason, code, redo_reasons, at "
             "FROM reviews ORDER BY at, submitted_at"
         )
-        rows = await self._database.read(query)
+        rows = await self._backend.read(query)
         return [_review(row) for row in rows]
 
     async def counts(self, batch: str, *, with_removed: bool = False) -> dict[EntryState, int]:
@@ -78,7 +76,7 @@ class JournalReader:
             "SELECT state, count(*) FROM entries WHERE batch = :batch AND position >= :first GROUP BY state"
         )
         first = NOT_IN_MANIFEST if with_removed else 0
-        rows = await self._database.read(query, {"batch": batch, "first": first})
+        rows = await self._backend.read(query, {"batch": batch, "first": first})
         return {state_in(state): count for state, count in rows}
 
     async def job_counts(self, batch: str) -> dict[tuple[EntryState, str | None], int]:
@@ -87,7 +85,7 @@ class JournalReader:
             "SELECT state, service_state, count(*) FROM entries WHERE batch = :batch AND position >= 0"
             " GROUP BY state, service_state"
         )
-        rows = await self._database.read(query, {"batch": batch})
+        rows = await self._backend.read(query, {"batch": batch})
         return {(state_in(state), service_state): count for state, service_state, count in rows}
 
     async def failures(self, batch: str) -> dict[str, int]:
@@ -96,7 +94,7 @@ class JournalReader:
             "SELECT error_kind, count(*) FROM entries"
             " WHERE batch = :batch AND position >= 0 AND state = :state GROUP BY error_kind"
         )
-        rows = await self._database.read(query, {"batch": batch, "state": EntryState.FAILED.value})
+        rows = await self._backend.read(query, {"batch": batch, "state": EntryState.FAILED.value})
         return {str(kind): int(count) for kind, count in rows}
 
     async def entry(self, batch: str, entry_id: str) -> EntryRecord | None:
@@ -112,7 +110,7 @@ class JournalReader:
         """
         ids, parameters = among("entry_id", [form for entry_id in entry_ids for form in forms(entry_id)])
         query = f"SELECT {listed(ENTRY_COLUMNS)} FROM entries WHERE batch = :batch AND entry_id IN {ids}"
-        rows = await self._database.read(query, {"batch": batch, **parameters})
+        rows = await self._backend.read(query, {"batch": batch, **parameters})
         exact = {record.entry_id: record for record in map(entry_record, rows)}
         alike = {normal(entry_id): record for entry_id, record in exact.items()}
         found = {entry_id: exact.get(entry_id) or alike.get(normal(entry_id)) for entry_id in entry_ids}
@@ -121,7 +119,7 @@ class JournalReader:
     async def entries_of_jobs(self, job_ids: Collection[str]) -> dict[str, frozenset[str]]:
         """The ids of the entries, of any batch, that have each of *job_ids*, at most some hundreds at once."""
         ids, parameters = among("job_id", [repaired(job_id) for job_id in job_ids])
-        rows = await self._database.read(
+        rows = await self._backend.read(
             f"SELECT job_id, entry_id FROM entries WHERE job_id IN {ids}", parameters
         )
         owners: dict[str, set[str]] = {}
@@ -170,7 +168,7 @@ class JournalReader:
         )
         place, position = columns.index("position"), -1
         while True:
-            page = await self._database.read(query, {**parameters, "batch": batch, "position": position})
+            page = await self._backend.read(query, {**parameters, "batch": batch, "position": position})
             yield page
             if len(page) < PAGE_ROWS:
                 return
@@ -184,12 +182,12 @@ class JournalReader:
             condition = f"({condition} OR (job_id IS NULL AND create_tag IN {listed_tags}))"
         query = f"SELECT 1 FROM entries WHERE state <> :cancelled AND {condition} LIMIT 1"
         row = {"job_id": job_id, "cancelled": EntryState.CANCELLED.value, **parameters}
-        return bool(await self._database.read(query, row))
+        return bool(await self._backend.read(query, row))
 
     async def creates_tagged(self, tags: Collection[str]) -> dict[str, Create]:
         """The creates of this journal that used one of *tags*, at most some hundreds at once."""
         listed_tags, parameters = among("tag", tags)
-        rows = await self._database.read(f"{_CREATES} WHERE creates.tag IN {listed_tags}", parameters)
+        rows = await self._backend.read(f"{_CREATES} WHERE creates.tag IN {listed_tags}", parameters)
         return {create.tag: create for create in map(create_of, rows)}
 
     async def creates(self) -> AsyncIterator[Create]:
@@ -198,7 +196,7 @@ class JournalReader:
         while True:
             after = "creates.batch > :batch OR (creates.batch = :batch AND creates.tag > :tag)"
             query = f"{_CREATES} WHERE {after} ORDER BY creates.batch, creates.tag LIMIT {PAGE_ROWS}"
-            page = [create_of(row) for row in await self._database.read(query, place)]
+            page = [create_of(row) for row in await self._backend.read(query, place)]
             for create in page:
                 yield create
             if len(page) < PAGE_ROWS:
@@ -208,7 +206,7 @@ class JournalReader:
     async def last_create_at(self, batch: str) -> float | None:
         """When this journal last asked for a job of *batch*, in epoch seconds; None when it never has."""
         query = "SELECT max(made_at) FROM creates WHERE batch = :batch"
-        ((made_at,),) = await self._database.read(query, {"batch": batch})
+        ((made_at,),) = await self._backend.read(query, {"batch": batch})
         with intact("the time of a create"):
             return None if made_at is None else float(made_at)
 
@@ -226,7 +224,7 @@ class JournalReader:
             " AND coalesce(mine.job_id, mine.create_tag) IS NULL"
             " AND coalesce(other.job_id, other.create_tag) IS NOT NULL"
         )
-        rows = await self._database.read(query, {"batch": batch, "cancelled": EntryState.CANCELLED.value})
+        rows = await self._backend.read(query, {"batch": batch, "cancelled": EntryState.CANCELLED.value})
         found: dict[str, Twin] = {}
         for files, *row in rows:
             other = entry_record(row)
@@ -240,7 +238,7 @@ class JournalReader:
     async def entry_ids(self, batch: str) -> set[str]:
         """The ids of all entries the manifest had at the last run."""
         query = "SELECT entry_id FROM entries WHERE batch = :batch AND position >= 0"
-        return {entry_id for (entry_id,) in await self._database.read(query, {"batch": batch})}
+        return {entry_id for (entry_id,) in await self._backend.read(query, {"batch": batch})}
 
     async def segments(self, record: EntryRecord) -> list[SegmentRecord]:
         """The segments of an entry's job, asset by asset in part order."""
@@ -254,7 +252,7 @@ class JournalReader:
             "SELECT entry_id, sum(length) FROM segments"
             f" WHERE batch = :batch AND entry_id IN {ids} AND stored_at IS NOT NULL GROUP BY entry_id"
         )
-        rows = await self._database.read(query, {"batch": batch, **parameters})
+        rows = await self._backend.read(query, {"batch": batch, **parameters})
         return {entry_id: int(total) for entry_id, total in rows}
 
     async def count_stored(self, batch: str) -> tuple[int, int]:
@@ -264,7 +262,7 @@ class JournalReader:
             " ON entries.batch = segments.batch AND entries.entry_id = segments.entry_id"
             " WHERE segments.batch = :batch AND segments.stored_at IS NOT NULL AND entries.position >= 0"
         )
-        ((count, stored_bytes),) = await self._database.read(query, {"batch": batch})
+        ((count, stored_bytes),) = await self._backend.read(query, {"batch": batch})
         return int(count), int(stored_bytes)
 
     async def attempts(self, record: EntryRecord) -> list[AttemptRecord]:
@@ -285,7 +283,7 @@ class JournalReader:
             f"SELECT {listed(columns)} FROM {table} WHERE batch = :batch AND entry_id = :entry_id"
             f" ORDER BY {order}"
         )
-        return await self._database.read(query, {"batch": record.batch, "entry_id": record.entry_id})
+        return await self._backend.read(query, {"batch": record.batch, "entry_id": record.entry_id})
 
 
 def _are_same_project(one: BatchRecord, other: BatchRecord) -> bool:

@@ -16,8 +16,7 @@ from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.segments import Segment
 from orchestrator.domain.states import Change, EntryState
-from orchestrator.journal.shapes import RowShape, types_of
-from orchestrator.journal.sqlite.errors import damaged, intact
+from orchestrator.journal.shapes import RowShape, damaged, intact, types_of
 
 
 @dataclass(frozen=True, slots=True)

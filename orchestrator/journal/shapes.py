@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import NoneType
 from typing import get_args, get_type_hints
 
-from orchestrator.journal.sqlite.errors import damaged
+from orchestrator.domain.errors import JournalError
+
+#: What to do about a journal that cannot be read.
+DAMAGE_HINT = (
+    "move the file away and run with --on-existing adopt, which takes over the jobs already made; "
+    "or name another place with --state"
+)
 
 
 class RowShape:
@@ -27,6 +34,23 @@ class RowShape:
         if not all(found in allowed for found, allowed in zip(types, self._allowed, strict=True)):
             raise damaged(f"a row of the table {self._table}")
         self._seen.add(types)
+
+
+@contextmanager
+def intact(what: str) -> Iterator[None]:
+    """Raise JournalError where the journal's own words for *what* are not those this program writes.
+
+    Nothing of what was found is told: it may be a part of an upload URL.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        raise damaged(what) from None
+
+
+def damaged(what: str) -> JournalError:
+    """The error for *what*, which cannot be read any more."""
+    return JournalError(f"the journal is damaged: {what} cannot be read", hint=DAMAGE_HINT)
 
 
 def types_of(record: type, columns: Iterable[str], **others: object) -> list[object]:

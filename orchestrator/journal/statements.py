@@ -70,9 +70,12 @@ def listed(columns: Iterable[str]) -> str:
 
 
 def among(name: str, values: Iterable[object]) -> tuple[str, dict[str, object]]:
-    """A list to look in with IN, and its parameters, whose names begin with *name*."""
+    """A list to look in with IN, and its parameters, whose names begin with *name*.
+
+    Without values it is one NULL, which nothing equals: an empty list is SQLite's alone.
+    """
     parameters = {f"{name}_{number}": value for number, value in enumerate(values)}
-    return "(" + ", ".join(f":{key}" for key in parameters) + ")", parameters
+    return "(" + (", ".join(f":{key}" for key in parameters) or "NULL") + ")", parameters
 
 
 def _assigned(columns: Iterable[str], prefix: str = "") -> str:

@@ -11,6 +11,8 @@ from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.states import Change, EntryState, check_takeover, check_transition
 from orchestrator.journal import statements
+from orchestrator.journal.backend import Backend, Row, Transaction
+from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import (
     ERROR_COLUMNS,
     AttemptRecord,
@@ -22,8 +24,6 @@ from orchestrator.journal.records import (
     plan_columns,
     segment_row,
 )
-from orchestrator.journal.sqlite.group_commit import Database
-from orchestrator.journal.transaction import Row, Transaction
 
 #: What is known of a job, and so is unknown again when the job is gone.
 _JOB_FACTS = (
@@ -60,12 +60,11 @@ _UPLOAD_FACTS = (
 _REVIEW_FACTS = ("review_code", "review_reason")
 
 
-class EntryWriter:
+class EntryWriter(JournalReader):
     """Writes of single entries, refused when the entry is no longer as the caller's record says."""
 
-    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
-        """Take an open *database*."""
-        self._database = database
+    def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
+        super().__init__(backend)
         self._clock = clock
 
     async def replan_entry(
@@ -284,7 +283,7 @@ class EntryWriter:
                 statements.COUNT_ATTEMPT, {"key_batch": record.batch, "key_entry_id": record.entry_id}
             )
 
-        self._database.write_later(write)
+        self._backend.write_later(write)
 
     async def _guarded(
         self,
@@ -306,7 +305,7 @@ class EntryWriter:
         parameters = {f"new_{column}": value for column, value in columns.items()}
 
         def write(transaction: Transaction) -> None:
-            if also is not None and not transaction.finds(statements.HAS_ENTRY, _guard(also)):
+            if also is not None and not transaction.select(statements.HAS_ENTRY, _guard(also)):
                 raise _stale(also)
             guard = _guard(record)
             if transaction.execute(statement, {**parameters, **guard}) == 0:
@@ -316,7 +315,7 @@ class EntryWriter:
             if then is not None:
                 then(transaction)
 
-        await self._database.write(write)
+        await self._backend.write(write)
         return record._replace(state=target, updated_at=now, **_record_fields(facts))
 
     async def _write_rows(self, statement: str, rows: Sequence[Row]) -> None:
@@ -329,7 +328,7 @@ class EntryWriter:
             for row in rows:
                 transaction.add_row(statement, row)
 
-        await self._database.write(write)
+        await self._backend.write(write)
 
 
 def _record_fields(facts: Row) -> Row:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.journal.sqlite.lock import hold_run_lock
+from orchestrator.journal.sqlite.lock import hold_batch_lock
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document
@@ -127,7 +127,7 @@ def test_a_batch_that_is_being_run_is_left_alone(
     cli("run", batch.manifest)
     (lock,) = home.rglob("*.lock")
 
-    with hold_run_lock(lock):
+    with hold_batch_lock(lock):
         result = cli("cancel", "studio", "--yes", "--json")
 
     check_document("error", result.document)

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.cli.service import real_clocks
 from orchestrator.engine.connection import ServiceSettings, connect
-from orchestrator.journal.sqlite.lock import hold_run_lock
+from orchestrator.journal.sqlite.lock import hold_batch_lock
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli
@@ -75,7 +75,7 @@ def test_a_batch_that_is_being_run_is_left_alone(cli: Cli, batch: Batch, home: P
     cli("run", batch.manifest)
     (lock,) = home.rglob("*.lock")
 
-    with hold_run_lock(lock):
+    with hold_batch_lock(lock):
         result = cli("clean", "--older-than", "0s", "--yes", "--json")
 
     check_document("clean", result.document)
@@ -94,7 +94,7 @@ def test_an_orphan_is_listed_and_deleted_only_with_yes(
     (lock,) = home.rglob("*.lock")
 
     listed = cli("clean", "--orphans")
-    with hold_run_lock(lock):
+    with hold_batch_lock(lock):
         kept = cli("clean", "--orphans", "--yes", "--json")
     jobs = [job.name for job in simulator.jobs]
     deleted = cli("clean", "--orphans", "--yes", "--json")

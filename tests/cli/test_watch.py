@@ -17,7 +17,7 @@ from orchestrator.cli.work.watch_display import Board
 from orchestrator.domain.service_states import JobGroup
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import JobStateChanged
-from orchestrator.journal.sqlite.lock import hold_run_lock
+from orchestrator.journal.sqlite.lock import hold_batch_lock
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document
@@ -123,7 +123,7 @@ def test_beside_a_run_that_uploads_nothing_is_stuck(cli: Cli, batch: Batch, home
     (lock,) = home.rglob("*.lock")
     watch = ("watch", "studio", "--until", "submitted", "--timeout", "0.05s", "--interval", "0.01")
 
-    with hold_run_lock(lock):
+    with hold_batch_lock(lock):
         beside, status = cli(*watch), cli("status", "studio")
         second = cli("run", batch.manifest)
     after = cli(*watch)

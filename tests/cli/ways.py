@@ -628,7 +628,7 @@ WAYS: tuple[Way, ...] = (
         run("--state", "{folder}/other.db", "--batch-name", "other"),
     ),
     Way(
-        "orchestrator/journal/sqlite/errors.py",
+        "orchestrator/journal/shapes.py",
         ("--on-existing", "--state"),
         first(run(), damage_journal, run()),
         first(

@@ -18,7 +18,7 @@ from orchestrator.engine.connection import connect
 from orchestrator.engine.events import EventBus
 from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.journal.journal import open_journal
-from orchestrator.journal.sqlite.lock import hold_run_lock, run_lock_holder
+from orchestrator.journal.sqlite.lock import batch_lock_holder, hold_batch_lock
 from orchestrator.manifest import open_manifest
 from orchestrator.simulator import SimulatorOptions
 from orchestrator.simulator.footage import write_footage
@@ -164,7 +164,11 @@ async def test_watching_beside_a_run_waits_for_what_the_run_uploads(rig: Rig) ->
     ):
         key = BatchKey(connection.endpoint, connection.project_id, BATCH)
         held = [True, True, False]
-        follower = Follower(journal, connection.client, EventBus(), key, lambda: held.pop(0))
+
+        async def is_held() -> bool:
+            return held.pop(0)
+
+        follower = Follower(journal, connection.client, EventBus(), key, is_held)
         code = await follower.follow(
             Milestone.SUBMITTED,
             pace=PollPace(),
@@ -231,11 +235,11 @@ def other_manifest(rig: Rig, *ids: str) -> object:
 def test_asking_whether_a_run_is_under_way_tells_which(tmp_path: Path) -> None:
     """And nothing of it stays."""
     path = tmp_path / "some.lock"
-    before = run_lock_holder(path)
-    with hold_run_lock(path):
-        during = run_lock_holder(path)
+    before = batch_lock_holder(path)
+    with hold_batch_lock(path):
+        during = batch_lock_holder(path)
 
-    assert (before, run_lock_holder(path)) == (None, None)
+    assert (before, batch_lock_holder(path)) == (None, None)
     assert during is not None
     assert f"process {os.getpid()}" in during
 
@@ -249,8 +253,8 @@ def test_a_run_that_starts_while_its_lock_is_asked_about_gets_it(tmp_path: Path)
     def sleep(_: float) -> None:
         fcntl.flock(asking, fcntl.LOCK_UN)
 
-    with hold_run_lock(path, sleep=sleep):
-        holder = run_lock_holder(path)
+    with hold_batch_lock(path, sleep=sleep):
+        holder = batch_lock_holder(path)
     os.close(asking)
 
     assert holder is not None

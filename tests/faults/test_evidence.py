@@ -18,6 +18,7 @@ from orchestrator.metastudio.requests import Command
 from orchestrator.simulator import SimulatorOptions, parse_world
 from orchestrator.simulator.footage import write_footage
 from tests.faults.conftest import Trial
+from tests.journal.samples import database_of
 
 BY_EVIDENCE = "unverified (confirmed by evidence)"
 NO_URLS = "download-urls=never"
@@ -438,7 +439,7 @@ async def test_a_full_disk_before_the_receipt_of_a_single_file_costs_that_file_a
 
     def fill_disk() -> None:
         assert trial.journal is not None
-        database = trial.journal._database
+        database = database_of(trial.journal)
         with database._in_use:
             database._writer.execute("PRAGMA query_only=ON")
 

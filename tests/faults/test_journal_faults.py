@@ -7,6 +7,7 @@ import pytest
 from orchestrator.domain.errors import JournalError, OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of
 from tests.faults.conftest import Trial
+from tests.journal.samples import database_of
 
 DISK_FULL = "PRAGMA max_page_count=1"  # SQLite takes it as: no page more than there are
 READ_ONLY = "PRAGMA query_only=ON"
@@ -17,7 +18,7 @@ SINGLE_FILES = ("cover", "id_card_image1", "id_card_image2", "grant_file")
 def damage(trial: Trial, statement: str) -> None:
     """Let SQLite itself refuse the writer from now on."""
     assert trial.journal is not None
-    database = trial.journal._database
+    database = database_of(trial.journal)
     with database._in_use:
         database._writer.execute(statement)
 

@@ -11,9 +11,10 @@ from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.segments import plan_segments
 from orchestrator.domain.states import EntryState
+from orchestrator.journal.backend import Operation, Transaction
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord, ErrorRecord, SegmentRecord
-from orchestrator.journal.sqlite.group_commit import Database, Operation, Transaction
+from orchestrator.journal.sqlite.group_commit import SqliteBackend
 
 KEY = BatchKey("https://metastudio.example.com", "project", "studio")
 BATCH = KEY.digest
@@ -84,9 +85,10 @@ async def confirm(journal: Journal, record: EntryRecord) -> EntryRecord:
     return await journal.confirmed(record, "joined", delivered="verified")
 
 
-def database_of(journal: Journal) -> Database:
+def database_of(journal: Journal) -> SqliteBackend:
     """The database behind a journal."""
-    return journal._database
+    assert isinstance(journal._backend, SqliteBackend)
+    return journal._backend
 
 
 async def pragma(journal: Journal, name: str) -> object:
@@ -96,7 +98,7 @@ async def pragma(journal: Journal, name: str) -> object:
 
 def reading(sql: str) -> Operation[Any]:
     """An operation that returns what *sql* finds first."""
-    return lambda transaction: transaction.connection.execute(sql).fetchone()[0]
+    return lambda transaction: transaction.select(sql, {})[0][0]
 
 
 def writing(sql: str) -> Operation[None]:

@@ -18,10 +18,10 @@ import pytest
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import JournalError, StaleEpochError
 from orchestrator.domain.states import EntryState
+from orchestrator.journal.backend import Transaction
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import AttemptRecord, EntryRecord
 from orchestrator.journal.sqlite.group_commit import LONE_COMMITS, MAX_GROUP
-from orchestrator.journal.transaction import Transaction
 from tests.journal.conftest import Look
 from tests.journal.samples import (
     BATCH,
@@ -221,7 +221,7 @@ async def test_a_writer_that_reads_first_cannot_be_overtaken(
     await add_entry(journal)
 
     def read_then_write(transaction: Transaction) -> None:
-        transaction.connection.execute("SELECT count(*) FROM entries").fetchone()
+        transaction.select("SELECT count(*) FROM entries", {})
         other = sqlite3.connect(path, timeout=0, isolation_level=None)
         with closing(other), suppress(sqlite3.OperationalError):
             other.execute("UPDATE batches SET name='theirs'")
@@ -412,3 +412,14 @@ async def test_notes_are_written_when_a_run_is_cancelled(path: Path, look: Look)
 
     assert scope.cancelled_caught
     assert look("SELECT count(*) FROM attempts") == [(1,)]
+
+
+async def test_the_state_of_the_queue_can_be_read_in_a_debugger(journal: Journal, path: Path) -> None:
+    """Which file, how many writes wait, whether a commit is under way."""
+    record = await add_entry(journal)
+    journal.note_attempt(record, ATTEMPT)
+
+    text = repr(database_of(journal))
+
+    assert str(path) in text
+    assert "1 writes queued, idle" in text

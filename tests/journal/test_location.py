@@ -11,7 +11,7 @@ import pytest
 from orchestrator.domain.errors import ConfigurationError, JournalError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of
 from orchestrator.journal.journal import open_journal
-from orchestrator.journal.sqlite.location import find_journal, journal_path
+from orchestrator.journal.sqlite.location import find_journal
 from tests.journal.samples import KEY, Clock, add_entry
 
 
@@ -26,10 +26,14 @@ def names_in(folder: Path) -> list[str]:
     return sorted(place.name for place in folder.iterdir())
 
 
-async def lock_of(path: Path) -> Path:
-    """The run lock of a batch, of the journal opened as *path*."""
-    async with open_journal(str(path), clock=Clock()) as journal:
-        return journal.lock_path(KEY)
+async def assert_one_lock(one: Path, other: Path) -> None:
+    """A batch that is held in the journal opened as *one* is held in that opened as *other*."""
+    async with (
+        open_journal(str(one), clock=Clock()) as first,
+        open_journal(str(other), clock=Clock()) as second,
+        first.hold_batch(KEY),
+    ):
+        assert await second.batch_holder(KEY) is not None
 
 
 async def test_a_symbolic_link_to_a_journal_has_its_lock(tmp_path: Path, path: Path) -> None:
@@ -38,7 +42,7 @@ async def test_a_symbolic_link_to_a_journal_has_its_lock(tmp_path: Path, path: P
     link = tmp_path / "link.db"
     link.symlink_to(path)
 
-    assert await lock_of(link) == await lock_of(path)
+    await assert_one_lock(link, path)
     assert names_in(tmp_path) == ["link.db", path.parent.name]
 
 
@@ -48,9 +52,9 @@ async def test_a_hard_link_to_a_journal_has_its_lock_and_its_log(path: Path) -> 
     for name in ("a.db", "z.db"):
         link = path.with_name(name)
         link.hardlink_to(path)
-        async with open_journal(str(path), clock=Clock()) as journal:
+        async with open_journal(str(path), clock=Clock()):
             assert find_journal(str(link)).path == find_journal(str(path)).path
-            assert await lock_of(link) == journal.lock_path(KEY)
+            await assert_one_lock(path, link)
         link.unlink()
 
 
@@ -128,4 +132,4 @@ def test_without_a_home_the_usual_place_is_a_sentence(monkeypatch: pytest.Monkey
     monkeypatch.setattr("pwd.getpwuid", unknown)
 
     with pytest.raises(ConfigurationError, match="no home directory"):
-        journal_path("~/.local/state/journal.db")
+        find_journal("~/.local/state/journal.db")

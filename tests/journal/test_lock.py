@@ -9,22 +9,23 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.domain.errors import JournalError, LockHeldError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of
-from orchestrator.journal.journal import Journal
-from orchestrator.journal.sqlite.lock import hold_run_lock
-from tests.journal.samples import KEY
+from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.journal.sqlite.lock import batch_lock_holder, hold_batch_lock
+from tests.journal.samples import KEY, Clock
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from orchestrator.journal.sqlite.lock import hold_run_lock
-with hold_run_lock(Path(sys.argv[1])):
+from orchestrator.journal.sqlite.lock import hold_batch_lock
+with hold_batch_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -47,12 +48,12 @@ def test_a_second_run_is_refused_by_name_and_free_to_go_once_the_first_is_killed
     """Who holds it, and where; kill -9 leaves nothing to clean."""
     path = tmp_path / "lock"
     with held_by_another_process(path) as holder:
-        with pytest.raises(LockHeldError) as caught, hold_run_lock(path):
+        with pytest.raises(LockHeldError) as caught, hold_batch_lock(path):
             pass
         holder.kill()
         holder.wait()
 
-        with hold_run_lock(path):
+        with hold_batch_lock(path):
             signature = path.read_text()
 
     assert f"process {holder.pid} on {socket.gethostname()}" in caught.value.message
@@ -64,9 +65,9 @@ def test_a_refused_run_does_not_disturb_the_holder(tmp_path: Path) -> None:
     """Neither the lock nor the name in it."""
     path = tmp_path / "lock"
 
-    with hold_run_lock(path):
+    with hold_batch_lock(path):
         for _ in range(2):
-            with pytest.raises(LockHeldError), hold_run_lock(path):
+            with pytest.raises(LockHeldError), hold_batch_lock(path):
                 pass
         assert str(os.getpid()) in path.read_text()
 
@@ -74,11 +75,11 @@ def test_a_refused_run_does_not_disturb_the_holder(tmp_path: Path) -> None:
 def test_the_lock_is_free_when_the_block_ends(tmp_path: Path) -> None:
     """By its end or by an error; the file stays, so that nobody locks another file of the same name."""
     path = tmp_path / "lock"
-    with pytest.raises(ZeroDivisionError), hold_run_lock(path):
+    with pytest.raises(ZeroDivisionError), hold_batch_lock(path):
         _ = 1 / 0
 
     inode = path.stat().st_ino
-    with hold_run_lock(path):
+    with hold_batch_lock(path):
         assert path.stat().st_ino == inode
 
 
@@ -87,7 +88,7 @@ def test_a_shorter_signature_leaves_nothing_of_a_longer_one(tmp_path: Path) -> N
     path = tmp_path / "lock"
     path.write_text("x" * 500)
 
-    with hold_run_lock(path):
+    with hold_batch_lock(path):
         assert "x" * 100 not in path.read_text()
 
 
@@ -96,7 +97,7 @@ def test_nobody_else_can_read_the_lock_file(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     before = os.umask(0)
     try:
-        with hold_run_lock(path):
+        with hold_batch_lock(path):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
     finally:
         os.umask(before)
@@ -108,7 +109,7 @@ def test_a_lock_file_that_cannot_be_made_is_a_journal_error(tmp_path: Path) -> N
 
     with (
         pytest.raises(JournalError, match=f"the lock file {path} cannot be opened") as caught,
-        hold_run_lock(path),
+        hold_batch_lock(path),
     ):
         pass
 
@@ -132,17 +133,33 @@ def test_a_full_disk_does_not_keep_a_run_from_its_lock(tmp_path: Path) -> None:
 
     with (
         no_room(),
-        hold_run_lock(path),
+        hold_batch_lock(path),
         pytest.raises(LockHeldError, match="another process"),
-        hold_run_lock(path),
+        hold_batch_lock(path),
     ):
         pass
 
 
 async def test_batches_have_locks_of_their_own_beside_the_journal(journal: Journal, path: Path) -> None:
     """Two batches of one journal run at once."""
-    lock = journal.lock_path(KEY)
+    other = replace(KEY, name="other")
 
-    assert lock == path.with_name(f"journal.db.{KEY.digest}.lock")
-    with hold_run_lock(lock), hold_run_lock(lock.with_name("journal.db.other.lock")):
-        pass
+    async with journal.hold_batch(KEY), journal.hold_batch(other):
+        assert batch_lock_holder(path.with_name(f"journal.db.{KEY.digest}.lock")) is not None
+        assert await journal.batch_holder(other) is not None
+    assert await journal.batch_holder(KEY) is None
+
+
+async def test_a_batch_that_is_held_is_refused_through_the_journal_and_free_after_an_error(
+    journal: Journal, path: Path
+) -> None:
+    """Of a second journal on the same file too."""
+    async with open_journal(str(path), clock=Clock()) as second:
+        with suppress(ZeroDivisionError):
+            async with journal.hold_batch(KEY):
+                with pytest.raises(LockHeldError, match=f"process {os.getpid()}"):
+                    await second.hold_batch(KEY).__aenter__()
+                _ = 1 / 0
+
+        async with second.hold_batch(KEY):
+            assert await journal.batch_holder(KEY) is not None

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.domain.errors import ConfigurationError, JournalError
 from orchestrator.journal.journal import Journal, open_journal
-from orchestrator.journal.sqlite.location import journal_path
+from orchestrator.journal.sqlite.location import find_journal
 from tests.journal.samples import SIGNATURE, Clock, add_entry, confirm, database_of, pragma, upload
 
 
@@ -134,15 +134,15 @@ def test_a_location_is_a_file_or_the_directory_of_one(
     """`~` is the user's home."""
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    assert journal_path(str(tmp_path)) == tmp_path / "journal.db"
-    assert journal_path(str(tmp_path / "other.db")) == tmp_path / "other.db"
-    assert journal_path("~/mine.db") == tmp_path / "mine.db"
+    assert find_journal(str(tmp_path)).path == tmp_path / "journal.db"
+    assert find_journal(str(tmp_path / "other.db")).path == tmp_path / "other.db"
+    assert find_journal("~/mine.db").path == tmp_path / "mine.db"
 
 
 def test_a_database_url_is_refused_without_its_password() -> None:
     """The message names the scheme at most."""
     with pytest.raises(ConfigurationError) as caught:
-        journal_path("postgresql://studio:hunter2@db/journal")
+        find_journal("postgresql://studio:hunter2@db/journal")
 
     assert "postgresql" in caught.value.message
     assert "hunter2" not in caught.value.message + (caught.value.hint or "")

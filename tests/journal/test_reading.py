@@ -11,6 +11,7 @@ from orchestrator.journal import reading
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import NOT_IN_MANIFEST
 from orchestrator.journal.records import AttemptRecord
+from orchestrator.journal.statements import among
 from tests.journal.conftest import Look
 from tests.journal.samples import (
     ASSETS,
@@ -204,3 +205,16 @@ async def test_failed_tries_come_back_as_they_were_oldest_first(journal: Journal
     read = await journal.entry(BATCH, record.entry_id)
     assert read is not None
     assert read.attempts == 3
+
+
+async def test_nothing_is_found_among_nothing_in_words_other_databases_read(journal: Journal) -> None:
+    """`IN ()` is SQLite's alone."""
+    await add_entries(journal, 2)
+
+    assert among("entry_id", []) == ("(NULL)", {})
+    assert await journal.entries_named(BATCH, []) == {}
+    assert await journal.entries_of_jobs([]) == {}
+    assert await journal.creates_tagged([]) == {}
+    assert await journal.stored_bytes(BATCH, []) == {}
+    assert not await journal.owns_job("job-1", [])
+    assert [record async for record in journal.entries(BATCH, states=())] == []

@@ -20,7 +20,6 @@ from orchestrator.engine.cancelling import LEFT_ALONE, Canceller
 from orchestrator.engine.events import EntryTransitioned, Event
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.reading import JournalReader
-from orchestrator.journal.sqlite.lock import hold_run_lock
 
 _CANCELLED = "cancelled"
 _REFUSED = "refused"
@@ -88,7 +87,7 @@ async def _cancel(output: Output, known: KnownBatch, entry_ids: Collection[str] 
 
     async with open_service_session(output, known.effective, known.record.name, tell) as session:
         journal = session.journal
-        with hold_run_lock(journal.lock_path(known.key)):
+        async with journal.hold_batch(known.key):
             done = await Canceller(journal, session.client, session.events).cancel(
                 known.record.batch, entry_ids
             )

@@ -31,7 +31,6 @@ from orchestrator.engine.cleaning import (
 )
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import BatchRecord
-from orchestrator.journal.sqlite.lock import hold_run_lock
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.observe.wording import moment
 
@@ -156,7 +155,7 @@ async def _delete(
 ) -> None:
     orphan = found.subject
     try:
-        with hold_run_lock(journal.lock_path(key_of(batches[orphan.batch]))):
+        async with journal.hold_batch(key_of(batches[orphan.batch])):
             reason = await delete_orphan(journal, client, orphan)
     except LockHeldError as error:
         found.keep(_KEPT, error)
@@ -169,7 +168,7 @@ async def _delete(
 async def _forget(journal: Journal, found: Found[BatchRecord]) -> None:
     batch = found.subject
     try:
-        with hold_run_lock(journal.lock_path(key_of(batch))):
+        async with journal.hold_batch(key_of(batch)):
             if await is_finished(journal, batch):
                 await journal.forget_batch(batch.batch)
                 found.outcome = _REMOVED

@@ -16,7 +16,7 @@ from orchestrator.cli.settings import EffectiveSettings, setting_names
 from orchestrator.cli.tables import print_table
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.journal.sqlite.location import shown
+from orchestrator.journal.location import shown
 from orchestrator.metastudio.credentials import FoundCredentials, find_credentials
 from orchestrator.metastudio.limiter import ApiRate
 from orchestrator.transfer.bandwidth import Timetable

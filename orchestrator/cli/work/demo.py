@@ -19,7 +19,7 @@ from orchestrator.cli.work.run import run_once
 from orchestrator.cli.work.validate import Asked, ProblemReport
 from orchestrator.domain.entries import slug
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.journal.sqlite.location import journal_path
+from orchestrator.journal.journal import folder_of
 from orchestrator.metastudio.limiter import ApiRate
 from orchestrator.simulator import Simulator, SimulatorOptions
 from orchestrator.simulator.footage import write_footage, write_letter, write_picture
@@ -37,7 +37,7 @@ _NAMES = ("Anna", "Bai Lin", "Carla", "Dmitri", "Esra", "Femi", "Gao Min", "Hana
 def demonstrate(invocation: Invocation, directory: Path | None, avatars: int) -> int:
     """Run the demo's batch; what is there from the last time is used again."""
     effective = invocation.settings()
-    folder = directory or journal_path(effective.values.state).parent / "demo"
+    folder = directory or folder_of(effective.values.state) / "demo"
     return run_on_network(_demonstrate, invocation, effective, folder.absolute(), avatars)
 
 

@@ -26,9 +26,8 @@ from orchestrator.engine.decision import EntryPlan
 from orchestrator.engine.earlier_manifest import earlier_manifest
 from orchestrator.engine.file_comparison import ContentComparison
 from orchestrator.engine.planning import Planner
-from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.records import BatchRecord
-from orchestrator.journal.sqlite.location import find_journal
 from orchestrator.manifest import Manifest, Severity
 from orchestrator.metastudio.credentials import find_credentials
 from orchestrator.observe.wording import comparing, duration
@@ -210,7 +209,7 @@ def _tell_other_manifest(
 @asynccontextmanager
 async def _known_journal(state: str) -> AsyncIterator[Journal | None]:
     """The journal, None where there is none: looking must not make one."""
-    if not find_journal(state).exists:
+    if not exists(state):
         yield None
         return
     async with open_journal(state, clock=time.time) as journal:

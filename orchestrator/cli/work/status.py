@@ -18,7 +18,6 @@ from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import BatchRecord
-from orchestrator.journal.sqlite.lock import run_lock_holder
 from orchestrator.observe.wording import moment
 
 _SHOWN_ENTRIES = 200
@@ -102,7 +101,7 @@ async def _show_entries(output: Output, journal: Journal, batch: BatchRecord, vi
         output, journal, batch.batch, total, name=batch.name, limit=view.limit, states=view.states
     )
     output.say(f"{batch.name} ({batch.batch}) on {batch.endpoint}, project {batch.project_id}")
-    holder = run_lock_holder(journal.lock_path(key_of(batch)))
+    holder = await journal.batch_holder(key_of(batch))
     output.say(f"{_counted(counts)}; last run {_last_run(batch, holder)}")
 
 

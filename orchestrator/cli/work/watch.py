@@ -24,7 +24,6 @@ from orchestrator.engine.drain import until_signalled
 from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
-from orchestrator.journal.sqlite.lock import run_lock_holder
 from orchestrator.observe.wording import duration
 
 _SHOWN_ENTRIES = 40
@@ -87,13 +86,16 @@ async def _follow_until_stopped(
 async def _follow(
     session: ServiceSession, display: Display, known: KnownBatch, request: WatchRequest
 ) -> ExitCode:
-    lock = session.journal.lock_path(known.key)
+
+    async def is_run_under_way() -> bool:
+        return await session.journal.batch_holder(known.key) is not None
+
     follower = Follower(
         session.journal,
         session.client,
         session.events,
         known.key,
-        is_run_under_way=lambda: run_lock_holder(lock) is not None,
+        is_run_under_way=is_run_under_way,
     )
 
     async def wait(seconds: float) -> None:

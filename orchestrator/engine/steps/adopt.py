@@ -16,7 +16,6 @@ from orchestrator.engine.steps.create import JobMaker
 from orchestrator.engine.steps.existing_jobs import Existing, ExistingJob, ExistingJobs
 from orchestrator.engine.steps.takeover import Standing, Takeover, standing_of
 from orchestrator.journal.records import Twin
-from orchestrator.journal.sqlite.lock import hold_run_lock
 
 #: Other jobs of the batch that are looked at to learn how this service shows one that holds its film.
 _MODELS = 20
@@ -97,9 +96,8 @@ class Adopter:
             )
         key = BatchKey(batch.endpoint, batch.project_id, batch.name, known_digest=batch.batch)
         try:
-            async with self._moving:
-                with hold_run_lock(self._run.journal.lock_path(key)):
-                    await entry.take_job_of(twin)
+            async with self._moving, self._run.journal.hold_batch(key):
+                await entry.take_job_of(twin)
         except LockHeldError as error:
             raise DecisionNeededError(
                 f"batch {batch.name} has the job, and {error.message}", code="JobExists", hint=error.hint

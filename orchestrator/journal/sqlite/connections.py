@@ -12,8 +12,8 @@ from threading import Lock
 from typing import Any
 
 from orchestrator.domain.errors import JournalError
+from orchestrator.journal.backend import Row
 from orchestrator.journal.migrations import MIGRATIONS_TABLE
-from orchestrator.journal.transaction import Row
 
 BUSY_TIMEOUT_MS = 30_000
 #: Errors of the disk that pass when somebody tidies up.

@@ -8,12 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.domain.errors import JournalError
-
-#: What to do about a journal that cannot be read.
-DAMAGE_HINT = (
-    "move the file away and run with --on-existing adopt, which takes over the jobs already made; "
-    "or name another place with --state"
-)
+from orchestrator.journal.shapes import DAMAGE_HINT
 
 
 @contextmanager
@@ -23,23 +18,6 @@ def translated(path: Path | None = None) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _journal_error(error, path) from None
-
-
-@contextmanager
-def intact(what: str) -> Iterator[None]:
-    """Raise JournalError where the journal's own words for *what* are not those this program writes.
-
-    Nothing of what was found is told: it may be a part of an upload URL.
-    """
-    try:
-        yield
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        raise damaged(what) from None
-
-
-def damaged(what: str) -> JournalError:
-    """The error for *what*, which cannot be read any more."""
-    return JournalError(f"the journal is damaged: {what} cannot be read", hint=DAMAGE_HINT)
 
 
 def _journal_error(error: sqlite3.Error, path: Path | None) -> JournalError:

@@ -1,4 +1,4 @@
-"""The journal's database: how it is opened, and one group commit for all concurrent writers."""
+"""A journal in a SQLite file: how it is opened, and one group commit for all concurrent writers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,24 +16,24 @@ from typing import Any, Generic, TypeVar
 import anyio
 from anyio import to_thread
 
+from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import JournalError, OrchestratorError
+from orchestrator.journal.backend import Operation, Row, Transaction
 from orchestrator.journal.sqlite.connections import Readers, connect, make_private, refuse_other_programs
 from orchestrator.journal.sqlite.errors import translated
-from orchestrator.journal.transaction import Row, Transaction, transaction
+from orchestrator.journal.sqlite.location import find_journal
+from orchestrator.journal.sqlite.lock import batch_lock_holder, hold_batch_lock
+from orchestrator.journal.sqlite.transaction import transaction
 
 T = TypeVar("T")
 
 MAX_GROUP = 256
-#: From one commit to the next at least while there is company, so that many writers share one: a commit costs the CPU
-#: as much as some requests.
+#: Minimum spacing of commits while several writers share them: a commit costs the CPU as much as some requests.
 COMMIT_INTERVAL_SECONDS = 0.008
-#: After so many commits that nobody shared in a row, nobody is waited for.
+#: After this many lone commits in a row, stop waiting for other writers.
 LONE_COMMITS = 8
 #: How many queries may run at a time.
 READERS = 2
-
-#: Runs in the writer's thread, so it does nothing but write.
-Operation = Callable[[Transaction], T]
 
 
 @dataclass(slots=True)
@@ -42,25 +42,24 @@ class _Pending(Generic[T]):
     is_finished: bool = False
     result: T | None = None
     error: Exception | None = None
-    #: Of a writer who waits: done when the operation is finished, or when the writer is to lead.
+    #: Of a writer that waits: done when the operation is finished, or when the writer is to lead.
     wake: asyncio.Future[None] | None = None
 
     def finish(self) -> None:
-        """Let whoever waits go on."""
         self.is_finished = True
         if self.wake is not None and not self.wake.done():
             self.wake.set_result(None)
 
 
-class Database:
+class SqliteBackend:
     """One connection for writers, who share commits, and a few for readers.
 
     Concurrent writers form a queue. One of them leads: it commits for all in one transaction and one thread hop, so
     many entries share one fsync and each returns only when its own write is durable. They are all woken at once.
     """
 
-    def __init__(self, readers: Readers, writer: sqlite3.Connection) -> None:
-        """Take the connections that read and the one that writes; `open_database` makes them."""
+    def __init__(self, path: Path, readers: Readers, writer: sqlite3.Connection) -> None:
+        self._path = path
         self._readers = readers
         self._writer = writer
         self._queue: list[_Pending[Any]] = []
@@ -72,12 +71,14 @@ class Database:
         #: Held by the thread that writes: it goes on when its task is cut off by force.
         self._in_use = threading.Lock()
 
-    async def write(self, operation: Operation[T]) -> T:
-        """Run *operation* in a transaction and return its result once it is durable.
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self._path}: {len(self._queue)} writes queued,"
+            f" {'a leader commits' if self._has_leader else 'idle'}, {self._lone_commits} lone commits>"
+        )
 
-        An operation checks its guards before it changes anything: an OrchestratorError it raises reaches its
-        own caller only, and the others' writes are committed. Raises JournalError when the database fails.
-        """
+    async def write(self, operation: Operation[T]) -> T:
+        """Run *operation* in the next transaction; the error it raises spoils no write of the others."""
         pending = _Pending(operation)
         self._queue.append(pending)
         if self._has_leader:
@@ -109,14 +110,14 @@ class Database:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Let the first who waits lead."""
-        heir = next((each.wake for each in self._queue if each.wake and not each.wake.done()), None)
-        self._has_leader = heir is not None
-        if heir is not None:
-            heir.set_result(None)
+        """Let the first waiting writer lead."""
+        next_leader = next((each.wake for each in self._queue if each.wake and not each.wake.done()), None)
+        self._has_leader = next_leader is not None
+        if next_leader is not None:
+            next_leader.set_result(None)
 
     def write_later(self, operation: Operation[None]) -> None:
-        """Queue *operation* to be committed with the next write; for records nobody waits for."""
+        """Queue *operation* for the next commit."""
         self._queue.append(_Pending(operation))
 
     async def flush(self) -> None:
@@ -124,16 +125,28 @@ class Database:
         while self._queue:
             await self.write(_nothing)
 
-    def close(self) -> None:
-        """Close the connection that writes, when nobody writes any more."""
+    async def close(self) -> None:
+        """Close the connections, once no thread writes any more."""
+        # Blocks rather than awaits: a cancelled task closes its journal all the same.
         with self._in_use:
             self._writer.close()
+        self._readers.close()
+
+    @asynccontextmanager
+    async def hold_batch(self, key: BatchKey) -> AsyncIterator[None]:
+        """Hold the lock file of the batch, which is beside the journal."""
+        with hold_batch_lock(self._lock_path(key)):
+            yield
+
+    async def batch_holder(self, key: BatchKey) -> str | None:
+        """The process that holds the lock file of the batch."""
+        return batch_lock_holder(self._lock_path(key))
+
+    def _lock_path(self, key: BatchKey) -> Path:
+        return self._path.with_name(f"{self._path.name}.{key.digest}.lock")
 
     async def read(self, query: str, parameters: Row | None = None) -> list[tuple[Any, ...]]:
-        """All rows of *query*, which sees one consistent state of the journal; raises JournalError.
-
-        They are the driver's own: booleans are 0 and 1.
-        """
+        """All rows of *query*; they are the driver's own: booleans are 0 and 1."""
         # One hop into a thread for all of it: a driver that hops for every call takes six.
         return await to_thread.run_sync(self._read, query, parameters or {}, limiter=self._reading)
 
@@ -191,32 +204,18 @@ def _nothing(_: Transaction) -> None:
 
 
 @asynccontextmanager
-async def open_database(path: Path, *, is_linked: bool = False) -> AsyncIterator[Database]:
-    """Open the SQLite file *path*, made with mode 0600 when it is new; one that a link led to keeps its mode.
+async def open_sqlite(location: str) -> AsyncIterator[SqliteBackend]:
+    """Open the SQLite file at *location*, made with mode 0600 when it is new; one that a link led to keeps its mode.
 
-    Raises JournalError with a sentence that tells what to do.
+    Raises ConfigurationError for a location that can be no path, and JournalError, each with what to do.
     """
+    path, _, is_linked = find_journal(location)
     await to_thread.run_sync(refuse_other_programs, path)
     make_private(path, is_linked=is_linked)
     with translated(path):
         writer = await to_thread.run_sync(connect, path)
-    readers = Readers(path)
-    database = Database(readers, writer)
+    backend = SqliteBackend(path, Readers(path), writer)
     try:
-        async with _flushed(database):
-            yield database
+        yield backend
     finally:
-        database.close()
-        readers.close()
-
-
-@asynccontextmanager
-async def _flushed(database: Database) -> AsyncIterator[None]:
-    """Commit what is queued however the block ends: what led to an error is worth most after it."""
-    try:
-        yield
-    except BaseException:
-        with anyio.CancelScope(shield=True), suppress(JournalError):
-            await database.flush()
-        raise
-    await database.flush()
+        await backend.close()

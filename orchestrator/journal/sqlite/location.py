@@ -9,6 +9,7 @@ from shlex import quote
 from typing import NamedTuple
 
 from orchestrator.domain.errors import ConfigurationError, JournalError
+from orchestrator.journal.location import is_url, shown
 
 FILE_NAME = "journal.db"
 _HOW_TO_NAME = "give --state the path of a file or a directory"
@@ -27,7 +28,11 @@ def find_journal(location: str) -> JournalFile:
 
     Raises ConfigurationError for a location that can be no path, JournalError for a path that cannot be used.
     """
-    check_is_path(location)
+    if is_url(location):
+        # No more of it than its kind: it may hold a password.
+        raise ConfigurationError(
+            f"this version keeps its journal in a file, not at {shown(location)}", hint=_HOW_TO_NAME
+        )
     try:
         named = Path(location).expanduser().absolute()
         if named.is_dir():
@@ -54,29 +59,6 @@ def _status(path: Path) -> os.stat_result | None:
         return path.stat()
     except FileNotFoundError:
         return None
-
-
-def check_is_path(location: str) -> None:
-    """Raise ConfigurationError for the URL of a database, naming no more of it than its kind."""
-    if is_url(location):
-        raise ConfigurationError(
-            f"this version keeps its journal in a file, not at {shown(location)}", hint=_HOW_TO_NAME
-        )
-
-
-def is_url(location: str) -> bool:
-    """True for what names a database and never a path."""
-    return "://" in location
-
-
-def shown(location: str) -> str:
-    """*location* as people may see it: a URL may hold a password."""
-    return f"{location.split('://', 1)[0]}://..." if is_url(location) else location
-
-
-def journal_path(location: str) -> Path:
-    """The path of the journal at *location*; raises as `find_journal` does."""
-    return find_journal(location).path
 
 
 def _one_name(path: Path, status: os.stat_result) -> Path:

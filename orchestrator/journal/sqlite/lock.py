@@ -1,4 +1,4 @@
-"""The run lock: one run at a time on a batch, free at once when its holder dies."""
+"""The lock file of a batch: one run at a time, free at once when its holder dies."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pathlib import Path
 from orchestrator.domain.errors import JournalError, LockHeldError
 from orchestrator.journal.sqlite.connections import NO_SPACE
 
-#: Whoever asks whether the lock is held has it for some microseconds.
+#: A process that asks whether the lock is held has it for some microseconds.
 _MOMENT_SECONDS = 0.005
 _TRIES = 10
 
 
 @contextmanager
-def hold_run_lock(path: Path, *, sleep: Callable[[float], object] = time.sleep) -> Iterator[None]:
+def hold_batch_lock(path: Path, *, sleep: Callable[[float], object] = time.sleep) -> Iterator[None]:
     """Hold the lock file *path* for the block; raises LockHeldError when another process does.
 
-    It is tried for a moment, with *sleep* in between, since those who ask whether it is held have it that long.
+    It is tried for a moment, with *sleep* in between, since a process that asks whether it is held has it that long.
     The kernel drops the lock with the process, so nothing is left to clean after kill -9. The file itself
     stays: removing it would let two processes lock two files of the same name.
     """
@@ -42,10 +42,10 @@ def hold_run_lock(path: Path, *, sleep: Callable[[float], object] = time.sleep) 
         os.close(descriptor)
 
 
-def run_lock_holder(path: Path) -> str | None:
+def batch_lock_holder(path: Path) -> str | None:
     """The process that holds the lock file *path*, None where none does; one that starts meanwhile still gets it.
 
-    To ask is to hold the lock shared for a moment, which `hold_run_lock` waits for.
+    To ask is to hold the lock shared for a moment, which `hold_batch_lock` waits for.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -65,7 +65,7 @@ def _signature(descriptor: int) -> str:
 
 
 def _sign(descriptor: int) -> None:
-    """Tell who holds the lock; on a full disk it is held all the same."""
+    """Write down which process holds the lock; on a full disk it is held all the same."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
@@ -85,7 +85,7 @@ def _lock(descriptor: int, path: Path, sleep: Callable[[float], object]) -> None
 
 
 def _lock_soon(descriptor: int, sleep: Callable[[float], object]) -> None:
-    """Take the lock, also from those who only ask for a moment whether it is held; raises BlockingIOError."""
+    """Take the lock, waiting out processes that only ask whether it is held; raises BlockingIOError."""
     for _ in range(_TRIES - 1):
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -28,6 +28,11 @@ class ServiceTime:
             self._ahead = self._clock() - served_at
 
     @property
+    def is_heard(self) -> bool:
+        """True when an answer has said what time it is there."""
+        return self._ahead is not None
+
+    @property
     def ahead_seconds(self) -> float:
         """How far this machine's clock is ahead (behind, when negative); 0 when not by more than answers take."""
         if self._ahead is None or not self._is_trusted or abs(self._ahead) < SKEW_SECONDS:

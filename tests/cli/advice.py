@@ -27,7 +27,9 @@ STARTERS = sorted((SOURCE / "manifest" / "starter").iterdir())
 _FLAG = re.compile(r"(?<![\w/.-])(?:--[a-z][a-z-]*[a-z]|-[a-zA-Z])(?![\w-])")
 _QUOTED = re.compile(r"`([^`\n]+)`")
 _BARE = re.compile(r"(?:^|(?<=: )|(?<=\n))\s*(orchestrator [a-z{][^\n;]*)")
-_OTHER_PROGRAM = re.compile(r"`(?:ffmpeg|scripts/|chmod|kill|pip)[^`]*`|^ *ffmpeg .*$", re.MULTILINE)
+_OTHER_PROGRAM = re.compile(
+    r"`(?:ffmpeg|scripts/|chmod|kill|pip|df|ulimit)[^`]*`|^ *ffmpeg .*$", re.MULTILINE
+)
 #: An option as it is declared, and as code looks for it.
 _DECLARATION = re.compile(r"--?[a-zA-Z-]+(?:/--?[a-zA-Z-]+)?")
 _PROGRAM = "orchestrator"

@@ -17,7 +17,18 @@ from tests.cli.test_run import DEAD_ENDPOINT
 SCHEMA_OF = {
     **{
         name: name
-        for name in ("init", "validate", "plan", "status", "watch", "cancel", "results", "clean", "explain")
+        for name in (
+            "init",
+            "validate",
+            "plan",
+            "status",
+            "watch",
+            "cancel",
+            "results",
+            "clean",
+            "explain",
+            "doctor",
+        )
     },
     **dict.fromkeys(("run", "submit", "retry", "demo"), "run"),
     "simulate": "simulate",
@@ -61,6 +72,7 @@ def test_documents_of_a_good_day(cli: Cli, batch: Batch, tmp_path: Path) -> None
     check_document("run", cli("submit", "studio", "--json").document)
     check_document("results", cli("results", "studio", "--json").document)
     check_document("clean", cli("clean", "--older-than", "1d", "--dry-run", "--json").document)
+    check_document("doctor", cli("doctor", batch.manifest, "--json").document)
     check_document("explain", cli("explain", "--all", "--json").document)
     check_document("config-show", cli("config", "show", batch.manifest, "--json").document)
 

@@ -713,7 +713,17 @@ WAYS: tuple[Way, ...] = (
 )
 
 #: Texts whose state needs more than a command line: the test that brings it about and sees the text.
+_DOCTOR = "tests/cli/test_doctor.py::test_what_the_fixes_name_leads_on"
 PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
+    (f"{CLI}doctor/journal.py", ("--state",)): _DOCTOR,
+    (f"{CLI}doctor/machine.py", ("-j", "-p")): _DOCTOR,
+    (f"{CLI}doctor/service.py", ("orchestrator config show",)): _DOCTOR,
+    (f"{CLI}doctor/service.py", ("--project-id",)): _DOCTOR,
+    (f"{CLI}doctor/service.py", ("--endpoint", "--region")): _DOCTOR,
+    (f"{CLI}work/doctor.py", ("orchestrator config show",)): _DOCTOR,
+    (f"{CLI}work/doctor.py", ("--state",)): _DOCTOR,
+    (f"{CLI}work/doctor.py", ("orchestrator validate {}",)): _DOCTOR,
+    ("orchestrator/journal/sqlite/health.py", ("--state",)): _DOCTOR,
     ("orchestrator/cli/commands/status.py", ("--reviews",)): "tests/cli/test_documents.py",
     ("orchestrator/cli/reviews.py", ("orchestrator watch BATCH",)): "tests/engine/test_after_upload.py",
     ("orchestrator/cli/work/validate.py", ("--report",)): "tests/cli/test_look.py",

@@ -78,10 +78,11 @@ def _credentials() -> FoundCredentials | ConfigurationError:
 
 def _warnings(credentials: FoundCredentials | ConfigurationError) -> list[str]:
     told = list(credentials.warnings) if isinstance(credentials, FoundCredentials) else []
-    return [*told, *_unknown_variables()]
+    return [*told, *unknown_variables()]
 
 
-def _unknown_variables() -> list[str]:
+def unknown_variables() -> list[str]:
+    """A sentence for each variable of the environment that looks like a setting and is none."""
     known = {name.upper() for name in setting_names()}
     known |= {f"NO_{name}" for name in known} | _OTHER_VARIABLES
     warnings = []

@@ -1,0 +1,106 @@
+"""`doctor`: everything a run needs, checked without changing anything."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+
+from orchestrator.cli.doctor.check import (
+    Check,
+    CheckStatus,
+    exit_code_of_checks,
+    failed,
+    failed_by,
+    passed,
+    warned,
+)
+from orchestrator.cli.doctor.journal import check_journal
+from orchestrator.cli.doctor.machine import check_digest, check_folder, check_open_files, check_proxy
+from orchestrator.cli.doctor.service import Access, check_service, check_store, find_access
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.service import home_folder, real_clocks
+from orchestrator.cli.settings import EffectiveSettings, settings_of_flags
+from orchestrator.cli.work.config import unknown_variables
+from orchestrator.cli.work.validate import Asked, check_manifest
+from orchestrator.domain.errors import ConfigurationError, OrchestratorError
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.journal.sqlite.location import journal_path
+
+
+def examine_all(invocation: Invocation, manifest: Path | None, defaults: Sequence[str]) -> ExitCode:
+    """Make every check, whatever the others find, and print them; raises UsageError for a wrong flag."""
+    effective, settings_check = _settings(invocation, manifest)
+    access = find_access(effective, os.environ, home_folder())
+    journal, upload_url = check_journal(effective.values.state)
+    proxy = check_proxy(access.endpoint)
+    checks = [settings_check, *access.checks, proxy]
+    checks += run_on_network(_remote, effective, access, upload_url)
+    checks += [journal, *_folders(effective), check_open_files(effective.values), check_digest()]
+    if manifest is not None:
+        checks.append(_footage(manifest, effective, defaults))
+    code = exit_code_of_checks(checks)
+    _print(invocation.output, checks, code)
+    return code
+
+
+def _settings(invocation: Invocation, manifest: Path | None) -> tuple[EffectiveSettings, Check]:
+    """The effective settings; those of the command line alone where a file or a variable is wrong."""
+    try:
+        effective = invocation.settings(beside=manifest)
+    except ConfigurationError as error:
+        return settings_of_flags(invocation.flags), failed_by(
+            "settings", error, "see `orchestrator config show`"
+        )
+    for warning in unknown_variables():
+        return effective, warned("settings", warning, "rename or unset it; `orchestrator config show`")
+    return effective, passed("settings", f"{len(effective.sources)} set, the others default")
+
+
+async def _remote(
+    effective: EffectiveSettings, access: Access, upload_url: PresignedUrl | None
+) -> list[Check]:
+    clocks = real_clocks()
+    return [*await check_service(effective, access, clocks), await check_store(upload_url, clocks)]
+
+
+def _folders(effective: EffectiveSettings) -> list[Check]:
+    checks = []
+    try:
+        checks.append(check_folder("state", journal_path(effective.values.state).parent))
+    except OrchestratorError as error:
+        checks.append(failed_by("state", error, "name another place with --state"))
+    if effective.values.log_file is not None:
+        checks.append(check_folder("log", effective.values.log_file.absolute().parent))
+    return checks
+
+
+def _footage(manifest: Path, effective: EffectiveSettings, defaults: Sequence[str]) -> Check:
+    """Open every file that *manifest* names; what is in the films is for `validate`."""
+    asked = Asked(path=manifest, defaults=defaults)
+    count, problems = check_manifest(asked.open(effective.values), with_media=False)
+    errors = [problem for problem in problems if problem.is_error]
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        return failed("footage", f"{errors[0]}{more}", f"orchestrator validate {quote(str(manifest))}")
+    return passed("footage", f"{manifest}: the files of {count} entries can be read")
+
+
+def _print(output: Output, checks: Sequence[Check], code: ExitCode) -> None:
+    if output.is_json:
+        listed = [check.as_dict() for check in checks]
+        output.document({"schema": SCHEMA, "exit_code": int(code), "checks": listed})
+        return
+    widest = max(len(check.name) for check in checks)
+    for check in checks:
+        tell = output.complain if output.is_quiet and check.status is CheckStatus.FAIL else output.say
+        tell(f"{check.status:<7}  {check.name:<{widest}}  {check.detail}")
+        if check.fix is not None:
+            tell(f"{'':<7}  {'':<{widest}}  fix: {check.fix}")
+    counts = Counter(check.status for check in checks)
+    output.say(", ".join(f"{counts[status]} {status}" for status in CheckStatus if counts[status]))

@@ -24,10 +24,21 @@ OrchestratorError
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, TypedDict, TypeVar
 
 from orchestrator.domain.masking import without
 from orchestrator.domain.receipts import Receipt
+
+E = TypeVar("E", bound="OrchestratorError")
+
+
+class ErrorFacts(TypedDict):
+    """What is kept and published of an error."""
+
+    kind: str
+    code: str | None
+    message: str
+    request_id: str | None
 
 
 class OrchestratorError(Exception):
@@ -51,6 +62,29 @@ class OrchestratorError(Exception):
         self.request_id = request_id
         self.hint = hint
         self.status = status
+
+    @property
+    def facts(self) -> ErrorFacts:
+        """The fields of a journal record or an event about this error."""
+        return {
+            "kind": self.kind,
+            "code": self.code,
+            "message": self.message,
+            "request_id": self.request_id,
+        }
+
+    def restated(self, kind: type[E], message: str | None = None, *, hint: str | None = None) -> E:
+        """Return this failure as an error of another *kind*, with what the service said to identify it.
+
+        The hint is not taken along: another kind of error needs another way out.
+        """
+        return kind(
+            message or self.message,
+            code=self.code,
+            request_id=self.request_id,
+            hint=hint,
+            status=self.status,
+        )
 
     def conceal(self, secrets: Iterable[str]) -> None:
         """Mask these very texts in what is said; others may have repeated them."""

@@ -30,10 +30,8 @@ class Breaker:
         self._last = refusal
         if self._count < self._threshold:
             return None
-        return ServiceRefusesError(
+        return error.restated(
+            ServiceRefusesError,
             f"the service refused {self._count} entries in a row alike: {error.message}",
-            code=error.code,
-            request_id=error.request_id,
             hint=error.hint or "check quota, balance and permissions of the account, then run again",
-            status=error.status,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -119,127 +119,110 @@ class HeldEntry:
 
     async def transition(self, target: EntryState, reason: str, **facts: Any) -> None:
         """Change the state, in the journal and then for the subscribers."""
-        before = self.record.state
-        with self.step(f"journal.{target}"):
-            self.record = await self._run.journal.transition(self.record, target, reason, **facts)
-        self._moved(before, reason)
+        write = self._run.journal.transition(self.record, target, reason, **facts)
+        await self._write(target, reason, write)
 
     async def request_job(self, tag: str, reason: str, *, of_job: SeenJob | None = None) -> None:
         """Write down that a job, *of_job* if it exists, may come to carry *tag*, before that is asked for."""
-        before = self.record.state
-        with self.step(f"journal.{EntryState.CREATING}"):
-            self.record = await self._run.journal.create_requested(self.record, tag, reason, of_job=of_job)
-        self._moved(before, reason)
+        write = self._run.journal.create_requested(self.record, tag, reason, of_job=of_job)
+        await self._write(EntryState.CREATING, reason, write)
 
     async def adopt_job(self, job_id: str, target: EntryState, reason: str, delivered: str) -> None:
         """Write down a job that holds its files already."""
-        before = self.record.state
-        with self.step("journal.adopted"):
-            self.record = await self._run.journal.job_adopted(
-                self.record, job_id, target, reason, delivered=delivered
-            )
-        self.segments = []
-        self._moved(before, reason)
+        write = self._run.journal.job_adopted(self.record, job_id, target, reason, delivered=delivered)
+        await self._write("adopted", reason, write, segments=())
 
     async def take_job_of(self, twin: Twin) -> None:
         """Write down that the entry has what its twin in another batch had."""
-        before = self.record.state
         reason = f"taken over from batch {twin.batch.name}"
-        with self.step("journal.moved"):
-            self.record = await self._run.journal.job_moved(self.record, twin.entry, reason)
-        await self.load_segments()
+        await self._write("moved", reason, self._run.journal.job_moved(self.record, twin.entry, reason))
         self.is_reconciled = False
-        self._moved(before, reason)
+        await self.load_segments()
 
     async def keep_job(self, job_id: str, planned: Sequence[SegmentRecord], reason: str) -> None:
         """Write down the job and where its segments go."""
-        before = self.record.state
-        with self.step("journal.job"):
-            self.record = await self._run.journal.job_created(self.record, job_id, planned, reason)
-        self.segments = list(planned)
-        self._moved(before, reason)
+        write = self._run.journal.job_created(self.record, job_id, planned, reason)
+        await self._write("job", reason, write, segments=planned)
 
     async def note(self, what: str, **facts: Any) -> None:
         """Write down *facts*, which are about *what*; the state stays."""
-        with self.step(f"journal.{what}"):
-            self.record = await self._run.journal.set_facts(self.record, **facts)
+        await self._write(what, None, self._run.journal.set_facts(self.record, **facts))
 
     async def replace_segments(self, planned: Sequence[SegmentRecord]) -> None:
         """Write down fresh URLs for the job the entry has."""
-        with self.step("journal.urls"):
-            self.record = await self._run.journal.replace_segments(self.record, planned)
-        self.segments = list(planned)
+        write = self._run.journal.replace_segments(self.record, planned)
+        await self._write("urls", None, write, segments=planned)
         self.is_reconciled = False
 
     async def reopen(self, planned: Sequence[SegmentRecord], reason: str) -> None:
         """Write down that the job takes files again, and where."""
-        before = self.record.state
-        with self.step("journal.reopened"):
-            self.record = await self._run.journal.job_reopened(self.record, planned, reason)
-        self.segments = list(planned)
+        write = self._run.journal.job_reopened(self.record, planned, reason)
+        await self._write("reopened", reason, write, segments=planned)
         self.is_reconciled = False
-        self._moved(before, reason)
-
-    async def drop_receipts(self, missing: Sequence[SegmentRecord]) -> None:
-        """Write down that the service does not have these segments; their URLs may be used up all the same."""
-        parts = [(segment.kind, segment.segment.part_number) for segment in missing]
-        with self.step("journal.missing"):
-            await self._run.journal.segments_missing(self.record, parts)
-        self.segments = [
-            replace(
-                segment,
-                receipt=None,
-                stored_at=None,
-                started_at=segment.started_at or self._run.clocks.clock(),
-            )
-            if segment in missing
-            else segment
-            for segment in self.segments
-        ]
 
     async def forget_job(self, reason: str) -> None:
         """Write down that the service does not have the job any more."""
-        before = self.record.state
-        with self.step("journal.job_gone"):
-            self.record = await self._run.journal.job_gone(self.record, reason)
-        self.segments = []
+        await self._write("job_gone", reason, self._run.journal.job_gone(self.record, reason), segments=())
         self.is_reconciled = True
-        self._moved(before, reason)
 
     async def put_plan_back(self) -> None:
         """Write down that the job stays as it is: the service refused the change."""
-        with self.step("journal.plan"):
-            self.record = await self._run.journal.put_plan_back(self.record)
+        await self._write("plan", None, self._run.journal.put_plan_back(self.record))
         self.avatar = self.record.avatar
 
     async def confirmed(self, reason: str, delivered: str, **facts: Any) -> None:
         """Write down that the service has joined the parts, and *facts*."""
-        before = self.record.state
-        with self.step("journal.confirmed"):
-            self.record = await self._run.journal.confirmed(self.record, reason, delivered=delivered, **facts)
-        self._moved(before, reason)
+        write = self._run.journal.confirmed(self.record, reason, delivered=delivered, **facts)
+        await self._write("confirmed", reason, write)
 
     async def failed(self, error: OrchestratorError) -> None:
         """Write down why the entry cannot go on."""
         if self.record.state in {EntryState.FAILED, EntryState.CANCELLED}:
             return
         error.conceal(self._contacts)
-        before = self.record.state
-        reason = ErrorRecord(error.kind, error.code, error.message, error.request_id, error.hint)
-        with self.step("journal.failed"):
-            self.record = await self._run.journal.failed(self.record, reason)
-        self._moved(before, error.message)
+        reason = ErrorRecord(**error.facts, hint=error.hint)
+        await self._write("failed", error.message, self._run.journal.failed(self.record, reason))
         self._run.events.publish(
-            EntryFailed(
-                entry=self.entry_id,
-                job_id=self.record.job_id,
-                kind=error.kind,
-                code=error.code,
-                message=error.message,
-                request_id=error.request_id,
-                hint=error.hint,
-            )
+            EntryFailed(entry=self.entry_id, job_id=self.record.job_id, **error.facts, hint=error.hint)
         )
+
+    async def _write(
+        self,
+        name: str,
+        reason: str | None,
+        write: Awaitable[EntryRecord],
+        *,
+        segments: Sequence[SegmentRecord] | None = None,
+    ) -> None:
+        """Await the journal's *write*, and mirror it; with a *reason* subscribers learn of the new state."""
+        before = self.record.state
+        with self.step(f"journal.{name}"):
+            self.record = await write
+        if segments is not None:
+            self.segments = list(segments)
+        if reason is not None:
+            self._run.events.publish(
+                EntryTransitioned(
+                    entry=self.entry_id,
+                    job_id=self.record.job_id,
+                    from_state=before,
+                    to_state=self.record.state,
+                    reason=reason,
+                )
+            )
+
+    async def drop_receipts(self, missing: Sequence[SegmentRecord]) -> None:
+        """Write down that the service does not have these segments; their URLs may be used up all the same."""
+        parts = [(segment.kind, segment.segment.part_number) for segment in missing]
+        with self.step("journal.missing"):
+            await self._run.journal.segments_missing(self.record, parts)
+        now = self._run.clocks.clock()
+        self.segments = [
+            replace(segment, receipt=None, stored_at=None, started_at=segment.started_at or now)
+            if segment in missing
+            else segment
+            for segment in self.segments
+        ]
 
     async def stored(self, sent: SegmentRecord, receipt: Receipt, *, attempt: int, seconds: float) -> None:
         """Write the receipt down; *attempt* 0 means that the service had the segment already."""
@@ -288,12 +271,10 @@ class HeldEntry:
             return 0
         delay = self._run.work.policy.delay_after(error, attempt, self._run.clocks.draw)
         if delay is None or not self._budget.take():
-            raise GaveUpError(
+            raise error.restated(
+                GaveUpError,
                 f"{error.message} (gave up after {attempt} attempts)",
-                code=error.code,
-                request_id=error.request_id,
                 hint=error.hint or "run again later: what is stored stays stored",
-                status=error.status,
             ) from None
         self._tell_retry(error, operation, attempt, delay, sent)
         await self._run.drain.sleep(delay)
@@ -316,10 +297,7 @@ class HeldEntry:
                 part_number=sent.segment.part_number if sent else None,
                 attempt=attempt,
                 delay=delay,
-                kind=error.kind,
-                code=error.code,
-                request_id=error.request_id,
-                message=error.message,
+                **error.facts,
             )
         )
 
@@ -334,21 +312,7 @@ class HeldEntry:
                 asset=sent.kind.value if sent else None,
                 part_number=sent.segment.part_number if sent else None,
                 attempt=attempt,
-                kind=error.kind,
-                code=error.code,
-                message=error.message,
-                request_id=error.request_id,
                 seconds=None,
+                **error.facts,
             ),
-        )
-
-    def _moved(self, before: EntryState, reason: str) -> None:
-        self._run.events.publish(
-            EntryTransitioned(
-                entry=self.entry_id,
-                job_id=self.record.job_id,
-                from_state=before,
-                to_state=self.record.state,
-                reason=reason,
-            )
         )

@@ -102,12 +102,10 @@ class Gate:
         if self._state.phase is not Phase.OVER or self._reason is None:
             return
         lasted = self._tools.monotonic() - self._state.since
-        raise ServiceUnreachableError(
+        raise self._reason.restated(
+            ServiceUnreachableError,
             f"{self._reason.message} (waited {lasted:.0f} s)",
             hint=self._reason.hint or self._hint,
-            code=self._reason.code,
-            request_id=self._reason.request_id,
-            status=self._reason.status,
         )
 
     @contextmanager

@@ -98,10 +98,8 @@ class Retrying:
         if self.gate is not None or not (is_silent or isinstance(error, NotSentError)):
             # With a gate the service answers others: it is this call that fails.
             return error
-        return ServiceUnreachableError(
+        return error.restated(
+            ServiceUnreachableError,
             f"{error.message} ({attempts} attempts)",
             hint=error.hint or _UNREACHABLE_HINT,
-            code=error.code,
-            request_id=error.request_id,
-            status=error.status,
         )

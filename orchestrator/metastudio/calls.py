@@ -204,12 +204,10 @@ def _without_end(call: Call[Any], error: OversizedAnswerError) -> OrchestratorEr
     if not call.is_repeatable:
         return error
     kind = RequestRejectedError if call.job_path else ConfigurationError
-    return kind(
+    return error.restated(
+        kind,
         f"the answer to the {call.operation} call is not the service's: {error.message}",
         hint="check --endpoint and what stands between this machine and the service (HTTPS_PROXY)",
-        code=error.code,
-        request_id=error.request_id,
-        status=error.status,
     )
 
 

@@ -40,10 +40,9 @@ class Changer:
         try:
             await self._maker.replace(entry, "the job was deleted to be made again from the changed manifest")
         except RequestRejectedError as error:
-            refusal = DecisionNeededError(
+            refusal = error.restated(
+                DecisionNeededError,
                 f"the job can neither be updated nor deleted: {error.message}",
-                code=error.code,
-                request_id=error.request_id,
                 hint="put the manifest and the files back as they were, and give the new footage an entry of its own",
             )
             await _refuse(entry, refusal)

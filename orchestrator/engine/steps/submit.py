@@ -102,10 +102,9 @@ def _contradiction(entry: HeldEntry, error: RequestRejectedError) -> DecisionNee
     is_about_job = reply_of_refusal(error.status, error.code) is not Reply.UNRELATED
     if Confirmation.BY_EVIDENCE not in confirmations or not is_about_job:
         return None
-    return DecisionNeededError(
+    return error.restated(
+        DecisionNeededError,
         f"job {entry.job_id} can be neither confirmed again nor submitted: {error.message}",
-        code=error.code,
-        request_id=error.request_id,
         hint="look at the job in the console: submit it there, or cancel the entry and retry it",
     )
 

@@ -197,20 +197,12 @@ class _Sending:
         if is_possible and not segment.kind.is_multipart and doubt.may_be_held:
             if doubt.is_sent_whole or doubt.refusals >= _TELLING_REFUSALS:
                 return _used_up()
-            raise RetryableError(
-                error.message, code=error.code, request_id=error.request_id, status=error.status
-            ) from None
+            raise error.restated(RetryableError) from None
         if is_possible and doubt.unmarked_answers:
             return _used_up()
         if doubt.may_be_held or error.status == 404:
-            raise UrlExpiredError(error.message, code=error.code, request_id=error.request_id) from None
-        raise RequestRejectedError(
-            error.message,
-            code=error.code,
-            request_id=error.request_id,
-            hint=error.hint or _REFUSED_HINT,
-            status=error.status,
-        ) from None
+            raise error.restated(UrlExpiredError) from None
+        raise error.restated(RequestRejectedError, hint=error.hint or _REFUSED_HINT) from None
 
     def _living_url(self, segment: SegmentRecord) -> PresignedUrl:
         """The segment's URL; raises UrlExpiredError when the PUT could not finish before it dies.

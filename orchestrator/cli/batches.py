@@ -122,5 +122,5 @@ def _check_flags(invocation: Invocation, effective: EffectiveSettings, record: B
     if is_given and (effective.endpoint or "").rstrip("/") != record.endpoint:
         raise UsageError(
             f"batch {record.name} is on {record.endpoint}, not on {effective.endpoint}",
-            hint="leave --endpoint and --region out: the journal knows where a batch is",
+            hint="remove --endpoint and --region: the journal knows the batch's service",
         )

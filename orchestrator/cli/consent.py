@@ -18,7 +18,7 @@ def can_ask(output: Output) -> bool:
 def require_consent(output: Output, *, is_yes: bool) -> None:
     """Raise UsageError unless --yes was given or somebody can be asked."""
     if not (is_yes or can_ask(output)):
-        raise UsageError("nobody can be asked here", hint="--yes agrees beforehand")
+        raise UsageError("cannot ask for confirmation: not a terminal", hint="add --yes")
 
 
 def is_agreed(output: Output, question: str, *, is_yes: bool) -> bool:

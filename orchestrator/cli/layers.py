@@ -69,7 +69,7 @@ def file_layers(settings: type[BaseModel], config: Path | None, beside: Path | N
     """The files that exist: *config*, which must, the manifest's neighbour, and the user's own."""
     if config is not None:
         if not _is_file(config):
-            raise ConfigurationError(f"the configuration file {config} is not there")
+            raise ConfigurationError(f"the configuration file {config} does not exist")
         yield _file_layer(settings, config)
     folder = beside.parent if beside is not None else Path()
     for path in (folder / CONFIG_NAME, _user_file()):
@@ -110,7 +110,7 @@ def _expanded(file: Path, name: str, text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise ConfigurationError(
-            f"{file}: {name} is {text}, and there is no such home directory", hint="write the whole path"
+            f"{file}: {name} is {text}, but that home directory does not exist", hint="write the full path"
         ) from None
 
 

@@ -46,7 +46,7 @@ def main(stopper: Stopper | None = None) -> NoReturn:
 
 
 def run_command(arguments: Sequence[str], stopper: Stopper | None = None) -> int:
-    """Run one command and return its exit code; whatever goes wrong is told in one sentence."""
+    """Run one command and return its exit code; any error is printed as one sentence."""
     with standard_streams() as (stdout, stderr):
         output = Output(stdout, stderr)
         if stopper is not None:
@@ -104,28 +104,30 @@ def _before_the_command(
     *,
     is_version_wanted: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Bring the avatars of a manifest to MetaStudio: every one a training job with all its files stored
-    exactly once, however often it is interrupted.
+    """Upload a manifest's avatars to MetaStudio: each becomes a training job with all its files stored exactly
+    once, however often the upload is interrupted.
 
     \b
     A first batch:
       orchestrator init studio.yaml       a commented manifest to start from
-      orchestrator validate studio.yaml   everything that is wrong with it, at once
-      orchestrator run studio.yaml        do it; run again = do what is left
+      orchestrator validate studio.yaml   list all problems at once
+      orchestrator run studio.yaml        run it; run again to continue
 
-    `orchestrator demo` shows it without an account.
+    `orchestrator demo` shows a complete upload without an account.
     """
     if is_version_wanted:
         context.obj.write(f"{PROGRAM} {__version__}\n")
     elif context.invoked_subcommand is None:
         context.obj.write(context.get_help() + "\n")
-        raise UsageError("a command is needed")
+        raise UsageError("no command given")
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:
     context: typer.Context | None = getattr(error, "ctx", None)
     command = PROGRAM if context is None else context.command_path
-    return UsageError(error.format_message().strip(), hint=f"`{command} --help` tells what it takes")
+    return UsageError(
+        error.format_message().strip(), hint=f"`{command} --help` shows its arguments and options"
+    )
 
 
 def _unexpected(error: Exception, output: Output) -> OrchestratorError:

@@ -50,13 +50,13 @@ OUTPUT_OPTIONS = (
         flags=("--state",),
         metavar="PATH",
         summary="Where the journal is: a file or a directory",
-        default="under the user's state directory",
+        default="in the user's state directory",
     ),
     SettingOption(
         name="progress",
         flags=("--progress",),
         metavar="auto|bar|plain|none",
-        summary="How progress is shown on stderr; plain is one line every 30 s and per change of state",
+        summary="How progress is shown on stderr; plain prints a line every 30 s and per change of state",
         default="auto: bar on a terminal, else plain",
     ),
     SettingOption(
@@ -73,7 +73,7 @@ OUTPUT_OPTIONS = (
         name="log_file",
         flags=("--log-file",),
         metavar="FILE",
-        summary="Append the log to FILE as JSON lines; with -v in every detail",
+        summary="Append the log to FILE as JSON lines; with -v all details",
     ),
 )
 
@@ -82,24 +82,24 @@ SERVICE_OPTIONS = (
         name="region",
         flags=("--region",),
         metavar="REGION",
-        summary="The region whose MetaStudio to use, for example cn-north-4",
+        summary="Region of the service, for example cn-north-4",
     ),
     SettingOption(
         name="endpoint",
         flags=("--endpoint",),
         metavar="URL",
-        summary="The service's URL, instead of that of the region",
+        summary="URL of the service; overrides the region's",
     ),
     SettingOption(
         name="project_id",
         flags=("--project-id",),
         metavar="ID",
-        summary="The project; HUAWEICLOUD_SDK_PROJECT_ID tells it too",
+        summary="Project ID; HUAWEICLOUD_SDK_PROJECT_ID sets it as well",
     ),
     SettingOption(
         name="insecure_http",
         flags=("--insecure-http/--no-insecure-http",),
-        summary="Allow http:// beyond this machine, which sends everything unprotected",
+        summary="Allow http:// to other machines; everything is then sent unencrypted",
     ),
 )
 
@@ -107,7 +107,7 @@ MANIFEST_OPTIONS = (
     SettingOption(
         name="media_check",
         flags=("--media-check/--no-media-check",),
-        summary="Look into each film: is it whole, how long, how large",
+        summary="Check each film's index: whether it is complete, its length and its size",
         default="on",
     ),
 )
@@ -117,14 +117,14 @@ LOOK_OPTIONS = (
         name="look",
         flags=("--look",),
         metavar="quick|deep|off",
-        summary="Look at the pictures and the sound of each film: quick at about 24 pictures, deep at every one, "
-        "which takes minutes of CPU a film",
+        summary="Check the pictures and the sound of each film: quick decodes about 24 pictures, deep every one, "
+        "which takes minutes of CPU per film",
         default="off",
     ),
     SettingOption(
         name="look_strict",
         flags=("--look-strict/--no-look-strict",),
-        summary="Let what the review will likely refuse be an error",
+        summary="Report what the review will likely refuse as an error",
         default="off",
     ),
 )
@@ -134,29 +134,29 @@ PLAN_OPTIONS = (
         name="part_size",
         flags=("--part-size",),
         metavar="SIZE",
-        summary="Size of the parts of videos whose part count is auto: auto, or for example 16MiB",
+        summary="Part size of videos whose part count is auto: auto, or for example 16MiB",
         default="auto, about 32MiB",
     ),
     SettingOption(
         name="submit",
         flags=("--submit/--no-submit",),
-        summary="Send finished jobs to review, which cannot be taken back",
+        summary="Send uploaded jobs to review, which cannot be undone",
         default="what the manifest says",
     ),
     SettingOption(
         name="on_change",
         flags=("--on-change",),
         metavar="ask|update|recreate",
-        summary="What to do when the manifest or a file changed after the job was made: nothing but say so, "
-        "update the job, or delete it and make it anew",
+        summary="What to do when the manifest or a file changed after the job was created: ask (change nothing and "
+        "exit with 9), update the job, or delete and recreate it",
         default="ask",
     ),
     SettingOption(
         name="on_existing",
         flags=("--on-existing",),
         metavar="ask|adopt|create",
-        summary="What to do when a new entry has a job that this journal does not know: nothing but say so, take the "
-        "job over, or make a new one beside it",
+        summary="What to do when a new entry has a job that this journal does not know: ask (change nothing and exit "
+        "with 9), adopt the job, or create another one",
         default="ask",
     ),
 )
@@ -165,49 +165,49 @@ RUN_OPTIONS = (
     SettingOption(
         name="submit_anyway",
         flags=("--submit-anyway/--no-submit-anyway",),
-        summary="Submit also entries that the service is known to refuse, or that were not looked at",
+        summary="Also submit entries that the service is known to refuse, or whose films were not checked as asked",
         default="off",
     ),
     SettingOption(
         name="jobs",
         flags=("--jobs", "-j"),
         metavar="N",
-        summary="Entries at once",
+        summary="Number of entries in progress at once",
         default="5",
     ),
     SettingOption(
         name="parallel",
         flags=("--parallel", "-p"),
         metavar="N|auto",
-        summary="Segment uploads at once over the whole run, 1 to 256; auto finds out how many are worth it",
+        summary="Number of segment uploads at once over the whole run, 1 to 256; auto adapts it to the throughput",
         default="16",
     ),
     SettingOption(
         name="bwlimit",
         flags=("--bwlimit",),
         metavar="RATE",
-        summary="Bytes a second all uploads together may send: 20M, off, or a timetable such as "
-        "'08:00,5M 20:00,off'; a running command reads its config file again on SIGUSR1",
+        summary="Bandwidth limit of all uploads together, in bytes per second: 20M, off, or a timetable such as "
+        "'08:00,5M 20:00,off'; SIGUSR1 makes a running command read its config file again",
         default="off",
     ),
     SettingOption(
         name="verify",
         flags=("--verify",),
         metavar="etag|off",
-        summary="Compare the store's ETag of every segment with the MD5 of what was sent",
+        summary="Compare the store's ETag of every segment with the MD5 of the bytes sent",
         default="etag",
     ),
     SettingOption(
         name="verify_object",
         flags=("--verify-object/--no-verify-object",),
-        summary="After confirm also insist on seeing each stored object's length and ETag",
-        default="off: compared where the service shows it",
+        summary="After confirm, require that the length and ETag of each stored object can be checked",
+        default="off: checked where the service allows it",
     ),
     SettingOption(
         name="idle_timeout",
         flags=("--idle-timeout",),
         metavar="SECONDS",
-        summary="Give an upload up when for so long no byte of it was accepted",
+        summary="Abort and retry an upload that makes no progress for this long",
         default="30",
     ),
     SettingOption(
@@ -221,34 +221,34 @@ RUN_OPTIONS = (
         name="api_attempts",
         flags=("--api-attempts",),
         metavar="N",
-        summary="Tries of a service call before it counts as failed",
+        summary="Attempts per service call before it fails",
         default="5",
     ),
     SettingOption(
         name="max_outage",
         flags=("--max-outage",),
         metavar="TIME",
-        summary="How long in a row to wait for a service or store that is unreachable or overloaded",
+        summary="How long to wait in a row for a service or store that is unreachable or overloaded",
         default="15m",
     ),
     SettingOption(
         name="on_expired",
         flags=("--on-expired",),
         metavar="recreate|fail",
-        summary="What to do when upload URLs have expired and the service gives no fresh ones for the job",
+        summary="What to do when upload URLs have expired and the service returns no new ones for the job",
         default="recreate",
     ),
     SettingOption(
         name="fail_fast",
         flags=("--fail-fast/--no-fail-fast",),
-        summary="Take no new entry once one has failed",
+        summary="Start no new entries after the first failure",
         default="off",
     ),
     SettingOption(
         name="grace",
         flags=("--grace",),
         metavar="SECONDS",
-        summary="After a first SIGINT or SIGTERM, time for what is on its way to finish",
+        summary="After the first SIGINT or SIGTERM, how long to let running uploads finish",
         default="30",
     ),
 )

@@ -132,7 +132,7 @@ class Output:
         if failure is None or has_enough:
             return exit_code
         self.complain(f"error: the result cannot be written to stdout: {failure.strerror}")
-        self.complain("hint: run the same command again with another stdout; what is done is not repeated")
+        self.complain("hint: run the same command again with another stdout; finished work is not repeated")
         return exit_code or ExitCode.TEMPORARY
 
 

@@ -21,9 +21,9 @@ SHOWN_ENTRIES = 40
 _SHOWN_UNDECIDED = 20
 _NAMED_ENTRIES = 10
 _STOPPED_BY = {
-    ExitCode.HUNG_UP: "SIGHUP",
-    ExitCode.INTERRUPTED: "SIGINT",
-    ExitCode.TERMINATED: "SIGTERM",
+    ExitCode.HUNG_UP: "stopped by SIGHUP",
+    ExitCode.INTERRUPTED: "interrupted",
+    ExitCode.TERMINATED: "stopped by SIGTERM",
 }
 _ALL_STATES = frozenset(EntryState)
 _FAILED = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
@@ -140,7 +140,7 @@ def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
         retries = f", {tally.retried} retried" if tally.retried else ""
         yield f"sent {format_bytes(tally.sent_bytes)} in {tally.sent_segments} segments ({rate}/s){retries}"
     if report.resumed_bytes:
-        yield f"resumed: {format_bytes(report.resumed_bytes)} were stored before and not sent again"
+        yield f"resumed: {format_bytes(report.resumed_bytes)} were already stored and not sent again"
 
 
 def _tell_what_is_left(output: Output, report: RunReport) -> None:
@@ -173,13 +173,13 @@ def _next_steps(report: RunReport) -> Iterator[str]:
         )
     if report.exit_code in _STOPPED_BY:
         yield (
-            f"stopped by {_STOPPED_BY[ExitCode(report.exit_code)]}: state is saved; "
-            "run the same command again to go on"
+            f"{_STOPPED_BY[ExitCode(report.exit_code)]}; state is saved, "
+            "run the same command again to continue"
         )
     elif report.cause is not None:
-        yield "stopped: state is saved; run the same command again to go on"
+        yield "stopped; state is saved, run the same command again to continue"
     elif report.entries.failed and report.exit_code == ExitCode.DECISION_NEEDED:
-        yield f"{report.entries.failed} need a decision: the hints above name the ways on."
+        yield f"{report.entries.failed} need a decision; see the hints above."
     elif report.entries.failed:
         yield f"{report.entries.failed} failed. Fix the problems above, then run the same command again."
 
@@ -205,7 +205,7 @@ async def tell_left_alone(output: Output, report: RunReport, journal: JournalRea
     if cancelled:
         output.note(
             f"cancelled, left alone: {named(cancelled)}; `orchestrator retry {name} --entry {quote(cancelled[0])}` "
-            f"brings one back, `orchestrator retry {name} --cancelled` all"
+            f"brings one back, `orchestrator retry {name} --cancelled` brings back all"
         )
     if report.removed:
         was = (

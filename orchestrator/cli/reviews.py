@@ -28,7 +28,7 @@ def show_reviews(invocation: Invocation) -> ExitCode:
         output.document({"schema": SCHEMA, **document})
         return ExitCode.OK
     if not reviews:
-        output.say("no reviews are known yet; `orchestrator watch BATCH` asks for them")
+        output.say("no reviews recorded yet; `orchestrator watch BATCH` fetches them")
         return ExitCode.OK
     rate = document["first_pass_rate"]
     output.say(f"{document['reviewed']} entries reviewed, {rate:.0%} passed at the first review")

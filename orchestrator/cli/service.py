@@ -42,9 +42,9 @@ def service_settings(effective: EffectiveSettings, environ: Mapping[str, str]) -
     endpoint, values = effective.endpoint, effective.values
     if endpoint is None:
         raise ConfigurationError(
-            "it is not known which MetaStudio to use",
-            hint="give --region (for example cn-north-4) or --endpoint, or set ORCHESTRATOR_REGION; "
-            "to rehearse, `orchestrator simulate` serves one on this machine",
+            "no region or endpoint set",
+            hint="set --region (for example cn-north-4), --endpoint or ORCHESTRATOR_REGION; "
+            "for a trial, `orchestrator simulate` serves one on this machine",
         )
     return ServiceSettings(
         endpoint=endpoint,
@@ -109,8 +109,8 @@ def _check_proof(effective: EffectiveSettings) -> None:
     values = effective.values
     if values.verify_object and values.verify == "off":
         raise UsageError(
-            "--verify-object compares stored objects with the digests of what was sent, and --verify off makes none",
-            hint=f"leave one of them out: verify comes from {effective.source_of('verify')}, "
+            "--verify-object needs the digests that --verify off turns off",
+            hint=f"remove one of them: verify comes from {effective.source_of('verify')}, "
             f"verify_object from {effective.source_of('verify_object')}",
         )
 

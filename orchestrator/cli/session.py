@@ -84,7 +84,7 @@ def _changeable_bandwidth(
         try:
             timetable = (effective.reread or (lambda: effective))().values.bwlimit
         except OrchestratorError as error:
-            output.note(f"warning: the bandwidth limit stays as it is: {error.message}")
+            output.note(f"warning: the bandwidth limit is unchanged: {error.message}")
             return
         bandwidth.change(timetable)
         rate = bandwidth.bytes_per_second

@@ -1,4 +1,4 @@
-"""stdout and stderr that outlive a full disk, a reader that has gone, and a shell that closed them."""
+"""stdout and stderr that outlive a full disk, a reader that has exited, and a shell that closed them."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class Avatar(BaseModel):
             str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128, pattern=ONE_LINE)
         ]
         | None
-    ) = Field(default=None, description="Ours, stable over runs; default: a slug of the name.")
+    ) = Field(default=None, description="Stable across runs; default: made from the name.")
     name: Name = Field(description="Becomes the name of the asset; 1 to 256 characters.")
 
     training_video: FilePath = Field(

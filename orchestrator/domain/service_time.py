@@ -69,7 +69,7 @@ class ServiceTime:
             )
         if earliest <= now - self._ahead:
             raise EntryError(
-                "the service gave upload URLs whose time is over",
+                "the service returned upload URLs that have already expired",
                 code="UrlExpired",
                 hint="send the vendor the job's id; the next run asks for other URLs",
             )

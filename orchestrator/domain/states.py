@@ -31,7 +31,7 @@ _S = EntryState
 _LATER = {_S.IN_REVIEW, _S.REVIEW_FAILED, _S.TRAINING, _S.TRAINED}
 _AWAY = {_S.FAILED, _S.CANCELLED}
 
-#: The edges. Back to pending means: the job is gone from the service. Back to uploading: fresh URLs came.
+#: The edges. Back to pending means: the job no longer exists on the service. Back to uploading: fresh URLs came.
 TRANSITIONS: dict[EntryState, frozenset[EntryState]] = {
     state: frozenset(targets)
     for state, targets in {

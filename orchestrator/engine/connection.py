@@ -164,6 +164,4 @@ async def _project_id(settings: ServiceSettings, auth: Authenticator) -> str:
         return known
     if isinstance(auth, IamPasswordAuth):
         return await auth.project_id()
-    raise ConfigurationError(
-        "the project id is not known", hint="give --project-id, or set HUAWEICLOUD_SDK_PROJECT_ID"
-    )
+    raise ConfigurationError("no project ID set", hint="set --project-id or HUAWEICLOUD_SDK_PROJECT_ID")

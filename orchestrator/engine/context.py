@@ -38,7 +38,7 @@ _PROBE_POLICY: Final = RetryPolicy(attempts=3, cap_seconds=5.0)
 
 
 class OnExpired(StrEnum):
-    """What to do when upload URLs have expired and the service gives no fresh ones for the job."""
+    """What to do when upload URLs have expired and the service returns no new ones for the job."""
 
     RECREATE = "recreate"
     FAIL = "fail"

@@ -206,7 +206,7 @@ def _why_done(record: EntryRecord) -> str:
 def _why_again(record: EntryRecord) -> str:
     if record.state is EntryState.FAILED and record.error is not None:
         return f"failed before: {record.error.message}"
-    return "not begun" if record.state is EntryState.PENDING else f"stopped while {record.state}"
+    return "not started" if record.state is EntryState.PENDING else f"stopped while {record.state}"
 
 
 def _differences(

@@ -142,8 +142,8 @@ class StopSignals:
                 return
             self.received = received
             self._drain.begin(
-                f"{received.name}: finishing what is on its way, at most {self._grace_seconds:.0f} s; "
-                "once more to stop at once"
+                f"{received.name}: letting running uploads finish, at most {self._grace_seconds:.0f} s; "
+                "send it again to stop at once"
             )
             group.start_soon(self._cancel_after_grace, run_scope)
 

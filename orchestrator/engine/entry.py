@@ -274,7 +274,7 @@ class HeldEntry:
             raise error.restated(
                 GaveUpError,
                 f"{error.message} (gave up after {attempt} attempts)",
-                hint=error.hint or "run again later: what is stored stays stored",
+                hint=error.hint or "run again later; stored segments are not sent again",
             ) from None
         self._tell_retry(error, operation, attempt, delay, sent)
         await self._run.drain.sleep(delay)

@@ -230,7 +230,7 @@ class Follower:
         return True
 
     async def _take_deleted(self, record: EntryRecord) -> bool:
-        reason = "the job is gone from the service"
+        reason = "the job no longer exists on the service"
         try:
             await self._journal.transition(record, EntryState.CANCELLED, reason)
         except StaleEpochError:

@@ -41,7 +41,7 @@ class Found:
             return None
         named = ", ".join(f"{job.job_id} ({job.name})" for job in self.suspects)
         return (
-            f"the answer to a create was lost, and the service shows no tags to tell whose this is: job {named} "
+            f"the answer to a create was lost, and the service shows no tags to identify the job: job {named} "
             "may be left over from it and was not touched; delete it in the console if it holds no files"
         )
 

@@ -149,7 +149,7 @@ class Lifecycle:
     async def _renew_urls(self, entry: HeldEntry, error: UrlExpiredError, refreshes: int) -> None:
         if refreshes > self._run.settings.url_refreshes:
             raise EntryError(
-                f"upload URLs expired {refreshes} times before the files were through: {error.message}",
+                f"upload URLs expired {refreshes} times before the files were uploaded: {error.message}",
                 code="UrlExpired",
                 request_id=error.request_id,
                 hint="the link is too slow for these files and URLs: use more parallel segments (-p), "

@@ -29,7 +29,7 @@ _SERVICE_HINT: Final = (
     "check --endpoint or --region, the name service and the proxy settings (HTTPS_PROXY); "
     "if they are right the service is down: run again later, or wait longer with --max-outage"
 )
-_STORE_HINT: Final = "what is stored stays stored: run again later, or wait longer with --max-outage"
+_STORE_HINT: Final = "run again later, or wait longer with --max-outage; stored segments are not sent again"
 _LIMIT_HINT: Final = (
     "run again later, when earlier jobs are through or fewer programs use the account, "
     "or wait longer with --max-outage"

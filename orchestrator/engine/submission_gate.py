@@ -40,7 +40,7 @@ async def hold_back(record: EntryRecord, *, requires: str | None) -> None:
 
 def _hint(requires: str | None) -> str:
     look = "look at the films with `orchestrator validate MANIFEST --look quick`, " if requires else ""
-    return f"{look}replace the film and run again, or submit it all the same with --submit-anyway"
+    return f"{look}replace the film and run again, or submit it anyway with --submit-anyway"
 
 
 def _reasons(record: EntryRecord, requires: str | None) -> Iterator[str]:

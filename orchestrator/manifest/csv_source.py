@@ -75,7 +75,7 @@ class CsvSource:
         self._others = self._columns_among(self._places - COLUMNS.keys())
         self._absent = [name for name in _REQUIRED if name not in self._places and name not in given]
         for name in self._absent:
-            self.head.report("there is no such column, and every avatar needs it", name)
+            self.head.report("the column is missing, and every avatar needs it", name)
         self._read_head(first)
 
     def _read_header(self, header: list[str]) -> dict[int, str]:
@@ -88,7 +88,7 @@ class CsvSource:
         for name, count in Counter(filter(None, names)).items():
             place = Place(self.head.start.line, name[:64])
             if count > 1:
-                self.head.report(f"the column is there {count} times", name, place=place)
+                self.head.report(f"the column appears {count} times", name, place=place)
             if name not in _KNOWN_COLUMNS:
                 self.head.report(_unknown_column(name), name, place=place)
         return {index: name for index, name in enumerate(names) if name in _READ_COLUMNS}

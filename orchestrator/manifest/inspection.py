@@ -66,7 +66,7 @@ def access_complaint(path: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         folder = PurePath(path).parent
         is_folder_there = os.path.isdir(folder)  # noqa: PTH112 - never raises, whatever the path
-        return "no such file" if is_folder_there else f"no such file; the folder {folder} is not there either"
+        return "no such file" if is_folder_there else f"no such file (folder {folder} does not exist)"
     if isinstance(error, UnicodeEncodeError):
         lacking = f"the locale's encoding ({error.encoding}) lacks a character of its name"
         return f"cannot be read: {lacking}; set LC_ALL=C.UTF-8"

@@ -102,7 +102,7 @@ class _Taken:
             made = "" if source == "id" else " (made from the name; give it an id)"
             first = self.ids[entry_id]
             draft.report(
-                f"the id {quoted(entry_id)}{made} is that of the avatar in line {first} too",
+                f"the id {quoted(entry_id)}{made} is already used by the avatar in line {first}",
                 source,
                 rule="M04",
             )
@@ -125,7 +125,7 @@ def _entry_id(draft: Draft) -> str | None:
         return None
     made = slug(name)
     if not made:
-        draft.report("has no letters or digits to make an id of; add the field id", "name", rule="M04")
+        draft.report("has no letters or digits to make an id from; add the field id", "name", rule="M04")
     return made or None
 
 

@@ -32,7 +32,7 @@ def escaped_path(path: str) -> str:
 def _with_home(text: str) -> str:
     expanded = os.path.expanduser(text)  # noqa: PTH111 - pathlib raises where this leaves the text alone
     if expanded.startswith("~"):
-        raise PathError("the home directory is not known; for a file whose name begins with ~ write ./~")
+        raise PathError("the home directory is not known; for a file whose name starts with ~ write ./~")
     return expanded
 
 

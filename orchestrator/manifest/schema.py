@@ -20,12 +20,12 @@ def manifest_schema() -> dict[str, Any]:
     fields = model["properties"]
     shared = {name: part for name, part in fields.items() if name not in _OWN_FIELDS}
     definitions["Avatar"] = _mapping("One avatar: a training job.", fields) | {"required": ["name"]}
-    definitions["Defaults"] = _mapping("What holds for every avatar that does not say otherwise.", shared)
+    definitions["Defaults"] = _mapping("Values for all avatars that do not set their own.", shared)
     return {
         "$schema": DIALECT,
         "title": "MetaStudio orchestrator manifest",
         **_mapping("A batch of avatars to train.", _top_fields()),
-        "patternProperties": {"^x-": {"description": "Yours, for anchors; not read."}},
+        "patternProperties": {"^x-": {"description": "For YAML anchors of your own; ignored."}},
         "required": ["avatars"],
         "anyOf": _TRAINING_VIDEO_EVERYWHERE,
         "$defs": definitions,
@@ -48,7 +48,7 @@ def _top_fields() -> dict[str, Any]:
     }
     head: dict[str, Any] = _without_noise(Head.model_json_schema())["properties"]
     defaults = {
-        "description": "Any field of an avatar but id and name; an avatar's own value goes before it.",
+        "description": "Any field of an avatar except id and name; an avatar's own value overrides it.",
         "anyOf": [{"$ref": "#/$defs/Defaults"}, {"type": "null"}],
     }
     return {**head, "defaults": defaults, "avatars": avatars}

@@ -77,5 +77,5 @@ def _doubt(column: str, text: str) -> str | None:
     if column == "contact" and _DECIMAL_NUMBER.fullmatch(text):
         return "ends in .0: a program has taken the phone number for a number; format the column as text"
     if _TEMPLATE.search(text):
-        return "has a template's mark in it, which nothing has replaced"
+        return "contains a template placeholder that was not replaced"
     return None

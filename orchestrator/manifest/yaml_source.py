@@ -106,7 +106,7 @@ class _Reader:
             self._draft.report(unknown_field(key.value), key.value, place=place_of(key))
         for key in keys[MAX_UNKNOWN_FIELDS : MAX_UNKNOWN_FIELDS + 1]:
             count = len(keys) - MAX_UNKNOWN_FIELDS
-            self._draft.report(f"there are {count} unknown fields more", key.value, place=place_of(key))
+            self._draft.report(f"there are {count} more unknown fields", key.value, place=place_of(key))
 
     def read_field(self, rule: FieldRule, name: str, node: Node) -> None:
         """Read one field in the shape its rule asks for."""
@@ -149,7 +149,7 @@ class _Reader:
             self._draft.report(f"must be text, not {kind_of(node)}", *names)
             return None
         if node.tag not in SCALAR_TAGS:
-            self._draft.report(f"the YAML tag {quoted(node.tag)} has no meaning here", *names)
+            self._draft.report(f"the YAML tag {quoted(node.tag)} is not supported", *names)
         return None if is_null(node) else str(node.value)
 
     def pairs(self, node: MappingNode, *names: str) -> Pairs:

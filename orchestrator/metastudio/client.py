@@ -126,7 +126,7 @@ class MetaStudioClient:
             fresh = [job for job in page.jobs if job.job_id not in seen]
             if len(seen) + len(fresh) > MAX_LISTED_JOBS:
                 raise ConfigurationError(
-                    f"the list call goes on past {MAX_LISTED_JOBS} jobs",
+                    f"the list call continues past {MAX_LISTED_JOBS} jobs",
                     hint="no account has as many: check --endpoint and what answers there",
                 )
             for job in fresh:

@@ -88,11 +88,13 @@ def _open_private(path: Path, on_lost: OnLost) -> TextIO:
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"the log file {path} cannot be opened: {_reason(error)}",
-            hint="name a writable place with --log-file",
+            hint="choose a writable path with --log-file",
         ) from None
 
     def tell(error: OSError) -> None:
-        on_lost(f"the log file {path} can no longer be written: {_reason(error)}; the run goes on without it")
+        on_lost(
+            f"the log file {path} can no longer be written: {_reason(error)}; the run continues without it"
+        )
 
     return text_on(SinkFile(descriptor, is_owner=True, on_failure=tell))
 
@@ -112,7 +114,7 @@ def _configure(sinks: list[Sink], level: int, on_lost: OnLost, hidden: Collectio
                 sink(line)
             except Exception as error:  # noqa: BLE001 - a line that cannot be logged must not stop what it is about
                 sinks.remove(sink)
-                on_lost(f"a log is written no more: {_reason(error)}; the run goes on without it")
+                on_lost(f"the log can no longer be written: {_reason(error)}; the run continues without it")
         raise structlog.DropEvent
 
     structlog.configure(

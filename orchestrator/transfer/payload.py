@@ -120,7 +120,7 @@ class SegmentPayload(Payload):
         if self._transport is not None:
             raise ConnectionResetError("a segment's body is sent once")
         if not isinstance(writer, StreamWriter) or writer.transport is None:
-            raise ConnectionResetError("the connection is gone")
+            raise ConnectionResetError("the connection was closed")
         self._transport = writer.transport
         return writer, writer.transport
 

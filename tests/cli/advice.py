@@ -73,8 +73,8 @@ def texts_of_the_program() -> tuple[Advice, ...]:
     """Every literal that names a command or a flag, without docstrings and the declarations of options."""
     found: list[Advice] = []
     for path in sorted(SOURCE.rglob("*.py")):
-        place = _place(path)
-        found += [Advice(place, line, text) for line, text in _literals(path, is_help=False)]
+        place = place_of(path)
+        found += [Advice(place, line, text) for line, text in literals(path, is_help=False)]
     return tuple(advice for advice in found if advice.mentions)
 
 
@@ -83,8 +83,8 @@ def texts_of_help() -> tuple[Advice, ...]:
     """The docstrings of commands, which are their help, and the help of options."""
     found: list[Advice] = []
     for path in sorted((SOURCE / "cli").rglob("*.py")):
-        place = _place(path)
-        found += [Advice(place, line, text) for line, text in _literals(path, is_help=True)]
+        place = place_of(path)
+        found += [Advice(place, line, text) for line, text in literals(path, is_help=True)]
     return tuple(advice for advice in found if advice.mentions)
 
 
@@ -93,13 +93,13 @@ def texts_of_documents() -> tuple[Advice, ...]:
     """The lines of code in the documents and the starters."""
     found: list[Advice] = []
     for path in (*DOCUMENTS, *STARTERS):
-        place = _place(path)
+        place = place_of(path)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             found.append(Advice(place, number, line))
     return tuple(advice for advice in found if advice.mentions)
 
 
-def _place(path: Path) -> str:
+def place_of(path: Path) -> str:
     """The path as a reader of the checkout knows it."""
     return path.relative_to(SOURCE.parent if path.is_relative_to(SOURCE) else ROOT).as_posix()
 
@@ -116,7 +116,8 @@ def _bare_commands(text: str) -> Iterator[str]:
         yield re.split(r"\s{2,}|\s#", found)[0].rstrip(" .,")
 
 
-def _literals(path: Path, *, is_help: bool) -> Iterator[tuple[int, str]]:
+def literals(path: Path, *, is_help: bool) -> Iterator[tuple[int, str]]:
+    """The texts of a module with their lines: only docstrings where *is_help*, else all but them."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = {id(node) for node in _docstrings(tree)}
     for node, text in _strings(tree):

@@ -68,7 +68,7 @@ async def test_a_limit_that_is_none_changes_nothing(tmp_path: Path) -> None:
 
     told = await _signal(effective, bandwidth, config, "bwlimit = 'plenty'")
 
-    assert "warning: the bandwidth limit stays as it is" in told
+    assert "warning: the bandwidth limit is unchanged" in told
     assert bandwidth.bytes_per_second == 20_000_000
 
 

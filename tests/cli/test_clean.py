@@ -101,8 +101,8 @@ def test_an_orphan_is_listed_and_deleted_only_with_yes(
     nothing = cli("clean", "--orphans", "--yes", "--json")
 
     assert (listed.exit_code, kept.exit_code, deleted.exit_code) == (0, 0, 0)
-    assert "jobs of ours that no entry owns: 1" in listed.stdout
-    assert "--yes removes what is listed" in listed.stderr
+    assert "jobs of this journal that no entry owns: 1" in listed.stdout
+    assert "add --yes to remove what is listed" in listed.stderr
     assert sorted(jobs) == ["anna", "anna", "bo"]
     for result in (kept, deleted, nothing):
         check_document("clean", result.document)
@@ -134,7 +134,7 @@ def test_another_journal_s_jobs_of_the_same_batch_are_listed_and_never_deleted(
     assert {found["job_id"] for found in result.document["foreign"]} == theirs
     command = f"orchestrator run {batch.manifest} --on-existing adopt"
     assert {found["adopt"] for found in result.document["foreign"]} == {command}
-    assert "made by another journal" in shown.stdout
+    assert "jobs of another journal" in shown.stdout
     assert command in shown.stdout
 
 

@@ -68,7 +68,7 @@ def test_objects_cannot_be_verified_without_digests(
 
     assert result.exit_code == 2
     assert "--verify-object" in result.stderr
-    assert "hint: leave one of them out" in result.stderr
+    assert "hint: remove one of them" in result.stderr
     assert simulator.all_jobs == []
 
 
@@ -225,7 +225,7 @@ def test_interrupt_then_run_sends_only_what_is_left(
     second = cli(*arguments)
 
     assert first.returncode == json.loads(stopped)["exit_code"] == 130
-    assert "state is saved; run the same command again" in said
+    assert "interrupted; state is saved, run the same command again" in said
     assert (second.exit_code, second.document["entries"]["done"]) == (0, 3)
     sent = second.document["bytes"]
     assert sent["resumed"] >= 1_500_000

@@ -175,6 +175,6 @@ def test_a_variable_that_is_no_setting_is_warned_of(cli: Cli, monkeypatch: pytes
     monkeypatch.setenv("ORCHESTRATOR_PARALEL", "8")
 
     assert (
-        "ORCHESTRATOR_PARALEL is no setting; did you mean ORCHESTRATOR_PARALLEL?"
+        "ORCHESTRATOR_PARALEL is not a setting; did you mean ORCHESTRATOR_PARALLEL?"
         in cli("config", "show").stderr
     )

@@ -79,10 +79,10 @@ def test_what_cannot_be_shown_is_a_wrong_usage(cli: Cli, batch: Batch) -> None:
     """Exit 2, with a document and a way out."""
     cli("run", batch.manifest)
     complaints = {
-        ("--failed",): "name it",
-        ("--entry", "anna"): "name it",
+        ("--failed",): "need the name of a batch",
+        ("--entry", "anna"): "need the name of a batch",
         ("studio", "--entry", "ana"): "did you mean anna?",
-        ("studio", "--entry", "anna", "--failed"): "--entry shows one entry",
+        ("studio", "--entry", "anna", "--failed"): "--entry cannot be combined",
         ("studio", "--in-state", "asleep"): "review_failed",
         ("studio", "--state", "failed"): "--in-state failed",
     }

@@ -333,6 +333,7 @@ WAYS: tuple[Way, ...] = (
             run(), cli("cancel", "studio", "--yes"), cli("retry", "studio", "--cancelled", "--entry", "anna")
         ),
         first(cli("retry", "studio", "--entry", "anna"), cli("retry", "studio", "--cancelled")),
+        texts=2,
     ),
     Way(
         f"{CLI}commands/status.py",
@@ -491,6 +492,7 @@ WAYS: tuple[Way, ...] = (
         (RETRY_ONE, "orchestrator retry {} --cancelled"),
         first(run(), cli("cancel", "studio", "--yes"), run()),
         first(cli("retry", "studio", "--entry", "anna"), cli("retry", "studio", "--cancelled")),
+        texts=2,
     ),
     Way(
         f"{CLI}report.py",
@@ -726,7 +728,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ("orchestrator/journal/sqlite/health.py", ("--state",)): _DOCTOR,
     ("orchestrator/cli/commands/status.py", ("--reviews",)): "tests/cli/test_documents.py",
     ("orchestrator/cli/reviews.py", ("orchestrator watch BATCH",)): "tests/engine/test_after_upload.py",
-    ("orchestrator/cli/work/validate.py", ("--report",)): "tests/cli/test_look.py",
+    ("orchestrator/cli/work/validate.py", ("--look", "--report")): "tests/cli/test_look.py",
     ("orchestrator/cli/work/validate.py", ("--look",)): "tests/cli/test_look.py",
     ("orchestrator/cli/commands/validate.py", ("--look",)): "tests/cli/test_look.py",
     ("orchestrator/cli/film_page.py", ("--report",)): "tests/cli/test_look.py",
@@ -796,7 +798,6 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
 
 #: Texts that repeat what was given, or are help themselves, and how many there are.
 NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
-    (f"{CLI}commands/retry.py", ("--cancelled",)): 1,
     (f"{CLI}commands/simulate.py", ("--world",)): 1,
     (f"{CLI}commands/watch.py", ("--interval",)): 1,
     (f"{CLI}options.py", ("-v",)): 1,

@@ -73,7 +73,7 @@ async def test_a_source_that_changes_during_the_run_fails_its_entry(
 
 
 async def test_after_a_failure_no_other_segment_of_the_entry_is_begun(trial: Trial) -> None:
-    """Not even one that already waits for its turn: its bytes would be sent in vain."""
+    """Not even one that already waits for a slot: its bytes would be sent in vain."""
     trial.rig.make_entries(1, size=1_800_000)
     path = trial.rig.folder / "avatar-0-training_video"
     one_at_a_time(trial)

@@ -85,7 +85,7 @@ def test_good_files_become_assets_with_their_fingerprints(make: Make, tmp_path: 
     ("name", "words"),
     [
         ("missing.png", "no such file"),
-        ("nowhere/a.png", "is not there either"),
+        ("nowhere/a.png", "does not exist)"),
         ("folder", "is a directory"),
         ("empty.png", "is empty"),
         ("fifo", "is not a regular file"),

@@ -215,7 +215,7 @@ def test_a_merge_of_what_is_no_mapping_is_an_error(read: Read, value: str) -> No
         ('avatars: "open\n', "missing quote", 2),
         ("avatars: [*nobody]\n", "undefined alias", 1),
         (AVATARS + "---\nmore: 1\n", "second YAML document", 4),
-        (AVATARS + "    cover: !!binary aGVsbG8=\n", "no meaning here", 4),
+        (AVATARS + "    cover: !!binary aGVsbG8=\n", "is not supported", 4),
         (AVATARS + "    cover: [a]\n", "must be text, not a list", 4),
         (AVATARS + "    tags: a\n", "must be a list", 4),
         (AVATARS + "    voice_properties: NEWS\n", "must be a mapping of job_tag", 4),

@@ -16,7 +16,7 @@ BatchName = Annotated[
     typer.Option(
         "--batch-name",
         metavar="NAME",
-        help="The batch's name, before what the manifest says; default its file name (env ORCHESTRATOR_BATCH_NAME)",
+        help="Batch name; overrides the manifest (env ORCHESTRATOR_BATCH_NAME; default the file's name)",
         envvar="ORCHESTRATOR_BATCH_NAME",
         show_envvar=False,
     ),
@@ -26,6 +26,6 @@ Defaults = Annotated[
     typer.Option(
         "--default",
         metavar="FIELD=VALUE",
-        help="A field for every avatar that does not give it; may be repeated",
+        help="Value of a field for avatars that do not set it; may be repeated",
     ),
 ]

@@ -17,7 +17,7 @@ EntryIds = Annotated[
     typer.Option("--entry", metavar="ID", help="Only this entry; may be repeated", show_default=False),
 ]
 Agreed = Annotated[
-    bool, typer.Option("--yes", "-y", help="Agree beforehand; without a terminal it is needed")
+    bool, typer.Option("--yes", "-y", help="Do not ask for confirmation; required without a terminal")
 ]
 
 

@@ -11,11 +11,11 @@ from orchestrator.cli.options import CALL_OPTIONS, SERVICE_OPTIONS
 def cancel(
     invocation: Invocation, batch: BatchArgument, *, entry: EntryIds = None, yes: Agreed = False
 ) -> int:
-    """Take jobs back.
+    """Delete jobs and their files.
 
-    Deletes the service's jobs and their files and marks the entries cancelled. What the service does not let
-    go, a job that has passed its first review, stays with the reason. Asks at a terminal; elsewhere --yes is
-    needed. Exit code 0 when all are gone, 8 when some stay.
+    Deletes the jobs and their files on the service and marks the entries cancelled. A job that has passed its
+    first review cannot be deleted; it is kept, and the reason is shown. Asks for confirmation on a terminal;
+    elsewhere --yes is required. Exit code 0 when all are deleted, 8 when some are kept.
 
     \b
     Examples:

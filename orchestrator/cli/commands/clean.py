@@ -20,24 +20,24 @@ def clean(
         typer.Option(
             "--older-than",
             metavar="TIME",
-            help="Forget finished batches whose last run is longer ago, for example 30d or 12h",
+            help="Remove finished batches from the journal whose last run is older than this, for example 30d or 12h",
             show_default=False,
         ),
     ] = None,
     with_orphans: Annotated[
         bool,
         typer.Option(
-            "--orphans", help="Delete jobs of ours on the service that no entry of the journal owns"
+            "--orphans", help="Delete jobs on the service that this journal created and no entry owns"
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed")] = False,
     yes: Agreed = False,
 ) -> int:
-    """Forget finished batches, and delete jobs left over.
+    """Remove finished batches, and delete orphaned jobs.
 
-    Shows them first, and asks at a terminal. A batch that is forgotten starts anew when its manifest is run
-    again. Orphans are jobs that wait for files under a tag of one of the journal's batches; batches that are
-    being run are left alone.
+    Shows them first, and asks for confirmation on a terminal. A removed batch starts from the beginning when its
+    manifest is run again. Orphans are jobs without files whose tag proves that this journal created them. Batches
+    that are running are skipped.
 
     \b
     Examples:

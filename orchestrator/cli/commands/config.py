@@ -16,7 +16,7 @@ from orchestrator.cli.options import (
     SERVICE_OPTIONS,
 )
 
-config = typer.Typer(help="Show the settings that hold.", no_args_is_help=True)
+config = typer.Typer(help="Show effective settings.", no_args_is_help=True)
 
 
 @config.command("show")
@@ -26,15 +26,17 @@ def show(
     manifest: Annotated[
         Path | None,
         typer.Argument(
-            metavar="MANIFEST", help="Read the orchestrator.toml beside it too.", show_default=False
+            metavar="MANIFEST",
+            help="Also read the orchestrator.toml beside this manifest.",
+            show_default=False,
         ),
     ] = None,
 ) -> int:
-    """Print every setting with where it comes from.
+    """Print every setting and where it comes from.
 
-    Of credentials only that they are set. A flag goes before the environment (ORCHESTRATOR_JOBS=10), that
-    before --config FILE, that before the
-    orchestrator.toml beside the manifest, that before the user's config.toml, that before the default.
+    Of credentials it prints only whether they are set. From the strongest to the weakest: flag, environment
+    (ORCHESTRATOR_JOBS=10), --config FILE, the orchestrator.toml beside the manifest, the user's config.toml,
+    default.
 
     \b
     Examples:

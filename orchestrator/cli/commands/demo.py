@@ -22,10 +22,10 @@ def demo(
     ] = None,
     avatars: Annotated[int, typer.Option(min=1, max=20, help="Avatars in the batch.")] = 3,
 ) -> int:
-    """Show a batch going through, without an account.
+    """Show a complete upload, without an account.
 
-    A simulator, sample footage, a manifest and a run in one command. Nothing leaves this machine. Run it
-    again: there is nothing left to do.
+    A simulator, sample footage, a manifest and a run in one command. Nothing leaves this machine. Run it again:
+    there is nothing to do.
 
     \b
     Examples:

@@ -26,12 +26,12 @@ def init(
         Path,
         typer.Argument(
             metavar="MANIFEST",
-            help="Where to write it; .csv makes a table; default manifest.yaml.",
+            help="Where to write it; .csv writes a table; default manifest.yaml.",
             show_default=False,
         ),
     ] = Path("manifest.yaml"),
     *,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented manifest to start from.
 
@@ -59,6 +59,6 @@ def _write(path: Path, kind: Literal["yaml", "csv"], *, is_forced: bool) -> None
         with open(path, "w" if is_forced else "x", encoding="utf-8", opener=open_at_once) as file:
             file.write(starter_manifest(kind))
     except FileExistsError:
-        raise UsageError(f"{path} is there already", hint="--force replaces it") from None
+        raise UsageError(f"{path} already exists", hint="use --force to overwrite it") from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None

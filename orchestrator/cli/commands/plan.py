@@ -35,9 +35,9 @@ def plan(
     batch_name: BatchName = None,
     default: Defaults = None,
 ) -> int:
-    """Say what `run` would do, and why.
+    """Show what `run` would do, and why.
 
-    Nothing is sent and nobody is asked.
+    Sends nothing and does not contact the service.
 
     \b
     Examples:

@@ -23,15 +23,15 @@ def results(
             "--output",
             "-o",
             metavar="FILE",
-            help="Write the table to FILE, readable for its owner only; it may hold contacts",
+            help="Write the table to FILE, readable by its owner only; it may contain contacts",
             show_default=False,
         ),
     ] = None,
 ) -> int:
-    """Write what came of every avatar as a CSV table.
+    """Write the result of every avatar as a CSV table.
 
     The manifest's columns, files absolute, with state, job, times, errors and the reviewer's reason. The table
-    is a manifest of the same batch: `run` with it does only what is left.
+    is a manifest of the same batch: `run` with it does only the rest.
 
     \b
     Examples:

@@ -21,14 +21,14 @@ def retry(
     *,
     entry: EntryIds = None,
     cancelled: Annotated[
-        bool, typer.Option("--cancelled", help="Also bring every cancelled entry back, with a new job")
+        bool, typer.Option("--cancelled", help="Also bring back every cancelled entry, with a new job")
     ] = False,
     manifest: Annotated[
         Path | None,
         typer.Option(
             "--manifest",
             metavar="PATH",
-            help="The manifest, when it is no longer where the last run read it",
+            help="The manifest's new path, if it moved since the last run",
             show_default=False,
         ),
     ] = None,
@@ -36,10 +36,10 @@ def retry(
 ) -> int:
     """Retry failed entries.
 
-    A failed upload goes on where it stopped. A cancelled entry comes back, with a new job, when --entry names it
-    or --cancelled asks for all. A job whose review failed is updated, gets the files and fields
-    that were replaced since, and is confirmed and submitted again; where nothing was replaced it is left alone,
-    unless --entry names it. Files and fields are those of the manifest as it is now.
+    A failed upload continues where it stopped. A cancelled entry is brought back, with a new job, by --entry or
+    --cancelled. A job whose review failed is updated with the files and fields that were replaced since, then
+    confirmed and submitted again; if nothing was replaced it is skipped, unless --entry names it. Reads files and
+    fields from the manifest as it is now.
 
     \b
     Examples:
@@ -52,8 +52,8 @@ def retry(
 
     if cancelled and entry:
         raise UsageError(
-            "--cancelled is about every entry",
-            hint="leave --entry out, or --cancelled: --entry alone brings it back",
+            "--cancelled and --entry cannot be combined",
+            hint="use --entry to bring back one entry, --cancelled to bring back all",
         )
     request = RetryRequest(
         entry_ids=entry or None,

@@ -20,7 +20,7 @@ def run(
         bool,
         typer.Option(
             "--dry-run",
-            help="Only say what would happen, as `plan` does (env ORCHESTRATOR_DRY_RUN)",
+            help="Only show what would happen, like `plan` (env ORCHESTRATOR_DRY_RUN)",
             envvar="ORCHESTRATOR_DRY_RUN",
             show_envvar=False,
         ),
@@ -28,10 +28,10 @@ def run(
     batch_name: BatchName = None,
     default: Defaults = None,
 ) -> int:
-    """Bring the avatars of a manifest to MetaStudio.
+    """Upload a manifest's avatars to MetaStudio.
 
-    Uploads every avatar and confirms its job; run it again and it does only what is left. Nothing is sent
-    unless the whole manifest is right. Safe to stop at any moment and to start from cron.
+    Uploads every avatar and confirms its job. Run it again to continue: finished work is not repeated. Nothing
+    is sent unless the whole manifest is valid. Safe to stop at any moment and to start from cron.
 
     \b
     Examples:
@@ -43,7 +43,7 @@ def run(
 
     \b
     Exit codes:
-      0  all done, or nothing left       5  temporary: run again later
+      0  all done, or nothing to do       5  temporary: run again later
       2  usage                           6  another run works on the batch
       3  manifest invalid, nothing sent  7  the service refuses for good
       4  credentials or configuration    8  some entries failed

@@ -12,21 +12,24 @@ from orchestrator.cli.invocation import Invocation, takes_settings
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 picks one.")]
 Data = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Keep jobs and objects here over restarts; else they go with it."),
+    typer.Option(
+        metavar="DIR",
+        help="Keep jobs and objects here across restarts; without it they are deleted at the end.",
+    ),
 ]
 AccessKey = Annotated[str | None, typer.Option(metavar="AK", help="The access key it accepts.")]
 SecretKey = Annotated[str | None, typer.Option(metavar="SK", help="The secret key it accepts.")]
 Project = Annotated[str | None, typer.Option(metavar="ID", help="The project id it accepts.")]
-Speed = Annotated[float, typer.Option(help="Seconds of review and training that pass in a second.")]
+Speed = Annotated[float, typer.Option(help="Seconds of review and training per real second.")]
 FaultRates = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=RATE,...",
-        help="Let a share of requests go wrong, for example slow-down=0.05,lost-create=0.02,intercepted=0.01;"
+        help="Make a share of requests fail, for example slow-down=0.05,lost-create=0.02,intercepted=0.01;"
         " may be repeated, and a wrong name lists the known ones.",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Chooses which requests go wrong.")]
+Seed = Annotated[int, typer.Option(help="Seed that chooses which requests fail.")]
 WorldValues = Annotated[
     list[str] | None,
     typer.Option(
@@ -39,20 +42,22 @@ OneTime = Annotated[
     bool | None,
     typer.Option(
         "--one-time/--overwrite",
-        help="An upload URL is good once, or the last upload wins: --world put-again=refused|overwrite.",
+        help="Whether an upload URL works once, or the last upload wins: --world put-again=refused|overwrite.",
     ),
 ]
-UrlLifetime = Annotated[float, typer.Option(metavar="SECONDS", min=0.001, help="How long upload URLs live.")]
+UrlLifetime = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0.001, help="Seconds until upload URLs expire.")
+]
 StoreRate = Annotated[
     str | None, typer.Option(metavar="RATE", help="Bytes per second the store takes, for example 10M.")
 ]
 ObjectStore = Annotated[
     str | None,
     typer.Option(
-        metavar="URL", help="Keep the objects in this S3-compatible server, all faults of uploads aside."
+        metavar="URL", help="Store the objects in this S3-compatible server; upload faults then do not apply."
     ),
 ]
-Bucket = Annotated[str | None, typer.Option(metavar="NAME", help="Its bucket, which must be there.")]
+Bucket = Annotated[str | None, typer.Option(metavar="NAME", help="Its bucket, which must exist.")]
 StoreAccessKey = Annotated[
     str | None,
     typer.Option(
@@ -74,7 +79,7 @@ StoreSecretKey = Annotated[
 StoreRegion = Annotated[str, typer.Option(metavar="NAME", help="Its region.")]
 Signature = Annotated[
     str,
-    typer.Option(metavar="v2|v4", help="How its upload URLs are signed; v2 is MetaStudio's way."),
+    typer.Option(metavar="v2|v4", help="How its upload URLs are signed; MetaStudio uses v2."),
 ]
 
 
@@ -101,7 +106,7 @@ def simulate(
     object_store_region: StoreRegion = "us-east-1",
     signature: Signature = "v4",
 ) -> int:
-    """Serve a MetaStudio on this machine, to rehearse.
+    """Serve a simulated MetaStudio on this machine.
 
     Prints the environment to export and runs until Ctrl-C. With --json: one line with endpoint, ak, sk and
     project_id, once it listens.

@@ -25,7 +25,7 @@ def status(
     ] = None,
     *,
     every: Annotated[
-        bool, typer.Option("--all", help="Every entry, on a terminal too, where long lists are cut.")
+        bool, typer.Option("--all", help="Show every entry; on a terminal long lists are cut.")
     ] = False,
     failed: Annotated[
         bool, typer.Option("--failed", help="Only entries that failed, or whose review did.")
@@ -37,7 +37,8 @@ def status(
     reviews: Annotated[
         bool,
         typer.Option(
-            "--reviews", help="What reviewers said in all batches, grouped, and which rule is about it."
+            "--reviews",
+            help="Show the reasons of failed reviews in all batches, grouped, with the rule for each.",
         ),
     ] = False,
     entry: Annotated[
@@ -45,14 +46,14 @@ def status(
         typer.Option(
             "--entry",
             metavar="ID",
-            help="All that is known of one entry: files, transitions, failed attempts.",
+            help="Show the details of one entry: files, transitions, failed attempts.",
             show_default=False,
         ),
     ] = None,
 ) -> int:
     """Show the batches, or the entries of one.
 
-    State, size, job and last error as the journal knows them; nobody is asked and no credentials are needed.
+    State, size, job and last error from the journal; needs neither network nor credentials.
 
     \b
     Examples:
@@ -69,13 +70,13 @@ def status(
         from orchestrator.cli.reviews import show_reviews  # noqa: PLC0415 - as above
 
         if batch or failed or in_state or entry:
-            raise UsageError("--reviews is about all batches; give nothing else")
+            raise UsageError("--reviews covers all batches and cannot be combined with other arguments")
         return show_reviews(invocation)
     states = {*(in_state or ()), *(_FAILED if failed else ())} or None
     if batch is None and (states or entry):
-        raise UsageError("--failed, --in-state and --entry are about one batch; name it")
+        raise UsageError("--failed, --in-state and --entry need the name of a batch")
     if entry is not None and states:
-        raise UsageError("--entry shows one entry; --failed and --in-state choose among all")
+        raise UsageError("--entry cannot be combined with --failed or --in-state")
     if batch is None:
         return show_batches(invocation)
     return show_batch(invocation, batch, is_all_wanted=every, states=states, entry_id=entry)

@@ -11,8 +11,8 @@ from orchestrator.cli.options import RUN_OPTIONS, SERVICE_OPTIONS
 def submit(invocation: Invocation, batch: BatchArgument) -> int:
     """Send uploaded jobs to review.
 
-    Every job of the batch that holds its files and was not submitted yet; never one twice. A job that has
-    passed its first review can no longer be deleted. The journal knows endpoint and project of the batch, so
+    Submits every job of the batch whose files are stored and that was not submitted yet, each once. A job that
+    has passed its first review can no longer be deleted. The journal knows the batch's endpoint and project, so
     only credentials are needed.
 
     \b

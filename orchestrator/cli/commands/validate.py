@@ -28,11 +28,10 @@ def validate(
         ),
     ] = None,
 ) -> int:
-    """Tell everything that is wrong with a manifest.
+    """Show everything that is wrong with a manifest.
 
-    Looks at the files it names too; nothing is sent. Each problem is a line `FILE:LINE:COLUMN: error:
-    ENTRY: FIELD: what is wrong`; warnings stop nothing.
-    Exit code 0 when it can be run, 3 when not.
+    Checks the files it names as well; sends nothing. Each problem is a line `FILE:LINE:COLUMN: error: ENTRY:
+    FIELD: what is wrong`; warnings do not stop a run. Exit code 0 when the manifest can be run, 3 when not.
 
     \b
     Examples:

@@ -30,11 +30,16 @@ def watch(
     invocation: Invocation,
     batch: BatchArgument,
     *,
-    until: Annotated[Until, typer.Option("--until", help="How far every job must have got.")] = Until.TRAINED,
+    until: Annotated[
+        Until, typer.Option("--until", help="The state that every job must reach.")
+    ] = Until.TRAINED,
     timeout: Annotated[
         str | None,
         typer.Option(
-            "--timeout", metavar="TIME", help="Give up after, for example, 90s, 45m or 2h", show_default=False
+            "--timeout",
+            metavar="TIME",
+            help="Stop after this time, for example 90s, 45m or 2h",
+            show_default=False,
         ),
     ] = None,
     interval: Annotated[
@@ -42,15 +47,15 @@ def watch(
         typer.Option(
             "--interval",
             metavar="TIME",
-            help="Time between two looks while things change, up to eight times that while nothing does; default 15s",
+            help="Time between two checks, up to eight times as long while no state changes; default 15s",
             show_default=False,
         ),
     ] = None,
 ) -> int:
     """Follow jobs through review and training.
 
-    Asks with list calls of a hundred jobs. On a terminal a table, elsewhere a line per change, with the
-    reviewer's reason. Stop it and start it again at will, also while a run works.
+    Asks for a hundred jobs per call. Shows a table on a terminal, elsewhere a line per change, with the reviewer's
+    reason. Can be stopped and started again at any time, also during a run.
 
     \b
     Examples:
@@ -60,9 +65,9 @@ def watch(
 
     \b
     Exit codes:
-      0    every job has got there
-      5    the time was over
-      8    some entries need somebody, and nothing else is under way
+      0    all jobs reached the target state
+      5    timed out
+      8    some entries need attention, all others are finished
       130  stopped by Ctrl-C
     """
     from orchestrator.cli.work.watch import WatchRequest, watch_batch  # noqa: PLC0415 - keeps --help quick
@@ -70,7 +75,7 @@ def watch(
 
     wait = seconds_of("--interval", interval)
     if wait == 0:
-        raise UsageError("--interval must be more than nothing")
+        raise UsageError("--interval must be greater than 0")
     first = _DEFAULT_INTERVAL_SECONDS if wait is None else wait
     request = WatchRequest(
         until=Milestone(until.value),

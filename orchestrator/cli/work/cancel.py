@@ -110,9 +110,11 @@ async def _left_alone(
     rest = named - {outcome.entry for outcome in outcomes}
     records = await journal.entries_named(known.record.batch, rest)
     return [
-        Outcome(entry=record.entry_id, job_id=record.job_id, outcome=_FINISHED, reason="it is trained")
+        Outcome(entry=record.entry_id, job_id=record.job_id, outcome=_FINISHED, reason="already trained")
         if record.state is EntryState.TRAINED
-        else Outcome(entry=record.entry_id, job_id=record.job_id, outcome=_CANCELLED, reason="it was before")
+        else Outcome(
+            entry=record.entry_id, job_id=record.job_id, outcome=_CANCELLED, reason="already cancelled"
+        )
         for record in records.values()
     ]
 

@@ -92,7 +92,7 @@ def clean_batches(invocation: Invocation, request: CleanRequest) -> ExitCode:
     """Show what may go, and remove it when that is agreed to; raises UsageError where nobody can agree."""
     output = invocation.output
     if request.older_than is None and not request.with_orphans:
-        raise UsageError("nothing is named to clean", hint="--older-than 30d, or --orphans")
+        raise UsageError("nothing to clean", hint="give --older-than 30d or --orphans")
     if request.older_than is not None and not request.is_dry_run:
         require_consent(output, is_yes=request.is_yes)
     effective = invocation.settings()
@@ -116,8 +116,17 @@ def _adopting(batch: BatchRecord) -> str:
 def _is_agreed(output: Output, request: CleanRequest, rubbish: Rubbish) -> bool:
     if request.is_dry_run or not (request.is_yes or can_ask(output)):
         return False
-    question = f"Forget batches: {len(rubbish.batches)}, delete jobs: {len(rubbish.orphans)}?"
-    return is_agreed(output, question, is_yes=request.is_yes)
+    return is_agreed(output, _question(len(rubbish.batches), len(rubbish.orphans)), is_yes=request.is_yes)
+
+
+def _question(batches: int, jobs: int) -> str:
+    """What is to be removed, of which there is something."""
+    removals = []
+    if batches:
+        removals.append(f"remove {batches} finished batch{'' if batches == 1 else 'es'} from the journal")
+    if jobs:
+        removals.append(f"delete {jobs} orphaned job{'' if jobs == 1 else 's'} from the service")
+    return " and ".join(removals).capitalize() + "?"
 
 
 async def _find(output: Output, effective: EffectiveSettings, request: CleanRequest) -> Rubbish:
@@ -173,7 +182,7 @@ async def _forget(journal: Journal, found: Found[BatchRecord]) -> None:
                 await journal.forget_batch(batch.batch)
                 found.outcome = _REMOVED
             else:
-                found.outcome, found.reason = _KEPT, "it has work left"
+                found.outcome, found.reason = _KEPT, "it has unfinished entries"
     except LockHeldError as error:
         found.keep(_KEPT, error)
 
@@ -184,15 +193,15 @@ def _show(output: Output, request: CleanRequest, rubbish: Rubbish) -> None:
             (orphan.subject.job_id, orphan.subject.name, orphan.subject.batch_name or "-")
             for orphan in rubbish.orphans
         ]
-        title = f"jobs of ours that no entry owns: {len(jobs)}"
+        title = f"jobs of this journal that no entry owns: {len(jobs)}"
         _show_all(output, title, ("job", "name", "batch"), jobs)
         if rubbish.foreign:
             others = [
                 (found.job.job_id, found.job.name, found.job.batch_name or "-", found.adopt)
                 for found in rubbish.foreign
             ]
-            title = f"made by another journal, never deleted here: {len(others)}"
-            _show_all(output, title, ("job", "name", "batch", "to take it over"), others)
+            title = f"jobs of another journal, never deleted here: {len(others)}"
+            _show_all(output, title, ("job", "name", "batch", "command to take it over"), others)
     if request.older_than is not None:
         batches = [
             (found.subject.name, _last_run(found.subject) or "-", found.subject.batch, found.subject.endpoint)
@@ -214,16 +223,16 @@ def _tell(output: Output, request: CleanRequest, rubbish: Rubbish) -> None:
         return
     for found in rubbish.orphans:
         if found.reason is not None:
-            output.note(f"job {found.subject.job_id} stays: {found.reason}")
+            output.note(f"job {found.subject.job_id} was kept: {found.reason}")
     for batch in rubbish.batches:
         if batch.reason is not None:
-            output.note(f"batch {batch.subject.name} stays: {batch.reason}")
+            output.note(f"batch {batch.subject.name} was kept: {batch.reason}")
     outcomes = [found.outcome for found in rubbish.orphans] + [found.outcome for found in rubbish.batches]
     gone = outcomes.count(_REMOVED)
     if gone:
         output.say(f"{gone} removed")
     elif outcomes:
-        output.note("nothing was removed; --yes removes what is listed")
+        output.note("nothing was removed; add --yes to remove what is listed")
 
 
 def _document(request: CleanRequest, rubbish: Rubbish) -> dict[str, object]:

@@ -62,7 +62,7 @@ def _print(
 ) -> None:
     rows = [(name, _text(_value(effective, name)), effective.source_of(name)) for name in setting_names()]
     print_table(output, ("setting", "value", "from"), rows)
-    output.say(f"service: {effective.endpoint or 'not set; --region or --endpoint names it'}")
+    output.say(f"service: {effective.endpoint or 'not set; use --region or --endpoint'}")
     if isinstance(credentials, FoundCredentials):
         output.say(f"credentials: set (from {credentials.source})")
     else:
@@ -91,7 +91,7 @@ def unknown_variables() -> list[str]:
         if name != variable and name not in known:
             nearest = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {ENVIRONMENT_PREFIX}{nearest[0]}?" if nearest else ""
-            warnings.append(f"the environment variable {variable} is no setting{hint}")
+            warnings.append(f"the environment variable {variable} is not a setting{hint}")
     return warnings
 
 

@@ -49,7 +49,7 @@ async def _demonstrate(
         manifest = await anyio.to_thread.run_sync(prepare_batch, folder, avatars)
     except OSError as error:
         raise ConfigurationError(
-            f"the demo cannot be kept in {folder}: {error.strerror}", hint="name another place with --dir"
+            f"cannot write the demo to {folder}: {error.strerror}", hint="choose another folder with --dir"
         ) from None
     async with _simulator(folder, avatars) as simulator:
         output.say(f"sample footage in {folder}, a simulated MetaStudio on {simulator.endpoint}")
@@ -131,7 +131,7 @@ async def _start(options: SimulatorOptions, data: Path, port: int | None) -> Sim
             return simulator
         raise ConfigurationError(
             f"the demo's simulator cannot start: {error.strerror or error}",
-            hint="is the demo running elsewhere? Wait for it, or name another place with --dir",
+            hint="is the demo running elsewhere? Wait for it, or choose another folder with --dir",
         ) from None
     return simulator
 

@@ -23,7 +23,7 @@ def explain_rules(output: Output, rule_id: str | None, *, is_all_wanted: bool) -
 
 def _chosen(rule_id: str | None, *, is_all_wanted: bool) -> Sequence[Rule]:
     if is_all_wanted == (rule_id is not None):
-        raise UsageError("give one rule, or --all", hint="for example orchestrator explain P10")
+        raise UsageError("give the ID of a rule, or --all", hint="for example orchestrator explain P10")
     if rule_id is None:
         return list(RULES.values())
     rule = RULES.get(rule_id.strip().upper())

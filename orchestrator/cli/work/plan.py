@@ -151,7 +151,7 @@ def _rate(text: str | None) -> int | None:
     except ValueError as error:
         raise UsageError(f"--rate: {error}") from None
     if rate == 0:
-        raise UsageError("--rate must be more than nothing")
+        raise UsageError("--rate must be greater than 0")
     return rate
 
 
@@ -232,7 +232,7 @@ async def _digest(journal: Journal | None, name: str, effective: EffectiveSettin
     if len(alike) > 1:
         raise ConfigurationError(
             f"the journal has {len(alike)} batches named {name}",
-            hint="tell which by --endpoint or --region, and --project-id",
+            hint="choose one with --endpoint or --region, and --project-id",
         )
     return alike[0] if alike else ""
 
@@ -269,7 +269,7 @@ def _summary(batch_plan: BatchPlan) -> Iterator[str]:
     yield f"{batch_plan.batch}: {len(batch_plan.entries)} entries ({actions})"
     to_send = format_bytes(batch_plan.total("bytes_to_send"))
     if batch_plan.seconds is None:
-        yield f"{to_send} to send; --rate 10M tells how long that takes"
+        yield f"{to_send} to send; add --rate 10M to estimate the time"
     else:
         rate = format_bytes(batch_plan.rate or 0)
         yield f"{to_send} to send: about {duration(batch_plan.seconds)} at {rate}/s"

@@ -61,7 +61,7 @@ def _last_manifest(known: KnownBatch) -> Path:
         where = "" if path is None else f", {path},"
         raise ManifestError(
             f"the manifest of batch {known.record.name}{where} no longer exists",
-            hint="give its new place with --manifest, or write one from the journal with "
+            hint="give its new path with --manifest, or write one from the journal with "
             f"`orchestrator results {quote(known.record.name)} -o results.csv`",
         )
     return Path(path)

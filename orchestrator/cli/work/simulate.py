@@ -57,7 +57,7 @@ class Rehearsal:
         if self.object_store["url"]:
             return ObjectStoreOptions(**self.object_store)
         if self.object_store["bucket"]:
-            raise UsageError("--bucket is of no use without --object-store")
+            raise UsageError("--bucket needs --object-store")
         return None
 
 
@@ -78,7 +78,7 @@ def simulate_until_stopped(invocation: Invocation, rehearsal: Rehearsal) -> Exit
 def _hint(error: OSError, options: SimulatorOptions) -> str:
     if error.errno is None and options.object_store is not None:
         return "check --object-store, --bucket and the keys, or choose another --data"
-    return "choose another --port or --data, or end the simulator that has them"
+    return "choose another --port or --data, or stop the simulator that uses them"
 
 
 async def _serve(options: SimulatorOptions, rehearsal: Rehearsal, output: Output) -> None:
@@ -111,4 +111,4 @@ def _announce(simulator: Simulator, output: Output) -> None:
     for name, value in variables.items():
         output.write(f"export {name}={shlex.quote(value)}\n")
     output.note("export these in another terminal, then: orchestrator run MANIFEST")
-    output.note("Ctrl-C ends the simulator")
+    output.note("press Ctrl-C to stop the simulator")

@@ -138,7 +138,7 @@ def validate_manifest(invocation: Invocation, asked: Asked, report: Path | None 
     effective = invocation.settings(beside=asked.path)
     settings = effective.values
     if report is not None and settings.look == "off":
-        raise UsageError("--report shows what a look has found", hint="add --look quick")
+        raise UsageError("--report needs --look", hint="add --look quick")
     rows: list[RowJob] = []
     films: list[FilmOfEntry] = []
     manifest = asked.open(settings)

@@ -21,7 +21,7 @@ from orchestrator.cli.work.watch_display import Display, display_for
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.drain import until_signalled
-from orchestrator.engine.following import Follower, Milestone, PollPace
+from orchestrator.engine.following import Follower, Milestone, PollPace, Standing
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.observe.wording import duration
@@ -46,6 +46,7 @@ class Watched:
     known: KnownBatch
     request: WatchRequest
     exit_code: ExitCode
+    standing: Standing
     elapsed_seconds: float
 
 
@@ -63,11 +64,12 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
         output, known.effective, known.record.name, display, is_patient=False
     ) as session:
         with display:
-            exit_code = await _follow_until_stopped(session, display, known, request)
+            exit_code, standing = await _follow_until_stopped(session, display, known, request)
         watched = Watched(
             known=known,
             request=request,
             exit_code=exit_code,
+            standing=standing,
             elapsed_seconds=time.monotonic() - began,
         )
         with anyio.CancelScope(shield=True):
@@ -77,15 +79,7 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
 
 async def _follow_until_stopped(
     session: ServiceSession, display: Display, known: KnownBatch, request: WatchRequest
-) -> ExitCode:
-    with until_signalled() as received:
-        reached = await _follow(session, display, known, request)
-    return ExitCode(128 + received[0]) if received else reached
-
-
-async def _follow(
-    session: ServiceSession, display: Display, known: KnownBatch, request: WatchRequest
-) -> ExitCode:
+) -> tuple[ExitCode, Standing]:
 
     async def is_run_under_way() -> bool:
         return await session.journal.batch_holder(known.key) is not None
@@ -102,13 +96,17 @@ async def _follow(
         display.show(await session.journal.job_counts(known.record.batch), seconds)
         await anyio.sleep(seconds)
 
-    return await follower.follow(
-        request.until,
-        pace=request.pace,
-        timeout_seconds=request.timeout_seconds,
-        monotonic=session.clocks.monotonic,
-        sleep=wait,
-    )
+    with until_signalled() as received:
+        reached = await follower.follow(
+            request.until,
+            pace=request.pace,
+            timeout_seconds=request.timeout_seconds,
+            monotonic=session.clocks.monotonic,
+            sleep=wait,
+        )
+    with anyio.CancelScope(shield=True):
+        standing = await follower.standing(request.until)
+    return (ExitCode(128 + received[0]) if received else reached), standing
 
 
 async def _tell(output: Output, journal: JournalReader, watched: Watched) -> None:
@@ -160,7 +158,7 @@ async def _tell_who_waits(output: Output, journal: JournalReader, known: BatchRe
             break
         rows.append((record.entry_id, record.job_id or "-", _why(record)))
     if rows:
-        print_table(output, ("entry", "job", "why it waits"), rows)
+        print_table(output, ("entry", "job", "reason"), rows)
     if total > len(rows):
         command = f"`orchestrator status {quote(known.name)} --failed --all`"
         output.say(f"... and {total - len(rows)} more; {command} lists all")
@@ -181,6 +179,17 @@ def _next_steps(watched: Watched) -> Iterator[str]:
                 f"`orchestrator submit {name}` sends uploaded jobs to review"
             )
         case ExitCode.TEMPORARY:
-            yield f"not all there after {duration(watched.elapsed_seconds)}: the same command goes on"
-        case ExitCode.HUNG_UP | ExitCode.INTERRUPTED | ExitCode.TERMINATED:
-            yield "stopped: what was seen is kept; the same command goes on"
+            yield _timed_out(watched)
+        case ExitCode.INTERRUPTED:
+            yield "interrupted; progress is saved, run the same command again to continue"
+        case ExitCode.HUNG_UP | ExitCode.TERMINATED:
+            yield "stopped; progress is saved, run the same command again to continue"
+
+
+def _timed_out(watched: Watched) -> str:
+    standing, passed = watched.standing, duration(watched.elapsed_seconds)
+    total = standing.reached + standing.stuck + standing.under_way
+    return (
+        f"timed out after {passed}: {total - standing.reached} of {total} jobs are not {watched.request.until} yet; "
+        "run the same command again to keep watching"
+    )

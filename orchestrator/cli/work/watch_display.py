@@ -110,9 +110,9 @@ class Board:
         table = Table(
             box=SIMPLE_HEAD,
             title=Text(shown(self._name)),
-            caption=f"at {now}; next look in {duration(wait_seconds)}; Ctrl-C ends it, nothing is lost",
+            caption=f"at {now}; next check in {duration(wait_seconds)}; Ctrl-C stops watching, nothing is lost",
         )
-        for heading in ("group", "jobs", "as the service calls them"):
+        for heading in ("group", "jobs", "service states"):
             table.add_column(heading)
         for group, count in count_groups(counts).items():
             table.add_row(group, str(count), Text(shown(states_in(group, counts))))

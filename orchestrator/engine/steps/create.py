@@ -101,7 +101,7 @@ class JobMaker:
             # Nothing may have been heard of the service's time before: now it has answered.
             self._run.service_time.check_alive(_expiries(entry.segments))
             self._publish_cost(entry, lost, "recreate")
-            await self.replace(entry, "upload URLs expired: the job was deleted to be created anew")
+            await self.replace(entry, "upload URLs expired: the job was deleted to be created again")
             return
         planned = await self._with_stored_files(entry, job, counts)
         kept = {segment.kind for segment in planned if segment.receipt}

@@ -61,7 +61,7 @@ LOOK_RULES = (
         verdicts=(_LIKELY, _LOOK),
         explanation=(
             "Silence all through is likely refused. Worth a look: speech less than 15 dB above the noise, a very "
-            "quiet recording (under -40 LUFS), and a clipped one. Nobody publishes a loudness to aim for."
+            "quiet recording (under -40 LUFS), and a clipped one. No service publishes a target loudness."
         ),
         fix="Microphone close (one fist), air conditioning off, level at -12 dB peak.",
         extra=Extra.PREFLIGHT,

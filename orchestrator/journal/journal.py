@@ -16,10 +16,12 @@ from orchestrator.domain.foreign import repaired
 from orchestrator.domain.states import EntryState
 from orchestrator.journal import statements
 from orchestrator.journal.backend import Backend, Row, Transaction
+from orchestrator.journal.health import JournalHealth
 from orchestrator.journal.migrations import migrate
 from orchestrator.journal.records import plan_columns
 from orchestrator.journal.reviews import ReviewRecord
 from orchestrator.journal.sqlite.group_commit import open_sqlite
+from orchestrator.journal.sqlite.health import examine_file
 from orchestrator.journal.sqlite.location import find_journal
 from orchestrator.journal.writing import EntryWriter
 
@@ -137,6 +139,15 @@ def exists(location: str) -> bool:
 def folder_of(location: str) -> Path:
     """Where files that go with the journal at *location* may be kept; raises as `open_journal` does."""
     return find_journal(location).path.parent
+
+
+def examine(location: str) -> JournalHealth | None:
+    """Check the journal at *location* without changing it, in whatever state it is; None where there is none.
+
+    Raises as `open_journal` does, but not for a version it does not know.
+    """
+    file = find_journal(location)
+    return examine_file(file.path) if file.exists else None
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from orchestrator.cli.doctor.machine import check_digest, check_folder, check_op
 from orchestrator.cli.doctor.service import _clock
 from orchestrator.cli.settings import Settings
 from orchestrator.domain.service_time import ServiceTime
-from orchestrator.journal.sqlite.errors import DAMAGE_HINT
+from orchestrator.journal.shapes import DAMAGE_HINT
 from orchestrator.simulator import Simulator
 from orchestrator.transfer.md5 import HASHLIB
 from tests.cli.conftest import SECRETS, Batch, Cli, Result

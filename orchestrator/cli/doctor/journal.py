@@ -5,10 +5,9 @@ from __future__ import annotations
 from orchestrator.cli.doctor.check import Check, failed, failed_by, passed
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.journal.journal import examine
 from orchestrator.journal.migrations import MIGRATIONS
-from orchestrator.journal.sqlite.errors import DAMAGE_HINT
-from orchestrator.journal.sqlite.health import examine
-from orchestrator.journal.sqlite.location import find_journal
+from orchestrator.journal.shapes import DAMAGE_HINT
 
 _NAME = "journal"
 
@@ -16,18 +15,17 @@ _NAME = "journal"
 def check_journal(state: str) -> tuple[Check, PresignedUrl | None]:
     """Check the journal at *state*; also return an upload URL that it knows, if any."""
     try:
-        file = find_journal(state)
-        if not file.exists:
-            return passed(_NAME, f"{file.path} does not exist yet; the first run makes it"), None
-        health = examine(file.path)
+        health = examine(state)
     except OrchestratorError as error:
         return failed_by(_NAME, error, "name another place with --state"), None
+    if health is None:
+        return passed(_NAME, f"{state} does not exist yet; the first run makes it"), None
     newest = MIGRATIONS[-1].version
     if health.damage is not None:
-        return failed(_NAME, f"{file.path} is damaged: {health.damage}", DAMAGE_HINT), None
+        return failed(_NAME, f"{health.place} is damaged: {health.damage}", DAMAGE_HINT), None
     if health.version > newest:
-        detail = f"{file.path} was written by a newer version (schema {health.version}, known {newest})"
+        detail = f"{health.place} was written by a newer version (schema {health.version}, known {newest})"
         fix = "upgrade metastudio-orchestrator, or name another journal with --state"
         return failed(_NAME, detail, fix), None
     later = "" if health.version == newest else f"; the next command that opens it brings it to {newest}"
-    return passed(_NAME, f"{file.path} is whole, schema {health.version}{later}"), health.upload_url
+    return passed(_NAME, f"{health.place} is whole, schema {health.version}{later}"), health.upload_url

@@ -30,7 +30,7 @@ from orchestrator.cli.work.validate import Asked, check_manifest
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.journal.sqlite.location import journal_path
+from orchestrator.journal.journal import folder_of
 
 
 def examine_all(invocation: Invocation, manifest: Path | None, defaults: Sequence[str]) -> ExitCode:
@@ -72,7 +72,7 @@ async def _remote(
 def _folders(effective: EffectiveSettings) -> list[Check]:
     checks = []
     try:
-        checks.append(check_folder("state", journal_path(effective.values.state).parent))
+        checks.append(check_folder("state", folder_of(effective.values.state)))
     except OrchestratorError as error:
         checks.append(failed_by("state", error, "name another place with --state"))
     if effective.values.log_file is not None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 from orchestrator.domain.errors import JournalError
 from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.journal.health import JournalHealth
 from orchestrator.journal.migrations import MIGRATIONS_TABLE
 from orchestrator.journal.sqlite.connections import BUSY_TIMEOUT_MS
 from orchestrator.journal.sqlite.errors import translated
@@ -18,27 +18,16 @@ from orchestrator.journal.sqlite.errors import translated
 _DAMAGES = 3
 
 
-class JournalHealth(NamedTuple):
-    """What a look at a journal has found.
-
-    `version` is its schema's, 0 for an empty file; `damage` what SQLite's check complains of first, None where all
-    is well; `upload_url` one that is not used up, which shows where the store is.
-    """
-
-    version: int
-    damage: str | None
-    upload_url: PresignedUrl | None
-
-
-def examine(path: Path) -> JournalHealth:
+def examine_file(path: Path) -> JournalHealth:
     """Check the journal at *path* without writing to it, beside a run that works on it too.
 
     Raises JournalError for what is no database, or another program's.
     """
+    place = str(path)
     with translated(path), closing(_open_to_read(path)) as connection:
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if not names:
-            return JournalHealth(0, None, None)
+            return JournalHealth(place, 0, None, None)
         if MIGRATIONS_TABLE not in names:
             raise JournalError(
                 f"{path} is a database of another program, not a journal",
@@ -46,9 +35,9 @@ def examine(path: Path) -> JournalHealth:
             )
         complaints = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_DAMAGES})")]
         if complaints != ["ok"]:
-            return JournalHealth(0, str(complaints[0]), None)
+            return JournalHealth(place, 0, str(complaints[0]), None)
         version = connection.execute(f"SELECT max(version) FROM {MIGRATIONS_TABLE}").fetchone()[0]
-        return JournalHealth(int(version or 0), None, _upload_url(connection))
+        return JournalHealth(place, int(version or 0), None, _upload_url(connection))
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:

@@ -7,7 +7,6 @@ import pytest
 from orchestrator.preflight.look import extras
 from tests.cli.conftest import Batch, Cli
 
-
 #: Looks run below all else on the machine, which may be busy.
 pytestmark = pytest.mark.timeout(240)
 

@@ -14,7 +14,6 @@ from orchestrator.preflight.look import pool
 from orchestrator.preflight.look.measuring import measure_film
 from orchestrator.preflight.look.pool import look_at_films
 
-
 #: Looks run below all else on the machine, which may be busy.
 pytestmark = pytest.mark.timeout(240)
 

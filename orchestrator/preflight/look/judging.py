@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -148,7 +149,8 @@ def _faces(shown: Sequence[Shot]) -> Iterator[Finding]:
 def _deep(measures: Measures, known: Sequence[float]) -> Iterator[Finding]:
     """What stands still while there is voice, and jumps, but for those at a cut or a blank that is *known*."""
     heard = measures.sound.voice_starts if measures.sound else None
-    speaks_from = _ASKED_LEAD_IN if heard is None else heard
+    without_voice = math.inf if measures.sound else _ASKED_LEAD_IN  # a silent film says so by P14
+    speaks_from = without_voice if heard is None else heard
     freezes = [(start, length) for start, length in measures.freezes if start >= speaks_from]
     if freezes:
         where = ", ".join(f"{clock(start)} for {length:.1f} s" for start, length in freezes[:3])

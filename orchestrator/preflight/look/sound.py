@@ -17,6 +17,8 @@ _SILENCE = -90.0
 #: What is at most so much quieter than the voice is voice.
 _VOICE_BELOW = 25.0
 _ABOVE_FLOOR = 8.0
+#: Levels of noise alone spread no further than this.
+_NOISE_ALONE = 5.0
 #: A word or more, with its gaps: so much of this time is voice.
 _SUSTAINED_SECONDS, _SUSTAINED_SHARE = 0.6, 0.5
 #: As far as a sample goes, and how many in a row are there only when it was cut off.
@@ -80,7 +82,7 @@ def _start(levels: NDArray[Any], voice: float, floor: float) -> float | None:
     threshold = max(voice - _VOICE_BELOW, min(floor + _ABOVE_FLOOR, voice - 3))
     window = round(_SUSTAINED_SECONDS / PIECE_SECONDS)
     is_voice = levels > threshold
-    if voice <= _SILENCE + 1 or len(is_voice) < window:
+    if voice - floor < _NOISE_ALONE or len(is_voice) < window:
         return None
     shares = np.convolve(is_voice, np.ones(window) / window, "valid")
     found = np.flatnonzero(shares >= _SUSTAINED_SHARE)

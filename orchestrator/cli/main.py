@@ -16,9 +16,8 @@ import typer
 from orchestrator import __version__
 from orchestrator.cli import commands
 from orchestrator.cli.errors import UsageError, exit_code_for
-from orchestrator.cli.key_log import drop_unusable_key_log
 from orchestrator.cli.output import Output
-from orchestrator.cli.standard_streams import standard_streams
+from orchestrator.cli.standard_streams import drop_unusable_key_log, standard_streams
 from orchestrator.cli.stopping import StoppedBySignal, Stopper, stop_on_signals
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError
 from orchestrator.domain.masking import quotable

@@ -1,14 +1,15 @@
-"""Where a command prints: results to stdout, everything about them to stderr, or one JSON document."""
+"""Where a command prints: results and tables to stdout, questions and notes to stderr, or one JSON document."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+import sys
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from orchestrator.cli.errors import error_document, exit_code_for
+from orchestrator.cli.errors import UsageError, error_document, exit_code_for
 from orchestrator.cli.stopping import StoppedBySignal
 from orchestrator.domain.errors import OrchestratorError, StoppedError
 from orchestrator.domain.exit_codes import ExitCode
@@ -163,3 +164,71 @@ def _particulars(error: OrchestratorError) -> Iterable[str]:
 def dumped(value: object) -> str:
     """*value* as JSON, names in any script as they are, but nothing that a terminal would act on."""
     return disarmed_json(json.dumps(value, ensure_ascii=False))
+
+
+def can_ask(output: Output) -> bool:
+    """True when somebody sits at the terminal and no document is being written."""
+    # Python has None for a stdin that was closed when it started.
+    return not output.is_json and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def require_consent(output: Output, *, is_yes: bool) -> None:
+    """Raise UsageError unless --yes was given or somebody can be asked."""
+    if not (is_yes or can_ask(output)):
+        raise UsageError("cannot ask for confirmation: not a terminal", hint="add --yes")
+
+
+def is_agreed(output: Output, question: str, *, is_yes: bool) -> bool:
+    """True when --yes was given or the person at the terminal says yes; raises UsageError where there is none."""
+    require_consent(output, is_yes=is_yes)
+    if is_yes:
+        return True
+    sys.stderr.write(f"{shown(question)} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+Row = Sequence[str]
+
+_STYLES = {
+    "confirmed": "green",
+    "submitted": "green",
+    "trained": "green",
+    "failed": "red",
+    "review_failed": "red",
+    "cancelled": "dim",
+    "skip": "dim",
+    "decide": "yellow",
+}
+
+
+def print_table(output: Output, headings: Row, rows: Sequence[Row]) -> None:
+    """Print *rows* under *headings*; the last column takes what room is left."""
+    if output.is_json or output.is_quiet:
+        return
+    if output.is_terminal:
+        _draw(output, headings, rows)
+    else:
+        _align(output, headings, rows)
+
+
+def _draw(output: Output, headings: Row, rows: Sequence[Row]) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - slow to load, and only terminals need it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings[:-1]:
+        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+    table.add_column(headings[-1], overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(shown(cell), style=_STYLES.get(cell, "")) for cell in row))
+    output.console().print(table)
+
+
+def _align(output: Output, headings: Row, rows: Sequence[Row]) -> None:
+    lines = [list(map(shown, line)) for line in (headings, *rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(headings))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        output.say("  ".join(cells).rstrip())

@@ -1,31 +1,46 @@
-"""What a command that works on entries has open: journal, logs, progress, events."""
+"""What a command has open while it works: journal, logs, progress, events, and the client for the service."""
 
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.logs import logs_of
-from orchestrator.cli.service import new_run_id, real_clocks, work_settings
+from orchestrator.cli.service import new_run_id, real_clocks, service_settings, work_settings
 from orchestrator.cli.settings import EffectiveSettings, ProgressStyle, Settings
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.quantities import format_bytes
-from orchestrator.engine.connection import Clocks
+from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.context import WorkSettings
-from orchestrator.engine.drain import listening
-from orchestrator.engine.events import EventBus, Subscriber
+from orchestrator.engine.drain import Drain, listening
+from orchestrator.engine.events import (
+    Event,
+    EventBus,
+    OutageBegan,
+    OutageEnded,
+    OutageEvent,
+    OutageProlonged,
+    Subscriber,
+)
+from orchestrator.engine.outage import gates
 from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.metastudio.attempts import ApiAttempt, ignore
+from orchestrator.metastudio.client import MetaStudioClient
+from orchestrator.observe.streams import failure_of
 from orchestrator.observe.tracking import RunTracker
+from orchestrator.observe.wording import outage_news
 from orchestrator.transfer.bandwidth import BandwidthLimit
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+    import structlog
 
     from orchestrator.cli.output import Output
 
@@ -129,3 +144,135 @@ def _plain(tracker: RunTracker, clocks: Clocks) -> AbstractContextManager[Subscr
     from orchestrator.observe.plain import PlainProgress  # noqa: PLC0415
 
     return PlainProgress(tracker, sys.stderr, clocks.clock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSession:
+    """A journal, and a client for the service."""
+
+    journal: Journal
+    client: MetaStudioClient
+    events: EventBus
+    clocks: Clocks
+
+
+class _OutageNotes:
+    """Says on stderr why the command waits."""
+
+    hears = frozenset({OutageBegan, OutageProlonged, OutageEnded})
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, OutageEvent):
+            self._output.note(outage_news(event))
+
+
+@asynccontextmanager
+async def open_service_session(
+    output: Output,
+    effective: EffectiveSettings,
+    batch_name: str | None,
+    *subscribers: Subscriber,
+    is_patient: bool = True,
+) -> AsyncIterator[ServiceSession]:
+    """Open all for a command about *batch_name*, None for all; raises ConfigurationError or JournalError.
+
+    While the service is out its calls wait as those of a run do, unless the command has its own way to wait and
+    *is_patient* is False.
+    """
+    output.is_record = True
+    service = service_settings(effective, os.environ)
+    for warning in service.credentials.warnings:
+        output.note(f"warning: {warning}")
+    clocks = real_clocks()
+    with logs_of(effective.values, output.complain, batch=batch_name) as logs:
+        logs.hidden.extend(service.credentials.secret.texts)
+        events = EventBus(*subscribers, *logs.subscribers, _OutageNotes(output))
+        outages = gates(service.outage, clocks, Drain(clocks.sleep, events), events)
+        gate = outages.call if is_patient else None
+        async with (
+            open_journal(effective.values.state, clock=clocks.clock) as journal,
+            connect(service, clocks, reader_threads=1, on_attempt=logs.on_attempt, gate=gate) as connection,
+        ):
+            yield ServiceSession(journal=journal, client=connection.client, events=events, clocks=clocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """Who logs the events, and the tries of service calls; what is added to `hidden` is in no line from then on."""
+
+    subscribers: tuple[Subscriber, ...] = ()
+    on_attempt: Callable[[ApiAttempt], None] = ignore
+    hidden: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def logs_of(values: Settings, tell: Callable[[str], None], **context: str | None) -> Iterator[Logs]:
+    """Log as the settings say for the block, each line with *context*; *tell* people of a log that is lost.
+
+    Raises ConfigurationError when the log file cannot be opened.
+    """
+    if not values.verbose and values.log_file is None:
+        with _libraries_silenced():
+            yield Logs()
+        return
+    # Loaded for those who want logs only: structlog and what it loads are a tenth of a start.
+    import structlog  # noqa: PLC0415
+
+    from orchestrator.observe.logs import EventLog, logging_to  # noqa: PLC0415
+
+    stderr = sys.stderr if values.verbose else None
+    hidden: list[str] = []
+    with (
+        logging_to(
+            stderr,
+            values.log_file,
+            is_verbose=values.verbose,
+            on_lost=lambda sentence: tell(f"warning: {sentence}"),
+            hidden=hidden,
+        ),
+        structlog.contextvars.bound_contextvars(**context),
+    ):
+        log = structlog.get_logger()
+        try:
+            yield Logs((EventLog(),), _attempt_log(log), hidden)
+        finally:
+            _log_lost_stderr(log)
+
+
+def _log_lost_stderr(log: structlog.typing.FilteringBoundLogger) -> None:
+    """Leave a note where it can still be read that what was told on stderr has not been."""
+    failure = failure_of(sys.stderr)
+    if failure is not None:
+        log.warning("stderr.lost", reason=failure.strerror)
+
+
+@contextmanager
+def _libraries_silenced() -> Iterator[None]:
+    """Keep what libraries log from stderr, where Python shows warnings that nobody handles."""
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+def _attempt_log(log: structlog.typing.FilteringBoundLogger) -> Callable[[ApiAttempt], None]:
+    """Log every try of a service call with *log*, in detail."""
+
+    def note(attempt: ApiAttempt) -> None:
+        log.debug(
+            "call.attempted",
+            operation=attempt.operation,
+            attempt=attempt.attempt,
+            outcome=attempt.outcome,
+            status=attempt.status,
+            code=attempt.code,
+            request_id=attempt.request_id,
+            seconds=round(attempt.seconds, 3),
+        )
+
+    return note

@@ -1,15 +1,15 @@
-"""stdout and stderr that outlive a full disk, a reader that has exited, and a shell that closed them."""
+"""What the shell hands over and may be broken: stdout, stderr, and the file for the keys of TLS connections."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from orchestrator.observe.streams import SinkFile, text_on
+from orchestrator.observe.streams import SinkFile, open_at_once, text_on
 
 
 @contextmanager
@@ -50,3 +50,21 @@ def _steady(stream: TextIO | None, nowhere: int) -> TextIO:
     except (OSError, io.UnsupportedOperation):
         # A stream in memory, of a test or of a program that calls this one.
         return stream
+
+
+_VARIABLE = "SSLKEYLOGFILE"
+
+
+def drop_unusable_key_log(tell: Callable[[str], object]) -> None:
+    """Take the variable from the environment where its file cannot be written, and *tell* so.
+
+    Python's TLS contexts would raise, some as soon as a library is imported, which is no reason to send nothing.
+    """
+    name = os.environ.get(_VARIABLE)
+    if not name:
+        return
+    try:
+        os.close(open_at_once(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
+    except OSError as error:
+        del os.environ[_VARIABLE]
+        tell(f"warning: {_VARIABLE} is ignored: {name} cannot be written: {error.strerror}")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.doctor.check import CheckStatus
-from orchestrator.cli.doctor.journal import check_journal
-from orchestrator.cli.doctor.machine import check_digest, check_folder, check_open_files
-from orchestrator.cli.doctor.service import _clock
 from orchestrator.cli.settings import Settings
+from orchestrator.cli.work.checks.check import CheckStatus
+from orchestrator.cli.work.checks.journal import check_journal
+from orchestrator.cli.work.checks.machine import check_digest, check_folder, check_open_files
+from orchestrator.cli.work.checks.service import _clock
 from orchestrator.domain.service_time import ServiceTime
 from orchestrator.journal.shapes import DAMAGE_HINT
 from orchestrator.simulator import Simulator

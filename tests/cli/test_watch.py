@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.groups import count_groups, states_in
-from orchestrator.cli.work.watch_display import Board
+from orchestrator.cli.work.watch_display import Board, count_groups, states_in
 from orchestrator.domain.service_states import JobGroup
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import JobStateChanged

@@ -248,7 +248,7 @@ RETRY_ONE = "orchestrator retry {} --entry {}"
 
 WAYS: tuple[Way, ...] = (
     Way(
-        f"{CLI}batches.py",
+        f"{CLI}work/batches.py",
         ("orchestrator status", "--state"),
         first(run("--state", "{folder}/mine.db"), cli("submit", "studio")),
         first(
@@ -257,7 +257,7 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}batches.py",
+        f"{CLI}work/batches.py",
         ("orchestrator status", "--state"),
         first(run(), cli("submit", "studoi")),
         first(
@@ -266,19 +266,19 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}batches.py",
+        f"{CLI}work/batches.py",
         ("--in-state", "--state"),
         first(run(), cli("status", "studio", "--state", "confirmed")),
         cli("status", "studio", "--in-state", "confirmed"),
     ),
     Way(
-        f"{CLI}batches.py",
+        f"{CLI}work/batches.py",
         ("orchestrator status {}",),
         first(run(), cli("retry", "studio", "--entry", "zebra-7")),
         first(cli("status", "studio"), cli("retry", "studio", "--entry", "anna")),
     ),
     Way(
-        f"{CLI}batches.py",
+        f"{CLI}work/batches.py",
         ("--endpoint", "--region"),
         first(run(), cli("submit", "studio", "--endpoint", "https://example.com", "--region", "cn-north-4")),
         cli("submit", "studio"),
@@ -364,7 +364,7 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}consent.py",
+        f"{CLI}output.py",
         ("--yes",),
         first(run(), cli("cancel", "studio")),
         cli("cancel", "studio", "--yes"),
@@ -394,7 +394,7 @@ WAYS: tuple[Way, ...] = (
         cli("explain", "--all"),
     ),
     Way(
-        f"{CLI}layers.py",
+        f"{CLI}settings.py",
         ("orchestrator config show",),
         first(write("bad.toml", "joobs = 3\n"), run("--config", "{folder}/bad.toml")),
         first(write("bad.toml", "jobs = 3\n"), cli("config", "show"), run("--config", "{folder}/bad.toml")),
@@ -440,32 +440,32 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}report.py",
+        f"{CLI}work/report.py",
         ("orchestrator status {} --all",),
         first(lambda stage: stage.many(), run()),
         cli("status", "studio", "--all"),
     ),
     Way(
-        f"{CLI}report.py",
+        f"{CLI}work/report.py",
         ON_CHANGE,
         first(run(), lambda stage: stage.replace_film(), run()),
         run("--on-change", "update"),
         options=SimulatorOptions(world=World(update_allowed="always")),
     ),
     Way(
-        f"{CLI}report.py",
+        f"{CLI}work/report.py",
         ON_CHANGE,
         first(run(), lambda stage: stage.replace_film(), run()),
         run("--on-change", "recreate"),
     ),
     Way(
-        f"{CLI}report.py",
+        f"{CLI}work/report.py",
         ("--batch-name",),
         first(run(), lambda stage: stage.cli("run", stage.second("anna", "bo"))),
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "another"),
     ),
     Way(
-        f"{CLI}report.py",
+        f"{CLI}work/report.py",
         (RETRY, RETRY_ONE),
         first(lambda stage: stage.refused_review(), cli("retry", "studio")),
         first(lambda stage: stage.replace_film(), cli("retry", "studio")),
@@ -473,7 +473,7 @@ WAYS: tuple[Way, ...] = (
         options=REVIEWED,
     ),
     Way(
-        f"{CLI}report.py",
+        f"{CLI}work/report.py",
         (RETRY, RETRY_ONE),
         first(lambda stage: stage.refused_review(), run()),
         cli("retry", "studio", "--entry", "anna"),
@@ -481,21 +481,20 @@ WAYS: tuple[Way, ...] = (
         options=REVIEWED,
     ),
     Way(
-        f"{CLI}report.py",
+        f"{CLI}work/report.py",
         (RETRY,),
         first(lambda stage: stage.refused_review(), lambda stage: stage.replace_film(), run()),
         cli("retry", "studio"),
         options=REVIEWED,
     ),
     Way(
-        f"{CLI}report.py",
+        f"{CLI}work/report.py",
         (RETRY_ONE, "orchestrator retry {} --cancelled"),
         first(run(), cli("cancel", "studio", "--yes"), run()),
         first(cli("retry", "studio", "--entry", "anna"), cli("retry", "studio", "--cancelled")),
-        texts=2,
     ),
     Way(
-        f"{CLI}report.py",
+        f"{CLI}work/report.py",
         ("orchestrator cancel {} --entry {} --yes",),
         first(run(), lambda stage: stage.batch.write(stage.batch.entry("bo")), run()),
         cli("cancel", "studio", "--entry", "anna", "--yes"),
@@ -717,21 +716,21 @@ WAYS: tuple[Way, ...] = (
 #: Texts whose state needs more than a command line: the test that brings it about and sees the text.
 _DOCTOR = "tests/cli/test_doctor.py::test_what_the_fixes_name_leads_on"
 PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
-    (f"{CLI}doctor/journal.py", ("--state",)): _DOCTOR,
-    (f"{CLI}doctor/machine.py", ("-j", "-p")): _DOCTOR,
-    (f"{CLI}doctor/service.py", ("orchestrator config show",)): _DOCTOR,
-    (f"{CLI}doctor/service.py", ("--project-id",)): _DOCTOR,
-    (f"{CLI}doctor/service.py", ("--endpoint", "--region")): _DOCTOR,
+    (f"{CLI}work/checks/journal.py", ("--state",)): _DOCTOR,
+    (f"{CLI}work/checks/machine.py", ("-j", "-p")): _DOCTOR,
+    (f"{CLI}work/checks/service.py", ("orchestrator config show",)): _DOCTOR,
+    (f"{CLI}work/checks/service.py", ("--project-id",)): _DOCTOR,
+    (f"{CLI}work/checks/service.py", ("--endpoint", "--region")): _DOCTOR,
     (f"{CLI}work/doctor.py", ("orchestrator config show",)): _DOCTOR,
     (f"{CLI}work/doctor.py", ("--state",)): _DOCTOR,
     (f"{CLI}work/doctor.py", ("orchestrator validate {}",)): _DOCTOR,
     ("orchestrator/journal/sqlite/health.py", ("--state",)): _DOCTOR,
     ("orchestrator/cli/commands/status.py", ("--reviews",)): "tests/cli/test_documents.py",
-    ("orchestrator/cli/reviews.py", ("orchestrator watch BATCH",)): "tests/engine/test_after_upload.py",
+    ("orchestrator/cli/work/status.py", ("orchestrator watch BATCH",)): "tests/engine/test_after_upload.py",
     ("orchestrator/cli/work/validate.py", ("--look", "--report")): "tests/cli/test_look.py",
     ("orchestrator/cli/work/validate.py", ("--look",)): "tests/cli/test_look.py",
     ("orchestrator/cli/commands/validate.py", ("--look",)): "tests/cli/test_look.py",
-    ("orchestrator/cli/film_page.py", ("--report",)): "tests/cli/test_look.py",
+    ("orchestrator/cli/work/look.py", ("--report",)): "tests/cli/test_look.py",
     ("orchestrator/engine/submission_gate.py", ("--submit-anyway",)): "tests/engine/test_gate.py",
     (
         "orchestrator/engine/submission_gate.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.reviews import reviews_document
+from orchestrator.cli.work.status import reviews_document
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.reviews import ReviewRecord
 from orchestrator.preflight.reviews import rule_of_review

@@ -1,4 +1,4 @@
-"""Arguments that several commands take."""
+"""Arguments that several commands take: those with a manifest, and those about a batch the journal knows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from orchestrator.cli.errors import UsageError
+from orchestrator.domain.quantities import parse_duration
 
 ManifestPath = Annotated[
     Path,
@@ -29,3 +32,23 @@ Defaults = Annotated[
         help="Value of a field for avatars that do not set it; may be repeated",
     ),
 ]
+
+
+BatchArgument = Annotated[
+    str, typer.Argument(metavar="BATCH", help="The name of a batch, or its digest.", show_default=False)
+]
+EntryIds = Annotated[
+    list[str] | None,
+    typer.Option("--entry", metavar="ID", help="Only this entry; may be repeated", show_default=False),
+]
+Agreed = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask for confirmation; required without a terminal")
+]
+
+
+def seconds_of(option: str, text: str | None) -> float | None:
+    """The time given with *option*, such as 30d or 90s, in seconds; raises UsageError."""
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.commands.batch_arguments import Agreed, BatchArgument, EntryIds
+from orchestrator.cli.commands.arguments import Agreed, BatchArgument, EntryIds
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import CALL_OPTIONS, SERVICE_OPTIONS
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.commands.batch_arguments import Agreed, seconds_of
+from orchestrator.cli.commands.arguments import Agreed, seconds_of
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import CALL_OPTIONS, SERVICE_OPTIONS
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.commands.batch_arguments import BatchArgument
+from orchestrator.cli.commands.arguments import BatchArgument
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import SERVICE_OPTIONS
 

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.commands.arguments import Defaults
-from orchestrator.cli.commands.batch_arguments import BatchArgument, EntryIds
+from orchestrator.cli.commands.arguments import BatchArgument, Defaults, EntryIds
 from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS

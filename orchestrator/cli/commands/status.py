@@ -67,7 +67,7 @@ def status(
     from orchestrator.cli.work.status import show_batch, show_batches  # noqa: PLC0415 - keeps --help quick
 
     if reviews:
-        from orchestrator.cli.reviews import show_reviews  # noqa: PLC0415 - as above
+        from orchestrator.cli.work.status import show_reviews  # noqa: PLC0415 - as above
 
         if batch or failed or in_state or entry:
             raise UsageError("--reviews covers all batches and cannot be combined with other arguments")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.commands.batch_arguments import BatchArgument
+from orchestrator.cli.commands.arguments import BatchArgument
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import RUN_OPTIONS, SERVICE_OPTIONS
 
@@ -20,6 +20,6 @@ def submit(invocation: Invocation, batch: BatchArgument) -> int:
       orchestrator submit studio
       orchestrator submit studio --json
     """
-    from orchestrator.cli.work.submit import submit_jobs  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.run import submit_jobs  # noqa: PLC0415 - keeps --help quick
 
     return submit_jobs(invocation, batch)

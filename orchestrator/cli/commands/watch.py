@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.commands.batch_arguments import BatchArgument, seconds_of
+from orchestrator.cli.commands.arguments import BatchArgument, seconds_of
 from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import API_OPTIONS, SERVICE_OPTIONS

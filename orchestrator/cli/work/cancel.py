@@ -7,13 +7,11 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from orchestrator.cli.batches import KnownBatch, check_entries, known_batch
-from orchestrator.cli.consent import is_agreed, require_consent
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_on_network
-from orchestrator.cli.output import SCHEMA, Output
-from orchestrator.cli.service_session import open_service_session
-from orchestrator.cli.tables import print_table
+from orchestrator.cli.output import SCHEMA, Output, is_agreed, print_table, require_consent
+from orchestrator.cli.session import open_service_session
+from orchestrator.cli.work.batches import KnownBatch, check_entries, known_batch
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.cancelling import LEFT_ALONE, Canceller

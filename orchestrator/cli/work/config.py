@@ -10,10 +10,9 @@ from typing import Any
 
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.options import ENVIRONMENT_PREFIX
-from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.output import SCHEMA, Output, print_table
 from orchestrator.cli.service import home_folder
 from orchestrator.cli.settings import EffectiveSettings, setting_names
-from orchestrator.cli.tables import print_table
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.journal.location import shown

@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from orchestrator.cli.doctor.check import (
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.service import home_folder, real_clocks
+from orchestrator.cli.settings import EffectiveSettings, settings_of_flags
+from orchestrator.cli.work.checks.check import (
     Check,
     CheckStatus,
     exit_code_of_checks,
@@ -17,14 +22,9 @@ from orchestrator.cli.doctor.check import (
     passed,
     warned,
 )
-from orchestrator.cli.doctor.journal import check_journal
-from orchestrator.cli.doctor.machine import check_digest, check_folder, check_open_files, check_proxy
-from orchestrator.cli.doctor.service import Access, check_service, check_store, find_access
-from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_on_network
-from orchestrator.cli.output import SCHEMA, Output
-from orchestrator.cli.service import home_folder, real_clocks
-from orchestrator.cli.settings import EffectiveSettings, settings_of_flags
+from orchestrator.cli.work.checks.journal import check_journal
+from orchestrator.cli.work.checks.machine import check_digest, check_folder, check_open_files, check_proxy
+from orchestrator.cli.work.checks.service import Access, check_service, check_store, find_access
 from orchestrator.cli.work.config import unknown_variables
 from orchestrator.cli.work.validate import Asked, check_manifest
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError

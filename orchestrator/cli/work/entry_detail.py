@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from orchestrator.cli.output import SCHEMA, Output
-from orchestrator.cli.tables import print_table
+from orchestrator.cli.output import SCHEMA, Output, print_table
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import (

@@ -13,10 +13,9 @@ from typing import NamedTuple
 from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
-from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.output import SCHEMA, Output, print_table
 from orchestrator.cli.service import home_folder, run_settings
 from orchestrator.cli.settings import EffectiveSettings
-from orchestrator.cli.tables import print_table
 from orchestrator.cli.work.look import films_of, look_at, look_problems, strict
 from orchestrator.cli.work.validate import Asked, ProblemReport
 from orchestrator.domain.entries import BatchKey, normal

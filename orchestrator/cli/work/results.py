@@ -1,18 +1,26 @@
-"""`results`: a batch as a table, each entry with what came of it; the table is a manifest again."""
+"""`results`: a batch as a CSV table with the result of each entry, in a file written whole or not at all."""
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from orchestrator.cli.batches import KnownBatch, known_batch
-from orchestrator.cli.files import Write, written_file
+import aiofiles
+import anyio
+from anyio import to_thread
+
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output
-from orchestrator.cli.report import review_text
+from orchestrator.cli.work.batches import KnownBatch, known_batch
+from orchestrator.cli.work.report import review_text
+from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.foreign import one_line, shown
 from orchestrator.journal.journal import open_journal
@@ -21,6 +29,7 @@ from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.manifest import COLUMNS, RESULT_COLUMNS, csv_cells
 from orchestrator.manifest.fields import PERSONAL_FIELDS
 from orchestrator.manifest.spreadsheets import protected
+from orchestrator.observe.streams import open_at_once
 from orchestrator.preflight.reviews import rule_of_review
 
 #: A thread hop for each line would cost more than the line.
@@ -177,3 +186,58 @@ async def _documents(journal: JournalReader, batch: str) -> AsyncIterator[dict[s
             "review_rule": _review_rule(record),
             "error": None if record.error is None else record.error.as_dict(),
         }
+
+
+Write = Callable[[str], Awaitable[object]]
+
+
+@asynccontextmanager
+async def written_file(path: Path) -> AsyncIterator[Write]:
+    """Write UTF-8 text to *path*, for its owner only, which holds all of it or what it held before.
+
+    A device or a pipe is written to as it is; of a symbolic link the file it leads to is replaced. Raises
+    ConfigurationError where it cannot be written.
+    """
+    try:
+        target = await to_thread.run_sync(_target, path)
+        writing = _written_through(path) if target is None else _replaced(target)
+        async with writing as write:
+            yield write
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(f"{path} cannot be written: {reason}") from None
+
+
+def _target(path: Path) -> Path | None:
+    """The file to replace; None for what is no file, or a stream that only has a name, as /dev/stdout."""
+    real = Path(os.path.realpath(path))
+    folder = os.path.realpath(path.parent)
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        is_file = True
+    return real if is_file and folder != "/dev" and not folder.startswith("/proc/") else None
+
+
+@asynccontextmanager
+async def _written_through(path: Path) -> AsyncIterator[Write]:
+    descriptor = await to_thread.run_sync(open_at_once, path, os.O_WRONLY)
+    async with aiofiles.open(descriptor, "w", encoding="utf-8", newline="") as stream:
+        yield stream.write
+        await stream.flush()
+
+
+@asynccontextmanager
+async def _replaced(path: Path) -> AsyncIterator[Write]:
+    """Write to a file beside *path* that takes its place once it is whole."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        async with aiofiles.open(descriptor, "w", encoding="utf-8", newline="") as stream:
+            yield stream.write
+            await stream.flush()
+            await to_thread.run_sync(os.fsync, stream.fileno())
+        await anyio.Path(name).replace(path)
+    except BaseException:
+        with anyio.CancelScope(shield=True), suppress(FileNotFoundError):
+            await anyio.Path(name).unlink()
+        raise

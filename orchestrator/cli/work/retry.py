@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from orchestrator.cli.batches import KnownBatch, check_entries, known_batch
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import Output
-from orchestrator.cli.report import tell_run
 from orchestrator.cli.session import open_session
+from orchestrator.cli.work.batches import KnownBatch, check_entries, known_batch
+from orchestrator.cli.work.report import tell_run
 from orchestrator.cli.work.validate import Asked, ProblemReport
 from orchestrator.domain.errors import ManifestError
 from orchestrator.engine.batch import RunRequest, retry_batch

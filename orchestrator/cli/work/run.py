@@ -1,4 +1,4 @@
-"""`run`: what is asked for, done, and told."""
+"""`run` and `submit`: a manifest brought to its end, and jobs that hold their files sent to review."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Mapping
 
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_on_network
-from orchestrator.cli.report import tell_run
+from orchestrator.cli.output import Output
 from orchestrator.cli.session import open_session
 from orchestrator.cli.settings import EffectiveSettings
+from orchestrator.cli.work.batches import KnownBatch, known_batch
+from orchestrator.cli.work.report import tell_run
 from orchestrator.cli.work.validate import Asked, ProblemReport, is_setting_wrong, refuse_invalid
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.engine.batch import RunRequest, run_batch
+from orchestrator.engine.batch import RunRequest, run_batch, submit_batch
 
 
 def run_manifest(invocation: Invocation, asked: Asked) -> int:
@@ -55,5 +57,21 @@ async def run_once(
             on_problems=problems,
         )
         report = await run_batch(request, session.journal, session.events, session.clocks)
+        await tell_run(output, report, session.journal, had_work=session.tracker.has_worked)
+    return report.exit_code
+
+
+def submit_jobs(invocation: Invocation, name: str) -> int:
+    """Submit what the batch called *name* has uploaded and return the exit code."""
+    known = known_batch(invocation, name)
+    return run_on_network(_submit, invocation.output, known)
+
+
+async def _submit(output: Output, known: KnownBatch) -> int:
+    name = known.record.name
+    async with open_session(
+        output, known.effective, name, is_submit_wanted=True, environ=os.environ
+    ) as session:
+        report = await submit_batch(session.work, name, session.journal, session.events, session.clocks)
         await tell_run(output, report, session.journal, had_work=session.tracker.has_worked)
     return report.exit_code

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from orchestrator.cli.batches import has_journal
 from orchestrator.cli.errors import UsageError
-from orchestrator.cli.film_page import write_film_page
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.settings import Settings, settings_of_flags
-from orchestrator.cli.work.look import FilmOfEntry, films_of, look_at, look_problems, strict
+from orchestrator.cli.work.batches import has_journal
+from orchestrator.cli.work.look import FilmOfEntry, films_of, look_at, look_problems, strict, write_film_page
 from orchestrator.domain.entries import Entry
 from orchestrator.domain.errors import ManifestError, OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode

@@ -1,20 +1,21 @@
-"""What `watch` shows while it waits: a table on a terminal, elsewhere a line per change."""
+"""What `watch` shows while it waits: the groups of a batch as a table on a terminal, elsewhere a line per change."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from orchestrator.cli.groups import JobCounts, count_groups, states_in
 from orchestrator.cli.output import Output
 from orchestrator.cli.session import progress_style
 from orchestrator.cli.settings import ProgressStyle
 from orchestrator.domain.foreign import shown
+from orchestrator.domain.service_states import JobGroup, group_of
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import EntryTransitioned, Event, JobStateChanged, ServiceWarning
 from orchestrator.observe.wording import duration, moment
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from orchestrator.cli.batches import KnownBatch
+    from orchestrator.cli.work.batches import KnownBatch
 
 
 class Display(Protocol):
@@ -146,3 +147,45 @@ def _line(event: Event) -> str | None:
         case ServiceWarning():
             return f"warning: {event.message}"
     return None
+
+
+NOT_UPLOADED = "not uploaded"
+
+_OF_STATE: Mapping[EntryState, str] = {
+    EntryState.CONFIRMED: JobGroup.TO_SUBMIT.value,
+    EntryState.SUBMITTING: JobGroup.TO_SUBMIT.value,
+    EntryState.SUBMITTED: JobGroup.UNDER_REVIEW.value,
+    EntryState.IN_REVIEW: JobGroup.UNDER_REVIEW.value,
+    EntryState.REVIEW_FAILED: JobGroup.REVIEW_FAILED.value,
+    EntryState.TRAINED: JobGroup.DONE.value,
+    EntryState.FAILED: EntryState.FAILED.value,
+    EntryState.CANCELLED: EntryState.CANCELLED.value,
+}
+#: In the order of a job's life.
+GROUPS = (NOT_UPLOADED, *(group.value for group in JobGroup), "failed", "cancelled")
+
+JobCounts = Mapping[tuple[EntryState, str | None], int]
+
+
+def entry_group(state: EntryState, service_state: str | None) -> str:
+    """The group of an entry; of one that trains, what the service says tells whether it waits for a person."""
+    if state is EntryState.TRAINING:
+        return group_of(service_state or "").value
+    return _OF_STATE.get(state, NOT_UPLOADED)
+
+
+def count_groups(counts: JobCounts) -> dict[str, int]:
+    """How many entries are in each group, groups without any left out."""
+    found: Counter[str] = Counter()
+    for (state, service_state), count in counts.items():
+        found[entry_group(state, service_state)] += count
+    return {group: found[group] for group in GROUPS if found[group]}
+
+
+def states_in(group: str, counts: JobCounts) -> str:
+    """What the service calls the jobs of *group*, known or not: `TRAINING 3, ACTION_MARKING 1`."""
+    found: Counter[str] = Counter()
+    for (state, service_state), count in counts.items():
+        if service_state is not None and entry_group(state, service_state) == group:
+            found[service_state] += count
+    return ", ".join(f"{state} {count}" for state, count in found.most_common())

@@ -7,8 +7,7 @@ from itertools import islice
 from shlex import quote
 
 from orchestrator.cli.errors import error_document
-from orchestrator.cli.output import Output
-from orchestrator.cli.tables import Row, print_table
+from orchestrator.cli.output import Output, Row, print_table
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState

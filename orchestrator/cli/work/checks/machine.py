@@ -9,8 +9,8 @@ from urllib.request import getproxies_environment
 
 from yarl import URL
 
-from orchestrator.cli.doctor.check import Check, failed, passed, warned
 from orchestrator.cli.settings import Settings
+from orchestrator.cli.work.checks.check import Check, failed, passed, warned
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.network.session import EnvironmentProxies
 from orchestrator.transfer.md5 import HASHLIB, Md5, best_md5

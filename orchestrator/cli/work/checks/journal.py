@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.doctor.check import Check, failed, failed_by, passed
+from orchestrator.cli.work.checks.check import Check, failed, failed_by, passed
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.journal.journal import examine

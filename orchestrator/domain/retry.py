@@ -1,12 +1,13 @@
-"""Whether to try again, and when: pure decisions on an error and an attempt."""
+"""Whether to try again, and when: decisions on an error and an attempt, and the one loop that carries them out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from types import TracebackType
 
 from orchestrator.domain.errors import RetryableError, ThrottledError
 
@@ -40,6 +41,63 @@ class RetryPolicy:
         if isinstance(error, ThrottledError):
             return self.throttled_floor_seconds + jitter
         return jitter
+
+
+#: Waits after an error as a policy and budgets say; returns 1 when the failed attempt counts, 0 when it does not, and
+#: raises what ends the attempts.
+Wait = Callable[[RetryableError, "Attempts"], Awaitable[int]]
+
+
+class Attempts:
+    """Runs a block again after each RetryableError in it, for as long as *wait* allows that.
+
+        async for attempt in attempts:
+            with attempt:
+                ...
+
+    Only errors of the kind *on* are taken; others leave the block. A caller that has something to do between the
+    wait and the next attempt catches the error itself and awaits `wait_after`.
+    """
+
+    def __init__(self, wait: Wait, *, on: type[RetryableError] = RetryableError) -> None:
+        self._wait = wait
+        self._on = on
+        self._is_due = True
+        self.number = 1  #: of this attempt; those that failed in an outage are not counted
+        self.made = 0  #: attempts so far, this one too
+        self.error: RetryableError | None = None  #: what this attempt failed with
+
+    def __aiter__(self) -> Attempts:
+        """The attempts are their own iterator."""
+        return self
+
+    async def __anext__(self) -> Attempts:
+        """Wait after a failure; ends once an attempt did not fail."""
+        if self.error is not None:
+            await self.wait_after(self.error)
+        if not self._is_due:
+            raise StopAsyncIteration
+        self._is_due = False
+        self.made += 1
+        return self
+
+    def __enter__(self) -> None:
+        """Try once."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Keep an error that calls for another attempt."""
+        if not isinstance(error, self._on):
+            return False
+        self.error = error
+        return True
+
+    async def wait_after(self, error: RetryableError) -> None:
+        """Wait after *error*, so that another attempt is due; raises what ends the attempts."""
+        self.error = None
+        self.number += await self._wait(error, self)
+        self._is_due = True
 
 
 class RetryBudget:

@@ -60,8 +60,8 @@ async def run_batch(request: RunRequest, journal: Journal, events: EventBus, clo
     Raises ManifestError before anything is sent, LockHeldError when another run works on the batch,
     ConfigurationError, CredentialsError or JournalError when the work could not start.
     """
-    async with _open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
-        registration = await _register(request, run, retry=None)
+    async with open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
+        registration = await register(request, run, retry=None)
         selection = unfinished(
             is_submit_wanted=run.settings.is_submit_wanted, undecided=registration.undecided
         )
@@ -81,8 +81,8 @@ async def retry_batch(
     a cancelled one comes back when it is named, or all are.
     Raises as `run_batch` does.
     """
-    async with _open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
-        registration = await _register(request, run, retry=retry)
+    async with open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
+        registration = await register(request, run, retry=retry)
         selection = failed(
             retry.entry_ids,
             undecided=registration.undecided,
@@ -98,7 +98,7 @@ async def submit_batch(
 
     Raises as `run_batch` does, but for ManifestError.
     """
-    async with _open_run(work_settings, batch_name, journal, events, clocks) as run:
+    async with open_run(work_settings, batch_name, journal, events, clocks) as run:
         await journal.open_batch(
             run.batch, manifest_path=None, is_submit_wanted=True, run_id=work_settings.run_id
         )
@@ -110,10 +110,13 @@ async def submit_batch(
 
 
 @asynccontextmanager
-async def _open_run(
+async def open_run(
     work: WorkSettings, batch_name: str, journal: Journal, events: EventBus, clocks: Clocks
 ) -> AsyncIterator[Run]:
-    """Connect, take the batch's lock, and put together what the engine works with."""
+    """Connect, take the batch's lock, and put together what the engine works with.
+
+    Raises what `run_batch` does before it plans; the lock is held until the block is left.
+    """
     service = work.service
     drain = Drain(clocks.sleep, events)
     outages = gates(service.outage, clocks, drain, events)
@@ -153,7 +156,11 @@ async def _open_run(
             )
 
 
-async def _register(request: RunRequest, run: Run, *, retry: Retry | None) -> Registration:
+async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Registration:
+    """Bring the journal in line with the manifest, entry by entry; sends nothing.
+
+    Raises ManifestError after `on_problems` was called with what is wrong.
+    """
     digest, path = run.batch.digest, request.manifest.path
     known = await run.journal.batch(digest)
     await run.journal.open_batch(

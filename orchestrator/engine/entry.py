@@ -13,7 +13,7 @@ from orchestrator.domain.errors import GaveUpError, OrchestratorError, Retryable
 from orchestrator.domain.masking import without
 from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.receipts import Receipt
-from orchestrator.domain.retry import RetryBudget
+from orchestrator.domain.retry import Attempts, RetryBudget
 from orchestrator.domain.states import EntryState, Facts
 from orchestrator.engine.context import Run
 from orchestrator.engine.events import (
@@ -256,38 +256,37 @@ class HeldEntry:
         place = next(number for number, segment in enumerate(self.segments) if segment is sent)
         self.segments[place] = replace(sent, stored_at=self._run.clocks.clock(), receipt=receipt)
 
-    async def wait_before_retry(
-        self, error: OrchestratorError, operation: str, attempt: int, sent: SegmentRecord | None = None
-    ) -> int:
-        """Wait as the policy says after *attempt* failed; 1 when it counts as an attempt, 0 in an outage.
+    def attempts(
+        self,
+        operation: str,
+        sent: SegmentRecord | None = None,
+        *,
+        on: type[RetryableError] = RetryableError,
+    ) -> Attempts:
+        """The attempts of one operation: as many as the run's policy and the budgets of entry and run allow.
 
-        Raises GaveUpError when the attempts or the budget are used up, StoppedError when the run drains.
+        They end with GaveUpError when these are used up, with StoppedError when the run drains.
         """
+        return Attempts(
+            lambda error, attempts: self._wait_before_retry(error, operation, attempts.number, sent), on=on
+        )
+
+    async def _wait_before_retry(
+        self, error: RetryableError, operation: str, attempt: int, sent: SegmentRecord | None
+    ) -> int:
         error.conceal(self._contacts)
         self._note(error, operation, attempt, sent)
-        if isinstance(error, RetryableError) and error.is_outage:
-            # The gate is what makes the next attempt wait.
-            self._tell_retry(error, operation, attempt, 0.0, sent)
-            return 0
-        delay = self._run.work.policy.delay_after(error, attempt, self._run.clocks.draw)
-        if delay is None or not self._budget.take():
+        delay = (
+            0.0
+            if error.is_outage
+            else self._run.work.policy.delay_after(error, attempt, self._run.clocks.draw)
+        )
+        if delay is None or not (error.is_outage or self._budget.take()):
             raise error.restated(
                 GaveUpError,
                 f"{error.message} (gave up after {attempt} attempts)",
                 hint=error.hint or "run again later; stored segments are not sent again",
             ) from None
-        self._tell_retry(error, operation, attempt, delay, sent)
-        await self._run.drain.sleep(delay)
-        return 1
-
-    def _tell_retry(
-        self,
-        error: OrchestratorError,
-        operation: str,
-        attempt: int,
-        delay: float,
-        sent: SegmentRecord | None,
-    ) -> None:
         self._run.events.publish(
             RetryScheduled(
                 entry=self.entry_id,
@@ -300,6 +299,11 @@ class HeldEntry:
                 **error.facts,
             )
         )
+        if error.is_outage:
+            # The gate is what makes the next attempt wait.
+            return 0
+        await self._run.drain.sleep(delay)
+        return 1
 
     def _note(
         self, error: OrchestratorError, operation: str, attempt: int, sent: SegmentRecord | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +18,7 @@ from orchestrator.domain.errors import (
     StoppedError,
     UrlExpiredError,
 )
+from orchestrator.domain.retry import Attempts
 from orchestrator.domain.service_states import STATE_OF_GROUP, group_of
 from orchestrator.domain.states import EntryState, Facts, Step, is_done, next_step
 from orchestrator.engine.context import Run
@@ -125,7 +125,8 @@ class Lifecycle:
         self._finished(entry)
 
     async def _take_steps(self, entry: HeldEntry, turn: AsyncExitStack) -> None:
-        failures: Counter[Step] = Counter()
+        # One count for each step: a confirm that finds parts missing goes back to the upload and then fails again.
+        attempts: dict[Step, Attempts] = {}
         refreshes = 0
         while (step := self._next_step(entry)) is not Step.NOTHING:
             self._run.drain.check()
@@ -139,7 +140,7 @@ class Lifecycle:
                     self._run.drain.check()
                 await self._renew_urls(entry, error, refreshes)
             except RetryableError as error:
-                failures[step] += await entry.wait_before_retry(error, step, failures[step] + 1)
+                await attempts.setdefault(step, entry.attempts(step)).wait_after(error)
 
     def _next_step(self, entry: HeldEntry) -> Step:
         # Asked of the record each time: what is wanted of an entry may change while it is worked on.

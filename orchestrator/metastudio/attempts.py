@@ -1,4 +1,4 @@
-"""Trying a call again: the loop around one attempt, and the record of each."""
+"""Trying a call again: when, for how long, and the record of each attempt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.domain.errors import (
     RetryableError,
     ServiceUnreachableError,
 )
-from orchestrator.domain.retry import Draw, RetryPolicy
+from orchestrator.domain.retry import Attempts, Draw, RetryPolicy
 
 T = TypeVar("T")
 
@@ -73,25 +73,25 @@ class Retrying:
         again only while it provably was not carried out. Raises ServiceUnreachableError when the service is out for
         too long, or, without a gate, when every attempt ended without an answer; else the last error.
         """
-        attempt = failures = 1
-        while True:
-            try:
-                async with self._passing(operation, subject, turn):
-                    return await attempt_once(attempt)
-            except RetryableError as error:
-                if isinstance(error, InterruptedTransferError) and not is_repeatable:
-                    raise
-                # In an outage the gate is what makes the next attempt wait.
-                delay = 0.0 if error.is_outage else self.policy.delay_after(error, failures, self.draw)
-                if delay is None:
-                    raise self._final_error(error, attempt) from None
-                failures += not error.is_outage
+
+        async def wait(error: RetryableError, attempts: Attempts) -> int:
+            if isinstance(error, InterruptedTransferError) and not is_repeatable:
+                raise error
+            if error.is_outage:
+                # The gate is what makes the next attempt wait.
+                return 0
+            delay = self.policy.delay_after(error, attempts.number, self.draw)
+            if delay is None:
+                raise self._final_error(error, attempts.made) from None
             if delay:
                 await self.sleep(delay)
-            attempt += 1
+            return 1
 
-    def _passing(self, operation: str, subject: Hashable, turn: Turn) -> AbstractAsyncContextManager[object]:
-        return turn() if self.gate is None else self.gate(operation, subject, turn)
+        async for attempt in Attempts(wait):
+            with attempt:
+                async with turn() if self.gate is None else self.gate(operation, subject, turn):
+                    answer = await attempt_once(attempt.made)
+        return answer
 
     def _final_error(self, error: RetryableError, attempts: int) -> OrchestratorError:
         is_silent = isinstance(error, InterruptedTransferError) and error.status is None

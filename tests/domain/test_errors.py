@@ -134,6 +134,23 @@ def test_an_error_keeps_what_the_service_said() -> None:
     assert error.retry_after == 3.0
 
 
+def test_an_error_of_another_kind_still_says_what_the_service_said() -> None:
+    """Support asks for the request id, whatever the failure is called in the end; the way out is another one."""
+    refused = RequestRejectedError("no", code="MSS.1", request_id="r-1", hint="ask", status=403)
+
+    gave_up = refused.restated(GaveUpError, "no (gave up)", hint="run again")
+
+    assert type(gave_up) is GaveUpError
+    assert gave_up.facts == {
+        "kind": GaveUpError.kind,
+        "code": "MSS.1",
+        "message": "no (gave up)",
+        "request_id": "r-1",
+    }
+    assert (gave_up.hint, gave_up.status) == ("run again", 403)
+    assert (refused.restated(UrlExpiredError).message, refused.restated(UrlExpiredError).hint) == ("no", None)
+
+
 @pytest.mark.parametrize(
     ("failures", "undecided", "code"),
     [

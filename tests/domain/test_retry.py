@@ -19,7 +19,13 @@ from orchestrator.domain.errors import (
     ThrottledError,
     UrlExpiredError,
 )
-from orchestrator.domain.retry import RetryBudget, RetryPolicy, http_date_seconds, retry_after_seconds
+from orchestrator.domain.retry import (
+    Attempts,
+    RetryBudget,
+    RetryPolicy,
+    http_date_seconds,
+    retry_after_seconds,
+)
 
 POLICY = RetryPolicy(attempts=6, base_seconds=0.5, cap_seconds=4.0, throttled_floor_seconds=1.0)
 DRAWS = st.floats(0.0, 1.0, exclude_max=True)
@@ -156,3 +162,82 @@ def test_any_header_is_a_wait_or_none(header: str) -> None:
     seconds = retry_after_seconds(header, 0.0)
 
     assert seconds is None or seconds >= 0.0
+
+
+async def test_a_block_is_tried_again_after_each_failure_until_it_succeeds() -> None:
+    """Waits come between the attempts, and what fails in an outage is made but not counted."""
+    failures = iter([RetryableError("first"), outage(), RetryableError("third"), None])
+    waits: list[tuple[str, int, int]] = []
+    tried: list[tuple[int, int]] = []
+
+    async def wait(error: RetryableError, attempts: Attempts) -> int:
+        waits.append((error.message, attempts.number, attempts.made))
+        return not error.is_outage
+
+    async for attempt in Attempts(wait):
+        with attempt:
+            tried.append((attempt.number, attempt.made))
+            if (failure := next(failures)) is not None:
+                raise failure
+
+    assert tried == [(1, 1), (2, 2), (2, 3), (3, 4)]
+    assert waits == [("first", 1, 1), ("out", 2, 2), ("third", 2, 3)]
+
+
+async def test_what_the_wait_raises_ends_the_attempts() -> None:
+    """A policy or a budget that is used up says with which error."""
+
+    async def wait(_: RetryableError, attempts: Attempts) -> int:
+        if attempts.number == 3:
+            raise EntryError("used up")
+        return 1
+
+    attempts = Attempts(wait)
+
+    with pytest.raises(EntryError, match="used up"):
+        await fail_each_time(attempts, RetryableError("again"))
+    assert attempts.made == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "on"), [(EntryError, RetryableError), (NotSentError, InterruptedTransferError)]
+)
+async def test_an_error_of_another_kind_leaves_the_block(
+    kind: type[EntryError | NotSentError], on: type[RetryableError]
+) -> None:
+    """Only what the attempts are for is tried again."""
+
+    async def wait(_: RetryableError, __: Attempts) -> int:
+        pytest.fail("nothing is to be waited for")
+
+    with pytest.raises(kind):
+        await fail_each_time(Attempts(wait, on=on), kind("no"))
+
+
+async def test_a_caller_that_waits_itself_is_given_another_attempt() -> None:
+    """For those that ask something between the wait and the next attempt."""
+    tried = 0
+
+    async def wait(_: RetryableError, __: Attempts) -> int:
+        return 1
+
+    async for attempt in Attempts(wait):
+        tried += 1
+        if tried < 3:
+            await attempt.wait_after(RetryableError("lost"))
+
+    assert (tried, attempt.number) == (3, 3)
+
+
+async def fail_each_time(attempts: Attempts, error: Exception) -> None:
+    """Make all *attempts* there may be."""
+    async for attempt in attempts:
+        with attempt:
+            raise error
+
+
+def outage() -> RetryableError:
+    """A failure that counts against nothing."""
+    error = RetryableError("out")
+    error.is_outage = True
+    return error

@@ -187,12 +187,13 @@ class Confirmer:
 
         Afterwards the video's confirmation says what is known, also where this raises.
         """
-        before, attempt = video.confirmation, 1
-        while True:
+        before = video.confirmation
+        async for attempt in entry.attempts(_CONFIRM_COMMANDS[video.kind].value):
             reply, error = await self._command(entry, video, before)
-            if reply is Reply.LOST:
+            if isinstance(error, InterruptedTransferError):
                 before = video.confirmation = Confirmation.SENT
-                attempt += await entry.wait_before_retry(error, _CONFIRM_COMMANDS[video.kind].value, attempt)
+                # Before the question, not after it: joining takes the service a while.
+                await attempt.wait_after(error)
             ruling, parts = await self._rule(entry, video, reply)
             if ruling is not Ruling.CONFIRM:
                 break

@@ -60,20 +60,18 @@ class Submitter:
         return self._required or None
 
     async def _act(self, entry: HeldEntry) -> None:
-        attempt = 1
-        while True:
-            try:
-                await self._command(entry, Command.SUBMITVERIFYING)
-            except RequestRejectedError as error:
-                if await self._has_moved_on(entry):
-                    return
-                raise _contradiction(entry, error) or error from None
-            except InterruptedTransferError as error:
-                if await self._has_moved_on(entry):
-                    return
-                attempt += await entry.wait_before_retry(error, Command.SUBMITVERIFYING, attempt)
-            else:
+        async for attempt in entry.attempts(Command.SUBMITVERIFYING, on=InterruptedTransferError):
+            refusal: RequestRejectedError | None = None
+            with attempt:
+                try:
+                    await self._command(entry, Command.SUBMITVERIFYING)
+                except RequestRejectedError as error:
+                    refusal = error
+            # A refusal, too, can mean that an earlier submit was carried out.
+            if (refusal or attempt.error) and await self._has_moved_on(entry):
                 return
+            if refusal is not None:
+                raise _contradiction(entry, refusal) or refusal
 
     async def _confirm_letter(self, entry: HeldEntry) -> None:
         """Some tenants lack this command, so a refusal is only worth a warning."""

@@ -128,19 +128,16 @@ class _Sending:
     async def _send(self, segment: SegmentRecord) -> None:
         began = self._run.clocks.monotonic()
         doubt = _Doubt.of(segment)
-        attempt = 1
-        while True:
-            self._run.drain.check()
-            try:
+        async for attempt in self._entry.attempts("put", segment):
+            with attempt:
+                self._run.drain.check()
                 receipt = await self._attempt(segment, doubt)
-                break
-            except RetryableError as error:
-                doubt.learn(error)
-                attempt += await self._entry.wait_before_retry(error, "put", attempt, segment)
+            if attempt.error is not None:
+                doubt.learn(attempt.error)
         # The store has the segment: a cancelled worker must not lose the receipt.
         with anyio.CancelScope(shield=True):
             seconds = self._run.clocks.monotonic() - began
-            await self._entry.stored(segment, receipt, attempt=attempt, seconds=seconds)
+            await self._entry.stored(segment, receipt, attempt=attempt.number, seconds=seconds)
 
     async def _attempt(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
         """Send once; where the outcome is unclear the service is asked before anything is declared."""

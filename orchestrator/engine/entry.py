@@ -19,6 +19,7 @@ from orchestrator.engine.context import Run
 from orchestrator.engine.events import (
     EntryFailed,
     EntryTransitioned,
+    Point,
     RetryScheduled,
     SegmentStored,
     StepReached,
@@ -83,16 +84,18 @@ class HeldEntry:
         if self.record.job_id is not None:
             self.segments = await self._run.journal.segments(self.record)
 
-    def step(self, name: str, segment: SegmentRecord | None = None) -> AbstractContextManager[None]:
-        """Tell subscribers before and, unless it fails, after what is done inside: a request or a journal write."""
-        # An entry has dozens of steps, and most runs have nobody who follows them.
-        return self._told_step(name, segment) if self._run.events.is_heard(StepReached) else nullcontext()
+    def step(self, point: Point, segment: SegmentRecord | None = None) -> AbstractContextManager[None]:
+        """Publish the moments before and, unless it fails, after the request or journal write inside."""
+        # An entry has dozens of steps, and in most runs no subscriber wants them.
+        return (
+            self._published_step(point, segment) if self._run.events.is_heard(StepReached) else nullcontext()
+        )
 
     @contextmanager
-    def _told_step(self, name: str, segment: SegmentRecord | None) -> Iterator[None]:
-        self._reach(f"{name}.before", segment)
+    def _published_step(self, point: Point, segment: SegmentRecord | None) -> Iterator[None]:
+        self._reach(point.before, segment)
         yield
-        self._reach(f"{name}.after", segment)
+        self._reach(point.after, segment)
 
     def _reach(self, point: str, segment: SegmentRecord | None) -> None:
         self._run.events.publish(
@@ -120,60 +123,64 @@ class HeldEntry:
     async def transition(self, target: EntryState, reason: str, **facts: Any) -> None:
         """Change the state, in the journal and then for the subscribers."""
         write = self._run.journal.transition(self.record, target, reason, **facts)
-        await self._write(target, reason, write)
+        await self._write(Point(f"journal.{target}"), reason, write)
 
     async def request_job(self, tag: str, reason: str, *, of_job: SeenJob | None = None) -> None:
         """Write down that a job, *of_job* if it exists, may come to carry *tag*, before that is asked for."""
         write = self._run.journal.create_requested(self.record, tag, reason, of_job=of_job)
-        await self._write(EntryState.CREATING, reason, write)
+        await self._write(Point.WRITE_CREATING, reason, write)
 
     async def adopt_job(self, job_id: str, target: EntryState, reason: str, delivered: str) -> None:
         """Write down a job that holds its files already."""
         write = self._run.journal.job_adopted(self.record, job_id, target, reason, delivered=delivered)
-        await self._write("adopted", reason, write, segments=())
+        await self._write(Point.WRITE_ADOPTED, reason, write, segments=())
 
     async def take_job_of(self, twin: Twin) -> None:
         """Write down that the entry has what its twin in another batch had."""
         reason = f"taken over from batch {twin.batch.name}"
-        await self._write("moved", reason, self._run.journal.job_moved(self.record, twin.entry, reason))
+        await self._write(
+            Point.WRITE_MOVED, reason, self._run.journal.job_moved(self.record, twin.entry, reason)
+        )
         self.is_reconciled = False
         await self.load_segments()
 
     async def keep_job(self, job_id: str, planned: Sequence[SegmentRecord], reason: str) -> None:
         """Write down the job and where its segments go."""
         write = self._run.journal.job_created(self.record, job_id, planned, reason)
-        await self._write("job", reason, write, segments=planned)
+        await self._write(Point.WRITE_JOB, reason, write, segments=planned)
 
-    async def note(self, what: str, **facts: Any) -> None:
-        """Write down *facts*, which are about *what*; the state stays."""
+    async def note(self, what: Point, **facts: Any) -> None:
+        """Write down *facts*; the state stays."""
         await self._write(what, None, self._run.journal.set_facts(self.record, **facts))
 
     async def replace_segments(self, planned: Sequence[SegmentRecord]) -> None:
         """Write down fresh URLs for the job the entry has."""
         write = self._run.journal.replace_segments(self.record, planned)
-        await self._write("urls", None, write, segments=planned)
+        await self._write(Point.WRITE_URLS, None, write, segments=planned)
         self.is_reconciled = False
 
     async def reopen(self, planned: Sequence[SegmentRecord], reason: str) -> None:
         """Write down that the job takes files again, and where."""
         write = self._run.journal.job_reopened(self.record, planned, reason)
-        await self._write("reopened", reason, write, segments=planned)
+        await self._write(Point.WRITE_REOPENED, reason, write, segments=planned)
         self.is_reconciled = False
 
     async def forget_job(self, reason: str) -> None:
         """Write down that the service does not have the job any more."""
-        await self._write("job_gone", reason, self._run.journal.job_gone(self.record, reason), segments=())
+        await self._write(
+            Point.WRITE_JOB_GONE, reason, self._run.journal.job_gone(self.record, reason), segments=()
+        )
         self.is_reconciled = True
 
     async def put_plan_back(self) -> None:
         """Write down that the job stays as it is: the service refused the change."""
-        await self._write("plan", None, self._run.journal.put_plan_back(self.record))
+        await self._write(Point.WRITE_PLAN, None, self._run.journal.put_plan_back(self.record))
         self.avatar = self.record.avatar
 
     async def confirmed(self, reason: str, delivered: str, **facts: Any) -> None:
         """Write down that the service has joined the parts, and *facts*."""
         write = self._run.journal.confirmed(self.record, reason, delivered=delivered, **facts)
-        await self._write("confirmed", reason, write)
+        await self._write(Point.WRITE_CONFIRMED, reason, write)
 
     async def failed(self, error: OrchestratorError) -> None:
         """Write down why the entry cannot go on."""
@@ -181,14 +188,14 @@ class HeldEntry:
             return
         error.conceal(self._contacts)
         reason = ErrorRecord(**error.facts, hint=error.hint)
-        await self._write("failed", error.message, self._run.journal.failed(self.record, reason))
+        await self._write(Point.WRITE_FAILED, error.message, self._run.journal.failed(self.record, reason))
         self._run.events.publish(
             EntryFailed(entry=self.entry_id, job_id=self.record.job_id, **error.facts, hint=error.hint)
         )
 
     async def _write(
         self,
-        name: str,
+        point: Point,
         reason: str | None,
         write: Awaitable[EntryRecord],
         *,
@@ -196,7 +203,7 @@ class HeldEntry:
     ) -> None:
         """Await the journal's *write*, and mirror it; with a *reason* subscribers learn of the new state."""
         before = self.record.state
-        with self.step(f"journal.{name}"):
+        with self.step(point):
             self.record = await write
         if segments is not None:
             self.segments = list(segments)
@@ -214,7 +221,7 @@ class HeldEntry:
     async def drop_receipts(self, missing: Sequence[SegmentRecord]) -> None:
         """Write down that the service does not have these segments; their URLs may be used up all the same."""
         parts = [(segment.kind, segment.segment.part_number) for segment in missing]
-        with self.step("journal.missing"):
+        with self.step(Point.WRITE_MISSING):
             await self._run.journal.segments_missing(self.record, parts)
         now = self._run.clocks.clock()
         self.segments = [
@@ -227,7 +234,7 @@ class HeldEntry:
     async def stored(self, sent: SegmentRecord, receipt: Receipt, *, attempt: int, seconds: float) -> None:
         """Write the receipt down; *attempt* 0 means that the service had the segment already."""
         number = sent.segment.part_number
-        with self.step("journal.receipt", sent):
+        with self.step(Point.WRITE_RECEIPT, sent):
             await self._run.journal.segment_stored(self.record, sent.kind, number, receipt, attempt)
         self._update_segment(sent, receipt)
         self._run.events.publish(
@@ -247,7 +254,7 @@ class HeldEntry:
     async def prove(self, sent: SegmentRecord, receipt: Receipt) -> None:
         """Write down what was learned since of a segment that counts as stored already."""
         number = sent.segment.part_number
-        with self.step("journal.receipt", sent):
+        with self.step(Point.WRITE_RECEIPT, sent):
             await self._run.journal.segment_stored(self.record, sent.kind, number, receipt, 0)
         self._update_segment(sent, receipt)
 

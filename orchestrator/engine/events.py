@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
 from orchestrator.domain.assets import AssetKind
@@ -256,9 +257,67 @@ class WarningRaised(EntryEvent):
     message: str
 
 
+class Point(StrEnum):
+    """A remote call or a journal write on an entry's way.
+
+    A kill just before or just after one leaves what the next run has to find out.
+    """
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    SHOW = "show"
+    LIST = "list"
+    LIST_BATCH = "list_batch"
+    PUT = "put"
+    LIST_PARTS = "get_multipart_uploaded"
+    LIST_ACTION_PARTS = "get_action_video_multipart_uploaded"
+    CONFIRM = "confirm_multipart_uploaded"
+    CONFIRM_ACTION = "confirm_action_video_multipart_uploaded"
+    CONFIRM_LETTER = "confirm_authorization_letter"
+    SUBMIT = "submitverifying"
+    # The journal: each state, and what is written without one.
+    WRITE_PENDING = "journal.pending"
+    WRITE_CREATING = "journal.creating"
+    WRITE_UPLOADING = "journal.uploading"
+    WRITE_UPLOADED = "journal.uploaded"
+    WRITE_CONFIRMING = "journal.confirming"
+    WRITE_CONFIRMED = "journal.confirmed"
+    WRITE_SUBMITTING = "journal.submitting"
+    WRITE_SUBMITTED = "journal.submitted"
+    WRITE_IN_REVIEW = "journal.in_review"
+    WRITE_REVIEW_FAILED = "journal.review_failed"
+    WRITE_TRAINING = "journal.training"
+    WRITE_TRAINED = "journal.trained"
+    WRITE_FAILED = "journal.failed"
+    WRITE_CLAIM = "journal.claim"
+    WRITE_JOB = "journal.job"
+    WRITE_ADOPTED = "journal.adopted"
+    WRITE_MOVED = "journal.moved"
+    WRITE_REOPENED = "journal.reopened"
+    WRITE_JOB_GONE = "journal.job_gone"
+    WRITE_URLS = "journal.urls"
+    WRITE_PLAN = "journal.plan"
+    WRITE_UPDATING = "journal.updating"
+    WRITE_JOINED = "journal.joined"
+    WRITE_STARTED = "journal.started"
+    WRITE_RECEIPT = "journal.receipt"
+    WRITE_MISSING = "journal.missing"
+
+    @property
+    def before(self) -> str:
+        """The name of the moment before it."""
+        return f"{self}.before"
+
+    @property
+    def after(self) -> str:
+        """The name of the moment after it, unless it failed."""
+        return f"{self}.after"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReached(EntryEvent):
-    """The lifecycle is at *point*: before or after one remote step or journal write, a segment's where named."""
+    """The lifecycle is at *point*, before or after a `Point`; of a segment where one is named."""
 
     name: ClassVar[str] = "step.reached"
     point: str

@@ -23,7 +23,7 @@ from orchestrator.domain.service_states import STATE_OF_GROUP, group_of
 from orchestrator.domain.states import EntryState, Facts, Step, is_done, next_step
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
-from orchestrator.engine.events import EntryFinished, EntryStarted
+from orchestrator.engine.events import EntryFinished, EntryStarted, Point
 from orchestrator.engine.steps.adopt import Adopter
 from orchestrator.engine.steps.change import Changer
 from orchestrator.engine.steps.confirm import Confirmer
@@ -99,7 +99,7 @@ class Lifecycle:
 
     async def _claim(self, record: EntryRecord) -> HeldEntry:
         entry = HeldEntry(record, self._run)
-        with entry.step("journal.claim"):
+        with entry.step(Point.WRITE_CLAIM):
             entry.record = await self._run.journal.claim(record)
         return entry
 

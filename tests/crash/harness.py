@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from orchestrator.engine.events import Point
 from orchestrator.simulator.footage import write_audio_zip, write_footage, write_letter, write_picture
 from tests.crash.rounds import LATE_SECONDS, PART_BYTES, EntryDraw, Kill, Round, Story
 
@@ -94,11 +95,11 @@ class Life:
         cut: list[Place] = []
         for line in self.lines:
             point = line.get("point")
-            if point == "put.before":
+            if point == Point.PUT.before:
                 flying.add((line["job_id"], line["asset"], line["part_number"]))
-            elif point == "journal.receipt.after":
+            elif point == Point.WRITE_RECEIPT.after:
                 flying.discard((line["job_id"], line["asset"], line["part_number"]))
-            elif point == "update.before":
+            elif point == Point.UPDATE.before:
                 cut += [place for place in flying if place[0] == line["job_id"]]
         return cut + (list(flying) if self.is_killed else [])
 

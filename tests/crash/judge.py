@@ -12,6 +12,7 @@ import yaml
 
 from orchestrator.domain.delivery import VERIFIED
 from orchestrator.domain.segments import auto_part_count, plan_segments
+from orchestrator.engine.events import Point
 from orchestrator.simulator.assets import ASSETS
 from tests.crash.harness import Life, Place, Played
 from tests.crash.rounds import KILL_POINTS, PART_BYTES, tells
@@ -70,7 +71,7 @@ def _files(avatar: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _end_problems(played: Played) -> list[str]:
     crashes = [line["crash"] for life in played.lives for line in life.lines if "crash" in line]
-    early = [life for life in played.lives[: -len(played.ends)] if "submitverifying.before" in life.points]
+    early = [life for life in played.lives[: -len(played.ends)] if Point.SUBMIT.before in life.points]
     too_early = ["submitted though it was not wanted"] if early and not played.round.is_submit_wanted else []
     ends = [problem for life in played.ends for problem in _incompletion(life, len(played.round.entries))]
     return [*crashes, *too_early, *ends]

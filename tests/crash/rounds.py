@@ -7,6 +7,7 @@ from enum import StrEnum
 from random import Random
 from typing import Any
 
+from orchestrator.engine.events import Point
 from orchestrator.simulator.world import DIMENSIONS, World, parse_world
 
 PART_BYTES = 100 * 1024
@@ -291,7 +292,7 @@ def _kills(
     if step in _REVIVAL_STEPS:
         kills.insert(0, NO_KILL)
     if story is Story.EXPIRED:
-        kills.insert(0, Kill("journal.receipt.after", draw.randint(2, _STORED_BEFORE_EXPIRY)))
+        kills.insert(0, Kill(Point.WRITE_RECEIPT.after, draw.randint(2, _STORED_BEFORE_EXPIRY)))
     others = draw.choice((0, 0, 1, 1, 2))
     kills += [Kill(draw.choice(KILL_POINTS), draw.randint(1, 3)) for _ in range(others)]
     timed = Kill(after_seconds=draw.uniform(0.0, 0.4))

@@ -21,6 +21,7 @@ from orchestrator.engine.events import (
     Event,
     EventBus,
     ParallelismAdjusted,
+    Point,
     RetryScheduled,
     SegmentProgressed,
     StepReached,
@@ -325,8 +326,8 @@ async def test_while_bandwidth_is_limited_no_entry_takes_the_puts_of_another(rig
             at_work.add(event.entry)
         elif isinstance(event, EntryFinished):
             at_work.discard(event.entry)
-        elif isinstance(event, StepReached) and event.point in {"put.before", "put.after"}:
-            puts[event.entry] += 1 if event.point == "put.before" else -1
+        elif isinstance(event, StepReached) and event.point in {Point.PUT.before, Point.PUT.after}:
+            puts[event.entry] += 1 if event.point == Point.PUT.before else -1
             if len(at_work) == 2:
                 most[event.entry] = max(most[event.entry], puts[event.entry])
     assert most == {"avatar-0": 2, "avatar-1": 2}

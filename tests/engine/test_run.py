@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.events import StepReached
+from orchestrator.engine.events import Point, StepReached
 from tests.rig import Rig
 
 ALL_KINDS = ("action_video", "cover", "id_card_image1", "id_card_image2", "grant_file")
@@ -44,8 +44,8 @@ async def test_a_link_does_not_wait_for_the_journal_between_two_segments(rig: Ri
 
     steps = [(step.point, step.part_number) for step in rig.events if isinstance(step, StepReached)]
     order = [
-        *(("journal.started.after", 1), ("journal.started.after", 2), ("put.after", 1)),
-        *(("put.before", 2), ("journal.receipt.after", 1)),
+        *((Point.WRITE_STARTED.after, 1), (Point.WRITE_STARTED.after, 2), (Point.PUT.after, 1)),
+        *((Point.PUT.before, 2), (Point.WRITE_RECEIPT.after, 1)),
     ]
     assert [step for step in steps if step in order] == order
 

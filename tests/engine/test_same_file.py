@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import Change
-from orchestrator.engine.events import ComparisonStarted, StepReached
+from orchestrator.engine.events import ComparisonStarted, Point, StepReached
 from orchestrator.engine.report import RunReport
 from orchestrator.simulator import JobView
 from orchestrator.simulator.footage import write_footage
@@ -106,7 +106,7 @@ async def send_half(rig: Rig) -> JobView:
     puts = [0]
 
     def hear(event: object) -> None:
-        if isinstance(event, StepReached) and event.point == "put.after":
+        if isinstance(event, StepReached) and event.point == Point.PUT.after:
             puts[0] += 1
             if puts[0] == 3:
                 path.rename(path.with_suffix(".away"))

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
+from orchestrator.engine.events import Point
 from orchestrator.simulator import SimulatorOptions, World
 from tests.faults.conftest import Trial
 
@@ -89,21 +90,21 @@ async def test_a_create_that_arrives_late_is_found_before_another_is_made(trial:
         on_its_way.update(service.jobs)
         service.jobs.clear()
 
-    trial.at("list.before", hold_up)
-    trial.at("list.after", lambda: service.jobs.update(on_its_way))
+    trial.at(Point.LIST.before, hold_up)
+    trial.at(Point.LIST.after, lambda: service.jobs.update(on_its_way))
 
     report = await trial.run()
 
     assert report.exit_code == ExitCode.OK
     trial.assert_delivered(entries)
-    assert trial.points("list.after") == 2
+    assert trial.points(Point.LIST.after) == 2
 
 
 @pytest.mark.parametrize("is_one_time", [True, False], ids=["one-time", "overwrite"])
 async def test_a_service_that_forgets_a_part_is_sent_it_again(trial: Trial, is_one_time: bool) -> None:
     """Right before the confirm the service is asked once more; a used URL then calls for a new job."""
     entries = trial.rig.make_entries(1, size=600_000)
-    trial.at("journal.uploaded.after", lambda: forget_part(trial, 2))
+    trial.at(Point.WRITE_UPLOADED.after, lambda: forget_part(trial, 2))
 
     report = await trial.run()
 
@@ -118,12 +119,12 @@ async def test_a_service_that_never_keeps_a_part_is_given_up(trial: Trial, is_on
     """The part is sent as often as a request has attempts, not for ever, and nothing is confirmed."""
     trial.rig.make_entries(1, size=600_000)
     for occurrence in range(1, 100):
-        trial.at("journal.uploaded.after", lambda: forget_part(trial, 2), occurrence=occurrence)
+        trial.at(Point.WRITE_UPLOADED.after, lambda: forget_part(trial, 2), occurrence=occurrence)
 
     report = await trial.run()
 
     assert report.exit_code == ExitCode.TEMPORARY
-    assert trial.points("journal.uploaded.after") == trial.rig.policy.attempts
+    assert trial.points(Point.WRITE_UPLOADED.after) == trial.rig.policy.attempts
     assert not trial.only_job().confirmations
 
 
@@ -192,7 +193,7 @@ async def test_a_worker_that_loses_its_entry_during_the_create_leaves_no_orphan(
         with closing(sqlite3.connect(trial.rig.state, isolation_level=None)) as journal:
             journal.execute(taken, {"job_id": trial.only_job().job_id} if ":job_id" in taken else {})
 
-    trial.at("create.after", take)
+    trial.at(Point.CREATE.after, take)
 
     await trial.run()
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.engine.events import UrlsExpired
+from orchestrator.engine.events import Point, UrlsExpired
 from orchestrator.engine.report import RunReport
 from orchestrator.metastudio.credentials import FoundCredentials, UserToken
 from orchestrator.simulator import SimulatorOptions
@@ -57,7 +57,7 @@ async def test_a_clock_behind_does_not_make_urls_live_longer(trial: Trial) -> No
     """They are known to be dead, and renewed, once the service's day is over: the store is not asked in vain."""
     entries = trial.rig.make_entries(1, size=600_000)
     trial.rig.settings = replace(trial.rig.settings, parallel=1)
-    trial.at("put.after", lambda: trial.time.put_forward(25 * 3600.0))
+    trial.at(Point.PUT.after, lambda: trial.time.put_forward(25 * 3600.0))
 
     report = await run_skewed(trial, -30.0)
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.engine.events import SegmentStored
+from orchestrator.engine.events import Point, SegmentStored
 from orchestrator.simulator import SimulatorOptions
 from tests.faults.conftest import Trial
 
@@ -47,10 +47,10 @@ async def test_the_first_signal_lets_what_is_on_its_way_arrive(
     """No new segment is begun, none that was begun is lost, and the next run sends the rest only."""
     entries = trial.rig.make_entries(3, size=700_000)
     trial.rig.settings = replace(trial.rig.settings, parallel=2)
-    trial.at("put.before", lambda: strike(number), occurrence=3)
+    trial.at(Point.PUT.before, lambda: strike(number), occurrence=3)
 
     drained, seconds = await run_and_time(trial, grace_seconds=10.0)
-    begun, kept = trial.points("put.before"), len(trial.rig.events_of(SegmentStored))
+    begun, kept = trial.points(Point.PUT.before), len(trial.rig.events_of(SegmentStored))
     report = await trial.run()
 
     assert drained == exit_code
@@ -70,7 +70,7 @@ async def test_a_run_that_cannot_finish_is_cut_when_the_grace_is_over_or_by_a_se
     entries = trial.rig.make_entries(2, size=700_000)
     trial.rig.service = {**trial.rig.service, "idle_timeout": 30.0}
     for occurrence in range(1, signals + 1):
-        trial.at("put.before", lambda: strike(signal.SIGTERM), occurrence=occurrence)
+        trial.at(Point.PUT.before, lambda: strike(signal.SIGTERM), occurrence=occurrence)
 
     ended, seconds = await run_and_time(trial, grace_seconds=0.3 if signals == 1 else 30.0)
     trial.rig.simulator.faults.rates = {}

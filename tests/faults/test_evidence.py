@@ -13,7 +13,7 @@ from orchestrator.domain.errors import JournalError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.connection import connect
-from orchestrator.engine.events import Event, SegmentStored, StepReached, WarningRaised
+from orchestrator.engine.events import Event, Point, SegmentStored, StepReached, WarningRaised
 from orchestrator.metastudio.requests import Command
 from orchestrator.simulator import SimulatorOptions, parse_world
 from orchestrator.simulator.footage import write_footage
@@ -221,7 +221,7 @@ async def test_a_bare_success_is_not_the_stores_where_the_store_marks_its_answer
     for occurrence in range(1, 100):
         # Of the answers of something in between, those without a body.
         trial.at(
-            "put.before",
+            Point.PUT.before,
             lambda: faults.counts.update(intercepted=1 - faults.counts["intercepted"]),
             occurrence=occurrence,
         )
@@ -301,8 +301,8 @@ async def test_a_part_that_only_the_confirm_finds_missing_is_sent_again(trial: T
 
     def intercept(event: Event) -> None:
         """Let a portal answer, without a body, to the action video until its confirm has been tried."""
-        is_put = isinstance(event, StepReached) and event.point == "put.before"
-        is_tried = trial.points("confirm_action_video_multipart_uploaded.before") > 0
+        is_put = isinstance(event, StepReached) and event.point == Point.PUT.before
+        is_tried = trial.points(Point.CONFIRM_ACTION.before) > 0
         if is_put and event.asset == "action_video" and not is_tried:
             faults.counts["intercepted"] = 1
             faults.script("put", ["intercepted"])
@@ -313,7 +313,7 @@ async def test_a_part_that_only_the_confirm_finds_missing_is_sent_again(trial: T
 
     assert report.exit_code == ExitCode.OK
     trial.assert_delivered(entries)
-    assert trial.points("confirm_action_video_multipart_uploaded.before") == 2
+    assert trial.points(Point.CONFIRM_ACTION.before) == 2
 
 
 SINGLE_FILES = ("cover", "id_card_image1", "id_card_image2", "grant_file")
@@ -360,9 +360,9 @@ async def test_renewed_urls_do_not_leave_a_receipt_for_a_file_that_is_gone(
     """The URLs expire in the middle of the film; also where the machine stops right after the update."""
     entries = trial.rig.make_entries(1, size=900_000, kinds=SINGLE_FILES)
     trial.rig.settings = replace(trial.rig.settings, parallel=1)
-    trial.at("put.after", lambda: trial.time.put_forward(2 * 86400), occurrence=6)
+    trial.at(Point.PUT.after, lambda: trial.time.put_forward(2 * 86400), occurrence=6)
     if is_stopped:
-        trial.at("update.after", stop)
+        trial.at(Point.UPDATE.after, stop)
         await trial.run()
 
     report = await trial.run()
@@ -416,7 +416,7 @@ async def test_a_stop_before_the_receipt_of_a_single_file_costs_that_file_at_mos
     """Stored and not acknowledged, at the first file, in the middle, and at the first part: no job is thrown away."""
     entries = trial.rig.make_entries(1, size=900_000, kinds=SINGLE_FILES)
     trial.rig.settings = replace(trial.rig.settings, parallel=1)
-    trial.at("journal.receipt.before", stop, occurrence=occurrence)
+    trial.at(Point.WRITE_RECEIPT.before, stop, occurrence=occurrence)
     await trial.run()
 
     report = await trial.run()
@@ -443,7 +443,7 @@ async def test_a_full_disk_before_the_receipt_of_a_single_file_costs_that_file_a
         with database._in_use:
             database._writer.execute("PRAGMA query_only=ON")
 
-    trial.at("journal.receipt.before", fill_disk, occurrence=2)
+    trial.at(Point.WRITE_RECEIPT.before, fill_disk, occurrence=2)
     with suppress(JournalError):
         await trial.run()
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.engine.context import OnExpired
-from orchestrator.engine.events import UrlsExpired
+from orchestrator.engine.events import Point, UrlsExpired
 from orchestrator.simulator import SimulatorOptions, World
 from tests.faults.conftest import Trial
 
@@ -32,7 +32,7 @@ async def test_urls_that_expire_in_the_middle_are_replaced(trial: Trial) -> None
     """The dead URL is not even tried; the entry goes on with fresh ones and says what that costs."""
     entries = trial.rig.make_entries(1, size=700_000, kinds=("cover",))
     one_at_a_time(trial)
-    trial.at("put.after", lambda: trial.time.put_forward(2 * DAY), occurrence=2)
+    trial.at(Point.PUT.after, lambda: trial.time.put_forward(2 * DAY), occurrence=2)
 
     report = await trial.run()
 
@@ -52,7 +52,7 @@ async def test_a_url_that_expires_under_a_put_is_told_by_the_stores_answer(trial
     entries = trial.rig.make_entries(1, size=700_000)
     one_at_a_time(trial)
     # The clock jumps after the URL was found to be alive.
-    trial.at("put.before", lambda: trial.time.put_forward(2 * DAY), occurrence=3)
+    trial.at(Point.PUT.before, lambda: trial.time.put_forward(2 * DAY), occurrence=3)
 
     report = await trial.run()
 
@@ -88,12 +88,12 @@ async def test_parts_that_an_update_took_away_are_not_believed_in_after_a_stop(t
     one_at_a_time(trial)
     # So slow that the last part could not arrive before its URL dies; yet that URL is alive.
     for occurrence in range(1, 7):
-        trial.at("put.after", lambda: trial.time.put_forward(0.16 * DAY), occurrence=occurrence)
+        trial.at(Point.PUT.after, lambda: trial.time.put_forward(0.16 * DAY), occurrence=occurrence)
 
     def stop() -> NoReturn:
         raise RuntimeError("stopped here")
 
-    trial.at("update.after", stop)
+    trial.at(Point.UPDATE.after, stop)
     stopped = await trial.run()
 
     report = await trial.run()
@@ -108,7 +108,7 @@ async def test_expired_urls_fail_the_entry_where_that_is_wanted(trial: Trial) ->
     trial.rig.make_entries(1, size=700_000)
     one_at_a_time(trial)
     trial.rig.settings = replace(trial.rig.settings, on_expired=OnExpired.FAIL)
-    trial.at("journal.receipt.after", lambda: trial.time.put_forward(2 * DAY))
+    trial.at(Point.WRITE_RECEIPT.after, lambda: trial.time.put_forward(2 * DAY))
 
     report = await trial.run()
 
@@ -121,13 +121,13 @@ async def test_a_put_that_cannot_end_before_its_url_dies_is_not_begun(trial: Tri
     """The rate measured so far tells; what the store would cut off is sent to a fresh URL instead."""
     entries = trial.rig.make_entries(1, size=700_000)
     one_at_a_time(trial)
-    trial.at("put.before", lambda: trial.time.put_forward(0.6 * DAY))
+    trial.at(Point.PUT.before, lambda: trial.time.put_forward(0.6 * DAY))
 
     report = await trial.run()
 
     assert report.exit_code == ExitCode.OK
     trial.assert_delivered(entries)
-    assert trial.points("put.before") == 4
+    assert trial.points(Point.PUT.before) == 4
     assert len(trial.rig.events_of(UrlsExpired)) == 1
 
 
@@ -135,7 +135,7 @@ async def test_one_put_that_took_for_ever_does_not_condemn_fresh_urls(trial: Tri
     """What was measured before the renewal no longer holds after it: the fresh URL is tried."""
     entries = trial.rig.make_entries(1, size=700_000)
     one_at_a_time(trial)
-    trial.at("put.after", lambda: trial.time.put_forward(1.5 * DAY))
+    trial.at(Point.PUT.after, lambda: trial.time.put_forward(1.5 * DAY))
 
     report = await trial.run()
 
@@ -149,7 +149,7 @@ async def test_a_link_too_slow_for_any_url_is_given_up(trial: Trial) -> None:
     trial.rig.make_entries(1, size=700_000)
     one_at_a_time(trial)
     for occurrence in range(1, 20):
-        trial.at("put.before", lambda: trial.time.put_forward(2 * DAY), occurrence=occurrence)
+        trial.at(Point.PUT.before, lambda: trial.time.put_forward(2 * DAY), occurrence=occurrence)
 
     report = await trial.run()
 

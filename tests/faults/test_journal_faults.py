@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.domain.errors import JournalError, OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.engine.events import Point
 from tests.faults.conftest import Trial
 from tests.journal.samples import database_of
 
@@ -41,7 +42,7 @@ async def what_stops(trial: Trial) -> OrchestratorError:
     ],
     ids=["disk full", "permission lost"],
 )
-@pytest.mark.parametrize("point", ["create.after", "put.after"])
+@pytest.mark.parametrize("point", [Point.CREATE.after, Point.PUT.after])
 async def test_a_journal_that_can_no_longer_be_written_stops_the_run_and_loses_nothing(
     trial: Trial, point: str, statement: str, message: str, exit_code: ExitCode
 ) -> None:

@@ -17,7 +17,7 @@ from orchestrator.domain.errors import ServiceUnreachableError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.events import OutageBegan, OutageEnded, OutageProlonged
+from orchestrator.engine.events import OutageBegan, OutageEnded, OutageProlonged, Point
 from orchestrator.observe.plain import PlainProgress
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.simulator import Simulator, SimulatorOptions
@@ -141,7 +141,7 @@ async def assert_waited_out(trial: Trial, entries: list[dict[str, object]], exit
 #: The simulator's own: a connection that arrives while it closes.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-POINTS = ["create.before", "put.before", "confirm_multipart_uploaded.before"]
+POINTS = [Point.CREATE.before, Point.PUT.before, Point.CONFIRM.before]
 
 
 @pytest.mark.parametrize("kind", [*OUT, "nobody listens"])
@@ -182,9 +182,9 @@ async def test_an_outage_that_is_not_waited_for_ends_the_run_with_five(trial: Tr
     }
     outage = Outage(trial, seconds=3600.0)
     if kind == "nobody listens":
-        outage.of_everything("put.before", occurrence=2)
+        outage.of_everything(Point.PUT.before, occurrence=2)
     else:
-        outage.of(OUT[kind], "put.before", occurrence=2)
+        outage.of(OUT[kind], Point.PUT.before, occurrence=2)
 
     report = await trial.run()
 
@@ -235,7 +235,7 @@ async def test_a_task_quota_that_frees_up_lets_all_go_on(trial: Trial) -> None:
     """Five minutes without a create, while nothing else is held up."""
     entries = trial.rig.make_entries(10, size=200_000)
     outage = Outage(trial)
-    outage.of({"task-limit": 1.0}, "create.before")
+    outage.of({"task-limit": 1.0}, Point.CREATE.before)
 
     report = await trial.run()
 
@@ -247,7 +247,7 @@ async def test_a_task_quota_that_frees_up_lets_all_go_on(trial: Trial) -> None:
 async def test_a_store_that_is_out_does_not_hold_the_service_up(trial: Trial) -> None:
     """They are waited for apart, and each is named."""
     entries = trial.rig.make_entries(3, size=600_000)
-    Outage(trial).of({"error-500": 1.0}, "put.before")
+    Outage(trial).of({"error-500": 1.0}, Point.PUT.before)
 
     report = await trial.run()
 
@@ -260,7 +260,7 @@ async def test_a_signal_in_an_outage_stops_at_once(trial: Trial) -> None:
     """What waits at the gate is not begun any more; the next run goes on."""
     entries = trial.rig.make_entries(3, size=600_000)
     outage = Outage(trial, seconds=3600.0)
-    outage.of(OUT["resets"], "put.before", occurrence=2)
+    outage.of(OUT["resets"], Point.PUT.before, occurrence=2)
 
     async def strike() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -283,7 +283,7 @@ async def test_a_short_cut_is_no_news(trial: Trial) -> None:
     """A second without answers is waited for without a word, and without a failure."""
     entries = trial.rig.make_entries(3, size=600_000)
     outage = Outage(trial, seconds=0.5)
-    outage.of({"throttle-429": 1.0}, "create.before")
+    outage.of({"throttle-429": 1.0}, Point.CREATE.before)
 
     report = await trial.run()
 
@@ -296,7 +296,7 @@ async def test_an_entry_waits_in_its_state(trial: Trial) -> None:
     """Nothing in the journal says failed when an outage has ended the run."""
     trial.rig.make_entries(3, size=600_000)
     trial.rig.settings = replace(trial.rig.settings, jobs=2)
-    Outage(trial, seconds=7200.0).of(OUT["errors"], "put.before", occurrence=2)
+    Outage(trial, seconds=7200.0).of(OUT["errors"], Point.PUT.before, occurrence=2)
 
     await trial.run()
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.engine.events import WarningRaised
+from orchestrator.engine.events import Point, WarningRaised
 from orchestrator.metastudio.credentials import FoundCredentials, UserToken
 from orchestrator.simulator import SimulatorOptions
 from orchestrator.simulator.faults import FAULTS
@@ -56,7 +56,7 @@ async def test_an_error_of_our_own_tells_no_secret(trial: Trial, logged: io.Stri
     def fail() -> NoReturn:
         raise RuntimeError("something nobody thought of")
 
-    trial.at("put.before", fail)
+    trial.at(Point.PUT.before, fail)
 
     report = await trial.run()
 

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.domain.errors import ManifestError
 from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.engine.events import Point
 from tests.faults.conftest import Trial
 
 
@@ -50,7 +51,7 @@ Damage = Callable[[Path], None]
 
 @pytest.mark.parametrize(
     ("point", "damage"),
-    [*(("put.before", damage) for damage in DAMAGES), ("journal.uploaded.after", replace_with_older)],
+    [*((Point.PUT.before, damage) for damage in DAMAGES), (Point.WRITE_UPLOADED.after, replace_with_older)],
     ids=lambda value: getattr(value, "__name__", value),
 )
 async def test_a_source_that_changes_during_the_run_fails_its_entry(
@@ -60,7 +61,7 @@ async def test_a_source_that_changes_during_the_run_fails_its_entry(
     trial.rig.make_entries(2, size=600_000)
     path = trial.rig.folder / "avatar-1-training_video"
     one_at_a_time(trial)
-    trial.at(point, lambda: damage(path), occurrence=4 if point == "put.before" else 2)
+    trial.at(point, lambda: damage(path), occurrence=4 if point == Point.PUT.before else 2)
 
     report = await trial.run()
 
@@ -77,12 +78,12 @@ async def test_after_a_failure_no_other_segment_of_the_entry_is_begun(trial: Tri
     trial.rig.make_entries(1, size=1_800_000)
     path = trial.rig.folder / "avatar-0-training_video"
     one_at_a_time(trial)
-    trial.at("put.before", path.unlink)
+    trial.at(Point.PUT.before, path.unlink)
 
     report = await trial.run()
 
     assert report.exit_code == ExitCode.SOME_FAILED
-    assert trial.points("put.before") == 1
+    assert trial.points(Point.PUT.before) == 1
 
 
 def one_at_a_time(trial: Trial) -> None:
@@ -98,7 +99,7 @@ async def test_a_source_that_changed_between_runs_is_never_mixed_with_what_is_st
     entries = trial.rig.make_entries(1, size=600_000)
     path = trial.rig.folder / "avatar-0-training_video"
     one_at_a_time(trial)
-    trial.at("put.before", lambda: path.rename(path.with_suffix(".away")), occurrence=2)
+    trial.at(Point.PUT.before, lambda: path.rename(path.with_suffix(".away")), occurrence=2)
     await trial.run()
     first = trial.only_job()
     path.with_suffix(".away").rename(path)
@@ -121,7 +122,7 @@ async def test_a_source_that_comes_back_is_sent_to_its_end_by_the_next_run(trial
     entries = trial.rig.make_entries(1, size=600_000)
     path = trial.rig.folder / "avatar-0-training_video"
     one_at_a_time(trial)
-    trial.at("put.before", lambda: path.rename(path.with_suffix(".away")), occurrence=2)
+    trial.at(Point.PUT.before, lambda: path.rename(path.with_suffix(".away")), occurrence=2)
     first = await trial.run()
     path.with_suffix(".away").rename(path)
 

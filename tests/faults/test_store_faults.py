@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.engine.events import SegmentStored, UrlsExpired
+from orchestrator.engine.events import Point, SegmentStored, UrlsExpired
 from orchestrator.simulator import SimulatorOptions, World
 from tests.faults.conftest import Trial
 
@@ -108,7 +108,7 @@ async def test_a_part_that_was_corrupted_on_its_way_is_replaced(trial: Trial) ->
 async def test_a_single_file_that_was_corrupted_on_its_way_is_replaced(trial: Trial) -> None:
     """A cover with other bytes is never taken for stored."""
     entries = trial.rig.make_entries(1, size=200_000, kinds=("cover",))
-    trial.at("put.before", lambda: trial.rig.simulator.faults.script("put", ["corrupt", "corrupt"]))
+    trial.at(Point.PUT.before, lambda: trial.rig.simulator.faults.script("put", ["corrupt", "corrupt"]))
 
     report = await trial.run()
 
@@ -143,7 +143,7 @@ async def test_a_refused_file_that_an_earlier_run_may_have_sent_is_not_taken_for
     def stop() -> NoReturn:
         raise RuntimeError("stopped here")
 
-    trial.at("journal.started.after", stop, occurrence=2)
+    trial.at(Point.WRITE_STARTED.after, stop, occurrence=2)
     await trial.run()
     trial.rig.simulator.faults.script("put", ["early-403"])
 

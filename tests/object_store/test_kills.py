@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.engine.events import StepReached
+from orchestrator.engine.events import Point, StepReached
 from tests.crash.harness import Life, Peer
 from tests.crash.rounds import Kill
 from tests.object_store.conftest import PART_BYTES, VIDEO_BYTES, MakeRig
@@ -18,7 +18,7 @@ from tests.object_store.shown import assert_stored
 from tests.rig import Rig
 
 SEGMENTS = 12
-KILLS = (Kill("journal.receipt.after", 3), Kill("confirm_multipart_uploaded.after", 1))
+KILLS = (Kill(Point.WRITE_RECEIPT.after, 3), Kill(Point.CONFIRM.after, 1))
 
 
 def live(driver: Peer, rig: Rig, kill: Kill) -> Life:
@@ -61,4 +61,4 @@ async def test_runs_killed_while_uploading_and_confirming_lose_nothing(
     await assert_stored(rig, entries)
     steps = [step for life in lives for step in life.points]
     steps += [event.point for event in rig.events_of(StepReached)]
-    assert steps.count("put.before") - SEGMENTS <= sum(len(life.cut_off) for life in lives)
+    assert steps.count(Point.PUT.before) - SEGMENTS <= sum(len(life.cut_off) for life in lives)

@@ -12,7 +12,14 @@ import structlog
 
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.events import EntryTransitioned, RunStarted, StepReached, Totals, WarningRaised
+from orchestrator.engine.events import (
+    EntryTransitioned,
+    Point,
+    RunStarted,
+    StepReached,
+    Totals,
+    WarningRaised,
+)
 from orchestrator.observe.logs import EventLog, logging_to
 from orchestrator.observe.masking import masked_event
 
@@ -96,7 +103,7 @@ def test_events_become_lines_with_their_name_and_fields(tmp_path: Path) -> None:
                 entry="anna", from_state=EntryState.PENDING, to_state=EntryState.CREATING, reason="r"
             )
         )
-        log(StepReached(entry="anna", point="create.before"))
+        log(StepReached(entry="anna", point=Point.CREATE.before))
 
     (line,) = [json.loads(text) for text in path.read_text().splitlines()]
     assert list(line)[:3] == ["timestamp", "level", "event"]

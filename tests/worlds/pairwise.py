@@ -7,6 +7,7 @@ from random import Random
 
 from allpairspy import AllPairs
 
+from orchestrator.engine.events import Point
 from orchestrator.simulator import DIMENSIONS
 from tests.crash.rounds import EntryDraw, Kill, Round, Story
 
@@ -17,13 +18,13 @@ SURROUNDINGS: Mapping[str, tuple[str, ...]] = {
     "expired": ("no", "yes"),
     "twins": ("no", "yes"),
     "killed": (
-        "create.after",
-        "journal.job.before",
-        "put.after",
-        "journal.receipt.after",
-        "confirm_multipart_uploaded.after",
-        "confirm_action_video_multipart_uploaded.after",
-        "journal.confirmed.before",
+        Point.CREATE.after,
+        Point.WRITE_JOB.before,
+        Point.PUT.after,
+        Point.WRITE_RECEIPT.after,
+        Point.CONFIRM.after,
+        Point.CONFIRM_ACTION.after,
+        Point.WRITE_CONFIRMED.before,
     ),
 }
 SINGLE_KINDS = (
@@ -84,7 +85,7 @@ def round_in(number: int, row: Mapping[str, str]) -> Round:
 
 
 def _kill(draw: Random, row: Mapping[str, str]) -> Kill:
-    is_often_come_to = row["killed"] in {"put.after", "journal.receipt.after"}
+    is_often_come_to = row["killed"] in {Point.PUT.after, Point.WRITE_RECEIPT.after}
     return Kill(row["killed"], draw.randint(2, 15) if is_often_come_to else draw.randint(1, 2))
 
 

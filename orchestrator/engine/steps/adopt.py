@@ -12,6 +12,7 @@ from orchestrator.domain.errors import DecisionNeededError, LockHeldError
 from orchestrator.domain.sameness import changed_fields
 from orchestrator.engine.context import OnExisting, Run
 from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.events import Point
 from orchestrator.engine.steps.create import JobMaker
 from orchestrator.engine.steps.existing_jobs import Existing, ExistingJob, ExistingJobs
 from orchestrator.engine.steps.takeover import Standing, Takeover, standing_of
@@ -105,7 +106,7 @@ class Adopter:
         self._existing.forget_twin(entry)
 
     async def _look_at(self, entry: HeldEntry, job_id: str) -> Standing | None:
-        with entry.step("show"):
+        with entry.step(Point.SHOW):
             return await standing_of(self._run.client, job_id, entry.avatar.app_user_id)
 
     async def _take(self, entry: HeldEntry, known: ExistingJob, standing: Standing) -> bool:

@@ -34,6 +34,7 @@ from orchestrator.domain.receipts import Evidence
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.events import Point
 from orchestrator.engine.steps.delivery import DeliveryCheck
 from orchestrator.engine.steps.inquiry import Finding, Inquiry, PartList
 from orchestrator.journal.records import SegmentRecord
@@ -162,7 +163,7 @@ class Confirmer:
         if entry.record.state is not EntryState.CONFIRMING:
             await entry.transition(EntryState.CONFIRMING, "the service holds every part", **facts)
         elif apart and not apart[0].may_be_joined:
-            await entry.note("joined", **facts)
+            await entry.note(Point.WRITE_JOINED, **facts)
 
     async def _join_all(self, entry: HeldEntry, apart: Sequence[_Video]) -> None:
         """Confirm one video after the other; at the end raises what the first of them failed with."""
@@ -175,7 +176,7 @@ class Confirmer:
             following = apart[number + 1 : number + 2]
             if following or failures:
                 await entry.note(
-                    "joined",
+                    Point.WRITE_JOINED,
                     **_facts([video]),
                     **{_FACTS[other.kind]: Confirmation.SENT for other in following},
                 )
@@ -209,7 +210,7 @@ class Confirmer:
         """Send the confirm; raises what shows that it was not carried out, and then what was known stays known."""
         command = _CONFIRM_COMMANDS[video.kind]
         try:
-            with entry.step(command.value.lower()):
+            with entry.step(Point(command.value.lower())):
                 await self._run.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
         except RequestRejectedError as error:
             return reply_of_refusal(error.status, error.code), error
@@ -217,7 +218,7 @@ class Confirmer:
             return Reply.LOST, error
         except _NOT_CARRIED_OUT:
             if before is None:
-                await entry.note("joined", **{_FACTS[video.kind]: None})
+                await entry.note(Point.WRITE_JOINED, **{_FACTS[video.kind]: None})
             raise
         return Reply.ACCEPTED, OrchestratorError("accepted")
 
@@ -246,7 +247,7 @@ class Confirmer:
             return await self._delivery.verdict(entry, confirmations)
         except OrchestratorError:
             # The next run need not find out again that the videos are joined.
-            await entry.note("joined", **_facts(videos))
+            await entry.note(Point.WRITE_JOINED, **_facts(videos))
             raise
 
     async def _send_parts(

@@ -20,7 +20,7 @@ from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.segments import Segment, part_counts, plan_segments
 from orchestrator.engine.context import OnExpired, Run
 from orchestrator.engine.entry import HeldEntry
-from orchestrator.engine.events import UrlsExpired
+from orchestrator.engine.events import Point, UrlsExpired
 from orchestrator.engine.job_search import Found, JobFinder
 from orchestrator.engine.steps.inquiry import Inquiry
 from orchestrator.engine.steps.takeover import Standing, Takeover, standing_of
@@ -52,7 +52,7 @@ class JobMaker:
         counts = self._counts(entry)
         body = create_body(entry.avatar, batch_name=self._run.batch.name, tag=tag, part_counts=counts)
         try:
-            with entry.step("create"):
+            with entry.step(Point.CREATE):
                 job = await self._run.client.create_job(body, app_user_id=entry.avatar.app_user_id)
         except _NOT_CARRIED_OUT:
             await entry.forget_job("no job was made")
@@ -160,11 +160,11 @@ class JobMaker:
             await entry.forget_job("the job that was to be taken over gives no URLs any more")
 
     async def _find(self, entry: HeldEntry) -> Found:
-        with entry.step("list"):
+        with entry.step(Point.LIST):
             return await self._finder.find(entry.record)
 
     async def _look_at(self, entry: HeldEntry, job_id: str) -> Standing | None:
-        with entry.step("show"):
+        with entry.step(Point.SHOW):
             return await standing_of(self._run.client, job_id, entry.avatar.app_user_id)
 
     async def _take_back(self, entry: HeldEntry, standing: Standing) -> None:
@@ -199,15 +199,15 @@ class JobMaker:
             part_counts=counts,
         )
         # From now on what is stored may be that of before, or gone.
-        await entry.note("updating", job_updated_at=self._run.clocks.clock())
+        await entry.note(Point.WRITE_UPDATING, job_updated_at=self._run.clocks.clock())
         try:
-            with entry.step("update"):
+            with entry.step(Point.UPDATE):
                 return await self._run.client.update_job(job_id, body, app_user_id=entry.avatar.app_user_id)
         except RequestRejectedError:
             return None
 
     async def _delete(self, entry: HeldEntry, job_id: str) -> None:
-        with entry.step("delete"):
+        with entry.step(Point.DELETE):
             await self._run.client.delete_job(job_id, app_user_id=entry.avatar.app_user_id)
 
     async def _keep(

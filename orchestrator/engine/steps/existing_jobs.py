@@ -12,6 +12,7 @@ from orchestrator.domain.entries import entry_digests, forms, normal, parse_tag
 from orchestrator.domain.ownership import SeenJob, listed_since
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.events import Point
 from orchestrator.engine.job_search import seen_job, show_job
 from orchestrator.journal.records import Twin
 from orchestrator.metastudio.requests import JobQuery
@@ -108,7 +109,7 @@ class ExistingJobs:
             if not self._is_begun:
                 await self._begin()
             if app_user_id not in self._surveys:
-                with entry.step("list_batch"):
+                with entry.step(Point.LIST_BATCH):
                     self._surveys[app_user_id] = await self._ask(app_user_id)
             return self._surveys[app_user_id]
 

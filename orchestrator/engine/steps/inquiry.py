@@ -15,6 +15,7 @@ from orchestrator.domain.segments import MAX_AUTO_PARTS
 from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group_of
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.events import Point
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.requests import Command
 from orchestrator.metastudio.wire import JobDetail
@@ -66,7 +67,7 @@ class Inquiry:
     async def show(self, entry: HeldEntry) -> JobDetail | None:
         """The job as the service has it; None when it has none of that id."""
         try:
-            with entry.step("show"):
+            with entry.step(Point.SHOW):
                 return await self._run.client.show_job(entry.job_id, app_user_id=entry.avatar.app_user_id)
         except RequestRejectedError as error:
             if error.status == 404:
@@ -81,7 +82,7 @@ class Inquiry:
         """
         command = _LIST_COMMANDS[kind]
         try:
-            with entry.step(command.value.lower()):
+            with entry.step(Point(command.value.lower())):
                 result = await self._run.client.command(
                     entry.job_id, command, app_user_id=entry.avatar.app_user_id
                 )

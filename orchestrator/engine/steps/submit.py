@@ -9,6 +9,7 @@ from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.events import Point
 from orchestrator.engine.steps.inquiry import Inquiry
 from orchestrator.engine.submission_gate import hold_back
 from orchestrator.metastudio.requests import Command
@@ -83,7 +84,7 @@ class Submitter:
             entry.warn(f"the authorization letter was not confirmed: {error.message}")
 
     async def _command(self, entry: HeldEntry, command: Command) -> None:
-        with entry.step(command.value.lower()):
+        with entry.step(Point(command.value.lower())):
             await self._run.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
 
     async def _has_moved_on(self, entry: HeldEntry) -> bool:

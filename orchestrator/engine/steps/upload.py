@@ -25,7 +25,7 @@ from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
-from orchestrator.engine.events import EventBus, SegmentProgressed
+from orchestrator.engine.events import EventBus, Point, SegmentProgressed
 from orchestrator.engine.steps.inquiry import Finding, Inquiry
 from orchestrator.journal.records import SegmentRecord
 
@@ -229,7 +229,7 @@ class _Sending:
             url = self._living_url(segment)
             began = self._run.clocks.monotonic()
             try:
-                with self._entry.step("put", segment):
+                with self._entry.step(Point.PUT, segment):
                     receipt = await self._run.sender.put(
                         self._entry.asset(segment.kind), segment.segment, url, progress.add, pace
                     )
@@ -252,7 +252,7 @@ class _Sending:
         """
         if doubt.is_start_noted:
             return
-        with self._entry.step("journal.started", segment):
+        with self._entry.step(Point.WRITE_STARTED, segment):
             await self._run.journal.segment_started(
                 self._entry.record, segment.kind, segment.segment.part_number
             )

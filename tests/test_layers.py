@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
+import aiohttp
 import pytest
 
 import orchestrator
@@ -206,6 +207,21 @@ def test_nothing_outside_the_journal_knows_where_or_how_it_is_kept() -> None:
     #: `journal.py` chooses the backend.
     assert set(offences(leaks, core)) == {f"{PACKAGE}.journal.journal"}
     assert offences(lambda module: packages_of(module) & {"sqlite3", "fcntl"}, core) == {}
+
+
+def test_exceptions_of_the_http_client_are_translated_in_one_place() -> None:
+    """Two translations drift apart: what one client repeats the other gives up."""
+    network = f"{PACKAGE}.network.errors"
+
+    def translates(module: str) -> set[str]:
+        is_client = layer_of(module) in {"network", "metastudio", "transfer", "engine", "cli"}
+        return {
+            name
+            for name in names_of(module)
+            if is_client and hasattr(aiohttp, name) and name.endswith(("Error", "InvalidURL"))
+        }
+
+    assert set(offences(translates)) == {network}
 
 
 def names_of(module: str) -> set[str]:

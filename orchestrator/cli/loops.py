@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
 import anyio
@@ -20,10 +22,11 @@ def run_async(function: Callable[[*Arguments], Awaitable[T]], *arguments: *Argum
 
 
 def run_on_network(function: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
-    """As `run_async`, on the loop for connections to the service and the store."""
+    """As `run_async`, on the loop for connections to the service and the store; raises ConfigurationError too."""
     from orchestrator.network.event_loop import TransferLoop  # noqa: PLC0415 - loads what local commands do not need
+    from orchestrator.network.tls import chosen_tls  # noqa: PLC0415
 
-    options: dict[str, Any] = {"loop_factory": TransferLoop}
+    options: dict[str, Any] = {"loop_factory": partial(TransferLoop, chosen_tls(os.environ))}
     return anyio.run(_until_stopped, function, *arguments, backend_options=options)
 
 

@@ -16,7 +16,7 @@ from orchestrator.engine.events import (
     RetryScheduled,
     SegmentProgressed,
 )
-from orchestrator.transfer.exchange import TimeoutCode
+from orchestrator.network.errors import TimeoutCode
 from orchestrator.transfer.slots import PutSlots
 
 FIRST_PARALLEL: Final = 16

@@ -1,23 +1,19 @@
-"""One request and its answer, the only place that knows the HTTP client's exceptions."""
+"""One request to the service and its answer."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
 from yarl import URL
 
-from orchestrator.domain.errors import (
-    ConfigurationError,
-    InterruptedTransferError,
-    NotSentError,
-    OrchestratorError,
-)
+from orchestrator.domain.errors import InterruptedTransferError
 from orchestrator.domain.foreign import repaired_json
 from orchestrator.domain.masking import plain_name
+from orchestrator.network.errors import CONNECTION_ERRORS, connection_error
+from orchestrator.network.session import forget_addresses
 
 #: Far more than any answer of the service, counted after inflating (design section 2.1).
 MAX_ANSWER_BYTES = 8 * 1024**2
@@ -94,17 +90,12 @@ async def exchange(
             method, url, data=body or None, headers=headers, timeout=timeout, allow_redirects=False
         ) as response:
             return Answer(status=response.status, headers=response.headers, body=await _read(response))
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        _forget_addresses(session)
-        failure = _translate(error, url.host_port_subcomponent or "the service", timeout_seconds)
+    except CONNECTION_ERRORS as error:
+        forget_addresses(session)
+        host = url.host_port_subcomponent or "the service"
+        failure = connection_error(error, host, timeout_seconds=timeout_seconds)
     # Raised out here so that the client's exception, whose text may hold the URL, is not even its context.
     raise failure
-
-
-def _forget_addresses(session: aiohttp.ClientSession) -> None:
-    """Have names resolved again: a host that moved would be looked for at its old address for minutes."""
-    if isinstance(session.connector, aiohttp.TCPConnector):
-        session.connector.clear_dns_cache()
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -124,45 +115,3 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
                 )
             break
     return bytes(body[:limit])
-
-
-def _translate(error: Exception, host: str, timeout_seconds: float) -> OrchestratorError:
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            return ConfigurationError(
-                f"the certificate of {host} is not trusted",
-                hint="check the endpoint, this machine's clock and its CA certificates (SSL_CERT_FILE)",
-            )
-        case aiohttp.InvalidURL():
-            return ConfigurationError(f"no request can be sent to {host}: the endpoint is not a valid URL")
-        case aiohttp.ClientHttpProxyError() if error.status < 500:
-            return ConfigurationError(
-                f"the proxy refuses connections to {host} (HTTP {error.status})",
-                hint="check HTTPS_PROXY, its user and password, and NO_PROXY",
-                status=error.status,
-            )
-        case (
-            aiohttp.ClientConnectorError() | aiohttp.ClientHttpProxyError() | aiohttp.ConnectionTimeoutError()
-        ):
-            return NotSentError(f"no connection to {host}: {_reason(error)}")
-        case TimeoutError():
-            return InterruptedTransferError(f"no answer from {host} within {timeout_seconds:g} s")
-        case _:
-            return InterruptedTransferError(f"the connection to {host} broke before the answer was complete")
-
-
-def _reason(error: Exception) -> str:
-    """Why there is no connection; the exception's own text would repeat addresses."""
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return "the name cannot be resolved"
-        case aiohttp.ClientSSLError():
-            return "TLS failed"
-        case aiohttp.ClientHttpProxyError():
-            return f"the proxy answered HTTP {error.status}"
-        case aiohttp.ClientConnectorError() if error.os_error.errno:
-            return os.strerror(error.os_error.errno).lower()
-        case TimeoutError():
-            return "it took too long"
-        case _:
-            return "it failed"

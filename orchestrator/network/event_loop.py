@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.network.session import tls_proxy_names
-from orchestrator.network.tls import TlsTransport, shake_hands
+from orchestrator.network.tls import TlsChoice, TlsTransport, shake_hands
 
 #: Whose sessions a TLS session may resume: what was verified of one peer says nothing of another.
 _Peer = tuple[ssl.SSLContext, str | None, object]
@@ -18,12 +18,13 @@ _Peer = tuple[ssl.SSLContext, str | None, object]
 class TransferLoop(asyncio.SelectorEventLoop):
     """asyncio's usual loop, but TLS on a connected socket is a TlsTransport, and resumes the peer's last session.
 
-    What is to carry another TLS connection, through a proxy, stays asyncio's: its `start_tls` knows no other.
+    What is to carry another TLS connection, through a proxy, stays asyncio's: its `start_tls` knows no other. With
+    `TlsChoice.ASYNCIO` every connection is asyncio's.
     """
 
-    def __init__(self) -> None:
-        """Know of no session yet."""
+    def __init__(self, tls: TlsChoice = TlsChoice.OWN) -> None:
         super().__init__()
+        self._is_own_tls = tls is TlsChoice.OWN
         self._sessions: dict[_Peer, ssl.SSLSession] = {}
 
     async def create_connection(  # type: ignore[override]  # the base has overloads for what is passed on here
@@ -36,7 +37,7 @@ class TransferLoop(asyncio.SelectorEventLoop):
         **options: Any,
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         """Connect as asyncio would; with nothing but a TLS context, a socket and a name, by a TlsTransport."""
-        is_for_asyncio = address or options or server_hostname in tls_proxy_names()
+        is_for_asyncio = not self._is_own_tls or address or options or server_hostname in tls_proxy_names()
         if is_for_asyncio or sock is None or not ssl or isinstance(ssl, bool):
             return await super().create_connection(
                 protocol_factory, *address, ssl=ssl, sock=sock, server_hostname=server_hostname, **options

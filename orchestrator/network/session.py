@@ -54,6 +54,12 @@ def open_session(
     )
 
 
+def forget_addresses(session: aiohttp.ClientSession) -> None:
+    """Have names resolved again: a host that moved would be looked for at its old address for minutes."""
+    if isinstance(session.connector, aiohttp.TCPConnector):
+        session.connector.clear_dns_cache()
+
+
 def _check_proxies(proxies: Mapping[str, str]) -> None:
     """Raise ConfigurationError, without the URL, which may hold a password, for a proxy that is none."""
     for scheme in ("http", "https", "all"):

@@ -10,11 +10,12 @@ import errno
 import os
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from enum import StrEnum
 from typing import Final
 
-from orchestrator.network.readiness import until_readable, until_writable
+from orchestrator.domain.errors import ConfigurationError
 
 #: More than a TLS record holds, so that nothing decrypted is left behind, of which no event would tell.
 _RECEIVED_BYTES: Final = 64 * 1024
@@ -22,6 +23,56 @@ _RECEIVED_BYTES: Final = 64 * 1024
 _USUAL_HIGH_BYTES: Final = 64 * 1024
 
 OnSession = Callable[[ssl.SSLSession], None]
+
+TLS_VARIABLE: Final = "ORCHESTRATOR_TLS"
+
+
+class TlsChoice(StrEnum):
+    """Whose TLS connections a run uses."""
+
+    OWN = "own"
+    ASYNCIO = "asyncio"
+
+
+def chosen_tls(environment: Mapping[str, str]) -> TlsChoice:
+    """What ORCHESTRATOR_TLS says: `asyncio` is the way out where our own transport fails; `own` is the default.
+
+    Raises ConfigurationError for another value.
+    """
+    text = environment.get(TLS_VARIABLE) or TlsChoice.OWN
+    if text not in set(TlsChoice):
+        raise ConfigurationError(
+            f"{TLS_VARIABLE} is {text!r}, which is neither own nor asyncio",
+            hint=f"unset it, or set {TLS_VARIABLE}=asyncio to use asyncio's TLS connections",
+        )
+    return TlsChoice(text)
+
+
+async def until_readable(descriptor: int) -> None:
+    """Wait until the socket has something to be read; no transport may be at work on *descriptor*."""
+    loop = asyncio.get_running_loop()
+    await _until_called(descriptor, loop.add_reader, loop.remove_reader)
+
+
+async def until_writable(descriptor: int) -> None:
+    """Wait until the socket has room for more; no transport may be at work on *descriptor*."""
+    loop = asyncio.get_running_loop()
+    await _until_called(descriptor, loop.add_writer, loop.remove_writer)
+
+
+async def _until_called(descriptor: int, add: Callable[..., None], remove: Callable[[int], object]) -> None:
+    is_ready = asyncio.get_running_loop().create_future()
+    add(descriptor, _wake, is_ready)
+    try:
+        await is_ready
+    finally:
+        remove(descriptor)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    # The loop calls as long as the socket is ready, which may be once more before the waiting task has gone on.
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 async def shake_hands(connection: ssl.SSLSocket) -> None:

@@ -13,6 +13,7 @@ from multidict import CIMultiDictProxy
 
 from orchestrator.domain.masking import plain_name, quotable
 from orchestrator.domain.receipts import bare_etag
+from orchestrator.network.errors import CONNECTION_ERRORS
 
 #: More than any error document of a store; the rest is not read.
 BODY_LIMIT_BYTES: Final = 64 * 1024
@@ -76,7 +77,7 @@ async def read_answer(response: aiohttp.ClientResponse, body_timeout: float) -> 
 
 async def _read_body(response: aiohttp.ClientResponse, timeout: float) -> bytes:
     body = bytearray()
-    with anyio.move_on_after(timeout), suppress(aiohttp.ClientError, OSError):
+    with anyio.move_on_after(timeout), suppress(*CONNECTION_ERRORS):
         while piece := await response.content.read(BODY_LIMIT_BYTES - len(body)):
             body += piece
     return bytes(body)

@@ -10,9 +10,8 @@ from typing import Protocol
 
 from aiohttp.http import StreamWriter
 
-from orchestrator.network.readiness import until_writable
 from orchestrator.network.tcp import set_tcp_option
-from orchestrator.network.tls import TlsTransport
+from orchestrator.network.tls import TlsTransport, until_writable
 from orchestrator.transfer.reader import Reader, SegmentReader
 from orchestrator.transfer.source import Span
 

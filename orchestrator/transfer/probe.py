@@ -10,6 +10,7 @@ from orchestrator.domain.delivery import ObjectFacts
 from orchestrator.domain.errors import InterruptedTransferError, NotSentError, ThrottledError
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import bare_etag
+from orchestrator.network.errors import CONNECTION_ERRORS, connection_error
 from orchestrator.transfer.answer import is_foreign, is_marked
 
 #: A URL signed for GET is refused for HEAD by stores that sign the method, so one byte is asked for instead.
@@ -42,9 +43,10 @@ async def probe_object(
         try:
             with anyio.fail_after(timeout_seconds):
                 facts = await _ask(session, method, target, headers)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            raise NotSentError(f"no connection to {url.host}") from None
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except CONNECTION_ERRORS as error:
+            failure = connection_error(error, url.host)
+            if isinstance(failure, NotSentError):
+                raise failure from None
             raise InterruptedTransferError(f"{url.host} does not show an object") from None
         if facts is not None:
             return facts

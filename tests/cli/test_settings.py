@@ -178,3 +178,19 @@ def test_a_variable_that_is_no_setting_is_warned_of(cli: Cli, monkeypatch: pytes
         "ORCHESTRATOR_PARALEL is not a setting; did you mean ORCHESTRATOR_PARALLEL?"
         in cli("config", "show").stderr
     )
+
+
+def test_whose_tls_connections_are_used_is_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For people and as JSON; another value is exit 4, and the variable is no misspelt setting."""
+    usual = cli("config", "show")
+    monkeypatch.setenv("ORCHESTRATOR_TLS", "asyncio")
+    people, document = cli("config", "show"), cli("config", "show", "--json")
+    monkeypatch.setenv("ORCHESTRATOR_TLS", "none")
+    wrong = cli("config", "show")
+
+    assert "TLS connections: own" in usual.stdout
+    assert "TLS connections: asyncio" in people.stdout
+    assert document.document["tls"] == "asyncio"
+    assert "is no setting" not in people.stderr
+    assert wrong.exit_code == 4
+    assert "neither own nor asyncio" in wrong.stderr

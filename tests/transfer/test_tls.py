@@ -13,6 +13,8 @@ from typing import cast
 import anyio
 import pytest
 
+from orchestrator.cli.loops import run_on_network
+from orchestrator.domain.errors import ConfigurationError
 from orchestrator.network.session import open_session
 from orchestrator.network.tls import TlsTransport
 from tests.transfer.conftest import Leaks
@@ -410,3 +412,46 @@ async def test_limits_that_make_no_sense_are_refused(
         with pytest.raises(ValueError, match="must be"):
             transport.set_write_buffer_limits(high=high, low=low)
         transport.abort()
+
+
+@pytest.mark.parametrize(("choice", "is_own"), [(None, True), ("own", True), ("asyncio", False)])
+def test_a_variable_turns_our_transport_off(
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+    choice: str | None,
+    is_own: bool,
+) -> None:
+    """Commands then connect as asyncio does; the bytes arrive either way."""
+    begun: list[TlsTransport] = []
+    really_begin = TlsTransport.__init__
+    monkeypatch.setattr(
+        TlsTransport,
+        "__init__",
+        lambda self, *arguments: (begun.append(self), really_begin(self, *arguments))[1],
+    )
+    monkeypatch.delenv("ORCHESTRATOR_TLS", raising=False)
+    if choice is not None:
+        monkeypatch.setenv("ORCHESTRATOR_TLS", choice)
+
+    async def upload() -> bytes:
+        async with (
+            serving(store_it, server_tls) as store,
+            open_session(ssl_context=client_tls) as session,
+            session.put(f"https://localhost:{store.port}/", data=b"film") as response,
+        ):
+            assert response.status == 200
+        return bytes(store.requests[0].body)
+
+    assert run_on_network(upload) == b"film"
+    assert bool(begun) is is_own
+
+
+def test_a_choice_of_connections_that_is_none_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is sent."""
+    monkeypatch.setenv("ORCHESTRATOR_TLS", "openssl")
+
+    with pytest.raises(ConfigurationError, match="ORCHESTRATOR_TLS is 'openssl'") as caught:
+        run_on_network(asyncio.sleep, 0)
+
+    assert "ORCHESTRATOR_TLS=asyncio" in (caught.value.hint or "")

@@ -18,11 +18,13 @@ from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.journal.location import shown
 from orchestrator.metastudio.credentials import FoundCredentials, find_credentials
 from orchestrator.metastudio.limiter import ApiRate
+from orchestrator.network.tls import TLS_VARIABLE, chosen_tls
 from orchestrator.transfer.bandwidth import Timetable
 
 #: Variables with our prefix that are no setting: credentials, and what belongs to one command.
 _OTHER_VARIABLES = frozenset(
     {"AUTH_TOKEN", "IAM_USER", "IAM_PASSWORD", "IAM_DOMAIN", "IAM_ENDPOINT"}
+    | {"TLS"}  # for support, not for daily use
     | {"CONFIG", "JSON", "DRY_RUN", "BATCH_NAME", "RATE"}
 )
 
@@ -52,6 +54,7 @@ def _document(
             for name in setting_names()
         },
         "service": effective.endpoint,
+        "tls": chosen_tls(os.environ).value,
         "credentials": {"is_set": source is not None, "source": source},
     }
 
@@ -62,6 +65,7 @@ def _print(
     rows = [(name, _text(_value(effective, name)), effective.source_of(name)) for name in setting_names()]
     print_table(output, ("setting", "value", "from"), rows)
     output.say(f"service: {effective.endpoint or 'not set; use --region or --endpoint'}")
+    output.say(f"TLS connections: {chosen_tls(os.environ)} ({TLS_VARIABLE}=own or asyncio)")
     if isinstance(credentials, FoundCredentials):
         output.say(f"credentials: set (from {credentials.source})")
     else:

@@ -58,6 +58,7 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
     "pydantic_core": "pydantic",  # where pydantic's documentation takes its error class from
     "cv2": "opencv-python-headless",
+    "python_calamine": "python-calamine",
     "multidict": "aiohttp",  # the type of aiohttp's headers, by its documentation
 }
 

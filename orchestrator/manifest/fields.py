@@ -86,6 +86,10 @@ def _dotted(rules: Mapping[str, FieldRule], prefix: str = "") -> dict[str, Field
 #: The same as a table has them: `voice_properties.sex` instead of a group.
 COLUMNS: Mapping[str, FieldRule] = _dotted(FIELDS)
 
+#: What a table may say of the whole batch.
+BATCH_COLUMNS = frozenset({"batch_name", "submit", "submit_requires"})
+KNOWN_COLUMNS = frozenset({*COLUMNS, *RESULT_COLUMNS, *BATCH_COLUMNS})
+
 
 def unknown_field(name: str, known: Iterable[str] = (*FIELDS, *COLUMNS)) -> str:
     """Say that there is no field *name* and which one may have been meant."""

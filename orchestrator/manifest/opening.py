@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from orchestrator.domain.entries import Place
 from orchestrator.domain.foreign import repaired
 from orchestrator.manifest.cells import set_cell
-from orchestrator.manifest.csv_source import CsvSource
+from orchestrator.manifest.contents import HEAD_BYTES, format_of
+from orchestrator.manifest.csv_rows import csv_rows
+from orchestrator.manifest.encodings import CHINESE, table_encoding
 from orchestrator.manifest.fields import COLUMNS, unknown_field
 from orchestrator.manifest.manifest import Manifest, Source, folder_of
 from orchestrator.manifest.raw_entry import Draft
+from orchestrator.manifest.table_source import TableSource
 from orchestrator.manifest.text import UnreadableError, check_is_file
 from orchestrator.manifest.validation import Head, check_defaults, check_head, in_order, resolve_paths
+from orchestrator.manifest.xlsx_rows import xlsx_rows
 from orchestrator.manifest.yaml_source import YamlSource
+
+T = TypeVar("T")
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 CSV_SUFFIXES = frozenset({".csv", ".tsv"})
+WORKBOOK_SUFFIXES = frozenset({".xlsx", ".xlsm"})
+#: What Excel wrote before 2007, and writes around a workbook with a password.
+_OLD_WORKBOOK = bytes.fromhex("d0cf11e0a1b11ae1")
 
 
 class UnreadableSource:
@@ -80,8 +90,53 @@ def _readable_source(path: Path, given: Draft) -> Source:
     if suffix in YAML_SUFFIXES:
         return YamlSource(path)
     if suffix in CSV_SUFFIXES:
-        return CsvSource(path, given.values.keys())
-    raise UnreadableError("the name of a manifest ends in .yaml, .yml or .csv")
+        return _csv_source(path, given)
+    if suffix in WORKBOOK_SUFFIXES:
+        return _workbook_source(path, given)
+    if suffix == ".xls":
+        raise UnreadableError("this is a workbook of the old kind (.xls); save it as .xlsx")
+    raise UnreadableError("the name of a manifest ends in .yaml, .yml, .csv or .xlsx")
+
+
+def _csv_source(path: Path, given: Draft) -> TableSource:
+    if _is_workbook(path):
+        raise UnreadableError(
+            "this is an Excel workbook under another name; name it .xlsx, or save it as CSV UTF-8"
+        )
+    encoding = _read(table_encoding, path)
+    source = TableSource(path, lambda: csv_rows(path, encoding), given.values.keys())
+    if encoding == CHINESE:
+        if not source.has_known_columns:
+            raise UnreadableError("the file is not UTF-8; save it as UTF-8 (in a spreadsheet: CSV UTF-8)", 1)
+        source.head.warn("the file is not UTF-8; it was read as GB18030, in which it is Chinese", rule="M11")
+    return source
+
+
+def _workbook_source(path: Path, given: Draft) -> TableSource:
+    if _read(_head_of, path).startswith(_OLD_WORKBOOK):
+        raise UnreadableError(
+            "the workbook has a password, or is of the old kind (.xls); save it as plain .xlsx"
+        )
+    if not _is_workbook(path):
+        raise UnreadableError("this is not an Excel workbook; name it .csv if it is a table in text")
+    return TableSource(path, lambda: xlsx_rows(path), given.values.keys())
+
+
+def _is_workbook(path: Path) -> bool:
+    head = _read(_head_of, path)
+    return format_of(head) == "zip" or head.startswith(_OLD_WORKBOOK)
+
+
+def _head_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
+
+
+def _read(function: Callable[[Path], T], path: Path) -> T:
+    try:
+        return function(path)
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror}") from None
 
 
 def _given_defaults(defaults: Mapping[str, str]) -> Draft:

@@ -54,10 +54,10 @@ class Draft:
 
     def warn(self, message: str, *names: str | int, rule: str) -> None:
         """Add a warning about the field *names*, found by *rule*; its value counts."""
-        is_known = self.is_faulty(*names)
+        is_known = bool(names) and self.is_faulty(*names)
         self.report(message, *names, rule=rule)
         self.problems[-1] = replace(self.problems[-1], severity=Severity.WARNING)
-        if not is_known:
+        if names and not is_known:
             self.faulty.discard(_dotted(names))
 
     def is_faulty(self, *names: str | int) -> bool:

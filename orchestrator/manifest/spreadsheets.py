@@ -41,6 +41,16 @@ def protected(text: str) -> str:
     return f"'{text}" if text[:1] in _FORMULA or is_marked or is_suspect else text
 
 
+def to_workbook(cell: str) -> str:
+    """The text for a workbook's cell from one that `protected` made: no formula there, so it needs no mark."""
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in _FORMULA and len(cell) > 1 else cell
+
+
+def from_workbook(text: str) -> str:
+    """The *text* of a workbook's cell as `read_cell` takes it; the inverse of `to_workbook`."""
+    return f"'{text}" if text[:1] in _FORMULA and text else text
+
+
 def is_suspect(column: str, text: str) -> bool:
     """True when `read_cell` may say more of *text*, which is not blank, than that it is that text."""
     return text[0] in _FIRST_SUSPECTS or column in _TEXT_NUMBERS or "{" in text

@@ -49,10 +49,10 @@ def check_is_file(path: Path) -> int:
     return status.st_size
 
 
-def read_lines(path: Path) -> Iterator[str]:
+def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
     """The lines of *path* with their ends as they are; raises UnreadableError where it is not text."""
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
             number = 0
             while line := file.readline(MAX_LINE_CHARACTERS):
                 number += 1
@@ -77,11 +77,17 @@ def _checked(line: str, number: int) -> str:
         raise UnreadableError(f"the file is UTF-16; {_SAVE_AS}", 1)
     if not line.isascii():
         _check_encoding(line, number)
-    if match := _CONTROL.search(line):
-        raise UnreadableError(_control_sentence(match[0]), number, match.start() + 1)
+    check_characters(line, number)
     if len(line) >= MAX_LINE_CHARACTERS:
         raise UnreadableError("the line has over 16 million characters; is this a manifest?", number)
-    return line.removeprefix("\ufeff") if number == 1 else line
+    # Two of them where a program has put its own before one that it took for text.
+    return line.lstrip("\ufeff") if number == 1 else line
+
+
+def check_characters(text: str, line: int) -> None:
+    """Raise UnreadableError for a control character in *text*, which is in *line*."""
+    if match := _CONTROL.search(text):
+        raise UnreadableError(_control_sentence(match[0]), line, match.start() + 1)
 
 
 def _check_encoding(line: str, number: int) -> None:

@@ -647,7 +647,7 @@ WAYS: tuple[Way, ...] = (
         run("--state", "{folder}/other.db", "--batch-name", "other"),
     ),
     Way(
-        "orchestrator/manifest/csv_source.py",
+        "orchestrator/manifest/table_source.py",
         ("--default",),
         first(csv_of_one, cli("run", "{folder}/table.csv")),
         first(

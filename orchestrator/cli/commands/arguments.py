@@ -12,7 +12,7 @@ from orchestrator.domain.quantities import parse_duration
 
 ManifestPath = Annotated[
     Path,
-    typer.Argument(metavar="MANIFEST", help="The manifest: a .yaml, .yml or .csv file.", show_default=False),
+    typer.Argument(metavar="MANIFEST", help="The manifest: a .yaml, .csv or .xlsx file.", show_default=False),
 ]
 BatchName = Annotated[
     str | None,

@@ -1,34 +1,34 @@
-"""CSV manifests, streamed: one row is held at a time."""
+"""Manifests that are tables, CSV or a workbook's sheet, read row by row."""
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing
-from itertools import chain
+from itertools import islice
 from pathlib import Path
 
 from orchestrator.domain.entries import Place
 from orchestrator.manifest.cells import PLAIN_COLUMNS, set_cell
-from orchestrator.manifest.fields import COLUMNS, FIELDS, RESULT_COLUMNS, Shape, unknown_field
+from orchestrator.manifest.csv_rows import Row, looks_like_header
+from orchestrator.manifest.fields import BATCH_COLUMNS, COLUMNS, FIELDS, KNOWN_COLUMNS, Shape, unknown_field
 from orchestrator.manifest.raw_entry import Draft
 from orchestrator.manifest.spreadsheets import is_suspect, read_cell
-from orchestrator.manifest.text import UnreadableError, check_is_file, read_lines
+from orchestrator.manifest.text import UnreadableError
 
-#: What separates cells; the comma unless the header says otherwise (spreadsheets of many countries: `;`).
-DELIMITERS = (",", ";", "\t")
 MAX_COLUMNS = 1000
-_BATCH_COLUMNS = frozenset({"batch_name", "submit", "submit_requires"})
 #: What a results file says of the past is passed over, but for whose row it is.
 _JOB_COLUMN = "job_id"
-_KNOWN_COLUMNS = {*COLUMNS, *RESULT_COLUMNS, *_BATCH_COLUMNS}
 #: A column without a name is read to see that it is empty.
-_READ_COLUMNS = {*COLUMNS, *_BATCH_COLUMNS, _JOB_COLUMN, ""}
+_READ_COLUMNS = {*COLUMNS, *BATCH_COLUMNS, _JOB_COLUMN, ""}
 _REQUIRED = ("name", "training_video")
+#: Columns that people keep for themselves.
+_OWN_MARKS = ("x-", "#")
+#: So many rows are looked at for a header that does not come first.
+_ROWS_BEFORE_HEADER = 5
 
-#: The line a row begins in, and its cells.
-Row = tuple[int, list[str]]
+#: Reads the table from its start for each call: the header, then every row; raises UnreadableError.
+ReadRows = Callable[[], Generator[Row, None, None]]
 
 
 class RowPlaces(Mapping[str, Place]):
@@ -56,17 +56,18 @@ class RowPlaces(Mapping[str, Place]):
         return len(self._columns)
 
 
-class CsvSource:
-    """A CSV manifest as drafts; raises UnreadableError when it has no header that can be read."""
+class TableSource:
+    """A table as drafts; raises UnreadableError when it has no header that can be read."""
 
-    def __init__(self, path: Path, given: Collection[str] = ()) -> None:
+    def __init__(self, path: Path, read_rows: ReadRows, given: Collection[str] = ()) -> None:
         """Read the header and the first row of *path*; fields *given* elsewhere need no column."""
-        self._path = path
-        check_is_file(path)
+        self._rows = read_rows
         with closing(self._rows()) as rows:
             line, header = next(rows, (1, []))
             self.head = Draft(file=str(path), start=Place(line))
             self.defaults = Draft(file=str(path), start=Place())
+            if KNOWN_COLUMNS.isdisjoint(map(str.strip, header)):
+                _refuse_title(rows)
             self._columns = self._read_header(header)
             first = next((row for row in rows if _is_filled(row)), None)
         self._places = frozenset(self._columns.values())
@@ -78,18 +79,23 @@ class CsvSource:
             self.head.report("the column is missing, and every avatar needs it", name)
         self._read_head(first)
 
+    @property
+    def has_known_columns(self) -> bool:
+        """True when the header names at least one column that a manifest has."""
+        return bool(self._places - {""})
+
     def _read_header(self, header: list[str]) -> dict[int, str]:
         """The known columns by position; reports the others."""
         if len(header) > MAX_COLUMNS:
             raise UnreadableError(f"the header has over {MAX_COLUMNS} columns; is this a manifest?", 1)
         names = [name.strip() for name in header]
-        if len(names) == 1 and names[0] not in _KNOWN_COLUMNS:
+        if len(names) == 1 and names[0] not in KNOWN_COLUMNS:
             raise UnreadableError("the header has one column; separate them by commas", self.head.start.line)
-        for name, count in Counter(filter(None, names)).items():
+        for name, count in Counter(filter(_is_ours, names)).items():
             place = Place(self.head.start.line, name[:64])
             if count > 1:
                 self.head.report(f"the column appears {count} times", name, place=place)
-            if name not in _KNOWN_COLUMNS:
+            if name not in KNOWN_COLUMNS:
                 self.head.report(_unknown_column(name), name, place=place)
         return {index: name for index, name in enumerate(names) if name in _READ_COLUMNS}
 
@@ -104,7 +110,7 @@ class CsvSource:
         self._first = {
             name: _batch_cell(name, cells[index])
             for index, name in self._columns.items()
-            if name in _BATCH_COLUMNS and index < len(cells)
+            if name in BATCH_COLUMNS and index < len(cells)
         }
         self.head.values |= self._first
 
@@ -117,9 +123,10 @@ class CsvSource:
                     yield self._draft(row, len(header))
 
     def _draft(self, row: Row, width: int) -> Draft:
-        line, cells = row
+        line, written = row
         places = RowPlaces(line, self._places)
         draft = Draft(file=self.head.file, start=Place(line), places=places, faulty=set(self._absent))
+        cells = self._of_width(written, width)
         if len(cells) != width:
             draft.is_broken = True
             draft.report(
@@ -138,47 +145,24 @@ class CsvSource:
             self._check_other(draft, name, cells[index].strip())
         return draft
 
+    def _of_width(self, cells: list[str], width: int) -> list[str]:
+        """*cells* as many as the header's: a blank tail may be longer, or left out where no avatar needs it.
+
+        Excel leaves it out from some rows on, and 16 rows at a time.
+        """
+        if len(cells) > width:
+            return cells if any(map(str.strip, cells[width:])) else cells[:width]
+        missing = {self._columns.get(index) for index in range(len(cells), width)}
+        return cells if missing.intersection(_REQUIRED) else [*cells, *[""] * (width - len(cells))]
+
     def _check_other(self, draft: Draft, name: str, text: str) -> None:
         """Look at a cell that is no field of the avatar."""
         if name == "" and text:
             draft.report("there is a value in a column without a name", "", place=draft.start)
         if name == _JOB_COLUMN and text:
             draft.job_id = _read(draft, name, text)
-        if name in _BATCH_COLUMNS and text and _batch_cell(name, text) != self._first.get(name):
+        if name in BATCH_COLUMNS and text and _batch_cell(name, text) != self._first.get(name):
             draft.report("differs from the first row's; a manifest is one batch", name)
-
-    def _rows(self) -> Generator[Row, None, None]:
-        """The header, then every row; raises UnreadableError where the file stops being CSV."""
-        lines = read_lines(self._path)
-        before, header = _header_line(lines)
-        reader = csv.reader(chain([header], lines), delimiter=_delimiter(header), strict=True)
-        while True:
-            line = before + reader.line_num + 1
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                raise UnreadableError(_csv_sentence(error, line), line) from None
-            if cells is None:
-                return
-            yield line, cells
-
-
-def _header_line(lines: Iterator[str]) -> tuple[int, str]:
-    """How many lines (blank, or comments with #) come before the header, and the header."""
-    for before, line in enumerate(lines):
-        if line.strip() and not line.startswith("#"):
-            return before, line
-    raise UnreadableError("the file has no header; its first line names the columns", 1)
-
-
-def _delimiter(header: str) -> str:
-    """The separator under which the header has the most columns we know."""
-    return max(DELIMITERS, key=lambda delimiter: _known_columns(header, delimiter))
-
-
-def _known_columns(header: str, delimiter: str) -> int:
-    names = (name.strip().strip('"') for name in header.split(delimiter))
-    return sum(name in _KNOWN_COLUMNS for name in names)
 
 
 def _read(draft: Draft, name: str, text: str) -> str:
@@ -198,6 +182,18 @@ def _is_filled(row: Row) -> bool:
     return any(map(str.strip, row[1]))
 
 
+def _is_ours(name: str) -> bool:
+    """True for a column that is to be read, or else reported."""
+    return bool(name) and not name.startswith(_OWN_MARKS)
+
+
+def _refuse_title(following: Iterator[Row]) -> None:
+    """Raise UnreadableError where a title stands above the header, which is one of the *following* rows."""
+    for line, cells in islice(following, _ROWS_BEFORE_HEADER):
+        if looks_like_header(cells):
+            raise UnreadableError(f"line {line} looks like the header; delete the lines above it", 1)
+
+
 def _unknown_column(name: str) -> str:
     if name == "defaults":
         return "a table has no defaults; use --default field=value"
@@ -205,13 +201,3 @@ def _unknown_column(name: str) -> str:
     if rule is not None and rule.shape is Shape.GROUP:
         return f"is a group; its columns are {', '.join(f'{name}.{member}' for member in rule.members)}"
     return unknown_field(name, COLUMNS)
-
-
-def _csv_sentence(error: csv.Error, line: int) -> str:
-    if "unexpected end of data" in str(error):
-        return f"the quote opened in the row of line {line} is never closed"
-    if "field larger than field limit" in str(error):
-        return "a cell has over 131072 characters; is a quote not closed?"
-    if "expected after" in str(error):
-        return "text follows a closing quote; write a quote inside quotes twice"
-    return f"this is not CSV: {error}"

@@ -15,9 +15,8 @@ FLOORS = (
     ("fleet",),
     ("observe",),
     ("engine",),
-    ("preflight",),
     ("manifest", "metastudio", "transfer", "journal", "simulator"),
-    ("network",),
+    ("preflight", "network"),
     ("domain",),
 )
 

@@ -21,7 +21,7 @@ from orchestrator.engine.decision import Action, Decider, EntryPlan, Retry
 from orchestrator.engine.earlier_manifest import EarlierManifest
 from orchestrator.engine.events import Totals
 from orchestrator.engine.file_comparison import ContentComparison
-from orchestrator.engine.result_rows import misplaced_rows, row_job
+from orchestrator.engine.result_rows import misplaced_rows, rejected_row_jobs, row_job
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import NOT_IN_MANIFEST
 from orchestrator.journal.records import EntryRecord
@@ -102,6 +102,9 @@ class Planner:
             found += [problem for draft in drafts for problem in draft.problems]
             for plan in await anyio.to_thread.run_sync(self._plan_chunk, drafts, stored):
                 yield plan
+        if self._journal is not None:
+            rejected = rejected_row_jobs(self._manifest)
+            found += await misplaced_rows(rejected, self._journal, str(self._manifest.path))
         self.problems = [*self._manifest.problems, *found]
 
     async def _misplaced(

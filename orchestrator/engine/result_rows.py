@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from orchestrator.domain.entries import Entry, Place, normal
 from orchestrator.journal.reading import JournalReader
-from orchestrator.manifest import Problem
+from orchestrator.manifest import Manifest, Problem
 
 _ROWS_AT_ONCE = 500
 
@@ -24,6 +24,11 @@ class RowJob(NamedTuple):
 def row_job(entry: Entry) -> RowJob | None:
     """What the row of *entry* says of its job; None where it says nothing."""
     return RowJob(entry.entry_id, entry.job_id, entry.place_of("job_id")) if entry.job_id else None
+
+
+def rejected_row_jobs(manifest: Manifest) -> list[RowJob]:
+    """What those rows of *manifest*, read to its end, say of their job that gave no entry."""
+    return [RowJob(*row) for row in manifest.rejected_rows]
 
 
 async def misplaced_rows(rows: Iterable[RowJob], journal: JournalReader, manifest_file: str) -> list[Problem]:

@@ -17,6 +17,8 @@ RESULT_COLUMNS = (
     "job_id",
     "bytes",
     "seconds",
+    "started_at",
+    "finished_at",
     "attempts",
     "error_kind",
     "error_code",

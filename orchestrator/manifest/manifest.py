@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from orchestrator.domain.entries import Entry, normal, slug
+from orchestrator.domain.entries import Entry, Place, normal, slug
 from orchestrator.domain.foreign import repaired
 from orchestrator.manifest.problems import Problem, Severity, quoted, without_ignored
 from orchestrator.manifest.raw_entry import Draft
@@ -25,10 +25,19 @@ class Source(Protocol):
         """The avatars in the order of the file, anew for each call; may raise UnreadableError."""
 
 
+class RejectedRow(NamedTuple):
+    """A row that something is wrong with, and the job that it says is its own."""
+
+    entry_id: str
+    job_id: str
+    place: Place
+
+
 class Manifest:
     """What a file asks for.
 
-    `problems` are those of the file's head until `entries` has been gone through; then they are all.
+    `problems` are those of the file's head until `entries` has been gone through; then they are all, and
+    `rejected_rows` are the rows of a results file that gave no entry because of one.
     """
 
     def __init__(
@@ -41,6 +50,7 @@ class Manifest:
         self.submit_requires = head.submit_requires
         self._ignored = frozenset(head.ignore or ())
         self.problems = list(problems)
+        self.rejected_rows: list[RejectedRow] = []
         self._opening_problems = problems
         self._source = source
         self._folder = folder_of(path)
@@ -54,6 +64,7 @@ class Manifest:
     def entries(self) -> Iterator[Entry]:
         """The valid entries in the order of the file; finds the problems of all of them on the way."""
         self.problems[:] = self._opening_problems
+        self.rejected_rows.clear()
         taken = _Taken()
         try:
             for draft in self._source.drafts():
@@ -80,6 +91,8 @@ class Manifest:
         ignored = self._ignored.union(avatar.ignore or ()) if avatar else self._ignored
         self.problems += without_ignored(in_order(whole.problems, entry_id), ignored)
         if avatar is None or entry_id is None or not is_new:
+            if draft.job_id is not None and entry_id is not None and not whole.is_faulty("id"):
+                self.rejected_rows.append(RejectedRow(entry_id, draft.job_id, whole.place_of("job_id")))
             return None
         return Entry(entry_id, avatar, draft.start.line or 1, whole.places, ignored, draft.job_id)
 

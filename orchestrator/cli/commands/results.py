@@ -36,6 +36,7 @@ def results(
     \b
     Examples:
       orchestrator results studio -o results.csv
+      orchestrator results studio -o results.xlsx
       orchestrator run results.csv
       orchestrator results studio --json
     """

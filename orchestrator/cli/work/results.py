@@ -8,8 +8,9 @@ import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import aiofiles
 import anyio
@@ -20,6 +21,7 @@ from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.work.batches import KnownBatch, known_batch
 from orchestrator.cli.work.report import review_text
+from orchestrator.cli.work.workbook import NUMBER_COLUMNS, WORKBOOK_SUFFIX, check_can_write, workbook_of
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.foreign import one_line, shown
@@ -30,6 +32,7 @@ from orchestrator.manifest import COLUMNS, RESULT_COLUMNS, csv_cells
 from orchestrator.manifest.fields import PERSONAL_FIELDS
 from orchestrator.manifest.spreadsheets import protected
 from orchestrator.observe.streams import open_at_once
+from orchestrator.observe.wording import moment
 from orchestrator.preflight.reviews import rule_of_review
 
 #: A thread hop for each line would cost more than the line.
@@ -42,6 +45,8 @@ _TO_QUOTE = re.compile(r'[",;\t\r\n|]|^\s|\s$')
 
 def show_results(invocation: Invocation, name: str, file: Path | None) -> ExitCode:
     """Write the results of the batch called *name* to *file*, else to stdout; raises ConfigurationError."""
+    if file is not None and file.suffix.lower() == WORKBOOK_SUFFIX:
+        check_can_write()
     known = known_batch(invocation, name)
     output = invocation.output
     if file is not None:
@@ -69,28 +74,41 @@ def _shown_lines(text: str) -> str:
 
 
 async def _write_file(known: KnownBatch, file: Path) -> int:
+    if file.suffix.lower() == WORKBOOK_SUFFIX:
+        rows = _rows(known)
+        content, count = await workbook_of(rows, NUMBER_COLUMNS, folder=file.parent)
+        async with written_file(file, encoding=None) as write:
+            await write(content)
+        return count
     async with written_file(file) as write:
         await write(_BYTE_ORDER_MARK)
         return await _write_table(known, write)
 
 
 async def _write_table(known: KnownBatch, write: Write) -> int:
-    """Write the table block by block; how many entries there were."""
+    """Write the table block by block; return the number of entries."""
+    count = -1  # the header is none
+    lines: list[str] = []
+    async for cells in _rows(known):
+        lines.append(_line(cells))
+        count += 1
+        if len(lines) >= _BLOCK_LINES:
+            await write("".join(lines))
+            lines.clear()
+    await write("".join(lines))
+    return count
+
+
+async def _rows(known: KnownBatch) -> AsyncIterator[list[str]]:
+    """The header, then a row of cells for each entry."""
     batch = known.record
-    count = 0
     async with open_journal(known.effective.values.state, clock=time.time) as journal:
         columns = await _columns(journal, batch)
-        lines = [_line(columns)]
+        yield columns
         async for record in journal.entries(batch.batch):
             cells = {**csv_cells(record.avatar), **_batch_cells(batch), **_result_cells(record)}
             cells["id"] = protected(record.entry_id)
-            lines.append(_line([cells[column] for column in columns]))
-            count += 1
-            if len(lines) >= _BLOCK_LINES:
-                await write("".join(lines))
-                lines.clear()
-        await write("".join(lines))
-    return count
+            yield [cells[column] for column in columns]
 
 
 async def _columns(journal: JournalReader, batch: BatchRecord) -> list[str]:
@@ -149,9 +167,16 @@ def _outcome(record: EntryRecord) -> dict[str, object]:
         "job_id": record.job_id,
         "bytes": record.bytes,
         "seconds": _seconds(record),
+        "started_at": None if record.started_at is None else moment(record.started_at),
+        "finished_at": _finished_at(record),
         "attempts": record.attempts,
         "delivered": record.delivered,
     }
+
+
+def _finished_at(record: EntryRecord) -> str | None:
+    """When the entry's job held all its files; None before."""
+    return None if record.confirmed_at is None else moment(record.confirmed_at)
 
 
 def _seconds(record: EntryRecord) -> float | None:
@@ -188,19 +213,19 @@ async def _documents(journal: JournalReader, batch: str) -> AsyncIterator[dict[s
         }
 
 
-Write = Callable[[str], Awaitable[object]]
+Write = Callable[[Any], Awaitable[object]]
 
 
 @asynccontextmanager
-async def written_file(path: Path) -> AsyncIterator[Write]:
-    """Write UTF-8 text to *path*, for its owner only, which holds all of it or what it held before.
+async def written_file(path: Path, *, encoding: str | None = "utf-8") -> AsyncIterator[Write]:
+    """Write text, or bytes where *encoding* is None, to *path*, for its owner only, which holds all of it or what it held before.
 
     A device or a pipe is written to as it is; of a symbolic link the file it leads to is replaced. Raises
     ConfigurationError where it cannot be written.
     """
     try:
         target = await to_thread.run_sync(_target, path)
-        writing = _written_through(path) if target is None else _replaced(target)
+        writing = _written_through(path, encoding) if target is None else _replaced(target, encoding)
         async with writing as write:
             yield write
     except (OSError, ValueError) as error:
@@ -219,20 +244,26 @@ def _target(path: Path) -> Path | None:
     return real if is_file and folder != "/dev" and not folder.startswith("/proc/") else None
 
 
+def _opened(descriptor: int, encoding: str | None) -> AbstractAsyncContextManager[Any]:
+    if encoding is None:
+        return aiofiles.open(descriptor, "wb")
+    return aiofiles.open(descriptor, "w", encoding=encoding, newline="")
+
+
 @asynccontextmanager
-async def _written_through(path: Path) -> AsyncIterator[Write]:
+async def _written_through(path: Path, encoding: str | None) -> AsyncIterator[Write]:
     descriptor = await to_thread.run_sync(open_at_once, path, os.O_WRONLY)
-    async with aiofiles.open(descriptor, "w", encoding="utf-8", newline="") as stream:
+    async with _opened(descriptor, encoding) as stream:
         yield stream.write
         await stream.flush()
 
 
 @asynccontextmanager
-async def _replaced(path: Path) -> AsyncIterator[Write]:
+async def _replaced(path: Path, encoding: str | None) -> AsyncIterator[Write]:
     """Write to a file beside *path* that takes its place once it is whole."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        async with aiofiles.open(descriptor, "w", encoding="utf-8", newline="") as stream:
+        async with _opened(descriptor, encoding) as stream:
             yield stream.write
             await stream.flush()
             await to_thread.run_sync(os.fsync, stream.fileno())

@@ -19,7 +19,7 @@ from orchestrator.cli.work.look import FilmOfEntry, films_of, look_at, look_prob
 from orchestrator.domain.entries import Entry
 from orchestrator.domain.errors import ManifestError, OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.engine.result_rows import RowJob, misplaced_rows, row_job
+from orchestrator.engine.result_rows import RowJob, misplaced_rows, rejected_row_jobs, row_job
 from orchestrator.journal.journal import open_journal
 from orchestrator.manifest import (
     LocalFiles,
@@ -149,6 +149,7 @@ def validate_manifest(invocation: Invocation, asked: Asked, report: Path | None 
             rows.append(row)
 
     count, problems = check_manifest(manifest, with_media=settings.media_check, on_entry=note)
+    rows += rejected_row_jobs(manifest)
     if rows and has_journal(effective):
         problems += run_async(_misplaced, rows, settings.state, str(asked.path))
     looked = look_at(films, settings, output)

@@ -218,9 +218,9 @@ Write = Callable[[Any], Awaitable[object]]
 
 @asynccontextmanager
 async def written_file(path: Path, *, encoding: str | None = "utf-8") -> AsyncIterator[Write]:
-    """Write text, or bytes where *encoding* is None, to *path*, for its owner only, which holds all of it or what it held before.
+    """Write text, or bytes where *encoding* is None, to *path*, for its owner only.
 
-    A device or a pipe is written to as it is; of a symbolic link the file it leads to is replaced. Raises
+    The file holds all of it or what it held before. A device or a pipe is written to as it is; of a symbolic link the file it leads to is replaced. Raises
     ConfigurationError where it cannot be written.
     """
     try:

@@ -15,7 +15,10 @@ import anyio
 import anyio.lowlevel
 import yaml
 
+from orchestrator.cli.service import run_settings as default_run_settings
+from orchestrator.cli.settings import Settings
 from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.batch import RunRequest, retry_batch, run_batch, submit_batch
 from orchestrator.engine.connection import Clocks, ServiceSettings
@@ -35,6 +38,25 @@ from orchestrator.simulator.footage import write_footage, write_letter, write_pi
 BATCH = "rehearsal"
 
 
+def run_settings(**changes: Any) -> RunSettings:
+    """How a run behaves where only *changes* are set."""
+    return replace(default_run_settings(Settings(), is_submit_wanted=False), **changes)
+
+
+def service_settings(**values: Any) -> ServiceSettings:
+    """How to talk to a service where only *values* are set, among them at least where it is and who calls."""
+    settings = Settings()
+    defaults = {
+        "api_rate": settings.api_rate,
+        "api_policy": RetryPolicy(attempts=settings.api_attempts, cap_seconds=20.0),
+        "idle_timeout": settings.idle_timeout,
+        "outage": OutagePolicy(),
+        "is_verifying": settings.verify == "etag",
+        "is_insecure_http_allowed": settings.insecure_http,
+    }
+    return ServiceSettings(**(defaults | values))
+
+
 async def no_sleep(_: float) -> None:
     """Let the others run, and take no time."""
     await anyio.lowlevel.checkpoint()
@@ -46,7 +68,7 @@ class Rig:
 
     simulator: Simulator
     folder: Path
-    settings: RunSettings = field(default_factory=lambda: RunSettings(part_bytes=256 * 1024))
+    settings: RunSettings = field(default_factory=lambda: run_settings(part_bytes=256 * 1024))
     service: Mapping[str, Any] = field(default_factory=dict)
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     events: list[Event] = field(default_factory=list)
@@ -160,7 +182,7 @@ class Rig:
             "api_rate": ApiRate(0.0, 0.0),
             "idle_timeout": 5.0,
         }
-        return ServiceSettings(**(values | dict(self.service)))
+        return service_settings(**(values | dict(self.service)))
 
     async def entries(self) -> dict[str, EntryRecord]:
         """What the journal knows, by entry id."""

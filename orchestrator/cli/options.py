@@ -1,6 +1,8 @@
 """The options that stand for settings: each is also an environment variable and a key of the config files.
 
-Names are those of the fields of `settings.Settings`, which reads and checks the values.
+Names are those of the fields of `settings.Settings`, which reads and checks the values. A default is written here and
+nowhere else, as one would write it after the flag: `Settings` checks it like any other value, help and the tables of
+docs/usage.md print it. `Settings` cannot be its place, because loading pydantic takes longer than all of `--help`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,17 @@ class SettingOption:
     flags: tuple[str, ...]
     summary: str
     metavar: str | None = None
+    #: None where the setting may stay unset.
     default: str | None = None
+    #: What people read instead of the default: what unset means, or what the value stands for.
+    default_note: str | None = None
+    #: In a config file a path starts from the file's folder.
+    is_path: bool = False
+
+    @property
+    def shown_default(self) -> str:
+        """The default as help and documents print it; "" for none."""
+        return self.default_note or self.default or ""
 
     @property
     def variable(self) -> str:
@@ -31,7 +43,7 @@ class SettingOption:
 
     def parameter(self) -> inspect.Parameter:
         """The parameter that makes typer offer the option; None stands for not given."""
-        default = f"; default {self.default}" if self.default else ""
+        default = f"; default {self.shown_default}" if self.shown_default else ""
         option = typer.Option(
             *self.flags,
             help=f"{self.summary} (env {self.variable}{default})",
@@ -50,30 +62,35 @@ OUTPUT_OPTIONS = (
         flags=("--state",),
         metavar="PATH",
         summary="Where the journal is: a file or a directory",
-        default="in the user's state directory",
+        default_note="in the user's state directory",
+        is_path=True,
     ),
     SettingOption(
         name="progress",
         flags=("--progress",),
         metavar="auto|bar|plain|none",
         summary="How progress is shown on stderr; plain prints a line every 30 s and per change of state",
-        default="auto: bar on a terminal, else plain",
+        default="auto",
+        default_note="auto: bar on a terminal, else plain",
     ),
     SettingOption(
         name="quiet",
         flags=("--quiet", "-q"),
         summary="Print errors only",
+        default="off",
     ),
     SettingOption(
         name="verbose",
         flags=("--verbose", "-v"),
         summary="Log every call and segment to stderr",
+        default="off",
     ),
     SettingOption(
         name="log_file",
         flags=("--log-file",),
         metavar="FILE",
         summary="Append the log to FILE as JSON lines; with -v all details",
+        is_path=True,
     ),
 )
 
@@ -100,6 +117,7 @@ SERVICE_OPTIONS = (
         name="insecure_http",
         flags=("--insecure-http/--no-insecure-http",),
         summary="Allow http:// to other machines; everything is then sent unencrypted",
+        default="off",
     ),
 )
 
@@ -135,13 +153,14 @@ PLAN_OPTIONS = (
         flags=("--part-size",),
         metavar="SIZE",
         summary="Part size of videos whose part count is auto: auto, or for example 16MiB",
-        default="auto, about 32MiB",
+        default="auto",
+        default_note="auto, about 32MiB",
     ),
     SettingOption(
         name="submit",
         flags=("--submit/--no-submit",),
         summary="Send uploaded jobs to review, which cannot be undone",
-        default="what the manifest says",
+        default_note="what the manifest says",
     ),
     SettingOption(
         name="on_change",
@@ -201,7 +220,8 @@ RUN_OPTIONS = (
         name="verify_object",
         flags=("--verify-object/--no-verify-object",),
         summary="After confirm, require that the length and ETag of each stored object can be checked",
-        default="off: checked where the service allows it",
+        default="off",
+        default_note="off: checked where the service allows it",
     ),
     SettingOption(
         name="idle_timeout",
@@ -268,3 +288,6 @@ ALL_OPTIONS = (
     *PLAN_OPTIONS,
     *RUN_OPTIONS,
 )
+
+#: What each setting is where no place sets it.
+DEFAULTS = {option.name: option.default for option in ALL_OPTIONS}

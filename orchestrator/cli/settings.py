@@ -15,9 +15,8 @@ from platformdirs import user_config_path, user_state_path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrator.cli.errors import UsageError
-from orchestrator.cli.options import ALL_OPTIONS, ENVIRONMENT_PREFIX
+from orchestrator.cli.options import ALL_OPTIONS, DEFAULTS, ENVIRONMENT_PREFIX
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError
-from orchestrator.domain.outage import MAX_OUTAGE_SECONDS
 from orchestrator.domain.quantities import parse_bytes, parse_duration
 from orchestrator.domain.segments import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from orchestrator.journal.location import is_url
@@ -73,45 +72,52 @@ def _state() -> str:
         return f"~/.local/state/{APPLICATION}/journal.db"
 
 
+def _option(name: str, **bounds: Any) -> Any:
+    """The field of the setting *name*: the default of its option is read and checked as any other value is."""
+    return Field(DEFAULTS[name], validate_default=True, **bounds)
+
+
 class Settings(BaseModel):
-    """Every setting with its default; times in seconds, sizes in bytes."""
+    """Every setting with its type and its bounds; times in seconds, sizes in bytes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    region: str | None = None
-    endpoint: str | None = None
-    project_id: str | None = None
-    insecure_http: bool = False
+    region: str | None = _option("region")
+    endpoint: str | None = _option("endpoint")
+    project_id: str | None = _option("project_id")
+    insecure_http: bool = _option("insecure_http")
     state: str = Field(default_factory=_state)
-    progress: ProgressStyle = ProgressStyle.AUTO
-    quiet: bool = False
-    verbose: bool = False
-    log_file: Path | None = None
-    media_check: bool = True
-    look: Literal["quick", "deep", "off"] = "off"
-    look_strict: bool = False
-    part_size: Annotated[int, BeforeValidator(_part_bytes), Field(ge=MIN_PART_BYTES, le=MAX_PART_BYTES)] = (
-        DEFAULT_PART_BYTES
+    progress: ProgressStyle = _option("progress")
+    quiet: bool = _option("quiet")
+    verbose: bool = _option("verbose")
+    log_file: Path | None = _option("log_file")
+    media_check: bool = _option("media_check")
+    look: Literal["quick", "deep", "off"] = _option("look")
+    look_strict: bool = _option("look_strict")
+    part_size: Annotated[int, BeforeValidator(_part_bytes)] = _option(
+        "part_size", ge=MIN_PART_BYTES, le=MAX_PART_BYTES
     )
-    submit: bool | None = None
-    submit_anyway: bool = False
-    jobs: int = Field(5, ge=1, le=256)
+    submit: bool | None = _option("submit")
+    submit_anyway: bool = _option("submit_anyway")
+    jobs: int = _option("jobs", ge=1, le=256)
     #: None finds out while running how many are worth it.
-    parallel: Annotated[Annotated[int, Field(ge=1, le=256)] | None, BeforeValidator(_parallel)] = 16
-    bwlimit: Annotated[Timetable, BeforeValidator(_timetable)] = Timetable()
-    verify: Literal["etag", "off"] = "etag"
-    verify_object: bool = False
-    idle_timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
-    api_rate: Annotated[ApiRate, BeforeValidator(_api_rate)] = ApiRate(2.0, 5.0)
-    api_attempts: int = Field(5, ge=1, le=100)
-    max_outage: Annotated[float, BeforeValidator(_duration), Field(ge=0, allow_inf_nan=False)] = (
-        MAX_OUTAGE_SECONDS
+    parallel: Annotated[Annotated[int, Field(ge=1, le=256)] | None, BeforeValidator(_parallel)] = _option(
+        "parallel"
     )
-    on_expired: Literal["recreate", "fail"] = "recreate"
-    on_change: Literal["ask", "update", "recreate"] = "ask"
-    on_existing: Literal["ask", "adopt", "create"] = "ask"
-    fail_fast: bool = False
-    grace: float = Field(30.0, ge=0, allow_inf_nan=False)
+    bwlimit: Annotated[Timetable, BeforeValidator(_timetable)] = _option("bwlimit")
+    verify: Literal["etag", "off"] = _option("verify")
+    verify_object: bool = _option("verify_object")
+    idle_timeout: float = _option("idle_timeout", gt=0, allow_inf_nan=False)
+    api_rate: Annotated[ApiRate, BeforeValidator(_api_rate)] = _option("api_rate")
+    api_attempts: int = _option("api_attempts", ge=1, le=100)
+    max_outage: Annotated[float, BeforeValidator(_duration)] = _option(
+        "max_outage", ge=0, allow_inf_nan=False
+    )
+    on_expired: Literal["recreate", "fail"] = _option("on_expired")
+    on_change: Literal["ask", "update", "recreate"] = _option("on_change")
+    on_existing: Literal["ask", "adopt", "create"] = _option("on_existing")
+    fail_fast: bool = _option("fail_fast")
+    grace: float = _option("grace", ge=0, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +210,7 @@ def setting_names() -> Iterable[str]:
 
 
 CONFIG_NAME = "orchestrator.toml"
-#: Settings that are paths: in a file they start from its folder.
-_PATHS = ("state", "log_file")
+_PATHS = tuple(option.name for option in ALL_OPTIONS if option.is_path)
 _LONG_FLAGS = {
     option.name: next(flag for flag in option.flags if flag.startswith("--")).partition("/")[0]
     for option in ALL_OPTIONS

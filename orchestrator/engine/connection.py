@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.errors import ConfigurationError
@@ -39,13 +39,13 @@ class ServiceSettings:
     project_id: str | None
     region: str | None = None
     credentials: FoundCredentials
-    api_rate: ApiRate = field(default_factory=lambda: ApiRate(2.0, 5.0))
-    api_policy: RetryPolicy = field(default_factory=lambda: RetryPolicy(attempts=5, cap_seconds=20.0))
+    api_rate: ApiRate
+    api_policy: RetryPolicy
+    idle_timeout: float
+    outage: OutagePolicy
+    is_verifying: bool
+    is_insecure_http_allowed: bool
     api_timeout: float = 60.0
-    idle_timeout: float = 30.0
-    outage: OutagePolicy = field(default_factory=OutagePolicy)
-    is_verifying: bool = True
-    is_insecure_http_allowed: bool = False
     tls: ssl.SSLContext | None = None
 
 

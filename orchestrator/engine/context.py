@@ -12,7 +12,6 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import RetryableError
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.retry import RetryBudget, RetryPolicy
-from orchestrator.domain.segments import DEFAULT_PART_BYTES
 from orchestrator.domain.states import Change
 from orchestrator.metastudio.attempts import Retrying
 from orchestrator.transfer.bandwidth import BandwidthLimit
@@ -54,20 +53,20 @@ class OnExisting(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """How a run behaves; the defaults are those of design section 4."""
+    """How a run behaves: what can be set, and below it what cannot."""
 
-    jobs: int = 5
+    jobs: int
     #: PUTs at once over the whole run; None finds out while it runs.
-    parallel: int | None = 16
-    part_bytes: int = DEFAULT_PART_BYTES
-    is_submit_wanted: bool = False
+    parallel: int | None
+    part_bytes: int
+    is_submit_wanted: bool
     #: Submit also what is known to be refused.
-    is_submit_forced: bool = False
-    is_fail_fast: bool = False
-    on_expired: OnExpired = OnExpired.RECREATE
-    on_change: Change | None = None
-    on_existing: OnExisting = OnExisting.ASK
-    is_object_verified: bool = False
+    is_submit_forced: bool
+    is_fail_fast: bool
+    on_expired: OnExpired
+    on_change: Change | None
+    on_existing: OnExisting
+    is_object_verified: bool
     entry_retries: int = 200
     run_retries: int = 5000
     url_refreshes: int = 8

@@ -9,12 +9,13 @@ import anyio
 import pytest
 
 from orchestrator.cli.service import real_clocks
-from orchestrator.engine.connection import ServiceSettings, connect
+from orchestrator.engine.connection import connect
 from orchestrator.journal.sqlite.lock import hold_batch_lock
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document
+from tests.rig import service_settings
 from tests.strangers import Untouched
 
 
@@ -24,7 +25,7 @@ def make_late_job(simulator: Simulator, name: str) -> None:
     options = simulator.options
 
     async def make() -> None:
-        settings = ServiceSettings(
+        settings = service_settings(
             endpoint=simulator.endpoint,
             project_id=options.project_id,
             credentials=FoundCredentials(

@@ -23,8 +23,8 @@ from typing import Any
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.batch import RunRequest, run_batch
-from orchestrator.engine.connection import Clocks, ServiceSettings
-from orchestrator.engine.context import OnExisting, RunSettings, WorkSettings
+from orchestrator.engine.connection import Clocks
+from orchestrator.engine.context import OnExisting, WorkSettings
 from orchestrator.engine.events import (
     EntryFailed,
     Event,
@@ -39,6 +39,7 @@ from orchestrator.manifest import open_manifest
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.metastudio.limiter import ApiRate
 from orchestrator.simulator.footage import write_footage
+from tests.rig import run_settings, service_settings
 
 QUICK = RetryPolicy(attempts=8, base_seconds=0.01, cap_seconds=0.05, throttled_floor_seconds=0.01)
 UNPACED = ApiRate(0.0, 0.0)
@@ -104,7 +105,7 @@ def work_settings(order: dict[str, Any]) -> WorkSettings:
     """Short waits, and the service of the round."""
     service = order["service"]
     return WorkSettings(
-        service=ServiceSettings(
+        service=service_settings(
             endpoint=service["endpoint"],
             project_id=service["project_id"],
             credentials=FoundCredentials(
@@ -119,7 +120,7 @@ def work_settings(order: dict[str, Any]) -> WorkSettings:
             ),
             idle_timeout=5.0,
         ),
-        settings=RunSettings(
+        settings=run_settings(
             part_bytes=order["part_bytes"],
             is_submit_wanted=order["is_submit_wanted"],
             settle_seconds=0.1,

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engine import planning
-from orchestrator.engine.context import RunSettings
 from orchestrator.engine.planning import Planner
 from orchestrator.manifest import open_manifest
 from orchestrator.simulator.footage import sample_footage, write_picture
+from tests.rig import run_settings
 
 
 @pytest.mark.parametrize(("chunk_entries", "is_seen"), [(1, True), (2, False)])
@@ -23,7 +23,7 @@ async def test_a_shared_file_is_looked_at_anew_for_entries_planned_later(
     write_picture(tmp_path / "cover.png", 1)
     manifest = tmp_path / "batch.csv"
     manifest.write_text("name,training_video,cover\nAnna,film.mp4,cover.png\nBea,film.mp4,cover.png\n")
-    plans = Planner(open_manifest(manifest), None, "", RunSettings(), with_media=False).plans()
+    plans = Planner(open_manifest(manifest), None, "", run_settings(), with_media=False).plans()
 
     first = await anext(plans)
     with (tmp_path / "cover.png").open("ab") as cover:

@@ -23,13 +23,12 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.batch import run_batch
 from orchestrator.engine.connection import Clocks, connect
-from orchestrator.engine.context import RunSettings
 from orchestrator.engine.events import Event, EventBus, RetryScheduled, StepReached, Subscriber
 from orchestrator.engine.following import Follower
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.simulator import JobView, Simulator, SimulatorOptions
-from tests.rig import BATCH, Rig
+from tests.rig import BATCH, Rig, run_settings
 
 PHONE = "13912345678"
 PART_BYTES = 256 * 1024
@@ -198,7 +197,7 @@ async def trial(
         rig = Rig(
             simulator=simulator,
             folder=folder,
-            settings=RunSettings(part_bytes=PART_BYTES),
+            settings=run_settings(part_bytes=PART_BYTES),
             service={"idle_timeout": IDLE_SECONDS, "api_timeout": 1.0},
             policy=RetryPolicy(),
             clock=virtual.clock,

@@ -10,10 +10,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from orchestrator.engine.connection import Clocks, ServiceSettings, connect
+from orchestrator.engine.connection import Clocks, connect
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.metastudio.limiter import ApiRate
 from orchestrator.metastudio.requests import Command, JobQuery
+from tests.rig import service_settings
 
 CLOCKS = Clocks(
     clock=time.time,
@@ -50,7 +51,7 @@ async def test_a_call_that_may_not_be_repeated_has_a_fresh_connection(
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", ports.answer)
     async with TestServer(application) as server:
-        settings = ServiceSettings(
+        settings = service_settings(
             endpoint=f"http://127.0.0.1:{server.port}",
             project_id="p",
             credentials=FoundCredentials(secret=Credentials("ak", "sk"), source="the test", project_id=None),

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.context import RunSettings
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.object_store.seaweed import Seaweed, seaweed
-from tests.rig import Rig
+from tests.rig import Rig, run_settings
 
 #: Both are right for two parts of over 5 MiB, less than which SeaweedFS does not join.
 VIDEO_BYTES = 10_700_000
@@ -43,7 +42,7 @@ async def make_rig(weed: Seaweed, tmp_path: Path) -> AsyncIterator[MakeRig]:
             folder = tmp_path / "studio"
             folder.mkdir()
             return Rig(
-                simulator=simulator, folder=folder, settings=RunSettings(part_bytes=PART_BYTES), clock=clock
+                simulator=simulator, folder=folder, settings=run_settings(part_bytes=PART_BYTES), clock=clock
             )
 
         yield make

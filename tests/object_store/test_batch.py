@@ -9,13 +9,12 @@ import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.context import RunSettings
 from orchestrator.engine.events import UrlsExpired
 from orchestrator.simulator import World
 from orchestrator.simulator.footage import write_audio_zip, write_footage
 from tests.object_store.conftest import VIDEO_BYTES, MakeRig
 from tests.object_store.shown import assert_stored
-from tests.rig import Rig
+from tests.rig import Rig, run_settings
 
 DAY_SECONDS = 86400.0
 SMALL_KINDS = (
@@ -79,7 +78,7 @@ async def test_urls_the_store_calls_expired_are_replaced(make_rig: MakeRig, *, c
 async def test_parts_the_store_does_not_join_fail_their_entry_alone(make_rig: MakeRig) -> None:
     """The store's EntityTooSmall comes out of confirm as the service's refusal."""
     rig = await make_rig()
-    rig.settings = RunSettings(part_bytes=400_000)
+    rig.settings = run_settings(part_bytes=400_000)
     rig.write_batch(
         [rig.make_entry("small", size=600_000), rig.make_entry("whole", size=390_000)],
     )

@@ -115,7 +115,7 @@ def test_a_log_file_on_a_full_disk_is_given_up_with_a_note(cli: Cli, batch: Batc
     assert result.exit_code == 0
     assert result.stderr == (
         "warning: the log file /dev/full can no longer be written: No space left on device; "
-        "the run goes on without it\n"
+        "the run continues without it\n"
     )
 
 

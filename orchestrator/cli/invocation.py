@@ -58,7 +58,9 @@ def takes_settings(*groups: Iterable[SettingOption]) -> Callable[[Command], Comm
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         parameters = [_CONTEXT, *own, *(option.parameter() for option in options), *_COMMON]
-        command.__signature__ = inspect.Signature(_in_order(parameters))  # type: ignore[attr-defined]
+        # Python wants positional parameters before keywords.
+        parameters.sort(key=lambda parameter: parameter.kind)
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {}
         command.__doc__ = function.__doc__
         command.__name__ = function.__name__
@@ -75,11 +77,6 @@ def _invocation(context: typer.Context, flags: dict[str, Any], given: dict[str, 
         flags={name: value for name, value in flags.items() if value is not None},
         config=given.pop("config"),
     )
-
-
-def _in_order(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
-    """Python wants positional parameters before keywords."""
-    return sorted(parameters, key=lambda parameter: parameter.kind)
 
 
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)

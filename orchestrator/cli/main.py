@@ -56,7 +56,8 @@ def run_command(arguments: Sequence[str], stopper: Stopper | None = None) -> int
 def _code_of(arguments: Sequence[str], output: Output) -> int:
     drop_unusable_key_log(output.complain)
     try:
-        return _invoke(arguments, output)
+        command = typer.main.get_command(application(arguments))
+        return int(command.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=output) or 0)
     except typer.TyperException as error:
         output.is_json = output.is_json or "--json" in arguments
         return _fail(output, _usage_error(error))
@@ -67,12 +68,6 @@ def _code_of(arguments: Sequence[str], output: Output) -> int:
         return stop.exit_code
     except Exception as error:  # noqa: BLE001 - the boundary: nobody gets a traceback they did not ask for
         return _fail(output, _folder_error() or _unexpected(error, output))
-
-
-def _invoke(arguments: Sequence[str], output: Output) -> int:
-    command = typer.main.get_command(application(arguments))
-    code = command.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=output)
-    return int(code or 0)
 
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
@@ -86,16 +81,12 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
     app.callback(invoke_without_command=True)(_before_the_command)
     named = [name for name in _COMMANDS if [name] == list(arguments[:1])]
     for name in named or _COMMANDS:
-        _add(app, name)
+        command = getattr(import_module(f"{commands.__name__}.{name}"), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command()(command)
     return app
-
-
-def _add(app: typer.Typer, name: str) -> None:
-    command = getattr(import_module(f"{commands.__name__}.{name}"), name)
-    if isinstance(command, typer.Typer):
-        app.add_typer(command, name=name)
-    else:
-        app.command()(command)
 
 
 def _before_the_command(

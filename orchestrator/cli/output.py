@@ -27,7 +27,7 @@ _DATA_ENCODING = "utf-8"
 
 
 class Output:
-    """The two streams of one command.
+    """The two streams of one command; `standard_streams` makes them so that writing never fails.
 
     With `is_json` stdout carries one document and nothing else; with `is_quiet` only errors are told.
     `known` is what of the command's document is known when an error ends it early; `is_verbose` and
@@ -36,7 +36,6 @@ class Output:
     """
 
     def __init__(self, stdout: TextIO, stderr: TextIO) -> None:
-        """Print to *stdout* and *stderr*; `standard_streams` makes them so that writing never fails."""
         self.is_json = False
         self.is_quiet = False
         self.is_verbose = False

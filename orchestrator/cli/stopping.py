@@ -18,7 +18,6 @@ class StoppedBySignal(BaseException):
     """A signal asked the command to end, and what was open has been closed; nothing catches it but the command."""
 
     def __init__(self, number: int) -> None:
-        """Keep which one."""
         super().__init__(number)
         self.signal = signal.Signals(number)
 
@@ -47,7 +46,6 @@ class Stopper:
     """
 
     def __init__(self) -> None:
-        """Tell of it plainly."""
         self.tell: Callable[[StoppedBySignal], object] = tell_plainly
 
     def __call__(self, number: int, _frame: FrameType | None) -> NoReturn:

@@ -47,11 +47,11 @@ class Look(NamedTuple):
 class LocalFiles:
     """The files of a moment: one that several entries share is looked at once.
 
-    What changes after the first look is not seen, so who plans with it makes a new one for every few entries.
+    What changes after the first look is not seen, so planning makes a new one for every few entries. What *cache*
+    knows of films is not measured again; by default it is the user's.
     """
 
     def __init__(self, cache: Cache | None = None) -> None:
-        """Know nothing yet, but what *cache* kept of films; by default the user's."""
         films = cache or Cache()
         #: What is wrong with the file of that kind at that path.
         self.look: Callable[[AssetKind, str], Look] = lru_cache(_REMEMBERED)(_look)

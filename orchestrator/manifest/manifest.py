@@ -43,7 +43,6 @@ class Manifest:
     def __init__(
         self, path: Path, *, source: Source, head: Head, defaults: Draft, problems: list[Problem]
     ) -> None:
-        """Take the parts that `open_manifest` has made."""
         self.path = path
         self.batch_name = normal(head.batch_name or repaired(path.stem))
         self.is_submit_wanted = head.submit

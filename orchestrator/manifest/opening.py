@@ -34,7 +34,6 @@ class UnreadableSource:
     """Stands for a file that could not be opened: nothing in it but the problem."""
 
     def __init__(self, path: Path, error: UnreadableError) -> None:
-        """Keep what is wrong with *path*."""
         self.head = Draft(file=str(path), start=Place(), problems=[error.problem(path)])
         self.defaults = Draft(file=str(path), start=Place())
 

@@ -57,10 +57,12 @@ class RowPlaces(Mapping[str, Place]):
 
 
 class TableSource:
-    """A table as drafts; raises UnreadableError when it has no header that can be read."""
+    """A table as drafts; fields *given* elsewhere need no column.
+
+    Raises UnreadableError when it has no header that can be read.
+    """
 
     def __init__(self, path: Path, read_rows: ReadRows, given: Collection[str] = ()) -> None:
-        """Read the header and the first row of *path*; fields *given* elsewhere need no column."""
         self._rows = read_rows
         with closing(self._rows()) as rows:
             line, header = next(rows, (1, []))

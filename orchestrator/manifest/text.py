@@ -21,7 +21,6 @@ class UnreadableError(Exception):
     """The manifest cannot be read on from here; the text is a sentence for the user."""
 
     def __init__(self, message: str, line: int | None = None, column: int | str | None = None) -> None:
-        """Keep the place, both from 1."""
         super().__init__(message)
         self.message = message
         self.line = line

@@ -138,15 +138,12 @@ def _report_all(errors: Iterable[Mapping[str, Any]], draft: Draft, *, is_partial
 def _sentence(error: Mapping[str, Any]) -> str:
     location, given, context = error["loc"], error["input"], error.get("ctx", {})
     if error["type"] == "enum":
-        return _not_a_choice(given, _choices(location))
+        choices = _choices(location)
+        return f"{quoted(given)} is not one of {', '.join(choices)}{suggestion(str(given), choices)}"
     sentence = _SENTENCES.get(error["type"])
     if sentence is None:
         return str(error["msg"])
     return sentence("the value" if location[0] in PERSONAL_FIELDS else quoted(given), context)
-
-
-def _not_a_choice(given: object, choices: tuple[str, ...]) -> str:
-    return f"{quoted(given)} is not one of {', '.join(choices)}{suggestion(str(given), choices)}"
 
 
 def _choices(location: tuple[str | int, ...]) -> tuple[str, ...]:

@@ -120,7 +120,6 @@ class Merges:
     """What `<<` brings in, worked out once for each mapping of the document."""
 
     def __init__(self) -> None:
-        """Know nothing yet."""
         self._known: dict[int, Pairs | None] = {}
 
     def brought_in_by(self, node: Node, above: int = 0) -> Pairs | None:

@@ -36,7 +36,6 @@ class YamlSource:
     """A YAML manifest as drafts; raises UnreadableError when it is not YAML."""
 
     def __init__(self, path: Path) -> None:
-        """Read and parse all of *path*."""
         self.head = Draft(file=str(path), start=Place(1, 1))
         self.defaults = Draft(file=str(path), start=Place(1, 1))
         self._merges = Merges()

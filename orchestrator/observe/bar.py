@@ -56,7 +56,6 @@ class BarProgress:
     )
 
     def __init__(self, tracker: RunTracker, console: Console) -> None:
-        """Paint nothing yet."""
         self._tracker = tracker
         self._live = Live(
             console=console,

@@ -129,11 +129,7 @@ def _configure(sinks: list[Sink], level: int, on_lost: OnLost, hidden: Collectio
         logger_factory=structlog.ReturnLoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    _route_standard_logging(level)
-
-
-def _route_standard_logging(level: int) -> None:
-    """Let what libraries log take the same way, from warnings up."""
+    # What libraries log takes the same way, from warnings up.
     root = logging.getLogger()
     root.handlers = [_Forwarder()]
     root.setLevel(max(level, logging.WARNING))
@@ -201,7 +197,6 @@ class EventLog:
     """Writes every event to the log, but the bytes on their way, which are too many."""
 
     def __init__(self) -> None:
-        """Log from now on."""
         self._log = structlog.get_logger()
 
     def __call__(self, event: Event) -> None:

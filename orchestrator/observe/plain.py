@@ -35,7 +35,10 @@ _INTENTS = frozenset({EntryState.CREATING, EntryState.CONFIRMING, EntryState.SUB
 
 
 class PlainProgress:
-    """Writes lines to *stream*; *clock* gives their time, seconds since the epoch."""
+    """Writes lines about *tracker* to *stream* every *interval_seconds*.
+
+    *clock* gives their time, seconds since the epoch.
+    """
 
     hears = frozenset(
         {
@@ -60,7 +63,6 @@ class PlainProgress:
         clock: Callable[[], float],
         interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
-        """Tell of *tracker* every *interval_seconds*."""
         self._tracker = tracker
         self._stream = stream
         self._clock = clock

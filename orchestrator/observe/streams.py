@@ -13,7 +13,8 @@ from typing import Any, TextIO
 class SinkFile(io.FileIO):
     """An open file that takes whatever is written to it; after its first failure it drops everything.
 
-    `failure` is that first one. Closing it leaves the descriptor open where another owns it.
+    `failure` is that first one; *on_failure* gets it once, and must not write to this file. Closing it leaves the
+    descriptor open where another owns it.
     """
 
     def __init__(
@@ -23,7 +24,6 @@ class SinkFile(io.FileIO):
         is_owner: bool,
         on_failure: Callable[[OSError], None] | None = None,
     ) -> None:
-        """Write to *descriptor*; *on_failure* is called once, and must not write to this file."""
         super().__init__(descriptor, "w", closefd=is_owner)
         self.failure: OSError | None = None
         self._on_failure = on_failure

@@ -53,7 +53,6 @@ class RunTracker:
     """A subscriber that knows how far the run is; *monotonic* is a clock in seconds."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
-        """Start before anything has happened."""
         self.batch = ""
         self.entries_total = 0
         self.entries_done = 0

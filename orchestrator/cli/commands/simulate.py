@@ -121,32 +121,28 @@ def simulate(
     """
     from orchestrator.cli.work.simulate import Rehearsal, simulate_until_stopped  # noqa: PLC0415 - quick --help
 
-    options = {
-        "ak": ak,
-        "sk": sk,
-        "project_id": project_id,
-        "speed": speed,
-        "seed": seed,
-        "url_lifetime_seconds": url_lifetime,
-    }
-    store = {
-        "url": object_store or "",
-        "bucket": bucket or "",
-        "ak": object_store_ak or "",
-        "sk": object_store_sk or "",
-        "region": object_store_region,
-        "signature": signature,
-    }
-    values = [*(world or ())]
-    if one_time is not None:
-        values.append(f"put-again={'refused' if one_time else 'overwrite'}")
+    put_again = () if one_time is None else (f"put-again={'refused' if one_time else 'overwrite'}",)
     rehearsal = Rehearsal(
         port=port,
         data=data,
         faults=fault or (),
-        world=values,
+        world=[*(world or ()), *put_again],
         store_rate=store_rate,
-        options=options,
-        object_store=store,
+        options={
+            "ak": ak,
+            "sk": sk,
+            "project_id": project_id,
+            "speed": speed,
+            "seed": seed,
+            "url_lifetime_seconds": url_lifetime,
+        },
+        object_store={
+            "url": object_store or "",
+            "bucket": bucket or "",
+            "ak": object_store_ak or "",
+            "sk": object_store_sk or "",
+            "region": object_store_region,
+            "signature": signature,
+        },
     )
     return simulate_until_stopped(invocation, rehearsal)

@@ -13,6 +13,23 @@ from orchestrator.domain.states import EntryState
 
 _FAILED = (EntryState.FAILED, EntryState.REVIEW_FAILED)
 
+Reviews = Annotated[
+    bool,
+    typer.Option(
+        "--reviews",
+        help="Show the reasons of failed reviews in all batches, grouped, with the rule for each.",
+    ),
+]
+OneEntry = Annotated[
+    str | None,
+    typer.Option(
+        "--entry",
+        metavar="ID",
+        help="Show the details of one entry: files, transitions, failed attempts.",
+        show_default=False,
+    ),
+]
+
 
 @takes_settings(SERVICE_OPTIONS)
 def status(
@@ -34,22 +51,8 @@ def status(
         list[EntryState] | None,
         typer.Option("--in-state", metavar="STATE", help="Only entries in this state; may be repeated."),
     ] = None,
-    reviews: Annotated[
-        bool,
-        typer.Option(
-            "--reviews",
-            help="Show the reasons of failed reviews in all batches, grouped, with the rule for each.",
-        ),
-    ] = False,
-    entry: Annotated[
-        str | None,
-        typer.Option(
-            "--entry",
-            metavar="ID",
-            help="Show the details of one entry: files, transitions, failed attempts.",
-            show_default=False,
-        ),
-    ] = None,
+    reviews: Reviews = False,
+    entry: OneEntry = None,
 ) -> int:
     """Show the batches, or the entries of one.
 

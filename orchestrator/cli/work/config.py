@@ -38,7 +38,8 @@ def show_settings(invocation: Invocation, manifest: Path | None) -> ExitCode:
         output.document(_document(effective, credentials))
     else:
         _print(output, effective, credentials)
-    for warning in _warnings(credentials):
+    complaints = credentials.warnings if isinstance(credentials, FoundCredentials) else ()
+    for warning in (*complaints, *unknown_variables()):
         output.note(f"warning: {warning}")
     return ExitCode.OK
 
@@ -77,11 +78,6 @@ def _credentials() -> FoundCredentials | ConfigurationError:
         return find_credentials(os.environ, home_folder())
     except ConfigurationError as error:
         return error
-
-
-def _warnings(credentials: FoundCredentials | ConfigurationError) -> list[str]:
-    told = list(credentials.warnings) if isinstance(credentials, FoundCredentials) else []
-    return [*told, *unknown_variables()]
 
 
 def unknown_variables() -> list[str]:

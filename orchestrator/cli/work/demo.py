@@ -59,7 +59,10 @@ async def _demonstrate(
             Asked(path=manifest),
             _settings(effective, folder, simulator),
             ProblemReport(output),
-            environ=_credentials(simulator.options),
+            environ={
+                "HUAWEICLOUD_SDK_AK": simulator.options.ak,
+                "HUAWEICLOUD_SDK_SK": simulator.options.sk,
+            },
         )
 
 
@@ -108,16 +111,13 @@ async def _simulator(folder: Path, avatars: int) -> AsyncIterator[Simulator]:
     port_file = folder / "port"
     rate = max(_SLOW_BYTES_PER_SECOND, avatars * _VIDEO_BYTES / _LONGEST_SECONDS)
     options = SimulatorOptions(store_bytes_per_second=rate)
-    simulator = await _start(options, folder / "simulator", _port_in(port_file))
+    port = int(port_file.read_text(encoding="ascii")) if port_file.exists() else None
+    simulator = await _start(options, folder / "simulator", port)
     try:
         port_file.write_text(simulator.endpoint.rpartition(":")[2], encoding="ascii")
         yield simulator
     finally:
         await simulator.stop()
-
-
-def _port_in(file: Path) -> int | None:
-    return int(file.read_text(encoding="ascii")) if file.exists() else None
 
 
 async def _start(options: SimulatorOptions, data: Path, port: int | None) -> Simulator:
@@ -148,7 +148,3 @@ def _settings(effective: EffectiveSettings, folder: Path, simulator: Simulator) 
         }
     )
     return replace(effective, values=values)
-
-
-def _credentials(options: SimulatorOptions) -> dict[str, str]:
-    return {"HUAWEICLOUD_SDK_AK": options.ak, "HUAWEICLOUD_SDK_SK": options.sk}

@@ -100,17 +100,11 @@ def _document(detail: EntryDetail) -> dict[str, object]:
         "updated_at": moment(record.updated_at),
         "error": None if record.error is None else record.error.as_dict(),
         "assets": [asdict(asset) for asset in detail.assets],
-        "transitions": [_transition(transition) for transition in detail.transitions],
+        "transitions": [
+            {"at": moment(one.at), "from": one.from_state, "to": one.to_state, "reason": one.reason}
+            for one in detail.transitions
+        ],
         "attempts": [{**asdict(attempt), "at": moment(attempt.at)} for attempt in detail.attempts],
-    }
-
-
-def _transition(transition: TransitionRecord) -> dict[str, str | None]:
-    return {
-        "at": moment(transition.at),
-        "from": transition.from_state,
-        "to": transition.to_state,
-        "reason": transition.reason,
     }
 
 

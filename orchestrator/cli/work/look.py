@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.cli.output import Output
 from orchestrator.cli.settings import ProgressStyle, Settings
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.avatar import AudioSourceType, Avatar
+from orchestrator.domain.avatar import AudioSourceType
 from orchestrator.domain.entries import Entry
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.manifest import Problem, Severity
@@ -45,10 +45,11 @@ class FilmOfEntry:
     def purpose(self) -> Purpose:
         """What decides which rules are for it."""
         avatar, is_training = self.entry.avatar, self.kind is AssetKind.TRAINING_VIDEO
+        is_voice_elsewhere = avatar.audio_source_type is AudioSourceType.AUDIO or avatar.is_only_human_model
         return Purpose(
             is_green_wanted=avatar.is_background_replacement is not False,
             is_flexus=avatar.is_any_flexus,
-            is_voice_wanted=is_training and not _has_voice_elsewhere(avatar),
+            is_voice_wanted=is_training and not is_voice_elsewhere,
             is_training=is_training,
         )
 
@@ -60,10 +61,6 @@ class Looked:
     film: FilmOfEntry
     measures: Measures
     findings: Sequence[Finding]
-
-
-def _has_voice_elsewhere(avatar: Avatar) -> bool:
-    return avatar.audio_source_type is AudioSourceType.AUDIO or bool(avatar.is_only_human_model)
 
 
 def films_of(entry: Entry, problems: Sequence[Problem]) -> list[FilmOfEntry]:

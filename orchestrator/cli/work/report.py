@@ -7,7 +7,7 @@ from itertools import islice
 from shlex import quote
 
 from orchestrator.cli.errors import error_document
-from orchestrator.cli.output import Output, Row, print_table
+from orchestrator.cli.output import Output, print_table
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
@@ -31,18 +31,15 @@ _FAILED = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
 async def tell_run(output: Output, report: RunReport, journal: JournalReader, *, had_work: bool) -> None:
     """Print the document, or the table and what it means; *had_work* tells that an entry was taken up."""
     if output.is_json:
-        await output.stream_document(_head(report), "results", results(journal, report.batch_digest))
+        error = {} if report.cause is None else {"error": error_document(report.cause)}
+        head = {**report.as_dict(), **error}
+        await output.stream_document(head, "results", results(journal, report.batch_digest))
     elif had_work:
         await print_entries(output, journal, report.batch_digest, report.totals.entries, name=report.batch)
     for line in _summary(report, had_work=had_work):
         output.say(line)
     _tell_what_is_left(output, report)
     await tell_left_alone(output, report, journal)
-
-
-def _head(report: RunReport) -> dict[str, object]:
-    error = {} if report.cause is None else {"error": error_document(report.cause)}
-    return {**report.as_dict(), **error}
 
 
 async def results(journal: JournalReader, batch: str) -> AsyncIterator[dict[str, object]]:
@@ -86,16 +83,13 @@ async def print_entries(
             if len(shown) == limit:
                 break
             shown.append(record)
-    print_table(output, ("entry", "state", "size", "job"), [_row(record) for record in shown])
+    rows = [(one.entry_id, one.state.value, format_bytes(one.bytes), one.job_id or "-") for one in shown]
+    print_table(output, ("entry", "state", "size", "job"), rows)
     tell = output.complain if output.is_quiet else output.say
     for line in (*filter(None, map(_complaint, shown)), *_hints(shown)):
         tell(line)
     if total > len(shown):
         output.say(f"... and {total - len(shown)} more; `orchestrator status {quote(name)} --all` lists all")
-
-
-def _row(record: EntryRecord) -> Row:
-    return (record.entry_id, record.state.value, format_bytes(record.bytes), record.job_id or "-")
 
 
 def _complaint(record: EntryRecord) -> str | None:

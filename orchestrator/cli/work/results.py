@@ -147,7 +147,10 @@ def _result_cells(record: EntryRecord) -> dict[str, str]:
         "review_code": record.review_code,
         "review_rule": _review_rule(record),
     }
-    return {column: _cell(cells[column]) for column in RESULT_COLUMNS}
+    return {
+        column: "" if cells[column] is None else protected(shown(one_line(str(cells[column]))))
+        for column in RESULT_COLUMNS
+    }
 
 
 def _review_rule(record: EntryRecord) -> str | None:
@@ -155,10 +158,6 @@ def _review_rule(record: EntryRecord) -> str | None:
     if record.review_reason is None and record.review_code is None:
         return None
     return rule_of_review(record.review_reason, record.review_code)
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else protected(shown(one_line(str(value))))
 
 
 def _outcome(record: EntryRecord) -> dict[str, object]:

@@ -67,7 +67,6 @@ class ProblemReport:
     """Hears the problems of a manifest and tells them, errors first, so many and no more."""
 
     def __init__(self, output: Output) -> None:
-        """Tell through *output*."""
         self.problems: list[Problem] = []
         self.was_called = False
         self._output = output

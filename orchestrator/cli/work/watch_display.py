@@ -49,7 +49,6 @@ class Lines:
     """Tells every change in a line through *write*."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
-        """Begin each line with the time."""
         self._write = write
 
     def __enter__(self) -> Self:
@@ -75,7 +74,6 @@ class Board:
     """A table of the console's groups on a terminal, with the changes above it."""
 
     def __init__(self, name: str, console: Console) -> None:
-        """Paint nothing yet."""
         from rich.live import Live  # noqa: PLC0415 - slow to load, and only terminals need it
 
         self._name = name
@@ -123,17 +121,13 @@ class Board:
 def display_for(output: Output, known: KnownBatch) -> Display:
     """What the settings and the terminal call for; lines are the result itself unless there is a document."""
     style = progress_style(known.effective.values)
-    if style is ProgressStyle.BAR and _is_terminal():
+    if style is ProgressStyle.BAR and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         from rich.console import Console  # noqa: PLC0415
 
         return Board(known.record.name, Console(stderr=True, highlight=False))
     if style is ProgressStyle.NONE:
         return Lines(lambda _: None)
     return Lines(output.note if output.is_json else output.say)
-
-
-def _is_terminal() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _line(event: Event) -> str | None:

@@ -28,7 +28,7 @@ _COMMANDS = (
     *("init", "schema", "validate", "plan", "run", "status", "submit", "watch", "retry", "cancel", "results"),
     *("clean", "explain", "doctor", "simulate", "demo", "config"),
 )
-#: Allocations between two looks for cycles. Python's 700 suit small programs: a start and a run make hardly any
+#: Allocations between two collections of cycles. Python's 700 suit small programs: a start and a run make hardly any
 #: cycles, and looking for them was a tenth of their CPU. A whole start makes fewer allocations than these.
 _ALLOCATIONS_PER_COLLECTION = 200_000
 
@@ -39,7 +39,7 @@ def main(stopper: Stopper | None = None) -> NoReturn:
     # It would look for plugins in every distribution that is installed, and show them what we validate.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     code = run_command(sys.argv[1:], stopper or stop_on_signals())
-    # Nobody needs the interpreter to look through all that was loaded for cycles on its way out.
+    # Searching all loaded modules for cycles at exit would only cost time.
     gc.freeze()
     sys.exit(code)
 
@@ -66,7 +66,7 @@ def _code_of(arguments: Sequence[str], output: Output) -> int:
     except StoppedBySignal as stop:
         output.tell_stop(stop)
         return stop.exit_code
-    except Exception as error:  # noqa: BLE001 - the boundary: nobody gets a traceback they did not ask for
+    except Exception as error:  # noqa: BLE001 - the boundary: no user sees a traceback without -v
         return _fail(output, _folder_error() or _unexpected(error, output))
 
 

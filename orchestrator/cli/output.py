@@ -29,9 +29,9 @@ _DATA_ENCODING = "utf-8"
 class Output:
     """The two streams of one command; `standard_streams` makes them so that writing never fails.
 
-    With `is_json` stdout carries one document and nothing else; with `is_quiet` only errors are told.
+    With `is_json` stdout carries one document and nothing else; with `is_quiet` only errors are printed.
     `known` is what of the command's document is known when an error ends it early; `is_verbose` and
-    `log_file` tell where the details of an unexpected error go. `is_record` is set by commands that do more than
+    `log_file` say where the details of an unexpected error go. `is_record` is set by commands that do more than
     show: what they print is the record of what they did, and a reader that leaves early has missed it.
     """
 
@@ -63,12 +63,12 @@ class Output:
             self.write(shown(text) + "\n")
 
     def note(self, text: str) -> None:
-        """Tell something about the result on stderr."""
+        """Print a remark about the result on stderr, unless quiet."""
         if not self.is_quiet:
             self.complain(text)
 
     def complain(self, text: str) -> None:
-        """Tell on stderr what nobody may miss."""
+        """Print on stderr, also when quiet."""
         _write_to(self._stderr, shown(text) + "\n")
 
     def overwrite(self, text: str) -> None:
@@ -103,12 +103,12 @@ class Output:
         self.write(text)
 
     def fail(self, error: OrchestratorError) -> None:
-        """Tell why the command failed: a sentence and a hint, and the document if none was printed yet."""
+        """Print why the command failed: a sentence and a hint, and the document if none was printed yet."""
         self.tell_error(error)
         self._document_failure(error, exit_code_for(error))
 
     def tell_stop(self, stop: StoppedBySignal) -> None:
-        """Tell that a signal ended the command, which is no error; the document if none was printed yet."""
+        """Print that a signal ended the command, which is no error; the document if none was printed yet."""
         hint = "run the same command again to continue"
         self.complain(f"{stop.sentence}; {hint}")
         self._document_failure(StoppedError(stop.sentence, hint=hint), stop.exit_code)
@@ -166,13 +166,13 @@ def dumped(value: object) -> str:
 
 
 def can_ask(output: Output) -> bool:
-    """True when somebody sits at the terminal and no document is being written."""
+    """True when there is a terminal to ask on and no document is being written."""
     # Python has None for a stdin that was closed when it started.
     return not output.is_json and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def require_consent(output: Output, *, is_yes: bool) -> None:
-    """Raise UsageError unless --yes was given or somebody can be asked."""
+    """Raise UsageError unless --yes was given or there is a terminal to ask on."""
     if not (is_yes or can_ask(output)):
         raise UsageError("cannot ask for confirmation: not a terminal", hint="add --yes")
 

@@ -38,7 +38,7 @@ def home_folder() -> Path | None:
 
 
 def service_settings(effective: EffectiveSettings, environ: Mapping[str, str]) -> ServiceSettings:
-    """Where the service is, and who calls as *environ* tells; raises ConfigurationError where it is not known."""
+    """Where the service is, and the credentials of *environ*; raises ConfigurationError where one is not set."""
     endpoint, values = effective.endpoint, effective.values
     if endpoint is None:
         raise ConfigurationError(

@@ -66,7 +66,7 @@ async def open_session(
     environ: Mapping[str, str],
 ) -> AsyncIterator[Session]:
     """Open all for one run of a batch; raises ConfigurationError or JournalError."""
-    # What is loaded by now stays to the end: nobody needs to look through it for garbage.
+    # Modules loaded by now stay to the end: the collector need not scan them.
     gc.freeze()
     clocks = real_clocks()
     run_id = new_run_id(clocks.clock())
@@ -133,7 +133,7 @@ def progress_style(values: Settings) -> ProgressStyle:
 
 
 def _bar(tracker: RunTracker) -> AbstractContextManager[Subscriber]:
-    from rich.console import Console  # noqa: PLC0415 - only where somebody looks
+    from rich.console import Console  # noqa: PLC0415 - only on a terminal
 
     from orchestrator.observe.bar import BarProgress  # noqa: PLC0415
 
@@ -209,8 +209,8 @@ class Logs:
 
 
 @contextmanager
-def logs_of(values: Settings, tell: Callable[[str], None], **context: str | None) -> Iterator[Logs]:
-    """Log as the settings say for the block, each line with *context*; *tell* people of a log that is lost.
+def logs_of(values: Settings, warn: Callable[[str], None], **context: str | None) -> Iterator[Logs]:
+    """Log as the settings say for the block, each line with *context*; *warn* hears when a log is lost.
 
     Raises ConfigurationError when the log file cannot be opened.
     """
@@ -230,7 +230,7 @@ def logs_of(values: Settings, tell: Callable[[str], None], **context: str | None
             stderr,
             values.log_file,
             is_verbose=values.verbose,
-            on_lost=lambda sentence: tell(f"warning: {sentence}"),
+            on_lost=lambda sentence: warn(f"warning: {sentence}"),
             hidden=hidden,
         ),
         structlog.contextvars.bound_contextvars(**context),
@@ -243,7 +243,7 @@ def logs_of(values: Settings, tell: Callable[[str], None], **context: str | None
 
 
 def _log_lost_stderr(log: structlog.typing.FilteringBoundLogger) -> None:
-    """Leave a note where it can still be read that what was told on stderr has not been."""
+    """Record in the log that stderr could not be written."""
     failure = failure_of(sys.stderr)
     if failure is not None:
         log.warning("stderr.lost", reason=failure.strerror)
@@ -251,7 +251,7 @@ def _log_lost_stderr(log: structlog.typing.FilteringBoundLogger) -> None:
 
 @contextmanager
 def _libraries_silenced() -> Iterator[None]:
-    """Keep what libraries log from stderr, where Python shows warnings that nobody handles."""
+    """Keep what libraries log from stderr, where Python shows warnings without a handler."""
     root, handler = logging.getLogger(), logging.NullHandler()
     root.addHandler(handler)
     try:

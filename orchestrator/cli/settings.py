@@ -122,7 +122,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class EffectiveSettings:
-    """The settings that hold, and for those that are not the default where they come from."""
+    """The effective settings, and where those that are not the default come from."""
 
     values: Settings
     sources: Mapping[str, str]
@@ -192,7 +192,7 @@ def _merged(layers: Sequence[Layer]) -> EffectiveSettings:
 
 
 def _first_complaint(error: ValidationError, winners: Mapping[str, Layer]) -> OrchestratorError:
-    """The worst complaint: a wrong flag is the caller's to mend before anything in files."""
+    """The worst complaint: a wrong flag is reported before anything in files."""
     complaints = [_complaint(winners[str(problem["loc"][0])], problem) for problem in error.errors()]
     return next((found for found in complaints if isinstance(found, UsageError)), complaints[0])
 
@@ -220,7 +220,7 @@ _TRUE_TEXTS = frozenset({"1", "true", "t", "yes", "y", "on"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """The values that one place gives; `origins` tells of each where exactly, as people call it."""
+    """The values that one place gives; `origins` names the exact place of each, for messages."""
 
     values: Mapping[str, Any]
     origins: Mapping[str, str]

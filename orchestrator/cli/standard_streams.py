@@ -55,8 +55,8 @@ def _steady(stream: TextIO | None, nowhere: int) -> TextIO:
 _VARIABLE = "SSLKEYLOGFILE"
 
 
-def drop_unusable_key_log(tell: Callable[[str], object]) -> None:
-    """Take the variable from the environment where its file cannot be written, and *tell* so.
+def drop_unusable_key_log(warn: Callable[[str], object]) -> None:
+    """Take the variable from the environment where its file cannot be written, and report it through *warn*.
 
     Python's TLS contexts would raise, some as soon as a library is imported, which is no reason to send nothing.
     """
@@ -67,4 +67,4 @@ def drop_unusable_key_log(tell: Callable[[str], object]) -> None:
         os.close(open_at_once(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
     except OSError as error:
         del os.environ[_VARIABLE]
-        tell(f"warning: {_VARIABLE} is ignored: {name} cannot be written: {error.strerror}")
+        warn(f"warning: {_VARIABLE} is ignored: {name} cannot be written: {error.strerror}")

@@ -49,7 +49,7 @@ class Stopper:
         self.tell: Callable[[StoppedBySignal], object] = tell_plainly
 
     def __call__(self, number: int, _frame: FrameType | None) -> NoReturn:
-        """Tell which signal came, and end with its code."""
+        """Print which signal came, and exit with its code."""
         stop = StoppedBySignal(number)
         self.tell(stop)
         os._exit(stop.exit_code)

@@ -65,7 +65,7 @@ class _Inspection:
     def __init__(self, entry: Entry, manifest_file: str) -> None:
         self._entry = entry
         self._manifest_file = manifest_file
-        #: Assets with their device, which together with the inode tells a file from every other.
+        #: Assets with their device, which together with the inode identifies a file.
         self.found: list[tuple[Asset, int]] = []
         self.problems: list[Problem] = []
 
@@ -93,7 +93,7 @@ class _Inspection:
         self.problems.append(finding_problem(self._entry, kind, finding, self._manifest_file))
 
     def take(self, kind: AssetKind, look: Look) -> None:
-        """Take what a look at one file told."""
+        """Record the findings about one file."""
         for finding in look.findings:
             self._report_finding(kind, finding)
         if look.asset is None:

@@ -34,9 +34,9 @@ _USUAL_FORMATS = {
 
 
 class Look(NamedTuple):
-    """What is to be found at a path; *asset* is None when it cannot be sent.
+    """What was found at a path; *asset* is None when it cannot be sent.
 
-    The *device* together with the inode tells a file from every other.
+    The *device* together with the inode identifies a file.
     """
 
     asset: Asset | None
@@ -62,7 +62,7 @@ class LocalFiles:
 
 
 def access_complaint(path: str, error: Exception) -> str:
-    """Say why nothing is to be had from *path*."""
+    """Why nothing can be read from *path*."""
     if isinstance(error, FileNotFoundError):
         folder = PurePath(path).parent
         is_folder_there = os.path.isdir(folder)  # noqa: PTH112 - never raises, whatever the path

@@ -22,7 +22,7 @@ class Source(Protocol):
     defaults: Draft
 
     def drafts(self) -> Iterator[Draft]:
-        """The avatars in the order of the file, anew for each call; may raise UnreadableError."""
+        """The avatars in the order of the file, read again for each call; may raise UnreadableError."""
 
 
 class RejectedRow(NamedTuple):

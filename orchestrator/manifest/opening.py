@@ -51,8 +51,8 @@ def open_manifest(
 ) -> Manifest:
     """Open *path*; whatever is wrong with it becomes a problem, never an exception.
 
-    *batch_name* and *is_submit_wanted* go before what the file says; *defaults*, written like table cells,
-    before the file's defaults, but after what an avatar says itself.
+    *batch_name* and *is_submit_wanted* override the file; *defaults*, written like table cells, override the
+    file's defaults, but not the values of an avatar.
     """
     given = _given_defaults(defaults or {})
     source = _source(path, given)

@@ -1,4 +1,4 @@
-"""Cells and spreadsheets: nothing of ours is computed by one, and what one did to a cell is found (rule M11).
+"""Cells and spreadsheets: no cell that we write is computed by one, and what one did to a cell is found (rule M11).
 
 A cell that a spreadsheet would take for a formula, or that only looks damaged, is written with an apostrophe before
 it, which is the spreadsheets' own mark for text; reading takes it away again.

@@ -27,7 +27,7 @@ from orchestrator.manifest.yaml_nodes import (
 
 HEAD_FIELDS = ("batch_name", "submit", "submit_requires", "ignore")
 TOP_FIELDS = (*HEAD_FIELDS, "defaults", "avatars")
-#: So many are named one by one; more of them are not typing errors.
+#: Up to this number they are named one by one; more are not typing errors.
 MAX_UNKNOWN_FIELDS = 20
 _TEXT = FieldRule(Shape.TEXT)
 

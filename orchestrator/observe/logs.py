@@ -136,7 +136,7 @@ def _configure(sinks: list[Sink], level: int, on_lost: OnLost, hidden: Collectio
 
 
 class _Forwarder(logging.Handler):
-    """Takes our own records by their name and what they tell, and those of libraries as messages."""
+    """Takes our own records by their name and fields, and those of libraries as messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -200,7 +200,7 @@ class EventLog:
         self._log = structlog.get_logger()
 
     def __call__(self, event: Event) -> None:
-        """Log *event* under its name, with all it tells."""
+        """Log *event* under its name, with all its fields."""
         if isinstance(event, SegmentProgressed):
             return
         told = {field.name: getattr(event, field.name) for field in fields(event)}

@@ -30,7 +30,7 @@ from orchestrator.observe.tracking import RunTracker
 from orchestrator.observe.wording import comparing, duration, outage_news
 
 INTERVAL_SECONDS = 30.0
-#: Written down before a request is sent; what comes of it is told.
+#: Journalled before a request is sent; only the result is printed.
 _INTENTS = frozenset({EntryState.CREATING, EntryState.CONFIRMING, EntryState.SUBMITTING})
 
 

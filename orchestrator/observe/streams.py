@@ -1,4 +1,4 @@
-"""Streams to tell things on: one that fails is given up, and never stops the work (design section 2.1)."""
+"""Streams for people: one that fails is no longer used, and never stops the work (design section 2.1)."""
 
 from __future__ import annotations
 

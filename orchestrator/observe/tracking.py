@@ -25,7 +25,7 @@ from orchestrator.engine.events import (
     UrlsExpired,
 )
 
-#: Throughput is that of the last so many seconds.
+#: Seconds over which throughput is measured.
 WINDOW_SECONDS = 10.0
 _SAMPLE_SECONDS = 0.5
 
@@ -63,7 +63,7 @@ class RunTracker:
         self.is_draining = False
         self.has_worked = False
         self.active: dict[str, ActiveEntry] = {}
-        #: What the run waits for, by side, with the time at which it was told.
+        #: What the run waits for, by side, with the time at which it was reported.
         self.outages: dict[str, tuple[OutageBegan, float]] = {}
         self._bytes_stored = 0
         self._bytes_moving = 0
@@ -93,7 +93,7 @@ class RunTracker:
         self._handlers[type(event)](event)
 
     def waits(self) -> list[tuple[OutageBegan, float]]:
-        """What the run waits for now, each with the seconds since it was last told."""
+        """What the run waits for now, each with the seconds since it was last reported."""
         now = self._monotonic()
         return [(event, now - told_at) for event, told_at in list(self.outages.values())]
 

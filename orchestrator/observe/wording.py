@@ -27,7 +27,7 @@ def comparing(files: int) -> str:
 
 
 def outage_news(event: OutageEvent) -> str:
-    """That the run waits, and why, or that it goes on."""
+    """That the run waits, and why, or that it continues."""
     return f"waiting: {outage_line(event)}" if isinstance(event, OutageBegan) else outage_end_line(event)
 
 
@@ -42,5 +42,5 @@ def outage_line(event: OutageBegan, *, passed_seconds: float = 0.0) -> str:
 
 
 def outage_end_line(event: OutageEvent) -> str:
-    """That the run goes on."""
+    """That the run continues."""
     return f"{event.side} answers again after {duration(event.lasted_seconds)}"

@@ -13,7 +13,7 @@ from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import API_OPTIONS, SERVICE_OPTIONS
 
 _DEFAULT_INTERVAL_SECONDS = 15.0
-#: While nothing changes the waits grow to so many times the interval.
+#: Factor of the interval up to which the waits grow while nothing changes.
 _LONGEST_WAIT = 8
 
 

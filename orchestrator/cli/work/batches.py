@@ -29,7 +29,7 @@ class KnownBatch:
 
     @property
     def key(self) -> BatchKey:
-        """What tells it from other batches."""
+        """What identifies it among all batches."""
         return key_of(self.record)
 
 

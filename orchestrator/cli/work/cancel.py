@@ -48,7 +48,7 @@ def cancel_entries(
 ) -> int:
     """Cancel the batch called *name*, or the entries named, and return the exit code.
 
-    Raises UsageError where nobody agrees to it, LockHeldError while a run works on the batch.
+    Raises UsageError without consent, LockHeldError while a run works on the batch.
     """
     output = invocation.output
     require_consent(output, is_yes=is_yes)

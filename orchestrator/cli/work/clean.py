@@ -1,4 +1,4 @@
-"""`clean`: finished batches forgotten, and jobs of ours that no entry owns deleted."""
+"""`clean`: finished batches removed from the journal, and jobs that no entry owns deleted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _REFUSED = "refused"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanRequest:
-    """What to clean: batches idle for so many seconds, None for none; orphans; and whether that is agreed to."""
+    """What to clean: batches idle for *older_than* seconds, None for none; orphans; and whether --yes was given."""
 
     older_than: float | None
     with_orphans: bool
@@ -81,13 +81,13 @@ class Rubbish:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What a run holds is left for the next time; what the service refuses is for somebody to see to."""
+        """A batch that a run holds is skipped, which is no failure; a job that the service keeps is one."""
         is_refused = any(found.outcome == _REFUSED for found in self.orphans)
         return ExitCode.SOME_FAILED if is_refused else ExitCode.OK
 
 
 def clean_batches(invocation: Invocation, request: CleanRequest) -> ExitCode:
-    """Show what may go, and remove it when that is agreed to; raises UsageError where nobody can agree."""
+    """Show what would be removed, and remove it with consent; raises UsageError without a terminal or --yes."""
     output = invocation.output
     if request.older_than is None and not request.with_orphans:
         raise UsageError("nothing to clean", hint="give --older-than 30d or --orphans")

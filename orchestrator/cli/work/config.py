@@ -1,4 +1,4 @@
-"""`config show`: the settings that hold."""
+"""`config show`: the effective settings."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from orchestrator.simulator.footage import write_footage, write_letter, write_pi
 FIRST_PORT = 18437
 _VIDEO_BYTES = 12_000_000
 _PART_BYTES = 1_000_000
-#: The store is slowed down so that progress can be watched; larger batches only so much.
+#: The store is slowed down so that progress can be watched; for larger batches up to a limit.
 _SLOW_BYTES_PER_SECOND = 4_500_000
 _LONGEST_SECONDS = 12.0
 _NAMES = ("Anna", "Bai Lin", "Carla", "Dmitri", "Esra", "Femi", "Gao Min", "Hana")
@@ -97,7 +97,7 @@ def _avatar(footage: Path, name: str, seed: int) -> dict[str, str]:
 
 
 def _write_once(path: Path, write: Callable[[Path], None]) -> None:
-    """Make the file under another name first: one that is there is whole, and stays the same."""
+    """Write under another name first, so that a file that exists is complete and stays the same."""
     if path.exists():
         return
     unfinished = path.with_name(f".{path.name}")

@@ -26,7 +26,7 @@ from orchestrator.preflight.look.measures import Measures
 from orchestrator.preflight.rules import Extra, Verdict
 from orchestrator.preflight.rules.page import install_command
 
-#: A line each time so much more is done, where no terminal shows a picture of it.
+#: Seconds between two lines of progress where there is no terminal.
 _PLAIN_SECONDS = 30.0
 #: With an error of these there is nothing to look at: no such file, not whole, encrypted.
 _UNPLAYABLE = frozenset({"M05", "P01", "P05"})

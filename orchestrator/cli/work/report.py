@@ -29,7 +29,7 @@ _FAILED = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
 
 
 async def tell_run(output: Output, report: RunReport, journal: JournalReader, *, had_work: bool) -> None:
-    """Print the document, or the table and what it means; *had_work* tells that an entry was taken up."""
+    """Print the document, or the table and what it means; *had_work* is True when an entry was started."""
     if output.is_json:
         error = {} if report.cause is None else {"error": error_document(report.cause)}
         head = {**report.as_dict(), **error}
@@ -93,7 +93,7 @@ async def print_entries(
 
 
 def _complaint(record: EntryRecord) -> str | None:
-    """Why the entry needs somebody: a line of its own, for which no column is wide enough."""
+    """Why the entry needs attention: a line of its own, since no column is wide enough."""
     if record.state is EntryState.REVIEW_FAILED:
         return f"{record.entry_id}: review failed: {review_text(record) or 'no reason was given'}"
     error = record.error

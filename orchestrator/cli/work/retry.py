@@ -37,7 +37,7 @@ class RetryRequest:
 def retry_entries(invocation: Invocation, name: str, request: RetryRequest) -> int:
     """Retry what failed of the batch called *name* and return the exit code.
 
-    Raises UsageError for an entry it does not have, ManifestError when its manifest is gone or wrong.
+    Raises UsageError for an entry it does not have, ManifestError when its manifest is missing or wrong.
     """
     known = known_batch(invocation, name)
     manifest = _manifest(known, request)

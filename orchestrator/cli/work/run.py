@@ -18,7 +18,7 @@ from orchestrator.engine.batch import RunRequest, run_batch, submit_batch
 
 
 def run_manifest(invocation: Invocation, asked: Asked) -> int:
-    """Do what is left of the manifest's batch and return the exit code.
+    """Bring the manifest's batch to its end and return the exit code.
 
     A manifest with errors is refused before anything else that is wrong.
     """

@@ -1,4 +1,4 @@
-"""`simulate`: a MetaStudio on loopback until somebody stops it."""
+"""`simulate`: a MetaStudio on loopback until a signal stops it."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def show_batches(invocation: Invocation) -> ExitCode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchView:
-    """What is to be seen of a batch: its entries in some states, at most so many, or all of a single one."""
+    """Which entries of a batch to show: those in *states* up to *limit*, or a single one in full."""
 
     limit: int
     states: frozenset[EntryState]

@@ -64,7 +64,7 @@ def _fields(texts: Sequence[str]) -> Mapping[str, str]:
 
 
 class ProblemReport:
-    """Hears the problems of a manifest and tells them, errors first, so many and no more."""
+    """Prints the problems of a manifest, errors first, up to a limit."""
 
     def __init__(self, output: Output) -> None:
         self.problems: list[Problem] = []
@@ -72,7 +72,7 @@ class ProblemReport:
         self._output = output
 
     def __call__(self, problems: Sequence[Problem]) -> None:
-        """Tell *problems*: errors whatever was asked for, warnings unless quiet."""
+        """Print *problems*: errors always, warnings unless quiet."""
         self.was_called = True
         self.problems = list(problems)
         ordered = sorted(problems, key=lambda problem: problem.severity is not Severity.ERROR)
@@ -176,5 +176,5 @@ async def _misplaced(rows: Sequence[RowJob], state: str, manifest_file: str) -> 
 
 
 def is_setting_wrong(error: OrchestratorError) -> bool:
-    """True for errors that a manifest's own go before: mending the manifest comes first."""
+    """True for errors that are reported after those of the manifest, which is fixed first."""
     return error.kind in {"configuration", "credentials"}

@@ -39,14 +39,14 @@ class Display(Protocol):
         """Leave the terminal as it was."""
 
     def __call__(self, event: Event) -> None:
-        """Tell *event* if it is one that people want to know."""
+        """Show *event* if it is one for people."""
 
     def show(self, counts: JobCounts, wait_seconds: float) -> None:
-        """Show how many jobs are where, until the next look in *wait_seconds*."""
+        """Show how many jobs are in each group, until the next check in *wait_seconds*."""
 
 
 class Lines:
-    """Tells every change in a line through *write*."""
+    """Prints a line per change through *write*."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -67,7 +67,7 @@ class Lines:
             self._write(f"{moment(time.time())} {line}")
 
     def show(self, counts: JobCounts, wait_seconds: float) -> None:
-        """Nothing: lines tell changes only."""
+        """Nothing: lines are for changes only."""
 
 
 class Board:
@@ -97,7 +97,7 @@ class Board:
             self._live.console.print(shown(line), markup=False, highlight=False)
 
     def show(self, counts: JobCounts, wait_seconds: float) -> None:
-        """Paint the table anew."""
+        """Paint the table again."""
         self._live.update(self._table(counts, wait_seconds), refresh=True)
 
     def _table(self, counts: JobCounts, wait_seconds: float) -> Table:
@@ -162,7 +162,7 @@ JobCounts = Mapping[tuple[EntryState, str | None], int]
 
 
 def entry_group(state: EntryState, service_state: str | None) -> str:
-    """The group of an entry; of one that trains, what the service says tells whether it waits for a person."""
+    """The group of an entry; of one that trains, the service's state decides whether it waits for a person."""
     if state is EntryState.TRAINING:
         return group_of(service_state or "").value
     return _OF_STATE.get(state, NOT_UPLOADED)

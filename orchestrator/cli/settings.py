@@ -19,7 +19,7 @@ from orchestrator.cli.options import ALL_OPTIONS, DEFAULTS, ENVIRONMENT_PREFIX
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError
 from orchestrator.domain.quantities import parse_bytes, parse_duration
 from orchestrator.domain.segments import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
-from orchestrator.journal.location import is_url
+from orchestrator.journal.backend import is_url
 from orchestrator.metastudio.endpoints import region_endpoint
 from orchestrator.metastudio.limiter import ApiRate, parse_api_rate
 from orchestrator.transfer.bandwidth import Timetable, parse_timetable

@@ -278,7 +278,7 @@ class BatchRun:
             if record is None:
                 return
             # For all its life: an entry between two PUTs keeps its share of the slots.
-            with run.slots.part(record.entry_id):
+            with run.slots.member(record.entry_id):
                 self._learn(record, await self._lifecycle.bring_to_its_end(record))
 
     def _learn(self, record: EntryRecord, outcome: Outcome) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.presigned import PresignedUrl
 
 T = TypeVar("T")
 
@@ -41,6 +42,19 @@ class Transaction(Protocol):
 #: May run in a thread and beside others, so it does nothing but write. It checks its guards before it changes
 #: anything: an OrchestratorError it raises reaches its own caller only.
 Operation = Callable[[Transaction], T]
+
+
+class JournalHealth(NamedTuple):
+    """Whether the journal at `place` can be used.
+
+    `version` is its schema's, 0 for an empty file; `damage` what its database complains of first, None where all is
+    well; `upload_url` one that is not used up, which shows where the store is.
+    """
+
+    place: str
+    version: int
+    damage: str | None
+    upload_url: PresignedUrl | None
 
 
 class Backend(Protocol):
@@ -82,3 +96,13 @@ class Backend(Protocol):
     async def close(self) -> None:
         """Close the connections, once no write is under way."""
         ...
+
+
+def is_url(location: str) -> bool:
+    """True for what names a database and never a path."""
+    return "://" in location
+
+
+def shown(location: str) -> str:
+    """*location* as people may see it: a URL may hold a password."""
+    return f"{location.split('://', 1)[0]}://..." if is_url(location) else location

@@ -15,8 +15,7 @@ from orchestrator.domain.errors import JournalError
 from orchestrator.domain.foreign import repaired
 from orchestrator.domain.states import EntryState
 from orchestrator.journal import statements
-from orchestrator.journal.backend import Backend, Row, Transaction
-from orchestrator.journal.health import JournalHealth
+from orchestrator.journal.backend import Backend, JournalHealth, Row, Transaction
 from orchestrator.journal.migrations import migrate
 from orchestrator.journal.records import plan_columns
 from orchestrator.journal.reviews import ReviewRecord

@@ -91,8 +91,8 @@ async def shake_hands(connection: ssl.SSLSocket) -> None:
 class TlsTransport(asyncio.Transport):
     """An open TLS connection.
 
-    Its write buffer holds what is not encrypted and sent yet, by reference: who wrote it leaves it alone until then.
-    What was written at once leaves it at once.
+    Its write buffer holds what is not encrypted and sent yet, by reference: callers must not modify it until it is
+    sent. What was written at once leaves it at once.
     """
 
     def __init__(self, connection: ssl.SSLSocket, protocol: asyncio.Protocol, on_session: OnSession) -> None:

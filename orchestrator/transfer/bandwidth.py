@@ -19,15 +19,15 @@ from orchestrator.domain.quantities import parse_bytes
 if TYPE_CHECKING:
     from orchestrator.transfer.payload import Pace  # which brings aiohttp along
 
-#: What may be made up for after nobody sent for a while, or after a sleep that took too long.
+#: What may be made up for after an idle time, or after a sleep that took too long.
 _BURST_SECONDS: Final = 0.1
-#: How long the link is given to one PUT before it is another's turn, within these limits.
+#: How long one PUT has the link before the next, within these limits.
 _TURN_SECONDS: Final = 0.02
 _MIN_TURN_BYTES: Final = 4 * 1024
 _MAX_TURN_BYTES: Final = 256 * 1024
 #: How many turns a share that had nothing to send may make up for.
 _KEPT_TURNS: Final = 4
-#: A change of the limit is noticed at the latest after so long.
+#: A change of the limit is noticed at the latest after this many seconds.
 _LONGEST_SLEEP: Final = 1.0
 
 _STEP: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d),(\S+)")
@@ -48,7 +48,7 @@ class Timetable:
         return " ".join(f"{start // 3600:02.0f}:{start % 3600 // 60:02.0f},{word}" for start, word in words)
 
     def bytes_per_second(self, second_of_day: float) -> int | None:
-        """What holds at *second_of_day*."""
+        """The limit at *second_of_day*, None for none."""
         begun = [rate for start, rate in self.steps if start <= second_of_day]
         return begun[-1] if begun else self.steps[-1][1]
 
@@ -105,8 +105,8 @@ class BandwidthLimit:
 
     @property
     def bytes_per_second(self) -> int | None:
-        """What holds now, None for no limit."""
-        if len(self._timetable.steps) == 1:  # which is asked for every piece of every file
+        """The current limit, None for none."""
+        if len(self._timetable.steps) == 1:  # asked for every piece of every file
             return self._timetable.steps[0][1]
         local = time.localtime(self._clock())
         return self._timetable.bytes_per_second(local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec)
@@ -117,7 +117,7 @@ class BandwidthLimit:
         self._free_at = min(self._free_at, self._monotonic())
 
     def share(self, name: str) -> Pace:
-        """The pace of one of those who share the bandwidth equally, however many PUTs each has."""
+        """The pace of one of the shares that divide the bandwidth equally, however many PUTs each has."""
         return partial(self._take, name)
 
     async def _take(self, share: str, wanted_bytes: int) -> int:
@@ -165,12 +165,12 @@ class _Ticket:
 
 
 class _Line:
-    """Who waits: the share that had least comes first, and first come first served within one."""
+    """Waiting PUTs: least-granted share first, FIFO within a share."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[_Ticket]] = {}
         self._first: _Ticket | None = None
-        #: What each share has had; of those who do not wait, only while they are not behind for long.
+        #: What each share was granted; kept for idle shares only while they are a few turns behind.
         self._had_bytes: dict[str, int] = {}
         self._least_bytes = 0
 
@@ -184,7 +184,7 @@ class _Line:
         return ticket
 
     def give_way(self, ticket: _Ticket) -> bool:
-        """Let those go first who came back, while the first waited, to find that they had less."""
+        """Requeue *ticket* if a share that joined meanwhile has been granted less; True if so."""
         if all(self._had_bytes[share] >= self._had_bytes[ticket.share] for share in self._waiting):
             return False
         ticket.is_first = anyio.Event()
@@ -193,7 +193,7 @@ class _Line:
         return True
 
     def leave(self, ticket: _Ticket) -> None:
-        """Give the place up; whoever is next becomes the first."""
+        """Give the place up; the next ticket becomes the first."""
         if ticket is self._first:
             self._had_bytes[ticket.share] += ticket.granted_bytes
             self._first = None
@@ -218,7 +218,7 @@ class _Line:
             del self._waiting[ticket.share]
 
     def _forget_absent(self) -> None:
-        """Let nobody save up: who comes back late by more than a few turns begins like a new one."""
+        """Drop the credit of shares idle for more than a few turns."""
         oldest = self._least_bytes - _KEPT_TURNS * _MAX_TURN_BYTES
         absent = self._had_bytes.keys() - self._waiting.keys()
         for share in absent:

@@ -1,25 +1,124 @@
-"""The body of a PUT: a segment, streamed with a known length."""
+"""The body of a PUT: a segment, streamed with a known length, and the two ways its bytes get into a connection."""
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import os
 import struct
 import termios
 from asyncio import Transport
 from collections.abc import Awaitable, Callable
-from typing import NoReturn, TypeGuard
+from typing import NoReturn, Protocol, TypeGuard
 
 from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
-from orchestrator.transfer.outlet import Outlet, SocketOutlet, TransportOutlet
+from orchestrator.network.session import set_tcp_option
+from orchestrator.network.tls import TlsTransport, until_writable
 from orchestrator.transfer.reader import Reader, SegmentReader
 from orchestrator.transfer.source import Span
 
-#: Told how many more bytes have been handed to the connection.
+#: Called with how many more bytes the connection has taken, negative when it turns out that it has not.
+OnTaken = Callable[[int], None]
+
+
+class Outlet(Protocol):
+    """Puts bytes of a file into a connection."""
+
+    async def send(self, span: Span) -> None:
+        """Send *span*; raises OSError for the connection's errors, what the reader raises for the file's."""
+
+    def close(self) -> None:
+        """Release the connection."""
+
+
+class TransportOutlet:
+    """Writes to the connection's transport, which any connection allows and TLS needs."""
+
+    def __init__(self, reader: Reader, writer: StreamWriter, transport: Transport, on_taken: OnTaken) -> None:
+        """Write to *writer*, whose *transport* is made to have nothing of ours left whenever it is drained.
+
+        It may keep what it is given until it is sent, and the reader uses its memory again.
+        """
+        self._reader = reader
+        self._writer = writer
+        self._on_taken = on_taken
+        # asyncio's transports for TLS, as through a proxy, count as full at a limit of 0 with no byte left, and
+        # wait for ever.
+        is_encrypted = transport.get_extra_info("sslcontext") is not None
+        is_asyncio_tls = is_encrypted and not isinstance(transport, TlsTransport)
+        transport.set_write_buffer_limits(high=1 if is_asyncio_tls else 0, low=0)
+        self._corked = transport.get_extra_info("socket") if is_encrypted else None
+        if self._corked is not None:
+            # Each TLS record is a write, and would be the end of a packet.
+            set_tcp_option(self._corked, "TCP_CORK", 1)
+
+    async def send(self, span: Span) -> None:
+        """Send *span*, as much at a time as the reader hands out."""
+        offset = span.offset
+        while offset < span.end:
+            offset += await self._send_piece(Span(offset, span.end - offset))
+        # A store as fast as we are would starve the other tasks.
+        await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """Let the last packet go, though it is not full."""
+        if self._corked is not None:
+            set_tcp_option(self._corked, "TCP_CORK", 0)
+
+    async def _send_piece(self, piece: Span) -> int:
+        found = await self._reader.view(piece)
+        # Counted before the wait: the answer to the last byte may come before the wait is over.
+        self._on_taken(len(found))
+        try:
+            await self._writer.write(found, drain=False)
+            await self._writer.drain()
+            self._reader.release()
+        except OSError:
+            self._on_taken(-len(found))
+            raise
+        return len(found)
+
+
+class SocketOutlet:
+    """Writes to the socket itself, past the transport and its buffers; for plain connections.
+
+    The connection goes on reading meanwhile, unlike with asyncio's own sendfile, so that an early refusal is
+    heard. That needs a descriptor of our own: asyncio keeps the transport's to itself.
+    """
+
+    def __init__(self, reader: SegmentReader, transport: Transport, on_taken: OnTaken) -> None:
+        """Send to the socket of *transport*, which has nothing left to send itself."""
+        self._reader = reader
+        self._on_taken = on_taken
+        self._descriptor = os.dup(transport.get_extra_info("socket").fileno())
+
+    async def send(self, span: Span) -> None:
+        """Send *span*, as much at a time as the socket takes."""
+        await self._reader.make_ready(span)
+        while span.length:
+            try:
+                count = self._reader.send(self._descriptor, span)
+            except BlockingIOError:
+                await until_writable(self._descriptor)
+            else:
+                self._on_taken(count)
+                span = Span(span.offset + count, span.length - count)
+        # A store as fast as we are would starve the other tasks.
+        await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """Close our descriptor, so that the transport's is the connection again."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+#: Called with how many more bytes have been handed to the connection.
 OnBytes = Callable[[int], None]
-#: Waits until bytes may be sent, at most so many as are asked for; returns how many.
+#: Waits until bytes may be sent, at most as many as are asked for; returns the number.
 Pace = Callable[[int], Awaitable[int]]
 
 #: How many bytes are reported at a time, and the size from which a way past the transport pays.
@@ -43,7 +142,6 @@ class SegmentPayload(Payload):
         *,
         on_bytes: OnBytes,
         pace: Pace | None,
-        is_socket_allowed: bool,
     ) -> None:
         """Take *reader* over: closing the payload closes it. *on_bytes* hears of what was handed over."""
         super().__init__(reader)
@@ -51,7 +149,6 @@ class SegmentPayload(Payload):
         self._reader = reader
         self._on_bytes = on_bytes
         self._pace = pace
-        self._is_socket_allowed = is_socket_allowed
         self._transport: Transport | None = None
         self._handed_bytes = 0
         self._reported_bytes = 0
@@ -140,7 +237,7 @@ class SegmentPayload(Payload):
         if self._length >= REPORTED_BYTES:
             # The headers of a small body go with it; those of a large one would only make a copy of its beginning.
             writer.send_headers()
-            if self._is_socket_allowed and _is_idle(transport) and _can_send(reader):
+            if _is_idle(transport) and _can_send(reader):
                 return SocketOutlet(reader, transport, self._count)
         return TransportOutlet(reader, writer, transport, self._count)
 
@@ -174,7 +271,6 @@ class WithheldPayload(Payload):
     _consumed = True
 
     def __init__(self, length: int) -> None:
-        """Only the length is ever told."""
         super().__init__(None)
         self._size = length
 

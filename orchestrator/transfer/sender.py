@@ -21,13 +21,20 @@ from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import retry_after_seconds
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.answer import Answer
-from orchestrator.transfer.buffers import Buffers
 from orchestrator.transfer.exchange import BodyInterruptedError, Exchange
 from orchestrator.transfer.hashing import HashPool
 from orchestrator.transfer.md5 import best_md5
 from orchestrator.transfer.payload import OnBytes, Pace, SegmentPayload
-from orchestrator.transfer.reader import PIECE_BYTES, HashedReader, Reader, SegmentReader
-from orchestrator.transfer.small import SMALL_BYTES, SmallSegmentReader
+from orchestrator.transfer.reader import (
+    PIECE_BYTES,
+    SMALL_BYTES,
+    Hashed,
+    Reader,
+    SegmentReader,
+    SmallSegmentReader,
+    Unhashed,
+)
+from orchestrator.transfer.source import Buffers, Source
 from orchestrator.transfer.verdict import check_mark, error_of, is_success, receipt_of
 
 
@@ -43,13 +50,11 @@ class SegmentSender:
         is_verifying: bool,
         is_insecure_http_allowed: bool = False,
         clock: Callable[[], float] = time.time,
-        is_socket_allowed: bool = True,
         on_warning: Callable[[str], None],
     ) -> None:
         """Read files in *readers*, as many threads as there are cores; *clock* tells seconds since the epoch.
 
-        *is_verifying* decides whether MD5s are computed and compared, *is_socket_allowed* whether plain connections
-        may be written to past asyncio's transports. *on_warning* hears each warning once.
+        *is_verifying* decides whether MD5s are computed and compared. *on_warning* hears each warning once.
         """
         self._session = session
         self._readers = readers
@@ -57,7 +62,6 @@ class SegmentSender:
         self._is_verifying = is_verifying
         self._is_insecure_http_allowed = is_insecure_http_allowed
         self._clock = clock
-        self._is_socket_allowed = is_socket_allowed
         self._on_warning = on_warning
         self._buffers = Buffers(PIECE_BYTES)
         md5 = best_md5()
@@ -99,35 +103,30 @@ class SegmentSender:
 
     async def digest(self, asset: Asset, segment: Segment) -> str:
         """The hex MD5 of *segment* as the file is now; raises SourceChangedError when it changed."""
-        reader = self._hashing_reader(asset, segment)
+        hashed = Hashed(Source(asset), self._hash_pool)
+        reader = SegmentReader(segment, hashed, self._readers, self._buffers)
         try:
             while await reader.next_span():
                 pass
-            return reader.md5
+            return hashed.md5
         finally:
             reader.close()
 
     async def _send(
         self, exchange: Exchange, asset: Asset, segment: Segment, on_bytes: OnBytes, pace: Pace | None
     ) -> tuple[Answer, SegmentPayload]:
-        payload = SegmentPayload(
-            await self._reader(asset, segment),
-            segment.length,
-            on_bytes=on_bytes,
-            pace=pace,
-            is_socket_allowed=self._is_socket_allowed,
-        )
+        reader = await self._reader(asset, segment)
+        payload = SegmentPayload(reader, segment.length, on_bytes=on_bytes, pace=pace)
         return await exchange.send(payload), payload
 
     async def _reader(self, asset: Asset, segment: Segment) -> Reader:
         if segment.length < SMALL_BYTES:
             return await self._small.read(asset, segment)
-        if self._is_verifying:
-            return self._hashing_reader(asset, segment)
-        return SegmentReader(asset, segment, self._readers, self._buffers)
-
-    def _hashing_reader(self, asset: Asset, segment: Segment) -> HashedReader:
-        return HashedReader(asset, segment, self._readers, self._buffers, self._hash_pool)
+        source = Source(asset)
+        preparation = (
+            Hashed(source, self._hash_pool) if self._is_verifying else Unhashed(source, self._readers)
+        )
+        return SegmentReader(segment, preparation, self._readers, self._buffers)
 
     def _exchange(self, asset: Asset, url: PresignedUrl) -> Exchange:
         try:

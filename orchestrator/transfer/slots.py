@@ -1,4 +1,4 @@
-"""How many PUTs run at once, and whose they are."""
+"""Slots for concurrent PUTs, divided among entries."""
 
 from __future__ import annotations
 
@@ -9,66 +9,73 @@ from contextlib import asynccontextmanager, contextmanager
 
 
 class PutSlots:
-    """So many PUTs at once over the whole run; whoever has fewest of them is given the next.
+    """Limits concurrent PUTs across the run; the entry holding the fewest gets the next slot.
 
-    While they are divided, none of those who take part has more than its equal part, even when the others are still
-    to come: a PUT cannot be interrupted, and a bandwidth can only be shared by those who have one.
+    While slots are divided no member holds more than its equal share, even before the others have asked: a PUT cannot
+    be interrupted, and only running PUTs share a bandwidth.
     """
 
     def __init__(self, total: int, *, is_divided: Callable[[], bool]) -> None:
-        """Allow *total* PUTs, and ask *is_divided* each time one is given away."""
+        """Allow *total* PUTs; *is_divided* is asked each time a slot is granted."""
         self._total = total
         self._is_divided = is_divided
-        self._taking_part = Counter[str]()
+        self._members = Counter[str]()
         self._held = Counter[str]()
         self._waiting: dict[str, deque[asyncio.Event]] = {}
 
     @property
     def total(self) -> int:
-        """How many PUTs may run at once; fewer than run now takes effect as they end."""
+        """How many PUTs may run at once; a number below those running takes effect as they end."""
         return self._total
 
     @total.setter
     def total(self, total: int) -> None:
         self._total = total
-        self._give_away()
+        self._grant_free()
 
     @property
     def free(self) -> int:
         """How many more PUTs may begin; negative while more run than may."""
         return self._total - self._held.total()
 
+    def __repr__(self) -> str:
+        waiting = sum(map(len, self._waiting.values()))
+        return (
+            f"<{type(self).__name__}: {self._held.total()} of {self._total} held, {waiting} waiting,"
+            f" {len(self._members)} members>"
+        )
+
     @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Count *name* among those who take part, also while it has nothing to send."""
-        self._taking_part[name] += 1
+    def member(self, name: str) -> Iterator[None]:
+        """Register entry *name* as a competitor for slots, even while idle."""
+        self._members[name] += 1
         try:
             yield
         finally:
-            _subtract(self._taking_part, name)
-            self._give_away()
+            _subtract(self._members, name)
+            self._grant_free()
 
     @asynccontextmanager
     async def slot(self, name: str) -> AsyncIterator[None]:
-        """Wait for one of the PUTs, as *name*."""
-        # asyncio's own: a slot that is free is given at once, without a round through the event loop.
-        is_given = asyncio.Event()
-        self._waiting.setdefault(name, deque()).append(is_given)
-        self._give_away()
+        """Hold a slot for the block, as *name*; waits until one is free."""
+        # asyncio's own event: a free slot is granted at once, without a pass through the event loop.
+        is_granted = asyncio.Event()
+        self._waiting.setdefault(name, deque()).append(is_granted)
+        self._grant_free()
         try:
-            await is_given.wait()
+            await is_granted.wait()
             yield
         finally:
-            self._leave(name, is_given)
+            self._leave(name, is_granted)
 
-    def _leave(self, name: str, is_given: asyncio.Event) -> None:
-        if is_given.is_set():
+    def _leave(self, name: str, is_granted: asyncio.Event) -> None:
+        if is_granted.is_set():
             _subtract(self._held, name)
         else:
-            self._remove(name, is_given)
-        self._give_away()
+            self._remove(name, is_granted)
+        self._grant_free()
 
-    def _give_away(self) -> None:
+    def _grant_free(self) -> None:
         while self._waiting and self.free > 0:
             name = min(self._waiting, key=self._held.__getitem__)
             if self._held[name] >= self._most():
@@ -79,20 +86,20 @@ class PutSlots:
             first.set()
 
     def _most(self) -> int:
-        """How many one of those who take part may have."""
+        """The slots that one member may hold."""
         if not self._is_divided():
             return self._total
-        return -(-self._total // max(len(self._taking_part), 1))
+        return -(-self._total // max(len(self._members), 1))
 
-    def _remove(self, name: str, is_given: asyncio.Event) -> None:
+    def _remove(self, name: str, is_granted: asyncio.Event) -> None:
         events = self._waiting[name]
-        events.remove(is_given)
+        events.remove(is_granted)
         if not events:
             del self._waiting[name]
 
 
 def _subtract(counts: Counter[str], name: str) -> None:
-    """One less; what is zero is not kept."""
+    """Subtract one; a count of zero is dropped."""
     counts[name] -= 1
     if not counts[name]:
         del counts[name]

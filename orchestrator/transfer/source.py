@@ -1,4 +1,4 @@
-"""The local file behind an asset, read by position and checked against what was planned."""
+"""The local file behind an asset, read by position and checked against what was planned; memory for its pieces."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Source:
         self._descriptor = -1
         self._closing = Lock()
         self._probe = memoryview(bytearray(1))
-        #: True where the system tells what is in memory, so that it can be had without waiting.
+        #: True where the system can say what is in memory, which is then read without waiting.
         self.can_tell_cached = False
 
     def open(self) -> None:
@@ -172,3 +172,26 @@ def _unreadable(path: str, error: OSError) -> OrchestratorError:
     if error.errno in _SHORTAGES:
         return RetryableError(f"{path} cannot be opened right now: {reason}")
     return SourceChangedError(f"{path} can no longer be read: {reason}")
+
+
+class Buffers:
+    """Buffers that are used again, the last one first: the core's cache still knows it.
+
+    Threads may share them.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Make buffers of *size* bytes as they are needed."""
+        self._size = size
+        self._free: list[memoryview] = []
+
+    def take(self) -> memoryview:
+        """A buffer no one else has."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return memoryview(bytearray(self._size))
+
+    def give_back(self, buffer: memoryview) -> None:
+        """Take back a buffer that is no longer read."""
+        self._free.append(buffer)

@@ -776,7 +776,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ("orchestrator/engine/steps/delivery.py", ("--verify-object",)): (
         "tests/cli/test_submit_and_retry.py::test_verify_object_insists_on_proof_of_delivery"
     ),
-    ("orchestrator/journal/sqlite/errors.py", ("--state",)): "tests/journal/test_failing_database.py",
+    ("orchestrator/journal/sqlite/group_commit.py", ("--state",)): "tests/journal/test_failing_database.py",
     ("orchestrator/journal/sqlite/lock.py", ("--state",)): "tests/journal/test_lock.py",
     ("orchestrator/metastudio/calls.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
     ("orchestrator/metastudio/client.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",

@@ -14,7 +14,7 @@ from orchestrator.domain.errors import JournalError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.migrations import MIGRATIONS, Migration, migrate
-from orchestrator.journal.sqlite.transaction import transaction
+from orchestrator.journal.sqlite.connections import transaction
 from tests.journal.conftest import Look
 from tests.journal.samples import BATCH, SPEC, Clock, add_entry
 

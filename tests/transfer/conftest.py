@@ -27,6 +27,7 @@ from orchestrator.domain.errors import OrchestratorError
 from orchestrator.network.event_loop import TransferLoop
 from orchestrator.network.session import open_session
 from orchestrator.transfer.md5 import HASHLIB, best_md5
+from orchestrator.transfer.reader import SegmentReader
 from orchestrator.transfer.sender import SegmentSender
 from tests.transfer.store import SECRET
 
@@ -157,6 +158,13 @@ def _md5(body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def _kernel(body: Body, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let files be such that the kernel cannot copy them to a socket, for the ways through the transport."""
+    if body.is_copied:
+        monkeypatch.setattr(SegmentReader, "can_send", False)
+
+
+@pytest.fixture
 def make_sender(
     session: aiohttp.ClientSession,
     readers: ThreadPoolExecutor,
@@ -164,6 +172,7 @@ def make_sender(
     body: Body,
     _disk: None,
     _md5: None,
+    _kernel: None,
 ) -> MakeSender:
     """Make a sender, verifying where the body is hashed and with an idle timeout of 0.3 s unless told otherwise."""
 
@@ -172,7 +181,6 @@ def make_sender(
             "readers": readers,
             "idle_timeout": 0.3,
             "is_verifying": body.is_hashed,
-            "is_socket_allowed": not body.is_copied,
             "on_warning": warnings_heard.append,
         }
         return SegmentSender(settings.pop("session", session), **{**defaults, **settings})

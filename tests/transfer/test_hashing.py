@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import threading
@@ -16,11 +17,10 @@ import pytest
 
 from orchestrator.domain.errors import SourceChangedError
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.buffers import Buffers
 from orchestrator.transfer.hashing import HashedStream, HashPool
 from orchestrator.transfer.md5 import Md5, Piece, best_md5
-from orchestrator.transfer.reader import PIECE_BYTES, HashedReader
-from orchestrator.transfer.source import Source, Span
+from orchestrator.transfer.reader import PIECE_BYTES, Hashed, SegmentReader
+from orchestrator.transfer.source import Buffers, Source, Span
 from tests.transfer.conftest import MakeAsset, content_of
 
 LANES = 4
@@ -124,9 +124,9 @@ def test_a_span_waits_for_nobody_as_soon_as_somebody_waits_for_it(
     streams = make_streams(LANES)
     done = [ask(stream) for stream in streams[:2]]
 
-    streams[3].hurry()
+    streams[3].flush()
     assert counting.widths == []  # it asked for nothing
-    streams[1].hurry()
+    streams[1].flush()
 
     for one in done:
         one.result(timeout=10)
@@ -277,7 +277,8 @@ async def test_a_reader_waits_for_the_company_of_others_only_so_long(
     pool = HashPool(readers, replace(best_md5(), lanes=LANES))
     asset = make_asset(1000)
     idle = pool.join(Source(asset))
-    reader = HashedReader(asset, Segment(1, 0, asset.size), readers, Buffers(PIECE_BYTES), pool)
+    hashed = Hashed(Source(asset), pool)
+    reader = SegmentReader(Segment(1, 0, asset.size), hashed, readers, Buffers(PIECE_BYTES))
 
     with anyio.fail_after(10):
         assert await reader.next_span() == Span(0, 1000)
@@ -285,3 +286,20 @@ async def test_a_reader_waits_for_the_company_of_others_only_so_long(
     assert bytes(await reader.view(Span(10, 20))) == content_of(asset)[10:30]
     reader.close()
     idle.leave()
+
+
+async def test_the_state_of_the_pool_can_be_read_in_a_debugger(
+    make_asset: MakeAsset, readers: ThreadPoolExecutor
+) -> None:
+    """How many spans wait for a batch, and for whom."""
+    pool = HashPool(readers, replace(best_md5(), lanes=LANES))
+    asset = make_asset(1000)
+    asked, idle = pool.join(Source(asset)), pool.join(Source(asset))
+    hashing = asked.hash(Span(0, 1000), NOTHING)
+
+    text = repr(pool)
+    idle.leave()
+    await asyncio.wrap_future(hashing)
+    asked.source.close()
+
+    assert text == f"<HashPool: 1 spans queued, 1 streams absent, {LANES} lanes>"

@@ -19,7 +19,7 @@ from orchestrator.domain.errors import ETagMismatchError
 from orchestrator.domain.segments import Segment
 from orchestrator.network.event_loop import TransferLoop
 from orchestrator.network.session import open_session
-from orchestrator.transfer.outlet import TransportOutlet
+from orchestrator.transfer.payload import TransportOutlet
 from orchestrator.transfer.sender import SegmentSender
 from orchestrator.transfer.source import Span
 from tests.transfer.conftest import Body, Failure, MakeAsset, MakeSender, content_of, ignore

@@ -48,7 +48,7 @@ async def test_who_comes_first_leaves_room_for_those_who_take_part() -> None:
     slots = PutSlots(16, is_divided=lambda: True)
     async with anyio.create_task_group() as group:
         putters = Putters(slots, group)
-        with slots.part("early"), slots.part("late"):
+        with slots.member("early"), slots.member("late"):
             await putters.begin("early", 20)
             before = dict(putters.held)
             await putters.begin("late", 20)
@@ -67,7 +67,7 @@ async def test_all_slots_are_used(total: int, participants: int, most: int) -> N
         putters = Putters(slots, group)
         with ExitStack() as parts:
             for number in range(participants):
-                parts.enter_context(slots.part(str(number)))
+                parts.enter_context(slots.member(str(number)))
             for number in range(participants):
                 await putters.begin(str(number), 20)
             held = dict(putters.held)
@@ -82,8 +82,8 @@ async def test_the_part_of_one_who_leaves_goes_to_the_others() -> None:
     slots = PutSlots(6, is_divided=lambda: True)
     async with anyio.create_task_group() as group:
         putters = Putters(slots, group)
-        with slots.part("stays"):
-            with slots.part("leaves"):
+        with slots.member("stays"):
+            with slots.member("leaves"):
                 await putters.begin("stays", 10)
                 assert putters.held["stays"] == 3
             await anyio.wait_all_tasks_blocked()
@@ -96,7 +96,7 @@ async def test_undivided_slots_are_all_anybodys_but_the_next_goes_to_who_has_few
     slots = PutSlots(4, is_divided=lambda: False)
     async with anyio.create_task_group() as group:
         putters = Putters(slots, group)
-        with slots.part("many"), slots.part("one"):
+        with slots.member("many"), slots.member("one"):
             await putters.begin("many", 10)
             await putters.begin("one", 1)
             assert putters.held == {"many": 4}
@@ -137,3 +137,17 @@ async def test_a_cancelled_put_gives_its_slot_or_its_place_back() -> None:
         group.cancel_scope.cancel()
 
     assert slots.free == 1
+
+
+async def test_the_state_of_the_slots_can_be_read_in_a_debugger() -> None:
+    """How many are held, who waits, who takes part."""
+    slots = PutSlots(1, is_divided=lambda: False)
+    with slots.member("anna"), slots.member("bob"):
+        async with slots.slot("anna"), anyio.create_task_group() as group:
+            waiting = slots.slot("bob")
+            group.start_soon(waiting.__aenter__)
+            await anyio.lowlevel.checkpoint()
+            text = repr(slots)
+            group.cancel_scope.cancel()
+
+    assert text == "<PutSlots: 1 of 1 held, 1 waiting, 2 members>"

@@ -16,7 +16,7 @@ from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.errors import SourceChangedError
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.md5 import best_md5
-from orchestrator.transfer.small import SmallSegmentReader
+from orchestrator.transfer.reader import SmallSegmentReader
 from orchestrator.transfer.source import Span
 from tests.transfer.conftest import asset_at
 

@@ -13,8 +13,7 @@ import pytest
 from aiohttp import AddrInfoType
 
 from orchestrator.domain.segments import Segment
-from orchestrator.network.session import open_session
-from orchestrator.network.tcp import open_socket, set_tcp_option
+from orchestrator.network.session import open_session, open_socket, set_tcp_option
 from tests.transfer.conftest import MakeAsset, MakeSender, ignore
 from tests.transfer.store import serving, store_it
 

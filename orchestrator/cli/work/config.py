@@ -15,7 +15,7 @@ from orchestrator.cli.service import home_folder
 from orchestrator.cli.settings import EffectiveSettings, setting_names
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.journal.location import shown
+from orchestrator.journal.backend import shown
 from orchestrator.metastudio.credentials import FoundCredentials, find_credentials
 from orchestrator.metastudio.limiter import ApiRate
 from orchestrator.network.tls import TLS_VARIABLE, chosen_tls

@@ -1,4 +1,4 @@
-"""The journal's file and the connections to it."""
+"""The journal's file: connections and transactions on it, and what SQLite raises as the journal's errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import errno
 import os
 import sqlite3
 import stat
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from orchestrator.domain.errors import JournalError
 from orchestrator.journal.backend import Row
 from orchestrator.journal.migrations import MIGRATIONS_TABLE
+from orchestrator.journal.statements import insert_into
 
 BUSY_TIMEOUT_MS = 30_000
 #: Errors of the disk that pass when somebody tidies up.
@@ -119,3 +121,53 @@ def _make_private_file(descriptor: int, path: Path, *, is_linked: bool) -> None:
         )
     if status.st_uid == os.geteuid() and not is_linked:
         os.fchmod(descriptor, 0o600)
+
+
+class SqliteTransaction:
+    """A connection inside a transaction, and rows that share one statement with other writers."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._rows: dict[str, list[Row]] = {}
+
+    def execute(self, statement: str, row: Row) -> int:
+        """Execute *statement* with the parameters of *row* and return how many rows it changed."""
+        return self._connection.execute(statement, row).rowcount
+
+    def select(self, query: str, row: Row) -> list[tuple[Any, ...]]:
+        """All rows of *query* with the parameters of *row*."""
+        return self._connection.execute(query, row).fetchall()
+
+    def add_row(self, statement: str, row: Row) -> None:
+        """Execute *statement* for *row* before the commit, together with all rows of the same statement."""
+        self._rows.setdefault(statement, []).append(row)
+
+    def insert(self, table: str, row: Row) -> None:
+        """Insert *row* before the commit, together with all that have the same columns."""
+        self.add_row(insert_into(table, tuple(row)), row)
+
+    def execute_rows(self) -> None:
+        """Execute what was added."""
+        for statement, rows in self._rows.items():
+            self._connection.executemany(statement, rows)
+        self._rows.clear()
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[SqliteTransaction]:
+    """Write all that is done in the block, or nothing.
+
+    The lock is taken at the beginning: upgrading a read lock later could fail half-way. Raises what SQLite raises.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        begun = SqliteTransaction(connection)
+        yield begun
+        begun.execute_rows()
+        connection.execute("COMMIT")
+    except BaseException:
+        # After some errors SQLite has rolled back by itself; what went wrong first is what counts.
+        with suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        raise

@@ -1,4 +1,4 @@
-"""A journal in a SQLite file: how it is opened, and one group commit for all concurrent writers."""
+"""A journal in a SQLite file: one group commit for all concurrent writers, and what SQLite raises as our errors."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,11 +19,16 @@ from anyio import to_thread
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import JournalError, OrchestratorError
 from orchestrator.journal.backend import Operation, Row, Transaction
-from orchestrator.journal.sqlite.connections import Readers, connect, make_private, refuse_other_programs
-from orchestrator.journal.sqlite.errors import translated
+from orchestrator.journal.shapes import DAMAGE_HINT
+from orchestrator.journal.sqlite.connections import (
+    Readers,
+    connect,
+    make_private,
+    refuse_other_programs,
+    transaction,
+)
 from orchestrator.journal.sqlite.location import find_journal
 from orchestrator.journal.sqlite.lock import batch_lock_holder, hold_batch_lock
-from orchestrator.journal.sqlite.transaction import transaction
 
 T = TypeVar("T")
 
@@ -201,6 +206,49 @@ def _run(pending: _Pending[Any], transaction: Transaction) -> None:
 
 def _nothing(_: Transaction) -> None:
     return
+
+
+@contextmanager
+def translated(path: Path | None = None) -> Iterator[None]:
+    """Raise JournalError, with a sentence that tells what to do, for what the database raises in the block."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _journal_error(error, path) from None
+
+
+def _journal_error(error: sqlite3.Error, path: Path | None) -> JournalError:
+    name = getattr(error, "sqlite_errorname", "")
+    # The driver's own error, which quotes what it could not decode.
+    is_garbled = not name and "decode" in str(error)
+    where = f"the journal {path}" if path else "the journal"
+    if name.startswith("SQLITE_FULL"):
+        return JournalError(
+            f"{where} cannot be written: the disk is full",
+            hint="free some space and run again; nothing is lost",
+            is_temporary=True,
+        )
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return JournalError(
+            f"{where} is locked by another process", hint="run again later", is_temporary=True
+        )
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return JournalError(
+            f"{where} cannot be written: permission denied or read-only",
+            hint="make it writable, or name another place with --state",
+        )
+    if is_garbled or name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return JournalError(
+            f"{where} is not a readable journal (damaged, or another kind of file)",
+            hint=DAMAGE_HINT,
+        )
+    if name.startswith("SQLITE_IOERR"):
+        return JournalError(
+            f"{where} cannot be written: the disk reports an error",
+            hint="check the disk and run again; nothing is lost",
+            is_temporary=True,
+        )
+    return JournalError(f"{where} failed: {error}")
 
 
 @asynccontextmanager

@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 from orchestrator.domain.errors import JournalError
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.journal.health import JournalHealth
+from orchestrator.journal.backend import JournalHealth
 from orchestrator.journal.migrations import MIGRATIONS_TABLE
 from orchestrator.journal.sqlite.connections import BUSY_TIMEOUT_MS
-from orchestrator.journal.sqlite.errors import translated
+from orchestrator.journal.sqlite.group_commit import translated
 
 #: The first few name what is broken; thousands may follow.
 _DAMAGES = 3

@@ -9,7 +9,7 @@ from shlex import quote
 from typing import NamedTuple
 
 from orchestrator.domain.errors import ConfigurationError, JournalError
-from orchestrator.journal.location import is_url, shown
+from orchestrator.journal.backend import is_url, shown
 
 FILE_NAME = "journal.db"
 _HOW_TO_NAME = "give --state the path of a file or a directory"

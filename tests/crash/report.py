@@ -66,7 +66,7 @@ class CrashReport:
         yield f"seconds            {self.seconds:.0f}"
         yield f"bytes in batches   {self.batch_bytes:,}"
         yield f"bytes sent twice   {self.resent_bytes:,} of {self.allowed_bytes:,} that were in flight at the kills"
-        yield f"bytes of jobs made anew {self.recreated_bytes:,}"
+        yield f"bytes of jobs created again {self.recreated_bytes:,}"
         yield f"orphans that nothing proves ours, named in warnings {self.orphans}"
         yield f"rounds failed      {len(self.failures)}"
         yield from _table("what else went on", self.stories)

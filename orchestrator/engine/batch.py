@@ -232,7 +232,9 @@ class BatchRun:
         # A second signal must not take the report away: the journal would not know how the run ended.
         with anyio.CancelScope(shield=True):
             report = await self._report(signals, run.clocks.monotonic() - began)
-            await run.journal.close_batch(run.batch.digest, report.exit_code)
+            await run.journal.close_batch(
+                run.batch.digest, run.work.run_id, report.exit_code, report.entries.as_dict()
+            )
         run.events.publish(
             RunFinished(
                 batch=run.batch.name,

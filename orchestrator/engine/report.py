@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.states import EntryState, is_done
@@ -39,6 +39,10 @@ class EntryCounts:
     skipped: int
     pending: int
 
+    def as_dict(self) -> dict[str, int]:
+        """The counts as documents and the journal have them."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
@@ -70,13 +74,7 @@ class RunReport:
             "run_id": self.run_id,
             "exit_code": int(self.exit_code),
             "elapsed_seconds": round(self.elapsed_seconds, 3),
-            "entries": {
-                "total": self.entries.total,
-                "done": self.entries.done,
-                "failed": self.entries.failed,
-                "skipped": self.entries.skipped,
-                "pending": self.entries.pending,
-            },
+            "entries": self.entries.as_dict(),
             "segments": {
                 "total": self.totals.segments,
                 "stored": self.stored_segments,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from orchestrator.journal.backend import Backend, JournalHealth, Row, Transactio
 from orchestrator.journal.migrations import migrate
 from orchestrator.journal.records import plan_columns
 from orchestrator.journal.reviews import ReviewRecord
+from orchestrator.journal.runs import run_end, run_row
 from orchestrator.journal.sqlite.group_commit import open_sqlite
 from orchestrator.journal.sqlite.health import examine_file
 from orchestrator.journal.sqlite.location import find_journal
@@ -66,6 +67,7 @@ class Journal(EntryWriter):
             if transaction.execute(statements.update_batch(tuple(run)), {"batch": key.digest, **run}) == 0:
                 head = {"batch": key.digest, "endpoint": key.endpoint, "project_id": key.project_id}
                 transaction.insert("batches", {**head, "name": key.name, "created_at": now, **run})
+            transaction.add_row(statements.START_RUN, run_row(key.digest, run_id, now))
 
         await self._backend.write(write)
 
@@ -95,9 +97,46 @@ class Journal(EntryWriter):
         statement = f"{statements.insert_into('reviews', tuple(row))} ON CONFLICT DO NOTHING"
         await self._write_rows(statement, [row])
 
-    async def close_batch(self, batch: str, exit_code: int) -> None:
-        """Write down how the run ended."""
-        await self._write_rows(statements.UPDATE_EXIT_CODE, [{"batch": batch, "exit_code": exit_code}])
+    async def close_batch(
+        self, batch: str, run_id: str, exit_code: int, entries: Mapping[str, int] | None = None
+    ) -> None:
+        """Write down how the run ended, and the counts of its *entries*."""
+        key: Row = {"batch": batch, "run_id": run_id}
+        end = run_end(self._clock(), exit_code, entries)
+
+        def write(transaction: Transaction) -> None:
+            transaction.execute(statements.END_RUN, {**key, **end})
+            transaction.execute(statements.UPDATE_EXIT_CODE, {**key, "exit_code": int(exit_code)})
+
+        await self._backend.write(write)
+
+    async def keep_refused_run(
+        self,
+        batch: str,
+        run_id: str,
+        started_at: float,
+        exit_code: int,
+        entries: Mapping[str, int],
+        *,
+        is_last: bool,
+    ) -> None:
+        """Write down a run that ended with an error, whether or not it came as far as `open_batch`.
+
+        *is_last* shows it as the batch's last run; it is not while another one works.
+        """
+        key: Row = {"batch": batch, "run_id": run_id}
+        end = run_end(self._clock(), exit_code, entries)
+        last: Row = {"last_run_id": run_id, "last_run_at": started_at, "last_exit_code": int(exit_code)}
+
+        def write(transaction: Transaction) -> None:
+            if transaction.execute(statements.END_RUN, {**key, **end}) == 0 and not transaction.select(
+                statements.HAS_RUN, key
+            ):
+                transaction.insert("runs", {**run_row(batch, run_id, started_at), **end})
+            if is_last:
+                transaction.execute(statements.update_batch(tuple(last)), {"batch": batch, **last})
+
+        await self._backend.write(write)
 
     async def forget_batch(self, batch: str) -> None:
         """Delete a batch and all that belongs to it."""

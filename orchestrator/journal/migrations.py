@@ -119,6 +119,17 @@ MIGRATIONS: tuple[Migration, ...] = (
                 PRIMARY KEY (batch, entry_id, submitted_at))""",
         ),
     ),
+    Migration(
+        8,
+        "every run of a batch",
+        (
+            """CREATE TABLE runs (
+                batch TEXT NOT NULL REFERENCES batches (batch) ON DELETE CASCADE, run_id TEXT NOT NULL,
+                started_at DOUBLE PRECISION NOT NULL, ended_at DOUBLE PRECISION, exit_code INTEGER,
+                entries TEXT, version TEXT NOT NULL, host TEXT NOT NULL, pid BIGINT NOT NULL,
+                PRIMARY KEY (batch, run_id))""",
+        ),
+    ),
 )
 
 

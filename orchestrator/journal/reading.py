@@ -35,6 +35,7 @@ from orchestrator.journal.records import (
     transition_record,
 )
 from orchestrator.journal.reviews import ReviewRecord
+from orchestrator.journal.runs import RUN_COLUMNS, RunRecord, run_record
 from orchestrator.journal.shapes import intact
 from orchestrator.journal.statements import among, listed
 
@@ -60,6 +61,15 @@ class JournalReader:
         query = f"SELECT {listed(BATCH_COLUMNS)} FROM batches WHERE batch = :batch"
         rows = await self._backend.read(query, {"batch": batch})
         return batch_record(rows[0]) if rows else None
+
+    async def runs(self, batch: str, *, limit: int) -> list[RunRecord]:
+        """The last *limit* runs of *batch*, the latest first."""
+        query = (
+            f"SELECT {listed(RUN_COLUMNS)} FROM runs WHERE batch = :batch"
+            " ORDER BY started_at DESC, run_id DESC LIMIT :limit"
+        )
+        rows = await self._backend.read(query, {"batch": batch, "limit": limit})
+        return [run_record(row) for row in rows]
 
     async def reviews(self) -> list[ReviewRecord]:
         """The reviews of all batches, the oldest first."""

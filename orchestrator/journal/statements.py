@@ -16,7 +16,18 @@ _HELD_SEGMENT = (
     f" AND :key_epoch = (SELECT epoch FROM entries WHERE {_OF_ENTRY})"
 )
 
-UPDATE_EXIT_CODE = "UPDATE batches SET last_exit_code = :exit_code WHERE batch = :batch"
+UPDATE_EXIT_CODE = (
+    "UPDATE batches SET last_exit_code = :exit_code WHERE batch = :batch AND last_run_id = :run_id"
+)
+START_RUN = (
+    "INSERT INTO runs (batch, run_id, started_at, version, host, pid)"
+    " VALUES (:batch, :run_id, :started_at, :version, :host, :pid) ON CONFLICT DO NOTHING"
+)
+END_RUN = (
+    "UPDATE runs SET ended_at = :ended_at, exit_code = :exit_code, entries = :entries"
+    " WHERE batch = :batch AND run_id = :run_id AND ended_at IS NULL"
+)
+HAS_RUN = "SELECT 1 FROM runs WHERE batch = :batch AND run_id = :run_id"
 DELETE_BATCH = "DELETE FROM batches WHERE batch = :batch"
 
 COUNT_ATTEMPT = f"UPDATE entries SET attempts = attempts + 1 WHERE {_OF_ENTRY}"

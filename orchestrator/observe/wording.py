@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 from orchestrator.engine.events import OutageBegan, OutageEvent
 
+#: In English whatever the locale, as all that is printed.
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _OUT = {"unreachable": "unreachable", "throttled": "overloaded"}
 
 
@@ -19,6 +21,13 @@ def duration(seconds: float) -> str:
 def moment(seconds: float) -> str:
     """Seconds since the epoch as `2026-11-22T08:00:00Z`."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def short_moment(seconds: float) -> str:
+    """Seconds since the epoch as `28 Nov 19:49`, in the local time zone; of another year as `28 Nov 2025`."""
+    then, now = datetime.fromtimestamp(seconds).astimezone(), datetime.now().astimezone()
+    clock = f"{then:%H:%M}" if then.year == now.year else str(then.year)
+    return f"{then.day:>2} {_MONTHS[then.month - 1]} {clock}"
 
 
 def comparing(files: int) -> str:

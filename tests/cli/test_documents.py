@@ -50,7 +50,7 @@ def test_every_command_has_a_published_schema() -> None:
     names = {path.name.removesuffix(".schema.json") for path in SCHEMAS.iterdir()}
 
     assert set(commands) - NO_DOCUMENT == SCHEMA_OF.keys()
-    assert names == {*SCHEMA_OF.values(), "status-entry", "status-reviews", "error"}
+    assert names == {*SCHEMA_OF.values(), "status-entry", "status-reviews", "status-runs", "error"}
     for name in names:
         Draft202012Validator.check_schema(published(name))
 
@@ -67,6 +67,7 @@ def test_documents_of_a_good_day(cli: Cli, batch: Batch, tmp_path: Path) -> None
     check_document("status", cli("status", "studio", "--json").document)
     check_document("status-entry", cli("status", "studio", "--entry", "bo", "--json").document)
     check_document("status-reviews", cli("status", "--reviews", "--json").document)
+    check_document("status-runs", cli("status", "studio", "--runs", "--json").document)
     check_document("watch", cli("watch", "studio", "--until", "submitted", "--json").document)
     check_document("run", cli("retry", "studio", "--json").document)
     check_document("run", cli("submit", "studio", "--json").document)

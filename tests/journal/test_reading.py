@@ -104,9 +104,9 @@ async def test_a_batch_tells_how_its_last_run_began_and_ended(journal: Journal) 
     """A run that has not ended has no exit code, whatever the one before had."""
     other = BatchKey(KEY.endpoint, KEY.project_id, "other")
     await journal.open_batch(other, manifest_path="/o.yaml", is_submit_wanted=True, run_id="run-0")
-    await journal.close_batch(other.digest, 8)
+    await journal.close_batch(other.digest, "run-0", 8)
     await journal.open_batch(KEY, manifest_path="/m.yaml", is_submit_wanted=False, run_id="run-1")
-    await journal.close_batch(BATCH, 5)
+    await journal.close_batch(BATCH, "run-1", 5)
     await journal.open_batch(KEY, manifest_path=None, is_submit_wanted=True, run_id="run-2")
 
     latest, earlier = await journal.batches()

@@ -20,6 +20,10 @@ Reviews = Annotated[
         help="Show the reasons of failed reviews in all batches, grouped, with the rule for each.",
     ),
 ]
+Runs = Annotated[
+    bool,
+    typer.Option("--runs", help="Show the batch's runs: when, for how long, exit code, counts, process."),
+]
 OneEntry = Annotated[
     str | None,
     typer.Option(
@@ -51,6 +55,7 @@ def status(
         list[EntryState] | None,
         typer.Option("--in-state", metavar="STATE", help="Only entries in this state; may be repeated."),
     ] = None,
+    runs: Runs = False,
     reviews: Reviews = False,
     entry: OneEntry = None,
 ) -> int:
@@ -64,6 +69,7 @@ def status(
       orchestrator status studio-2026-11
       orchestrator status studio-2026-11 --failed
       orchestrator status studio-2026-11 --entry anna
+      orchestrator status studio-2026-11 --runs
       orchestrator status studio-2026-11 --json
       orchestrator status --reviews
     """
@@ -72,14 +78,24 @@ def status(
     if reviews:
         from orchestrator.cli.work.status import show_reviews  # noqa: PLC0415 - as above
 
-        if batch or failed or in_state or entry:
+        if batch or failed or in_state or entry or runs:
             raise UsageError("--reviews covers all batches and cannot be combined with other arguments")
         return show_reviews(invocation)
     states = {*(in_state or ()), *(_FAILED if failed else ())} or None
-    if batch is None and (states or entry):
-        raise UsageError("--failed, --in-state and --entry need the name of a batch")
-    if entry is not None and states:
-        raise UsageError("--entry cannot be combined with --failed or --in-state")
+    _check_combination(batch, has_states=states is not None, has_entry=entry is not None, is_runs=runs)
     if batch is None:
         return show_batches(invocation)
+    if runs:
+        from orchestrator.cli.work.runs import show_runs  # noqa: PLC0415 - as above
+
+        return show_runs(invocation, batch, is_all_wanted=every)
     return show_batch(invocation, batch, is_all_wanted=every, states=states, entry_id=entry)
+
+
+def _check_combination(batch: str | None, *, has_states: bool, has_entry: bool, is_runs: bool) -> None:
+    if batch is None and (has_states or has_entry or is_runs):
+        raise UsageError("--failed, --in-state, --entry and --runs need the name of a batch")
+    if is_runs and (has_states or has_entry):
+        raise UsageError("--runs cannot be combined with --failed, --in-state or --entry")
+    if has_entry and has_states:
+        raise UsageError("--entry cannot be combined with --failed or --in-state")

@@ -14,6 +14,7 @@ from orchestrator.cli.output import Output
 from orchestrator.cli.session import open_session
 from orchestrator.cli.work.batches import KnownBatch, check_entries, known_batch
 from orchestrator.cli.work.report import tell_run
+from orchestrator.cli.work.run_history import known_kept_in_history
 from orchestrator.cli.work.validate import Asked, ProblemReport
 from orchestrator.domain.errors import ManifestError
 from orchestrator.engine.batch import RunRequest, retry_batch
@@ -40,9 +41,9 @@ def retry_entries(invocation: Invocation, name: str, request: RetryRequest) -> i
     Raises UsageError for an entry it does not have, ManifestError when its manifest is missing or wrong.
     """
     known = known_batch(invocation, name)
-    manifest = _manifest(known, request)
     retry = Retry(entry_ids=request.entry_ids, is_cancelled_wanted=request.is_cancelled_wanted)
-    return run_on_network(_retry, invocation.output, known, manifest, retry)
+    with known_kept_in_history(invocation.output, known):
+        return run_on_network(_retry, invocation.output, known, _manifest(known, request), retry)
 
 
 def _manifest(known: KnownBatch, request: RetryRequest) -> Manifest:

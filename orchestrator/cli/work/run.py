@@ -12,6 +12,7 @@ from orchestrator.cli.session import open_session
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.work.batches import KnownBatch, known_batch
 from orchestrator.cli.work.report import tell_run
+from orchestrator.cli.work.run_history import batch_of, kept_in_history, known_kept_in_history, state_of
 from orchestrator.cli.work.validate import Asked, ProblemReport, is_setting_wrong, refuse_invalid
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.engine.batch import RunRequest, run_batch, submit_batch
@@ -22,14 +23,17 @@ def run_manifest(invocation: Invocation, asked: Asked) -> int:
 
     A manifest with errors is refused before anything else that is wrong.
     """
-    problems = ProblemReport(invocation.output)
-    try:
-        effective = invocation.settings(beside=asked.path)
-        return run_on_network(run_once, invocation, asked, effective, problems)
-    except OrchestratorError as error:
-        if is_setting_wrong(error) and not problems.was_called:
-            refuse_invalid(invocation, asked, problems)
-        raise
+    output = invocation.output
+    problems = ProblemReport(output)
+    is_meant = batch_of(output, asked.path, asked.batch_name)
+    with kept_in_history(output, lambda: state_of(invocation, asked.path), is_meant):
+        try:
+            effective = invocation.settings(beside=asked.path)
+            return run_on_network(run_once, invocation, asked, effective, problems)
+        except OrchestratorError as error:
+            if is_setting_wrong(error) and not problems.was_called:
+                refuse_invalid(invocation, asked, problems)
+            raise
 
 
 async def run_once(
@@ -64,7 +68,8 @@ async def run_once(
 def submit_jobs(invocation: Invocation, name: str) -> int:
     """Submit what the batch called *name* has uploaded and return the exit code."""
     known = known_batch(invocation, name)
-    return run_on_network(_submit, invocation.output, known)
+    with known_kept_in_history(invocation.output, known):
+        return run_on_network(_submit, invocation.output, known)
 
 
 async def _submit(output: Output, known: KnownBatch) -> int:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.domain.errors import JournalError, LockHeldError
+from orchestrator.journal.runs import process_name
 from orchestrator.journal.sqlite.connections import NO_SPACE
 
 #: A process that asks whether the lock is held has it for some microseconds.
@@ -68,7 +69,7 @@ def _sign(descriptor: int) -> None:
     """Write down which process holds the lock; on a full disk it is held all the same."""
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        os.pwrite(descriptor, process_name(os.getpid(), socket.gethostname()).encode(), 0)
 
 
 def _lock(descriptor: int, path: Path, sleep: Callable[[float], object]) -> None:

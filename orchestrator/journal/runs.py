@@ -1,0 +1,71 @@
+"""The history of a batch's runs, as the journal keeps it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator import __version__
+from orchestrator.journal.shapes import RowShape, intact, types_of
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run of a batch; without `ended_at` it is under way or was killed.
+
+    Times are epoch seconds; `entries` are the counts of design section 4 at its end, None where it has none.
+    """
+
+    run_id: str
+    started_at: float
+    ended_at: float | None
+    exit_code: int | None
+    entries: Mapping[str, int] | None
+    version: str
+    host: str
+    pid: int
+
+    @property
+    def process(self) -> str:
+        """The process as the lock of the batch names it."""
+        return process_name(self.pid, self.host)
+
+
+RUN_COLUMNS = tuple(RunRecord.__slots__)
+_RUN_SHAPE = RowShape("runs", types_of(RunRecord, RUN_COLUMNS, entries=str | None))
+
+
+def run_record(row: Sequence[Any]) -> RunRecord:
+    """Build the record from a row of RUN_COLUMNS; raises JournalError where it is damaged."""
+    _RUN_SHAPE.check(row)
+    columns = dict(zip(RUN_COLUMNS, row, strict=True))
+    with intact("the counts of a run"):
+        counts = None if columns["entries"] is None else dict(json.loads(columns["entries"]))
+    return RunRecord(**{**columns, "entries": counts})
+
+
+def run_row(batch: str, run_id: str, started_at: float) -> dict[str, object]:
+    """The row of the table `runs` for a run that this process starts."""
+    return {
+        "batch": batch,
+        "run_id": run_id,
+        "started_at": started_at,
+        "version": __version__,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+    }
+
+
+def run_end(ended_at: float, exit_code: int, entries: Mapping[str, int] | None) -> dict[str, object]:
+    """The columns of the table `runs` that are known at the end of a run."""
+    counts = None if entries is None else json.dumps(entries)
+    return {"ended_at": ended_at, "exit_code": int(exit_code), "entries": counts}
+
+
+def process_name(pid: int, host: str) -> str:
+    """A process as people find it: `process 7966 on studio-1`."""
+    return f"process {pid} on {host}"

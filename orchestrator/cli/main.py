@@ -134,9 +134,9 @@ def _unexpected(error: Exception, output: Output) -> OrchestratorError:
     ):
         structlog.get_logger().error("command.crashed", exc_info=error)
     return OrchestratorError(
-        f"an unexpected error: {type(error).__name__}: {quotable(str(error))}",
+        f"an unexpected error: {quotable(str(error)) or 'it has no message'}",
         code="Internal",
-        hint="-v and --log-file keep the details; please report it",
+        hint="run again with -v or --log-file FILE and report the details that it keeps",
     )
 
 

@@ -71,7 +71,7 @@ def access_complaint(path: str, error: Exception) -> str:
         lacking = f"the locale's encoding ({error.encoding}) lacks a character of its name"
         return f"cannot be read: {lacking}; set LC_ALL=C.UTF-8"
     reason = error.strerror if isinstance(error, OSError) else None
-    return f"cannot be read: {reason or type(error).__name__}"
+    return f"cannot be read: {reason or 'the system gives no reason'}"
 
 
 def _fingerprint(path: str) -> Fingerprint | None:

@@ -219,8 +219,8 @@ Write = Callable[[Any], Awaitable[object]]
 async def written_file(path: Path, *, encoding: str | None = "utf-8") -> AsyncIterator[Write]:
     """Write text, or bytes where *encoding* is None, to *path*, for its owner only.
 
-    The file holds all of it or what it held before. A device or a pipe is written to as it is; of a symbolic link the file it leads to is replaced. Raises
-    ConfigurationError where it cannot be written.
+    The file holds all of it or what it held before. A device or a pipe is written to as it is; of a symbolic link the
+    file it leads to is replaced. Raises ConfigurationError where it cannot be written.
     """
     try:
         target = await to_thread.run_sync(_target, path)

@@ -26,7 +26,7 @@ PROGRAM = "orchestrator"
 #: In the order of a working day; each is what bears its name in the module of its name.
 _COMMANDS = (
     *("init", "schema", "validate", "plan", "run", "status", "submit", "watch", "retry", "cancel", "results"),
-    *("clean", "explain", "doctor", "simulate", "demo", "config"),
+    *("clean", "explain", "doctor", "verify", "simulate", "demo", "config"),
 )
 #: Allocations between two collections of cycles. Python's 700 suit small programs: a start and a run make hardly any
 #: cycles, and looking for them was a tenth of their CPU. A whole start makes fewer allocations than these.

@@ -28,6 +28,7 @@ SCHEMA_OF = {
             "clean",
             "explain",
             "doctor",
+            "verify",
         )
     },
     **dict.fromkeys(("run", "submit", "retry", "demo"), "run"),
@@ -73,6 +74,7 @@ def test_documents_of_a_good_day(cli: Cli, batch: Batch, tmp_path: Path) -> None
     check_document("run", cli("submit", "studio", "--json").document)
     check_document("results", cli("results", "studio", "--json").document)
     check_document("clean", cli("clean", "--older-than", "1d", "--dry-run", "--json").document)
+    check_document("verify", cli("verify", "studio", "--json").document)
     check_document("doctor", cli("doctor", batch.manifest, "--json").document)
     check_document("explain", cli("explain", "--all", "--json").document)
     check_document("config-show", cli("config", "show", batch.manifest, "--json").document)

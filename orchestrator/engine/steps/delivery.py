@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.delivery import BY_EVIDENCE, DIGEST_OFF, VERIFIED, expected_etag, is_md5, unverified
@@ -68,7 +68,7 @@ class DeliveryCheck:
             return (
                 f"the service shows no {asset.kind}" if url is None else f"{asset.kind} cannot be looked at"
             )
-        expected = _expected_etag(mine, asset)
+        expected = etag_of_sent(mine, asset)
         if expected is None or facts.etag is None:
             return f"no digest of {asset.kind} to compare"
         if facts.etag == expected:
@@ -102,7 +102,7 @@ def _differs(entry: HeldEntry, asset: Asset, how: str, *, is_by_evidence: bool) 
     )
 
 
-def _expected_etag(mine: list[SegmentRecord], asset: Asset) -> str | None:
+def etag_of_sent(mine: Sequence[SegmentRecord], asset: Asset) -> str | None:
     """The ETag of what was sent, from digests of our own only; None when one is missing."""
     in_order = sorted(mine, key=lambda segment: segment.segment.part_number)
     md5s = [segment.receipt.md5 for segment in in_order if segment.receipt and segment.receipt.md5]

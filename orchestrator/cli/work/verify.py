@@ -1,0 +1,171 @@
+"""`verify`: the files of a batch, here and stored, compared with what was sent."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from fnmatch import fnmatchcase
+
+from orchestrator.cli.errors import UsageError
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.loops import run_on_network
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.service import real_clocks, service_settings
+from orchestrator.cli.work.batches import KnownBatch, known_batch
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.delivery import ObjectFacts
+from orchestrator.domain.entries import normal
+from orchestrator.domain.errors import OrchestratorError, RequestRejectedError
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.engine.connection import Connection, ServiceSettings, connect
+from orchestrator.engine.verifying import FileState, FileVerdict, verify_entry
+from orchestrator.journal.journal import open_journal
+from orchestrator.journal.records import EntryRecord
+from orchestrator.transfer.probe import probe_object
+
+_PROBE_SECONDS = 30.0
+
+Objects = Mapping[AssetKind, ObjectFacts]
+#: Asks the service for the objects of an entry.
+Look = Callable[[EntryRecord], Awaitable[Objects]]
+
+
+def verify_files(invocation: Invocation, name: str, patterns: Sequence[str]) -> ExitCode:
+    """Compare the files of the entries that match one of *patterns*, without any all; raises UsageError for none."""
+    known = known_batch(invocation, name)
+    verdicts = run_on_network(_verify, known, patterns, invocation.output)
+    counts = Counter(verdict.state for verdict in verdicts)
+    code = _exit_code(counts)
+    if invocation.is_json:
+        _document(invocation.output, known, verdicts, counts, code)
+    else:
+        _print(invocation.output, known, verdicts, counts)
+    return code
+
+
+def _exit_code(counts: Mapping[FileState, int]) -> ExitCode:
+    if counts.get(FileState.CHANGED):
+        return ExitCode.SOME_FAILED
+    return ExitCode.DECISION_NEEDED if counts.get(FileState.UNKNOWN) else ExitCode.OK
+
+
+async def _verify(known: KnownBatch, patterns: Sequence[str], output: Output) -> list[FileVerdict]:
+    verdicts: list[FileVerdict] = []
+    is_any_matched = False
+    async with (
+        open_journal(known.effective.values.state, clock=time.time) as journal,
+        _stored_objects(known, output) as look,
+    ):
+        async for record in journal.entries(known.record.batch):
+            if _matches(record.entry_id, patterns):
+                is_any_matched = True
+                verdicts += await verify_entry(record, await journal.segments(record), await look(record))
+    if patterns and not is_any_matched:
+        raise UsageError(f"no entry of batch {known.record.name} matches {', '.join(patterns)}")
+    return verdicts
+
+
+def _matches(entry_id: str, patterns: Sequence[str]) -> bool:
+    return not patterns or any(fnmatchcase(normal(entry_id), normal(pattern)) for pattern in patterns)
+
+
+@asynccontextmanager
+async def _stored_objects(known: KnownBatch, output: Output) -> AsyncIterator[Look]:
+    """A way to look at stored objects, which sees none where the service cannot be asked; that is said once."""
+    asking: _Asking | None = None
+    try:
+        service = service_settings(known.effective, os.environ)
+    except OrchestratorError as error:
+        output.note(f"stored objects are not compared: {error.message}")
+        yield _see_none
+        return
+    async with connect(service, real_clocks(), reader_threads=1) as connection:
+        asking = _Asking(connection, service, output)
+        yield asking.objects_of
+
+
+async def _see_none(_: EntryRecord) -> Objects:
+    return {}
+
+
+class _Asking:
+    """Asks the service and the store, until one of them cannot be reached."""
+
+    def __init__(self, connection: Connection, service: ServiceSettings, output: Output) -> None:
+        self._connection = connection
+        self._service = service
+        self._output = output
+        self._is_over = False
+
+    async def objects_of(self, record: EntryRecord) -> Objects:
+        """What the store says of the objects of the entry's job, by kind; those it does not show are left out."""
+        if self._is_over or record.job_id is None:
+            return {}
+        try:
+            return await self._ask(record, record.job_id)
+        except RequestRejectedError:
+            return {}
+        except OrchestratorError as error:
+            self._is_over = True
+            self._output.note(f"stored objects are not compared any further: {error.message}")
+            return {}
+
+    async def _ask(self, record: EntryRecord, job_id: str) -> Objects:
+        job = await self._connection.client.show_job(job_id, app_user_id=record.avatar.app_user_id)
+        found = {}
+        for asset in record.assets:
+            url = job.download_urls.of(asset.kind)
+            facts = url and await probe_object(
+                self._connection.session,
+                url,
+                timeout_seconds=_PROBE_SECONDS,
+                is_insecure_http_allowed=self._service.is_insecure_http_allowed,
+            )
+            if facts:
+                found[asset.kind] = facts
+        return found
+
+
+def _document(
+    output: Output,
+    known: KnownBatch,
+    verdicts: Sequence[FileVerdict],
+    counts: Mapping[FileState, int],
+    code: ExitCode,
+) -> None:
+    files = [
+        {
+            "entry": verdict.entry_id,
+            "kind": verdict.kind.value,
+            "path": verdict.path,
+            "state": verdict.state.value,
+            "reason": verdict.reason,
+            "stored": None if verdict.stored is None else verdict.stored.state.value,
+        }
+        for verdict in verdicts
+    ]
+    head = {
+        "schema": SCHEMA,
+        "batch": known.record.name,
+        "digest": known.record.batch,
+        "exit_code": int(code),
+    }
+    totals = {state.value: counts.get(state, 0) for state in FileState}
+    output.document({**head, "counts": totals, "files": files})
+
+
+def _print(
+    output: Output, known: KnownBatch, verdicts: Sequence[FileVerdict], counts: Mapping[FileState, int]
+) -> None:
+    for verdict in verdicts:
+        if verdict.state is not FileState.SAME:
+            line = f"{verdict.entry_id}: {verdict.kind}: {verdict.state}: {verdict.reason} ({verdict.path})"
+            (output.complain if output.is_quiet else output.say)(line)
+    stored = sum(verdict.stored is not None for verdict in verdicts)
+    found = ", ".join(f"{counts.get(state, 0)} {state}" for state in FileState)
+    output.say(
+        f"{known.record.name}: {found}; {stored} of {len(verdicts)} also compared with the stored object"
+    )

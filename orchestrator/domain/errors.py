@@ -55,7 +55,6 @@ class OrchestratorError(Exception):
         hint: str | None = None,
         status: int | None = None,
     ) -> None:
-        """Keep the service's *code*, HTTP *status* and *request_id*, and a *hint* at what to do."""
         super().__init__(message)
         self.message = message
         self.code = code
@@ -99,7 +98,7 @@ class ManifestError(OrchestratorError):
 
 
 class RetryableError(OrchestratorError):
-    """The same request may succeed later."""
+    """The same request may succeed later, after *retry_after* seconds where the other side asked for them."""
 
     kind = "temporary"
 
@@ -113,7 +112,6 @@ class RetryableError(OrchestratorError):
         hint: str | None = None,
         status: int | None = None,
     ) -> None:
-        """Keep *retry_after*, seconds the other side asked us to wait."""
         super().__init__(message, code=code, request_id=request_id, hint=hint, status=status)
         self.retry_after = retry_after
         #: True when the whole service or store is out, so that this failure counts against nothing.
@@ -247,7 +245,6 @@ class JournalError(RunError):
     kind = "journal"
 
     def __init__(self, message: str, *, hint: str | None = None, is_temporary: bool = False) -> None:
-        """Keep whether the same run may work later without anybody changing the set-up."""
         super().__init__(message, hint=hint)
         self.is_temporary = is_temporary
 

@@ -101,10 +101,12 @@ class Attempts:
 
 
 class RetryBudget:
-    """Counts the retries of an entry or a run, so that no fault can keep either busy for ever."""
+    """Counts the retries of an entry or a run, so that no fault can keep either busy for ever.
+
+    Each one is also taken from *parent*.
+    """
 
     def __init__(self, retries: int, parent: RetryBudget | None = None) -> None:
-        """Allow *retries* in all; each one is also taken from *parent*."""
         self._left = retries
         self._parent = parent
 

@@ -16,7 +16,6 @@ class ServiceTime:
     """This machine's clock, and how far it is ahead of the service's; all times in epoch seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Take *clock*'s word until an answer says otherwise."""
         self._clock = clock
         self._ahead: float | None = None
         self._is_trusted = True

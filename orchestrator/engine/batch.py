@@ -10,16 +10,14 @@ from dataclasses import dataclass, replace
 import anyio
 
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.errors import RunError
+from orchestrator.domain.errors import OrchestratorError, RequestRejectedError, RunError, ServiceRefusesError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.breaker import Breaker
 from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.context import Run, WorkSettings
 from orchestrator.engine.decision import Retry
 from orchestrator.engine.drain import Drain, StopSignals
-from orchestrator.engine.earlier_manifest import EarlierManifest, earlier_manifest
 from orchestrator.engine.events import (
     ComparisonStarted,
     EventBus,
@@ -33,14 +31,17 @@ from orchestrator.engine.following import Follower
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.outage import gates
 from orchestrator.engine.parallelism import AdaptiveParallelism
-from orchestrator.engine.planning import Planner, Registration
+from orchestrator.engine.planning import Planner, Registration, earlier_manifest
 from orchestrator.engine.queue import EntryQueue, Selection, failed, unfinished, uploaded
 from orchestrator.engine.report import RunReport, Tally, count_entries
 from orchestrator.journal.journal import Journal
-from orchestrator.journal.records import BatchRecord, EntryRecord
+from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Manifest, Problem
 from orchestrator.transfer.sender import SegmentSender
 from orchestrator.transfer.slots import PutSlots
+
+#: Refusals that concern the account rather than the one entry: authentication, payment, permission.
+_ACCOUNT_STATUSES = frozenset({401, 402, 403})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +164,9 @@ async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Reg
     """
     digest, path = run.batch.digest, request.manifest.path
     known = await run.journal.batch(digest)
+    earlier = None
+    if known is not None and not request.is_batch_named:
+        earlier = earlier_manifest(known.manifest_path, path, known.name)
     await run.journal.open_batch(
         run.batch,
         # Which file a known batch is made from is settled once its entries are known.
@@ -177,7 +181,7 @@ async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Reg
         run.settings,
         with_media=request.with_media,
         retry=retry,
-        earlier=None if known is None else _earlier(request, known),
+        earlier=earlier,
         contents=ContentComparison(
             run.journal, lambda files: run.events.publish(ComparisonStarted(files=files))
         ),
@@ -191,10 +195,32 @@ async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Reg
     return registration
 
 
-def _earlier(request: RunRequest, known: BatchRecord) -> EarlierManifest | None:
-    if request.is_batch_named:
-        return None
-    return earlier_manifest(known.manifest_path, request.manifest.path, known.name)
+class Breaker:
+    """Counts equal refusals in a row; opens at *threshold* of them."""
+
+    def __init__(self, threshold: int) -> None:
+        self._threshold = threshold
+        self._last: tuple[int | None, str | None] | None = None
+        self._count = 0
+
+    def passed(self) -> None:
+        """An entry came through: the service works."""
+        self._last, self._count = None, 0
+
+    def failed(self, error: OrchestratorError) -> ServiceRefusesError | None:
+        """Count an entry's failure; the error that stops the run when there were enough of a kind."""
+        if not isinstance(error, RequestRejectedError) or error.status not in _ACCOUNT_STATUSES:
+            return None
+        refusal = (error.status, error.code)
+        self._count = self._count + 1 if refusal == self._last else 1
+        self._last = refusal
+        if self._count < self._threshold:
+            return None
+        return error.restated(
+            ServiceRefusesError,
+            f"the service refused {self._count} entries in a row alike: {error.message}",
+            hint=error.hint or "check quota, balance and permissions of the account, then run again",
+        )
 
 
 class BatchRun:

@@ -9,7 +9,7 @@ from orchestrator.domain.errors import RequestRejectedError
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import EntryTransitioned, EventBus
 from orchestrator.engine.job_search import JobFinder
-from orchestrator.engine.steps.takeover import standing_of
+from orchestrator.engine.steps.takeover import contents_of
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord, ErrorRecord
 from orchestrator.metastudio.client import MetaStudioClient
@@ -35,7 +35,6 @@ class Canceller:
     """Cancels entries of a batch whose lock the caller holds."""
 
     def __init__(self, journal: Journal, client: MetaStudioClient, events: EventBus) -> None:
-        """Delete through *client*."""
         self._journal = journal
         self._client = client
         self._events = events
@@ -88,8 +87,8 @@ class Canceller:
         remarks = [found.about_suspects()]
         job_ids = []
         for job in found.ours:
-            standing = await standing_of(self._client, job.job_id, app_user_id)
-            if standing is None or standing.is_seen_empty:
+            contents = await contents_of(self._client, job.job_id, app_user_id)
+            if contents is None or contents.is_seen_empty:
                 job_ids.append(job.job_id)
             else:
                 remarks.append(f"job {job.job_id} was kept: it may hold files that another journal sent")

@@ -11,7 +11,7 @@ from orchestrator.domain.ownership import SeenJob, proves_ours
 from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
 from orchestrator.engine.job_search import seen_job, show_job
-from orchestrator.engine.steps.takeover import standing_of
+from orchestrator.engine.steps.takeover import contents_of
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.metastudio.client import MetaStudioClient
@@ -78,7 +78,6 @@ class _Leftovers:
     """Judges jobs by the creates of one journal."""
 
     def __init__(self, journal: Journal, client: MetaStudioClient, batches: Mapping[str, str]) -> None:
-        """Take the journal's *batches*, by every digest that tags may have for them."""
         self._journal = journal
         self._client = client
         self._batches = batches
@@ -123,10 +122,10 @@ async def delete_orphan(journal: Journal, client: MetaStudioClient, orphan: Orph
 
     Raises RequestRejectedError when the service keeps it.
     """
-    standing = await standing_of(client, orphan.job_id, orphan.app_user_id)
-    if standing is None:
+    contents = await contents_of(client, orphan.job_id, orphan.app_user_id)
+    if contents is None:
         return None
-    if not standing.is_seen_empty:
+    if not contents.is_seen_empty:
         return "it may hold files"
     if await journal.owns_job(orphan.job_id, orphan.tags):
         return "an entry has taken it over"

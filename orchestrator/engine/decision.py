@@ -156,7 +156,10 @@ class Decider:
         if differences:
             return self._decide_change(record, differences)
         if self.is_finished(record):
-            return Decision(Action.SKIP, _why_done(record))
+            return Decision(
+                Action.SKIP,
+                f"submitted ({record.state})" if record.state in AFTER_SUBMIT else f"already {record.state}",
+            )
         return Decision(Action.RESUME, _why_again(record))
 
     def is_finished(self, record: EntryRecord) -> bool:
@@ -197,10 +200,6 @@ def _is_source_alone(record: EntryRecord, differences: Differences) -> bool:
     is_proved = bool(differences.sources) and not differences.unclear
     is_seen = record.error is not None and record.error.kind == SourceChangedError.kind
     return is_unconfirmed and not differences.fields and (is_proved or is_seen)
-
-
-def _why_done(record: EntryRecord) -> str:
-    return f"already {record.state}" if record.state not in AFTER_SUBMIT else f"submitted ({record.state})"
 
 
 def _why_again(record: EntryRecord) -> str:

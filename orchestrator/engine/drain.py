@@ -27,7 +27,6 @@ class Drain:
     """The run's way to stop; `cause` is the error that asked for it, None for a person."""
 
     def __init__(self, sleep: Sleep, events: EventBus) -> None:
-        """Wait with *sleep*; tell *events* when draining begins."""
         self._sleep = sleep
         self._events = events
         self._began = anyio.Event()
@@ -123,10 +122,12 @@ def until_signalled() -> Iterator[list[signal.Signals]]:
 
 
 class StopSignals:
-    """Drains a run that is asked to stop; `received` is the first signal that came."""
+    """Drains a run that is asked to stop; `received` is the first signal that came.
+
+    What runs has *grace_seconds* from then on to finish.
+    """
 
     def __init__(self, drain: Drain, grace_seconds: float, sleep: Sleep) -> None:
-        """Give what runs *grace_seconds* to finish after the first signal."""
         self._drain = drain
         self._grace_seconds = grace_seconds
         self._sleep = sleep

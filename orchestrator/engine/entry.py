@@ -29,10 +29,12 @@ from orchestrator.journal.records import AttemptRecord, EntryRecord, ErrorRecord
 
 
 class HeldEntry:
-    """One claimed entry; every change goes to the journal first, then to the subscribers."""
+    """One claimed entry, whose epoch this worker has raised.
+
+    Every change goes to the journal first, then to the subscribers.
+    """
 
     def __init__(self, record: EntryRecord, run: Run) -> None:
-        """Hold *record*, whose epoch this worker has just raised."""
         self.record = record
         self.avatar: Avatar = record.avatar
         #: What no word about the entry repeats, though the service may.

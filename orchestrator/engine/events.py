@@ -332,7 +332,6 @@ class EventBus:
     """Hands each event to every subscriber, but to one that has `hears` only the kinds in it."""
 
     def __init__(self, *subscribers: Subscriber) -> None:
-        """Start with *subscribers*, called in this order."""
         self._subscribers = list(subscribers)
         self._listeners: dict[type[Event], tuple[Subscriber, ...]] = {}
 

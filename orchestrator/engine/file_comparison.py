@@ -24,7 +24,6 @@ class ContentComparison:
     """Hashes each file in question once, in threads, and remembers what came of it."""
 
     def __init__(self, journal: Journal, on_comparison: Callable[[int], None]) -> None:
-        """Take receipts from *journal*; *on_comparison* hears how many files are about to be read."""
         self._journal = journal
         self._on_comparison = on_comparison
         self._limiter = anyio.CapacityLimiter(os.cpu_count() or 1)
@@ -34,7 +33,11 @@ class ContentComparison:
         """Answer what `content_of` will be asked about *found*; costs nothing where nothing is in question."""
         questions = {}
         for record, assets in found:
-            open_assets = [asset for asset in self._open(record, assets) if not self._is_known(record, asset)]
+            open_assets = [
+                asset
+                for asset in _in_question(record, assets)
+                if self.content_of(record.entry_id, asset) is Sameness.OPEN
+            ]
             if open_assets:
                 questions[record.entry_id] = (record, open_assets)
         count = sum(len(assets) for _, assets in questions.values())
@@ -49,16 +52,6 @@ class ContentComparison:
         """What comparing *asset* gave; OPEN where that was not needed."""
         compared, verdict = self._verdicts.get((entry_id, asset.kind), (None, Sameness.OPEN))
         return verdict if compared == asset else Sameness.OPEN
-
-    def _open(self, record: EntryRecord, assets: Sequence[Asset]) -> list[Asset]:
-        known = record.assets
-        if known == assets:
-            return []
-        before = {asset.kind: asset for asset in known}
-        return [asset for asset in assets if sameness_of_file(before.get(asset.kind), asset) is Sameness.OPEN]
-
-    def _is_known(self, record: EntryRecord, asset: Asset) -> bool:
-        return self.content_of(record.entry_id, asset) is not Sameness.OPEN
 
     async def _compare(self, record: EntryRecord, assets: Sequence[Asset]) -> None:
         segments = await self._journal.segments(record)
@@ -81,3 +74,12 @@ class ContentComparison:
             # It changes while it is read, or cannot be read: nothing is proved.
             return Sameness.UNKNOWN
         return sameness_of_content(sent, found)
+
+
+def _in_question(record: EntryRecord, assets: Sequence[Asset]) -> list[Asset]:
+    """Those of *assets* of which path, size and time do not say whether they are the files that were sent."""
+    known = record.assets
+    if known == assets:
+        return []
+    before = {asset.kind: asset for asset in known}
+    return [asset for asset in assets if sameness_of_file(before.get(asset.kind), asset) is Sameness.OPEN]

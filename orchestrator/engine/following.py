@@ -52,7 +52,7 @@ _STUCK_GROUPS = frozenset({JobGroup.AWAITING_USER, JobGroup.REJECTED, JobGroup.S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Progress:
     """How many entries have got there, need a person, or are on their way."""
 
     reached: int = 0
@@ -90,7 +90,6 @@ class Follower:
         key: BatchKey,
         is_run_under_way: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
-        """Follow the jobs of *key*; it may be stopped and started at will, and beside a run."""
         self._is_run_under_way = is_run_under_way
         self._journal = journal
         self._client = client
@@ -112,7 +111,7 @@ class Follower:
         wait = pace.first
         while True:
             has_changed = await self._poll_tolerantly()
-            exit_code = (await self.standing(milestone)).exit_code()
+            exit_code = (await self.progress(milestone)).exit_code()
             if exit_code is not None:
                 return exit_code
             wait = pace.after(wait, has_changed=has_changed)
@@ -142,7 +141,7 @@ class Follower:
         except OrchestratorError as error:
             self._events.publish(ServiceWarning(message=f"reviews were not asked about: {error.message}"))
 
-    async def standing(self, milestone: Milestone) -> Standing:
+    async def progress(self, milestone: Milestone) -> Progress:
         """Where the batch is, by the journal; what a run works on is on its way."""
         # Asked first: a run that ends in between has written all it will.
         is_working = self._is_run_under_way is not None and await self._is_run_under_way()
@@ -154,7 +153,7 @@ class Follower:
                 stuck += count
             else:
                 under_way += count
-        return Standing(reached=reached, stuck=stuck, under_way=under_way)
+        return Progress(reached=reached, stuck=stuck, under_way=under_way)
 
     async def _poll_tolerantly(self) -> bool:
         """Poll; what passes is left to the next poll, but a service that never answered is an error."""

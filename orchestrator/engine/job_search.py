@@ -50,13 +50,13 @@ class JobFinder:
     """Asks the service for the jobs of creates that this journal made."""
 
     def __init__(self, journal: JournalReader, client: MetaStudioClient) -> None:
-        """Ask through *client* what *journal* lacks."""
         self._journal = journal
         self._client = client
 
     async def find(self, record: EntryRecord) -> Found:
         """The jobs of the entry's last create; none that another entry owns."""
-        create = await self._create(record)
+        tag = record.create_tag
+        create = (await self._journal.creates_tagged([tag])).get(tag) if tag is not None else None
         if create is None:
             return Found()
         query = JobQuery(tag=create.tag, create_since=listed_since(create.made_at), sort_dir="desc")
@@ -69,10 +69,6 @@ class JobFinder:
             if may_be_ours(create, seen_job(job))
         ]
         return await self._sorted(create, listed, app_user_id)
-
-    async def _create(self, record: EntryRecord) -> Create | None:
-        tag = record.create_tag
-        return None if tag is None else (await self._journal.creates_tagged([tag])).get(tag)
 
     async def _sorted(self, create: Create, listed: Iterable[SeenJob], app_user_id: str | None) -> Found:
         found, shown = Found(), 0

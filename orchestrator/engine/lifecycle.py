@@ -25,9 +25,8 @@ from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import EntryFinished, EntryStarted, Point
 from orchestrator.engine.steps.adopt import Adopter
-from orchestrator.engine.steps.change import Changer
 from orchestrator.engine.steps.confirm import Confirmer
-from orchestrator.engine.steps.create import JobMaker
+from orchestrator.engine.steps.create import Changer, JobMaker
 from orchestrator.engine.steps.inquiry import Inquiry
 from orchestrator.engine.steps.submit import Submitter
 from orchestrator.engine.steps.upload import Uploader
@@ -94,7 +93,15 @@ class Lifecycle:
             log.exception(
                 "entry.crashed", extra={"told": {"entry": record.entry_id, "job_id": record.job_id}}
             )
-            return await self._failed(record, entry, _bug(record))
+            return await self._failed(
+                record,
+                entry,
+                OrchestratorError(
+                    f"an unexpected error stopped entry {record.entry_id}",
+                    code="Internal",
+                    hint="the log has the details (-v, --log-file); please report it",
+                ),
+            )
         return Outcome(End.DONE)
 
     async def _claim(self, record: EntryRecord) -> HeldEntry:
@@ -188,14 +195,6 @@ class Lifecycle:
 def _lost(record: EntryRecord, error: StaleEpochError) -> Outcome:
     log.warning("entry.taken_over", extra={"told": {"entry": record.entry_id, "reason": error.message}})
     return Outcome(End.LOST, error)
-
-
-def _bug(record: EntryRecord) -> OrchestratorError:
-    return OrchestratorError(
-        f"an unexpected error stopped entry {record.entry_id}",
-        code="Internal",
-        hint="the log has the details (-v, --log-file); please report it",
-    )
 
 
 def resumed_state(facts: Facts, service_state: str | None = None) -> EntryState:

@@ -50,10 +50,9 @@ class GateTools:
 
 
 class Gate:
-    """One side of the run's traffic, as `Availability` has it."""
+    """One side of the run's traffic, as `Availability` has it; *hint* is for an outage that lasts too long."""
 
     def __init__(self, side: str, tools: GateTools, *, hint: str, judge: Judge) -> None:
-        """Let requests to *side* through until *judge* finds it out; *hint* is for when that lasts too long."""
         self._side = side
         self._tools = tools
         self._hint = hint
@@ -199,7 +198,6 @@ class Outages:
     """All gates of a run: one for the service, one for each of its limits that is met, one for each store."""
 
     def __init__(self, tools: GateTools) -> None:
-        """Start with all of them open."""
         self._tools = tools
         self._service = Gate("service", tools, hint=_SERVICE_HINT, judge=_service_sign)
         self._limits: dict[str, Gate] = {}

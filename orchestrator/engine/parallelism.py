@@ -64,7 +64,6 @@ class HillClimber:
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Begin with what is usual, at *clock* seconds."""
         self._clock = clock
         self.parallel = FIRST_PARALLEL
         self._is_ascending = True
@@ -183,7 +182,6 @@ class AdaptiveParallelism:
     hears = frozenset({SegmentProgressed, RetryScheduled})
 
     def __init__(self, slots: PutSlots, events: EventBus, clock: Callable[[], float]) -> None:
-        """Govern *slots* by what *events* tell."""
         self._slots = slots
         self._events = events
         self._climber = HillClimber(clock)

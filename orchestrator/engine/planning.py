@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
@@ -12,13 +14,12 @@ import anyio.to_thread
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import Entry
-from orchestrator.domain.errors import ManifestError
+from orchestrator.domain.errors import DecisionNeededError, ManifestError
 from orchestrator.domain.sameness import Sameness, as_known, is_untouched
 from orchestrator.domain.segments import total_segments
 from orchestrator.domain.states import Change, is_done
 from orchestrator.engine.context import RunSettings
 from orchestrator.engine.decision import Action, Decider, EntryPlan, Retry
-from orchestrator.engine.earlier_manifest import EarlierManifest
 from orchestrator.engine.events import Totals
 from orchestrator.engine.file_comparison import ContentComparison
 from orchestrator.engine.result_rows import misplaced_rows, rejected_row_jobs, row_job
@@ -57,8 +58,46 @@ class _Draft(NamedTuple):
         return not self.problems or not any(problem.severity is Severity.ERROR for problem in self.problems)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierManifest:
+    """The file that batch *name* was made from; *path* is not the one that is read now, *now*."""
+
+    path: str
+    now: Path
+    name: str
+
+    def check(self, *, kept: int, new: int, removed: int) -> None:
+        """Raise DecisionNeededError when this is rather another batch, by how many entries come and go.
+
+        A file that was moved, or of which rows were taken out, has entries of the batch only. Other entries
+        instead of these mean another batch, some others as well while the first file still exists.
+        """
+        is_another = removed and new and (not kept or Path(self.path).exists())
+        if not is_another:
+            return
+        gone = f"{removed} entr{'y' if removed == 1 else 'ies'} of it"
+        raise DecisionNeededError(
+            f"batch {self.name} was made from {self.path}; {self.now} lacks {gone} and has {new} others",
+            hint=f"for a batch of its own: `orchestrator run {quote(str(self.now))} --batch-name NAME`; "
+            f"to go on with this batch: `orchestrator run {quote(str(self.now))} --batch-name {quote(self.name)}`",
+        )
+
+
+def earlier_manifest(known_path: str | None, now: Path, name: str) -> EarlierManifest | None:
+    """What the batch was made from, None where that is the file *now*, however its path is written."""
+    if known_path is None or known_path == str(now.absolute()):
+        return None
+    if os.path.realpath(known_path) == os.path.realpath(now):
+        return None
+    return EarlierManifest(path=known_path, now=now, name=name)
+
+
 class Planner:
-    """Compares a manifest with the journal, entry by entry, in flat memory."""
+    """Compares a manifest with the journal, None when there is none yet, entry by entry, in flat memory.
+
+    *retry* is about what failed only. *earlier* is the file that the batch was made from, where it was another;
+    *contents* compares files, which only a plan without a journal can do without.
+    """
 
     def __init__(
         self,
@@ -72,11 +111,6 @@ class Planner:
         earlier: EarlierManifest | None = None,
         contents: ContentComparison | None = None,
     ) -> None:
-        """Plan *manifest* against *journal*, None when there is none yet; *retry* is about what failed only.
-
-        *earlier* is the file that the batch was made from, where it was another; *contents* compares files, which
-        only a plan without a journal can do without.
-        """
         self._retry = retry
         self._earlier = earlier
         self._contents = contents
@@ -92,7 +126,7 @@ class Planner:
         """The plan of every valid entry; afterwards `problems` are those of the whole file."""
         found: list[Problem] = []
         entries = enumerate(self._manifest.entries())
-        while chunk := await anyio.to_thread.run_sync(_next_chunk, entries):
+        while chunk := await anyio.to_thread.run_sync(lambda: list(islice(entries, CHUNK_ENTRIES))):
             ids = [entry.entry_id for _, entry in chunk]
             records = await self._journal.entries_named(self._batch, ids) if self._journal else {}
             stored = await self._stored_bytes(records.values())
@@ -329,7 +363,3 @@ def _as_planned(assets: tuple[Asset, ...], local: LocalFiles, *, if_gone: bool) 
 
 def _has_moved(plan: EntryPlan) -> bool:
     return plan.record is not None and plan.record.position != plan.position
-
-
-def _next_chunk(entries: Iterator[tuple[int, Entry]]) -> list[tuple[int, Entry]]:
-    return list(islice(entries, CHUNK_ENTRIES))

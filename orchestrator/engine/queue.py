@@ -61,7 +61,6 @@ class EntryQueue:
     """The selected entries of a batch, read page by page and shared by all workers."""
 
     def __init__(self, journal: Journal, batch: str, selection: Selection) -> None:
-        """Give out what *selection* takes."""
         self._journal = journal
         self._batch = batch
         self._selection = selection

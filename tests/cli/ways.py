@@ -569,13 +569,13 @@ WAYS: tuple[Way, ...] = (
         run("--on-existing", "create"),
     ),
     Way(
-        "orchestrator/engine/steps/change.py",
+        "orchestrator/engine/steps/create.py",
         ON_CHANGE,
         first(run(), lambda stage: stage.replace_film(), run("--on-change", "update", "--json")),
         run("--on-change", "recreate"),
     ),
     Way(
-        "orchestrator/engine/steps/change.py",
+        "orchestrator/engine/steps/create.py",
         ON_CHANGE,
         first(keep_film, run(), lambda stage: stage.replace_film(), run("--on-change", "update", "--json")),
         first(put_film_back, run()),
@@ -587,13 +587,13 @@ WAYS: tuple[Way, ...] = (
         lambda stage: stage.run("--project-id", stage.simulator.options.project_id),
     ),
     Way(
-        "orchestrator/engine/earlier_manifest.py",
+        "orchestrator/engine/planning.py",
         ("orchestrator run {} --batch-name NAME", "orchestrator run {} --batch-name {}"),
         first(run(), lambda stage: stage.cli("run", stage.second("carl"))),
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "another"),
     ),
     Way(
-        "orchestrator/engine/earlier_manifest.py",
+        "orchestrator/engine/planning.py",
         ("orchestrator run {} --batch-name NAME", "orchestrator run {} --batch-name {}"),
         first(run(), lambda stage: stage.cli("run", stage.second("carl"))),
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "studio"),
@@ -731,9 +731,9 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ("orchestrator/cli/work/validate.py", ("--look",)): "tests/cli/test_look.py",
     ("orchestrator/cli/commands/validate.py", ("--look",)): "tests/cli/test_look.py",
     ("orchestrator/cli/work/look.py", ("--report",)): "tests/cli/test_look.py",
-    ("orchestrator/engine/submission_gate.py", ("--submit-anyway",)): "tests/engine/test_gate.py",
+    ("orchestrator/engine/steps/submit.py", ("--submit-anyway",)): "tests/engine/test_gate.py",
     (
-        "orchestrator/engine/submission_gate.py",
+        "orchestrator/engine/steps/submit.py",
         ("orchestrator validate MANIFEST --look quick",),
     ): "tests/engine/test_gate.py",
     ("orchestrator/manifest/validation.py", ("--look",)): "tests/cli/test_look.py",

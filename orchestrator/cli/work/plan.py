@@ -22,9 +22,8 @@ from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, ManifestError
 from orchestrator.domain.quantities import format_bytes, parse_bytes
 from orchestrator.engine.decision import EntryPlan
-from orchestrator.engine.earlier_manifest import earlier_manifest
 from orchestrator.engine.file_comparison import ContentComparison
-from orchestrator.engine.planning import Planner
+from orchestrator.engine.planning import Planner, earlier_manifest
 from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.manifest import Manifest, Severity

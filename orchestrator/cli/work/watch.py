@@ -19,7 +19,7 @@ from orchestrator.cli.work.watch_display import Display, count_groups, display_f
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.drain import until_signalled
-from orchestrator.engine.following import Follower, Milestone, PollPace, Standing
+from orchestrator.engine.following import Follower, Milestone, PollPace, Progress
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.observe.wording import duration
@@ -44,7 +44,7 @@ class Watched:
     known: KnownBatch
     request: WatchRequest
     exit_code: ExitCode
-    standing: Standing
+    progress: Progress
     elapsed_seconds: float
 
 
@@ -62,12 +62,12 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
         output, known.effective, known.record.name, display, is_patient=False
     ) as session:
         with display:
-            exit_code, standing = await _follow_until_stopped(session, display, known, request)
+            exit_code, progress = await _follow_until_stopped(session, display, known, request)
         watched = Watched(
             known=known,
             request=request,
             exit_code=exit_code,
-            standing=standing,
+            progress=progress,
             elapsed_seconds=time.monotonic() - began,
         )
         with anyio.CancelScope(shield=True):
@@ -77,7 +77,7 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
 
 async def _follow_until_stopped(
     session: ServiceSession, display: Display, known: KnownBatch, request: WatchRequest
-) -> tuple[ExitCode, Standing]:
+) -> tuple[ExitCode, Progress]:
 
     async def is_run_under_way() -> bool:
         return await session.journal.batch_holder(known.key) is not None
@@ -103,8 +103,8 @@ async def _follow_until_stopped(
             sleep=wait,
         )
     with anyio.CancelScope(shield=True):
-        standing = await follower.standing(request.until)
-    return (ExitCode(128 + received[0]) if received else reached), standing
+        progress = await follower.progress(request.until)
+    return (ExitCode(128 + received[0]) if received else reached), progress
 
 
 async def _tell(output: Output, journal: JournalReader, watched: Watched) -> None:
@@ -185,9 +185,9 @@ def _next_steps(watched: Watched) -> Iterator[str]:
 
 
 def _timed_out(watched: Watched) -> str:
-    standing, passed = watched.standing, duration(watched.elapsed_seconds)
-    total = standing.reached + standing.stuck + standing.under_way
+    progress, passed = watched.progress, duration(watched.elapsed_seconds)
+    total = progress.reached + progress.stuck + progress.under_way
     return (
-        f"timed out after {passed}: {total - standing.reached} of {total} jobs are not {watched.request.until} yet; "
+        f"timed out after {passed}: {total - progress.reached} of {total} jobs are not {watched.request.until} yet; "
         "run the same command again to keep watching"
     )

@@ -12,10 +12,9 @@ from orchestrator.domain.errors import DecisionNeededError, LockHeldError
 from orchestrator.domain.sameness import changed_fields
 from orchestrator.engine.context import OnExisting, Run
 from orchestrator.engine.entry import HeldEntry
-from orchestrator.engine.events import Point
 from orchestrator.engine.steps.create import JobMaker
 from orchestrator.engine.steps.existing_jobs import Existing, ExistingJob, ExistingJobs
-from orchestrator.engine.steps.takeover import Standing, Takeover, standing_of
+from orchestrator.engine.steps.takeover import JobContents, Takeover, contents_of
 from orchestrator.journal.records import Twin
 
 #: Other jobs of the batch that are looked at to learn how this service shows one that holds its film.
@@ -29,7 +28,6 @@ class Adopter:
     """Makes the job of an entry, unless one exists that this journal does not know."""
 
     def __init__(self, run: Run, maker: JobMaker) -> None:
-        """Create, update and delete through *maker*."""
         self._run = run
         self._maker = maker
         self._existing = ExistingJobs(run)
@@ -67,19 +65,19 @@ class Adopter:
             await self._move(entry, existing.twin)
             return True
         found = [
-            (known, standing)
+            (known, contents)
             for known in existing.jobs
-            if (standing := await self._look_at(entry, known.job.job_id)) is not None
+            if (contents := await self._takeover.contents(entry, known.job.job_id)) is not None
         ]
         if not found:
             return False
-        known, standing = max(found, key=lambda each: (each[1].is_seen_joined, each[1].parts is None))
+        known, contents = max(found, key=lambda each: (each[1].is_seen_joined, each[1].parts is None))
         others = ", ".join(other.job.job_id for other, _ in found if other is not known)
         if others:
             entry.warn(
                 f"job {known.job.job_id} was taken over; these exist as well and were left alone: {others}"
             )
-        return await self._take(entry, known, standing)
+        return await self._take(entry, known, contents)
 
     async def _move(self, entry: HeldEntry, twin: Twin) -> None:
         """Let the entry have the job of the same entry in another batch, which gives it up.
@@ -105,25 +103,21 @@ class Adopter:
             ) from None
         self._existing.forget_twin(entry)
 
-    async def _look_at(self, entry: HeldEntry, job_id: str) -> Standing | None:
-        with entry.step(Point.SHOW):
-            return await standing_of(self._run.client, job_id, entry.avatar.app_user_id)
-
-    async def _take(self, entry: HeldEntry, known: ExistingJob, standing: Standing) -> bool:
+    async def _take(self, entry: HeldEntry, known: ExistingJob, contents: JobContents) -> bool:
         """Take the job over; False when it made room for a new one."""
         job_id = known.job.job_id
-        if standing.is_seen_joined or standing.parts is None:
-            await self._takeover.keep(entry, standing)
+        if contents.is_seen_joined or contents.parts is None:
+            await self._takeover.keep(entry, contents)
         elif not await self._maker.take_over(entry, known.job):
-            await self._make_room(entry, known, standing)
+            await self._make_room(entry, known, contents)
             return False
         self._existing.forget(entry, job_id)
         return True
 
-    async def _make_room(self, entry: HeldEntry, known: ExistingJob, standing: Standing) -> None:
+    async def _make_room(self, entry: HeldEntry, known: ExistingJob, contents: JobContents) -> None:
         """Delete a job that gives no URLs, if this program made it and it provably holds no film."""
         job_id = known.job.job_id
-        may_go = known.is_tagged and await self._is_open(entry, standing)
+        may_go = known.is_tagged and await self._is_open(entry, contents)
         if may_go:
             await self._maker.delete(entry, job_id)
             self._existing.forget(entry, job_id)
@@ -137,17 +131,17 @@ class Adopter:
                 "--on-existing create makes a new job beside it",
             )
 
-    async def _is_open(self, entry: HeldEntry, standing: Standing) -> bool:
+    async def _is_open(self, entry: HeldEntry, contents: JobContents) -> bool:
         """True when it is proved that the training video is not joined, though an empty list may mean either."""
         return (
-            standing.shows_other_files
-            or await self._is_partial(entry, standing)
+            contents.shows_other_files
+            or await self._is_partial(entry, contents)
             or await self._are_joined_jobs_shown(entry)
         )
 
-    async def _is_partial(self, entry: HeldEntry, standing: Standing) -> bool:
+    async def _is_partial(self, entry: HeldEntry, contents: JobContents) -> bool:
         """True when the job holds some parts of our file, cut as we cut it, and lacks others."""
-        parts = dict(standing.parts or {})
+        parts = dict(contents.parts or {})
         planned = self._maker.segments_of(entry, AssetKind.TRAINING_VIDEO)
         held = [segment for segment in planned if segment.part_number in parts]
         if not held or len(held) != len(parts) or len(held) == len(planned):
@@ -158,7 +152,7 @@ class Adopter:
     async def _are_joined_jobs_shown(self, entry: HeldEntry) -> bool:
         """True when another job of the batch shows what a joined film looks like here, which this one does not."""
         for job in self._existing.others_waiting(entry)[:_MODELS]:
-            standing = await standing_of(self._run.client, job.job_id, entry.avatar.app_user_id)
-            if standing is not None and standing.is_marked_joined:
+            contents = await contents_of(self._run.client, job.job_id, entry.avatar.app_user_id)
+            if contents is not None and contents.is_marked_joined:
                 return True
         return False

@@ -1,14 +1,16 @@
-"""Jobs: making one, finding one whose create answer was lost, replacing one whose URLs have died."""
+"""Jobs: making one, finding one whose create answer was lost, replacing or changing one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.entries import create_tag
 from orchestrator.domain.errors import (
     CredentialsError,
+    DecisionNeededError,
     EntryError,
     RequestRejectedError,
     ServiceUnreachableError,
@@ -18,12 +20,13 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.segments import Segment, part_counts, plan_segments
+from orchestrator.domain.states import Change
 from orchestrator.engine.context import OnExpired, Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import Point, UrlsExpired
 from orchestrator.engine.job_search import Found, JobFinder
 from orchestrator.engine.steps.inquiry import Inquiry
-from orchestrator.engine.steps.takeover import Standing, Takeover, standing_of
+from orchestrator.engine.steps.takeover import JobContents, Takeover
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.requests import create_body, update_body
 from orchestrator.metastudio.wire import JobDetail, JobUrls, UploadUrls
@@ -36,7 +39,6 @@ class JobMaker:
     """Gives an entry a job with living upload URLs, exactly one."""
 
     def __init__(self, run: Run, inquiry: Inquiry) -> None:
-        """Work with the run's client and journal; ask through *inquiry* what an update has left."""
         self._run = run
         self._finder = JobFinder(run.journal, run.client)
         self._takeover = Takeover(run)
@@ -70,15 +72,19 @@ class JobMaker:
             await self._run.drain.sleep(self._run.settings.settle_seconds)
             found = await self._find(entry)
         if found.is_takeover:
-            await self._go_on_taking_over(entry, found.ours[0].job_id)
+            # The update was carried out, its answer was lost: ask for the URLs again.
+            if not await self._refill(entry, found.ours[0].job_id):
+                await entry.forget_job("the job that was to be taken over gives no URLs any more")
             return
-        standings = [standing for job in found.ours if (standing := await self._look_at(entry, job.job_id))]
-        if not standings:
+        candidates = [
+            contents for job in found.ours if (contents := await self._takeover.contents(entry, job.job_id))
+        ]
+        if not candidates:
             entry.warn_if(found.about_suspects())
             await entry.forget_job("the service shows no job with the tag of the lost create")
             return
-        kept = next((each for each in standings if each.is_seen_joined), standings[0])
-        for extra in standings:
+        kept = next((each for each in candidates if each.is_seen_joined), candidates[0])
+        for extra in candidates:
             if extra is not kept:
                 await self._clear_away(entry, extra)
         await self._take_back(entry, kept)
@@ -154,37 +160,28 @@ class JobMaker:
         """How the entry's file of *kind* is cut."""
         return list(plan_segments(entry.asset(kind).size, self._counts(entry).get(kind, 1)))
 
-    async def _go_on_taking_over(self, entry: HeldEntry, job_id: str) -> None:
-        """The update was carried out, its answer was lost: ask for the URLs again."""
-        if not await self._refill(entry, job_id):
-            await entry.forget_job("the job that was to be taken over gives no URLs any more")
-
     async def _find(self, entry: HeldEntry) -> Found:
         with entry.step(Point.LIST):
             return await self._finder.find(entry.record)
 
-    async def _look_at(self, entry: HeldEntry, job_id: str) -> Standing | None:
-        with entry.step(Point.SHOW):
-            return await standing_of(self._run.client, job_id, entry.avatar.app_user_id)
-
-    async def _take_back(self, entry: HeldEntry, standing: Standing) -> None:
+    async def _take_back(self, entry: HeldEntry, contents: JobContents) -> None:
         """Keep the job of a lost create; its URLs were in the lost answer and cannot be had again."""
-        job_id = standing.job.job_id
-        if standing.is_seen_joined:
-            await self._takeover.keep(entry, standing)
+        job_id = contents.job.job_id
+        if contents.is_seen_joined:
+            await self._takeover.keep(entry, contents)
             return
         counts = self._counts(entry)
-        job = await self._updated(entry, job_id, counts) if standing.is_seen_empty else None
+        job = await self._updated(entry, job_id, counts) if contents.is_seen_empty else None
         if job is not None:
             await self._keep(entry, job, counts, "job of a lost create taken over")
             return
-        await self._clear_away(entry, standing)
+        await self._clear_away(entry, contents)
         await entry.forget_job("the orphan of a lost create makes room for a new job")
 
-    async def _clear_away(self, entry: HeldEntry, standing: Standing) -> None:
+    async def _clear_away(self, entry: HeldEntry, contents: JobContents) -> None:
         """Delete a job that is proved ours, unless it may hold files."""
-        job_id = standing.job.job_id
-        if standing.is_seen_empty:
+        job_id = contents.job.job_id
+        if contents.is_seen_empty:
             await self._delete(entry, job_id)
         else:
             entry.warn(f"job {job_id} is left over from a lost create and was kept: it may hold files")
@@ -223,18 +220,15 @@ class JobMaker:
         try:
             await entry.keep_job(job.job_id, planned, reason)
         except StaleEpochError:
-            await self._delete_unless_owned(entry, job.job_id)
+            # Leave no orphan of a create whose entry another worker took meanwhile; it may have found the job.
+            if not await self._run.journal.owns_job(job.job_id, [entry.record.create_tag or ""]):
+                await self._delete(entry, job.job_id)
             raise
         self._check_fresh(planned)
 
     def _check_fresh(self, planned: Sequence[SegmentRecord]) -> None:
         """Stop at URLs that are dead on arrival, once the job is written down: others would be no better."""
         self._run.service_time.check_fresh(_expiries(each for each in planned if each.receipt is None))
-
-    async def _delete_unless_owned(self, entry: HeldEntry, job_id: str) -> None:
-        """Leave no orphan of a create whose entry another worker took meanwhile; it may have found the job."""
-        if not await self._run.journal.owns_job(job_id, [entry.record.create_tag or ""]):
-            await self._delete(entry, job_id)
 
     async def _with_stored_files(
         self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int]
@@ -273,6 +267,50 @@ class JobMaker:
                 lost_bytes=sum(segment.segment.length for segment in lost),
             )
         )
+
+
+class Changer:
+    """Carries out the change that an entry's plan asks for; the plan itself is in the journal already."""
+
+    def __init__(self, maker: JobMaker) -> None:
+        self._maker = maker
+
+    async def change(self, entry: HeldEntry) -> None:
+        """Update the job, or replace it; afterwards the entry uploads what the job now lacks.
+
+        Raises DecisionNeededError, with the old plan back in its place, when the service does not let the job
+        be changed in the way that was chosen.
+        """
+        wanted = entry.record.change_wanted
+        if wanted is Change.RECREATE or not await self._maker.reopen(entry):
+            await self._replace(entry, wanted)
+
+    async def _replace(self, entry: HeldEntry, wanted: Change | None) -> None:
+        if wanted is Change.UPDATE and entry.record.confirmed_at is not None:
+            await _refuse(
+                entry,
+                DecisionNeededError(
+                    "the service does not let this job be updated in its present state",
+                    hint="run with --on-change recreate to delete the job and make a new one, "
+                    "or put the manifest and the files back as they were",
+                ),
+            )
+        try:
+            await self._maker.replace(entry, "the job was deleted to be made again from the changed manifest")
+        except RequestRejectedError as error:
+            refusal = error.restated(
+                DecisionNeededError,
+                f"the job can neither be updated nor deleted: {error.message}",
+                hint="put the manifest and the files back as they were, and give the new footage an entry of its own",
+            )
+            await _refuse(entry, refusal)
+
+
+async def _refuse(entry: HeldEntry, refusal: DecisionNeededError) -> NoReturn:
+    """Put the plan back that the job was made from: what is stored is what that plan says."""
+    if entry.record.change_wanted is not Change.AMEND:
+        await entry.put_plan_back()
+    raise refusal from None
 
 
 def _expiries(segments: Iterable[SegmentRecord]) -> list[float | None]:

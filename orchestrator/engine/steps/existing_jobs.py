@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -69,7 +69,6 @@ class ExistingJobs:
     """
 
     def __init__(self, run: Run) -> None:
-        """Ask through the run's client what its journal does not know."""
         self._run = run
         self._lock = anyio.Lock()
         self._surveys: dict[str | None, _Survey] = {}
@@ -80,7 +79,8 @@ class ExistingJobs:
     async def of(self, entry: HeldEntry) -> Existing:
         """What exists of an entry whose job is about to be made; nothing that the journal knows."""
         survey = await self._survey(entry)
-        jobs = [ExistingJob(job, True) for job in _of_entry(survey, entry.entry_id)]
+        digests = entry_digests(entry.entry_id)
+        jobs = [ExistingJob(job, True) for digest in digests for job in survey.tagged.get(digest, ())]
         jobs += [known async for known in self._untagged(entry, survey)]
         return Existing(tuple(await self._unknown(jobs)), self._twins.get(entry.entry_id))
 
@@ -107,17 +107,14 @@ class ExistingJobs:
         app_user_id = entry.avatar.app_user_id
         async with self._lock:
             if not self._is_begun:
-                await self._begin()
+                batch, journal = self._run.batch.digest, self._run.journal
+                self._since = await journal.last_create_at(batch)
+                self._twins = await journal.twins(batch)
+                self._is_begun = True
             if app_user_id not in self._surveys:
                 with entry.step(Point.LIST_BATCH):
                     self._surveys[app_user_id] = await self._ask(app_user_id)
             return self._surveys[app_user_id]
-
-    async def _begin(self) -> None:
-        batch, journal = self._run.batch.digest, self._run.journal
-        self._since = await journal.last_create_at(batch)
-        self._twins = await journal.twins(batch)
-        self._is_begun = True
 
     async def _ask(self, app_user_id: str | None) -> _Survey:
         survey = _Survey()
@@ -182,7 +179,3 @@ class ExistingJobs:
             for known in jobs
             if made.isdisjoint(known.job.tags) and not await self._run.journal.owns_job(known.job.job_id)
         ]
-
-
-def _of_entry(survey: _Survey, entry_id: str) -> Iterable[SeenJob]:
-    return [job for digest in entry_digests(entry_id) for job in survey.tagged.get(digest, ())]

@@ -1,8 +1,18 @@
-"""Handing a job to review: never twice, and checked by show."""
+"""Handing a job to review: never twice, checked by show, and behind a gate.
+
+An entry that the service is known to refuse is held back, on every path: a submitted job that passed its first review
+can no longer be deleted, so this is the one step that is guarded. What is known of a film comes from the film itself
+while it is the one that was sent, else from what was kept of it.
+"""
 
 from __future__ import annotations
 
-from orchestrator.domain.assets import AssetKind
+import os
+from collections.abc import Iterator
+
+import anyio.to_thread
+
+from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.errors import DecisionNeededError, InterruptedTransferError, RequestRejectedError
 from orchestrator.domain.joining import Confirmation, Reply, reply_of_refusal
 from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group_of
@@ -11,16 +21,24 @@ from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import Point
 from orchestrator.engine.steps.inquiry import Inquiry
-from orchestrator.engine.submission_gate import hold_back
+from orchestrator.journal.records import EntryRecord
+from orchestrator.manifest.files import wanted_of
 from orchestrator.metastudio.requests import Command
 from orchestrator.metastudio.wire import JobDetail
+from orchestrator.preflight.cache import Cache
+from orchestrator.preflight.films.film import Film
+from orchestrator.preflight.films.judging import judge_film
+from orchestrator.preflight.films.reading import known_film, read_film
+from orchestrator.preflight.look.kept import has_look
+
+#: What a manifest can ask for with `submit_requires`.
+LOOK = "look"
 
 
 class Submitter:
     """Submits confirmed jobs."""
 
     def __init__(self, run: Run, inquiry: Inquiry) -> None:
-        """Act through the run's client, ask through *inquiry*."""
         self._run = run
         self._inquiry = inquiry
         #: Read from the journal with the first entry; empty for nothing.
@@ -111,8 +129,50 @@ def _contradiction(entry: HeldEntry, error: RequestRejectedError) -> DecisionNee
 def _is_resubmitted(job: JobDetail) -> bool:
     """An amended job stays in its failed review until it is submitted; only its history tells whether it was."""
     steps = [log.log_type for log in job.operation_logs]
-    return "USER_VERIFYING_SUBMITTED" in steps[_last_place(steps, "USER_UPDATE_VIDEO") + 1 :]
+    updates = [place for place, step in enumerate(steps) if step == "USER_UPDATE_VIDEO"]
+    return "USER_VERIFYING_SUBMITTED" in steps[updates[-1] + 1 if updates else 0 :]
 
 
-def _last_place(steps: list[str | None], step: str) -> int:
-    return max((place for place, known in enumerate(steps) if known == step), default=-1)
+async def hold_back(record: EntryRecord, *, requires: str | None) -> None:
+    """Raise DecisionNeededError where the entry of *record* must not be submitted.
+
+    With *requires* `look` each film must have been looked at as well.
+    """
+    reasons = await anyio.to_thread.run_sync(lambda: list(_reasons(record, requires)))
+    if not reasons:
+        return
+    look = "look at the films with `orchestrator validate MANIFEST --look quick`, " if requires else ""
+    raise DecisionNeededError(
+        f"held back from review: {'; '.join(reasons)}",
+        code="HeldBack",
+        hint=f"{look}replace the film and run again, or submit it anyway with --submit-anyway",
+    )
+
+
+def _reasons(record: EntryRecord, requires: str | None) -> Iterator[str]:
+    cache = Cache()
+    try:
+        for asset in record.assets:
+            if asset.kind.is_multipart:
+                yield from _reasons_of_film(record, asset, cache, requires)
+    finally:
+        cache.close()
+
+
+def _reasons_of_film(record: EntryRecord, asset: Asset, cache: Cache, requires: str | None) -> Iterator[str]:
+    film = _film(asset, cache)
+    for finding in judge_film(film, wanted_of(record.avatar, asset.kind)) if film else ():
+        if finding.is_error:
+            yield f"{asset.kind} {finding.message} [{finding.rule}]"
+    if requires == LOOK and not has_look(cache, asset.fingerprint):
+        yield f"{asset.kind} was not looked at, which submit_requires asks for"
+
+
+def _film(asset: Asset, cache: Cache) -> Film | None:
+    """The facts of the film that was sent; None where it is away and nothing was kept of it."""
+    try:
+        if Fingerprint.of(os.stat(asset.path)) == asset.fingerprint:  # noqa: PTH116 - as the files were planned
+            return read_film(asset.path, cache)
+    except OSError:
+        pass
+    return known_film(cache, asset.fingerprint)

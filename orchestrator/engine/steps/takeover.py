@@ -18,6 +18,7 @@ from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.events import Point
 from orchestrator.engine.job_search import show_job
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.requests import Command
@@ -29,7 +30,7 @@ _PART_COUNT = re.compile(r"([1-9][0-9]{0,3}|10000)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class JobContents:
     """A job with the parts of the training video it holds; None when the service refuses to list them."""
 
     job: JobDetail
@@ -61,14 +62,14 @@ class Standing:
         return any(urls.of(kind) is not None for kind in AssetKind if not kind.is_multipart)
 
 
-async def standing_of(client: MetaStudioClient, job_id: str, app_user_id: str | None) -> Standing | None:
+async def contents_of(client: MetaStudioClient, job_id: str, app_user_id: str | None) -> JobContents | None:
     """Ask what the job holds; None when the service has no such job."""
     job = await show_job(client, job_id, app_user_id)
     if job is None or job.state != WAIT_FILE_UPLOAD:
-        return None if job is None else Standing(job)
+        return None if job is None else JobContents(job)
     # One refusal may pass; what follows from it does not.
     parts = await _listed_parts(client, job_id, app_user_id)
-    return Standing(job, await _listed_parts(client, job_id, app_user_id) if parts is None else parts)
+    return JobContents(job, await _listed_parts(client, job_id, app_user_id) if parts is None else parts)
 
 
 async def _listed_parts(
@@ -85,16 +86,20 @@ class Takeover:
     """Makes a job that another journal filled an entry's own."""
 
     def __init__(self, run: Run) -> None:
-        """Compare through the run's sender and probe."""
         self._run = run
 
-    async def keep(self, entry: HeldEntry, standing: Standing) -> None:
+    async def contents(self, entry: HeldEntry, job_id: str) -> JobContents | None:
+        """Ask what the job holds; None when the service has no such job."""
+        with entry.step(Point.SHOW):
+            return await contents_of(self._run.client, job_id, entry.avatar.app_user_id)
+
+    async def keep(self, entry: HeldEntry, contents: JobContents) -> None:
         """Write the job down as it stands.
 
         Raises DecisionNeededError when it shows a file that is not the entry's.
         """
-        job = standing.job
-        delivered = await self._verdict(entry, standing)
+        job = contents.job
+        delivered = await self._verdict(entry, contents)
         if normal(job.name) != normal(entry.avatar.name):
             entry.warn(f"job {job.job_id} is called {job.name!r} on the service and keeps that name")
         target = EntryState.CONFIRMED if job.state == WAIT_FILE_UPLOAD else EntryState.SUBMITTED
@@ -102,20 +107,20 @@ class Takeover:
         if delivered != VERIFIED:
             entry.warn(f"job {job.job_id} was taken over as it is; not all of its files could be compared")
 
-    async def _verdict(self, entry: HeldEntry, standing: Standing) -> str:
-        compared = [await self._is_same(entry, asset, standing) for asset in entry.record.assets]
+    async def _verdict(self, entry: HeldEntry, contents: JobContents) -> str:
+        compared = [await self._is_same(entry, asset, contents) for asset in entry.record.assets]
         for asset, is_same in zip(entry.record.assets, compared, strict=True):
             if is_same is False:
                 raise DecisionNeededError(
-                    f"job {standing.job.job_id} holds another {asset.kind} than {asset.path}",
+                    f"job {contents.job.job_id} holds another {asset.kind} than {asset.path}",
                     code="Integrity",
                     hint="check the file; --on-existing create makes a new job beside it",
                 )
         return VERIFIED if all(compared) else ADOPTED
 
-    async def _is_same(self, entry: HeldEntry, asset: Asset, standing: Standing) -> bool | None:
+    async def _is_same(self, entry: HeldEntry, asset: Asset, contents: JobContents) -> bool | None:
         """Whether the stored object is the local file; None when that cannot be seen."""
-        url = standing.job.download_urls.of(asset.kind)
+        url = contents.job.download_urls.of(asset.kind)
         facts = None if url is None else await self._run.probe(url)
         if facts is None or facts.length is None:
             return None

@@ -50,7 +50,6 @@ class Uploader:
     """Uploads entries; the number of PUTs at once is the run's."""
 
     def __init__(self, run: Run, inquiry: Inquiry) -> None:
-        """Send with the run's sender; ask through *inquiry* where an answer was lost."""
         self._run = run
         self._inquiry = inquiry
 
@@ -225,7 +224,9 @@ class _Sending:
             _host(segment), subject, lambda: self._run.slots.slot(self._entry.entry_id)
         ):
             # It may have waited long for its turn: what held before need not hold now.
-            self._check()
+            self._run.drain.check()
+            if self._failures:
+                raise StoppedError("another segment of the entry failed")
             url = self._living_url(segment)
             began = self._run.clocks.monotonic()
             try:
@@ -238,12 +239,6 @@ class _Sending:
                 raise
         self._run.rate.add(segment.segment.length, self._run.clocks.monotonic() - began)
         return receipt
-
-    def _check(self) -> None:
-        """Raise StoppedError when nothing of the entry is to be begun any more."""
-        self._run.drain.check()
-        if self._failures:
-            raise StoppedError("another segment of the entry failed")
 
     async def _note_start(self, segment: SegmentRecord, doubt: _Doubt) -> None:
         """Keep, once, that from now on the store may have the segment.

@@ -92,7 +92,7 @@ class OrchestratorError(Exception):
 
 
 class ManifestError(OrchestratorError):
-    """The manifest must be mended; nothing was sent."""
+    """The manifest must be fixed; nothing was sent."""
 
     kind = "manifest"
 
@@ -240,7 +240,7 @@ class StoppedError(RunError):
 
 
 class JournalError(RunError):
-    """The journal cannot be opened or written; `is_temporary` tells whether waiting may help."""
+    """The journal cannot be opened or written; `is_temporary` says whether waiting may help."""
 
     kind = "journal"
 

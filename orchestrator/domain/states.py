@@ -87,7 +87,7 @@ class Change(StrEnum):
     """How a job is brought in line with a manifest that changed after the job was made."""
 
     UPDATE = "update"  #: the service gives the job fresh URLs
-    RECREATE = "recreate"  #: the job is deleted and made anew
+    RECREATE = "recreate"  #: the job is deleted and made again
     AMEND = "amend"  #: after a failed review: update, upload, confirm and submit again
 
 
@@ -116,7 +116,7 @@ class Facts:
 
 
 def next_step(facts: Facts, *, with_submit: bool) -> Step:
-    """Tell the step that brings an entry nearer to its end; the same after any stop."""
+    """Return the step that brings an entry nearer to its end; the same after any stop."""
     if facts.change is not None and facts.job_id is not None:
         return Step.CHANGE
     if facts.is_submitted:

@@ -1,4 +1,4 @@
-"""Tidying up: finished batches in the journal, and jobs of ours that nobody owns."""
+"""Cleaning up: finished batches in the journal, and jobs of ours that no entry owns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Leftover(StrEnum):
     """Whose a job is that carries, or may carry, a tag of one of our batches and that no entry owns."""
 
     ORPHAN = "orphan"  #: a create of this journal made it
-    FOREIGN = "foreign"  #: another journal made it, or nothing tells who did
+    FOREIGN = "foreign"  #: another journal made it, or nothing shows which
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class _Leftovers:
         self._names: dict[tuple[str, str], str] = {}
 
     async def load(self) -> None:
-        """Read which names this journal asked jobs for, as without tags only they tell what to look at."""
+        """Read which names this journal asked jobs for, because without tags only they show which jobs to check."""
         async for create in self._journal.creates():
             for name in create.names:
                 self._names[normal(create.batch_name), normal(name)] = create.batch

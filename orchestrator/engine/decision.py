@@ -34,7 +34,7 @@ Compare = Callable[[str, Asset], Sameness]
 
 
 class Decision(NamedTuple):
-    """What to do with an entry and why; *change* tells how its job is to be changed."""
+    """What to do with an entry and why; *change* is how its job is to be changed."""
 
     action: Action
     reason: str

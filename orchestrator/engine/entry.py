@@ -111,14 +111,14 @@ class HeldEntry:
         )
 
     def warn(self, message: str) -> None:
-        """Tell subscribers what a person should know."""
+        """Publish what a person should know."""
         message = without(message, self._contacts)
         self._run.events.publish(
             WarningRaised(entry=self.entry_id, job_id=self.record.job_id, message=message)
         )
 
     def warn_if(self, message: str | None) -> None:
-        """Tell subscribers, unless there is nothing to tell."""
+        """Publish *message*, where there is one."""
         if message is not None:
             self.warn(message)
 

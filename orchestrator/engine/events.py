@@ -1,7 +1,7 @@
 """What happens in a run, as typed events; progress, logs and results subscribe to them.
 
-Subscribers are called in order, on the event loop, and must not block. One that fails is given up: telling of the
-work is never worth more than the work (design section 2.1).
+Subscribers are called in order, on the event loop, and must not block. One that fails is dropped: a report
+of the work is never worth more than the work (design section 2.1).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class BatchDrained(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceWarning(Event):
-    """Something about the service or the store that a person should know; told once a run."""
+    """Something about the service or the store that a person should know; published once a run."""
 
     name: ClassVar[str] = "service.warning_raised"
     message: str
@@ -156,7 +156,7 @@ class EntryTransitioned(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryFinished(EntryEvent):
-    """A worker let go of the entry in *state*."""
+    """A worker is finished with the entry, which is in *state*."""
 
     name: ClassVar[str] = "entry.finished"
     state: EntryState
@@ -177,7 +177,7 @@ class EntryFailed(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentProgressed(EntryEvent):
-    """So many more bytes of a segment were handed to the network (fewer than none when an attempt failed)."""
+    """*bytes* more of a segment were handed to the network; negative when an attempt failed."""
 
     name: ClassVar[str] = "segment.progressed"
     asset: AssetKind
@@ -220,7 +220,7 @@ class RetryScheduled(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParallelismAdjusted(Event):
-    """From now on so many PUTs may run at once; *goodput* before it is in bytes per second."""
+    """The limit on concurrent PUTs changed; *goodput* before it is in bytes per second."""
 
     name: ClassVar[str] = "parallelism.adjusted"
     before: int
@@ -341,7 +341,7 @@ class EventBus:
         self._listeners.clear()
 
     def is_heard(self, kind: type[Event]) -> bool:
-        """True when somebody wants events of *kind*, so that those which come in masses need not be made in vain."""
+        """True when a subscriber wants events of *kind*; lets callers skip building high-volume events."""
         return bool(self._listeners_of(kind))
 
     def publish(self, event: Event) -> None:

@@ -198,7 +198,7 @@ class Follower:
             facts |= await self._review(record) if group is JobGroup.REVIEW_FAILED else _NO_REVIEW
             facts["submitted_at"] = record.submitted_at or record.updated_at
             redo_reasons = facts.pop("redo_reasons", ())
-            # First what it came to: after a kill in between it is told, and kept, once more.
+            # The event goes first: after a kill in between it is published, and kept, once more.
             await self._keep_review(record, target, facts, redo_reasons)
             await self._journal.transition(record, target, _transition_reason(job, facts), **facts)
             self._publish_transition(record, target, f"{group}: {job.state}")
@@ -253,8 +253,8 @@ class Follower:
             "review_code": plain_name(log.error_code),
             "redo_reasons": tuple(
                 quotable(redo, hidden=hidden, longest=_LONGEST_REASON)
-                for told in (job.operation_logs if job else ())
-                for redo in told.redo_reasons
+                for step in (job.operation_logs if job else ())
+                for redo in step.redo_reasons
             ),
         }
 
@@ -302,11 +302,11 @@ class Follower:
 
 
 def review_log(job: JobDetail) -> OperationLog | None:
-    """The log entry that tells why a review failed: the last one that gives a reason or a code."""
-    telling = [
+    """The log entry that says why a review failed: the last one with a reason or a code."""
+    reasons = [
         log for log in job.operation_logs if log.error_code or (log.log_type or "").endswith("VERIFY_FAILED")
     ]
-    return telling[-1] if telling else None
+    return reasons[-1] if reasons else None
 
 
 def _transition_reason(job: JobSummary, facts: Mapping[str, object]) -> str:

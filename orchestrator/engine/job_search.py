@@ -28,7 +28,7 @@ MAX_SHOWN_JOBS = 20
 
 @dataclass(slots=True)
 class Found:
-    """Jobs that a create is proved to have made, and those of which it cannot be told."""
+    """Jobs that a create is proved to have made, and those that cannot be told apart from them."""
 
     ours: list[SeenJob] = field(default_factory=list)
     suspects: list[SeenJob] = field(default_factory=list)

@@ -28,7 +28,7 @@ _PROBE_SECONDS: Final = 4.0
 #: How much more goodput justifies twice as many connections, or some more; how much less is none.
 _GAIN_OF_DOUBLING: Final = 1.15
 _GAIN_OF_PROBE: Final = 1.03
-#: So much less than the best that was seen calls for a new ascent: new connections begin faster than they go on.
+#: Restart the ascent when goodput falls below this fraction of the best: new connections start fast, then slow down.
 _FALL: Final = 0.85
 #: How much of the distance to what is measured now the memory of the best goes at a time.
 _FORGETTING: Final = 0.25
@@ -60,7 +60,7 @@ class Adjustment:
 class HillClimber:
     """Doubles while that pays, then rests and probes one step up or down at a time; halves on overload.
 
-    It is told of bytes and overloads as they come, and asked for a decision at any time.
+    It is given bytes and overloads as they come, and can be asked for a decision at any time.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -78,7 +78,7 @@ class HillClimber:
         self._measure(_SETTLE_SECONDS, _MEASURE_SECONDS)
 
     def moved(self, count: int) -> None:
-        """So many more bytes were taken, fewer than none when an attempt failed."""
+        """Add the *count* of bytes that were taken; negative when an attempt failed."""
         if self._clock() >= self._measured_from:
             self._bytes += count
 
@@ -87,7 +87,7 @@ class HillClimber:
         self._has_overload = True
 
     def decide(self, *, is_limit_reached: bool) -> Adjustment | None:
-        """What to change now, if anything; *is_limit_reached* tells that no more PUTs may run than do."""
+        """What to change now, if anything; *is_limit_reached* means that as many PUTs run as may."""
         now = self._clock()
         if self._has_overload:
             self._has_overload = False
@@ -117,7 +117,7 @@ class HillClimber:
         return self._try(self.parallel * 2, Reason.ASCENT, goodput, _MEASURE_SECONDS)
 
     def _watch(self, goodput: float) -> Adjustment | None:
-        """Probe again, upwards where less comes through than did before; ascend anew where it is far less."""
+        """Probe again, upwards where goodput fell; restart the ascent where it fell by far."""
         best = self._best_goodput
         self._best_goodput = max(goodput, best + (goodput - best) * _FORGETTING)
         if goodput < best * _FALL:

@@ -178,7 +178,7 @@ class Planner:
     async def register(self) -> Registration:
         """Take what the manifest says into the journal, all or nothing.
 
-        Raises ManifestError when the manifest has errors; `problems` then tells them.
+        Raises ManifestError when the manifest has errors; `problems` then holds them.
         """
         if self._journal is None:
             raise ValueError("there is no journal to register in")

@@ -73,7 +73,7 @@ class EntryQueue:
             return await anext(self._records, None)
 
     async def close(self) -> None:
-        """Let go of the journal."""
+        """Stop reading from the journal."""
         await self._records.aclose()
 
     async def _read(self) -> AsyncGenerator[EntryRecord]:

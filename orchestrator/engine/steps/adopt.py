@@ -38,8 +38,8 @@ class Adopter:
     async def create(self, entry: HeldEntry) -> None:
         """Give the entry a job.
 
-        Raises DecisionNeededError, and makes none, where one exists and nobody said what to do about it; besides
-        what `JobMaker.create` raises.
+        Raises DecisionNeededError, and makes none, where one exists and `--on-existing` does not say what to do
+        about it; else as `JobMaker.create` does.
         """
         existing = await self._existing.of(entry)
         if not (existing and await self._is_settled(entry, existing)):

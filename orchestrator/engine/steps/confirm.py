@@ -1,4 +1,4 @@
-"""Telling the service that all parts are there: ask, act, ask again."""
+"""Confirming that the service holds all parts: ask, act, ask again."""
 
 from __future__ import annotations
 

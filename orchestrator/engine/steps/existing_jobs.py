@@ -53,7 +53,7 @@ class Existing:
 
 @dataclass(slots=True)
 class _Survey:
-    """What one listing told: jobs by the entry's digest in their tag, and those without any tag by their name."""
+    """What one listing showed: jobs by the entry's digest in their tag, and those without any tag by their name."""
 
     tagged: dict[str, list[SeenJob]] = field(default_factory=lambda: defaultdict(list))
     untagged: dict[str, list[SeenJob]] = field(default_factory=lambda: defaultdict(list))
@@ -99,7 +99,7 @@ class ExistingJobs:
         self._twins.pop(entry.entry_id, None)
 
     def others_waiting(self, entry: HeldEntry) -> list[SeenJob]:
-        """The jobs of the same listing, which tell how this service shows a job that holds its files."""
+        """The jobs of the same listing: examples of how this service shows a job that holds its files."""
         survey = self._surveys[entry.avatar.app_user_id]
         return [job for jobs in (*survey.tagged.values(), *survey.untagged.values()) for job in jobs]
 

@@ -127,7 +127,7 @@ def _contradiction(entry: HeldEntry, error: RequestRejectedError) -> DecisionNee
 
 
 def _is_resubmitted(job: JobDetail) -> bool:
-    """An amended job stays in its failed review until it is submitted; only its history tells whether it was."""
+    """An amended job stays in its failed review until it is submitted; only its history shows whether it was."""
     steps = [log.log_type for log in job.operation_logs]
     updates = [place for place, step in enumerate(steps) if step == "USER_UPDATE_VIDEO"]
     return "USER_VERIFYING_SUBMITTED" in steps[updates[-1] + 1 if updates else 0 :]

@@ -1,4 +1,4 @@
-"""Sending an entry's segments: what is left of them, each until it has its receipt."""
+"""Sending the segments of an entry that have no receipt yet."""
 
 from __future__ import annotations
 

@@ -254,7 +254,7 @@ class BatchRun:
                 await self._share_among_workers()
             group.cancel_scope.cancel()
         if is_followed and signals.received is None and run.drain.cause is None:
-            await follower.look()
+            await follower.poll_or_warn()
         # A second signal must not take the report away: the journal would not know how the run ended.
         with anyio.CancelScope(shield=True):
             report = await self._report(signals, run.clocks.monotonic() - began)

@@ -134,7 +134,7 @@ class Follower:
         counts = await self._journal.counts(self._key.digest)
         return any(counts.get(state, 0) for state in AFTER_SUBMIT - {EntryState.TRAINED})
 
-    async def look(self) -> None:
+    async def poll_or_warn(self) -> None:
         """Poll once; what the service cannot answer now is only worth a warning."""
         try:
             await self.poll()

@@ -79,7 +79,11 @@ class Lifecycle:
         """
         entry: HeldEntry | None = None
         try:
-            entry = await self._claim(record)
+            claimed = HeldEntry(record, self._run)
+            with claimed.step(Point.WRITE_CLAIM):
+                claimed.record = await self._run.journal.claim(record)
+            # From here on a failure is this worker's to write down.
+            entry = claimed
             await self._advance(entry)
         except StoppedError:
             return Outcome(End.STOPPED)
@@ -103,12 +107,6 @@ class Lifecycle:
                 ),
             )
         return Outcome(End.DONE)
-
-    async def _claim(self, record: EntryRecord) -> HeldEntry:
-        entry = HeldEntry(record, self._run)
-        with entry.step(Point.WRITE_CLAIM):
-            entry.record = await self._run.journal.claim(record)
-        return entry
 
     async def _advance(self, entry: HeldEntry) -> None:
         """Take steps until none remains.

@@ -90,22 +90,18 @@ class Gate:
 
     async def _is_time_to_try(self) -> bool:
         """Wait for the next try; False when the side answers before that."""
-        self._check_patience()
+        if self._state.phase is Phase.OVER and self._reason is not None:
+            lasted = self._tools.monotonic() - self._state.since
+            raise self._reason.restated(
+                ServiceUnreachableError,
+                f"{self._reason.message} (waited {lasted:.0f} s)",
+                hint=self._reason.hint or self._hint,
+            )
         wait = self._state.next_try_at - self._tools.monotonic()
         if wait > 0 and not self.is_open:
             await self._tools.drain.sleep(wait, until=self._reopened)
         self._tools.drain.check()
         return not self.is_open
-
-    def _check_patience(self) -> None:
-        if self._state.phase is not Phase.OVER or self._reason is None:
-            return
-        lasted = self._tools.monotonic() - self._state.since
-        raise self._reason.restated(
-            ServiceUnreachableError,
-            f"{self._reason.message} (waited {lasted:.0f} s)",
-            hint=self._reason.hint or self._hint,
-        )
 
     @contextmanager
     def watching(self, subject: Hashable, *, is_probe: bool) -> Iterator[None]:
@@ -139,23 +135,20 @@ class Gate:
         elif sign is Sign.SILENT or error is None:
             self._state = before.probe_withdrawn(now) if is_probe else before
         else:
-            failure = self._failure(sign, subject, error, now)
+            failure = Failure(
+                at=now,
+                subject=subject,
+                sign=sign,
+                is_alone=self._under_way <= 1,
+                retry_after=error.retry_after if isinstance(error, RetryableError) else None,
+                draw=self._tools.draw(),
+            )
             self._state = before.probe_failed(failure) if is_probe else before.failed(failure)
             if isinstance(error, RetryableError):
                 error.is_outage |= not self.is_open
             if self._state is not before and not self.is_open:
                 self._reason = error
         self._tell(before, now)
-
-    def _failure(self, sign: Sign, subject: Hashable, error: OrchestratorError, now: float) -> Failure:
-        return Failure(
-            at=now,
-            subject=subject,
-            sign=sign,
-            is_alone=self._under_way <= 1,
-            retry_after=error.retry_after if isinstance(error, RetryableError) else None,
-            draw=self._tools.draw(),
-        )
 
     def _tell(self, before: Availability, now: float) -> None:
         """Wake those who wait when the side answers again, and publish what people want to know."""

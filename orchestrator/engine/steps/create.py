@@ -29,7 +29,7 @@ from orchestrator.engine.steps.inquiry import Inquiry
 from orchestrator.engine.steps.takeover import JobContents, Takeover
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.requests import create_body, update_body
-from orchestrator.metastudio.wire import JobDetail, JobUrls, UploadUrls
+from orchestrator.metastudio.wire import JobUrls, UploadUrls
 
 #: Errors after which a create provably made no job (metastudio-protocol section 3).
 _NOT_CARRIED_OUT = (RequestRejectedError, CredentialsError, ServiceUnreachableError, ThrottledError)
@@ -242,18 +242,14 @@ class JobMaker:
         if all(segment.kind.is_multipart for segment in planned):
             return planned
         shown = await self._inquiry.show(entry)
-        return [await self._as_stored(entry, segment, shown) for segment in planned]
-
-    async def _as_stored(
-        self, entry: HeldEntry, segment: SegmentRecord, shown: JobDetail | None
-    ) -> SegmentRecord:
-        """*segment* with a receipt when the object that is *shown* has its length and its MD5."""
-        if shown is None or segment.kind.is_multipart:
-            return segment
-        finding = await self._inquiry.find_shown(entry, segment, shown, is_started=False)
-        if finding.receipt is None:
-            return segment
-        return replace(segment, receipt=finding.receipt, stored_at=self._run.clocks.clock())
+        for place, segment in enumerate(planned):
+            if shown is None or segment.kind.is_multipart:
+                continue
+            finding = await self._inquiry.find_shown(entry, segment, shown, is_started=False)
+            if finding.receipt is not None:
+                now = self._run.clocks.clock()
+                planned[place] = replace(segment, receipt=finding.receipt, stored_at=now)
+        return planned
 
     def _counts(self, entry: HeldEntry) -> dict[AssetKind, int]:
         return part_counts(entry.avatar, entry.record.assets, self._run.settings.part_bytes)
@@ -282,10 +278,8 @@ class Changer:
         be changed in the way that was chosen.
         """
         wanted = entry.record.change_wanted
-        if wanted is Change.RECREATE or not await self._maker.reopen(entry):
-            await self._replace(entry, wanted)
-
-    async def _replace(self, entry: HeldEntry, wanted: Change | None) -> None:
+        if wanted is not Change.RECREATE and await self._maker.reopen(entry):
+            return
         if wanted is Change.UPDATE and entry.record.confirmed_at is not None:
             await _refuse(
                 entry,

@@ -124,17 +124,14 @@ class ExistingJobs:
                 create_since=None if self._since is None else listed_since(self._since),
                 sort_dir="desc",
             )
-            await self._read(query, app_user_id, survey)
+            unrelated = 0
+            async for job in self._run.client.iterate_jobs(query, app_user_id=app_user_id):
+                survey.shows_tags |= bool(job.tags)
+                is_related = self._take(seen_job(job), survey)
+                unrelated = 0 if is_related else unrelated + 1
+                if unrelated == MAX_UNRELATED_JOBS:
+                    break
         return survey
-
-    async def _read(self, query: JobQuery, app_user_id: str | None, survey: _Survey) -> None:
-        unrelated = 0
-        async for job in self._run.client.iterate_jobs(query, app_user_id=app_user_id):
-            survey.shows_tags |= bool(job.tags)
-            is_related = self._take(seen_job(job), survey)
-            unrelated = 0 if is_related else unrelated + 1
-            if unrelated == MAX_UNRELATED_JOBS:
-                return
 
     def _take(self, job: SeenJob, survey: _Survey) -> bool:
         """Keep a job of the batch; False for one that is none."""

@@ -92,10 +92,17 @@ class Inquiry:
 
     async def find(self, entry: HeldEntry, sent: SegmentRecord) -> Finding:
         """Look for a segment of which a PUT was started, and that may be stored although no answer says so."""
-        if not sent.kind.is_multipart:
-            return await self._find_object(entry, sent)
-        parts = await self.part_list(entry, sent.kind)
-        return await self.find_listed(entry, sent, parts, is_started=True)
+        if sent.kind.is_multipart:
+            parts = await self.part_list(entry, sent.kind)
+            return await self.find_listed(entry, sent, parts, is_started=True)
+        job = await self.show(entry)
+        if job is None:
+            return _ABSENT
+        if job.download_urls.of(sent.kind) is None:
+            # A service that shows the job's other files would show this one too.
+            others = (asset.kind for asset in entry.record.assets if asset.kind is not sent.kind)
+            return _ABSENT if any(job.download_urls.of(kind) is not None for kind in others) else _UNKNOWN
+        return await self.find_shown(entry, sent, job, is_started=True)
 
     async def find_listed(
         self, entry: HeldEntry, sent: SegmentRecord, parts: PartList, *, is_started: bool
@@ -121,17 +128,6 @@ class Inquiry:
             return _ABSENT
         is_ours = is_started and facts.length is not None and entry.record.job_updated_at is None
         return await self._compared(entry, sent, facts.etag, Evidence.SEEN, is_ours=is_ours)
-
-    async def _find_object(self, entry: HeldEntry, sent: SegmentRecord) -> Finding:
-        job = await self.show(entry)
-        if job is None:
-            return _ABSENT
-        if job.download_urls.of(sent.kind) is None:
-            # A service that shows the job's other files would show this one too.
-            others = (asset.kind for asset in entry.record.assets if asset.kind is not sent.kind)
-            is_other_shown = any(job.download_urls.of(kind) is not None for kind in others)
-            return _ABSENT if is_other_shown else _UNKNOWN
-        return await self.find_shown(entry, sent, job, is_started=True)
 
     async def _compared(
         self, entry: HeldEntry, sent: SegmentRecord, etag: str | None, evidence: Evidence, *, is_ours: bool

@@ -99,24 +99,21 @@ class Takeover:
         Raises DecisionNeededError when it shows a file that is not the entry's.
         """
         job = contents.job
-        delivered = await self._verdict(entry, contents)
+        compared = [await self._is_same(entry, asset, contents) for asset in entry.record.assets]
+        for asset, is_same in zip(entry.record.assets, compared, strict=True):
+            if is_same is False:
+                raise DecisionNeededError(
+                    f"job {job.job_id} holds another {asset.kind} than {asset.path}",
+                    code="Integrity",
+                    hint="check the file; --on-existing create makes a new job beside it",
+                )
+        delivered = VERIFIED if all(compared) else ADOPTED
         if normal(job.name) != normal(entry.avatar.name):
             entry.warn(f"job {job.job_id} is called {job.name!r} on the service and keeps that name")
         target = EntryState.CONFIRMED if job.state == WAIT_FILE_UPLOAD else EntryState.SUBMITTED
         await entry.adopt_job(job.job_id, target, f"job taken over as it is ({job.state})", delivered)
         if delivered != VERIFIED:
             entry.warn(f"job {job.job_id} was taken over as it is; not all of its files could be compared")
-
-    async def _verdict(self, entry: HeldEntry, contents: JobContents) -> str:
-        compared = [await self._is_same(entry, asset, contents) for asset in entry.record.assets]
-        for asset, is_same in zip(entry.record.assets, compared, strict=True):
-            if is_same is False:
-                raise DecisionNeededError(
-                    f"job {contents.job.job_id} holds another {asset.kind} than {asset.path}",
-                    code="Integrity",
-                    hint="check the file; --on-existing create makes a new job beside it",
-                )
-        return VERIFIED if all(compared) else ADOPTED
 
     async def _is_same(self, entry: HeldEntry, asset: Asset, contents: JobContents) -> bool | None:
         """Whether the stored object is the local file; None when that cannot be seen."""

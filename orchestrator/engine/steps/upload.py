@@ -218,7 +218,13 @@ class _Sending:
     async def _put(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
         progress = _Progress(self._entry, segment, self._run.events)
         pace = self._run.work.bandwidth.share(self._entry.entry_id)
-        await self._note_start(segment, doubt)
+        if not doubt.is_start_noted:
+            # Before its turn comes: a commit takes longer than many a connection needs to run dry.
+            with self._entry.step(Point.WRITE_STARTED, segment):
+                await self._run.journal.segment_started(
+                    self._entry.record, segment.kind, segment.segment.part_number
+                )
+            doubt.is_start_noted = True
         subject = (self._entry.entry_id, segment.kind, segment.segment.part_number)
         async with self._run.outages.put(
             _host(segment), subject, lambda: self._run.slots.slot(self._entry.entry_id)
@@ -239,19 +245,6 @@ class _Sending:
                 raise
         self._run.rate.add(segment.segment.length, self._run.clocks.monotonic() - began)
         return receipt
-
-    async def _note_start(self, segment: SegmentRecord, doubt: _Doubt) -> None:
-        """Keep, once, that from now on the store may have the segment.
-
-        Before its turn comes: a commit takes longer than many a connection needs to run dry.
-        """
-        if doubt.is_start_noted:
-            return
-        with self._entry.step(Point.WRITE_STARTED, segment):
-            await self._run.journal.segment_started(
-                self._entry.record, segment.kind, segment.segment.part_number
-            )
-        doubt.is_start_noted = True
 
 
 def _host(segment: SegmentRecord) -> str:

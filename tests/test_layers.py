@@ -349,3 +349,15 @@ def test_what_is_declared_is_used() -> None:
     imported = {distribution for module in MODULES for distribution in distributions_of(module)}
 
     assert declared()[""] - imported == set()
+
+
+def test_every_step_names_tests_that_exist() -> None:
+    """The tests have the names of behaviours, so the module says which are its own."""
+    steps = [module for module in MODULES if module.startswith(f"{PACKAGE}.engine.steps.")]
+
+    def unnamed(module: str) -> set[str]:
+        named = re.findall(r"tests/[\w/]+\.py", ast.get_docstring(tree_of(module)) or "")
+        return {name for name in named if not (ROOT / name).is_file()} if named else {"none"}
+
+    assert steps
+    assert offences(unnamed, steps) == {}

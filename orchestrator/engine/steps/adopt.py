@@ -1,4 +1,7 @@
-"""Jobs that exist before an entry's create: a person decides what becomes of them, or `--on-existing` says it."""
+"""Jobs that exist before an entry's create: a person decides what becomes of them, or `--on-existing` says it.
+
+Tested by tests/engine/test_existing_jobs.py and tests/engine/test_ways_on.py.
+"""
 
 from __future__ import annotations
 

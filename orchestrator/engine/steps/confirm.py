@@ -1,4 +1,7 @@
-"""Confirming that the service holds all parts: ask, act, ask again."""
+"""Confirming that the service holds all parts: ask, act, ask again.
+
+Tested by tests/faults/test_evidence.py and tests/domain/test_confirming.py.
+"""
 
 from __future__ import annotations
 

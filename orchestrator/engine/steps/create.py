@@ -1,4 +1,7 @@
-"""Jobs: making one, finding one whose create answer was lost, replacing or changing one."""
+"""Jobs: making one, finding one whose create answer was lost, replacing or changing one.
+
+Tested by tests/engine/test_lost_creates.py, tests/engine/test_amending.py and tests/faults/test_expiry.py.
+"""
 
 from __future__ import annotations
 

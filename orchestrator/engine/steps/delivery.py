@@ -1,4 +1,7 @@
-"""Proof of delivery: the objects the service shows, compared with what was sent."""
+"""Proof of delivery: the objects the service shows, compared with what was sent.
+
+Tested by tests/engine/test_run.py and tests/faults/test_evidence.py.
+"""
 
 from __future__ import annotations
 

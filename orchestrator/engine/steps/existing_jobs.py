@@ -1,4 +1,7 @@
-"""Jobs of a batch that exist although this journal knows nothing of them: a lost journal, another machine, a copy."""
+"""Jobs of a batch that exist although this journal knows nothing of them: a lost journal, another machine, a copy.
+
+Tested by tests/engine/test_existing_jobs.py and tests/engine/test_no_harm.py.
+"""
 
 from __future__ import annotations
 

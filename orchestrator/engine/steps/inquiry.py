@@ -1,4 +1,7 @@
-"""Asking the service what it holds, so that nothing is guessed after a lost answer."""
+"""Asking the service what it holds, so that nothing is guessed after a lost answer.
+
+Tested by tests/faults/test_evidence.py and tests/engine/test_ways_on.py.
+"""
 
 from __future__ import annotations
 

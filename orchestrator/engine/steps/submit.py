@@ -3,6 +3,8 @@
 An entry that the service is known to refuse is held back, on every path: a submitted job that passed its first review
 can no longer be deleted, so this is the one step that is guarded. What is known of a film comes from the film itself
 while it is the one that was sent, else from what was kept of it.
+
+Tested by tests/engine/test_after_upload.py and tests/engine/test_gate.py.
 """
 
 from __future__ import annotations

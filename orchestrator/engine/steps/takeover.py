@@ -1,6 +1,8 @@
 """Jobs that this journal did not fill itself: what one holds, and taking one over that holds its films already.
 
 Such a job stays as it is, and its files are compared as far as the service shows them.
+
+Tested by tests/engine/test_existing_jobs.py.
 """
 
 from __future__ import annotations

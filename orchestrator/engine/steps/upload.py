@@ -1,4 +1,7 @@
-"""Sending the segments of an entry that have no receipt yet."""
+"""Sending the segments of an entry that have no receipt yet.
+
+Tested by tests/faults/test_store_faults.py and tests/faults/test_evidence.py.
+"""
 
 from __future__ import annotations
 

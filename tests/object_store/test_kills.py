@@ -37,6 +37,7 @@ def live(driver: Peer, rig: Rig, kill: Kill) -> Life:
         },
         part_bytes=PART_BYTES,
         is_submit_wanted=False,
+        on_existing="ask",
         passed_seconds=0.0,
         seed=kill.point,
         kill={"point": kill.point, "occurrence": kill.occurrence},

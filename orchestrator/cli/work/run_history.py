@@ -29,7 +29,7 @@ IsMeant = Callable[[BatchRecord], bool]
 
 @contextmanager
 def kept_in_history(output: Output, state: Callable[[], str], is_meant: IsMeant) -> Iterator[None]:
-    """Keep, in the journal at *state*, how the block ends when it raises; the error goes on.
+    """Keep, in the journal at *state*, how the block ends when it raises; the error is raised again.
 
     *is_meant* picks the batch; where the journal knows none or several of that kind, nothing is kept. A command line
     that cannot be carried out is no run.
@@ -40,7 +40,7 @@ def kept_in_history(output: Output, state: Callable[[], str], is_meant: IsMeant)
     except UsageError:
         raise
     except (Exception, StoppedBySignal) as error:
-        # Telling is never worth more than the work: whatever goes wrong here, the error itself is what counts.
+        # The history matters less than the work: whatever fails here, the error itself is raised.
         with suppress(OrchestratorError, StoppedBySignal):
             run_async(_keep, output, state(), is_meant, started_at, _code_of(error))
         raise

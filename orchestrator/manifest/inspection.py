@@ -1,24 +1,76 @@
-"""A look at local files, each by itself: there, readable, and of the kind that is wanted."""
+"""What is at the paths of a manifest: files that can be sent, and whether their content is of the kind wanted."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.segments import MAX_PART_BYTES
-from orchestrator.manifest.contents import format_of, read_ends, zip_complaint
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.films.film import Film
 from orchestrator.preflight.films.reading import read_film
 from orchestrator.preflight.finding import Finding, look_first, refused
 from orchestrator.preflight.papers import TAIL_BYTES, paper_findings
+
+HEAD_BYTES = 32
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"%PDF-", "PDF"),
+    (b"PK\x03\x04", "zip"),
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"\x1aE\xdf\xa3", "Matroska or WebM"),
+)
+_QUICKTIME_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
+_PICTURE_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"avif": "AVIF"}
+
+
+def read_ends(path: str, size: int, tail_bytes: int) -> tuple[bytes, bytes]:
+    """The first and the last bytes of *path*, which has *size*; raises OSError when it may not be read."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        head = os.read(descriptor, HEAD_BYTES)
+        return head, os.pread(descriptor, tail_bytes, max(0, size - tail_bytes)) if tail_bytes else b""
+    finally:
+        os.close(descriptor)
+
+
+def format_of(head: bytes) -> str | None:
+    """The format that begins with *head*: MP4, MOV, PNG, ...; None when it is not one of those known here."""
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        return "MOV" if brand == b"qt  " else _PICTURE_BRANDS.get(brand, "MP4")
+    if head[4:8] in _QUICKTIME_BOXES:
+        return "MOV"
+    if head[:4] == b"RIFF":
+        return {b"AVI ": "AVI", b"WEBP": "WebP", b"WAVE": "WAV"}.get(head[8:12])
+    for signature, name in _SIGNATURES:
+        if head.startswith(signature):
+            return name
+    return None
+
+
+def zip_complaint(path: str) -> str | None:
+    """What is wrong with the zip at *path*; None when its index can be read and names a file."""
+    try:
+        with zipfile.ZipFile(Path(path)) as archive:
+            # Not ZipInfo.is_dir(): a damaged index may hold an empty name, on which that raises.
+            is_empty = all(name.endswith("/") for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return "is not a zip, or is not complete"
+    return "is a zip without any file in it" if is_empty else None
+
 
 #: Files that are remembered: neighbours share a letter or a cover, whole batches seldom do.
 _REMEMBERED = 512

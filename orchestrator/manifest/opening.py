@@ -9,10 +9,10 @@ from typing import TypeVar
 from orchestrator.domain.entries import Place
 from orchestrator.domain.foreign import repaired
 from orchestrator.manifest.cells import set_cell
-from orchestrator.manifest.contents import HEAD_BYTES, format_of
 from orchestrator.manifest.csv_rows import csv_rows
 from orchestrator.manifest.encodings import CHINESE, table_encoding
 from orchestrator.manifest.fields import COLUMNS, unknown_field
+from orchestrator.manifest.inspection import HEAD_BYTES, format_of
 from orchestrator.manifest.manifest import Manifest, Source, folder_of
 from orchestrator.manifest.raw_entry import Draft
 from orchestrator.manifest.table_source import TableSource

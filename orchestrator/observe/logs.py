@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +16,7 @@ import structlog
 
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.foreign import disarmed_json, shown
+from orchestrator.domain.masking import masked, without
 from orchestrator.engine.events import (
     EntryFailed,
     Event,
@@ -28,8 +29,55 @@ from orchestrator.engine.events import (
     UrlsExpired,
     WarningRaised,
 )
-from orchestrator.observe.masking import masked_event
 from orchestrator.observe.streams import SinkFile, open_at_once, text_on
+
+#: Fields whose values are ours, or were checked when they were read: a number in them is no phone number.
+_OURS = frozenset(
+    {
+        *(
+            "timestamp",
+            "level",
+            "event",
+            "logger",
+            "batch",
+            "digest",
+            "run_id",
+            "entry",
+            "job_id",
+            "request_id",
+        ),
+        *("asset", "operation", "point", "state", "from_state", "to_state", "service_state", "group"),
+        *("kind", "code", "status", "outcome", "endpoint", "project_id", "remedy"),
+    }
+)
+
+
+def masked_event(event: Mapping[str, Any], *, hidden: Collection[str] = ()) -> dict[str, Any]:
+    """*event* with its free texts masked, however deep, and the texts in *hidden* in none of its values.
+
+    Dataclasses become mappings, so that each of their fields can be found in the log.
+    """
+    return {
+        name: without(value, hidden) if name in _OURS and isinstance(value, str) else _masked(value, hidden)
+        for name, value in event.items()
+    }
+
+
+def _masked(value: Any, hidden: Collection[str]) -> Any:
+    match value:
+        case str():
+            return masked(value, hidden=hidden)
+        case bool() | int() | float() | None:
+            return value
+        case Mapping():
+            return masked_event(value, hidden=hidden)
+        case list() | tuple() | set() | frozenset():
+            return [_masked(item, hidden) for item in value]
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return masked_event(asdict(value), hidden=hidden)
+        case _:
+            return masked(str(value), hidden=hidden)
+
 
 _WARNINGS = (RetryScheduled, WarningRaised, ServiceWarning, SubscriberDropped, OutageBegan, UrlsExpired)
 _FIRST = ("timestamp", "level", "event")

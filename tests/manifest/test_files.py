@@ -17,7 +17,7 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.entries import Entry, Place
 from orchestrator.manifest import LocalFiles, Problem, Severity, inspect_files
-from orchestrator.manifest.contents import format_of, zip_complaint
+from orchestrator.manifest.inspection import format_of, zip_complaint
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.rules import Verdict
 from orchestrator.simulator.footage import (

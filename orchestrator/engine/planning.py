@@ -121,10 +121,12 @@ class Planner:
         self._batch = batch
         self._settings = settings
         self._with_media = with_media
+        self._copies = manifest.copies()
 
     async def plans(self) -> AsyncIterator[EntryPlan]:
         """The plan of every valid entry; afterwards `problems` are those of the whole file."""
         found: list[Problem] = []
+        self._copies = self._manifest.copies()
         entries = enumerate(self._manifest.entries())
         while chunk := await anyio.to_thread.run_sync(lambda: list(islice(entries, CHUNK_ENTRIES))):
             ids = [entry.entry_id for _, entry in chunk]
@@ -310,7 +312,11 @@ class Planner:
             if assets is not None:
                 return assets, []
         return inspect_files(
-            entry, local, with_media=self._with_media, manifest_file=str(self._manifest.path)
+            entry,
+            local,
+            self._copies,
+            with_media=self._with_media,
+            manifest_file=str(self._manifest.path),
         )
 
 

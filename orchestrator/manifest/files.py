@@ -14,6 +14,7 @@ from orchestrator.domain.segments import (
     explicit_part_count,
     largest_part_count,
 )
+from orchestrator.manifest.copies import Copies
 from orchestrator.manifest.inspection import LocalFiles, Look, access_complaint
 from orchestrator.manifest.problems import Problem, Severity, without_ignored
 from orchestrator.preflight.contact import contact_complaint
@@ -25,17 +26,19 @@ _REVIEW_NEEDS = (AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2, AssetKind.G
 
 
 def inspect_files(
-    entry: Entry, local: LocalFiles, *, with_media: bool, manifest_file: str
+    entry: Entry, local: LocalFiles, copies: Copies | None = None, *, with_media: bool, manifest_file: str
 ) -> tuple[tuple[Asset, ...], list[Problem]]:
     """Look at the files of *entry*: the assets that can be sent, and the problems of all.
 
-    *with_media* also reads the index of each film, which takes about a millisecond where the cache does not know it.
+    *copies* knows the files of the entries before. *with_media* also reads the index of each film, which takes about a millisecond where the cache does not know it.
     """
     inspection = _Inspection(entry, manifest_file)
     files = entry.avatar.files()
     for kind, path in files.items():
         inspection.take(kind, local.look(kind, path))
     inspection.check_twins()
+    if copies is not None:
+        inspection.check_copies(copies)
     inspection.check_review_needs(files)
     if with_media:
         inspection.check_films(local)
@@ -129,6 +132,14 @@ class _Inspection:
             if other is not asset.kind:
                 severity = _WARNING if AssetKind.COVER in {other, asset.kind} else Severity.ERROR
                 self._report("M08", asset.kind, f"{asset.path}: is the same file as {other}", severity)
+
+    def check_copies(self, copies: Copies) -> None:
+        """Warn of a file that an earlier avatar names too."""
+        copies.begin_avatar(self._entry.line)
+        for asset, device in self.found:
+            if line := copies.line_before(asset, device):
+                message = f"{asset.path}: the avatar in line {line} names the same file; was a row copied?"
+                self._report("M08", asset.kind, message, _WARNING)
 
     def check_review_needs(self, given: Container[AssetKind]) -> None:
         """Warn of what the review asks of most accounts."""

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from orchestrator.domain.entries import Entry, Place, normal, slug
 from orchestrator.domain.foreign import repaired
+from orchestrator.manifest.copies import Copies, shared_paths
 from orchestrator.manifest.problems import Problem, Severity, quoted, without_ignored
 from orchestrator.manifest.raw_entry import Draft
 from orchestrator.manifest.text import UnreadableError
@@ -59,6 +60,10 @@ class Manifest:
     def has_errors(self) -> bool:
         """True when a problem found so far stops the batch."""
         return any(problem.severity is Severity.ERROR for problem in self.problems)
+
+    def copies(self) -> Copies:
+        """Know no file yet, but those that the defaults give to many avatars."""
+        return Copies(shared_paths(self._defaults.values))
 
     def entries(self) -> Iterator[Entry]:
         """The valid entries in the order of the file; finds the problems of all of them on the way."""

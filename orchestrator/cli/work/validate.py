@@ -108,10 +108,10 @@ def check_manifest(
     """
     count = 0
     found: list[Problem] = []
-    local, manifest_file = LocalFiles(), str(manifest.path)
+    local, copies, manifest_file = LocalFiles(), manifest.copies(), str(manifest.path)
     for entry in manifest.entries():
         count += 1
-        _, problems = inspect_files(entry, local, with_media=with_media, manifest_file=manifest_file)
+        _, problems = inspect_files(entry, local, copies, with_media=with_media, manifest_file=manifest_file)
         on_entry(entry, problems)
         found += problems
     return count, [*manifest.problems, *found]

@@ -30,7 +30,8 @@ def inspect_files(
 ) -> tuple[tuple[Asset, ...], list[Problem]]:
     """Look at the files of *entry*: the assets that can be sent, and the problems of all.
 
-    *copies* knows the files of the entries before. *with_media* also reads the index of each film, which takes about a millisecond where the cache does not know it.
+    *copies* knows the files of the entries before.
+    *with_media* also reads the index of each film, which takes about a millisecond where the cache does not know it.
     """
     inspection = _Inspection(entry, manifest_file)
     files = entry.avatar.files()

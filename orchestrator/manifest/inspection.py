@@ -7,13 +7,14 @@ import os
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.segments import MAX_PART_BYTES
+from orchestrator.manifest.nearly import Folders, is_address
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.films.film import Film
 from orchestrator.preflight.films.reading import read_film
@@ -106,7 +107,7 @@ class LocalFiles:
     def __init__(self, cache: Cache | None = None) -> None:
         films = cache or Cache()
         #: What is wrong with the file of that kind at that path.
-        self.look: Callable[[AssetKind, str], Look] = lru_cache(_REMEMBERED)(_look)
+        self.look: Callable[[AssetKind, str], Look] = lru_cache(_REMEMBERED)(partial(_look, Folders()))
         #: The fingerprint of what is at that path, None when nothing can be seen there.
         self.fingerprint: Callable[[str], Fingerprint | None] = lru_cache(_REMEMBERED)(_fingerprint)
         #: The facts of the film at that path; raises OSError.
@@ -134,18 +135,26 @@ def _fingerprint(path: str) -> Fingerprint | None:
     return Fingerprint.of(status)
 
 
-def _look(kind: AssetKind, path: str) -> Look:
+def _look(folders: Folders, kind: AssetKind, path: str) -> Look:
     try:
         status = os.stat(path)  # noqa: PTH116 - 300,000 times per large manifest
         complaint = _status_complaint(status)
         tail_bytes = 0 if kind.is_multipart else TAIL_BYTES
         head, tail = (b"", b"") if complaint else read_ends(path, status.st_size, tail_bytes)
     except (OSError, ValueError) as error:
-        complaint = access_complaint(path, error)
+        complaint = _absence(path, error, folders)
     if complaint:
-        return Look(None, 0, (refused("M05", f"{path}: {complaint}"),))
+        # An address may be signed: it is not repeated.
+        message = complaint if is_address(path) else f"{path}: {complaint}"
+        return Look(None, 0, (refused("M05", message),))
     asset = Asset(kind, path, Fingerprint.of(status))
     return Look(asset, status.st_dev, tuple(_findings(asset, head, tail)))
+
+
+def _absence(path: str, error: Exception, folders: Folders) -> str:
+    """Say why nothing is to be had from *path*, and what is there instead."""
+    known = None if isinstance(error, (PermissionError, ValueError)) else folders.explain(path)
+    return known or access_complaint(path, error)
 
 
 def _status_complaint(status: os.stat_result) -> str | None:

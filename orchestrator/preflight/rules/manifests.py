@@ -54,7 +54,10 @@ MANIFEST_RULES = (
         source="docs/usage.md",
         explanation=(
             "Every file that the manifest names is looked for, opened, and must not be empty. Paths are "
-            "relative to the manifest's folder; ~ and $VARIABLE are expanded."
+            "relative to the manifest's folder; ~ and $VARIABLE are expanded. Where the name is nearly right (other "
+            "case, accents stored otherwise, an extension twice or hidden, %20, quotes, backslashes, a # that YAML "
+            "took for a comment) the message names the file to be found; paths of Windows and addresses such as "
+            "obs://... are named for what they are."
         ),
         fix="Correct the path, or copy the file to where the manifest says it is.",
         can_be_ignored=False,

@@ -1,11 +1,12 @@
 """Files that two avatars name (rule M08), known by device and inode, so that links count too.
 
-50,000 avatars with five such files each take about 6 MB, however long their paths are.
+50,000 avatars with five such files each take about 7 MB, however long their paths are.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Container, Mapping
 from typing import Final
 
@@ -21,6 +22,8 @@ OWN_KINDS: Final = frozenset(
         AssetKind.ID_CARD_IMAGE2,
     }
 )
+#: Warnings about one file; a file that more avatars name was hardly forgotten in a copied row.
+MAX_COPIES: Final = 10
 _FIRST_SLOTS: Final = 64
 #: Spreads neighbouring inodes over the slots: 2**64 divided by the golden ratio.
 _SPREAD: Final = 0x9E3779B97F4A7C15
@@ -29,12 +32,12 @@ _ALL_BITS: Final = 2**_BITS - 1
 
 
 class Copies:
-    """The files that the avatars so far have named."""
+    """The files that the avatars so far have named; *shared* are paths that the manifest means for many of them."""
 
     def __init__(self, shared: Container[str] = ()) -> None:
-        """Know no file yet; *shared* are paths that the manifest means for many avatars."""
         self._shared = shared
         self._devices: dict[int, _Owners] = {}
+        self._copies: Counter[tuple[int, int]] = Counter()
         #: The line of each avatar by its number; there is no avatar 0.
         self._lines = array("Q", [0])
 
@@ -43,7 +46,7 @@ class Copies:
         self._lines.append(line)
 
     def line_before(self, asset: Asset, device: int) -> int | None:
-        """The line of an earlier avatar that names the file of *asset* too; None when none does."""
+        """The line of the first avatar that names the file of *asset* too; None when none does, or too many do."""
         inode = asset.fingerprint.inode
         # Some network file systems give every file the inode 0.
         if not inode or asset.kind not in OWN_KINDS or asset.path in self._shared:
@@ -53,7 +56,10 @@ class Copies:
             owners = self._devices[device] = _Owners()
         avatar = len(self._lines) - 1
         first = owners.setdefault(inode & _ALL_BITS, avatar)
-        return None if first == avatar else self._lines[first]
+        if first == avatar:
+            return None
+        self._copies[device, inode] += 1
+        return self._lines[first] if self._copies[device, inode] <= MAX_COPIES else None
 
 
 def shared_paths(defaults: Mapping[str, object]) -> frozenset[str]:

@@ -152,7 +152,7 @@ def _look(folders: Folders, kind: AssetKind, path: str) -> Look:
 
 
 def _absence(path: str, error: Exception, folders: Folders) -> str:
-    """Say why nothing is to be had from *path*, and what is there instead."""
+    """Say why *path* cannot be read, and which file may have been meant."""
     known = None if isinstance(error, (PermissionError, ValueError)) else folders.explain(path)
     return known or access_complaint(path, error)
 

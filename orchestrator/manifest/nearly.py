@@ -34,10 +34,9 @@ def is_address(path: str) -> bool:
 
 
 class Folders:
-    """The names in folders, by what is left of them when all that may differ is taken away."""
+    """The names in folders, and which of them a path may have meant."""
 
     def __init__(self) -> None:
-        """Know no folder yet."""
         self._names = lru_cache(_REMEMBERED)(_names_in)
 
     def explain(self, path: str) -> str | None:

@@ -92,6 +92,13 @@ OUTPUT_OPTIONS = (
         summary="Append the log to FILE as JSON lines; with -v all details",
         is_path=True,
     ),
+    SettingOption(
+        name="log_max_size",
+        flags=("--log-max-size",),
+        metavar="SIZE",
+        summary="Rename a log file of this size to FILE.1 and start a new one; FILE.1 to FILE.5 are kept",
+        default="100M",
+    ),
 )
 
 SERVICE_OPTIONS = (
@@ -250,6 +257,18 @@ RUN_OPTIONS = (
         metavar="TIME",
         summary="How long to wait in a row for a service or store that is unreachable or overloaded",
         default="15m",
+    ),
+    SettingOption(
+        name="max_duration",
+        flags=("--max-duration",),
+        metavar="TIME",
+        summary="Take no new work after this time, finish running uploads and exit with 5 if work remains",
+    ),
+    SettingOption(
+        name="max_transfer",
+        flags=("--max-transfer",),
+        metavar="SIZE",
+        summary="Take no new work once this much was sent, finish running uploads and exit with 5 if work remains",
     ),
     SettingOption(
         name="on_expired",

@@ -78,6 +78,8 @@ def run_settings(values: Settings, *, is_submit_wanted: bool) -> RunSettings:
         on_change=None if values.on_change == "ask" else Change(values.on_change),
         on_existing=OnExisting(values.on_existing),
         is_object_verified=values.verify_object,
+        max_duration=values.max_duration,
+        max_transfer=values.max_transfer,
     )
 
 

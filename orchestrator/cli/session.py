@@ -232,6 +232,7 @@ def logs_of(values: Settings, warn: Callable[[str], None], **context: str | None
             is_verbose=values.verbose,
             on_lost=lambda sentence: warn(f"warning: {sentence}"),
             hidden=hidden,
+            max_bytes=values.log_max_size,
         ),
         structlog.contextvars.bound_contextvars(**context),
     ):

@@ -64,6 +64,10 @@ def _part_bytes(value: object) -> object:
     return parse_bytes(value) if isinstance(value, str) else value
 
 
+def _bytes(value: object) -> object:
+    return parse_bytes(value) if isinstance(value, str) else value
+
+
 def _state() -> str:
     try:
         return str(user_state_path(APPLICATION) / "journal.db")
@@ -91,6 +95,7 @@ class Settings(BaseModel):
     quiet: bool = _option("quiet")
     verbose: bool = _option("verbose")
     log_file: Path | None = _option("log_file")
+    log_max_size: Annotated[int, BeforeValidator(_bytes)] = _option("log_max_size", gt=0)
     media_check: bool = _option("media_check")
     look: Literal["quick", "deep", "off"] = _option("look")
     look_strict: bool = _option("look_strict")
@@ -112,6 +117,12 @@ class Settings(BaseModel):
     api_attempts: int = _option("api_attempts", ge=1, le=100)
     max_outage: Annotated[float, BeforeValidator(_duration)] = _option(
         "max_outage", ge=0, allow_inf_nan=False
+    )
+    max_duration: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_duration)] = _option(
+        "max_duration"
+    )
+    max_transfer: Annotated[Annotated[int, Field(gt=0)] | None, BeforeValidator(_bytes)] = _option(
+        "max_transfer"
     )
     on_expired: Literal["recreate", "fail"] = _option("on_expired")
     on_change: Literal["ask", "update", "recreate"] = _option("on_change")

@@ -239,6 +239,12 @@ class StoppedError(RunError):
     kind = "stopped"
 
 
+class LimitReachedError(RunError):
+    """The run has reached a limit that was set for it; a later run does the rest."""
+
+    kind = "limit"
+
+
 class JournalError(RunError):
     """The journal cannot be opened or written; `is_temporary` says whether waiting may help."""
 

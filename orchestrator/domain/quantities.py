@@ -29,6 +29,14 @@ def parse_bytes(text: str) -> int:
     return int(number * {**_FACTORS, **_BINARY_FACTORS}[unit])
 
 
+def format_duration(seconds: float) -> str:
+    """Write *seconds* as `parse_duration` reads them, in the largest unit that makes a whole number."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:g}s"
+
+
 def format_bytes(count: float) -> str:
     """Write *count* bytes as people read them, in decimal units."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -10,7 +10,13 @@ from dataclasses import dataclass, replace
 import anyio
 
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.errors import OrchestratorError, RequestRejectedError, RunError, ServiceRefusesError
+from orchestrator.domain.errors import (
+    LimitReachedError,
+    OrchestratorError,
+    RequestRejectedError,
+    RunError,
+    ServiceRefusesError,
+)
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState
@@ -29,11 +35,12 @@ from orchestrator.engine.events import (
 from orchestrator.engine.file_comparison import ContentComparison
 from orchestrator.engine.following import Follower
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
+from orchestrator.engine.limits import TransferLimit, limit_duration
 from orchestrator.engine.outage import gates
 from orchestrator.engine.parallelism import AdaptiveParallelism
 from orchestrator.engine.planning import Planner, Registration, earlier_manifest
 from orchestrator.engine.queue import EntryQueue, Selection, failed, unfinished, uploaded
-from orchestrator.engine.report import RunReport, Tally, count_entries
+from orchestrator.engine.report import EntryCounts, RunReport, Tally, count_entries
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Manifest, Problem
@@ -247,9 +254,13 @@ class BatchRun:
         signals = StopSignals(run.drain, run.work.grace_seconds, run.clocks.sleep)
         follower = Follower(run.journal, run.client, run.events, run.batch)
         is_followed = run.settings.is_submit_wanted and await follower.has_submitted()
+        if run.settings.max_transfer is not None:
+            run.events.subscribe(TransferLimit(run.settings.max_transfer, run.drain))
         if run.settings.parallel is None:
             run.events.subscribe(AdaptiveParallelism(run.slots, run.events, run.clocks.monotonic))
         async with anyio.create_task_group() as group:
+            if run.settings.max_duration is not None:
+                group.start_soon(limit_duration, run.settings.max_duration, run.drain, run.clocks.sleep)
             with anyio.CancelScope() as scope, signals.heard(group, scope):
                 await self._share_among_workers()
             group.cancel_scope.cancel()
@@ -338,11 +349,7 @@ class BatchRun:
             exit_code=await self._exit_code(signals, states),
             elapsed_seconds=elapsed_seconds,
             totals=registration.totals,
-            entries=count_entries(
-                states,
-                undecided=len(registration.undecided),
-                with_submit=run.settings.is_submit_wanted,
-            ),
+            entries=self._count(states),
             stored_segments=segments,
             stored_bytes=stored_bytes,
             tally=self._tally,
@@ -354,11 +361,21 @@ class BatchRun:
             counts=states,
         )
 
+    def _count(self, states: Mapping[EntryState, int]) -> EntryCounts:
+        return count_entries(
+            states,
+            undecided=len(self._registration.undecided),
+            with_submit=self._run.settings.is_submit_wanted,
+        )
+
     async def _exit_code(self, signals: StopSignals, states: Mapping[EntryState, int]) -> ExitCode:
         drain = self._run.drain
         if signals.received is not None:
             return ExitCode(128 + signals.received)
-        if drain.cause is not None:
+        counted = self._count(states)
+        # A limit that was reached with the last entry leaves nothing for a later run.
+        is_over = isinstance(drain.cause, LimitReachedError) and not counted.pending
+        if drain.cause is not None and not is_over:
             return exit_code_of(drain.cause)
         code = exit_code_of_failures(
             await self._run.journal.failures(self._run.batch.digest),

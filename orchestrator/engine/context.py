@@ -67,6 +67,9 @@ class RunSettings:
     on_change: Change | None
     on_existing: OnExisting
     is_object_verified: bool
+    #: When to take no new work, in seconds of work and in bytes sent; None for no limit.
+    max_duration: float | None
+    max_transfer: int | None
     entry_retries: int = 200
     run_retries: int = 5000
     url_refreshes: int = 8

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
@@ -14,7 +12,6 @@ from typing import Any, TextIO
 
 import structlog
 
-from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.foreign import disarmed_json, shown
 from orchestrator.domain.masking import masked, without
 from orchestrator.engine.events import (
@@ -29,7 +26,7 @@ from orchestrator.engine.events import (
     UrlsExpired,
     WarningRaised,
 )
-from orchestrator.observe.streams import SinkFile, open_at_once, text_on
+from orchestrator.observe.log_file import LogFile, reason_of
 
 #: Fields whose values are ours, or were checked when they were read: a number in them is no phone number.
 _OURS = frozenset(
@@ -101,16 +98,18 @@ def logging_to(
     is_verbose: bool,
     on_lost: OnLost = _ignore,
     hidden: Collection[str] = (),
+    max_bytes: int | None = None,
 ) -> Iterator[None]:
     """Log to *stderr* and *file*, where given, for the block; nothing at all, from libraries neither, without them.
 
+    A file of *max_bytes* is put aside.
     The texts in *hidden* appear in no line, nor do those that are added to it later. A log that can no longer be
     written is given up, which *on_lost* hears once. Raises ConfigurationError when the file cannot be opened.
     """
     sinks: list[Sink] = [] if stderr is None else [_human_sink(stderr)]
-    stream = None if file is None else _open_private(file, on_lost)
-    if stream is not None:
-        sinks.append(_json_sink(stream))
+    log_file = None if file is None else LogFile(file, max_bytes, on_lost)
+    if log_file is not None:
+        sinks.append(_json_sink(log_file))
     root = logging.getLogger()
     before = root.handlers, root.level
     _configure(sinks, _level(sinks, is_verbose=is_verbose), on_lost, hidden)
@@ -119,38 +118,14 @@ def logging_to(
     finally:
         _configure([], _HARDLY_ANY, on_lost)
         root.handlers, root.level = before
-        if stream is not None:
-            stream.close()
+        if log_file is not None:
+            log_file.close()
 
 
 def _level(sinks: list[Sink], *, is_verbose: bool) -> int:
     if not sinks:
         return _HARDLY_ANY
     return logging.DEBUG if is_verbose else logging.INFO
-
-
-def _open_private(path: Path, on_lost: OnLost) -> TextIO:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = open_at_once(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"the log file {path} cannot be opened: {_reason(error)}",
-            hint="choose a writable path with --log-file",
-        ) from None
-
-    def tell(error: OSError) -> None:
-        on_lost(
-            f"the log file {path} can no longer be written: {_reason(error)}; the run continues without it"
-        )
-
-    return text_on(SinkFile(descriptor, is_owner=True, on_failure=tell))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno == errno.ENXIO:
-        return "no program reads from this pipe"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _configure(sinks: list[Sink], level: int, on_lost: OnLost, hidden: Collection[str] = ()) -> None:
@@ -162,7 +137,7 @@ def _configure(sinks: list[Sink], level: int, on_lost: OnLost, hidden: Collectio
                 sink(line)
             except Exception as error:  # noqa: BLE001 - a line that cannot be logged must not stop what it is about
                 sinks.remove(sink)
-                on_lost(f"the log can no longer be written: {_reason(error)}; the run continues without it")
+                on_lost(f"the log can no longer be written: {reason_of(error)}; the run continues without it")
         raise structlog.DropEvent
 
     structlog.configure(
@@ -199,10 +174,10 @@ class _Forwarder(logging.Handler):
         structlog.get_logger().log(record.levelno, name, exc_info=record.exc_info, **details)
 
 
-def _json_sink(stream: TextIO) -> Sink:
+def _json_sink(file: LogFile) -> Sink:
     def write(line: Line) -> None:
         ordered = {name: line[name] for name in _FIRST if name in line} | dict(line)
-        stream.write(disarmed_json(json.dumps(ordered, ensure_ascii=False, default=str)) + "\n")
+        file.write(disarmed_json(json.dumps(ordered, ensure_ascii=False, default=str)))
 
     return write
 

@@ -31,6 +31,8 @@ _KEPT_TURNS: Final = 4
 _LONGEST_SLEEP: Final = 1.0
 
 _STEP: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d),(\S+)")
+#: A smaller number without a suffix was mostly meant in megabytes, as some programs take it.
+_LEAST_PLAIN_RATE: Final = 10_000
 _HINT: Final = "write bytes per second, for example 20M; off; or a timetable such as 08:00,5M 20:00,off"
 
 
@@ -42,7 +44,7 @@ class Timetable:
 
     def __str__(self) -> str:
         """The timetable as `parse_timetable` reads it."""
-        words = [(start, "off" if rate is None else str(rate)) for start, rate in self.steps]
+        words = [(start, _word(rate)) for start, rate in self.steps]
         if len(words) == 1:
             return words[0][1]
         return " ".join(f"{start // 3600:02.0f}:{start % 3600 // 60:02.0f},{word}" for start, word in words)
@@ -51,6 +53,12 @@ class Timetable:
         """The limit at *second_of_day*, None for none."""
         begun = [rate for start, rate in self.steps if start <= second_of_day]
         return begun[-1] if begun else self.steps[-1][1]
+
+
+def _word(rate: int | None) -> str:
+    if rate is None:
+        return "off"
+    return f"{rate}B" if rate < _LEAST_PLAIN_RATE else str(rate)
 
 
 def parse_timetable(text: str) -> Timetable:
@@ -80,6 +88,10 @@ def _rate(word: str) -> int | None:
         rate = 0
     if not rate:
         raise ConfigurationError(f"{word!r} is not a bandwidth", hint=_HINT)
+    if word.strip().isdecimal() and rate < _LEAST_PLAIN_RATE:
+        raise ConfigurationError(
+            f"{rate} bytes a second; did you mean {word}M?", hint=f"write {word}B if not"
+        )
     return rate
 
 

@@ -8,6 +8,7 @@ from shlex import quote
 
 from orchestrator.cli.errors import error_document
 from orchestrator.cli.output import Output, print_table
+from orchestrator.domain.errors import LimitReachedError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
@@ -138,7 +139,9 @@ def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
 
 def _tell_what_is_left(output: Output, report: RunReport) -> None:
     """On stderr: what did not get done, why, and what to do."""
-    if report.cause is not None:
+    if isinstance(report.cause, LimitReachedError):
+        output.complain(f"stopped: {report.cause.message}")
+    elif report.cause is not None:
         output.tell_error(report.cause)
     for line in _decisions(report):
         output.complain(line)

@@ -21,8 +21,8 @@ from orchestrator.domain.service_states import STATE_OF_GROUP, JobGroup, group_o
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
 from orchestrator.engine.events import EntryTransitioned, EventBus, JobStateChanged, ServiceWarning
 from orchestrator.journal.journal import Journal
+from orchestrator.journal.reading import ReviewRecord
 from orchestrator.journal.records import EntryRecord
-from orchestrator.journal.reviews import ReviewRecord
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.requests import JobQuery
 from orchestrator.metastudio.wire import JobDetail, JobSummary, OperationLog

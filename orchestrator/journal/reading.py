@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.domain.entries import forms, normal
@@ -34,7 +35,6 @@ from orchestrator.journal.records import (
     state_in,
     transition_record,
 )
-from orchestrator.journal.reviews import ReviewRecord
 from orchestrator.journal.runs import RUN_COLUMNS, RunRecord, run_record
 from orchestrator.journal.shapes import intact
 from orchestrator.journal.statements import among, listed
@@ -43,6 +43,21 @@ from orchestrator.journal.statements import among, listed
 PAGE_ROWS = 500
 #: The position of an entry that the manifest no longer has.
 NOT_IN_MANIFEST = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRecord:
+    """One review of one submission of an entry, kept also when its batch is forgotten; `at` is set by the journal."""
+
+    batch: str
+    entry_id: str
+    job_id: str | None
+    submitted_at: float
+    is_passed: bool
+    reason: str | None = None
+    code: str | None = None
+    redo_reasons: tuple[str, ...] = ()
+    at: float = 0.0
 
 
 class JournalReader:
@@ -241,7 +256,8 @@ class JournalReader:
             twin = Twin(batches[other.batch], other)
             with intact("the files of an entry"):
                 is_same = are_same_files(assets_of(files), other.assets)
-            if is_same and _are_same_project(batches[batch], twin.batch):
+            mine = batches[batch]
+            if is_same and (mine.endpoint, mine.project_id) == (twin.batch.endpoint, twin.batch.project_id):
                 found[other.entry_id] = twin
         return found
 
@@ -294,10 +310,6 @@ class JournalReader:
             f" ORDER BY {order}"
         )
         return await self._backend.read(query, {"batch": record.batch, "entry_id": record.entry_id})
-
-
-def _are_same_project(one: BatchRecord, other: BatchRecord) -> bool:
-    return (one.endpoint, one.project_id) == (other.endpoint, other.project_id)
 
 
 _ALWAYS = "1 = 1"

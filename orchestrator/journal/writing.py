@@ -316,7 +316,9 @@ class EntryWriter(JournalReader):
                 then(transaction)
 
         await self._backend.write(write)
-        return record._replace(state=target, updated_at=now, **_record_fields(facts))
+        # Some columns, such as those of an error, are no field of the record.
+        known = {name: value for name, value in facts.items() if name in EntryRecord._fields}
+        return record._replace(state=target, updated_at=now, **known)
 
     async def _write_rows(self, statement: str, rows: Sequence[Row]) -> None:
         """Execute *statement* for each of *rows*.
@@ -329,11 +331,6 @@ class EntryWriter(JournalReader):
                 transaction.add_row(statement, row)
 
         await self._backend.write(write)
-
-
-def _record_fields(facts: Row) -> Row:
-    """The columns that an EntryRecord has under the same name."""
-    return {name: value for name, value in facts.items() if name in EntryRecord._fields}
 
 
 def _entry_key(record: EntryRecord) -> Row:

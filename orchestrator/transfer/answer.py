@@ -61,13 +61,16 @@ async def read_answer(response: aiohttp.ClientResponse, body_timeout: float) -> 
     body = b"" if response.content.at_eof() else await _read_body(response, body_timeout)
     document = parse_error_document(body) if body else ErrorDocument()
     headers = response.headers
+    names = " ".join(headers).lower()
+    named = next(filter(None, map(headers.get, _REQUEST_ID_HEADERS)), None)
     return Answer(
         status=response.status,
         code=document.code,
         message=document.message,
-        request_id=_request_id(headers) or document.request_id,
+        request_id=plain_name(named) or document.request_id,
         etag=bare_etag(headers.get("ETag")),
-        is_encrypted=_is_encrypted(headers),
+        # Several headers have names that start alike, such as the one with the key.
+        is_encrypted=any(name in names for name in _ENCRYPTION_HEADERS),
         is_marked=is_marked(headers),
         is_foreign=is_foreign(headers, body),
         retry_after=headers.get("Retry-After"),
@@ -132,10 +135,6 @@ class _ErrorReading:
         )
 
 
-def _request_id(headers: CIMultiDictProxy[str]) -> str | None:
-    return plain_name(next(filter(None, map(headers.get, _REQUEST_ID_HEADERS)), None))
-
-
 def is_marked(headers: CIMultiDictProxy[str]) -> bool:
     """True when an answer has an ETag or a store's request id (metastudio-protocol section 5.3)."""
     return bare_etag(headers.get("ETag")) is not None or any(map(headers.get, _REQUEST_ID_HEADERS))
@@ -146,9 +145,3 @@ def is_foreign(headers: CIMultiDictProxy[str], body: bytes) -> bool:
     is_empty = not body and headers.get("Content-Length", "0") == "0"
     is_typed = _FOREIGN_TYPE.match(headers.get("Content-Type", "").strip()) is not None
     return (is_typed and not is_empty) or _FOREIGN_BODY.match(body) is not None
-
-
-def _is_encrypted(headers: CIMultiDictProxy[str]) -> bool:
-    """True when a header says so; several have names that begin alike."""
-    names = " ".join(headers).lower()
-    return any(name in names for name in _ENCRYPTION_HEADERS)

@@ -158,13 +158,10 @@ class BandwidthLimit:
     def _grant(self, wanted_bytes: int, rate: int | None) -> int:
         if rate is None:
             return wanted_bytes
-        granted = min(wanted_bytes, _turn_bytes(rate))
+        turn_bytes = min(max(int(rate * _TURN_SECONDS), _MIN_TURN_BYTES), _MAX_TURN_BYTES)
+        granted = min(wanted_bytes, turn_bytes)
         self._free_at = max(self._free_at, self._monotonic() - _BURST_SECONDS) + granted / rate
         return granted
-
-
-def _turn_bytes(rate: int) -> int:
-    return min(max(int(rate * _TURN_SECONDS), _MIN_TURN_BYTES), _MAX_TURN_BYTES)
 
 
 @dataclass(eq=False, slots=True)

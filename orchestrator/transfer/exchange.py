@@ -143,7 +143,12 @@ class Exchange:
                 watchdog.stop()
                 return await read_answer(response, self.idle_timeout)
         forget_addresses(self.session)
-        raise self._idle_error(payload)
+        waited = f"for {self.idle_timeout:g} s"
+        is_body_sent = payload.is_on_the_wire
+        conduct = f"did not answer {waited} after the last byte" if is_body_sent else f"took no byte {waited}"
+        error = InterruptedTransferError(f"{self.host} {conduct}", code=TimeoutCode.IDLE)
+        error.is_body_sent = is_body_sent
+        raise error
 
     def _put(
         self, payload: aiohttp.Payload, length: int, *, is_expecting: bool = False
@@ -156,14 +161,6 @@ class Exchange:
             allow_redirects=False,
             expect100=is_expecting,
         )
-
-    def _idle_error(self, payload: SegmentPayload) -> InterruptedTransferError:
-        waited = f"for {self.idle_timeout:g} s"
-        is_body_sent = payload.is_on_the_wire
-        conduct = f"did not answer {waited} after the last byte" if is_body_sent else f"took no byte {waited}"
-        error = InterruptedTransferError(f"{self.host} {conduct}", code=TimeoutCode.IDLE)
-        error.is_body_sent = is_body_sent
-        return error
 
     def _error_of(self, error: Exception, payload: SegmentPayload) -> OrchestratorError:
         failure = connection_error(error, self.host)

@@ -9,7 +9,7 @@ import struct
 import termios
 from asyncio import Transport
 from collections.abc import Awaitable, Callable
-from typing import NoReturn, Protocol, TypeGuard
+from typing import NoReturn, Protocol
 
 from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
@@ -209,9 +209,11 @@ class SegmentPayload(Payload):
         """Close the file; when aiohttp gave the connection up, cut it instead of waiting for its buffer."""
         self._reader.close()
         transport = self._transport
-        # asyncio fails when it is told to abort what is closed already.
-        if transport is not None and transport.is_closing() and _is_open(transport):
-            transport.abort()
+        if transport is not None and transport.is_closing():
+            # asyncio fails when a transport whose socket is closed already is aborted.
+            socket = transport.get_extra_info("socket")
+            if socket is not None and socket.fileno() >= 0:
+                transport.abort()
 
     def _begin(self, writer: AbstractStreamWriter) -> tuple[StreamWriter, Transport]:
         if self._transport is not None:
@@ -237,22 +239,25 @@ class SegmentPayload(Payload):
         if self._length >= REPORTED_BYTES:
             # The headers of a small body go with it; those of a large one would only make a copy of its beginning.
             writer.send_headers()
-            if _is_idle(transport) and _can_send(reader):
+            is_plain = transport.get_extra_info("sslcontext") is None
+            # What waits in the transport, such as the headers, has to leave before bytes that go past it.
+            is_empty = is_plain and not transport.get_write_buffer_size()
+            if is_empty and isinstance(reader, SegmentReader) and reader.can_send:
                 return SocketOutlet(reader, transport, self._count)
         return TransportOutlet(reader, writer, transport, self._count)
 
     async def _send(self, outlet: Outlet, span: Span) -> None:
         while span.length:
-            count = span.length if self._pace is None else await self._paced(self._pace, span.length)
+            count = span.length
+            if self._pace is not None:
+                # The watchdog must not take the wait for bandwidth for a store that stalls.
+                self._is_pacing = True
+                try:
+                    count = await self._pace(span.length)
+                finally:
+                    self._is_pacing = False
             await outlet.send(Span(span.offset, count))
             span = Span(span.offset + count, span.length - count)
-
-    async def _paced(self, pace: Pace, wanted_bytes: int) -> int:
-        self._is_pacing = True
-        try:
-            return await pace(wanted_bytes)
-        finally:
-            self._is_pacing = False
 
     def _count(self, taken: int) -> None:
         self._handed_bytes += taken
@@ -281,20 +286,6 @@ class WithheldPayload(Payload):
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:
         """Refuse: there is nothing to decode."""
         raise TypeError("a withheld body cannot be decoded")
-
-
-def _is_idle(transport: Transport) -> bool:
-    """True for a plain connection that has nothing left to send."""
-    return transport.get_extra_info("sslcontext") is None and not transport.get_write_buffer_size()
-
-
-def _can_send(reader: Reader) -> TypeGuard[SegmentReader]:
-    return isinstance(reader, SegmentReader) and reader.can_send
-
-
-def _is_open(transport: Transport) -> bool:
-    socket = transport.get_extra_info("socket")
-    return socket is not None and socket.fileno() >= 0
 
 
 def _unacknowledged_bytes(transport: Transport) -> int:

@@ -68,10 +68,7 @@ async def _ask(
             or is_foreign(answer.headers, b"")
         ):
             return None
-        return ObjectFacts(_length(answer), bare_etag(answer.headers.get("ETag")))
-
-
-def _length(answer: aiohttp.ClientResponse) -> int | None:
-    total = answer.headers.get("Content-Range", "").rpartition("/")[2]
-    text = total if answer.status == 206 else answer.headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < _LENGTH_DIGITS else None
+        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+        text = total if answer.status == 206 else answer.headers.get("Content-Length", "")
+        is_length = text.isascii() and text.isdecimal() and len(text) < _LENGTH_DIGITS
+        return ObjectFacts(int(text) if is_length else None, bare_etag(answer.headers.get("ETag")))

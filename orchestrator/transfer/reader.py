@@ -318,7 +318,12 @@ class SmallSegmentReader:
             self._readers.submit(self._read, requests[first : first + _FILES_PER_HOP], loop)
 
     def _read(self, requests: list[_ReadRequest], loop: asyncio.AbstractEventLoop) -> None:
-        found = [_found(request) for request in requests]
+        found: list[bytearray | Exception] = []
+        for request in requests:
+            try:
+                found.append(_read_whole(request.asset, request.segment))
+            except Exception as error:  # noqa: BLE001 - whatever broke, the waiting sender must get it
+                found.append(error)
         bodies = [body for body in found if isinstance(body, bytearray)]
         digests = iter(self._md5.of_all(bodies) if self._md5 else [None] * len(bodies))
         outcomes = [
@@ -335,13 +340,6 @@ class _ReadRequest:
     asset: Asset
     segment: Segment
     result: asyncio.Future[SmallSegment]
-
-
-def _found(request: _ReadRequest) -> bytearray | Exception:
-    try:
-        return _read_whole(request.asset, request.segment)
-    except Exception as error:  # noqa: BLE001 - whatever broke, the waiting sender must get it
-        return error
 
 
 def _read_whole(asset: Asset, segment: Segment) -> bytearray:

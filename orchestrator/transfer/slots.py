@@ -66,14 +66,12 @@ class PutSlots:
             await is_granted.wait()
             yield
         finally:
-            self._leave(name, is_granted)
-
-    def _leave(self, name: str, is_granted: asyncio.Event) -> None:
-        if is_granted.is_set():
-            _subtract(self._held, name)
-        else:
-            self._remove(name, is_granted)
-        self._grant_free()
+            # A slot may have been granted in the moment in which the wait for it was cancelled.
+            if is_granted.is_set():
+                _subtract(self._held, name)
+            else:
+                self._remove(name, is_granted)
+            self._grant_free()
 
     def _grant_free(self) -> None:
         while self._waiting and self.free > 0:

@@ -724,7 +724,6 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     (f"{CLI}work/doctor.py", ("orchestrator config show",)): _DOCTOR,
     (f"{CLI}work/doctor.py", ("--state",)): _DOCTOR,
     (f"{CLI}work/doctor.py", ("orchestrator validate {}",)): _DOCTOR,
-    ("orchestrator/journal/sqlite/health.py", ("--state",)): _DOCTOR,
     ("orchestrator/cli/commands/status.py", ("--reviews",)): "tests/cli/test_documents.py",
     ("orchestrator/cli/work/status.py", ("orchestrator watch BATCH",)): "tests/engine/test_after_upload.py",
     ("orchestrator/cli/work/validate.py", ("--look", "--report")): "tests/cli/test_look.py",

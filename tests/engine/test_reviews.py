@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.cli.work.status import reviews_document
 from orchestrator.journal.journal import open_journal
-from orchestrator.journal.reviews import ReviewRecord
+from orchestrator.journal.reading import ReviewRecord
 from orchestrator.preflight.reviews import rule_of_review
 from orchestrator.preflight.rules import RULES
 from tests.rig import Rig

@@ -18,8 +18,8 @@ from orchestrator.cli.work.report import error_of, print_entries
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.journal.reading import ReviewRecord
 from orchestrator.journal.records import BatchRecord
-from orchestrator.journal.reviews import ReviewRecord
 from orchestrator.observe.wording import moment
 from orchestrator.preflight.reviews import rule_of_review
 

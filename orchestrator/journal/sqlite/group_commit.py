@@ -8,19 +8,23 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 import anyio
 from anyio import to_thread
 
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import JournalError, OrchestratorError
-from orchestrator.journal.backend import Operation, Row, Transaction
+from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.journal.backend import JournalHealth, Operation, Row
+from orchestrator.journal.migrations import MIGRATIONS_TABLE
 from orchestrator.journal.shapes import DAMAGE_HINT
 from orchestrator.journal.sqlite.connections import (
+    BUSY_TIMEOUT_MS,
     Readers,
     connect,
     make_private,
@@ -128,7 +132,7 @@ class SqliteBackend:
     async def flush(self) -> None:
         """Commit what was queued by `write_later`."""
         while self._queue:
-            await self.write(_nothing)
+            await self.write(lambda _: None)
 
     async def close(self) -> None:
         """Close the connections, once no thread writes any more."""
@@ -182,7 +186,7 @@ class SqliteBackend:
         """
         try:
             self._commit_together(group)
-        except Exception as error:  # noqa: BLE001 - whatever broke, everyone who waits must hear of it
+        except Exception as error:  # noqa: BLE001 - whatever broke, every waiting writer must get it
             if len(group) == 1 or (isinstance(error, JournalError) and error.is_temporary):
                 for pending in group:
                     pending.error = error
@@ -194,18 +198,11 @@ class SqliteBackend:
     def _commit_together(self, group: list[_Pending[Any]]) -> None:
         with self._in_use, translated(), transaction(self._writer) as begun:
             for pending in group:
-                _run(pending, begun)
-
-
-def _run(pending: _Pending[Any], transaction: Transaction) -> None:
-    try:
-        pending.result = pending.operation(transaction)
-    except OrchestratorError as error:
-        pending.error = error
-
-
-def _nothing(_: Transaction) -> None:
-    return
+                # A guard that fails is its own writer's affair: the others' writes are committed with this group.
+                try:
+                    pending.result = pending.operation(begun)
+                except OrchestratorError as error:
+                    pending.error = error
 
 
 @contextmanager
@@ -267,3 +264,48 @@ async def open_sqlite(location: str) -> AsyncIterator[SqliteBackend]:
         yield backend
     finally:
         await backend.close()
+
+
+#: The first few name what is broken; thousands may follow.
+_DAMAGES = 3
+
+
+def examine_file(path: Path) -> JournalHealth:
+    """Check the journal at *path* without writing to it, beside a run that works on it too.
+
+    Raises JournalError for what is no database, or another program's.
+    """
+    place = str(path)
+    with translated(path), closing(_open_to_read(path)) as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if not names:
+            return JournalHealth(place, 0, None, None)
+        if MIGRATIONS_TABLE not in names:
+            raise JournalError(
+                f"{path} is a database of another program, not a journal",
+                hint="name another place with --state",
+            )
+        complaints = [row[0] for row in connection.execute(f"PRAGMA integrity_check({_DAMAGES})")]
+        if complaints != ["ok"]:
+            return JournalHealth(place, 0, str(complaints[0]), None)
+        version = connection.execute(f"SELECT max(version) FROM {MIGRATIONS_TABLE}").fetchone()[0]
+        return JournalHealth(place, int(version or 0), None, _upload_url(connection))
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """Open *path* so that SQLite makes no file beside it.
+
+    Where there is no write-ahead log no process has the journal open, and it is read as it stands. A log has to be
+    read too, and its index, which exists beside it, is shared with whoever writes.
+    """
+    mode = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
+    connection = sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, isolation_level=None)
+    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    return connection
+
+
+def _upload_url(connection: sqlite3.Connection) -> PresignedUrl | None:
+    with suppress(sqlite3.Error, ValueError, TypeError):
+        row = connection.execute("SELECT url FROM segments WHERE url IS NOT NULL LIMIT 1").fetchone()
+        return PresignedUrl(row[0]) if row else None
+    return None

@@ -46,10 +46,10 @@ def find_journal(location: str) -> JournalFile:
             f"there is no home directory to keep the journal in ({location})", hint=_HOW_TO_NAME
         ) from None
     except (OSError, ValueError) as error:
+        # A path may be too long by thousands of characters.
+        short = location if len(location) <= 200 else f"{location[:200]}..."
         reason = error.strerror if isinstance(error, OSError) else "no path has a NUL character"
-        raise JournalError(
-            f"the journal {_short(location)} cannot be opened: {reason}", hint=_HOW_TO_NAME
-        ) from None
+        raise JournalError(f"the journal {short} cannot be opened: {reason}", hint=_HOW_TO_NAME) from None
     return JournalFile(path, exists=status is not None, is_linked=is_linked)
 
 
@@ -78,7 +78,3 @@ def _one_name(path: Path, status: os.stat_result) -> Path:
             hint=f"remove the other names, which `find / -samefile {quote(str(path))}` lists",
         )
     return Path(min(logged or alike))
-
-
-def _short(location: str) -> str:
-    return location if len(location) <= 200 else f"{location[:200]}..."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from orchestrator.domain.errors import JournalError
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import open_run, register
 from orchestrator.engine.context import Run
@@ -78,3 +79,16 @@ async def test_an_entry_of_a_run_that_drains_is_left_for_the_next_run(rig: Rig) 
     assert outcome.end is End.STOPPED
     assert outcome.error is None
     assert rig.jobs_by_name() == {}
+
+
+async def test_an_error_of_the_whole_run_is_returned_for_the_caller_to_act_on(rig: Rig) -> None:
+    """A damaged journal concerns every entry: this one is left as it was, and the batch or a worker stops."""
+    rig.make_entries(1)
+
+    async with planned(rig) as (run, record):
+        outcome = await Lifecycle(run).bring_to_its_end(record._replace(spec="[]"))
+
+    (known,) = (await rig.entries()).values()
+    assert outcome.end is End.STOPPED
+    assert isinstance(outcome.error, JournalError)
+    assert (known.state, known.epoch) == (EntryState.PENDING, record.epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import subprocess
@@ -62,6 +63,26 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
         return Result(exit_code, *capfd.readouterr())
 
     return call
+
+
+class Terminal(io.StringIO):
+    """What a person types at, or reads from."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Terminal]:
+    """Let a person at a terminal type something; returns what is asked of them."""
+
+    def type_in(text: str) -> Terminal:
+        asked = Terminal()
+        monkeypatch.setattr(sys, "stdin", Terminal(f"{text}\n"))
+        monkeypatch.setattr(sys, "stderr", asked)
+        return asked
+
+    return type_in
 
 
 class ThreadedSimulator:

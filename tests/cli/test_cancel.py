@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,31 +9,11 @@ import pytest
 
 from orchestrator.journal.sqlite.lock import hold_batch_lock
 from orchestrator.simulator import Simulator, SimulatorOptions
-from tests.cli.conftest import Batch, Cli
+from tests.cli.conftest import Batch, Cli, Terminal
 from tests.cli.documents import check_document
 
 #: Reviews are over at once, training is not.
 REVIEWED = pytest.mark.parametrize("simulator_options", [SimulatorOptions(speed=20_000)])
-
-
-class Terminal(io.StringIO):
-    """What a person types at, or reads from."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Terminal]:
-    """Let a person at a terminal type something; returns what is asked of them."""
-
-    def type_in(text: str) -> Terminal:
-        asked = Terminal()
-        monkeypatch.setattr(sys, "stdin", Terminal(f"{text}\n"))
-        monkeypatch.setattr(sys, "stderr", asked)
-        return asked
-
-    return type_in
 
 
 def test_jobs_are_deleted_and_a_run_leaves_their_entries_alone(

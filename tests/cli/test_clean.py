@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -13,7 +14,7 @@ from orchestrator.engine.connection import connect
 from orchestrator.journal.sqlite.lock import hold_batch_lock
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.simulator import Simulator, SimulatorOptions
-from tests.cli.conftest import Batch, Cli
+from tests.cli.conftest import Batch, Cli, Terminal
 from tests.cli.documents import check_document
 from tests.rig import service_settings
 from tests.strangers import Untouched
@@ -55,6 +56,21 @@ def test_a_finished_batch_is_shown_then_forgotten(cli: Cli, batch: Batch) -> Non
     assert (forgotten.exit_code, cli("status", "--json").document["batches"]) == (0, [])
     assert "studio" in forgotten.stdout
     assert "1 removed" in forgotten.stdout
+
+
+@pytest.mark.usefixtures("simulator")
+def test_the_question_names_what_will_be_removed(
+    cli: Cli, batch: Batch, answer: Callable[[str], Terminal]
+) -> None:
+    """On a terminal; any answer but yes keeps it."""
+    cli("run", batch.manifest)
+
+    asked = answer("n")
+    kept = cli("clean", "--older-than", "0s")
+
+    assert "Remove 1 finished batch from the journal? [y/N]" in asked.getvalue()
+    assert kept.exit_code == 0
+    assert len(cli("status", "--json").document["batches"]) == 1
 
 
 @pytest.mark.parametrize("simulator_options", [SimulatorOptions(cap_urls=1)])

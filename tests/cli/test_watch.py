@@ -64,15 +64,17 @@ def test_a_failed_review_is_told_with_reason_and_code(cli: Cli, batch: Batch) ->
 
 
 @pytest.mark.usefixtures("simulator")
-def test_the_time_is_over_and_the_standing_is_told(cli: Cli, batch: Batch) -> None:
-    """Exit 5: the same command goes on."""
+def test_a_timeout_shows_how_many_jobs_are_missing(cli: Cli, batch: Batch) -> None:
+    """Exit 5; the same command continues."""
     cli("run", batch.manifest, "--submit")
 
     result = cli("watch", "studio", "--timeout", "0.05s", "--interval", "0.02", "--json")
+    for_people = cli("watch", "studio", "--timeout", "0.05s", "--interval", "0.02")
 
     check_document("watch", result.document)
-    assert result.exit_code == 5
+    assert result.exit_code == for_people.exit_code == 5
     assert result.document["groups"] == {"under review": 2}
+    assert ": 2 of 2 jobs are not trained yet; run the same command again" in for_people.stderr
 
 
 @pytest.mark.usefixtures("simulator")

@@ -12,6 +12,7 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import RetryableError
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.retry import RetryBudget, RetryPolicy
+from orchestrator.domain.segments import MIN_PART_BYTES
 from orchestrator.domain.states import Change
 from orchestrator.metastudio.attempts import Retrying
 from orchestrator.transfer.bandwidth import BandwidthLimit
@@ -103,7 +104,12 @@ class RateEstimate:
         self._bytes_per_second: float | None = None
 
     def add(self, sent_bytes: int, seconds: float) -> None:
-        """Take one finished PUT into account."""
+        """Take one finished PUT into account, if it is long enough to say something of the link.
+
+        What a small file takes is the way there and back, and as a rate it would condemn every part of a film.
+        """
+        if sent_bytes < MIN_PART_BYTES:
+            return
         measured = sent_bytes / max(seconds, 1e-6)
         before = self._bytes_per_second
         self._bytes_per_second = measured if before is None else before + self._weight * (measured - before)

@@ -16,6 +16,7 @@ from orchestrator.engine.connection import connect
 from orchestrator.engine.events import Event, Point, SegmentStored, StepReached, WarningRaised
 from orchestrator.metastudio.requests import Command
 from orchestrator.simulator import SimulatorOptions, parse_world
+from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.footage import write_footage
 from tests.faults.conftest import Trial
 from tests.journal.samples import database_of
@@ -110,17 +111,22 @@ async def test_a_stop_around_the_confirm_is_settled_by_every_command(
     assert len(trial.rig.simulator.all_jobs) == 1
 
 
-@in_worlds(NO_URLS)
-async def test_a_confirm_that_was_refused_for_good_is_never_called_joined_later(trial: Trial) -> None:
-    """A part too small: the refusal is no echo of a join, in this run or the next."""
+@in_worlds(NO_URLS, f"{NO_URLS},part-list-after-join=full")
+@pytest.mark.parametrize("code", ["EntityTooSmall", "MalformedXML"])
+async def test_a_confirm_that_was_refused_for_good_is_never_called_joined_later(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """The store does not join: the refusal is no echo of a join, in this run or the next."""
     trial.rig.make_entries(1, size=300_000, kinds=("action_video",))
-    trial.rig.simulator.faults.script("confirm-action", ["lost-confirm"])
-    trial.rig.simulator._store._min_part_bytes = 1_000_000
 
-    first = await trial.run()
-    second = await trial.run()
+    async def refuse(*_: object) -> None:
+        raise StoreError(400, code, "The parts cannot be joined")
 
-    assert (first.exit_code, second.exit_code) == (ExitCode.SOME_FAILED, ExitCode.SOME_FAILED)
+    monkeypatch.setattr(trial.rig.simulator._store, "complete", refuse)
+
+    exit_codes = [(await trial.run()).exit_code for _ in range(3)]
+
+    assert exit_codes == [ExitCode.SOME_FAILED] * 3
     (record,) = (await trial.rig.entries()).values()
     assert (record.confirmed_at, record.delivered) == (None, None)
     assert not trial.only_job().confirmations

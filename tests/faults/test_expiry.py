@@ -78,12 +78,19 @@ async def test_urls_that_expired_while_the_entry_was_waiting_are_replaced(trial:
     assert trial.rig.simulator.stats.refusals["put AccessDenied"] == 0
 
 
-UNLISTED = SimulatorOptions(world=World(update_allowed="always", action_part_list="empty"))
+UNLISTED = World(update_allowed="always", action_part_list="empty", download_urls="never")
 
 
-@pytest.mark.parametrize("simulator_options", [UNLISTED], ids=[""])
+@pytest.mark.parametrize(
+    "simulator_options",
+    [
+        SimulatorOptions(world=replace(UNLISTED, update_keeps=keeps))
+        for keeps in ("everything", "parts", "nothing")
+    ],
+    ids=["everything", "parts", "nothing"],
+)
 async def test_parts_that_an_update_took_away_are_not_believed_in_after_a_stop(trial: Trial) -> None:
-    """The receipts go before the update does: whoever comes after a stop in between sends the parts again."""
+    """The receipts go before the update does: a run after a stop in between sends again what may be gone."""
     entries = trial.rig.make_entries(1, size=700_000, kinds=("action_video", "cover"))
     one_at_a_time(trial)
     # So slow that the last part could not arrive before its URL dies; yet that URL is alive.
@@ -101,6 +108,19 @@ async def test_parts_that_an_update_took_away_are_not_believed_in_after_a_stop(t
     assert (stopped.exit_code, report.exit_code) == (ExitCode.SOME_FAILED, ExitCode.OK)
     trial.assert_delivered(entries)
     assert len(trial.rig.simulator.all_jobs) == 1
+
+
+async def test_a_small_file_that_took_long_does_not_condemn_the_film(trial: Trial) -> None:
+    """The way there and back is most of what a small file takes, and says nothing of the link."""
+    entries = trial.rig.make_entries(1, size=700_000, kinds=("cover",))
+    one_at_a_time(trial)
+    trial.at("put.after", lambda: trial.time.put_forward(0.1 * DAY))
+
+    report = await trial.run()
+
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert not trial.rig.events_of(UrlsExpired)
 
 
 async def test_expired_urls_fail_the_entry_where_that_is_wanted(trial: Trial) -> None:

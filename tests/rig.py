@@ -21,7 +21,8 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.batch import RunRequest, retry_batch, run_batch, submit_batch
-from orchestrator.engine.connection import Clocks, ServiceSettings
+from orchestrator.engine.cancelling import Cancellation, Canceller
+from orchestrator.engine.connection import Clocks, ServiceSettings, connect
 from orchestrator.engine.context import RunSettings, WorkSettings
 from orchestrator.engine.decision import Retry
 from orchestrator.engine.events import Event, EventBus
@@ -124,6 +125,15 @@ class Rig:
         retry = Retry(entry_ids=entry_ids, is_cancelled_wanted=is_cancelled_wanted)
         async with self._journal() as journal:
             return await retry_batch(self.request(), retry, journal, self._bus(), self.clocks())
+
+    async def cancel(self, entry_ids: Collection[str]) -> list[Cancellation]:
+        """Cancel these entries, as the command does."""
+        async with (
+            self._journal() as journal,
+            connect(self.service_settings(), self.clocks(), reader_threads=1) as connection,
+        ):
+            batch = (await journal.batches())[0].batch
+            return await Canceller(journal, connection.client, self._bus()).cancel(batch, entry_ids)
 
     async def submit(self) -> RunReport:
         """Submit the batch once, as the command does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from shlex import quote
 from typing import Any
 
 from orchestrator.domain.assets import Asset, AssetKind
@@ -56,6 +57,15 @@ class HeldEntry:
         if self.record.job_id is None:
             raise RuntimeError(f"entry {self.entry_id} has no job")
         return self.record.job_id
+
+    @property
+    def way_to_new_job(self) -> str:
+        """The commands that bring the entry a new job, for hints."""
+        batch, entry = quote(self._run.batch.name), quote(self.entry_id)
+        return (
+            f"`orchestrator cancel {batch} --entry {entry} --yes` deletes the job, "
+            f"then `orchestrator retry {batch} --entry {entry}` makes a new one"
+        )
 
     @property
     def facts(self) -> Facts:

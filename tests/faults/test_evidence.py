@@ -20,6 +20,7 @@ from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.footage import write_footage
 from tests.faults.conftest import Trial
 from tests.journal.samples import database_of
+from tests.rig import BATCH
 
 BY_EVIDENCE = "unverified (confirmed by evidence)"
 NO_URLS = "download-urls=never"
@@ -170,7 +171,7 @@ async def test_a_delivery_that_cannot_be_verified_is_no_dead_end(trial: Trial) -
 @in_worlds(NO_URLS)
 async def test_only_evidence_that_contradicts_itself_is_put_to_a_person(trial: Trial) -> None:
     """Somebody deleted the videos after the confirm was lost: it is refused as if joined, and so is the submit."""
-    trial.rig.make_entries(1, size=300_000)
+    entries = trial.rig.make_entries(1, size=300_000)
     trial.at(f"{CONFIRM}.after", stop)
     await trial.run()
     job_id = trial.only_job().job_id
@@ -183,6 +184,16 @@ async def test_only_evidence_that_contradicts_itself_is_put_to_a_person(trial: T
     kind, _, message = await trial.error_of("avatar-0")
     assert kind == "decision_needed"
     assert job_id in message
+
+    error = (await trial.rig.entries())["avatar-0"].error
+    assert error is not None
+    assert f"`orchestrator cancel {BATCH} --entry avatar-0 --yes`" in (error.hint or "")
+    assert f"`orchestrator retry {BATCH} --entry avatar-0`" in (error.hint or "")
+    await trial.rig.cancel({"avatar-0"})
+    again = await trial.rig.retry({"avatar-0"})
+
+    assert again.exit_code == ExitCode.OK
+    trial.rig.assert_delivered(entries)
 
 
 @in_worlds("", NO_URLS, "put-again=overwrite", f"{NO_URLS},put-again=overwrite")

@@ -101,7 +101,7 @@ def _differs(entry: HeldEntry, asset: Asset, how: str, *, is_by_evidence: bool) 
     return kind(
         f"the stored {asset.kind} of job {entry.job_id} is not what was sent: {how}",
         code="Integrity",
-        hint="cancel the entry, which deletes its job, then retry it",
+        hint=entry.way_to_new_job,
     )
 
 

@@ -124,7 +124,7 @@ def _contradiction(entry: HeldEntry, error: RequestRejectedError) -> DecisionNee
     return error.restated(
         DecisionNeededError,
         f"job {entry.job_id} can be neither confirmed again nor submitted: {error.message}",
-        hint="look at the job in the console: submit it there, or cancel the entry and retry it",
+        hint=f"look at the job in the console and submit it there, or: {entry.way_to_new_job}",
     )
 
 

@@ -12,7 +12,7 @@ from tests.journal.samples import database_of
 
 DISK_FULL = "PRAGMA max_page_count=1"  # SQLite takes it as: no page more than there are
 READ_ONLY = "PRAGMA query_only=ON"
-#: Enough, of three entries, that none uses up its attempts on 40 refusals.
+#: Enough, of three entries, that none uses up its attempts on 40 conflicts, which are no outage.
 SINGLE_FILES = ("cover", "id_card_image1", "id_card_image2", "grant_file")
 
 
@@ -50,7 +50,7 @@ async def test_a_journal_that_can_no_longer_be_written_stops_the_run_and_loses_n
     entries = trial.rig.make_entries(3, size=700_000, kinds=SINGLE_FILES)
     # Every failed try is written down: that fills a disk.
     faults = trial.rig.simulator.faults
-    faults.script("put", ["slow-down"] * 40)
+    faults.script("put", ["conflict-409"] * 40)
     trial.at(point, lambda: damage(trial, statement))
 
     stopped = await what_stops(trial)

@@ -145,6 +145,15 @@ def moved_manifest(stage: Stage) -> None:
         shutil.copy2(path, stage.folder / path.name)
 
 
+def years_of_runs(stage: Stage) -> None:
+    """More runs than a table shows."""
+    columns = "batch, started_at, ended_at, exit_code, entries, version, host, pid"
+    numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30)"
+    stage.journal(
+        f"{numbers} INSERT INTO runs (run_id, {columns}) SELECT run_id || '-' || i, {columns} FROM runs, n"
+    )
+
+
 def keep_film(stage: Stage) -> None:
     """Keep a copy, to put it back."""
     shutil.copy2(stage.batch.folder / "anna.mp4", stage.folder / "kept.mp4")
@@ -337,12 +346,24 @@ WAYS: tuple[Way, ...] = (
     ),
     Way(
         f"{CLI}commands/status.py",
-        ("--entry", "--failed", "--in-state"),
+        ("--entry", "--failed", "--in-state", "--runs"),
         first(run(), cli("status", "--failed")),
         first(
             cli("status", "studio", "--failed"),
             cli("status", "studio", "--in-state", "confirmed"),
             cli("status", "studio", "--entry", "anna"),
+            cli("status", "studio", "--runs"),
+        ),
+    ),
+    Way(
+        f"{CLI}commands/status.py",
+        ("--entry", "--failed", "--in-state", "--runs"),
+        first(run(), cli("status", "studio", "--runs", "--entry", "anna")),
+        first(
+            cli("status", "studio", "--failed"),
+            cli("status", "studio", "--in-state", "confirmed"),
+            cli("status", "studio", "--entry", "anna"),
+            cli("status", "studio", "--runs"),
         ),
     ),
     Way(
@@ -354,6 +375,12 @@ WAYS: tuple[Way, ...] = (
             cli("status", "studio", "--in-state", "confirmed"),
             cli("status", "studio", "--entry", "anna"),
         ),
+    ),
+    Way(
+        f"{CLI}work/runs.py",
+        ("--all",),
+        first(run(), years_of_runs, cli("status", "studio", "--runs")),
+        cli("status", "studio", "--runs", "--all"),
     ),
     Way(
         f"{CLI}work/config.py",
@@ -706,7 +733,7 @@ WAYS: tuple[Way, ...] = (
         lambda stage: stage.cli("config", "show", "--endpoint", "http://127.1.example:1", "--insecure-http"),
     ),
     Way(
-        "orchestrator/observe/logs.py",
+        "orchestrator/observe/log_file.py",
         ("--log-file",),
         run("--log-file", "/dev/null/run.log"),
         run("--log-file", "{folder}/run.log"),
@@ -716,6 +743,12 @@ WAYS: tuple[Way, ...] = (
 #: Texts whose state needs more than a command line: the test that brings it about and sees the text.
 _DOCTOR = "tests/cli/test_doctor.py::test_what_the_fixes_name_leads_on"
 PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
+    ("orchestrator/engine/limits.py", ("--max-transfer",)): (
+        "tests/cli/test_limits.py::test_a_run_that_reaches_its_limit_finishes_what_is_on_its_way_and_ends_with_5"
+    ),
+    ("orchestrator/engine/limits.py", ("--max-duration",)): (
+        "tests/cli/test_limits.py::test_a_run_that_reaches_its_limit_finishes_what_is_on_its_way_and_ends_with_5"
+    ),
     (f"{CLI}work/checks/journal.py", ("--state",)): _DOCTOR,
     (f"{CLI}work/checks/machine.py", ("-j", "-p")): _DOCTOR,
     (f"{CLI}work/checks/service.py", ("orchestrator config show",)): _DOCTOR,

@@ -330,7 +330,7 @@ WAYS: tuple[Way, ...] = (
         first(fill_in, cli("validate", "{folder}/new.yaml")),
     ),
     Way(
-        f"{CLI}commands/init.py",
+        f"{CLI}work/init.py",
         ("--force",),
         cli("init", "{manifest}"),
         cli("init", "{manifest}", "--force"),
@@ -741,6 +741,7 @@ WAYS: tuple[Way, ...] = (
 )
 
 #: Texts whose state needs more than a command line: the test that brings it about and sees the text.
+_INIT = "tests/cli/test_init.py::"
 _DOCTOR = "tests/cli/test_doctor.py::test_what_the_fixes_name_leads_on"
 PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ("orchestrator/engine/limits.py", ("--max-transfer",)): (
@@ -756,6 +757,10 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     (f"{CLI}work/checks/service.py", ("--endpoint", "--region")): _DOCTOR,
     (f"{CLI}work/doctor.py", ("orchestrator config show",)): _DOCTOR,
     (f"{CLI}work/doctor.py", ("--state",)): _DOCTOR,
+    (f"{CLI}commands/init.py", ("--sample", "--scan")): (
+        f"{_INIT}test_what_cannot_be_scanned_is_a_usage_error_and_nothing_is_written"
+    ),
+    (f"{CLI}work/init.py", ("orchestrator validate {}",)): f"{_INIT}test_a_sample_validates_plans_and_runs",
     (f"{CLI}work/doctor.py", ("orchestrator validate {}",)): _DOCTOR,
     ("orchestrator/cli/commands/status.py", ("--reviews",)): "tests/cli/test_documents.py",
     ("orchestrator/cli/work/status.py", ("orchestrator watch BATCH",)): "tests/engine/test_after_upload.py",

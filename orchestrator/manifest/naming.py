@@ -1,0 +1,183 @@
+"""What a file's name and folders say of it: which kind of file it is, and whose. Never a guess between two."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.entries import normal
+
+_VIDEOS = frozenset({".mp4", ".mov", ".m4v"})
+_PICTURES = frozenset({".png", ".jpg", ".jpeg"})
+_ENDINGS: Mapping[AssetKind, frozenset[str]] = {
+    AssetKind.TRAINING_VIDEO: _VIDEOS,
+    AssetKind.ACTION_VIDEO: _VIDEOS,
+    AssetKind.AUDIO: frozenset({".zip"}),
+    AssetKind.COVER: _PICTURES,
+    AssetKind.ID_CARD_IMAGE1: _PICTURES,
+    AssetKind.ID_CARD_IMAGE2: _PICTURES,
+    AssetKind.GRANT_FILE: _PICTURES | {".pdf"},
+    AssetKind.PRE_BEAUTY_IMAGE: _PICTURES,
+    AssetKind.POST_BEAUTY_IMAGE: _PICTURES,
+}
+#: Of what nothing but the ending says anything; a picture may be any of five kinds.
+_BY_ENDING: Mapping[str, AssetKind] = {
+    **dict.fromkeys(_VIDEOS, AssetKind.TRAINING_VIDEO),
+    ".zip": AssetKind.AUDIO,
+    ".pdf": AssetKind.GRANT_FILE,
+}
+KNOWN_ENDINGS = _VIDEOS | _PICTURES | {".zip", ".pdf"}
+
+#: Whole words of names in Latin letters.
+_WORDS: Mapping[str, AssetKind] = {
+    **dict.fromkeys(("training", "train"), AssetKind.TRAINING_VIDEO),
+    **dict.fromkeys(("action", "actions", "gesture", "gestures"), AssetKind.ACTION_VIDEO),
+    **dict.fromkeys(("audio", "audios", "voice", "voices"), AssetKind.AUDIO),
+    **dict.fromkeys(("cover", "covers", "poster", "thumbnail"), AssetKind.COVER),
+    **dict.fromkeys(("front", "idfront"), AssetKind.ID_CARD_IMAGE1),
+    **dict.fromkeys(("back", "idback"), AssetKind.ID_CARD_IMAGE2),
+    **dict.fromkeys(
+        ("grant", "grants", "letter", "letters", "authorization", "authorisation", "consent"),
+        AssetKind.GRANT_FILE,
+    ),
+}
+#: Chinese has no blanks between words: these are cut out wherever they stand, the longest first.
+_CHINESE: Mapping[str, AssetKind | None] = {
+    "身份证人像面": AssetKind.ID_CARD_IMAGE1,
+    "身份证国徽面": AssetKind.ID_CARD_IMAGE2,
+    "身份证正面": AssetKind.ID_CARD_IMAGE1,
+    "身份证反面": AssetKind.ID_CARD_IMAGE2,
+    "身份证背面": AssetKind.ID_CARD_IMAGE2,
+    "训练视频": AssetKind.TRAINING_VIDEO,
+    "动作视频": AssetKind.ACTION_VIDEO,
+    "授权文件": AssetKind.GRANT_FILE,
+    "授权书": AssetKind.GRANT_FILE,
+    "美颜前": AssetKind.PRE_BEAUTY_IMAGE,
+    "美颜后": AssetKind.POST_BEAUTY_IMAGE,
+    "身份证": None,
+    "人像面": AssetKind.ID_CARD_IMAGE1,
+    "国徽面": AssetKind.ID_CARD_IMAGE2,
+    "正面": AssetKind.ID_CARD_IMAGE1,
+    "反面": AssetKind.ID_CARD_IMAGE2,
+    "背面": AssetKind.ID_CARD_IMAGE2,
+    "训练": AssetKind.TRAINING_VIDEO,
+    "动作": AssetKind.ACTION_VIDEO,
+    "音频": AssetKind.AUDIO,
+    "录音": AssetKind.AUDIO,
+    "封面": AssetKind.COVER,
+    "授权": AssetKind.GRANT_FILE,
+    "视频": None,
+}
+#: Words that say nothing of kind or person.
+_FILLERS = frozenset({"video", "videos", "film", "films", "footage", "id", "ids", "idcard", "card", "cards"})
+#: What cameras, phones and scanners call files: of no person.
+_DEVICE_WORD = re.compile(r"(?:img|dsc|dscf|mvi|vid|mov|pxl|scan|clip|take|untitled|c(?=\d{3}))\d*|\d{8,}")
+_SEPARATORS = re.compile(r"[\s_.()\uff08\uff09\[\]【】+-]+")
+_CHINESE_WORDS = re.compile("|".join(sorted(_CHINESE, key=len, reverse=True)))
+
+
+class Words(NamedTuple):
+    """What one name is made of: the kinds that its words are for, and what is left, which may be a person's name."""
+
+    kinds: frozenset[AssetKind]
+    kind_words: frozenset[str]
+    rest: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """The rest as people and computers write it differently, made alike; '' where nothing is left."""
+        return normal(" ".join(self.rest)).casefold()
+
+    @property
+    def is_of_device(self) -> bool:
+        """True for names such as IMG_0001, which are of no person."""
+        first, *others = [word.casefold() for word in self.rest] or [""]
+        return bool(_DEVICE_WORD.fullmatch(first)) and all(map(str.isdecimal, others))
+
+    @property
+    def is_number(self) -> bool:
+        """True for 001, which may be a person's number or that of a take."""
+        return bool(self.rest) and all(map(str.isdecimal, self.rest))
+
+
+class NamedFile(NamedTuple):
+    """A file of a scanned folder, by its path in it."""
+
+    path: PurePosixPath
+    own: Words
+    folders: tuple[Words, ...]
+
+    @property
+    def kind_words(self) -> frozenset[str]:
+        """The words that decided its kind."""
+        return self.own.kind_words.union(*(folder.kind_words for folder in self.folders))
+
+    @property
+    def kinds(self) -> frozenset[AssetKind]:
+        """The kinds that its name, or else the nearest folder, says; else what its ending says."""
+        for words in (self.own, *reversed(self.folders)):
+            if words.kinds:
+                return words.kinds
+        kind = _BY_ENDING.get(self.ending)
+        return frozenset() if kind is None else frozenset({kind})
+
+    @property
+    def ending(self) -> str:
+        """In lower case, with its dot."""
+        return self.path.suffix.lower()
+
+    @property
+    def can_be_its_kind(self) -> bool:
+        """False where no file with this ending is of any of its kinds."""
+        return all(self.ending in _ENDINGS[kind] for kind in self.kinds)
+
+    @property
+    def person_folder(self) -> Words | None:
+        """The nearest folder whose name is not only about kinds."""
+        return next((words for words in reversed(self.folders) if words.rest), None)
+
+
+def named_file(path: PurePosixPath) -> NamedFile:
+    """What the names in *path* say."""
+    return NamedFile(path, words_of(path.stem), tuple(words_of(name) for name in path.parts[:-1]))
+
+
+def words_of(name: str) -> Words:
+    """Take *name* apart."""
+    kinds: set[AssetKind] = set()
+    kind_words: set[str] = set()
+
+    def cut(match: re.Match[str]) -> str:
+        kind = _CHINESE[match[0]]
+        if kind is not None:
+            kinds.add(kind)
+            kind_words.add(match[0])
+        return " "
+
+    rest = []
+    for word in filter(None, _SEPARATORS.split(_CHINESE_WORDS.sub(cut, normal(name)))):
+        plain = word.casefold()
+        if plain in _WORDS:
+            kinds.add(_WORDS[plain])
+            kind_words.add(plain)
+        elif plain not in _FILLERS:
+            rest.append(word)
+    return Words(frozenset(kinds), frozenset(kind_words), tuple(rest))
+
+
+def untrusted_words(files: Iterable[NamedFile]) -> frozenset[str]:
+    """Words for kinds that also are in names of files which cannot be of that kind, as in `Grant Smith.mp4`."""
+    return frozenset().union(*(file.kind_words for file in files if not file.can_be_its_kind))
+
+
+def person_folders(files: Sequence[NamedFile]) -> frozenset[PurePosixPath]:
+    """The folders that are about one person: a file in them says no name of its own, or the folder's."""
+    found = set()
+    for file in files:
+        folder = file.folders[-1] if file.folders else None
+        if folder and folder.rest and (file.own.key in {"", folder.key} or file.own.is_of_device):
+            found.add(file.path.parent)
+    return frozenset(found)

@@ -1,0 +1,166 @@
+"""From a folder of footage to avatars, by the names in it; what could be read in two ways is left to a person."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.entries import slug
+from orchestrator.manifest.naming import (
+    KNOWN_ENDINGS,
+    NamedFile,
+    Words,
+    named_file,
+    person_folders,
+    untrusted_words,
+)
+from orchestrator.preflight.films.reading import read_film
+
+#: A folder of more is a disk, not a handover.
+MAX_FILES = 50_000
+#: A training video has at least three minutes (rule P11); what is far shorter is another kind of film.
+_SHORTEST_TRAINING_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What a folder has of one person; `film` is what its training video is like, for people to see."""
+
+    name: str
+    files: Mapping[AssetKind, PurePosixPath]
+    film: str = ""
+
+
+@dataclass(slots=True)
+class Scan:
+    """The people of whom a training video was found, and why each other file is left out, by its path."""
+
+    people: list[Person] = field(default_factory=list)
+    unclear: dict[PurePosixPath, str] = field(default_factory=dict)
+
+
+class TooManyFilesError(Exception):
+    """The folder has more than MAX_FILES files."""
+
+
+def scan_folder(folder: Path) -> Scan:
+    """Look through *folder*, hidden files and links to folders left out; raises OSError, TooManyFilesError."""
+    files = [named_file(path) for path in _files_in(folder)]
+    scan = Scan()
+    by_person: dict[tuple[str, ...], list[tuple[NamedFile, Words]]] = defaultdict(list)
+    doubted, about_one = untrusted_words(files), person_folders(files)
+    for file in files:
+        reason = _unclear_kind(file, doubted)
+        owner = None if reason else _owner(file, is_person_folder=file.path.parent in about_one)
+        if isinstance(owner, Words):
+            by_person[owner.key, *_place(file, owner)].append((file, owner))
+        else:
+            scan.unclear[file.path] = reason or owner or "it names no person"
+    for found in by_person.values():
+        _add_person(scan, folder, found)
+    _set_namesakes_aside(scan)
+    scan.people.sort(key=lambda person: person.name.casefold())
+    return scan
+
+
+def _place(file: NamedFile, owner: Words) -> Iterator[str]:
+    """The folders around, whose names are not only about kinds: Anna of one studio is not Anna of another."""
+    return (words.key for words in file.folders if words.rest and words is not owner)
+
+
+def _set_namesakes_aside(scan: Scan) -> None:
+    """Leave out people whose names make the same id."""
+    by_id: dict[str, list[Person]] = defaultdict(list)
+    for person in scan.people:
+        by_id[slug(person.name)].append(person)
+    for entry_id, people in by_id.items():
+        if len(people) > 1 or not entry_id:
+            reason = (
+                f"{len(people)} people are called {people[0].name}" if entry_id else "its name makes no id"
+            )
+            for person in people:
+                scan.unclear |= dict.fromkeys(person.files.values(), reason)
+                scan.people.remove(person)
+
+
+def _files_in(folder: Path) -> Iterator[PurePosixPath]:
+    count = 0
+    for root, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        for name in sorted(names):
+            count += 1
+            if count > MAX_FILES:
+                raise TooManyFilesError
+            if not name.startswith((".", "~$")) and PurePosixPath(name).suffix.lower() in KNOWN_ENDINGS:
+                yield PurePosixPath(Path(root, name).relative_to(folder).as_posix())
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _unclear_kind(file: NamedFile, doubted: frozenset[str]) -> str | None:
+    """Why it cannot be said which kind of file it is; None where it can."""
+    if len(file.kinds) > 1:
+        return f"its name is that of several kinds: {', '.join(sorted(file.kinds))}"
+    if not file.kinds:
+        return "a picture of which kind? Its name should say cover, front or back"
+    if not file.can_be_its_kind:
+        return f"its name says {next(iter(file.kinds))}, but not its ending"
+    if words := sorted(doubted & file.kind_words):
+        return f"{words[0]} may be a person's name"
+    return None
+
+
+def _owner(file: NamedFile, *, is_person_folder: bool) -> Words | str:
+    """The words that name the person, or why it cannot be said who it is."""
+    own, folder = file.own, file.folders[-1] if file.folders else None
+    around = folder if is_person_folder else file.person_folder
+    doubt = f"of {' '.join(around.rest if around else ())}, as its folder says, or of {' '.join(own.rest)}?"
+    if around is not None and around.kinds and (is_person_folder or not own.rest):
+        return f"{' '.join(sorted(around.kind_words))} may be a part of its folder's name"
+    if is_person_folder and folder is not None:
+        return folder if own.key in {"", folder.key} or own.is_of_device else doubt
+    if own.is_of_device:
+        return "named by a camera: whose is it?"
+    if own.is_number and around is not None:
+        return doubt
+    return own if own.rest else around or "it names no person"
+
+
+def _add_person(scan: Scan, folder: Path, found: Sequence[tuple[NamedFile, Words]]) -> None:
+    by_kind: dict[AssetKind, list[NamedFile]] = defaultdict(list)
+    for file, _ in found:
+        by_kind[next(iter(file.kinds))].append(file)
+    clear = {kind: files[0].path for kind, files in by_kind.items() if len(files) == 1}
+    for kind, files in by_kind.items():
+        if len(files) > 1:
+            scan.unclear |= {file.path: f"one of {len(files)} files that could be {kind}" for file in files}
+    name = " ".join(found[0][1].rest)
+    training = clear.get(AssetKind.TRAINING_VIDEO)
+    if training is None:
+        scan.unclear |= dict.fromkeys(clear.values(), f"no training video of {name}")
+        return
+    seconds, shape = _film_facts(folder / training)
+    if seconds is not None and seconds < _SHORTEST_TRAINING_SECONDS:
+        scan.unclear |= dict.fromkeys(clear.values(), f"the training video has only {seconds:.0f} s")
+        return
+    scan.people.append(Person(name, clear, shape))
+
+
+def _film_facts(path: Path) -> tuple[float | None, str]:
+    """Its length in seconds, and `3:10 landscape`; nothing of a film that cannot be read: `validate` says why."""
+    try:
+        film = read_film(str(path))
+    except OSError:
+        return None, ""
+    if film.seconds is None or film.width is None or film.height is None:
+        return film.seconds, ""
+    is_turned = film.turned % 180 != 0
+    is_portrait = (film.height > film.width) is not is_turned
+    minutes, rest = divmod(round(film.seconds), 60)
+    return film.seconds, f"{minutes}:{rest:02} {'portrait' if is_portrait else 'landscape'}"

@@ -49,7 +49,7 @@ def run_command(arguments: Sequence[str], stopper: Stopper | None = None) -> int
     with standard_streams() as (stdout, stderr):
         output = Output(stdout, stderr)
         if stopper is not None:
-            stopper.tell = output.tell_stop
+            stopper.announce = output.print_stop
         return output.code_after(_code_of(arguments, output))
 
 
@@ -64,7 +64,7 @@ def _code_of(arguments: Sequence[str], output: Output) -> int:
     except OrchestratorError as error:
         return _fail(output, error)
     except StoppedBySignal as stop:
-        output.tell_stop(stop)
+        output.print_stop(stop)
         return stop.exit_code
     except Exception as error:  # noqa: BLE001 - the boundary: no user sees a traceback without -v
         return _fail(output, _folder_error() or _unexpected(error, output))

@@ -104,10 +104,10 @@ class Output:
 
     def fail(self, error: OrchestratorError) -> None:
         """Print why the command failed: a sentence and a hint, and the document if none was printed yet."""
-        self.tell_error(error)
+        self.print_error(error)
         self._document_failure(error, exit_code_for(error))
 
-    def tell_stop(self, stop: StoppedBySignal) -> None:
+    def print_stop(self, stop: StoppedBySignal) -> None:
         """Print that a signal ended the command, which is no error; the document if none was printed yet."""
         hint = "run the same command again to continue"
         self.complain(f"{stop.sentence}; {hint}")
@@ -118,7 +118,7 @@ class Output:
             head = {"schema": SCHEMA, **self.known, "exit_code": exit_code}
             self.document({**head, "error": error_document(error)})
 
-    def tell_error(self, error: OrchestratorError) -> None:
+    def print_error(self, error: OrchestratorError) -> None:
         """Print the error's sentence and its hint on stderr."""
         about = ", ".join(_particulars(error))
         self.complain(f"error: {error.message}{f' ({about})' if about else ''}")

@@ -32,7 +32,7 @@ class StoppedBySignal(BaseException):
         return "interrupted" if self.signal is signal.SIGINT else f"stopped by {self.signal.name}"
 
 
-def tell_plainly(stop: StoppedBySignal) -> None:
+def print_plainly(stop: StoppedBySignal) -> None:
     """Write to stderr what happened, before there is anything else to write with."""
     with suppress(OSError):
         os.write(_STDERR, f"{stop.sentence}\n".encode())
@@ -46,12 +46,12 @@ class Stopper:
     """
 
     def __init__(self) -> None:
-        self.tell: Callable[[StoppedBySignal], object] = tell_plainly
+        self.announce: Callable[[StoppedBySignal], object] = print_plainly
 
     def __call__(self, number: int, _frame: FrameType | None) -> NoReturn:
         """Print which signal came, and exit with its code."""
         stop = StoppedBySignal(number)
-        self.tell(stop)
+        self.announce(stop)
         os._exit(stop.exit_code)
 
 

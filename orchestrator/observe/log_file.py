@@ -71,13 +71,13 @@ class LogFile:
     def _opened(self) -> TextIO:
         descriptor = open_at_once(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-        def tell(error: OSError) -> None:
+        def warn(error: OSError) -> None:
             self._on_lost(
                 f"the log file {self._path} can no longer be written: {reason_of(error)}; "
                 "the run continues without it"
             )
 
-        return text_on(SinkFile(descriptor, is_owner=True, on_failure=tell))
+        return text_on(SinkFile(descriptor, is_owner=True, on_failure=warn))
 
 
 def reason_of(error: Exception) -> str:

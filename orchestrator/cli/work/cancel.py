@@ -59,7 +59,7 @@ def cancel_entries(
         output.say("nothing was cancelled")
         return ExitCode.OK
     outcomes = run_on_network(_cancel, output, known, entry_ids)
-    return _tell(output, known, outcomes)
+    return _print_result(output, known, outcomes)
 
 
 def _question(known: KnownBatch, count: int) -> str:
@@ -79,11 +79,11 @@ async def _count(known: KnownBatch, entry_ids: Collection[str] | None) -> int:
 
 
 async def _cancel(output: Output, known: KnownBatch, entry_ids: Collection[str] | None) -> list[Outcome]:
-    def tell(event: Event) -> None:
+    def print_change(event: Event) -> None:
         if isinstance(event, EntryTransitioned):
             output.note(f"{event.entry}: {event.to_state}")
 
-    async with open_service_session(output, known.effective, known.record.name, tell) as session:
+    async with open_service_session(output, known.effective, known.record.name, print_change) as session:
         journal = session.journal
         async with journal.hold_batch(known.key):
             done = await Canceller(journal, session.client, session.events).cancel(
@@ -117,7 +117,7 @@ async def _left_alone(
     ]
 
 
-def _tell(output: Output, known: KnownBatch, outcomes: list[Outcome]) -> ExitCode:
+def _print_result(output: Output, known: KnownBatch, outcomes: list[Outcome]) -> ExitCode:
     exit_code = ExitCode.OK if all(one.outcome == _CANCELLED for one in outcomes) else ExitCode.SOME_FAILED
     if output.is_json:
         output.document(

@@ -98,7 +98,7 @@ def clean_batches(invocation: Invocation, request: CleanRequest) -> ExitCode:
     _show(output, request, rubbish)
     if (rubbish.batches or rubbish.orphans) and _is_agreed(output, request, rubbish):
         run_on_network(_remove, output, effective, rubbish)
-    _tell(output, request, rubbish)
+    _print_result(output, request, rubbish)
     return rubbish.exit_code
 
 
@@ -215,7 +215,7 @@ def _show_all(output: Output, title: str, headings: Row, rows: Sequence[Row]) ->
         print_table(output, headings, rows)
 
 
-def _tell(output: Output, request: CleanRequest, rubbish: Rubbish) -> None:
+def _print_result(output: Output, request: CleanRequest, rubbish: Rubbish) -> None:
     if output.is_json:
         output.document(_document(request, rubbish))
         return

@@ -98,9 +98,9 @@ def _print(output: Output, checks: Sequence[Check], code: ExitCode) -> None:
         return
     widest = max(len(check.name) for check in checks)
     for check in checks:
-        tell = output.complain if output.is_quiet and check.status is CheckStatus.FAIL else output.say
-        tell(f"{check.status:<7}  {check.name:<{widest}}  {check.detail}")
+        write_line = output.complain if output.is_quiet and check.status is CheckStatus.FAIL else output.say
+        write_line(f"{check.status:<7}  {check.name:<{widest}}  {check.detail}")
         if check.fix is not None:
-            tell(f"{'':<7}  {'':<{widest}}  fix: {check.fix}")
+            write_line(f"{'':<7}  {'':<{widest}}  fix: {check.fix}")
     counts = Counter(check.status for check in checks)
     output.say(", ".join(f"{counts[status]} {status}" for status in CheckStatus if counts[status]))

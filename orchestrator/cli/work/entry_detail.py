@@ -69,7 +69,7 @@ def _assets(record: EntryRecord, segments: list[SegmentRecord]) -> list[AssetDet
     return details
 
 
-def tell_detail(output: Output, detail: EntryDetail) -> None:
+def print_detail(output: Output, detail: EntryDetail) -> None:
     """Print the document, or the same for people."""
     if output.is_json:
         output.document(_document(detail))

@@ -124,7 +124,7 @@ def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int
     _look(manifest, effective, output)
     if output.is_json:
         run_async(output.stream_document, batch_plan.head(), "entries", batch_plan.documents())
-    _tell(output, batch_plan)
+    _print_result(output, batch_plan)
     return 0
 
 
@@ -180,7 +180,7 @@ async def _fill(
         known = await journal.entry_ids(digest) if journal is not None else set()
         batch_plan.removed = sorted(known - {entry.entry for entry in batch_plan.entries})
     if known_batch is not None and not batch_plan.is_batch_named:
-        _tell_other_manifest(output, known_batch, manifest, batch_plan, new_entries)
+        _warn_of_other_manifest(output, known_batch, manifest, batch_plan, new_entries)
     report(planner.problems)
     errors = sum(problem.severity is Severity.ERROR for problem in planner.problems)
     if errors:
@@ -190,7 +190,7 @@ async def _fill(
         )
 
 
-def _tell_other_manifest(
+def _warn_of_other_manifest(
     output: Output, known: BatchRecord, manifest: Manifest, batch_plan: BatchPlan, new_entries: int
 ) -> None:
     """Say what a run would ask when the batch was made from another file."""
@@ -242,7 +242,7 @@ def _project_id() -> str | None:
         return None
 
 
-def _tell(output: Output, batch_plan: BatchPlan) -> None:
+def _print_result(output: Output, batch_plan: BatchPlan) -> None:
     rows = [
         (
             entry.entry,

@@ -29,7 +29,7 @@ _ALL_STATES = frozenset(EntryState)
 _FAILED = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
 
 
-async def tell_run(output: Output, report: RunReport, journal: JournalReader, *, had_work: bool) -> None:
+async def print_run(output: Output, report: RunReport, journal: JournalReader, *, had_work: bool) -> None:
     """Print the document, or the table and what it means; *had_work* is True when an entry was started."""
     if output.is_json:
         error = {} if report.cause is None else {"error": error_document(report.cause)}
@@ -39,8 +39,8 @@ async def tell_run(output: Output, report: RunReport, journal: JournalReader, *,
         await print_entries(output, journal, report.batch_digest, report.totals.entries, name=report.batch)
     for line in _summary(report, had_work=had_work):
         output.say(line)
-    _tell_what_is_left(output, report)
-    await tell_left_alone(output, report, journal)
+    _print_rest(output, report)
+    await print_left_alone(output, report, journal)
 
 
 async def results(journal: JournalReader, batch: str) -> AsyncIterator[dict[str, object]]:
@@ -86,9 +86,9 @@ async def print_entries(
             shown.append(record)
     rows = [(one.entry_id, one.state.value, format_bytes(one.bytes), one.job_id or "-") for one in shown]
     print_table(output, ("entry", "state", "size", "job"), rows)
-    tell = output.complain if output.is_quiet else output.say
+    write_line = output.complain if output.is_quiet else output.say
     for line in (*filter(None, map(_complaint, shown)), *_hints(shown)):
-        tell(line)
+        write_line(line)
     if total > len(shown):
         output.say(f"... and {total - len(shown)} more; `orchestrator status {quote(name)} --all` lists all")
 
@@ -137,12 +137,12 @@ def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
         yield f"resumed: {format_bytes(report.resumed_bytes)} were already stored and not sent again"
 
 
-def _tell_what_is_left(output: Output, report: RunReport) -> None:
+def _print_rest(output: Output, report: RunReport) -> None:
     """On stderr: what did not get done, why, and what to do."""
     if isinstance(report.cause, LimitReachedError):
         output.complain(f"stopped: {report.cause.message}")
     elif report.cause is not None:
-        output.tell_error(report.cause)
+        output.print_error(report.cause)
     for line in _decisions(report):
         output.complain(line)
     for line in _next_steps(report):
@@ -180,7 +180,7 @@ def _next_steps(report: RunReport) -> Iterator[str]:
         yield f"{report.entries.failed} failed. Fix the problems above, then run the same command again."
 
 
-async def tell_left_alone(output: Output, report: RunReport, journal: JournalReader) -> None:
+async def print_left_alone(output: Output, report: RunReport, journal: JournalReader) -> None:
     """On stderr: entries that no run touches, and the command for each kind."""
     name = quote(report.batch)
     rejected = await _ids_in(journal, report, EntryState.REVIEW_FAILED)

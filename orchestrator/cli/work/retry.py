@@ -13,7 +13,7 @@ from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import Output
 from orchestrator.cli.session import open_session
 from orchestrator.cli.work.batches import KnownBatch, check_entries, known_batch
-from orchestrator.cli.work.report import tell_run
+from orchestrator.cli.work.report import print_run
 from orchestrator.cli.work.run_history import known_kept_in_history
 from orchestrator.cli.work.validate import Asked, ProblemReport
 from orchestrator.domain.errors import ManifestError
@@ -87,5 +87,5 @@ async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: R
             on_problems=ProblemReport(output),
         )
         report = await retry_batch(request, retry, session.journal, session.events, session.clocks)
-        await tell_run(output, report, session.journal, had_work=session.tracker.has_worked)
+        await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
     return report.exit_code

@@ -11,7 +11,7 @@ from orchestrator.cli.output import Output
 from orchestrator.cli.session import open_session
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.work.batches import KnownBatch, known_batch
-from orchestrator.cli.work.report import tell_run
+from orchestrator.cli.work.report import print_run
 from orchestrator.cli.work.run_history import batch_of, kept_in_history, known_kept_in_history, state_of
 from orchestrator.cli.work.validate import Asked, ProblemReport, is_setting_wrong, refuse_invalid
 from orchestrator.domain.errors import OrchestratorError
@@ -61,7 +61,7 @@ async def run_once(
             on_problems=problems,
         )
         report = await run_batch(request, session.journal, session.events, session.clocks)
-        await tell_run(output, report, session.journal, had_work=session.tracker.has_worked)
+        await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
     return report.exit_code
 
 
@@ -78,5 +78,5 @@ async def _submit(output: Output, known: KnownBatch) -> int:
         output, known.effective, name, is_submit_wanted=True, environ=os.environ
     ) as session:
         report = await submit_batch(session.work, name, session.journal, session.events, session.clocks)
-        await tell_run(output, report, session.journal, had_work=session.tracker.has_worked)
+        await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
     return report.exit_code

@@ -33,7 +33,7 @@ def show_runs(invocation: Invocation, name: str, *, is_all_wanted: bool) -> Exit
         head = {"schema": SCHEMA, "batch": batch.name, "digest": batch.batch}
         output.document({**head, "runs": [_document(run, holder) for run in runs]})
     else:
-        _tell(output, batch, holder, runs, limit)
+        _print_result(output, batch, holder, runs, limit)
     return ExitCode.OK
 
 
@@ -46,7 +46,7 @@ async def _read(
         return batch, holder, await journal.runs(batch.batch, limit=limit)
 
 
-def _tell(
+def _print_result(
     output: Output, batch: BatchRecord, holder: str | None, runs: Sequence[RunRecord], limit: int
 ) -> None:
     if not runs:

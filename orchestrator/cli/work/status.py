@@ -13,7 +13,7 @@ from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.work.batches import find_batch, find_entry, has_journal, key_of, unknown_batch
-from orchestrator.cli.work.entry_detail import read_detail, tell_detail
+from orchestrator.cli.work.entry_detail import print_detail, read_detail
 from orchestrator.cli.work.report import error_of, print_entries
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
@@ -90,7 +90,7 @@ async def _show_batch(output: Output, effective: EffectiveSettings, name: str, v
             await _show_entries(output, journal, batch, view)
         else:
             record = await find_entry(journal, batch, view.entry_id)
-            tell_detail(output, await read_detail(journal, batch, record))
+            print_detail(output, await read_detail(journal, batch, record))
 
 
 async def _show_entries(output: Output, journal: Journal, batch: BatchRecord, view: BatchView) -> None:

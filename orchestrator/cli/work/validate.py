@@ -77,8 +77,8 @@ class ProblemReport:
         self.problems = list(problems)
         ordered = sorted(problems, key=lambda problem: problem.severity is not Severity.ERROR)
         for problem in islice(ordered, SHOWN_PROBLEMS):
-            tell = self._output.complain if problem.severity is Severity.ERROR else self._output.note
-            tell(str(problem))
+            write_line = self._output.complain if problem.severity is Severity.ERROR else self._output.note
+            write_line(str(problem))
         if len(ordered) > SHOWN_PROBLEMS:
             self._output.note(f"... and {len(ordered) - SHOWN_PROBLEMS} more ({counted(problems)} in all)")
         if any(problem.severity is Severity.ERROR for problem in problems):

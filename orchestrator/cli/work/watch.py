@@ -71,7 +71,7 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
             elapsed_seconds=time.monotonic() - began,
         )
         with anyio.CancelScope(shield=True):
-            await _tell(output, session.journal, watched)
+            await _print_result(output, session.journal, watched)
     return exit_code
 
 
@@ -107,13 +107,13 @@ async def _follow_until_stopped(
     return (ExitCode(128 + received[0]) if received else reached), progress
 
 
-async def _tell(output: Output, journal: JournalReader, watched: Watched) -> None:
+async def _print_result(output: Output, journal: JournalReader, watched: Watched) -> None:
     batch = watched.known.record.batch
     groups = count_groups(await journal.job_counts(batch))
     if output.is_json:
         await output.stream_document(_head(watched, groups), "entries", _entries(journal, batch))
         return
-    await _tell_who_waits(output, journal, watched.known.record)
+    await _print_waiting(output, journal, watched.known.record)
     counted = ", ".join(f"{count} {group}" for group, count in groups.items()) or "no entries"
     output.say(f"{watched.known.record.name}: {counted}")
     for line in _next_steps(watched):
@@ -146,7 +146,7 @@ async def _entries(journal: JournalReader, batch: str) -> AsyncIterator[dict[str
         }
 
 
-async def _tell_who_waits(output: Output, journal: JournalReader, known: BatchRecord) -> None:
+async def _print_waiting(output: Output, journal: JournalReader, known: BatchRecord) -> None:
     batch = known.batch
     counts = await journal.counts(batch)
     total = sum(counts.get(state, 0) for state in _NEEDS_PERSON)

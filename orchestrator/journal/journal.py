@@ -63,6 +63,7 @@ class Journal(EntryWriter):
             run["manifest_path"] = repaired(manifest_path)  # a run that is refused for it is kept, too
 
         def write(transaction: Transaction) -> None:
+            # The row of a known batch keeps when it was made and, from a run without a manifest, its path.
             if transaction.execute(statements.update_batch(tuple(run)), {"batch": key.digest, **run}) == 0:
                 head = {"batch": key.digest, "endpoint": key.endpoint, "project_id": key.project_id}
                 transaction.insert("batches", {**head, "name": key.name, "created_at": now, **run})
@@ -93,6 +94,7 @@ class Journal(EntryWriter):
             "code": review.code,
             "redo_reasons": json.dumps(review.redo_reasons, ensure_ascii=False),
         }
+        # A `watch` and a run beside it may both see the same review.
         statement = f"{statements.insert_into('reviews', tuple(row))} ON CONFLICT DO NOTHING"
         await self._write_rows(statement, [row])
 

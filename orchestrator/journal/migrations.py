@@ -147,6 +147,7 @@ def migrate(transaction: Transaction, now: float, migrations: tuple[Migration, .
             f"the journal was written by a newer version of this program (schema {version}, known {newest})",
             hint="upgrade metastudio-orchestrator, or name another journal with --state",
         )
+    # Their records are in the same transaction: a kill half-way leaves the version that was before.
     for migration in migrations:
         if migration.version > version:
             _apply(transaction, migration, now)

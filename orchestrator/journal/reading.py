@@ -191,6 +191,8 @@ class JournalReader:
             f"SELECT {listed(columns)} FROM entries WHERE batch = :batch AND position > :position"
             f" AND {condition} ORDER BY position LIMIT {PAGE_ROWS}"
         )
+        # From the last position on, not by OFFSET: what is written meanwhile shifts no page, and a late page costs no
+        # more than the first.
         place, position = columns.index("position"), -1
         while True:
             page = await self._backend.read(query, {**parameters, "batch": batch, "position": position})

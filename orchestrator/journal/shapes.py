@@ -17,10 +17,12 @@ DAMAGE_HINT = (
 
 
 class RowShape:
-    """The types that a row of a table may have, column by column; SQLite keeps whatever was put there."""
+    """The types that a row of a table may have, column by column; SQLite keeps whatever was put there.
+
+    *annotations* are those of the columns, such as `float | None`.
+    """
 
     def __init__(self, table: str, annotations: Iterable[object]) -> None:
-        """Take what each column is annotated as, such as `float | None`."""
         self._table = table
         self._allowed = [_stored_types(annotation) for annotation in annotations]
         self._seen: set[tuple[type, ...]] = set()

@@ -33,6 +33,7 @@ DELETE_BATCH = "DELETE FROM batches WHERE batch = :batch"
 COUNT_ATTEMPT = f"UPDATE entries SET attempts = attempts + 1 WHERE {_OF_ENTRY}"
 MOVE_ENTRY = f"UPDATE entries SET position = :new_position WHERE {_OF_ENTRY}"
 
+#: The first time counts: from then on the segment may have been sent.
 START_SEGMENT = f"UPDATE segments SET started_at = :at WHERE {_HELD_SEGMENT} AND started_at IS NULL"
 STORE_SEGMENT = (
     "UPDATE segments SET stored_at = :at, etag = :new_etag, md5 = :new_md5, is_verified = :new_is_verified,"

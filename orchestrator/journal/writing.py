@@ -307,6 +307,7 @@ class EntryWriter(JournalReader):
         def write(transaction: Transaction) -> None:
             if also is not None and not transaction.select(statements.HAS_ENTRY, _guard(also)):
                 raise _stale(also)
+            # Only the statement's own WHERE can know: the caller's record was read before the transaction.
             guard = _guard(record)
             if transaction.execute(statement, {**parameters, **guard}) == 0:
                 raise _stale(record)

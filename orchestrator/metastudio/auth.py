@@ -43,10 +43,12 @@ class Authenticator(Protocol):
 
 
 class AkSkAuth:
-    """Signs each request with an access key pair."""
+    """Signs each request with an access key pair.
+
+    *clock* dates the signatures, in epoch seconds.
+    """
 
     def __init__(self, credentials: Credentials, *, clock: Callable[[], float] = time.time) -> None:
-        """Date the signatures by *clock*, seconds since the epoch."""
         self._credentials = credentials
         self._clock = clock
 
@@ -72,6 +74,7 @@ class AkSkAuth:
         }
         if self._credentials.security_token:
             signed["X-Security-Token"] = self._credentials.security_token
+        # From the encoded URL: what is signed must be what goes over the wire, byte for byte.
         request = SignableRequest(
             method=method,
             path=url.raw_path,
@@ -93,7 +96,6 @@ class StaticTokenAuth:
     """Sends a token that somebody else fetched."""
 
     def __init__(self, token: str) -> None:
-        """Keep *token*; it is sent as it is."""
         self._token = token
 
     @property

@@ -60,7 +60,11 @@ class Call(Generic[T]):
 
 
 class Caller:
-    """Carries calls out for one project."""
+    """Carries calls out for one project.
+
+    Calls that may not be repeated go through the session *fresh*; *service_time* hears the Date of every
+    answer. Raises ConfigurationError when *project_id* cannot be one.
+    """
 
     def __init__(
         self,
@@ -77,9 +81,6 @@ class Caller:
         timeout_seconds: float,
         service_time: ServiceTime,
     ) -> None:
-        """Call *endpoint*, through *fresh* what may not be repeated; *service_time* hears what time it is there.
-
-        Raises ConfigurationError when *project_id* cannot be one."""
         if not _PROJECT_ID.fullmatch(project_id):
             raise ConfigurationError("the project id may have letters, digits, _ and -, at most 64")
         self._session = session
@@ -126,6 +127,7 @@ class Caller:
         sent, answer = await self._send(call)
         refusal = self._refusal(call, answer)
         if refusal is not None and refusal.is_credentials_refused and self._auth.forget(sent):
+            # The gateway counts this request as well.
             await self._limiter.acquire(call.kind)
             _, answer = await self._send(call)
             refusal = self._refusal(call, answer)
@@ -141,6 +143,7 @@ class Caller:
         query = canonical_query(call.query)
         url = URL(self._jobs_url + call.job_path + (f"?{query}" if query else ""), encoded=True)
         headers = await self._auth.headers(call.method, url, self._plain_headers(call), body)
+        # A request on a kept connection that the other side just closes is lost; a read is simply sent again.
         session = self._session if call.is_repeatable else self._fresh
         answer = await exchange(
             session, call.method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds
@@ -152,7 +155,12 @@ class Caller:
         if call.body is not None:
             headers["Content-Type"] = "application/json"
         if call.app_user_id is not None:
-            headers["X-App-UserId"] = _app_user_id(call.app_user_id)
+            # A manifest may hold any text, and a line break in a header would start another one.
+            if not (call.app_user_id.isascii() and call.app_user_id.isprintable()):
+                raise RequestRejectedError(
+                    "app_user_id is sent as a header and may have printable ASCII characters only"
+                )
+            headers["X-App-UserId"] = call.app_user_id
         return headers
 
     def _refusal(self, call: Call[Any], answer: Answer) -> Refusal | None:
@@ -189,7 +197,9 @@ def _decoded(call: Call[T], answer: Answer) -> T:
     try:
         return call.decode(answer)
     except ValidationError as error:
-        reason = f"{_fields(error)} not as documented"
+        # Where the answer is wrong, never what is in it.
+        places = {".".join(map(str, problem["loc"])) for problem in error.errors(include_input=False)}
+        reason = f"{', '.join(sorted(places)[:5])} not as documented"
     except ValueError as error:
         reason = str(error)
     raise InterruptedTransferError(
@@ -209,17 +219,3 @@ def _without_end(call: Call[Any], error: OversizedAnswerError) -> OrchestratorEr
         f"the answer to the {call.operation} call is not the service's: {error.message}",
         hint="check --endpoint and what stands between this machine and the service (HTTPS_PROXY)",
     )
-
-
-def _fields(error: ValidationError) -> str:
-    """Where the answer is wrong, never what is in it."""
-    places = {".".join(map(str, problem["loc"])) for problem in error.errors(include_input=False)}
-    return ", ".join(sorted(places)[:5])
-
-
-def _app_user_id(value: str) -> str:
-    if not (value.isascii() and value.isprintable()):
-        raise RequestRejectedError(
-            "app_user_id is sent as a header and may have printable ASCII characters only"
-        )
-    return value

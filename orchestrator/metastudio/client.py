@@ -46,6 +46,11 @@ class MetaStudioClient:
     RequestRejectedError the one job. ThrottledError and InterruptedTransferError come when the attempts are
     used up, and InterruptedTransferError at once when a create, a confirmation or a submission may have been
     carried out.
+
+    *clock* is in epoch seconds, *timeout_seconds* is for one attempt. While *gate* holds calls back they wait,
+    and count no attempts. *service_time* hears the Date of every answer. Calls that may not be repeated go
+    through *fresh*, whose connections are new or were in use just now. Raises ConfigurationError when
+    *project_id* cannot be one.
     """
 
     def __init__(
@@ -66,13 +71,6 @@ class MetaStudioClient:
         gate: Gate | None = None,
         service_time: ServiceTime | None = None,
     ) -> None:
-        """Call *endpoint*; *clock* is in epoch seconds, *timeout_seconds* is for one attempt.
-
-        While *gate* holds calls back they wait, and count no attempts. *service_time* hears the Date of every answer.
-
-        Calls that may not be repeated go through *fresh*, whose connections are new or were in use just now.
-        Raises ConfigurationError when *project_id* cannot be one.
-        """
         self._caller = Caller(
             session,
             fresh=fresh or session,
@@ -132,7 +130,10 @@ class MetaStudioClient:
             for job in fresh:
                 seen.add(job.job_id)
                 yield job
-            offset, count = _next_offset(offset, count, page), page.count
+            # Jobs that were deleted since the page before moved the others to the front: go back by as many.
+            gone = 0 if count is None or page.count is None else count - page.count
+            offset = max(offset - gone, 0) if gone > 0 else offset + len(page.jobs)
+            count = page.count
             is_past_end = not page.jobs if count is None else offset >= count
             # Stepping back shows again what was seen, but never more pages than that takes.
             stale_pages = 0 if fresh else stale_pages + 1
@@ -206,12 +207,6 @@ class MetaStudioClient:
                 decode=lambda answer: _command_result(answer, command),
             )
         )
-
-
-def _next_offset(offset: int, count_before: int | None, page: JobPage) -> int:
-    """After *page*, or as far back as jobs that went since the page before it moved the others."""
-    gone = 0 if count_before is None or page.count is None else count_before - page.count
-    return max(offset - gone, 0) if gone > 0 else offset + len(page.jobs)
 
 
 def _command_result(answer: Answer, command: Command) -> CommandResult:

@@ -104,23 +104,18 @@ def _key_pair(environ: Mapping[str, str]) -> FoundCredentials | None:
 
 def _vendor_file(environ: Mapping[str, str], home: Path | None) -> FoundCredentials | None:
     named = environ.get(_FILE, "").strip()
-    path = _named_path(named) if named else _usual_path(home)
+    # pathlib raises where os.path leaves a ~ without a home alone, and where a folder may not be looked into.
+    usual = None if home is None else home / ".huaweicloud" / "credentials"
+    if named:
+        path: Path | None = Path(os.path.expanduser(named))  # noqa: PTH111 - see above
+    else:
+        path = usual if usual is not None and os.path.exists(usual) else None  # noqa: PTH110 - see above
     if path is None:
         return None
     basic = _read_basic_section(path)
     if basic is None and named:
         raise ConfigurationError(f"{path} (from {_FILE}) has no section [basic] with ak and sk")
     return None if basic is None else _from_basic_section(basic, path, environ)
-
-
-def _named_path(name: str) -> Path:
-    return Path(os.path.expanduser(name))  # noqa: PTH111 - pathlib raises where this leaves the text alone
-
-
-def _usual_path(home: Path | None) -> Path | None:
-    """Where the vendor's tools keep the file; None where there is none, or none that we may see."""
-    path = None if home is None else home / ".huaweicloud" / "credentials"
-    return path if path is not None and os.path.exists(path) else None  # noqa: PTH110 - pathlib raises there
 
 
 def _from_basic_section(

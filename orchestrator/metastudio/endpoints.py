@@ -26,17 +26,16 @@ def region_endpoint(region: str) -> str:
     if not _REGION.fullmatch(region):
         raise ConfigurationError(f"{region!r} is not a region; write for example cn-north-4")
     if region not in REGIONS:
+        # A region may have opened after this version was made.
+        meant = get_close_matches(region, REGIONS, n=1)
+        other = (
+            f"for a region that is new, give its --endpoint: https://metastudio.{region}.myhuaweicloud.com"
+        )
         raise ConfigurationError(
             f"the region {region} is not known; MetaStudio is in {', '.join(REGIONS)}",
-            hint=_region_hint(region),
+            hint=f"did you mean --region {meant[0]}? Or {other}" if meant else other,
         )
     return f"https://metastudio.{region}.myhuaweicloud.com"
-
-
-def _region_hint(region: str) -> str:
-    meant = get_close_matches(region, REGIONS, n=1)
-    other = f"for a region that is new, give its --endpoint: https://metastudio.{region}.myhuaweicloud.com"
-    return f"did you mean --region {meant[0]}? Or {other}" if meant else other
 
 
 def check_endpoint(url: str, *, is_insecure_http_allowed: bool = False, setting: str = "--endpoint") -> str:
@@ -47,7 +46,10 @@ def check_endpoint(url: str, *, is_insecure_http_allowed: bool = False, setting:
     That is https anywhere, and http on loopback or when the operator allows it. A path is refused: the client adds
     the API's own, so that `/v1` twice would be no API.
     """
-    endpoint = _parse(url)
+    try:
+        endpoint = URL(url.strip())
+    except ValueError:
+        raise ConfigurationError("the endpoint is not a URL", hint="write for example https://host") from None
     if endpoint.scheme not in {"http", "https"} or not endpoint.host:
         raise ConfigurationError(
             "the endpoint is not an https URL", hint="write for example https://host[:port]"
@@ -65,10 +67,3 @@ def check_endpoint(url: str, *, is_insecure_http_allowed: bool = False, setting:
             hint="use https, or --insecure-http if you know the network",
         )
     return str(endpoint.origin())
-
-
-def _parse(url: str) -> URL:
-    try:
-        return URL(url.strip())
-    except ValueError:
-        raise ConfigurationError("the endpoint is not a URL", hint="write for example https://host") from None

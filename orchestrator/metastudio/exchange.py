@@ -84,6 +84,7 @@ async def exchange(
     """
     # Nothing is gained by compressing a few kilobytes, and a megabyte can inflate to a thousand.
     headers = {**headers, "Accept-Encoding": "identity"}
+    # Connecting gets half, so that a network that is silent is told apart from a service that does not answer.
     timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=timeout_seconds / 2)
     try:
         async with session.request(

@@ -99,10 +99,13 @@ class Refusal:
 
     def _configuration_error(self) -> ConfigurationError | None:
         """What is wrong for every entry alike, and stays so until a setting is changed."""
+        # A 404 without JSON to a call that names no job: what listens there is not the service.
+        names_no_job = self.answer.status == 404 and self.operation in {"create", "list"}
+        is_other_server = names_no_job and read_object(self.answer.body) is None
         match self.answer.status:
             case 407:
                 return self._misconfigured("the proxy asks for credentials", _PROXY_HINT)
-            case 400 | 404 if self._code_number in _NO_API or self._is_of_another_server:
+            case 400 | 404 if self._code_number in _NO_API or is_other_server:
                 return self._misconfigured("the endpoint does not offer this API", _ENDPOINT_HINT)
             case status if status < 400:
                 return self._misconfigured(
@@ -116,12 +119,6 @@ class Refusal:
     def _code_number(self) -> str:
         """The code without its prefix: the gateway writes both APIG. and APIGW."""
         return (self.code or "").rpartition(".")[2]
-
-    @property
-    def _is_of_another_server(self) -> bool:
-        """True for a 404 without JSON to a call that names no job: whoever listens there is not the service."""
-        is_json = read_object(self.answer.body) is not None
-        return self.answer.status == 404 and not is_json and self.operation in {"create", "list"}
 
     def _credentials_error(self, advice: str, now: float) -> CredentialsError:
         hint = advice

@@ -44,7 +44,11 @@ class _Token:
 
 
 class IamPasswordAuth:
-    """Buys a token with a password, keeps it, and renews it before it ends or when it is refused."""
+    """Buys a token with a password, keeps it, and renews it before it ends or when it is refused.
+
+    Tokens are for the project *project_id*, else for the one named like *region*. *clock* is in epoch seconds.
+    Raises ConfigurationError when neither is given.
+    """
 
     def __init__(
         self,
@@ -57,10 +61,6 @@ class IamPasswordAuth:
         clock: Callable[[], float] = time.time,
         timeout_seconds: float = 60,
     ) -> None:
-        """Ask for tokens of the project *project_id*, else of the one named like *region*.
-
-        *clock* is in epoch seconds. Raises ConfigurationError when neither is given.
-        """
         if not project_id and not region:
             raise ConfigurationError("an IAM user needs a project", hint="give --project-id or --region")
         self._session = session
@@ -104,21 +104,27 @@ class IamPasswordAuth:
 
     def forget(self, sent: Mapping[str, str]) -> bool:
         """Drop the refused token unless it has been replaced meanwhile; a new one can always be asked for."""
+        # Another call may have replaced it since: that token must not be dropped for the old one.
         if self._token is not None and self._token.value == sent.get(TOKEN_HEADER):
             self._token = None
         return True
 
     async def _current(self) -> _Token:
         """The token in use; one caller fetches, the others wait for it."""
+        # All calls meet the end of a token at the same time; only the first of them buys the next.
         async with self._renewing:
             if self._token is None or self._clock() >= self._token.renew_at:
                 self._token = self._read(await self._ask())
             return self._token
 
     async def _ask(self) -> Answer:
-        body = json.dumps(
-            {"auth": {"identity": self._identity(), "scope": {"project": self._project}}}
-        ).encode()
+        user = {
+            "domain": {"name": self._account.domain},
+            "name": self._account.user,
+            "password": self._account.password,
+        }
+        identity = {"methods": ["password"], "password": {"user": user}}
+        body = json.dumps({"auth": {"identity": identity, "scope": {"project": self._project}}}).encode()
         try:
             answer = await exchange(
                 self._session,
@@ -138,14 +144,6 @@ class IamPasswordAuth:
         if answer.status == 201:
             return answer
         raise self._refused(answer)
-
-    def _identity(self) -> dict[str, object]:
-        user = {
-            "domain": {"name": self._account.domain},
-            "name": self._account.user,
-            "password": self._account.password,
-        }
-        return {"methods": ["password"], "password": {"user": user}}
 
     def _refused(self, answer: Answer) -> OrchestratorError:
         refusal = Refusal.read(answer, "IAM token", hidden=(self._account.password,))

@@ -48,7 +48,10 @@ def _calls_per_second(text: str) -> float:
 
 
 class RateLimiter:
-    """Hands out slots in even steps, so that no second ever holds more calls than the rate."""
+    """Hands out slots in even steps, so that no second ever holds more calls than the rate.
+
+    *clock* and *sleep* are in seconds; a rate of 0 is no limit.
+    """
 
     def __init__(
         self,
@@ -58,7 +61,6 @@ class RateLimiter:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
     ) -> None:
-        """Pace by *clock* and *sleep*, both in seconds; a rate of 0 is no limit."""
         self._lanes = {
             CallKind.WRITE: _Lane(writes_per_second),
             CallKind.READ: _Lane(reads_per_second),
@@ -77,6 +79,7 @@ class RateLimiter:
         lane = self._lanes[kind]
         is_current = False
         while not is_current:
+            # A pause that starts during the sleep makes the slot void: another one is taken after it.
             pauses = lane.pauses
             wait = lane.reserve(self._clock())
             if wait > 0:
@@ -106,5 +109,6 @@ class _Lane:
     def pause_until(self, end: float) -> None:
         """Let slots begin at *end* or after a longer pause; those who wait for one must take another."""
         self._paused_until = max(self._paused_until, end)
+        # Slots handed out already are taken back by `pauses`, so the first one is free again.
         self._next_slot = self._paused_until
         self.pauses += 1

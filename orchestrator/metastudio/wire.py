@@ -22,26 +22,12 @@ MAX_LOGS = 1000
 MAX_STATE_CHARACTERS = 64
 
 
-def _null_as_none(value: object) -> object:
-    """The official examples send the string "null" for nothing."""
-    return None if value == "null" else value
-
-
 def _null_as_empty(value: object) -> object:
     return () if value is None or value == "null" else value
 
 
-def _last(value: object) -> object:
-    """The last steps of a history, which are those that count."""
-    return value[-MAX_LOGS:] if isinstance(value, list | tuple) else value
-
-
-def _named(value: object) -> object:
-    """A state as it may be kept: the service has short words for them."""
-    return one_line(value)[:MAX_STATE_CHARACTERS] if isinstance(value, str) else value
-
-
-Text = Annotated[str | None, BeforeValidator(_null_as_none)]
+#: The official examples send the string "null" for nothing.
+Text = Annotated[str | None, BeforeValidator(lambda value: None if value == "null" else value)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_null_as_empty)]
 #: Documented are ten; a larger number is none.
 _NUMBER_DIGITS = 10
@@ -67,7 +53,17 @@ class OperationLog(WireModel):
     log_type: Text = None
     log_description: Text = None
     error_code: Text = None
-    redo_reasons: Texts = ()
+    #: What is no text among them is left out: a remark must not make the whole answer unusable.
+    redo_reasons: Annotated[
+        tuple[str, ...],
+        BeforeValidator(
+            lambda value: (
+                tuple(item for item in value if isinstance(item, str | int))
+                if isinstance(value, list | tuple)
+                else ()
+            )
+        ),
+    ] = ()
 
 
 class JobSummary(WireModel):
@@ -75,7 +71,13 @@ class JobSummary(WireModel):
 
     job_id: str
     name: str
-    state: Annotated[str, BeforeValidator(_named)]
+    #: As it may be kept: the service has short words for states.
+    state: Annotated[
+        str,
+        BeforeValidator(
+            lambda value: one_line(value)[:MAX_STATE_CHARACTERS] if isinstance(value, str) else value
+        ),
+    ]
     asset_id: Text = None
     create_time: Text = None
     batch_name: Text = None
@@ -88,10 +90,12 @@ _DOWNLOAD_NAMES = {AssetKind.AUDIO: ("audio_file", "audio")}
 
 
 class DownloadUrls:
-    """Where the service shows a job's files, by the field's name without `_download_url`."""
+    """Where the service shows a job's files, by the field's name without `_download_url`.
+
+    *answer* is that of a show call; each URL is parsed when it is asked for, which most never are.
+    """
 
     def __init__(self, answer: Mapping[str, object] | None = None) -> None:
-        """Take them from the *answer* to a show call; each is parsed when it is asked for, which most never are."""
         self._answer = answer or {}
 
     def of(self, kind: AssetKind) -> PresignedUrl | None:
@@ -113,8 +117,11 @@ class DownloadUrls:
 class JobDetail(JobSummary):
     """A job as the show call tells it."""
 
+    #: The last steps of a history are those that count.
     operation_logs: Annotated[
-        tuple[OperationLog, ...], BeforeValidator(_last), BeforeValidator(_null_as_empty)
+        tuple[OperationLog, ...],
+        BeforeValidator(lambda value: value[-MAX_LOGS:] if isinstance(value, list | tuple) else value),
+        BeforeValidator(_null_as_empty),
     ] = ()
     download_urls: DownloadUrls = Field(default_factory=DownloadUrls, repr=False)
 

@@ -41,7 +41,7 @@ def open_session(
     _check_proxies(proxies)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=0,
+            limit=0,  # slots and workers bound the connections
             ttl_dns_cache=_DNS_CACHE_SECONDS,
             ssl=True if ssl_context is None else ssl_context,
             keepalive_timeout=keep_alive_seconds,
@@ -89,10 +89,11 @@ class EnvironmentProxies:
     """Sends requests through the proxies of `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
     aiohttp's own `trust_env` also adds credentials from `~/.netrc` to requests, which breaks signed ones.
+
+    *proxies* are by scheme, as `urllib.request.getproxies_environment` returns them.
     """
 
     def __init__(self, proxies: Mapping[str, str]) -> None:
-        """Use *proxies* by scheme, as `urllib.request.getproxies_environment` tells them."""
         self._proxies = dict(proxies)
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:

@@ -93,10 +93,11 @@ class TlsTransport(asyncio.Transport):
 
     Its write buffer holds what is not encrypted and sent yet, by reference: callers must not modify it until it is
     sent. What was written at once leaves it at once.
+
+    *connection* is after its handshake; *on_session* is given the session by which it can be resumed.
     """
 
     def __init__(self, connection: ssl.SSLSocket, protocol: asyncio.Protocol, on_session: OnSession) -> None:
-        """Give *protocol* the connection, whose hands are shaken; *on_session* hears with what to resume it."""
         super().__init__(
             {
                 "socket": connection,

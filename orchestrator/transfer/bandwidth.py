@@ -96,7 +96,10 @@ def _rate(word: str) -> int | None:
 
 
 class BandwidthLimit:
-    """A token bucket that all PUTs of a run draw from, in equal shares; it can be changed at any time."""
+    """A token bucket that all PUTs of a run draw from, in equal shares; it can be changed at any time.
+
+    Without *timetable* there is no limit; *clock* is in epoch seconds.
+    """
 
     def __init__(
         self,
@@ -106,7 +109,6 @@ class BandwidthLimit:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
     ) -> None:
-        """Limit to *timetable*, by default to nothing; *clock* is in epoch seconds."""
         self._timetable = timetable or Timetable()
         self._clock = clock
         self._monotonic = monotonic

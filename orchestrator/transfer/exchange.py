@@ -32,10 +32,11 @@ class IdleWatchdog:
     """Cancels what runs inside when *activity* has not changed for *idle_timeout* seconds.
 
     `activity` returns a mark that differs whenever bytes have moved, None while nothing is expected to move.
+
+    The watch lasts from `with` to its end, or to `stop`.
     """
 
     def __init__(self, activity: Callable[[], object], idle_timeout: float) -> None:
-        """Watch nothing yet: the watch lasts from `with` to its end, or to `stop`."""
         self._activity = activity
         self._idle_timeout = idle_timeout
         self._scope = anyio.CancelScope()

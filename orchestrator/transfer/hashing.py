@@ -23,7 +23,6 @@ class HashPool:
     """
 
     def __init__(self, workers: ThreadPoolExecutor, md5: Md5) -> None:
-        """Read and hash in *workers*, the way *md5* does."""
         self._workers = workers
         self._md5 = md5
         self._buffers = Buffers(min(_CACHED_BYTES // md5.lanes, _MOST_PIECE_BYTES))

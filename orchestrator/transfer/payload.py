@@ -35,13 +35,12 @@ class Outlet(Protocol):
 
 
 class TransportOutlet:
-    """Writes to the connection's transport, which any connection allows and TLS needs."""
+    """Writes to the connection's transport, which any connection allows and TLS needs.
+
+    Whenever *transport* is drained it holds nothing of ours: the reader uses its memory again.
+    """
 
     def __init__(self, reader: Reader, writer: StreamWriter, transport: Transport, on_taken: OnTaken) -> None:
-        """Write to *writer*, whose *transport* is made to have nothing of ours left whenever it is drained.
-
-        It may keep what it is given until it is sent, and the reader uses its memory again.
-        """
         self._reader = reader
         self._writer = writer
         self._on_taken = on_taken
@@ -90,7 +89,6 @@ class SocketOutlet:
     """
 
     def __init__(self, reader: SegmentReader, transport: Transport, on_taken: OnTaken) -> None:
-        """Send to the socket of *transport*, which has nothing left to send itself."""
         self._reader = reader
         self._on_taken = on_taken
         self._descriptor = os.dup(transport.get_extra_info("socket").fileno())
@@ -129,6 +127,8 @@ class SegmentPayload(Payload):
     """Sends what a fresh reader yields; good for one attempt.
 
     `failure` is what kept the body from being read or paced, as opposed to the connection's own errors.
+
+    Closing the payload closes *reader*. *on_bytes* is called with what was handed over.
     """
 
     # aiohttp repeats a PUT by itself after a broken connection unless its body is consumed; whether to repeat
@@ -143,7 +143,6 @@ class SegmentPayload(Payload):
         on_bytes: OnBytes,
         pace: Pace | None,
     ) -> None:
-        """Take *reader* over: closing the payload closes it. *on_bytes* hears of what was handed over."""
         super().__init__(reader)
         self._size = self._length = length
         self._reader = reader
@@ -185,8 +184,14 @@ class SegmentPayload(Payload):
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Send the segment; the declared length is the segment's own, so *content_length* adds nothing."""
+        # aiohttp would send the body again after a break; that is the caller's decision.
+        if self._transport is not None:
+            raise ConnectionResetError("a segment's body is sent once")
+        if not isinstance(writer, StreamWriter) or writer.transport is None:
+            raise ConnectionResetError("the connection was closed")
+        self._transport = writer.transport
         try:
-            await self._send_all(*self._begin(writer))
+            await self._send_all(writer, writer.transport)
         except OSError:
             raise  # the connection's: what the reader meets it reports as one of our errors
         except Exception as error:
@@ -214,14 +219,6 @@ class SegmentPayload(Payload):
             socket = transport.get_extra_info("socket")
             if socket is not None and socket.fileno() >= 0:
                 transport.abort()
-
-    def _begin(self, writer: AbstractStreamWriter) -> tuple[StreamWriter, Transport]:
-        if self._transport is not None:
-            raise ConnectionResetError("a segment's body is sent once")
-        if not isinstance(writer, StreamWriter) or writer.transport is None:
-            raise ConnectionResetError("the connection was closed")
-        self._transport = writer.transport
-        return writer, writer.transport
 
     async def _send_all(self, writer: StreamWriter, transport: Transport) -> None:
         span = await self._reader.next_span()

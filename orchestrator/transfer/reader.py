@@ -57,6 +57,8 @@ class SegmentReader:
 
     The last span is handed out only after the file has been found unchanged, so that a segment of a changed file
     never gets out whole. A cold disk makes a thread wait and never the event loop.
+
+    The first span is prepared at once; `close` must follow. *buffers* are of PIECE_BYTES.
     """
 
     def __init__(
@@ -66,7 +68,6 @@ class SegmentReader:
         readers: ThreadPoolExecutor,
         buffers: Buffers,
     ) -> None:
-        """Begin to prepare the first span at once; `close` must follow. *buffers* are of PIECE_BYTES."""
         self._preparation = preparation
         self._source = preparation.source
         self._end = segment.offset + segment.length
@@ -295,10 +296,12 @@ class SmallSegment:
 
 
 class SmallSegmentReader:
-    """Reads small segments in worker threads, those asked for in one turn of the loop together."""
+    """Reads small segments in worker threads, those asked for in one turn of the loop together.
+
+    Without *md5* nothing is hashed.
+    """
 
     def __init__(self, readers: ThreadPoolExecutor, md5: Md5 | None) -> None:
-        """Read in *readers*; *md5* is how MD5s are computed, if at all."""
         self._readers = readers
         self._md5 = md5
         self._requests: list[_ReadRequest] = []

@@ -39,7 +39,11 @@ from orchestrator.transfer.verdict import check_mark, error_of, is_success, rece
 
 
 class SegmentSender:
-    """Sends segments over a shared session; holds nothing between calls but buffers and the warnings given."""
+    """Sends segments over a shared session; holds nothing between calls but buffers and the warnings given.
+
+    Files are read in *readers*, as many threads as there are cores; *clock* is in epoch seconds. *is_verifying*
+    decides whether MD5s are computed and compared. *on_warning* is called once for each warning.
+    """
 
     def __init__(
         self,
@@ -52,10 +56,6 @@ class SegmentSender:
         clock: Callable[[], float] = time.time,
         on_warning: Callable[[str], None],
     ) -> None:
-        """Read files in *readers*, as many threads as there are cores; *clock* tells seconds since the epoch.
-
-        *is_verifying* decides whether MD5s are computed and compared. *on_warning* hears each warning once.
-        """
         self._session = session
         self._readers = readers
         self._idle_timeout = idle_timeout

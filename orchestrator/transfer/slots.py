@@ -13,10 +13,11 @@ class PutSlots:
 
     While slots are divided no member holds more than its equal share, even before the others have asked: a PUT cannot
     be interrupted, and only running PUTs share a bandwidth.
+
+    *is_divided* is asked each time a slot is granted.
     """
 
     def __init__(self, total: int, *, is_divided: Callable[[], bool]) -> None:
-        """Allow *total* PUTs; *is_divided* is asked each time a slot is granted."""
         self._total = total
         self._is_divided = is_divided
         self._members = Counter[str]()

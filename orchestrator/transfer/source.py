@@ -32,10 +32,12 @@ class Span(NamedTuple):
 
 
 class Source:
-    """An open file to read segments of; what may wait for a disk blocks, so call it in a worker thread."""
+    """An open file to read segments of; what may wait for a disk blocks, so call it in a worker thread.
+
+    Nothing is opened before `open`.
+    """
 
     def __init__(self, asset: Asset) -> None:
-        """Take the *asset* whose path and fingerprint count; nothing is opened yet."""
         self._path = asset.path
         self._planned = asset.fingerprint
         self._descriptor = -1
@@ -178,10 +180,11 @@ class Buffers:
     """Buffers that are used again, the last one first: the core's cache still knows it.
 
     Threads may share them.
+
+    Each has *size* bytes.
     """
 
     def __init__(self, size: int) -> None:
-        """Make buffers of *size* bytes as they are needed."""
         self._size = size
         self._free: list[memoryview] = []
 

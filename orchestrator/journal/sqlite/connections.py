@@ -24,11 +24,15 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the journal; transactions are the caller's, and durable. Raises what SQLite raises."""
+    # Left to itself the driver opens transactions, but takes the lock only at the first write in them.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        # Neither the readers nor the writer wait for each other.
         connection.execute("PRAGMA journal_mode=WAL")
+        # In WAL mode less than FULL may lose the last commits with the power: their segments would be sent twice.
         connection.execute("PRAGMA synchronous=FULL")
+        # Off unless asked for; a batch that is deleted takes its rows along by them.
         connection.execute("PRAGMA foreign_keys=ON")
         # Upload URLs are secrets: what is deleted is overwritten, not only forgotten.
         connection.execute("PRAGMA secure_delete=ON")
@@ -42,7 +46,6 @@ class Readers:
     """Connections for reading, opened as they are needed and used again."""
 
     def __init__(self, path: Path) -> None:
-        """Read the journal at *path*."""
         self._path = path
         self._idle: list[sqlite3.Connection] = []
         self._is_closed = False

@@ -28,6 +28,7 @@ def hold_batch_lock(path: Path, *, sleep: Callable[[float], object] = time.sleep
     stays: removing it would let two processes lock two files of the same name.
     """
     try:
+        # A child that inherited the descriptor would hold the lock beyond the end of the run.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise JournalError(

@@ -9,8 +9,8 @@ from typing import Any
 from orchestrator.domain.avatar import Avatar
 from orchestrator.manifest.fields import COLUMNS, PATH_FIELDS, Shape
 from orchestrator.manifest.paths import escaped_path
-from orchestrator.manifest.raw_entry import Value
-from orchestrator.manifest.spreadsheets import protected
+from orchestrator.manifest.raw_entry import Draft, Value
+from orchestrator.manifest.spreadsheets import protected, read_cell
 
 #: By column: the field, the field inside it or '', and whether the cell is a list.
 _PARTS = {
@@ -22,6 +22,14 @@ PLAIN_COLUMNS = frozenset(
     column for column, (_, member, is_list) in _PARTS.items() if not member and not is_list
 )
 _LIST_PIECE = re.compile(r"(?:[^;\\]|\\[;\\]|\\)+")
+
+
+def read_into(draft: Draft, column: str, text: str) -> str:
+    """The text of a cell that is not blank; reports in *draft* what a spreadsheet did to it."""
+    cell = read_cell(column, text)
+    if cell.complaint is not None:
+        (draft.report if cell.is_error else draft.warn)(cell.complaint, column, rule="M11")
+    return cell.text
 
 
 def set_cell(values: dict[str, Value], column: str, text: str) -> None:

@@ -13,7 +13,7 @@ from orchestrator.manifest.copies import Copies, shared_paths
 from orchestrator.manifest.problems import Problem, Severity, quoted, without_ignored
 from orchestrator.manifest.raw_entry import Draft
 from orchestrator.manifest.text import UnreadableError
-from orchestrator.manifest.validation import Head, check_avatar, in_order, resolve_paths
+from orchestrator.manifest.validation import Head, check_avatar, check_lists, in_order, resolve_paths
 
 
 class Source(Protocol):
@@ -88,6 +88,7 @@ class Manifest:
             self.problems += in_order(draft.problems, None)
             return None
         resolve_paths(draft, self._folder)
+        check_lists(draft)
         whole = draft.over(self._defaults)
         avatar = check_avatar(whole)
         entry_id = _entry_id(whole)

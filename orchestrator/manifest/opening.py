@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from orchestrator.domain.entries import Place
 from orchestrator.domain.foreign import repaired
-from orchestrator.manifest.cells import set_cell
+from orchestrator.manifest.cells import read_into, set_cell
 from orchestrator.manifest.csv_rows import csv_rows
 from orchestrator.manifest.encodings import CHINESE, table_encoding
 from orchestrator.manifest.fields import COLUMNS, unknown_field
@@ -142,7 +142,7 @@ def _given_defaults(defaults: Mapping[str, str]) -> Draft:
     draft = Draft(file="--default", start=Place())
     for name, text in defaults.items():
         if name in COLUMNS:
-            set_cell(draft.values, name, text)
+            set_cell(draft.values, name, read_into(draft, name, text.strip()) if text.strip() else "")
         else:
             draft.report(unknown_field(name, COLUMNS), name)
     return draft

@@ -9,21 +9,34 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from orchestrator.manifest.fields import PATH_FIELDS
+
 #: What begins a formula, also as Chinese keyboards write it, and what may be stripped before one.
 _FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 #: After an apostrophe these say that it is the mark for text.
 _MARKED: Final = _FORMULA | frozenset("'#0123456789")
 
-_MARK_OF_FAILURE = re.compile(r"#(?:N/A|REF!|NAME\?|VALUE!|DIV/0!|NULL!|NUM!|SPILL!|CALC!)|#{3,}")
+#: Also as Excel has them in German, French, Spanish, Italian and Portuguese, and as a deleted cell leaves them.
+_MARK_OF_FAILURE = re.compile(
+    r"=?#(?:N/A|N/D|NV|GETTING_DATA|[\xa1\xbf]?(?:REF|NAME|VALUE|DIV/0|NULL|NUM|SPILL|CALC|FIELD|BLOCKED|CONNECT|"
+    r"BUSY|UNKNOWN|BEZUG|WERT|ZAHL|VALEUR|NOM|NOMBRE|NUL|NULO|VALOR|RIF|VALORE|NOME|N\xdaM)[!?])|#{2,}",
+    re.IGNORECASE,
+)
 _CUT_NUMBER = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d{1,3}")
 _DECIMAL_NUMBER = re.compile(r"\d{6,}\.0+")
 _FORMULA_FOR_TEXT = re.compile(r'="((?:[^"]|"")*)"')
-_TEMPLATE = re.compile(r"\{\{.*?\}\}|\$\{\w+\}")
+#: Somewhere in a text; or, where that alone would be a usual name, as all of it.
+_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|\xab[^\xbb]+\xbb|<<[^<>]+>>")
+_WHOLE_TEMPLATE = re.compile(r"\{\w+\}|<\w[\w -]*>|%\w{3,}%")
+#: In a path this is a variable of the environment, and one that is not set is an error there.
+_VARIABLE = re.compile(r"\$\{[\w. ]+\}")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3}){2,}")
+_QUOTE_BEFORE_NUMBER = re.compile(r"[\"`\xb4\u2018\u2019\u201c\uff07]\s*\+?\d")
 
 #: Columns with ids and phone numbers, which are texts though they look like numbers.
-_TEXT_NUMBERS: Final = frozenset({"id", "contact", "job_id"})
+_TEXT_NUMBERS: Final = frozenset({"id", "contact", "job_id", "app_user_id"})
 #: The only first characters, or marks anywhere, of which something is to be said.
-_FIRST_SUSPECTS: Final = frozenset("#='")
+_FIRST_SUSPECTS: Final = frozenset("#='<%\xab")
 
 
 class Cell(NamedTuple):
@@ -53,7 +66,17 @@ def from_workbook(text: str) -> str:
 
 def is_suspect(column: str, text: str) -> bool:
     """True when `read_cell` may say more of *text*, which is not blank, than that it is that text."""
-    return text[0] in _FIRST_SUSPECTS or column in _TEXT_NUMBERS or "{" in text
+    return text[0] in _FIRST_SUSPECTS or column in _TEXT_NUMBERS or "{" in text or "E+" in text
+
+
+def is_damaged(text: str) -> bool:
+    """True when *text* is the mark of a spreadsheet that had no value to show."""
+    return _MARK_OF_FAILURE.fullmatch(text) is not None
+
+
+def is_number_as_text(column: str) -> bool:
+    """True for a column of ids or phone numbers, in which an apostrophe before the digits is none of the value."""
+    return column in _TEXT_NUMBERS
 
 
 def read_cell(column: str, text: str) -> Cell:
@@ -66,7 +89,7 @@ def read_cell(column: str, text: str) -> Cell:
         return Cell(
             "", f"is {text[:8]}, which a spreadsheet writes where it has no value to show", is_error=True
         )
-    if column in _TEXT_NUMBERS and _CUT_NUMBER.fullmatch(text):
+    if _CUT_NUMBER.fullmatch(text):
         return Cell("", _CUT_SENTENCE.format(text), is_error=True)
     return Cell(text, _doubt(column, text))
 
@@ -84,8 +107,14 @@ def _typed_mark(text: str) -> str | None:
 
 
 def _doubt(column: str, text: str) -> str | None:
-    if column == "contact" and _DECIMAL_NUMBER.fullmatch(text):
-        return "ends in .0: a program has taken the phone number for a number; format the column as text"
-    if _TEMPLATE.search(text):
+    if column in _TEXT_NUMBERS and _DECIMAL_NUMBER.fullmatch(text):
+        return "ends in .0: a program has taken it for a number; format the column as text"
+    if column == "contact" and _THOUSANDS.fullmatch(text):
+        return "has commas: a program has taken the phone number for a number; format the column as text"
+    if column == "contact" and _QUOTE_BEFORE_NUMBER.match(text):
+        return "begins with a quotation mark; type the number alone"
+    if _TEMPLATE.search(text) or _WHOLE_TEMPLATE.fullmatch(text):
+        return "contains a template placeholder that was not replaced"
+    if column not in PATH_FIELDS and _VARIABLE.search(text):
         return "contains a template placeholder that was not replaced"
     return None

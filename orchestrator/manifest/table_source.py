@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from orchestrator.domain.entries import Place
-from orchestrator.manifest.cells import PLAIN_COLUMNS, set_cell
+from orchestrator.manifest.cells import PLAIN_COLUMNS, read_into, set_cell
 from orchestrator.manifest.csv_rows import Row, looks_like_header
 from orchestrator.manifest.fields import BATCH_COLUMNS, COLUMNS, FIELDS, KNOWN_COLUMNS, Shape, unknown_field
 from orchestrator.manifest.raw_entry import Draft
@@ -138,11 +138,11 @@ class TableSource:
         for index, name in self._plain:
             if text := cells[index].strip():
                 if is_suspect(name, text):
-                    text = _read(draft, name, text)
+                    text = read_into(draft, name, text)
                 draft.values[name] = text
         for index, name in self._shaped:
             if text := cells[index].strip():
-                set_cell(draft.values, name, _read(draft, name, text) if is_suspect(name, text) else text)
+                set_cell(draft.values, name, read_into(draft, name, text) if is_suspect(name, text) else text)
         for index, name in self._others:
             self._check_other(draft, name, cells[index].strip())
         return draft
@@ -162,17 +162,9 @@ class TableSource:
         if name == "" and text:
             draft.report("there is a value in a column without a name", "", place=draft.start)
         if name == _JOB_COLUMN and text:
-            draft.job_id = _read(draft, name, text)
+            draft.job_id = read_into(draft, name, text)
         if name in BATCH_COLUMNS and text and _batch_cell(name, text) != self._first.get(name):
             draft.report("differs from the first row's; a manifest is one batch", name)
-
-
-def _read(draft: Draft, name: str, text: str) -> str:
-    """The cell's text; reports in *draft* what a spreadsheet did to it."""
-    cell = read_cell(name, text)
-    if cell.complaint is not None:
-        (draft.report if cell.is_error else draft.warn)(cell.complaint, name, rule="M11")
-    return cell.text
 
 
 def _batch_cell(name: str, text: str) -> str:

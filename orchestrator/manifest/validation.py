@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,9 +15,13 @@ from orchestrator.manifest.fields import FIELDS, PATH_FIELDS, PERSONAL_FIELDS, S
 from orchestrator.manifest.paths import PathError, absolute_path
 from orchestrator.manifest.problems import Problem, Severity, quoted, suggestion
 from orchestrator.manifest.raw_entry import Draft, Value
+from orchestrator.manifest.spreadsheets import is_damaged
 from orchestrator.preflight.rules import RULES
 
 Model = TypeVar("Model", bound=BaseModel)
+_LISTS = tuple(name for name, rule in FIELDS.items() if rule.shape is Shape.LIST)
+#: What people write in a cell between the items of a list, where `;` belongs.
+_SEPARATOR = re.compile("[,|\uff0c\uff1b\u3001]")
 #: What defaults need not say; with these they can be checked like an avatar.
 _PLACEHOLDERS = {"name": "-", "training_video": "-"}
 
@@ -55,11 +60,36 @@ def resolve_paths(draft: Draft, folder: str) -> None:
                 draft.report(str(error), name, rule="M05")
 
 
+def check_lists(draft: Draft) -> None:
+    """Report what is one item of a list where two were meant, and what a spreadsheet has damaged."""
+    for name in _LISTS:
+        items = draft.values.get(name)
+        if isinstance(items, list):
+            _check_list(draft, name, items)
+
+
+def _check_list(draft: Draft, name: str, items: Sequence[str]) -> None:
+    for item in items:
+        if len(items) > 1 and is_damaged(item) and not draft.is_faulty(name):
+            draft.report(
+                f"has the item {item[:8]}, which a spreadsheet writes for no value", name, rule="M11"
+            )
+    joined = next((item for item in items if _SEPARATOR.search(item)), None)
+    is_yaml = isinstance(draft.place_of(name).column, int)  # where nothing is separated by one character
+    if joined is None or is_yaml or draft.is_faulty(name):
+        return
+    parts = [part.strip() for part in _SEPARATOR.split(joined) if part.strip()]
+    if len(parts) > 1:
+        written = quoted(";".join(parts))
+        draft.warn(f"{quoted(joined)} is one item; for {len(parts)} write {written}", name, rule="M12")
+
+
 def check_defaults(draft: Draft) -> None:
     """Report what is wrong with *draft* as far as it goes; what only an avatar can say may be missing."""
     for name in ("id", "name"):
         if name in draft.values:
             draft.report("each avatar needs its own; it cannot have a default", name, rule="M04")
+    check_lists(draft)
     _instance(Avatar, draft, placeholders=_PLACEHOLDERS, is_partial=True)
 
 

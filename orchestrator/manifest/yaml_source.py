@@ -11,6 +11,7 @@ from orchestrator.domain.entries import Place
 from orchestrator.manifest.fields import FIELDS, FieldRule, Shape, unknown_field
 from orchestrator.manifest.problems import quoted
 from orchestrator.manifest.raw_entry import Draft, Value
+from orchestrator.manifest.spreadsheets import is_number_as_text, is_suspect, read_cell
 from orchestrator.manifest.text import UnreadableError, read_text
 from orchestrator.manifest.yaml_nodes import (
     MAX_FIELDS,
@@ -149,7 +150,19 @@ class _Reader:
             return None
         if node.tag not in SCALAR_TAGS:
             self._draft.report(f"the YAML tag {quoted(node.tag)} is not supported", *names)
-        return None if is_null(node) else str(node.value)
+        return None if is_null(node) else self._undamaged(str(node.value), *names)
+
+    def _undamaged(self, text: str, *names: str | int) -> str:
+        """*text* as it was typed; a manifest that a program has made from a table shows what happened there."""
+        column = ".".join(name for name in names if isinstance(name, str))
+        if not text.strip() or not is_suspect(column, text.strip()):
+            return text
+        cell = read_cell(column, text.strip())
+        is_kept = cell.text == text.strip()
+        if cell.complaint is None or not (cell.is_error or is_kept or is_number_as_text(column)):
+            return text
+        (self._draft.report if cell.is_error else self._draft.warn)(cell.complaint, *names, rule="M11")
+        return text if is_kept else cell.text
 
     def pairs(self, node: MappingNode, *names: str) -> Pairs:
         """Keys and values of *node* with its merges (`<<`) below its own; reports keys given twice."""

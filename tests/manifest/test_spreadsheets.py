@@ -47,7 +47,21 @@ def entries_of(path: Path, *rows: dict[str, str]) -> tuple[dict[str, str | None]
 
 @pytest.mark.parametrize(
     "cell",
-    ["1.38E+10", "8,61381E+12", "1E+11", "#N/A", "#REF!", "#NAME?", "#VALUE!", "#DIV/0!", "###########"],
+    [
+        *("1.38E+10", "8,61381E+12", "1E+11", "#N/A", "#REF!", "#NAME?", "#VALUE!", "#DIV/0!", "###########"),
+        *(
+            "#n/a",
+            "#NULL!",
+            "#NUM!",
+            "#SPILL!",
+            "#CALC!",
+            "=#REF!",
+            "#BEZUG!",
+            "#NV",
+            "#VALEUR!",
+            "#\u00a1REF!",
+        ),
+    ],
 )
 def test_what_a_spreadsheet_destroyed_is_an_error(tmp_path: Path, cell: str) -> None:
     """Only the one who typed it knows what it was."""
@@ -63,7 +77,11 @@ def test_what_a_spreadsheet_destroyed_is_an_error(tmp_path: Path, cell: str) -> 
         ('="13800000000"', "13800000000"),
         ("'13800000000", "13800000000"),
         ("13800000000.0", "13800000000.0"),
+        ("13,800,000,000", "13,800,000,000"),
+        ("\u201913800000000", "\u201913800000000"),
+        ("`13800000000", "`13800000000"),
         ("{{phone}}", "{{phone}}"),
+        ("${phone}", "${phone}"),
     ],
 )
 def test_what_is_nearly_right_is_read_and_warned_of(tmp_path: Path, cell: str, contact: str) -> None:

@@ -120,7 +120,8 @@ MANIFEST_RULES = (
         source="seen in handed-over tables",
         explanation=(
             "Spreadsheets write #N/A, ##### or 1.38E+10 where a formula failed, a column was narrow or a phone "
-            'number was taken for a number. Apostrophes, ="..." and template marks are left from a conversion.'
+            'number was taken for a number. Apostrophes, ="..." and template marks are left from a conversion. '
+            "Damage is an error in any cell, list item, text of YAML or default; what is nearly right is a warning."
         ),
         fix="Format the column as text, type the value again, and save as CSV UTF-8.",
     ),
@@ -128,7 +129,10 @@ MANIFEST_RULES = (
         id="M12",
         title="lists are separated by semicolons",
         source="docs/usage.md",
-        explanation="a,b or a、b in a cell that holds a list is one item, not two.",
+        explanation=(
+            "a,b or a|b in a cell that holds a list is one item, not two, also with the comma, semicolon or "
+            "enumeration comma of Chinese. YAML has brackets for lists; an item with a comma is meant there."
+        ),
         fix="Write a;b.",
     ),
     Rule(

@@ -80,7 +80,7 @@ _CHINESE_WORDS = re.compile("|".join(sorted(_CHINESE, key=len, reverse=True)))
 
 
 class Words(NamedTuple):
-    """What one name is made of: the kinds that its words are for, and what is left, which may be a person's name."""
+    """What one name is made of: the kinds that its words are for, and the rest, which may be a person's name."""
 
     kinds: frozenset[AssetKind]
     kind_words: frozenset[str]

@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 _SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".csv": "csv"}
 
+NewManifest = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MANIFEST",
+        help="Where to write it; .csv writes a table; default manifest.yaml.",
+        show_default=False,
+    ),
+]
+
 
 @takes_settings()
 def init(
     invocation: Invocation,
-    manifest: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MANIFEST",
-            help="Where to write it; .csv writes a table; default manifest.yaml.",
-            show_default=False,
-        ),
-    ] = Path("manifest.yaml"),
+    manifest: NewManifest = Path("manifest.yaml"),
     *,
     scan: Annotated[
         Path | None,

@@ -44,6 +44,7 @@ DROP_RECEIPT = (
     f" WHERE {_HELD_SEGMENT}"
 )
 DELETE_SEGMENTS = f"DELETE FROM segments WHERE {_OF_ENTRY}"
+#: URLs are secrets, and of no use once the job is confirmed.
 DROP_URLS = f"UPDATE segments SET url = NULL WHERE {_OF_ENTRY}"
 
 
@@ -53,6 +54,7 @@ GIVE_JOB_UP = (
     "UPDATE entries SET state = :cancelled, epoch = epoch + 1, updated_at = :at, job_id = NULL, create_tag = NULL,"
     f" change_wanted = NULL WHERE {_OF_ENTRY}"
 )
+#: Receipts go with the job they are of.
 MOVE_SEGMENTS = f"UPDATE segments SET batch = :new_batch, entry_id = :new_entry_id WHERE {_OF_ENTRY}"
 
 

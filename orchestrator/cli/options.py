@@ -170,6 +170,18 @@ PLAN_OPTIONS = (
         default_note="what the manifest says",
     ),
     SettingOption(
+        name="skip_invalid",
+        flags=("--skip-invalid/--no-skip-invalid",),
+        summary="Send the good entries of a manifest in which others have errors, and exit with 8",
+        default="off",
+    ),
+    SettingOption(
+        name="min_age",
+        flags=("--min-age",),
+        metavar="TIME",
+        summary="Leave entries for the next run whose files were written less than this long ago, for example 2m",
+    ),
+    SettingOption(
         name="on_change",
         flags=("--on-change",),
         metavar="ask|update|recreate",

@@ -80,6 +80,8 @@ def run_settings(values: Settings, *, is_submit_wanted: bool) -> RunSettings:
         is_object_verified=values.verify_object,
         max_duration=values.max_duration,
         max_transfer=values.max_transfer,
+        is_skipping_invalid=values.skip_invalid,
+        min_age=values.min_age,
     )
 
 

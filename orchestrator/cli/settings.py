@@ -125,6 +125,8 @@ class Settings(BaseModel):
         "max_transfer"
     )
     on_expired: Literal["recreate", "fail"] = _option("on_expired")
+    skip_invalid: bool = _option("skip_invalid")
+    min_age: Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_duration)] = _option("min_age")
     on_change: Literal["ask", "update", "recreate"] = _option("on_change")
     on_existing: Literal["ask", "adopt", "create"] = _option("on_existing")
     fail_fast: bool = _option("fail_fast")

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import NamedTuple
 
@@ -118,3 +119,9 @@ def _entry_digest(entry_id: str) -> str:
 
 
 _TAG_PARTS = 3
+
+
+def is_named_by(entry_id: str, pattern: str) -> bool:
+    """True when *pattern*, an id or a glob (`*`, `?`, `[abc]`), means the entry."""
+    wanted, found = normal(pattern), normal(entry_id)
+    return wanted == found or fnmatchcase(found, wanted)

@@ -24,6 +24,7 @@ from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.context import Run, WorkSettings
 from orchestrator.engine.decision import Retry
 from orchestrator.engine.drain import Drain, StopSignals
+from orchestrator.engine.earlier_manifest import earlier_manifest
 from orchestrator.engine.events import (
     ComparisonStarted,
     EventBus,
@@ -38,9 +39,10 @@ from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.limits import TransferLimit, limit_duration
 from orchestrator.engine.outage import gates
 from orchestrator.engine.parallelism import AdaptiveParallelism
-from orchestrator.engine.planning import Planner, Registration, earlier_manifest
+from orchestrator.engine.planning import Planner, Registration
 from orchestrator.engine.queue import EntryQueue, Selection, failed, unfinished, uploaded
 from orchestrator.engine.report import EntryCounts, RunReport, Tally, count_entries
+from orchestrator.engine.scope import scope_of
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Manifest, Problem
@@ -59,6 +61,7 @@ class RunRequest:
     work: WorkSettings
     with_media: bool
     is_batch_named: bool = False  #: a person named the batch, whatever manifest it was made from
+    patterns: tuple[str, ...] = ()  #: the entries that are meant, as globs; none for all
     on_problems: Callable[[list[Problem]], None]
 
 
@@ -71,7 +74,9 @@ async def run_batch(request: RunRequest, journal: Journal, events: EventBus, clo
     async with open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
         registration = await register(request, run, retry=None)
         selection = unfinished(
-            is_submit_wanted=run.settings.is_submit_wanted, undecided=registration.undecided
+            is_submit_wanted=run.settings.is_submit_wanted,
+            undecided=registration.held,
+            named=registration.named,
         )
         return await BatchRun(run, registration, selection).work()
 
@@ -93,7 +98,7 @@ async def retry_batch(
         registration = await register(request, run, retry=retry)
         selection = failed(
             retry.entry_ids,
-            undecided=registration.undecided,
+            undecided=registration.held,
             is_cancelled_wanted=retry.is_cancelled_wanted,
         )
         return await BatchRun(run, registration, selection).work()
@@ -189,6 +194,7 @@ async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Reg
         with_media=request.with_media,
         retry=retry,
         earlier=earlier,
+        scope=scope_of(request.patterns, run.settings.min_age, run.clocks.clock()),
         contents=ContentComparison(
             run.journal, lambda files: run.events.publish(ComparisonStarted(files=files))
         ),
@@ -359,6 +365,9 @@ class BatchRun:
             replaced=registration.replaced,
             earlier_manifest=registration.earlier_manifest,
             counts=states,
+            invalid=tuple(sorted(registration.invalid)),
+            too_young=tuple(sorted(registration.too_young)),
+            warnings=(*registration.warnings, *self._tally.warnings),
         )
 
     def _count(self, states: Mapping[EntryState, int]) -> EntryCounts:
@@ -382,5 +391,7 @@ class BatchRun:
             undecided=len(self._registration.undecided),
             reviews_failed=states.get(EntryState.REVIEW_FAILED, 0),
         )
+        if code is ExitCode.OK and self._registration.has_skipped_errors:
+            return ExitCode.SOME_FAILED
         # An entry that this run lost is not known to be done.
         return ExitCode.TEMPORARY if code is ExitCode.OK and self._lost_entries else code

@@ -71,6 +71,10 @@ class RunSettings:
     #: When to take no new work, in seconds of work and in bytes sent; None for no limit.
     max_duration: float | None
     max_transfer: int | None
+    #: Send the good entries of a manifest in which others have errors.
+    is_skipping_invalid: bool
+    #: Leave entries whose files were written less than so many seconds ago; None sends all.
+    min_age: float | None
     entry_retries: int = 200
     run_retries: int = 5000
     url_refreshes: int = 8

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
@@ -14,15 +13,17 @@ import anyio.to_thread
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import Entry
-from orchestrator.domain.errors import DecisionNeededError, ManifestError
+from orchestrator.domain.errors import ManifestError
 from orchestrator.domain.sameness import Sameness, as_known, is_untouched
 from orchestrator.domain.segments import total_segments
 from orchestrator.domain.states import Change, is_done
 from orchestrator.engine.context import RunSettings
 from orchestrator.engine.decision import Action, Decider, EntryPlan, Retry
+from orchestrator.engine.earlier_manifest import EarlierManifest
 from orchestrator.engine.events import Totals
 from orchestrator.engine.file_comparison import ContentComparison
 from orchestrator.engine.result_rows import misplaced_rows, rejected_row_jobs, row_job
+from orchestrator.engine.scope import EVERYTHING, Scope, is_newer
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import NOT_IN_MANIFEST
 from orchestrator.journal.records import EntryRecord
@@ -41,6 +42,17 @@ class Registration:
     removed: tuple[str, ...]
     replaced: frozenset[str] = frozenset()  #: failed reviews of which something was replaced, left alone
     earlier_manifest: str | None = None  #: the file that the batch was made from, where it was another
+    invalid: frozenset[str] = frozenset()  #: skipped, as `--skip-invalid` wants it
+    too_young: frozenset[str] = frozenset()  #: left for the next run: their files may still be written
+    has_skipped_errors: bool = False
+    #: Entries that a run leaves alone, whatever state they are in; None where all are meant.
+    named: frozenset[str] | None = None
+    warnings: tuple[str, ...] = ()  #: of the manifest and its files
+
+    @property
+    def held(self) -> Set[str]:
+        """The entries that this run leaves alone."""
+        return self.undecided.keys() | self.invalid | self.too_young
 
 
 class _Draft(NamedTuple):
@@ -56,40 +68,6 @@ class _Draft(NamedTuple):
     def is_valid(self) -> bool:
         # Almost every one has none, and there may be tens of thousands.
         return not self.problems or not any(problem.severity is Severity.ERROR for problem in self.problems)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EarlierManifest:
-    """The file that batch *name* was made from; *path* is not the one that is read now, *now*."""
-
-    path: str
-    now: Path
-    name: str
-
-    def check(self, *, kept: int, new: int, removed: int) -> None:
-        """Raise DecisionNeededError when this is rather another batch, by how many entries come and go.
-
-        A file that was moved, or of which rows were taken out, has entries of the batch only. Other entries
-        instead of these mean another batch, some others as well while the first file still exists.
-        """
-        is_another = removed and new and (not kept or Path(self.path).exists())
-        if not is_another:
-            return
-        gone = f"{removed} entr{'y' if removed == 1 else 'ies'} of it"
-        raise DecisionNeededError(
-            f"batch {self.name} was made from {self.path}; {self.now} lacks {gone} and has {new} others",
-            hint=f"for a batch of its own: `orchestrator run {quote(str(self.now))} --batch-name NAME`; "
-            f"to go on with this batch: `orchestrator run {quote(str(self.now))} --batch-name {quote(self.name)}`",
-        )
-
-
-def earlier_manifest(known_path: str | None, now: Path, name: str) -> EarlierManifest | None:
-    """What the batch was made from, None where that is the file *now*, however its path is written."""
-    if known_path is None or known_path == str(now.absolute()):
-        return None
-    if os.path.realpath(known_path) == os.path.realpath(now):
-        return None
-    return EarlierManifest(path=known_path, now=now, name=name)
 
 
 class Planner:
@@ -110,10 +88,15 @@ class Planner:
         retry: Retry | None = None,
         earlier: EarlierManifest | None = None,
         contents: ContentComparison | None = None,
+        scope: Scope = EVERYTHING,
     ) -> None:
         self._retry = retry
         self._earlier = earlier
         self._contents = contents
+        self._scope = scope
+        self.invalid: set[str] = set()
+        self.too_young: set[str] = set()
+        self.unnamed: set[str] = set()
         self._decider = Decider(settings, retry)
         self.problems: list[Problem] = []
         self._manifest = manifest
@@ -129,11 +112,13 @@ class Planner:
         self._copies = self._manifest.copies()
         entries = enumerate(self._manifest.entries())
         while chunk := await anyio.to_thread.run_sync(lambda: list(islice(entries, CHUNK_ENTRIES))):
+            chunk = self._in_scope(chunk)
             ids = [entry.entry_id for _, entry in chunk]
             records = await self._journal.entries_named(self._batch, ids) if self._journal else {}
             stored = await self._stored_bytes(records.values())
             found += await self._misplaced(chunk, records)
             drafts = await anyio.to_thread.run_sync(self._draft_chunk, chunk, records)
+            drafts = self._without_young(drafts)
             await self._compare(drafts)
             found += [problem for draft in drafts for problem in draft.problems]
             for plan in await anyio.to_thread.run_sync(self._plan_chunk, drafts, stored):
@@ -141,7 +126,33 @@ class Planner:
         if self._journal is not None:
             rejected = rejected_row_jobs(self._manifest)
             found += await misplaced_rows(rejected, self._journal, str(self._manifest.path))
-        self.problems = [*self._manifest.problems, *found]
+        named = [one for one in self._manifest.problems if one.entry is None or self._scope.names(one.entry)]
+        self.problems = [*named, *found]
+        if self._settings.is_skipping_invalid:
+            self.invalid = {one.entry for one in self.problems if one.is_error and one.entry is not None}
+
+    def _in_scope(self, chunk: list[tuple[int, Entry]]) -> list[tuple[int, Entry]]:
+        """Those of *chunk* that are asked for and were not held back before."""
+        self.unnamed.update(entry.entry_id for _, entry in chunk if not self._scope.names(entry.entry_id))
+        return [
+            (position, entry)
+            for position, entry in chunk
+            if entry.entry_id not in self.unnamed and entry.entry_id not in self._scope.held
+        ]
+
+    def _without_young(self, drafts: list[_Draft]) -> list[_Draft]:
+        """Leave out unfinished entries with a file that may still be written; what is wrong with it may pass."""
+        newest = self._scope.newest_mtime
+        if newest is None:
+            return drafts
+        young = {
+            draft.entry.entry_id
+            for draft in drafts
+            if (draft.record is None or not self._decider.is_finished(draft.record))
+            and any(map(partial(is_newer, than=newest), draft.entry.avatar.files().values()))
+        }
+        self.too_young |= young
+        return [draft for draft in drafts if draft.entry.entry_id not in young]
 
     async def _misplaced(
         self, chunk: Iterable[tuple[int, Entry]], records: Mapping[str, EntryRecord]
@@ -200,29 +211,46 @@ class Planner:
                 replaced.add(plan.entry_id)
             new_entries += plan.record is None
         self._raise_if_invalid()
-        removed = await self._journal.entry_ids(self._batch) - present
+        removed = await self._journal.entry_ids(self._batch) - present - self.left_alone
         if self._earlier is not None:
             self._earlier.check(kept=len(present) - new_entries, new=new_entries, removed=len(removed))
         if is_writing_needed or removed:
-            await self._write(self._journal, sorted(removed))
+            await self._write(self._journal, sorted(removed), frozenset(self.left_alone))
         return Registration(
             totals=totals.as_totals(),
             undecided=undecided,
             removed=tuple(sorted(removed)),
             replaced=frozenset(replaced),
             earlier_manifest=None if self._earlier is None else self._earlier.path,
+            invalid=frozenset(self.invalid),
+            too_young=frozenset(self.too_young),
+            has_skipped_errors=any(problem.is_error for problem in self.problems),
+            named=frozenset(present) if self._scope.patterns else None,
+            warnings=tuple(str(problem) for problem in self.problems if not problem.is_error),
         )
+
+    @property
+    def is_sending_rest(self) -> bool:
+        """True where invalid entries are skipped; an error that is no entry's may be about any of them."""
+        return self._settings.is_skipping_invalid and all(
+            problem.entry is not None for problem in self.problems if problem.is_error
+        )
+
+    @property
+    def left_alone(self) -> set[str]:
+        """The entries of the manifest that are not planned."""
+        return self.invalid | self.too_young | self.unnamed
 
     def _raise_if_invalid(self) -> None:
         errors = sum(problem.severity is Severity.ERROR for problem in self.problems)
-        if errors:
+        if errors and not self.is_sending_rest:
             raise ManifestError(
                 f"{self._manifest.path} has {errors} error{'s' if errors > 1 else ''}; nothing was sent",
                 hint="fix them and run again; "
                 f"`orchestrator validate {quote(str(self._manifest.path))}` shows the list",
             )
 
-    async def _write(self, journal: Journal, removed: list[str]) -> None:
+    async def _write(self, journal: Journal, removed: list[str], held: frozenset[str]) -> None:
         """Go through the manifest once more rather than keep it all: memory does not grow with it."""
         await journal.move_entries(self._batch, ((entry_id, NOT_IN_MANIFEST) for entry_id in removed))
         again = Planner(
@@ -234,6 +262,7 @@ class Planner:
             retry=self._retry,
             # What was hashed is not hashed again.
             contents=self._contents,
+            scope=replace(self._scope, newest_mtime=None, held=held),
         )
         chunk: list[EntryPlan] = []
         async for plan in again.plans():

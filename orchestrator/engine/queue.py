@@ -27,10 +27,15 @@ class Selection:
     accepts: Callable[[EntryRecord], bool]
 
 
-def unfinished(*, is_submit_wanted: bool, undecided: Collection[str] = ()) -> Selection:
-    """What `run` works on: all that is not done, but for the entries a person must decide on."""
+def unfinished(
+    *, is_submit_wanted: bool, undecided: Collection[str] = (), named: Collection[str] | None = None
+) -> Selection:
+    """What `run` works on: all that is not done, or those *named*, but for the entries a person must decide on."""
     at_rest = _AT_REST if is_submit_wanted else _AT_REST | {EntryState.CONFIRMED}
-    return Selection(frozenset(EntryState) - at_rest, lambda record: record.entry_id not in undecided)
+    return Selection(
+        frozenset(EntryState) - at_rest,
+        lambda record: record.entry_id not in undecided and (named is None or record.entry_id in named),
+    )
 
 
 def failed(

@@ -7,18 +7,26 @@ from dataclasses import asdict, dataclass
 
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.states import EntryState, is_done
-from orchestrator.engine.events import Event, RetryScheduled, SegmentStored, Totals
+from orchestrator.engine.events import (
+    Event,
+    RetryScheduled,
+    SegmentStored,
+    ServiceWarning,
+    Totals,
+    WarningRaised,
+)
 
 
 class Tally:
-    """A subscriber that counts segments and bytes sent, and segments retried."""
+    """A subscriber that counts segments and bytes sent, and segments retried, and keeps warnings."""
 
-    hears = frozenset({SegmentStored, RetryScheduled})
+    hears = frozenset({SegmentStored, RetryScheduled, WarningRaised, ServiceWarning})
 
     def __init__(self) -> None:
         self.sent_segments = 0
         self.sent_bytes = 0
         self.retried = 0
+        self.warnings: list[str] = []
 
     def __call__(self, event: Event) -> None:
         """Count *event*."""
@@ -27,6 +35,10 @@ class Tally:
             self.sent_bytes += event.bytes
         elif isinstance(event, RetryScheduled) and event.asset is not None:
             self.retried += 1
+        elif isinstance(event, WarningRaised):
+            self.warnings.append(f"{event.entry}: {event.message}")
+        elif isinstance(event, ServiceWarning):
+            self.warnings.append(event.message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +75,9 @@ class RunReport:
     removed: tuple[str, ...] = ()  #: entries the manifest has no more; they are left alone
     replaced: frozenset[str] = frozenset()  #: failed reviews of which something was replaced, not sent yet
     earlier_manifest: str | None = None  #: the file that the batch was made from, where it was another
+    invalid: tuple[str, ...] = ()  #: entries with errors in the manifest, skipped
+    too_young: tuple[str, ...] = ()  #: entries whose files may still be written, left for the next run
+    warnings: tuple[str, ...] = ()  #: what a person should know of the manifest and of what happened
     counts: Mapping[EntryState, int]  #: the entries of the batch by state
 
     def as_dict(self) -> dict[str, object]:

@@ -90,6 +90,7 @@ def test_the_document_is_the_one_of_the_contract(cli: Cli, batch: Batch) -> None
         "entries": {"total": 2, "done": 2, "failed": 0, "skipped": 0, "pending": 0},
         "segments": {"total": 8, "stored": 8, "sent": 8, "resumed": 0, "retried": 0},
         "bytes": {"total": sent, "sent": sent, "resumed": 0},
+        "warnings": [],
         "results": [
             {"entry": "anna", "state": "confirmed", "error": None},
             {"entry": "bo", "state": "confirmed", "error": None},

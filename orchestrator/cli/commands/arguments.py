@@ -34,12 +34,17 @@ Defaults = Annotated[
 ]
 
 
+EntryPatterns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--entry",
+        metavar="PATTERN",
+        help="Only entries with this ID, or that fit a glob such as 'av1*'; may be repeated",
+        show_default=False,
+    ),
+]
 BatchArgument = Annotated[
     str, typer.Argument(metavar="BATCH", help="The name of a batch, or its digest.", show_default=False)
-]
-EntryIds = Annotated[
-    list[str] | None,
-    typer.Option("--entry", metavar="ID", help="Only this entry; may be repeated", show_default=False),
 ]
 Agreed = Annotated[
     bool, typer.Option("--yes", "-y", help="Do not ask for confirmation; required without a terminal")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.commands.arguments import Agreed, BatchArgument, EntryIds
+from orchestrator.cli.commands.arguments import Agreed, BatchArgument, EntryPatterns
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import CALL_OPTIONS, SERVICE_OPTIONS
 
 
 @takes_settings(SERVICE_OPTIONS, CALL_OPTIONS)
 def cancel(
-    invocation: Invocation, batch: BatchArgument, *, entry: EntryIds = None, yes: Agreed = False
+    invocation: Invocation, batch: BatchArgument, *, entry: EntryPatterns = None, yes: Agreed = False
 ) -> int:
     """Delete jobs and their files.
 

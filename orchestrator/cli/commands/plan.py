@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.commands.arguments import BatchName, Defaults, ManifestPath
+from orchestrator.cli.commands.arguments import BatchName, Defaults, EntryPatterns, ManifestPath
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import (
     JOBS_OPTIONS,
@@ -34,6 +34,7 @@ def plan(
     ] = None,
     batch_name: BatchName = None,
     default: Defaults = None,
+    entry: EntryPatterns = None,
 ) -> int:
     """Show what `run` would do, and why.
 
@@ -48,5 +49,5 @@ def plan(
     from orchestrator.cli.work.plan import plan_manifest  # noqa: PLC0415
     from orchestrator.cli.work.validate import Asked  # noqa: PLC0415 - keeps --help quick
 
-    asked = Asked(path=manifest, batch_name=batch_name, defaults=default or ())
+    asked = Asked(path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ())
     return plan_manifest(invocation, asked, rate=rate)

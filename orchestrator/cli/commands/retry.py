@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.commands.arguments import BatchArgument, Defaults, EntryIds
+from orchestrator.cli.commands.arguments import BatchArgument, Defaults, EntryPatterns
 from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
@@ -18,7 +18,7 @@ def retry(
     invocation: Invocation,
     batch: BatchArgument,
     *,
-    entry: EntryIds = None,
+    entry: EntryPatterns = None,
     cancelled: Annotated[
         bool, typer.Option("--cancelled", help="Also bring back every cancelled entry, with a new job")
     ] = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.commands.arguments import BatchName, Defaults, ManifestPath
+from orchestrator.cli.commands.arguments import BatchName, Defaults, EntryPatterns, ManifestPath
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
 
@@ -27,6 +27,7 @@ def run(
     ] = False,
     batch_name: BatchName = None,
     default: Defaults = None,
+    entry: EntryPatterns = None,
 ) -> int:
     """Upload a manifest's avatars to MetaStudio.
 
@@ -52,7 +53,7 @@ def run(
     """
     from orchestrator.cli.work.validate import Asked  # noqa: PLC0415 - keeps --help quick
 
-    asked = Asked(path=manifest, batch_name=batch_name, defaults=default or ())
+    asked = Asked(path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ())
     if dry_run:
         from orchestrator.cli.work.plan import plan_manifest  # noqa: PLC0415
 

@@ -13,7 +13,7 @@ from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
 from orchestrator.cli.settings import EffectiveSettings
-from orchestrator.domain.entries import BatchKey, normal
+from orchestrator.domain.entries import BatchKey, is_named_by, normal
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.reading import JournalReader
@@ -103,10 +103,22 @@ async def find_entry(journal: JournalReader, batch: BatchRecord, entry_id: str) 
     return record
 
 
-async def check_entries(journal: JournalReader, batch: BatchRecord, entry_ids: Collection[str]) -> None:
-    """Raise UsageError when the batch has no entry of one of these ids."""
-    for entry_id in entry_ids:
-        await find_entry(journal, batch, entry_id)
+async def matching_entries(
+    journal: JournalReader, batch: BatchRecord, patterns: Collection[str] | None
+) -> list[str] | None:
+    """The ids of the entries that *patterns* mean: ids or globs; None for all, as without patterns.
+
+    Raises UsageError for a pattern that fits none.
+    """
+    if patterns is None:
+        return None
+    known = await journal.entry_ids(batch.batch)
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        matching = sorted(entry_id for entry_id in known if is_named_by(entry_id, pattern))
+        # An entry that the manifest no longer has can still be named.
+        found |= dict.fromkeys(matching or [(await find_entry(journal, batch, pattern)).entry_id])
+    return list(found)
 
 
 async def _find(effective: EffectiveSettings, name: str) -> BatchRecord:

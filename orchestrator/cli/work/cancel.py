@@ -11,7 +11,7 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import SCHEMA, Output, is_agreed, print_table, require_consent
 from orchestrator.cli.session import open_service_session
-from orchestrator.cli.work.batches import KnownBatch, check_entries, known_batch
+from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.cancelling import LEFT_ALONE, Canceller
@@ -70,7 +70,7 @@ def _question(known: KnownBatch, count: int) -> str:
 async def _count(known: KnownBatch, entry_ids: Collection[str] | None) -> int:
     batch = known.record.batch
     async with open_journal(known.effective.values.state, clock=time.time) as journal:
-        await check_entries(journal, known.record, entry_ids or ())
+        entry_ids = await matching_entries(journal, known.record, entry_ids)
         if entry_ids is None:
             counts = await journal.counts(batch)
             return sum(count for state, count in counts.items() if state not in LEFT_ALONE)
@@ -85,6 +85,7 @@ async def _cancel(output: Output, known: KnownBatch, entry_ids: Collection[str] 
 
     async with open_service_session(output, known.effective, known.record.name, print_change) as session:
         journal = session.journal
+        entry_ids = await matching_entries(journal, known.record, entry_ids)
         async with journal.hold_batch(known.key):
             done = await Canceller(journal, session.client, session.events).cancel(
                 known.record.batch, entry_ids

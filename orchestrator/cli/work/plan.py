@@ -17,13 +17,16 @@ from orchestrator.cli.output import SCHEMA, Output, print_table
 from orchestrator.cli.service import home_folder, run_settings
 from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.work.look import films_of, look_at, look_problems, strict
-from orchestrator.cli.work.validate import Asked, ProblemReport
+from orchestrator.cli.work.report import named
+from orchestrator.cli.work.validate import Asked, ProblemReport, check_patterns
 from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, ManifestError
 from orchestrator.domain.quantities import format_bytes, parse_bytes
 from orchestrator.engine.decision import EntryPlan
+from orchestrator.engine.earlier_manifest import earlier_manifest
 from orchestrator.engine.file_comparison import ContentComparison
-from orchestrator.engine.planning import Planner, earlier_manifest
+from orchestrator.engine.planning import Planner
+from orchestrator.engine.scope import scope_of
 from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.manifest import Manifest, Severity
@@ -73,6 +76,7 @@ class BatchPlan:
     batch: str
     rate: int | None
     is_batch_named: bool = False  #: a person named the batch, whatever manifest it was made from
+    patterns: tuple[str, ...] = ()  #: the entries that are meant, as globs; none for all
     entries: list[PlannedEntry] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
 
@@ -115,8 +119,12 @@ def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int
     """Print what a run would do; raises ManifestError when it would refuse the manifest."""
     effective = invocation.settings(beside=asked.path)
     manifest = asked.open(effective.values)
+    check_patterns(manifest, asked.patterns)
     batch_plan = BatchPlan(
-        batch=manifest.batch_name, rate=_rate(rate), is_batch_named=asked.batch_name is not None
+        batch=manifest.batch_name,
+        rate=_rate(rate),
+        is_batch_named=asked.batch_name is not None,
+        patterns=tuple(asked.patterns),
     )
     report = ProblemReport(invocation.output)
     run_async(_fill, batch_plan, manifest, effective, report, invocation.output)
@@ -169,6 +177,7 @@ async def _fill(
             digest,
             run_settings(effective.values, is_submit_wanted=manifest.is_submit_wanted),
             with_media=effective.values.media_check,
+            scope=scope_of(batch_plan.patterns, effective.values.min_age, time.time()),
             contents=None
             if journal is None
             else ContentComparison(journal, lambda files: output.note(comparing(files))),
@@ -178,12 +187,20 @@ async def _fill(
             new_entries += plan.record is None
             batch_plan.entries.append(planned_entry(plan, batch_plan.rate))
         known = await journal.entry_ids(digest) if journal is not None else set()
-        batch_plan.removed = sorted(known - {entry.entry for entry in batch_plan.entries})
+        batch_plan.removed = sorted(
+            known - {entry.entry for entry in batch_plan.entries} - planner.left_alone
+        )
+    for reason, entries in (
+        ("invalid, skipped", planner.invalid),
+        ("files written just now", planner.too_young),
+    ):
+        if entries:
+            output.note(f"{reason}: {named(sorted(entries))}")
     if known_batch is not None and not batch_plan.is_batch_named:
         _warn_of_other_manifest(output, known_batch, manifest, batch_plan, new_entries)
     report(planner.problems)
     errors = sum(problem.severity is Severity.ERROR for problem in planner.problems)
-    if errors:
+    if errors and not planner.is_sending_rest:
         output.known["batch"] = manifest.batch_name
         raise ManifestError(
             f"{manifest.path} has {errors} error{'' if errors == 1 else 's'}; a run would refuse it"

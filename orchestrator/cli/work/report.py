@@ -31,16 +31,21 @@ _FAILED = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
 
 async def print_run(output: Output, report: RunReport, journal: JournalReader, *, had_work: bool) -> None:
     """Print the document, or the table and what it means; *had_work* is True when an entry was started."""
+    notes = [line async for line in _left_alone(report, journal)]
     if output.is_json:
         error = {} if report.cause is None else {"error": error_document(report.cause)}
-        head = {**report.as_dict(), **error}
+        warnings = [*report.warnings, *_decisions(report), *notes]
+        head = {**report.as_dict(), "warnings": warnings, **error}
         await output.stream_document(head, "results", results(journal, report.batch_digest))
     elif had_work:
         await print_entries(output, journal, report.batch_digest, report.totals.entries, name=report.batch)
     for line in _summary(report, had_work=had_work):
         output.say(line)
     _print_rest(output, report)
-    await print_left_alone(output, report, journal)
+    for line in notes:
+        output.note(line)
+    if had_work:
+        output.say(f"run {report.run_id}: exit code {int(report.exit_code)}")
 
 
 async def results(journal: JournalReader, batch: str) -> AsyncIterator[dict[str, object]]:
@@ -180,26 +185,26 @@ def _next_steps(report: RunReport) -> Iterator[str]:
         yield f"{report.entries.failed} failed. Fix the problems above, then run the same command again."
 
 
-async def print_left_alone(output: Output, report: RunReport, journal: JournalReader) -> None:
-    """On stderr: entries that no run touches, and the command for each kind."""
+async def _left_alone(report: RunReport, journal: JournalReader) -> AsyncIterator[str]:
+    """Entries that this run did not touch, and the command for each kind."""
     name = quote(report.batch)
     rejected = await _ids_in(journal, report, EntryState.REVIEW_FAILED)
     unchanged = [entry for entry in rejected if entry not in report.replaced]
     if unchanged:
-        output.note(
+        yield (
             f"review failed, and nothing was replaced since: {named(unchanged)}; replace the files or fields that "
             f"the reviewer names, then `orchestrator retry {name}`; to send an entry as it is: "
             f"`orchestrator retry {name} --entry {quote(unchanged[0])}`"
         )
     if report.replaced:
         waiting = sorted(report.replaced)
-        output.note(
+        yield (
             f"review failed, replaced since and not sent yet: {named(waiting)}; "
             f"`orchestrator retry {name}` sends them"
         )
     cancelled = await _ids_in(journal, report, EntryState.CANCELLED)
     if cancelled:
-        output.note(
+        yield (
             f"cancelled, left alone: {named(cancelled)}; `orchestrator retry {name} --entry {quote(cancelled[0])}` "
             f"brings one back, `orchestrator retry {name} --cancelled` brings back all"
         )
@@ -207,9 +212,16 @@ async def print_left_alone(output: Output, report: RunReport, journal: JournalRe
         was = (
             "" if report.earlier_manifest is None else f" (the batch was made from {report.earlier_manifest})"
         )
-        output.note(
+        yield (
             f"no longer in the manifest, left alone: {named(report.removed)}{was}; "
             f"`orchestrator cancel {name} --entry {quote(report.removed[0])} --yes` deletes the job of one"
+        )
+    if report.invalid:
+        yield f"invalid, skipped: {named(report.invalid)}; fix the errors above, then run the same command again"
+    if report.too_young:
+        yield (
+            f"files written just now, left for the next run: {named(report.too_young)}; "
+            "run the same command again once they are complete"
         )
 
 

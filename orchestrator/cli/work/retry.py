@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
@@ -12,7 +12,7 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import Output
 from orchestrator.cli.session import open_session
-from orchestrator.cli.work.batches import KnownBatch, check_entries, known_batch
+from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.report import print_run
 from orchestrator.cli.work.run_history import known_kept_in_history
 from orchestrator.cli.work.validate import Asked, ProblemReport
@@ -77,13 +77,15 @@ async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: R
         is_submit_wanted=manifest.is_submit_wanted,
         environ=os.environ,
     ) as session:
-        await check_entries(session.journal, known.record, retry.entry_ids or ())
+        ids = await matching_entries(session.journal, known.record, retry.entry_ids)
+        retry = replace(retry, entry_ids=ids)
         request = RunRequest(
             manifest=manifest,
             work=session.work,
             with_media=values.media_check,
             # Whichever manifest is read, it is this batch that is meant.
             is_batch_named=True,
+            patterns=tuple(ids or ()),
             on_problems=ProblemReport(output),
         )
         report = await retry_batch(request, retry, session.journal, session.events, session.clocks)

@@ -13,7 +13,13 @@ from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.work.batches import KnownBatch, known_batch
 from orchestrator.cli.work.report import print_run
 from orchestrator.cli.work.run_history import batch_of, kept_in_history, known_kept_in_history, state_of
-from orchestrator.cli.work.validate import Asked, ProblemReport, is_setting_wrong, refuse_invalid
+from orchestrator.cli.work.validate import (
+    Asked,
+    ProblemReport,
+    check_patterns,
+    is_setting_wrong,
+    refuse_invalid,
+)
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.engine.batch import RunRequest, run_batch, submit_batch
 
@@ -45,6 +51,7 @@ async def run_once(
 ) -> int:
     """Run the batch once with *effective* settings and the credentials of *environ*."""
     manifest = asked.open(effective.values)
+    check_patterns(manifest, asked.patterns)
     output = invocation.output
     async with open_session(
         output,
@@ -58,6 +65,7 @@ async def run_once(
             work=session.work,
             with_media=effective.values.media_check,
             is_batch_named=asked.batch_name is not None,
+            patterns=tuple(asked.patterns),
             on_problems=problems,
         )
         report = await run_batch(request, session.journal, session.events, session.clocks)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 
 from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
@@ -16,7 +17,7 @@ from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.settings import Settings, settings_of_flags
 from orchestrator.cli.work.batches import has_journal
 from orchestrator.cli.work.look import FilmOfEntry, films_of, look_at, look_problems, strict, write_film_page
-from orchestrator.domain.entries import Entry
+from orchestrator.domain.entries import Entry, is_named_by
 from orchestrator.domain.errors import ManifestError, OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.engine.result_rows import RowJob, misplaced_rows, rejected_row_jobs, row_job
@@ -40,6 +41,7 @@ class Asked:
     path: Path
     batch_name: str | None = None
     defaults: Sequence[str] = ()
+    patterns: Sequence[str] = ()  #: the entries that are meant, as globs; none for all
 
     def open(self, settings: Settings) -> Manifest:
         """Open it; raises UsageError for a default that is not `field=value`."""
@@ -61,6 +63,20 @@ def _fields(texts: Sequence[str]) -> Mapping[str, str]:
             )
         fields[name.strip()] = value
     return fields
+
+
+def check_patterns(manifest: Manifest, patterns: Sequence[str]) -> None:
+    """Raise UsageError for a pattern that no entry of the manifest fits, unless an error may hide the entry."""
+    unmatched = set(patterns)
+    if not unmatched:
+        return
+    for entry in manifest.entries():
+        unmatched -= {pattern for pattern in unmatched if is_named_by(entry.entry_id, pattern)}
+    if unmatched and not manifest.has_errors:
+        raise UsageError(
+            f"--entry {min(unmatched)} fits no entry of {manifest.path}",
+            hint=f"`orchestrator plan {quote(str(manifest.path))}` lists them",
+        )
 
 
 class ProblemReport:

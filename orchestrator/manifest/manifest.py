@@ -79,7 +79,7 @@ class Manifest:
             self.problems.append(error.problem(self.path))
         if not taken.drafts and not self.has_errors:
             self.problems.append(
-                Problem(file=str(self.path), message="the manifest has no avatars", rule="M02")
+                Problem(file=str(self.path), message="the manifest has no avatars", rule="M17")
             )
 
     def _entry(self, draft: Draft, taken: _Taken) -> Entry | None:

@@ -144,7 +144,7 @@ def _given_defaults(defaults: Mapping[str, str]) -> Draft:
         if name in COLUMNS:
             set_cell(draft.values, name, read_into(draft, name, text.strip()) if text.strip() else "")
         else:
-            draft.report(unknown_field(name, COLUMNS), name)
+            draft.report(unknown_field(name, COLUMNS), name, rule="M02")
     return draft
 
 

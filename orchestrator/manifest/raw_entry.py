@@ -42,7 +42,7 @@ class Draft:
             names = names[:-1]
         return self.start
 
-    def report(self, message: str, *names: str | int, place: Place | None = None, rule: str = "M02") -> None:
+    def report(self, message: str, *names: str | int, rule: str, place: Place | None = None) -> None:
         """Add a problem about the field *names*, found by *rule*; the field is faulty from now on."""
         line, column = place or self.place_of(*names)
         name = ".".join(name for name in names if isinstance(name, str)) or None

@@ -78,7 +78,7 @@ class TableSource:
         self._others = self._columns_among(self._places - COLUMNS.keys())
         self._absent = [name for name in _REQUIRED if name not in self._places and name not in given]
         for name in self._absent:
-            self.head.report("the column is missing, and every avatar needs it", name)
+            self.head.report("the column is missing, and every avatar needs it", name, rule="M16")
         self._read_head(first)
 
     @property
@@ -96,9 +96,9 @@ class TableSource:
         for name, count in Counter(filter(_is_ours, names)).items():
             place = Place(self.head.start.line, name[:64])
             if count > 1:
-                self.head.report(f"the column appears {count} times", name, place=place)
+                self.head.report(f"the column appears {count} times", name, rule="M15", place=place)
             if name not in KNOWN_COLUMNS:
-                self.head.report(_unknown_column(name), name, place=place)
+                self.head.report(_unknown_column(name), name, rule="M02", place=place)
         return {index: name for index, name in enumerate(names) if name in _READ_COLUMNS}
 
     def _columns_among(self, names: Collection[str]) -> list[tuple[int, str]]:
@@ -132,7 +132,8 @@ class TableSource:
         if len(cells) != width:
             draft.is_broken = True
             draft.report(
-                f"the row has {len(cells)} cells, the header {width}; look for a missing comma or quote"
+                f"the row has {len(cells)} cells, the header {width}; look for a missing comma or quote",
+                rule="M16",
             )
             return draft
         for index, name in self._plain:
@@ -160,11 +161,11 @@ class TableSource:
     def _check_other(self, draft: Draft, name: str, text: str) -> None:
         """Look at a cell that is no field of the avatar."""
         if name == "" and text:
-            draft.report("there is a value in a column without a name", "", place=draft.start)
+            draft.report("there is a value in a column without a name", "", rule="M16", place=draft.start)
         if name == _JOB_COLUMN and text:
             draft.job_id = read_into(draft, name, text)
         if name in BATCH_COLUMNS and text and _batch_cell(name, text) != self._first.get(name):
-            draft.report("differs from the first row's; a manifest is one batch", name)
+            draft.report("differs from the first row's; a manifest is one batch", name, rule="M17")
 
 
 def _batch_cell(name: str, text: str) -> str:

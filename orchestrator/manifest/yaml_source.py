@@ -57,7 +57,7 @@ class YamlSource:
             elif name.startswith("x-"):
                 reader.check_anchors(value)
             else:
-                self.head.report(unknown_field(name, TOP_FIELDS), name, place=place_of(key))
+                self.head.report(unknown_field(name, TOP_FIELDS), name, rule="M02", place=place_of(key))
 
     def _read_defaults(self, node: Node) -> None:
         self.defaults.start = place_of(node)
@@ -68,7 +68,9 @@ class YamlSource:
         if isinstance(node, SequenceNode):
             self._avatars = node.value
         elif not is_null(node):
-            self.head.report(f"must be a list, not {kind_of(node)}", "avatars", place=place_of(node))
+            self.head.report(
+                f"must be a list, not {kind_of(node)}", "avatars", rule="M16", place=place_of(node)
+            )
 
     def drafts(self) -> Iterator[Draft]:
         """The avatars in the order of the file."""
@@ -90,7 +92,9 @@ class _Reader:
     def read_fields(self, node: Node) -> None:
         """Read the fields of an avatar; a node that is no mapping breaks the draft."""
         if not isinstance(node, MappingNode):
-            self._draft.report(f"must be a mapping of fields, not {kind_of(node)}", place=place_of(node))
+            self._draft.report(
+                f"must be a mapping of fields, not {kind_of(node)}", rule="M16", place=place_of(node)
+            )
             self._draft.is_broken = True
             return
         unknown: list[Node] = []
@@ -103,10 +107,12 @@ class _Reader:
 
     def _report_unknown(self, keys: list[Node]) -> None:
         for key in keys[:MAX_UNKNOWN_FIELDS]:
-            self._draft.report(unknown_field(key.value), key.value, place=place_of(key))
+            self._draft.report(unknown_field(key.value), key.value, rule="M02", place=place_of(key))
         for key in keys[MAX_UNKNOWN_FIELDS : MAX_UNKNOWN_FIELDS + 1]:
             count = len(keys) - MAX_UNKNOWN_FIELDS
-            self._draft.report(f"there are {count} more unknown fields", key.value, place=place_of(key))
+            self._draft.report(
+                f"there are {count} more unknown fields", key.value, rule="M02", place=place_of(key)
+            )
 
     def read_field(self, rule: FieldRule, name: str, node: Node) -> None:
         """Read one field in the shape its rule asks for."""
@@ -124,7 +130,7 @@ class _Reader:
 
     def _list(self, name: str, node: Node) -> list[str]:
         if not isinstance(node, SequenceNode):
-            self._draft.report(f"must be a list such as [a, b], not {kind_of(node)}", name)
+            self._draft.report(f"must be a list such as [a, b], not {kind_of(node)}", name, rule="M16")
             return []
         for index, item in enumerate(node.value):
             self._places[f"{name}.{index}"] = place_of(item)
@@ -132,7 +138,9 @@ class _Reader:
 
     def _group(self, members: Mapping[str, FieldRule], name: str, node: Node) -> Value:
         if not isinstance(node, MappingNode):
-            self._draft.report(f"must be a mapping of {', '.join(members)}, not {kind_of(node)}", name)
+            self._draft.report(
+                f"must be a mapping of {', '.join(members)}, not {kind_of(node)}", name, rule="M16"
+            )
             return None
         group: dict[str, str | None] = {}
         for member, (key, value) in self.pairs(node, name).items():
@@ -140,16 +148,18 @@ class _Reader:
             if member in members:
                 group[member] = self._text(value, name, member)
             else:
-                self._draft.report(unknown_field(member, members), name, member, place=place_of(key))
+                self._draft.report(
+                    unknown_field(member, members), name, member, rule="M02", place=place_of(key)
+                )
         return group
 
     def _text(self, node: Node, *names: str | int) -> str | None:
         """The scalar as it is written: no octal numbers, no lost zeros, `no` stays `no`."""
         if not isinstance(node, ScalarNode):
-            self._draft.report(f"must be text, not {kind_of(node)}", *names)
+            self._draft.report(f"must be text, not {kind_of(node)}", *names, rule="M16")
             return None
         if node.tag not in SCALAR_TAGS:
-            self._draft.report(f"the YAML tag {quoted(node.tag)} is not supported", *names)
+            self._draft.report(f"the YAML tag {quoted(node.tag)} is not supported", *names, rule="M16")
         return None if is_null(node) else self._undamaged(str(node.value), *names)
 
     def _undamaged(self, text: str, *names: str | int) -> str:
@@ -167,7 +177,7 @@ class _Reader:
     def pairs(self, node: MappingNode, *names: str) -> Pairs:
         """Keys and values of *node* with its merges (`<<`) below its own; reports keys given twice."""
         if len(node.value) > MAX_FIELDS:
-            self._draft.report(f"has over {MAX_FIELDS} fields", *names, place=place_of(node))
+            self._draft.report(f"has over {MAX_FIELDS} fields", *names, rule="M16", place=place_of(node))
             self._draft.is_broken = True
             return {}
         own: Pairs = {}
@@ -182,19 +192,26 @@ class _Reader:
     def _brought_in_by(self, node: Node) -> Pairs:
         pairs = self._merges.brought_in_by(node)
         if pairs is None:
-            self._draft.report("takes a mapping or a list of mappings", "<<", place=place_of(node))
+            self._draft.report(
+                "takes a mapping or a list of mappings", "<<", rule="M16", place=place_of(node)
+            )
         return pairs or {}
 
     def _is_new(self, key: Node, own: Pairs, names: tuple[str, ...]) -> bool:
         if not isinstance(key, ScalarNode):
             self._draft.report(
-                f"a field's name must be text, not {kind_of(key)}", *(names or ("?",)), place=place_of(key)
+                f"a field's name must be text, not {kind_of(key)}",
+                *(names or ("?",)),
+                rule="M16",
+                place=place_of(key),
             )
             return False
         if key.value not in own:
             return True
         first = place_of(own[key.value][0]).line
-        self._draft.report(f"is given twice, first in line {first}", *names, key.value, place=place_of(key))
+        self._draft.report(
+            f"is given twice, first in line {first}", *names, key.value, rule="M15", place=place_of(key)
+        )
         return False
 
     def check_anchors(self, node: Node) -> None:

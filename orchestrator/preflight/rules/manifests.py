@@ -18,12 +18,11 @@ MANIFEST_RULES = (
     ),
     Rule(
         id="M02",
-        title="fields and columns are known, and rows and groups have their shape",
+        title="fields and columns are known",
         source="docs/usage.md",
         explanation=(
             "A field that the program does not know is most often a typing error, and a job made without it "
-            "would be the wrong job; the message names the nearest known field. The same holds for a field given "
-            "twice, a row with more or fewer cells than the header, and text where a list belongs."
+            "would be the wrong job; the message names the nearest known field."
         ),
         fix="Correct the name. Columns of your own begin with x- or #; `orchestrator schema` lists all fields.",
         can_be_ignored=False,
@@ -155,5 +154,39 @@ MANIFEST_RULES = (
             "service, or the upload, would stop at the same point."
         ),
         fix="`orchestrator explain --all` lists the ids.",
+    ),
+    Rule(
+        id="M15",
+        title="a field is given once",
+        source="docs/usage.md",
+        explanation=(
+            "YAML and tables would let the last of two values count, silently, and which of the two was meant is not "
+            "known. The message names the first place."
+        ),
+        fix="Delete one of the two.",
+        can_be_ignored=False,
+    ),
+    Rule(
+        id="M16",
+        title="rows, lists and groups have their shape",
+        source="docs/usage.md",
+        explanation=(
+            "A row with more or fewer cells than the header most often lacks a quote or a comma: its values would "
+            "be those of other columns. In YAML, text where a list belongs, or a list where text does, is most often "
+            "a wrong indentation. A table needs a column for each field that every avatar has."
+        ),
+        fix="Repair the row or the indentation that the message names.",
+        can_be_ignored=False,
+    ),
+    Rule(
+        id="M17",
+        title="a manifest is one batch with avatars",
+        source="docs/usage.md",
+        explanation=(
+            "Each row of a table may say batch_name, submit and submit_requires, as those of a results file do, but "
+            "all must say the same. A manifest without an avatar is most often the wrong file."
+        ),
+        fix="Make the rows agree, or split the table into one file for each batch.",
+        can_be_ignored=False,
     ),
 )

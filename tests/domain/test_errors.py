@@ -85,11 +85,20 @@ def subclasses(kind: type[OrchestratorError]) -> Iterator[type[OrchestratorError
         yield from subclasses(derived)
 
 
+def import_where_installed(name: str) -> None:
+    """Import a module of the product; one whose extra is not installed is left out."""
+    try:
+        import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("orchestrator"):
+            raise
+
+
 def classes() -> set[type[OrchestratorError]]:
     """Every error class of the product, also those that layers derive for themselves."""
     for module in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
         if not module.name.endswith("__main__"):
-            import_module(module.name)
+            import_where_installed(module.name)
     return {kind for kind in subclasses(OrchestratorError) if kind.__module__.startswith("orchestrator.")}
 
 

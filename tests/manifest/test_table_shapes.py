@@ -72,12 +72,13 @@ def test_chinese_excel_is_read_with_a_note(read: Read, encoding: str, names: lis
     "content",
     [
         "id,name,training_video\na,Änne Müller,a.mp4\n".encode("latin-1"),
+        "id,name,training_video\na,Äße Müller Jäger Björn Söder,a.mp4\n".encode("latin-1"),
         "id,name,training_video\na,Łukasz,a.mp4\n".encode("cp1250"),
         "id,name,training_video\na,陈静静,a.mp4\n".encode()[:-12] + b"\xe9,a.mp4\n",
         "编号,姓名\n1,陈静\n".encode("gbk"),
         "id,name,training_video\na,\x81,a.mp4\n".encode("latin-1"),
     ],
-    ids=["western", "central", "cut utf-8", "chinese header", "neither"],
+    ids=["western", "western in part common", "central", "cut utf-8", "chinese header", "neither"],
 )
 def test_what_only_happens_to_decode_is_not_taken_for_chinese(read: Read, content: bytes) -> None:
     """A wrong name would reach the service."""

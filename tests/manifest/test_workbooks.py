@@ -181,7 +181,7 @@ def test_the_same_table_as_csv_and_as_workbook_is_the_same_batch(tmp_path: Path)
     rows = [
         ["id", "name", "training_video", "tags"],
         ["007", "陈静", "a.mp4", "x;y"],
-        ["-1", "=1", "b.mp4", ""],
+        ["-1", '="1"', "b.mp4", ""],
     ]
     with (tmp_path / "m.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from orchestrator.cli.commands.arguments import BatchArgument
+from orchestrator.cli.commands.arguments import BatchArgument, EntryPatterns
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import SERVICE_OPTIONS
 
@@ -16,15 +12,7 @@ def verify(
     invocation: Invocation,
     batch: BatchArgument,
     *,
-    entry: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--entry",
-            metavar="PATTERN",
-            help="Only entries whose id matches, for example 'take-*'; may be repeated",
-            show_default=False,
-        ),
-    ] = None,
+    entry: EntryPatterns = None,
 ) -> int:
     """Hash the files of a batch again and compare them with what was sent.
 

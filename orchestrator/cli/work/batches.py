@@ -115,7 +115,9 @@ async def matching_entries(
     known = await journal.entry_ids(batch.batch)
     found: dict[str, None] = {}
     for pattern in patterns:
-        matching = sorted(entry_id for entry_id in known if is_named_by(entry_id, pattern))
+        # `take[1]` is that entry, and take1 only where there is no such id.
+        exact = [entry_id for entry_id in known if normal(entry_id) == normal(pattern)]
+        matching = exact or sorted(entry_id for entry_id in known if is_named_by(entry_id, pattern))
         # An entry that the manifest no longer has can still be named.
         found |= dict.fromkeys(matching or [(await find_entry(journal, batch, pattern)).entry_id])
     return list(found)

@@ -7,17 +7,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from fnmatch import fnmatchcase
 
-from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.service import real_clocks, service_settings
-from orchestrator.cli.work.batches import KnownBatch, known_batch
+from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.delivery import ObjectFacts
-from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import OrchestratorError, RequestRejectedError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.engine.connection import Connection, ServiceSettings, connect
@@ -34,7 +31,10 @@ Look = Callable[[EntryRecord], Awaitable[Objects]]
 
 
 def verify_files(invocation: Invocation, name: str, patterns: Sequence[str]) -> ExitCode:
-    """Compare the files of the entries that match one of *patterns*, without any all; raises UsageError for none."""
+    """Compare the files of the entries that *patterns* mean, all without any, and print what was found.
+
+    Raises UsageError for a batch or a pattern that means none.
+    """
     known = known_batch(invocation, name)
     verdicts = run_on_network(_verify, known, patterns, invocation.output)
     counts = Counter(verdict.state for verdict in verdicts)
@@ -54,22 +54,16 @@ def _exit_code(counts: Mapping[FileState, int]) -> ExitCode:
 
 async def _verify(known: KnownBatch, patterns: Sequence[str], output: Output) -> list[FileVerdict]:
     verdicts: list[FileVerdict] = []
-    is_any_matched = False
+    batch = known.record
     async with (
         open_journal(known.effective.values.state, clock=time.time) as journal,
         _stored_objects(known, output) as look,
     ):
-        async for record in journal.entries(known.record.batch):
-            if _matches(record.entry_id, patterns):
-                is_any_matched = True
+        wanted = await matching_entries(journal, batch, patterns or None)
+        async for record in journal.entries(batch.batch):
+            if wanted is None or record.entry_id in wanted:
                 verdicts += await verify_entry(record, await journal.segments(record), await look(record))
-    if patterns and not is_any_matched:
-        raise UsageError(f"no entry of batch {known.record.name} matches {', '.join(patterns)}")
     return verdicts
-
-
-def _matches(entry_id: str, patterns: Sequence[str]) -> bool:
-    return not patterns or any(fnmatchcase(normal(entry_id), normal(pattern)) for pattern in patterns)
 
 
 @asynccontextmanager

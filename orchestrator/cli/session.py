@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.service import new_run_id, real_clocks, service_settings, work_settings
 from orchestrator.cli.settings import EffectiveSettings, ProgressStyle, Settings
 from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.context import WorkSettings
@@ -26,7 +27,9 @@ from orchestrator.engine.events import (
     OutageEnded,
     OutageEvent,
     OutageProlonged,
+    ServiceWarning,
     Subscriber,
+    WarningRaised,
 )
 from orchestrator.engine.outage import gates
 from orchestrator.journal.journal import Journal, open_journal
@@ -114,11 +117,19 @@ def _display(values: Settings, tracker: RunTracker, clocks: Clocks) -> Iterator[
     """The progress that is wanted, as subscribers; none when quiet."""
     style = progress_style(values)
     if style is ProgressStyle.NONE:
-        yield []
+        yield [] if values.quiet else [_print_warning]
         return
     display = _bar(tracker) if style is ProgressStyle.BAR else _plain(tracker, clocks)
     with display as shown:
         yield [shown]
+
+
+def _print_warning(event: Event) -> None:
+    """Write a warning to stderr where no progress is wanted: it is no progress."""
+    if isinstance(event, WarningRaised):
+        sys.stderr.write(shown(f"{event.entry}: warning: {event.message}") + "\n")
+    elif isinstance(event, ServiceWarning):
+        sys.stderr.write(shown(f"warning: {event.message}") + "\n")
 
 
 def progress_style(values: Settings) -> ProgressStyle:

@@ -39,8 +39,9 @@ from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.limits import TransferLimit, limit_duration
 from orchestrator.engine.outage import gates
 from orchestrator.engine.parallelism import AdaptiveParallelism
-from orchestrator.engine.planning import Planner, Registration
+from orchestrator.engine.planning import Planner
 from orchestrator.engine.queue import EntryQueue, Selection, failed, unfinished, uploaded
+from orchestrator.engine.registration import Registration
 from orchestrator.engine.report import EntryCounts, RunReport, Tally, count_entries
 from orchestrator.engine.scope import scope_of
 from orchestrator.journal.journal import Journal
@@ -374,6 +375,7 @@ class BatchRun:
         return count_entries(
             states,
             undecided=len(self._registration.undecided),
+            undecided_done=self._registration.undecided_done,
             with_submit=self._run.settings.is_submit_wanted,
         )
 

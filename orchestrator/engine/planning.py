@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Set
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from shlex import quote
@@ -16,12 +16,13 @@ from orchestrator.domain.entries import Entry
 from orchestrator.domain.errors import ManifestError
 from orchestrator.domain.sameness import Sameness, as_known, is_untouched
 from orchestrator.domain.segments import total_segments
-from orchestrator.domain.states import Change, is_done
+from orchestrator.domain.states import Change, EntryState, is_done
 from orchestrator.engine.context import RunSettings
 from orchestrator.engine.decision import Action, Decider, EntryPlan, Retry
 from orchestrator.engine.earlier_manifest import EarlierManifest
 from orchestrator.engine.events import Totals
 from orchestrator.engine.file_comparison import ContentComparison
+from orchestrator.engine.registration import Registration
 from orchestrator.engine.result_rows import misplaced_rows, rejected_row_jobs, row_job
 from orchestrator.engine.scope import EVERYTHING, Scope, is_newer
 from orchestrator.journal.journal import Journal
@@ -31,28 +32,6 @@ from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspe
 
 #: Entries that are looked up, inspected and written together.
 CHUNK_ENTRIES = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
-    """The batch as the journal has it now."""
-
-    totals: Totals
-    undecided: dict[str, str]  #: reason by entry id
-    removed: tuple[str, ...]
-    replaced: frozenset[str] = frozenset()  #: failed reviews of which something was replaced, left alone
-    earlier_manifest: str | None = None  #: the file that the batch was made from, where it was another
-    invalid: frozenset[str] = frozenset()  #: skipped, as `--skip-invalid` wants it
-    too_young: frozenset[str] = frozenset()  #: left for the next run: their files may still be written
-    has_skipped_errors: bool = False
-    #: Entries that a run leaves alone, whatever state they are in; None where all are meant.
-    named: frozenset[str] | None = None
-    warnings: tuple[str, ...] = ()  #: of the manifest and its files
-
-    @property
-    def held(self) -> Set[str]:
-        """The entries that this run leaves alone."""
-        return self.undecided.keys() | self.invalid | self.too_young
 
 
 class _Draft(NamedTuple):
@@ -199,7 +178,7 @@ class Planner:
         undecided: dict[str, str] = {}
         replaced: set[str] = set()
         present: set[str] = set()
-        new_entries = 0
+        undecided_done = new_entries = 0
         is_writing_needed = False
         async for plan in self.plans():
             totals.add(plan)
@@ -207,6 +186,7 @@ class Planner:
             is_writing_needed |= plan.is_to_be_taken or _has_moved(plan)
             if plan.action is Action.DECIDE:
                 undecided[plan.entry_id] = plan.reason
+                undecided_done += plan.record is not None and self._counts_as_done(plan.record)
             elif plan.action is Action.LEAVE:
                 replaced.add(plan.entry_id)
             new_entries += plan.record is None
@@ -219,6 +199,7 @@ class Planner:
         return Registration(
             totals=totals.as_totals(),
             undecided=undecided,
+            undecided_done=undecided_done,
             removed=tuple(sorted(removed)),
             replaced=frozenset(replaced),
             earlier_manifest=None if self._earlier is None else self._earlier.path,
@@ -240,6 +221,10 @@ class Planner:
     def left_alone(self) -> set[str]:
         """The entries of the manifest that are not planned."""
         return self.invalid | self.too_young | self.unnamed
+
+    def _counts_as_done(self, record: EntryRecord) -> bool:
+        is_rejected = record.state is EntryState.REVIEW_FAILED
+        return not is_rejected and is_done(record.state, with_submit=self._settings.is_submit_wanted)
 
     def _raise_if_invalid(self) -> None:
         errors = sum(problem.severity is Severity.ERROR for problem in self.problems)

@@ -110,14 +110,21 @@ class RunReport:
         return max(self.stored_bytes - self.tally.sent_bytes, 0)
 
 
-def count_entries(counts: Mapping[EntryState, int], *, undecided: int, with_submit: bool) -> EntryCounts:
-    """Sort the entries into done, failed, skipped (nothing a run can do) and pending (a later run will)."""
+def count_entries(
+    counts: Mapping[EntryState, int], *, undecided: int, with_submit: bool, undecided_done: int = 0
+) -> EntryCounts:
+    """Sort the entries into done, failed, skipped (nothing a run can do) and pending (a later run will).
+
+    Of the *undecided* ones, which are skipped, *undecided_done* are in a state that is done without a change.
+    """
     total = sum(counts.values())
     review_failed = counts.get(EntryState.REVIEW_FAILED, 0)
     done = sum(count for state, count in counts.items() if is_done(state, with_submit=with_submit))
     failed = counts.get(EntryState.FAILED, 0)
     skipped = counts.get(EntryState.CANCELLED, 0)
-    done, skipped = done - review_failed, skipped + review_failed
+    done -= review_failed + undecided_done
+    skipped += review_failed + undecided_done
+    undecided -= undecided_done
     pending = total - done - failed - skipped
     return EntryCounts(
         total=total,

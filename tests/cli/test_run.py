@@ -276,13 +276,14 @@ def test_quiet_prints_nothing_on_a_good_day(cli: Cli, batch: Batch) -> None:
 @pytest.mark.parametrize("simulator_options", [SimulatorOptions(min_part_bytes=300_000)])
 @pytest.mark.usefixtures("simulator")
 def test_quiet_still_tells_what_failed(cli: Cli, batch: Batch) -> None:
-    """A line for each, on stderr."""
+    """A line for each, on stderr, and the summary."""
     batch.write(batch.entry("anna", video_multipart_count=2), batch.entry("bo"))
 
     result = cli("run", batch.manifest, "-q")
 
     assert (result.exit_code, result.stdout) == (8, "")
-    (line,) = result.stderr.splitlines()
+    line, summary = result.stderr.splitlines()
+    assert summary.startswith("studio: 1 of 2 entries done, 1 failed")
     assert line.startswith("anna: ")
 
 

@@ -39,8 +39,11 @@ async def print_run(output: Output, report: RunReport, journal: JournalReader, *
         await output.stream_document(head, "results", results(journal, report.batch_digest))
     elif had_work:
         await print_entries(output, journal, report.batch_digest, report.totals.entries, name=report.batch)
-    for line in _summary(report, had_work=had_work):
+    summary = list(_summary(report, had_work=had_work))
+    for line in summary:
         output.say(line)
+    if output.is_quiet and report.exit_code != ExitCode.OK:
+        output.complain(f"{summary[0]}; `orchestrator status {quote(report.batch)}` shows more")
     _print_rest(output, report)
     for line in notes:
         output.note(line)
@@ -126,7 +129,8 @@ def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
     others = {
         "failed": entries.failed,
         "review failed": rejected,
-        "skipped": entries.skipped - rejected,
+        "need a decision": len(report.undecided),
+        "skipped": max(entries.skipped - rejected - len(report.undecided), 0),
         "left": entries.pending,
     }
     counts = "".join(f", {count} {name}" for name, count in others.items() if count)

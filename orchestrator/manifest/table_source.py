@@ -195,4 +195,5 @@ def _unknown_column(name: str) -> str:
     rule = FIELDS.get(name)
     if rule is not None and rule.shape is Shape.GROUP:
         return f"is a group; its columns are {', '.join(f'{name}.{member}' for member in rule.members)}"
-    return unknown_field(name, COLUMNS)
+    sentence = unknown_field(name, COLUMNS)
+    return sentence if "did you mean" in sentence else f"{sentence}; a column of your own begins with x- or #"

@@ -95,6 +95,7 @@ def test_a_ragged_row_says_how_many_cells_it_has_and_shows_none(read: Read) -> N
     ("header", "column", "words"),
     [
         ("name,training_video,nmae", "nmae", "did you mean name?"),
+        ("name,training_video,notes", "notes", "a column of your own begins with x- or #"),
         ("name,training_video,sex", "sex", "did you mean voice_properties.sex?"),
         ("name,training_video,voice_properties", "voice_properties", "voice_properties.job_tag"),
         ("name,training_video,defaults", "defaults", "--default field=value"),

@@ -22,10 +22,13 @@ class AssetKind(StrEnum):
 
     #: True when the service hands out one URL per segment (metastudio-protocol section 1.1).
     is_multipart: bool
+    #: True for what belongs to one person or one film; letters and covers may be shared.
+    is_personal: bool
 
     def __init__(self, field: str) -> None:
         """Decide once what is asked for every file: a property of a member costs a call each time."""
         self.is_multipart = field in {"training_video", "action_video"}
+        self.is_personal = self.is_multipart or field in {"audio", "id_card_image1", "id_card_image2"}
 
     @property
     def content_type(self) -> str:

@@ -12,16 +12,6 @@ from typing import Final
 
 from orchestrator.domain.assets import Asset, AssetKind
 
-#: What belongs to one person or one film; letters and covers may be shared.
-OWN_KINDS: Final = frozenset(
-    {
-        AssetKind.TRAINING_VIDEO,
-        AssetKind.ACTION_VIDEO,
-        AssetKind.AUDIO,
-        AssetKind.ID_CARD_IMAGE1,
-        AssetKind.ID_CARD_IMAGE2,
-    }
-)
 #: Warnings about one file; a file that more avatars name was hardly forgotten in a copied row.
 MAX_COPIES: Final = 10
 _FIRST_SLOTS: Final = 64
@@ -49,7 +39,7 @@ class Copies:
         """The line of the first avatar that names the file of *asset* too; None when none does, or too many do."""
         inode = asset.fingerprint.inode
         # Some network file systems give every file the inode 0.
-        if not inode or asset.kind not in OWN_KINDS or asset.path in self._shared:
+        if not inode or not asset.kind.is_personal or asset.path in self._shared:
             return None
         owners = self._devices.get(device)
         if owners is None:

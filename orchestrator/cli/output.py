@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA = 1
+#: Columns of a terminal that a wide table needs.
+_WIDE_COLUMNS = 100
 #: Items of a long list that are printed together.
 CHUNK_ITEMS = 500
 #: Of documents and tables for programs (RFC 8259 section 8.1 for JSON).
@@ -45,6 +47,11 @@ class Output:
         self._stdout = stdout
         self._stderr = stderr
         self._has_document = False
+
+    @property
+    def is_narrow(self) -> bool:
+        """True on a terminal in which a wide table would be cut."""
+        return self.is_terminal and self.console().width < _WIDE_COLUMNS
 
     @property
     def is_terminal(self) -> bool:
@@ -217,9 +224,10 @@ def _draw(output: Output, headings: Row, rows: Sequence[Row]) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in headings[:-1]:
-        table.add_column(heading, overflow="ellipsis", no_wrap=True)
-    table.add_column(headings[-1], overflow="fold")
+    # On a narrow terminal the widest columns are folded; what a row is about is the last to give way.
+    table.add_column(headings[0], overflow="ellipsis", no_wrap=True)
+    for heading in headings[1:]:
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*(Text(shown(cell), style=_STYLES.get(cell, "")) for cell in row))
     output.console().print(table)

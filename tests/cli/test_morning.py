@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
+
 import pytest
 
 from tests.cli.conftest import Batch, Cli
@@ -50,3 +55,39 @@ def test_the_last_line_of_a_run_has_its_id(cli: Cli, batch: Batch) -> None:
 
     (run,) = cli("status", "studio", "--runs", "--json").document["runs"]
     assert result.stdout.splitlines()[-1] == f"run {run['run_id']}: exit code 0"
+
+
+def on_terminal(columns: int, *arguments: str) -> str:
+    """What the program prints on a terminal of so many columns."""
+    reader, writer = pty.openpty()
+    environ = {**os.environ, "COLUMNS": str(columns), "TERM": "dumb"}
+    subprocess.run([sys.executable, "-m", "orchestrator", *arguments], stdout=writer, env=environ, check=True)
+    os.close(writer)
+    text = b""
+    try:
+        while block := os.read(reader, 65536):
+            text += block
+    except OSError:
+        pass  # the other end of a terminal that is closed
+    os.close(reader)
+    return text.decode()
+
+
+@pytest.mark.usefixtures("simulator")
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_batch_and_exit_code_are_whole_on_any_terminal(cli: Cli, batch: Batch, columns: int) -> None:
+    """In 80 columns each batch has two lines, none of them wrapped by the terminal."""
+    name = "studio-2026-11-the-second-day"
+    cli("run", batch.manifest, "--batch-name", name)
+
+    told = on_terminal(columns, "status")
+    settings = on_terminal(columns, "config", "show")
+
+    (line,) = [line for line in told.splitlines() if name in line]
+    assert "2 confirmed" in told
+    assert ("exit 0" in line) if columns < 100 else (" 0 " in line)
+    assert all(len(line) <= columns for line in told.splitlines())
+    (header, *_) = [line for line in settings.splitlines() if "setting" in line]
+    assert header.rstrip().endswith("from")
+    assert "default" in settings
+    assert "environment" in settings

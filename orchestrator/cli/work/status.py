@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from orchestrator.domain.states import EntryState
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.reading import ReviewRecord
 from orchestrator.journal.records import BatchRecord
-from orchestrator.observe.wording import moment
+from orchestrator.observe.wording import moment, short_moment
 from orchestrator.preflight.reviews import rule_of_review
 
 _SHOWN_ENTRIES = 200
@@ -40,8 +40,12 @@ def show_batches(invocation: Invocation) -> ExitCode:
         output.document({"schema": SCHEMA, "batches": [_batch_document(*known) for known in batches]})
     elif not batches:
         output.say(f"no batches yet in {effective.values.state}")
+    elif output.is_narrow:
+        for batch, counts in batches:
+            _say_in_two_lines(output, batch, counts)
     else:
-        print_table(output, ("batch", "entries", "last run", "exit", "digest", "service"), _rows(batches))
+        rows = _rows(batches, short_moment if output.is_terminal else moment)
+        print_table(output, ("batch", "entries", "last run", "exit", "digest", "service"), rows)
     return ExitCode.OK
 
 
@@ -142,12 +146,19 @@ def _batch_document(batch: BatchRecord, counts: Counts) -> dict[str, object]:
     }
 
 
-def _rows(batches: list[tuple[BatchRecord, Counts]]) -> list[Row]:
+def _say_in_two_lines(output: Output, batch: BatchRecord, counts: Counts) -> None:
+    when = "-" if batch.last_run_at is None else short_moment(batch.last_run_at)
+    ended = "no exit code" if batch.last_exit_code is None else f"exit {batch.last_exit_code}"
+    output.say(f"{batch.name}  {when}  {ended}")
+    output.say(f"  {_counted(counts)}; {batch.batch}, {batch.endpoint}")
+
+
+def _rows(batches: list[tuple[BatchRecord, Counts]], clock: Callable[[float], str]) -> list[Row]:
     return [
         (
             batch.name,
             _counted(counts),
-            _time(batch.last_run_at) or "-",
+            "-" if batch.last_run_at is None else clock(batch.last_run_at),
             "-" if batch.last_exit_code is None else str(batch.last_exit_code),
             batch.batch,
             batch.endpoint,

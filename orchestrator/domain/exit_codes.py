@@ -65,7 +65,7 @@ def exit_code_of(error: OrchestratorError) -> ExitCode:
 def exit_code_of_failures(failures: Mapping[str, int], undecided: int, reviews_failed: int = 0) -> ExitCode:
     """The exit code of a run that went to its end, from how many entries failed with which kind of error.
 
-    *reviews_failed* entries wait for other footage, *undecided* ones for a person's word.
+    *reviews_failed* entries wait for other footage or a right row, *undecided* ones for a decision.
     """
     kinds = {kind for kind, count in failures.items() if count}
     if reviews_failed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -106,21 +106,24 @@ async def retry_batch(
 
 
 async def submit_batch(
-    work_settings: WorkSettings, batch_name: str, journal: Journal, events: EventBus, clocks: Clocks
+    work: WorkSettings,
+    batch_name: str,
+    journal: Journal,
+    events: EventBus,
+    clocks: Clocks,
+    *,
+    entry_ids: Collection[str] | None = None,
 ) -> RunReport:
-    """Hand the jobs that hold their files to review; no manifest is needed for that.
+    """Hand the jobs that hold their files to review, all or those of *entry_ids*; no manifest is needed for that.
 
     Raises as `run_batch` does, but for ManifestError.
     """
-    async with open_run(work_settings, batch_name, journal, events, clocks) as run:
-        await journal.open_batch(
-            run.batch, manifest_path=None, is_submit_wanted=True, run_id=work_settings.run_id
-        )
-        counts = await journal.counts(run.batch.digest)
+    async with open_run(work, batch_name, journal, events, clocks) as run:
+        await journal.open_batch(run.batch, manifest_path=None, is_submit_wanted=True, run_id=work.run_id)
+        count = sum((await journal.counts(run.batch.digest)).values())
         segments, stored_bytes = await journal.count_stored(run.batch.digest)
-        totals = Totals(entries=sum(counts.values()), segments=segments, bytes=stored_bytes)
-        registration = Registration(totals=totals, undecided={}, removed=())
-        return await BatchRun(run, registration, uploaded()).work()
+        totals = Totals(entries=count, segments=segments, bytes=stored_bytes)
+        return await BatchRun(run, Registration(totals=totals), uploaded(entry_ids)).work()
 
 
 @asynccontextmanager
@@ -383,17 +386,14 @@ class BatchRun:
         drain = self._run.drain
         if signals.received is not None:
             return ExitCode(128 + signals.received)
-        counted = self._count(states)
         # A limit that was reached with the last entry leaves nothing for a later run.
-        is_over = isinstance(drain.cause, LimitReachedError) and not counted.pending
+        is_over = isinstance(drain.cause, LimitReachedError) and not self._count(states).pending
         if drain.cause is not None and not is_over:
             return exit_code_of(drain.cause)
         code = exit_code_of_failures(
             await self._run.journal.failures(self._run.batch.digest),
             undecided=len(self._registration.undecided),
-            reviews_failed=states.get(EntryState.REVIEW_FAILED, 0),
+            reviews_failed=states.get(EntryState.REVIEW_FAILED, 0) + self._registration.has_skipped_errors,
         )
-        if code is ExitCode.OK and self._registration.has_skipped_errors:
-            return ExitCode.SOME_FAILED
         # An entry that this run lost is not known to be done.
         return ExitCode.TEMPORARY if code is ExitCode.OK and self._lost_entries else code

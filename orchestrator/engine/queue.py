@@ -54,11 +54,15 @@ def failed(
     return Selection(states, lambda record: record.entry_id not in undecided)
 
 
-def uploaded() -> Selection:
-    """What `submit` works on: jobs that hold their files and are not with review yet."""
+def uploaded(named: Collection[str] | None = None) -> Selection:
+    """What `submit` works on: jobs that hold their files and are not with review yet, all or those *named*."""
     return Selection(
         frozenset({EntryState.CONFIRMED, EntryState.SUBMITTING, EntryState.FAILED}),
-        lambda record: record.confirmed_at is not None and record.submitted_at is None,
+        lambda record: (
+            record.confirmed_at is not None
+            and record.submitted_at is None
+            and (named is None or record.entry_id in named)
+        ),
     )
 
 

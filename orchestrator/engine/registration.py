@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.engine.events import Totals
 
@@ -13,9 +13,9 @@ class Registration:
     """The batch as the journal has it now."""
 
     totals: Totals
-    undecided: dict[str, str]  #: reason by entry id
+    undecided: dict[str, str] = field(default_factory=dict)  #: reason by entry id
     undecided_done: int = 0  #: of those, entries whose state alone would count as done
-    removed: tuple[str, ...]
+    removed: tuple[str, ...] = ()
     replaced: frozenset[str] = frozenset()  #: failed reviews of which something was replaced, left alone
     earlier_manifest: str | None = None  #: the file that the batch was made from, where it was another
     invalid: frozenset[str] = frozenset()  #: skipped, as `--skip-invalid` wants it

@@ -91,7 +91,7 @@ def test_only_named_entries_are_run_and_the_others_stay_for_later(
 
 
 @pytest.mark.usefixtures("simulator")
-@pytest.mark.parametrize("command", ["run", "plan", "retry", "cancel"])
+@pytest.mark.parametrize("command", ["run", "plan", "retry", "submit", "cancel"])
 def test_a_pattern_that_fits_nothing_is_a_usage_error(cli: Cli, batch: Batch, command: str) -> None:
     """A typing mistake must not look like a good day."""
     cli("run", batch.manifest)
@@ -125,3 +125,12 @@ def test_files_that_are_still_written_are_left_for_the_next_run(
     os.utime(film, (long_ago, long_ago))
     assert cli("run", batch.manifest, "--min-age", "2m").exit_code == 0
     assert jobs(simulator) == ["anna", "bo"]
+
+
+def test_only_named_jobs_are_submitted(cli: Cli, batch: Batch, simulator: Simulator) -> None:
+    """A submitted job can hardly be taken back."""
+    cli("run", batch.manifest)
+
+    assert cli("submit", "studio", "--entry", "a*").exit_code == 0
+
+    assert {job.name: job.submissions for job in simulator.jobs} == {"anna": 1, "bo": 0}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.commands.arguments import BatchArgument
+from orchestrator.cli.commands.arguments import BatchArgument, EntryPatterns
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.options import RUN_OPTIONS, SERVICE_OPTIONS
 
 
 @takes_settings(SERVICE_OPTIONS, RUN_OPTIONS)
-def submit(invocation: Invocation, batch: BatchArgument) -> int:
+def submit(invocation: Invocation, batch: BatchArgument, *, entry: EntryPatterns = None) -> int:
     """Send uploaded jobs to review.
 
     Submits every job of the batch whose files are stored and that was not submitted yet, each once. A job that
@@ -22,4 +22,4 @@ def submit(invocation: Invocation, batch: BatchArgument) -> int:
     """
     from orchestrator.cli.work.run import submit_jobs  # noqa: PLC0415 - keeps --help quick
 
-    return submit_jobs(invocation, batch)
+    return submit_jobs(invocation, batch, entry or None)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import Output
 from orchestrator.cli.session import open_session
 from orchestrator.cli.settings import EffectiveSettings
-from orchestrator.cli.work.batches import KnownBatch, known_batch
+from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.report import print_run
 from orchestrator.cli.work.run_history import batch_of, kept_in_history, known_kept_in_history, state_of
 from orchestrator.cli.work.validate import (
@@ -73,18 +73,21 @@ async def run_once(
     return report.exit_code
 
 
-def submit_jobs(invocation: Invocation, name: str) -> int:
-    """Submit what the batch called *name* has uploaded and return the exit code."""
+def submit_jobs(invocation: Invocation, name: str, patterns: Collection[str] | None = None) -> int:
+    """Submit what the batch called *name* has uploaded, all or what *patterns* mean, and return the exit code."""
     known = known_batch(invocation, name)
     with known_kept_in_history(invocation.output, known):
-        return run_on_network(_submit, invocation.output, known)
+        return run_on_network(_submit, invocation.output, known, patterns)
 
 
-async def _submit(output: Output, known: KnownBatch) -> int:
+async def _submit(output: Output, known: KnownBatch, patterns: Collection[str] | None) -> int:
     name = known.record.name
     async with open_session(
         output, known.effective, name, is_submit_wanted=True, environ=os.environ
     ) as session:
-        report = await submit_batch(session.work, name, session.journal, session.events, session.clocks)
+        ids = await matching_entries(session.journal, known.record, patterns)
+        report = await submit_batch(
+            session.work, name, session.journal, session.events, session.clocks, entry_ids=ids
+        )
         await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
     return report.exit_code

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Under nohup SIGHUP is ignored, here and in every command a test starts, and a command that finds it ignored leaves
+# it so. The tests are about commands from a terminal; those about nohup ignore the signal themselves.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True, scope="session")

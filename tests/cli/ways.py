@@ -468,6 +468,24 @@ WAYS: tuple[Way, ...] = (
     ),
     Way(
         f"{CLI}work/report.py",
+        ("orchestrator status {}",),
+        first(run(), lambda stage: stage.replace_film(), run("-q")),
+        first(cli("status", "studio"), run("--on-change", "recreate")),
+    ),
+    Way(
+        f"{CLI}work/validate.py",
+        ("--entry",),
+        run("--entry", "zebra-*"),
+        run("--entry", "a*"),
+    ),
+    Way(
+        f"{CLI}work/validate.py",
+        ("orchestrator plan {}",),
+        run("--entry", "zebra-*"),
+        first(cli("plan", "{manifest}"), run("--entry", "anna")),
+    ),
+    Way(
+        f"{CLI}work/report.py",
         ("orchestrator status {} --all",),
         first(lambda stage: stage.many(), run()),
         cli("status", "studio", "--all"),
@@ -614,13 +632,13 @@ WAYS: tuple[Way, ...] = (
         lambda stage: stage.run("--project-id", stage.simulator.options.project_id),
     ),
     Way(
-        "orchestrator/engine/planning.py",
+        "orchestrator/engine/earlier_manifest.py",
         ("orchestrator run {} --batch-name NAME", "orchestrator run {} --batch-name {}"),
         first(run(), lambda stage: stage.cli("run", stage.second("carl"))),
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "another"),
     ),
     Way(
-        "orchestrator/engine/planning.py",
+        "orchestrator/engine/earlier_manifest.py",
         ("orchestrator run {} --batch-name NAME", "orchestrator run {} --batch-name {}"),
         first(run(), lambda stage: stage.cli("run", stage.second("carl"))),
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "studio"),

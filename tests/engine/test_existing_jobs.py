@@ -345,6 +345,7 @@ async def test_a_journal_that_an_older_program_wrote_with_letters_taken_apart_is
             lambda transaction: [
                 transaction.execute("PRAGMA defer_foreign_keys = ON", {}),
                 transaction.execute("UPDATE batches SET name = :name, batch = 'abcdefabcdef'", {"name": old}),
+                transaction.execute("UPDATE runs SET batch = 'abcdefabcdef'", {}),
                 *(
                     transaction.execute(
                         f"UPDATE {table} SET batch = 'abcdefabcdef', entry_id = :id", {"id": name}

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from types import TracebackType
 
 from orchestrator.domain.errors import RetryableError, ThrottledError
@@ -130,6 +131,7 @@ def retry_after_seconds(header: str | None, now: float) -> float | None:
     return None if date is None else max(date - now, 0.0)
 
 
+@lru_cache(maxsize=16)  # every answer carries one, and it is the same for a second
 def http_date_seconds(text: str | None) -> float | None:
     """Read an HTTP date as seconds since the epoch; None when it is none."""
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -196,22 +196,18 @@ class Outages:
         self._limits: dict[str, Gate] = {}
         self._stores: dict[str, Gate] = {}
 
-    @asynccontextmanager
-    async def call(self, operation: str, subject: Hashable, turn: Turn) -> AsyncIterator[None]:
+    def call(self, operation: str, subject: Hashable, turn: Turn) -> AbstractAsyncContextManager[None]:
         """Hold a call of the service back while it, or its limit of such calls, is out; then wait for *turn*."""
         limit = self._limits.get(operation)
         if limit is None:
             limit = self._limits[operation] = Gate(
                 f"service ({operation})", self._tools, hint=_LIMIT_HINT, judge=_limit_sign
             )
-        async with _passing((limit, self._service), subject, turn):
-            yield
+        return _passing((limit, self._service), subject, turn)
 
-    @asynccontextmanager
-    async def put(self, host: str, subject: Hashable, turn: Turn) -> AsyncIterator[None]:
+    def put(self, host: str, subject: Hashable, turn: Turn) -> AbstractAsyncContextManager[None]:
         """Hold a request to the store at *host* back while that is out; then wait for *turn*."""
-        async with _passing((self._store(host),), subject, turn):
-            yield
+        return _passing((self._store(host),), subject, turn)
 
     def put_arrived(self, host: str) -> None:
         """Take it that the store at *host* works: it has what a PUT sent whose answer was lost."""

@@ -84,7 +84,7 @@ def _round(bench: Bench, manifest: Path, count: int) -> Mapping[str, Cost]:
         "validate": new.run(new.command("validate", manifest, "--no-media-check")),
         "plan, new batch": new.run(new.command("plan", manifest, "--no-media-check")),
         _PLANNING: new.run(
-            new.command("run", manifest, "--no-media-check", api_attempts=1),
+            new.command("run", manifest, "--no-media-check", api_attempts=1, max_outage=0),
             expected_code=ExitCode.TEMPORARY,
         ),
         "plan, finished batch": _finish(new.journal, finished, count).run(

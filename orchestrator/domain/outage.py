@@ -127,7 +127,7 @@ class Availability:
         """After a failure of a request that was under way.
 
         Failures in a row are an outage when they are not all of one subject, or nothing else is under way that
-        could tell whether it is only that one's.
+        could show whether it is only that one's.
         """
         if not self.is_open:
             return self

@@ -73,7 +73,7 @@ class RunSettings:
     max_transfer: int | None
     #: Send the good entries of a manifest in which others have errors.
     is_skipping_invalid: bool
-    #: Leave entries whose files were written less than so many seconds ago; None sends all.
+    #: Leave entries whose files were written within this many seconds; None sends all.
     min_age: float | None
     entry_retries: int = 200
     run_retries: int = 5000

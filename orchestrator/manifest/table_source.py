@@ -24,7 +24,7 @@ _READ_COLUMNS = {*COLUMNS, *BATCH_COLUMNS, _JOB_COLUMN, ""}
 _REQUIRED = ("name", "training_video")
 #: Columns that people keep for themselves.
 _OWN_MARKS = ("x-", "#")
-#: So many rows are looked at for a header that does not come first.
+#: Rows that are searched for a header that does not come first.
 _ROWS_BEFORE_HEADER = 5
 
 #: Reads the table from its start for each call: the header, then every row; raises UnreadableError.

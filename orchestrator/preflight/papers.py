@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from orchestrator.domain.assets import AssetKind
 from orchestrator.preflight.finding import Finding, likely_refused, look_first
 
-#: Ends are looked for in so many last bytes: readers and cameras add a little after them.
+#: How many last bytes are searched for an end: readers and cameras add a little after them.
 TAIL_BYTES = 4096
 #: A smaller JPEG may have the end of its thumbnail there, so it is walked.
 _SMALL_BYTES = 128 * 1024

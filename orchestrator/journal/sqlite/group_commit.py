@@ -207,7 +207,7 @@ class SqliteBackend:
 
 @contextmanager
 def translated(path: Path | None = None) -> Iterator[None]:
-    """Raise JournalError, with a sentence that tells what to do, for what the database raises in the block."""
+    """Raise JournalError, with a sentence that says what to do, for what the database raises in the block."""
     try:
         yield
     except sqlite3.Error as error:
@@ -296,7 +296,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     """Open *path* so that SQLite makes no file beside it.
 
     Where there is no write-ahead log no process has the journal open, and it is read as it stands. A log has to be
-    read too, and its index, which exists beside it, is shared with whoever writes.
+    read too, and its index, which exists beside it, is shared with the writer.
     """
     mode = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
     connection = sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, isolation_level=None)

@@ -16,7 +16,7 @@ _SURE, _OVERLAP = 0.6, 0.3
 #: The model's outputs: how likely a face is at each point, its size, where between the points it is, and its
 #: eyes, nose and mouth, which are not looked at.
 _OUTPUTS = ("537", "538", "539", "540")
-#: Points of the model are so many pixels apart; sides must be multiples of 32.
+#: Pixels between two points of the model; sides must be multiples of 32.
 _STEP, _MULTIPLE = 4, 32
 #: A face that is so much wider than it is high lies on its side.
 _LYING = 1.1

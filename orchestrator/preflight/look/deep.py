@@ -14,7 +14,7 @@ _WIDE = 160
 #: Pictures none of whose points differs by as much as this are the same: re-encoding alone makes a difference.
 _SAME = 2.0
 _FREEZE_SECONDS = 0.8
-#: A jump stands out from all other steps: so many times their 99th percentile, and no less than so much.
+#: A jump stands out from all other steps: this many times their 99th percentile, and at least this much.
 _JUMP_TIMES, _JUMP_LEAST = 2.2, 0.5
 
 

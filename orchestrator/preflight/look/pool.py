@@ -88,7 +88,7 @@ def _in_pool(
     waiting: deque[str], jobs: int, work: Callable[[str], Found], suspects: list[str]
 ) -> Iterator[tuple[str, Found]]:
     """Empty *waiting*; when a process dies, leave the rest there and put into *suspects* what was under way."""
-    # What multiprocessing says of semaphores that a stopped program left, while it cleans them up, helps nobody.
+    # What multiprocessing says of semaphores that a stopped program left, while it cleans them up, helps no user.
     if _NO_WARNING not in sys.warnoptions:
         sys.warnoptions.append(_NO_WARNING)
     running: dict[Future[Found], str] = {}

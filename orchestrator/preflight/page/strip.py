@@ -1,4 +1,4 @@
-"""A strip of small pictures of a film, for people; made anew for each page and kept nowhere else."""
+"""A strip of small pictures of a film, for people; made again for each page and kept nowhere else."""
 
 from __future__ import annotations
 

@@ -20,15 +20,14 @@ from orchestrator.domain.quantities import format_bytes
 from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.drain import Drain, listening
+from orchestrator.engine.event_bus import EventBus, Subscriber
 from orchestrator.engine.events import (
     Event,
-    EventBus,
     OutageBegan,
     OutageEnded,
     OutageEvent,
     OutageProlonged,
     ServiceWarning,
-    Subscriber,
     WarningRaised,
 )
 from orchestrator.engine.outage import gates

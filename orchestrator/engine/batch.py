@@ -25,14 +25,8 @@ from orchestrator.engine.context import Run, WorkSettings
 from orchestrator.engine.decision import Retry
 from orchestrator.engine.drain import Drain, StopSignals
 from orchestrator.engine.earlier_manifest import earlier_manifest
-from orchestrator.engine.events import (
-    ComparisonStarted,
-    EventBus,
-    RunFinished,
-    RunStarted,
-    ServiceWarning,
-    Totals,
-)
+from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import ComparisonStarted, RunFinished, RunStarted, ServiceWarning, Totals
 from orchestrator.engine.file_comparison import ContentComparison
 from orchestrator.engine.following import Follower
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome

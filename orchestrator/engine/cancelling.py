@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from orchestrator.domain.errors import RequestRejectedError
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.events import EntryTransitioned, EventBus
+from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import EntryTransitioned
 from orchestrator.engine.job_search import JobFinder
 from orchestrator.engine.steps.takeover import contents_of
 from orchestrator.journal.journal import Journal

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.service_time import ServiceTime
     from orchestrator.engine.connection import Clocks, Connection, ServiceSettings
     from orchestrator.engine.drain import Drain
-    from orchestrator.engine.events import EventBus
+    from orchestrator.engine.event_bus import EventBus
     from orchestrator.engine.outage import Outages
     from orchestrator.journal.journal import Journal
     from orchestrator.metastudio.attempts import ApiAttempt

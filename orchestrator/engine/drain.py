@@ -15,7 +15,8 @@ import anyio
 import anyio.abc
 
 from orchestrator.domain.errors import RunError, StoppedError
-from orchestrator.engine.events import BatchDrained, EventBus
+from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import BatchDrained
 
 Sleep = Callable[[float], Awaitable[object]]
 

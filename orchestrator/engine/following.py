@@ -19,7 +19,8 @@ from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.masking import plain_name, quotable
 from orchestrator.domain.service_states import STATE_OF_GROUP, JobGroup, group_of
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
-from orchestrator.engine.events import EntryTransitioned, EventBus, JobStateChanged, ServiceWarning
+from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import EntryTransitioned, JobStateChanged, ServiceWarning
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import ReviewRecord
 from orchestrator.journal.records import EntryRecord

@@ -19,7 +19,8 @@ from orchestrator.domain.outage import Availability, Failure, OutagePolicy, Phas
 from orchestrator.domain.retry import Draw
 from orchestrator.engine.connection import Clocks
 from orchestrator.engine.drain import Drain
-from orchestrator.engine.events import EventBus, OutageBegan, OutageEnded, OutageProlonged
+from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import OutageBegan, OutageEnded, OutageProlonged
 from orchestrator.metastudio.attempts import Turn
 
 #: A shorter wait for a first try that succeeds is no news.

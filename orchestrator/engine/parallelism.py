@@ -9,13 +9,8 @@ from enum import StrEnum
 from typing import Final
 
 from orchestrator.engine.context import MAX_PARALLEL
-from orchestrator.engine.events import (
-    Event,
-    EventBus,
-    ParallelismAdjusted,
-    RetryScheduled,
-    SegmentProgressed,
-)
+from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import Event, ParallelismAdjusted, RetryScheduled, SegmentProgressed
 from orchestrator.network.errors import TimeoutCode
 from orchestrator.transfer.slots import PutSlots
 

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.engine.events import (
-    BatchDrained,
-    Event,
-    EventBus,
-    ServiceWarning,
-    StepReached,
-    SubscriberDropped,
-)
+from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import BatchDrained, Event, ServiceWarning, StepReached, SubscriberDropped
 
 
 class Hearing:

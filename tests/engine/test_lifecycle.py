@@ -9,7 +9,7 @@ from orchestrator.domain.errors import JournalError
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import open_run, register
 from orchestrator.engine.context import Run
-from orchestrator.engine.events import EventBus
+from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.lifecycle import End, Lifecycle
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import EntryRecord

@@ -28,7 +28,8 @@ from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
-from orchestrator.engine.events import EventBus, Point, SegmentProgressed
+from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import Point, SegmentProgressed
 from orchestrator.engine.steps.inquiry import Finding, Inquiry
 from orchestrator.journal.records import SegmentRecord
 

@@ -1,0 +1,60 @@
+"""The bus: who hears which event.
+
+Subscribers are called in order, on the event loop, and must not block. One that fails is dropped: a report
+of the work is never worth more than the work (design section 2.1).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from orchestrator.engine.events import Event, SubscriberDropped
+
+#: The standard library's, since most runs log nothing and need not load more.
+log = logging.getLogger(__name__)
+
+Subscriber = Callable[[Event], None]
+
+
+class EventBus:
+    """Hands each event to every subscriber, but to one that has `hears` only the kinds in it."""
+
+    def __init__(self, *subscribers: Subscriber) -> None:
+        self._subscribers = list(subscribers)
+        self._listeners: dict[type[Event], tuple[Subscriber, ...]] = {}
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Add *subscriber* at the end."""
+        self._subscribers.append(subscriber)
+        self._listeners.clear()
+
+    def is_heard(self, kind: type[Event]) -> bool:
+        """True when a subscriber wants events of *kind*; lets callers skip building high-volume events."""
+        return bool(self._listeners_of(kind))
+
+    def publish(self, event: Event) -> None:
+        """Call every subscriber that wants *event* with it; one that raises is dropped, as the others hear."""
+        for subscriber in self._listeners_of(type(event)):
+            try:
+                subscriber(event)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the work is worth more
+                self._drop(subscriber, error)
+
+    def _drop(self, subscriber: Subscriber, error: Exception) -> None:
+        if subscriber not in self._subscribers:
+            return
+        self._subscribers.remove(subscriber)
+        self._listeners.clear()
+        name = type(subscriber).__name__
+        if not isinstance(error, OSError):
+            log.error("subscriber.crashed", exc_info=error, extra={"told": {"subscriber": name}})
+        reason = (error.strerror if isinstance(error, OSError) else None) or "an unexpected error"
+        self.publish(SubscriberDropped(message=f"{name} failed and is left out: {reason}"))
+
+    def _listeners_of(self, kind: type[Event]) -> tuple[Subscriber, ...]:
+        listeners = self._listeners.get(kind)
+        if listeners is None:
+            wanting = (each for each in self._subscribers if kind in getattr(each, "hears", (kind,)))
+            listeners = self._listeners[kind] = tuple(wanting)
+        return listeners

@@ -15,8 +15,8 @@ import anyio
 import anyio.lowlevel
 import yaml
 
-from orchestrator.cli.service import run_settings as default_run_settings
-from orchestrator.cli.settings import Settings
+from orchestrator.api.service import run_settings as default_run_settings
+from orchestrator.api.settings import Settings
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.options import OUTPUT_OPTIONS, SettingOption
+from orchestrator.api.options import OUTPUT_OPTIONS, SettingOption
 from orchestrator.cli.output import Output
 
 if TYPE_CHECKING:
-    from orchestrator.cli.settings import EffectiveSettings
+    from orchestrator.api.settings import EffectiveSettings
 
 Command = Callable[..., int | None]
 
@@ -38,10 +39,10 @@ class Invocation:
 
         Raises UsageError for a wrong flag, ConfigurationError for a wrong value from elsewhere.
         """
-        from orchestrator.cli.settings import load_settings  # noqa: PLC0415 - only when the command runs
+        from orchestrator.api.settings import load_settings  # noqa: PLC0415 - only when the command runs
 
         load = partial(load_settings, flags=self.flags, config=self.config, beside=beside)
-        found = replace(load(), reread=load)
+        found = replace(load(), reread=load, is_watched=sys.stderr.isatty())
         self.output.is_quiet, self.output.is_verbose = found.values.quiet, found.values.verbose
         self.output.log_file = found.values.log_file
         return found
@@ -57,7 +58,7 @@ def takes_settings(*groups: Iterable[SettingOption]) -> Callable[[Command], Comm
             return function(_invocation(context, flags, given), **given)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        parameters = [_CONTEXT, *own, *(option.parameter() for option in options), *_COMMON]
+        parameters = [_CONTEXT, *own, *map(setting_parameter, options), *_COMMON]
         # Python wants positional parameters before keywords.
         parameters.sort(key=lambda parameter: parameter.kind)
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -67,6 +68,21 @@ def takes_settings(*groups: Iterable[SettingOption]) -> Callable[[Command], Comm
         return command
 
     return decorate
+
+
+def setting_parameter(option: SettingOption) -> inspect.Parameter:
+    """The parameter that makes typer offer *option*; None stands for not given."""
+    default = f"; default {option.shown_default}" if option.shown_default else ""
+    typed = typer.Option(
+        *option.flags,
+        help=f"{option.summary} (env {option.variable}{default})",
+        metavar=option.metavar,
+        show_default=False,
+    )
+    kind: Any = bool | None if option.metavar is None else str | None
+    return inspect.Parameter(
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, typed]
+    )
 
 
 def _invocation(context: typer.Context, flags: dict[str, Any], given: dict[str, Any]) -> Invocation:

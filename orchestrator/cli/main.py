@@ -15,11 +15,11 @@ import typer
 
 from orchestrator import __version__
 from orchestrator.cli import commands
-from orchestrator.cli.errors import UsageError, exit_code_for
 from orchestrator.cli.output import Output
 from orchestrator.cli.standard_streams import drop_unusable_key_log, standard_streams
 from orchestrator.cli.stopping import StoppedBySignal, Stopper, stop_on_signals
-from orchestrator.domain.errors import ConfigurationError, OrchestratorError
+from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError
+from orchestrator.domain.exit_codes import exit_code_of
 from orchestrator.domain.masking import quotable
 
 PROGRAM = "orchestrator"
@@ -153,4 +153,4 @@ def _folder_error() -> OrchestratorError | None:
 
 def _fail(output: Output, error: OrchestratorError) -> int:
     output.fail(error)
-    return exit_code_for(error)
+    return exit_code_of(error)

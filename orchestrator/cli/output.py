@@ -9,10 +9,9 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from orchestrator.cli.errors import UsageError, error_document, exit_code_for
 from orchestrator.cli.stopping import StoppedBySignal
-from orchestrator.domain.errors import OrchestratorError, StoppedError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import OrchestratorError, StoppedError, UsageError
+from orchestrator.domain.exit_codes import ExitCode, exit_code_of
 from orchestrator.domain.foreign import disarmed_json, shown
 from orchestrator.observe.streams import failure_of
 
@@ -112,7 +111,7 @@ class Output:
     def fail(self, error: OrchestratorError) -> None:
         """Print why the command failed: a sentence and a hint, and the document if none was printed yet."""
         self.print_error(error)
-        self._document_failure(error, exit_code_for(error))
+        self._document_failure(error, exit_code_of(error))
 
     def print_stop(self, stop: StoppedBySignal) -> None:
         """Print that a signal ended the command, which is no error; the document if none was printed yet."""
@@ -123,7 +122,7 @@ class Output:
     def _document_failure(self, error: OrchestratorError, exit_code: int) -> None:
         if self.is_json and not self._has_document:
             head = {"schema": SCHEMA, **self.known, "exit_code": exit_code}
-            self.document({**head, "error": error_document(error)})
+            self.document({**head, "error": error.document})
 
     def print_error(self, error: OrchestratorError) -> None:
         """Print the error's sentence and its hint on stderr."""

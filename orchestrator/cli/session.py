@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.service import new_run_id, real_clocks, service_settings, work_settings
-from orchestrator.cli.settings import EffectiveSettings, ProgressStyle, Settings
+from orchestrator.api.service import new_run_id, real_clocks, service_settings, work_settings
+from orchestrator.api.settings import EffectiveSettings, ProgressStyle, Settings
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import format_bytes

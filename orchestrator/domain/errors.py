@@ -1,6 +1,7 @@
 """Errors, grouped by what the caller does about them.
 
 OrchestratorError
+├── UsageError                 ask for something else; nothing was done
 ├── ManifestError              fix the manifest; nothing was sent
 ├── RetryableError             try again, after `retry_after` when it is known
 │   ├── ThrottledError         ... and more slowly
@@ -72,6 +73,17 @@ class OrchestratorError(Exception):
             "request_id": self.request_id,
         }
 
+    @property
+    def document(self) -> dict[str, str | None]:
+        """The error object of `--json` (design section 4)."""
+        return {
+            "kind": self.kind,
+            "code": self.code,
+            "message": self.message,
+            "request_id": self.request_id,
+            "hint": self.hint,
+        }
+
     def restated(self, kind: type[E], message: str | None = None, *, hint: str | None = None) -> E:
         """Return this failure as an error of another *kind*, with what the service said to identify it.
 
@@ -89,6 +101,12 @@ class OrchestratorError(Exception):
         """Mask these very texts in what is said; others may have repeated them."""
         self.message = without(self.message, secrets)
         self.args = (self.message,)
+
+
+class UsageError(OrchestratorError):
+    """What is asked for cannot be: a wrong flag or keyword, or a batch or an entry that does not exist."""
+
+    kind = "usage"
 
 
 class ManifestError(OrchestratorError):

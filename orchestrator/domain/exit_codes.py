@@ -19,6 +19,7 @@ from orchestrator.domain.errors import (
     RetryableError,
     ServiceRefusesError,
     ServiceUnreachableError,
+    UsageError,
 )
 
 
@@ -41,6 +42,7 @@ class ExitCode(IntEnum):
 
 
 _BY_ERROR: tuple[tuple[type[OrchestratorError], ExitCode], ...] = (
+    (UsageError, ExitCode.USAGE),
     (ManifestError, ExitCode.MANIFEST_INVALID),
     (ConfigurationError, ExitCode.CONFIGURATION),
     (CredentialsError, ExitCode.CONFIGURATION),

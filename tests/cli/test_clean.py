@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from orchestrator.cli.service import real_clocks
+from orchestrator.api.service import real_clocks
 from orchestrator.engine.connection import connect
 from orchestrator.journal.sqlite.lock import hold_batch_lock
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials

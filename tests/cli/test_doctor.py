@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.settings import Settings
+from orchestrator.api.settings import Settings
 from orchestrator.cli.work.checks.check import CheckStatus
 from orchestrator.cli.work.checks.journal import check_journal
 from orchestrator.cli.work.checks.machine import check_digest, check_folder, check_open_files

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.options import ALL_OPTIONS
-from orchestrator.cli.settings import EffectiveSettings, Settings, load_settings
+from orchestrator.api.options import ALL_OPTIONS
+from orchestrator.api.settings import EffectiveSettings, Settings, load_settings
 from tests.cli.conftest import Batch, Cli
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.main import application
-from orchestrator.cli.options import (
+from orchestrator.api.options import (
     ALL_OPTIONS,
     DEFAULTS,
     LOOK_OPTIONS,
@@ -21,7 +20,9 @@ from orchestrator.cli.options import (
     SERVICE_OPTIONS,
     SettingOption,
 )
-from orchestrator.cli.settings import Settings, setting_names
+from orchestrator.api.settings import Settings, setting_names
+from orchestrator.cli.invocation import setting_parameter
+from orchestrator.cli.main import application
 
 PAGE = Path(__file__).parents[2] / "docs/usage.md"
 #: The tables of settings on the page, in order.
@@ -60,7 +61,7 @@ def test_every_setting_has_one_option_and_its_default_is_a_value_of_it() -> None
 @pytest.mark.parametrize("option", ALL_OPTIONS, ids=lambda option: option.name)
 def test_help_shows_the_default(option: SettingOption) -> None:
     """At the end, after the variable."""
-    (help_text,) = (data.help for data in option.parameter().annotation.__metadata__)
+    (help_text,) = (data.help for data in setting_parameter(option).annotation.__metadata__)
 
     assert help_text.endswith(
         f"; default {option.shown_default})" if option.shown_default else f"{option.variable})"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.errors import UsageError
+from orchestrator.domain.errors import UsageError
 from orchestrator.domain.quantities import parse_duration
 
 ManifestPath = Annotated[

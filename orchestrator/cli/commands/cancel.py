@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from orchestrator.api.options import CALL_OPTIONS, SERVICE_OPTIONS
 from orchestrator.cli.commands.arguments import Agreed, BatchArgument, EntryPatterns
 from orchestrator.cli.invocation import Invocation, takes_settings
-from orchestrator.cli.options import CALL_OPTIONS, SERVICE_OPTIONS
 
 
 @takes_settings(SERVICE_OPTIONS, CALL_OPTIONS)

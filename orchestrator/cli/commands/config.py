@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.invocation import Invocation, takes_settings
-from orchestrator.cli.options import (
+from orchestrator.api.options import (
     LOOK_OPTIONS,
     MANIFEST_OPTIONS,
     PLAN_OPTIONS,
     RUN_OPTIONS,
     SERVICE_OPTIONS,
 )
+from orchestrator.cli.invocation import Invocation, takes_settings
 
 config = typer.Typer(help="Show effective settings.", no_args_is_help=True)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.output import SCHEMA
+from orchestrator.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from typing import Literal

@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.commands.arguments import BatchName, Defaults, EntryPatterns, ManifestPath
-from orchestrator.cli.invocation import Invocation, takes_settings
-from orchestrator.cli.options import (
+from orchestrator.api.options import (
     JOBS_OPTIONS,
     LOOK_OPTIONS,
     MANIFEST_OPTIONS,
     PLAN_OPTIONS,
     SERVICE_OPTIONS,
 )
+from orchestrator.cli.commands.arguments import BatchName, Defaults, EntryPatterns, ManifestPath
+from orchestrator.cli.invocation import Invocation, takes_settings
 
 
 @takes_settings(SERVICE_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, LOOK_OPTIONS, JOBS_OPTIONS)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.api.options import SERVICE_OPTIONS
 from orchestrator.cli.commands.arguments import BatchArgument
 from orchestrator.cli.invocation import Invocation, takes_settings
-from orchestrator.cli.options import SERVICE_OPTIONS
 
 
 @takes_settings(SERVICE_OPTIONS)

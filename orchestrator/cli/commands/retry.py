@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.api.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
 from orchestrator.cli.commands.arguments import BatchArgument, Defaults, EntryPatterns
-from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation, takes_settings
-from orchestrator.cli.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
+from orchestrator.domain.errors import UsageError
 
 
 @takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS)

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.errors import UsageError
+from orchestrator.api.options import SERVICE_OPTIONS
 from orchestrator.cli.invocation import Invocation, takes_settings
-from orchestrator.cli.options import SERVICE_OPTIONS
+from orchestrator.domain.errors import UsageError
 from orchestrator.domain.states import EntryState
 
 _FAILED = (EntryState.FAILED, EntryState.REVIEW_FAILED)

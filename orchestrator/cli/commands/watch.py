@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.api.options import API_OPTIONS, SERVICE_OPTIONS
 from orchestrator.cli.commands.arguments import BatchArgument, seconds_of
-from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation, takes_settings
-from orchestrator.cli.options import API_OPTIONS, SERVICE_OPTIONS
+from orchestrator.domain.errors import UsageError
 
 _DEFAULT_INTERVAL_SECONDS = 15.0
 #: Factor of the interval up to which the waits grow while nothing changes.

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from orchestrator.cli.errors import UsageError
+from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
-from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.domain.entries import BatchKey, is_named_by, normal
+from orchestrator.domain.errors import UsageError
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.reading import JournalReader

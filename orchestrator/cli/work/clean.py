@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from orchestrator.cli.errors import UsageError
+from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import SCHEMA, Output, Row, can_ask, is_agreed, print_table, require_consent
 from orchestrator.cli.session import open_service_session
-from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.work.batches import has_journal, key_of
 from orchestrator.domain.entries import normal
-from orchestrator.domain.errors import LockHeldError, OrchestratorError, RequestRejectedError
+from orchestrator.domain.errors import LockHeldError, OrchestratorError, RequestRejectedError, UsageError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.engine.cleaning import (
     Leftover,

@@ -8,11 +8,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from orchestrator.api.options import ENVIRONMENT_PREFIX
+from orchestrator.api.service import home_folder
+from orchestrator.api.settings import EffectiveSettings, setting_names
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.options import ENVIRONMENT_PREFIX
 from orchestrator.cli.output import SCHEMA, Output, print_table
-from orchestrator.cli.service import home_folder
-from orchestrator.cli.settings import EffectiveSettings, setting_names
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.journal.backend import shown

@@ -12,9 +12,9 @@ import anyio
 import anyio.to_thread
 import yaml
 
+from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_on_network
-from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.work.run import run_once
 from orchestrator.cli.work.validate import Asked, ProblemReport
 from orchestrator.domain.entries import slug

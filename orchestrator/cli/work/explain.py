@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.cli.errors import UsageError
 from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.domain.errors import UsageError
 from orchestrator.preflight.rules import RULES, Rule
 from orchestrator.preflight.rules.page import rule_document, rule_text, rules_page
 

@@ -8,11 +8,10 @@ from shlex import quote
 
 import yaml
 
-from orchestrator.cli.errors import UsageError
 from orchestrator.cli.output import SCHEMA, Output, print_table
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.entries import slug
-from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.errors import ConfigurationError, UsageError
 from orchestrator.manifest.paths import escaped_path
 from orchestrator.manifest.scanning import MAX_FILES, Person, Scan, TooManyFilesError, scan_folder
 from orchestrator.simulator.footage import write_footage, write_letter, write_picture

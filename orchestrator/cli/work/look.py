@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.api.settings import ProgressStyle, Settings
 from orchestrator.cli.output import Output
-from orchestrator.cli.settings import ProgressStyle, Settings
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.avatar import AudioSourceType
 from orchestrator.domain.entries import Entry

@@ -10,17 +10,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from orchestrator.cli.errors import UsageError
+from orchestrator.api.service import home_folder, run_settings
+from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output, print_table
-from orchestrator.cli.service import home_folder, run_settings
-from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.work.look import films_of, look_at, look_problems, strict
 from orchestrator.cli.work.report import named
 from orchestrator.cli.work.validate import Asked, ProblemReport, check_patterns
 from orchestrator.domain.entries import BatchKey, normal
-from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, ManifestError
+from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, ManifestError, UsageError
 from orchestrator.domain.quantities import format_bytes, parse_bytes
 from orchestrator.engine.decision import EntryPlan
 from orchestrator.engine.earlier_manifest import earlier_manifest

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
 from shlex import quote
 
-from orchestrator.cli.errors import error_document
 from orchestrator.cli.output import Output, print_table
 from orchestrator.domain.errors import LimitReachedError
 from orchestrator.domain.exit_codes import ExitCode
@@ -33,7 +32,7 @@ async def print_run(output: Output, report: RunReport, journal: JournalReader, *
     """Print the document, or the table and what it means; *had_work* is True when an entry was started."""
     notes = [line async for line in _left_alone(report, journal)]
     if output.is_json:
-        error = {} if report.cause is None else {"error": error_document(report.cause)}
+        error = {} if report.cause is None else {"error": report.cause.document}
         warnings = [*report.warnings, *_decisions(report), *notes]
         head = {**report.as_dict(), "warnings": warnings, **error}
         await output.stream_document(head, "results", results(journal, report.batch_digest))

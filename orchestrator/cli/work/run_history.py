@@ -8,18 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from orchestrator.cli.errors import UsageError, exit_code_for
+from orchestrator.api.options import ENVIRONMENT_PREFIX
+from orchestrator.api.service import new_run_id
+from orchestrator.api.settings import settings_of_flags
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
-from orchestrator.cli.options import ENVIRONMENT_PREFIX
 from orchestrator.cli.output import Output
-from orchestrator.cli.service import new_run_id
-from orchestrator.cli.settings import settings_of_flags
 from orchestrator.cli.stopping import StoppedBySignal
 from orchestrator.cli.work.batches import KnownBatch, key_of
 from orchestrator.domain.entries import normal
-from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import OrchestratorError, UsageError
+from orchestrator.domain.exit_codes import ExitCode, exit_code_of
 from orchestrator.engine.report import count_entries
 from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.records import BatchRecord
@@ -76,7 +75,7 @@ def state_of(invocation: Invocation, beside: Path) -> str:
 def _code_of(error: BaseException) -> int:
     if isinstance(error, StoppedBySignal):
         return error.exit_code
-    return exit_code_for(error) if isinstance(error, OrchestratorError) else ExitCode.UNEXPECTED
+    return exit_code_of(error) if isinstance(error, OrchestratorError) else ExitCode.UNEXPECTED
 
 
 async def _keep(output: Output, state: str, is_meant: IsMeant, started_at: float, exit_code: int) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
-from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.work.batches import find_batch, has_journal, key_of, unknown_batch
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.journal.journal import open_journal

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli.errors import UsageError
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import Output, dumped
-from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.errors import ConfigurationError, UsageError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.quantities import parse_bytes
 from orchestrator.engine.drain import until_signalled

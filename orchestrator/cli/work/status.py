@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
-from orchestrator.cli.settings import EffectiveSettings
 from orchestrator.cli.work.batches import find_batch, find_entry, has_journal, key_of, unknown_batch
 from orchestrator.cli.work.entry_detail import print_detail, read_detail
 from orchestrator.cli.work.report import error_of, print_entries

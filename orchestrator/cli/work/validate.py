@@ -10,15 +10,14 @@ from itertools import islice
 from pathlib import Path
 from shlex import quote
 
-from orchestrator.cli.errors import UsageError
+from orchestrator.api.settings import Settings, settings_of_flags
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output
-from orchestrator.cli.settings import Settings, settings_of_flags
 from orchestrator.cli.work.batches import has_journal
 from orchestrator.cli.work.look import FilmOfEntry, films_of, look_at, look_problems, strict, write_film_page
 from orchestrator.domain.entries import Entry, is_named_by
-from orchestrator.domain.errors import ManifestError, OrchestratorError
+from orchestrator.domain.errors import ManifestError, OrchestratorError, UsageError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.engine.result_rows import RowJob, misplaced_rows, rejected_row_jobs, row_job
 from orchestrator.journal.journal import open_journal

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from orchestrator.api.service import real_clocks, service_settings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import SCHEMA, Output
-from orchestrator.cli.service import real_clocks, service_settings
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.delivery import ObjectFacts

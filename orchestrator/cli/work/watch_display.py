@@ -11,9 +11,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from orchestrator.api.settings import ProgressStyle
 from orchestrator.cli.output import Output
 from orchestrator.cli.session import progress_style
-from orchestrator.cli.settings import ProgressStyle
 from orchestrator.domain.foreign import shown
 from orchestrator.domain.service_states import JobGroup, group_of
 from orchestrator.domain.states import EntryState

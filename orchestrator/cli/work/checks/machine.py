@@ -9,7 +9,7 @@ from urllib.request import getproxies_environment
 
 from yarl import URL
 
-from orchestrator.cli.settings import Settings
+from orchestrator.api.settings import Settings
 from orchestrator.cli.work.checks.check import Check, failed, passed, warned
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.network.session import EnvironmentProxies

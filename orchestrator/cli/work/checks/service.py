@@ -10,8 +10,8 @@ from pathlib import Path
 
 from yarl import URL
 
-from orchestrator.cli.service import service_settings
-from orchestrator.cli.settings import EffectiveSettings
+from orchestrator.api.service import service_settings
+from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.work.checks.check import Check, failed, failed_by, passed, skipped, warned
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError
 from orchestrator.domain.presigned import PresignedUrl

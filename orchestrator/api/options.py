@@ -7,11 +7,7 @@ docs/usage.md print it. `Settings` cannot be its place, because loading pydantic
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
-from typing import Annotated, Any
-
-import typer
 
 ENVIRONMENT_PREFIX = "ORCHESTRATOR_"
 
@@ -40,20 +36,6 @@ class SettingOption:
     def variable(self) -> str:
         """The environment variable that sets it too."""
         return f"{ENVIRONMENT_PREFIX}{self.name.upper()}"
-
-    def parameter(self) -> inspect.Parameter:
-        """The parameter that makes typer offer the option; None stands for not given."""
-        default = f"; default {self.shown_default}" if self.shown_default else ""
-        option = typer.Option(
-            *self.flags,
-            help=f"{self.summary} (env {self.variable}{default})",
-            metavar=self.metavar,
-            show_default=False,
-        )
-        kind: Any = bool | None if self.metavar is None else str | None
-        return inspect.Parameter(
-            self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
-        )
 
 
 OUTPUT_OPTIONS = (

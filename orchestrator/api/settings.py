@@ -14,9 +14,8 @@ from typing import Annotated, Any, Literal
 from platformdirs import user_config_path, user_state_path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from orchestrator.cli.errors import UsageError
-from orchestrator.cli.options import ALL_OPTIONS, DEFAULTS, ENVIRONMENT_PREFIX
-from orchestrator.domain.errors import ConfigurationError, OrchestratorError
+from orchestrator.api.options import ALL_OPTIONS, DEFAULTS, ENVIRONMENT_PREFIX
+from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError
 from orchestrator.domain.quantities import parse_bytes, parse_duration
 from orchestrator.domain.segments import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from orchestrator.journal.backend import is_url
@@ -143,6 +142,8 @@ class EffectiveSettings:
     ranks: Sequence[frozenset[str]]
     #: Reads all places once more; raises UsageError or ConfigurationError as the first reading does.
     reread: Callable[[], EffectiveSettings] | None = None
+    #: A person watches, who need not wait long to learn that nothing was ever reached.
+    is_watched: bool = False
 
     def source_of(self, name: str) -> str:
         """Where a setting comes from, as people call it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import secrets
-import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -12,9 +11,8 @@ from pathlib import Path
 
 import anyio
 
-from orchestrator.cli.errors import UsageError
-from orchestrator.cli.settings import EffectiveSettings, Settings
-from orchestrator.domain.errors import ConfigurationError
+from orchestrator.api.settings import EffectiveSettings, Settings
+from orchestrator.domain.errors import ConfigurationError, UsageError
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import Change
@@ -57,7 +55,7 @@ def service_settings(effective: EffectiveSettings, environ: Mapping[str, str]) -
         outage=OutagePolicy(
             patience_seconds=values.max_outage,
             first_patience_seconds=min(values.max_outage, _FIRST_PATIENCE_SECONDS)
-            if sys.stderr.isatty()
+            if effective.is_watched
             else values.max_outage,
         ),
         is_verifying=values.verify == "etag",

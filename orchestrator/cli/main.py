@@ -20,7 +20,7 @@ from orchestrator.cli.standard_streams import drop_unusable_key_log, standard_st
 from orchestrator.cli.stopping import StoppedBySignal, Stopper, stop_on_signals
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError
 from orchestrator.domain.exit_codes import exit_code_of
-from orchestrator.domain.masking import quotable
+from orchestrator.domain.foreign import quotable
 
 PROGRAM = "orchestrator"
 #: In the order of a working day; each is what bears its name in the module of its name.

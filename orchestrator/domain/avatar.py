@@ -243,15 +243,6 @@ class Avatar(BaseModel):
 
     def objections(self) -> Iterator[Objection]:
         """What single fields cannot tell: combinations the service refuses, ignores or reviews badly."""
-        yield from self._audio_objections()
-        if self.model_version in _RETIRED:
-            yield Objection("model_version", f"{self.model_version} is retired; use V3.2 or V3.3", False)
-        if self.is_any_flexus:
-            yield from self._flexus_objections()
-        elif self.is_only_human_model:
-            yield Objection("is_only_human_model", "is for flexus only; is_flexus is not true", False)
-
-    def _audio_objections(self) -> Iterator[Objection]:
         is_from_audio = self.audio_source_type is AudioSourceType.AUDIO
         if self.audio is not None and not is_from_audio:
             yield Objection("audio", "is only taken with audio_source_type: AUDIO", True)
@@ -259,8 +250,12 @@ class Avatar(BaseModel):
             yield Objection(
                 "audio_source_type", "AUDIO needs the audio zip; the field audio is missing", True
             )
-
-    def _flexus_objections(self) -> Iterator[Objection]:
+        if self.model_version in _RETIRED:
+            yield Objection("model_version", f"{self.model_version} is retired; use V3.2 or V3.3", False)
+        if not self.is_any_flexus:
+            if self.is_only_human_model:
+                yield Objection("is_only_human_model", "is for flexus only; is_flexus is not true", False)
+            return
         if set(self.supported_service or ()) - {Service.VIDEO_2D}:
             yield Objection("supported_service", "may only be VIDEO_2D for flexus", False)
         if self.is_background_replacement:

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar, TypedDict, TypeVar
 
-from orchestrator.domain.masking import without
+from orchestrator.domain.foreign import without
 from orchestrator.domain.receipts import Receipt
 
 E = TypeVar("E", bound="OrchestratorError")

@@ -1,14 +1,13 @@
-"""Presigned URLs as values that keep their secret."""
+"""Presigned URLs as values that keep their secret, and whether their host is this machine."""
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import unquote, urlsplit
-
-from orchestrator.domain.hosts import is_loopback
 
 #: The parameters that tell something; the others are long, secret, and not worth decoding.
 _PARAMETER = re.compile(r"(?:^|&)(partNumber|Expires|X-Amz-Date|X-Amz-Expires)=([^&]+)")
@@ -32,7 +31,8 @@ class PresignedUrl:
             )
         try:
             parts = urlsplit(url)
-            query = _parameters(parts.query)
+            # Backwards, so that of a parameter that is repeated the first value counts.
+            query = {name: unquote(value) for name, value in reversed(_PARAMETER.findall(parts.query))}
             # Properties that look for it anew each time, and every URL of a batch comes through here.
             hostname, port = parts.hostname, parts.port
         except ValueError:
@@ -44,7 +44,9 @@ class PresignedUrl:
         self.hostname: str = hostname
         self.host: str = f"{hostname}:{port}" if port else hostname
         self.object_name: str = parts.path.rsplit("/", 1)[-1]
-        self.part_number: int | None = _part_number(query)
+        number = query.get("partNumber", "")
+        is_number = number.isascii() and number.isdecimal() and len(number) <= 10
+        self.part_number: int | None = int(number) if is_number else None
         self.expires_at: float | None = _expires_at(query)
 
     def is_private(self, *, is_insecure_http_allowed: bool) -> bool:
@@ -78,16 +80,6 @@ def in_part_order(urls: list[PresignedUrl]) -> list[PresignedUrl]:
     return sorted(urls, key=lambda url: url.part_number or 0)
 
 
-def _parameters(query: str) -> dict[str, str]:
-    """What the query says of part and time; of a parameter that is repeated the first value counts."""
-    return {name: unquote(value) for name, value in reversed(_PARAMETER.findall(query))}
-
-
-def _part_number(query: Mapping[str, str]) -> int | None:
-    value = query.get("partNumber", "")
-    return int(value) if value.isascii() and value.isdecimal() and len(value) <= 10 else None
-
-
 def _expires_at(query: Mapping[str, str]) -> float | None:
     """Seconds since the epoch from `Expires`, or from `X-Amz-Date` and `X-Amz-Expires` (section 5.1)."""
     try:
@@ -99,3 +91,13 @@ def _expires_at(query: Mapping[str, str]) -> float | None:
     except (KeyError, ValueError):
         return None
     return seconds if math.isfinite(seconds) and seconds <= _LATEST else None
+
+
+def is_loopback(host: str) -> bool:
+    """True for localhost and loopback addresses, whose traffic stays on this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -46,7 +46,11 @@ class ServiceTime:
         """Raise ConfigurationError where only this machine's clock says that a URL's time is over."""
         earliest = min((each for each in expiries if each is not None), default=None)
         if earliest is not None and self.now() < earliest <= self._clock():
-            raise self._wrong_clock()
+            raise ConfigurationError(
+                f"this machine's clock is {_span(self.ahead_seconds)} ahead of the service's, "
+                "so that upload URLs look expired",
+                hint=_HINT,
+            )
 
     def check_fresh(self, expiries: Iterable[float | None]) -> None:
         """Judge URLs that the service has just given: were they replaced for being dead, so would the next ones.
@@ -72,13 +76,6 @@ class ServiceTime:
                 code="UrlExpired",
                 hint="send the vendor the job's id; the next run asks for other URLs",
             )
-
-    def _wrong_clock(self) -> ConfigurationError:
-        return ConfigurationError(
-            f"this machine's clock is {_span(self.ahead_seconds)} ahead of the service's, "
-            "so that upload URLs look expired",
-            hint=_HINT,
-        )
 
 
 _HINT: Final = "set this machine's clock (timedatectl set-ntp true), then run again: the jobs are kept"

@@ -1,4 +1,4 @@
-"""The states of an entry, the transitions between them, and the step that the facts call for next."""
+"""The states of an entry, its transitions and next step; the service's job states as its console groups them."""
 
 from __future__ import annotations
 
@@ -126,3 +126,48 @@ def next_step(facts: Facts, *, with_submit: bool) -> Step:
     if facts.job_id is not None:
         return Step.UPLOAD if facts.segments_left else Step.CONFIRM
     return Step.SETTLE_CREATE if facts.create_tag is not None else Step.CREATE
+
+
+class JobGroup(StrEnum):
+    """What a job state means to the user."""
+
+    TO_SUBMIT = "to submit"
+    UNDER_REVIEW = "under review"
+    REVIEW_FAILED = "review failed"
+    TRAINING = "training"
+    AWAITING_USER = "awaiting user review"
+    REJECTED = "rejected by user"
+    SUSPENDED = "suspended"
+    DONE = "done"
+
+
+WAIT_FILE_UPLOAD = "WAIT_FILE_UPLOAD"
+
+_GROUPS = {
+    WAIT_FILE_UPLOAD: JobGroup.TO_SUBMIT,
+    "AUTO_VERIFYING": JobGroup.UNDER_REVIEW,
+    "MANUAL_VERIFYING": JobGroup.UNDER_REVIEW,
+    "AUTO_VERIFY_FAILED": JobGroup.REVIEW_FAILED,
+    "MANUAL_VERIFY_FAILED": JobGroup.REVIEW_FAILED,
+    "WAIT_USER_CONFIRM": JobGroup.AWAITING_USER,
+    "JOB_REJECT": JobGroup.REJECTED,
+    "JOB_PENDING": JobGroup.SUSPENDED,
+    "JOB_SUCCESS": JobGroup.DONE,
+    "JOB_FINISH": JobGroup.DONE,
+}
+
+#: Where an entry is whose submitted job the console shows in the group.
+STATE_OF_GROUP = {
+    JobGroup.UNDER_REVIEW: EntryState.IN_REVIEW,
+    JobGroup.REVIEW_FAILED: EntryState.REVIEW_FAILED,
+    JobGroup.TRAINING: EntryState.TRAINING,
+    JobGroup.AWAITING_USER: EntryState.TRAINING,
+    JobGroup.REJECTED: EntryState.TRAINING,
+    JobGroup.SUSPENDED: EntryState.TRAINING,
+    JobGroup.DONE: EntryState.TRAINED,
+}
+
+
+def group_of(service_state: str) -> JobGroup:
+    """The group of *service_state*; everything else, known or not, is training that goes on."""
+    return _GROUPS.get(service_state, JobGroup.TRAINING)

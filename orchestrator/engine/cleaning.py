@@ -6,10 +6,8 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.domain.entries import BatchKey, normal, parse_tag
-from orchestrator.domain.ownership import SeenJob, proves_ours
-from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
-from orchestrator.domain.states import AFTER_SUBMIT, EntryState
+from orchestrator.domain.entries import BatchKey, SeenJob, normal, parse_tag, proves_ours
+from orchestrator.domain.states import AFTER_SUBMIT, WAIT_FILE_UPLOAD, EntryState
 from orchestrator.engine.job_search import seen_job, show_job
 from orchestrator.engine.steps.takeover import contents_of
 from orchestrator.journal.journal import Journal

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.domain.delivery import ObjectFacts
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import RetryableError
 from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.domain.receipts import ObjectFacts
 from orchestrator.domain.retry import RetryBudget, RetryPolicy
 from orchestrator.domain.segments import MIN_PART_BYTES
 from orchestrator.domain.states import Change

@@ -10,9 +10,9 @@ from typing import Any
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.avatar import Avatar
+from orchestrator.domain.entries import SeenJob
 from orchestrator.domain.errors import GaveUpError, OrchestratorError, RetryableError
-from orchestrator.domain.masking import without
-from orchestrator.domain.ownership import SeenJob
+from orchestrator.domain.foreign import without
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import Attempts, RetryBudget
 from orchestrator.domain.states import EntryState, Facts
@@ -26,7 +26,8 @@ from orchestrator.engine.events import (
     StepReached,
     WarningRaised,
 )
-from orchestrator.journal.records import AttemptRecord, EntryRecord, ErrorRecord, SegmentRecord, Twin
+from orchestrator.journal.history import AttemptRecord
+from orchestrator.journal.records import EntryRecord, ErrorRecord, SegmentRecord, Twin
 
 
 class HeldEntry:

@@ -10,8 +10,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.service_states import JobGroup
-from orchestrator.domain.states import EntryState
+from orchestrator.domain.states import EntryState, JobGroup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,13 +16,12 @@ from orchestrator.domain.errors import (
     StaleEpochError,
 )
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.domain.masking import plain_name, quotable
-from orchestrator.domain.service_states import STATE_OF_GROUP, JobGroup, group_of
-from orchestrator.domain.states import AFTER_SUBMIT, EntryState
+from orchestrator.domain.foreign import plain_name, quotable
+from orchestrator.domain.states import AFTER_SUBMIT, STATE_OF_GROUP, EntryState, JobGroup, group_of
 from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import EntryTransitioned, JobStateChanged, ServiceWarning
+from orchestrator.journal.history import ReviewRecord
 from orchestrator.journal.journal import Journal
-from orchestrator.journal.reading import ReviewRecord
 from orchestrator.journal.records import EntryRecord
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.requests import JobQuery

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 
-from orchestrator.domain.errors import RequestRejectedError
-from orchestrator.domain.ownership import (
+from orchestrator.domain.entries import (
     Create,
     SeenJob,
     instant,
@@ -14,6 +13,7 @@ from orchestrator.domain.ownership import (
     may_be_ours,
     proves_ours,
 )
+from orchestrator.domain.errors import RequestRejectedError
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import EntryRecord
 from orchestrator.metastudio.client import MetaStudioClient

@@ -19,8 +19,7 @@ from orchestrator.domain.errors import (
     UrlExpiredError,
 )
 from orchestrator.domain.retry import Attempts
-from orchestrator.domain.service_states import STATE_OF_GROUP, group_of
-from orchestrator.domain.states import EntryState, Facts, Step, is_done, next_step
+from orchestrator.domain.states import STATE_OF_GROUP, EntryState, Facts, Step, group_of, is_done, next_step
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import EntryFinished, EntryStarted, Point

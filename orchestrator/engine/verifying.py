@@ -10,8 +10,8 @@ from typing import NamedTuple
 import anyio.to_thread
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
-from orchestrator.domain.delivery import ObjectFacts, is_md5
 from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.receipts import ObjectFacts, is_md5
 from orchestrator.engine.steps.delivery import etag_of_sent
 from orchestrator.journal.records import EntryRecord, SegmentRecord
 from orchestrator.transfer.comparing import md5s_of

@@ -16,12 +16,11 @@ from orchestrator.domain.foreign import repaired
 from orchestrator.domain.states import EntryState
 from orchestrator.journal import statements
 from orchestrator.journal.backend import Backend, JournalHealth, Row, Transaction
+from orchestrator.journal.history import ReviewRecord, run_end, run_row
 from orchestrator.journal.migrations import migrate
-from orchestrator.journal.reading import ReviewRecord
 from orchestrator.journal.records import plan_columns
-from orchestrator.journal.runs import run_end, run_row
+from orchestrator.journal.sqlite.files import find_journal
 from orchestrator.journal.sqlite.group_commit import examine_file, open_sqlite
-from orchestrator.journal.sqlite.location import find_journal
 from orchestrator.journal.writing import EntryWriter
 
 

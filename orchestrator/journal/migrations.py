@@ -149,13 +149,9 @@ def migrate(transaction: Transaction, now: float, migrations: tuple[Migration, .
         )
     # Their records are in the same transaction: a kill half-way leaves the version that was before.
     for migration in migrations:
-        if migration.version > version:
-            _apply(transaction, migration, now)
-
-
-def _apply(transaction: Transaction, migration: Migration, now: float) -> None:
-    for statement in migration.statements:
-        transaction.execute(statement, {})
-    transaction.insert(
-        MIGRATIONS_TABLE, {"version": migration.version, "name": migration.name, "applied_at": now}
-    )
+        if migration.version <= version:
+            continue
+        for statement in migration.statements:
+            transaction.execute(statement, {})
+        row = {"version": migration.version, "name": migration.name, "applied_at": now}
+        transaction.insert(MIGRATIONS_TABLE, row)

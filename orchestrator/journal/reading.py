@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.domain.entries import forms, normal
+from orchestrator.domain.entries import Create, forms, normal
 from orchestrator.domain.foreign import repaired
-from orchestrator.domain.ownership import Create
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.backend import Backend, Row
+from orchestrator.journal.history import (
+    REVIEW_COLUMNS,
+    RUN_COLUMNS,
+    AttemptRecord,
+    ReviewRecord,
+    RunRecord,
+    TransitionRecord,
+    attempt_record,
+    review_record,
+    run_record,
+    transition_record,
+)
 from orchestrator.journal.records import (
     BATCH_COLUMNS,
     ENTRY_COLUMNS,
     OUTCOME_COLUMNS,
     SEGMENT_COLUMNS,
-    AttemptRecord,
     BatchRecord,
     EntryRecord,
     OutcomeRecord,
     SegmentRecord,
-    TransitionRecord,
     Twin,
     are_same_files,
     assets_of,
-    attempt_record,
     batch_record,
     create_of,
     entry_record,
     outcome_record,
     segment_record,
     state_in,
-    transition_record,
 )
-from orchestrator.journal.runs import RUN_COLUMNS, RunRecord, run_record
 from orchestrator.journal.shapes import intact
 from orchestrator.journal.statements import among, listed
 
@@ -43,21 +47,6 @@ from orchestrator.journal.statements import among, listed
 PAGE_ROWS = 500
 #: The position of an entry that the manifest no longer has.
 NOT_IN_MANIFEST = -1
-
-
-@dataclass(frozen=True, slots=True)
-class ReviewRecord:
-    """One review of one submission of an entry, kept also when its batch is forgotten; `at` is set by the journal."""
-
-    batch: str
-    entry_id: str
-    job_id: str | None
-    submitted_at: float
-    is_passed: bool
-    reason: str | None = None
-    code: str | None = None
-    redo_reasons: tuple[str, ...] = ()
-    at: float = 0.0
 
 
 class JournalReader:
@@ -88,12 +77,8 @@ class JournalReader:
 
     async def reviews(self) -> list[ReviewRecord]:
         """The reviews of all batches, the oldest first."""
-        query = (
-            "SELECT batch, entry_id, job_id, submitted_at, is_passed, reason, code, redo_reasons, at "
-            "FROM reviews ORDER BY at, submitted_at"
-        )
-        rows = await self._backend.read(query)
-        return [_review(row) for row in rows]
+        query = f"SELECT {listed(REVIEW_COLUMNS)} FROM reviews ORDER BY at, submitted_at"
+        return [review_record(row) for row in await self._backend.read(query)]
 
     async def counts(self, batch: str, *, with_removed: bool = False) -> dict[EntryState, int]:
         """How many entries of *batch* are in each state; *with_removed* those the manifest has no more as well."""
@@ -337,9 +322,3 @@ def _has_job(has_job: bool | None) -> str:
     if has_job is None:
         return _ALWAYS
     return f"coalesce(job_id, create_tag) IS {'NOT NULL' if has_job else 'NULL'}"
-
-
-def _review(row: Sequence[Any]) -> ReviewRecord:
-    batch, entry_id, job_id, submitted_at, is_passed, reason, code, redo_reasons, at = row
-    told = tuple(json.loads(redo_reasons))
-    return ReviewRecord(batch, entry_id, job_id, submitted_at, bool(is_passed), reason, code, told, at)

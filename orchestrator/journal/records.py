@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.avatar import Avatar
+from orchestrator.domain.entries import Create
 from orchestrator.domain.joining import Confirmation
-from orchestrator.domain.ownership import Create
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.segments import Segment
@@ -144,33 +144,6 @@ class SegmentRecord:
     started_at: float | None = None
     stored_at: float | None = None
     receipt: Receipt | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRecord:
-    """One failed try of one request."""
-
-    at: float
-    operation: str
-    asset: str | None
-    part_number: int | None
-    attempt: int
-    kind: str
-    code: str | None
-    message: str | None
-    request_id: str | None
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class TransitionRecord:
-    """One change of an entry's state."""
-
-    at: float
-    from_state: str
-    to_state: str
-    reason: str | None
-    epoch: int
 
 
 def files_json(assets: Iterable[Asset]) -> str:
@@ -342,41 +315,18 @@ def segment_record(row: Sequence[Any]) -> SegmentRecord:
     """Build the record from a row of SEGMENT_COLUMNS; raises JournalError where it is damaged."""
     _SEGMENT_SHAPE.check(row)
     with intact("a row of the table segments"):
-        return _segment_record(row)
-
-
-def _segment_record(row: Sequence[Any]) -> SegmentRecord:
-    asset, part_number, offset, length, url, started_at, stored_at, *stored = row
-    return SegmentRecord(
-        kind=AssetKind(asset),
-        segment=Segment(part_number, offset, length),
-        url=PresignedUrl(url) if url else None,
-        started_at=started_at,
-        stored_at=stored_at,
-        receipt=_receipt(*stored) if stored_at is not None else None,
-    )
-
-
-def _receipt(etag: str | None, md5: str | None, is_verified: Any, evidence: str | None) -> Receipt:
-    # Journals from before evidence was kept have receipts of answers only.
-    known = Evidence(evidence) if evidence else Evidence.ACKNOWLEDGED
-    return Receipt(etag=etag, md5=md5, is_verified=bool(is_verified), evidence=known)
-
-
-_ATTEMPT_SHAPE = RowShape("attempts", types_of(AttemptRecord, AttemptRecord.__slots__))
-_TRANSITION_SHAPE = RowShape("transitions", types_of(TransitionRecord, TransitionRecord.__slots__))
-
-
-def attempt_record(row: Sequence[Any]) -> AttemptRecord:
-    """Build the record from a row of its fields; raises JournalError where it is damaged."""
-    _ATTEMPT_SHAPE.check(row)
-    return AttemptRecord(**dict(zip(AttemptRecord.__slots__, row, strict=True)))
-
-
-def transition_record(row: Sequence[Any]) -> TransitionRecord:
-    """Build the record from a row of its fields; raises JournalError where it is damaged."""
-    _TRANSITION_SHAPE.check(row)
-    return TransitionRecord(*row)
+        asset, part_number, offset, length, url, started_at, stored_at, etag, md5, is_verified, evidence = row
+        # Journals from before evidence was kept have receipts of answers only.
+        known = Evidence(evidence) if evidence else Evidence.ACKNOWLEDGED
+        receipt = Receipt(etag=etag, md5=md5, is_verified=bool(is_verified), evidence=known)
+        return SegmentRecord(
+            kind=AssetKind(asset),
+            segment=Segment(part_number, offset, length),
+            url=PresignedUrl(url) if url else None,
+            started_at=started_at,
+            stored_at=stored_at,
+            receipt=receipt if stored_at is not None else None,
+        )
 
 
 def segment_row(record: EntryRecord, planned: SegmentRecord) -> dict[str, object]:

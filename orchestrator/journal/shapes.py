@@ -24,7 +24,10 @@ class RowShape:
 
     def __init__(self, table: str, annotations: Iterable[object]) -> None:
         self._table = table
-        self._allowed = [_stored_types(annotation) for annotation in annotations]
+        #: As which the driver returns them: SQLite has no booleans, and may keep a whole number without its point.
+        stored: dict[object, set[object]] = {bool: {int, NoneType}, float: {float, int}}
+        kinds = [get_args(annotation) or (annotation,) for annotation in annotations]
+        self._allowed = [{found for kind in each for found in stored.get(kind, {kind})} for each in kinds]
         self._seen: set[tuple[type, ...]] = set()
 
     def check(self, row: Sequence[object]) -> None:
@@ -59,10 +62,3 @@ def types_of(record: type, columns: Iterable[str], **others: object) -> list[obj
     """What *record* annotates its fields as, for *columns*; those of *others* as they are given."""
     annotations = {**get_type_hints(record), **others}
     return [annotations[column] for column in columns]
-
-
-def _stored_types(annotation: object) -> set[object]:
-    """The types in which the driver returns what is annotated so."""
-    stored: dict[object, set[object]] = {bool: {int, NoneType}, float: {float, int}}
-    kinds = get_args(annotation) or (annotation,)
-    return {found for kind in kinds for found in stored.get(kind, {kind})}

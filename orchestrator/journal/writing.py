@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from orchestrator.domain.assets import Asset, AssetKind
+from orchestrator.domain.entries import SeenJob
 from orchestrator.domain.errors import StaleEpochError
-from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.states import Change, EntryState, check_takeover, check_transition
 from orchestrator.journal import statements
 from orchestrator.journal.backend import Backend, Row, Transaction
+from orchestrator.journal.history import AttemptRecord
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import (
     ERROR_COLUMNS,
-    AttemptRecord,
     EntryRecord,
     ErrorRecord,
     SegmentRecord,

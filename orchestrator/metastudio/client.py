@@ -9,7 +9,7 @@ from urllib.parse import quote
 import aiohttp
 
 from orchestrator.domain.errors import ConfigurationError, InterruptedTransferError, RequestRejectedError
-from orchestrator.domain.masking import quotable
+from orchestrator.domain.foreign import quotable
 from orchestrator.domain.retry import Draw, RetryPolicy
 from orchestrator.domain.service_time import ServiceTime
 from orchestrator.metastudio.attempts import ApiAttempt, Gate, Retrying, ignore

@@ -9,7 +9,7 @@ from typing import Final
 from yarl import URL
 
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.domain.hosts import is_loopback
+from orchestrator.domain.presigned import is_loopback
 
 DEFAULT_IAM_ENDPOINT = "https://iam.myhuaweicloud.com"
 #: Where the service is offered (metastudio-protocol section 4.3).

@@ -10,8 +10,7 @@ import aiohttp
 from yarl import URL
 
 from orchestrator.domain.errors import InterruptedTransferError
-from orchestrator.domain.foreign import repaired_json
-from orchestrator.domain.masking import plain_name
+from orchestrator.domain.foreign import plain_name, repaired_json
 from orchestrator.network.errors import CONNECTION_ERRORS, connection_error
 from orchestrator.network.session import forget_addresses
 

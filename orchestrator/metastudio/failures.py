@@ -15,7 +15,7 @@ from orchestrator.domain.errors import (
     RequestRejectedError,
     ThrottledError,
 )
-from orchestrator.domain.masking import quotable
+from orchestrator.domain.foreign import quotable
 from orchestrator.domain.retry import http_date_seconds, retry_after_seconds
 from orchestrator.metastudio.exchange import Answer, read_object
 

@@ -15,7 +15,7 @@ from aiohttp import AddrInfoType, ClientHandlerType, ClientRequest, ClientRespon
 from yarl import URL
 
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.domain.hosts import is_loopback
+from orchestrator.domain.presigned import is_loopback
 
 _DNS_CACHE_SECONDS = 300
 _KEEP_ALIVE_SECONDS = 15.0

@@ -12,8 +12,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from orchestrator.domain.foreign import disarmed_json, shown
-from orchestrator.domain.masking import masked, without
+from orchestrator.domain.foreign import disarmed_json, masked, shown, without
 from orchestrator.engine.events import (
     EntryFailed,
     Event,

@@ -11,7 +11,7 @@ import aiohttp
 import anyio
 from multidict import CIMultiDictProxy
 
-from orchestrator.domain.masking import plain_name, quotable
+from orchestrator.domain.foreign import plain_name, quotable
 from orchestrator.domain.receipts import bare_etag
 from orchestrator.network.errors import CONNECTION_ERRORS
 

@@ -13,10 +13,9 @@ import pytest
 from rich.console import Console
 
 from orchestrator.cli.work.watch_display import Board, count_groups, states_in
-from orchestrator.domain.service_states import JobGroup
-from orchestrator.domain.states import EntryState
+from orchestrator.domain.states import EntryState, JobGroup
 from orchestrator.engine.events import JobStateChanged
-from orchestrator.journal.sqlite.lock import hold_batch_lock
+from orchestrator.journal.sqlite.files import hold_batch_lock
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document

@@ -662,7 +662,7 @@ WAYS: tuple[Way, ...] = (
         run("--state", "{folder}/journal.db"),
     ),
     Way(
-        "orchestrator/journal/sqlite/location.py",
+        "orchestrator/journal/sqlite/files.py",
         ("--state",),
         run("--state", "/dev/null/journal.db"),
         run("--state", "{folder}/journal.db"),
@@ -836,7 +836,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         "tests/cli/test_submit_and_retry.py::test_verify_object_insists_on_proof_of_delivery"
     ),
     ("orchestrator/journal/sqlite/group_commit.py", ("--state",)): "tests/journal/test_failing_database.py",
-    ("orchestrator/journal/sqlite/lock.py", ("--state",)): "tests/journal/test_lock.py",
+    ("orchestrator/journal/sqlite/files.py", ("--state",)): "tests/journal/test_lock.py",
     ("orchestrator/metastudio/calls.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
     ("orchestrator/metastudio/client.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
     ("orchestrator/metastudio/iam.py", ("--project-id",)): (

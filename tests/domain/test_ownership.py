@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.ownership import (
+from orchestrator.domain.entries import (
     CLOCK_SKEW_SECONDS,
     Create,
     SeenJob,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group_of
+from orchestrator.domain.states import WAIT_FILE_UPLOAD, JobGroup, group_of
 
 #: metastudio-protocol section 2, the states that are not training.
 GROUPS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.cli.work.status import reviews_document
+from orchestrator.journal.history import ReviewRecord
 from orchestrator.journal.journal import open_journal
-from orchestrator.journal.reading import ReviewRecord
 from orchestrator.preflight.reviews import rule_of_review
 from orchestrator.preflight.rules import RULES
 from tests.rig import Rig

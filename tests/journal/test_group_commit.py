@@ -19,8 +19,9 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import JournalError, StaleEpochError
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.backend import Transaction
+from orchestrator.journal.history import AttemptRecord
 from orchestrator.journal.journal import Journal, open_journal
-from orchestrator.journal.records import AttemptRecord, EntryRecord
+from orchestrator.journal.records import EntryRecord
 from orchestrator.journal.sqlite.group_commit import LONE_COMMITS, MAX_GROUP
 from tests.journal.conftest import Look
 from tests.journal.samples import (

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.domain.errors import ConfigurationError, JournalError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of
 from orchestrator.journal.journal import open_journal
-from orchestrator.journal.sqlite.location import find_journal
+from orchestrator.journal.sqlite.files import find_journal
 from tests.journal.samples import KEY, Clock, add_entry
 
 

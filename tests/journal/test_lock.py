@@ -18,13 +18,13 @@ import pytest
 from orchestrator.domain.errors import JournalError, LockHeldError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of
 from orchestrator.journal.journal import Journal, open_journal
-from orchestrator.journal.sqlite.lock import batch_lock_holder, hold_batch_lock
+from orchestrator.journal.sqlite.files import batch_lock_holder, hold_batch_lock
 from tests.journal.samples import KEY, Clock
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from orchestrator.journal.sqlite.lock import hold_batch_lock
+from orchestrator.journal.sqlite.files import hold_batch_lock
 with hold_batch_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -8,9 +8,9 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.states import EntryState
 from orchestrator.journal import reading
+from orchestrator.journal.history import AttemptRecord
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import NOT_IN_MANIFEST
-from orchestrator.journal.records import AttemptRecord
 from orchestrator.journal.statements import among
 from tests.journal.conftest import Look
 from tests.journal.samples import (

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.masking import quotable
+from orchestrator.domain.foreign import quotable
 from orchestrator.metastudio.auth import StaticTokenAuth
 from orchestrator.metastudio.credentials import Credentials
 from orchestrator.metastudio.failures import service_code

@@ -6,14 +6,9 @@ from dataclasses import asdict, dataclass
 
 from orchestrator.cli.output import SCHEMA, Output, print_table
 from orchestrator.domain.quantities import format_bytes
+from orchestrator.journal.history import AttemptRecord, TransitionRecord
 from orchestrator.journal.reading import JournalReader
-from orchestrator.journal.records import (
-    AttemptRecord,
-    BatchRecord,
-    EntryRecord,
-    SegmentRecord,
-    TransitionRecord,
-)
+from orchestrator.journal.records import BatchRecord, EntryRecord, SegmentRecord
 from orchestrator.observe.wording import moment
 
 

@@ -11,9 +11,9 @@ from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.work.batches import find_batch, has_journal, key_of, unknown_batch
 from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.journal.history import RunRecord
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import BatchRecord
-from orchestrator.journal.runs import RunRecord
 from orchestrator.observe.wording import duration, moment, short_moment
 
 _SHOWN_RUNS = 20

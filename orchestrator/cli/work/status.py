@@ -17,8 +17,8 @@ from orchestrator.cli.work.entry_detail import print_detail, read_detail
 from orchestrator.cli.work.report import error_of, print_entries
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
+from orchestrator.journal.history import ReviewRecord
 from orchestrator.journal.journal import Journal, open_journal
-from orchestrator.journal.reading import ReviewRecord
 from orchestrator.journal.records import BatchRecord
 from orchestrator.observe.wording import moment, short_moment
 from orchestrator.preflight.reviews import rule_of_review

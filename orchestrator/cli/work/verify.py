@@ -14,9 +14,9 @@ from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.delivery import ObjectFacts
 from orchestrator.domain.errors import OrchestratorError, RequestRejectedError
 from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.receipts import ObjectFacts
 from orchestrator.engine.connection import Connection, ServiceSettings, connect
 from orchestrator.engine.verifying import FileState, FileVerdict, verify_entry
 from orchestrator.journal.journal import open_journal

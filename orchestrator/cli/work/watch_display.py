@@ -15,8 +15,7 @@ from orchestrator.api.settings import ProgressStyle
 from orchestrator.cli.output import Output
 from orchestrator.cli.session import progress_style
 from orchestrator.domain.foreign import shown
-from orchestrator.domain.service_states import JobGroup, group_of
-from orchestrator.domain.states import EntryState
+from orchestrator.domain.states import EntryState, JobGroup, group_of
 from orchestrator.engine.events import EntryTransitioned, Event, JobStateChanged, ServiceWarning
 from orchestrator.observe.wording import duration, moment
 

@@ -13,7 +13,6 @@ from typing import Final, NoReturn
 import anyio.to_thread
 
 from orchestrator.domain.assets import Asset, AssetKind
-from orchestrator.domain.delivery import VERIFIED
 from orchestrator.domain.errors import (
     CredentialsError,
     EntryError,
@@ -33,7 +32,7 @@ from orchestrator.domain.joining import (
     reply_of_refusal,
     rule_on,
 )
-from orchestrator.domain.receipts import Evidence
+from orchestrator.domain.receipts import VERIFIED, Evidence
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry

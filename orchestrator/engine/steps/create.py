@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from orchestrator.domain.assets import Asset, AssetKind
-from orchestrator.domain.entries import create_tag
+from orchestrator.domain.entries import SeenJob, create_tag
 from orchestrator.domain.errors import (
     CredentialsError,
     DecisionNeededError,
@@ -21,7 +21,6 @@ from orchestrator.domain.errors import (
     ThrottledError,
     UrlExpiredError,
 )
-from orchestrator.domain.ownership import SeenJob
 from orchestrator.domain.segments import Segment, part_counts, plan_segments
 from orchestrator.domain.states import Change
 from orchestrator.engine.context import OnExpired, Run

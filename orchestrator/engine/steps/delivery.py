@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from orchestrator.domain.assets import Asset, AssetKind
-from orchestrator.domain.delivery import BY_EVIDENCE, DIGEST_OFF, VERIFIED, expected_etag, is_md5, unverified
 from orchestrator.domain.errors import DecisionNeededError, EntryError
 from orchestrator.domain.joining import Confirmation
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.receipts import Evidence
+from orchestrator.domain.receipts import (
+    BY_EVIDENCE,
+    DIGEST_OFF,
+    VERIFIED,
+    Evidence,
+    expected_etag,
+    is_md5,
+    unverified,
+)
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.steps.inquiry import Inquiry

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
-from orchestrator.domain.entries import entry_digests, forms, normal, parse_tag
-from orchestrator.domain.ownership import SeenJob, listed_since
+from orchestrator.domain.entries import SeenJob, entry_digests, forms, listed_since, normal, parse_tag
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import Point

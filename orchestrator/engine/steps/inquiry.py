@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.delivery import is_md5
 from orchestrator.domain.errors import RequestRejectedError, UrlExpiredError
 from orchestrator.domain.joining import Listing
-from orchestrator.domain.receipts import Evidence, Receipt
+from orchestrator.domain.receipts import Evidence, Receipt, is_md5
 from orchestrator.domain.segments import MAX_AUTO_PARTS
-from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group_of
+from orchestrator.domain.states import WAIT_FILE_UPLOAD, JobGroup, group_of
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import Point

@@ -17,8 +17,7 @@ import anyio.to_thread
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.errors import DecisionNeededError, InterruptedTransferError, RequestRejectedError
 from orchestrator.domain.joining import Confirmation, Reply, reply_of_refusal
-from orchestrator.domain.service_states import WAIT_FILE_UPLOAD, JobGroup, group_of
-from orchestrator.domain.states import EntryState
+from orchestrator.domain.states import WAIT_FILE_UPLOAD, EntryState, JobGroup, group_of
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import Point

@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.domain.assets import Asset, AssetKind
-from orchestrator.domain.delivery import VERIFIED, expected_etag, is_md5
 from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import DecisionNeededError, RequestRejectedError
+from orchestrator.domain.receipts import VERIFIED, expected_etag, is_md5
 from orchestrator.domain.segments import plan_segments
-from orchestrator.domain.service_states import WAIT_FILE_UPLOAD
-from orchestrator.domain.states import EntryState
+from orchestrator.domain.states import WAIT_FILE_UPLOAD, EntryState
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import Point

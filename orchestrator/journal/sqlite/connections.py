@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import sqlite3
-import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -18,8 +15,6 @@ from orchestrator.journal.migrations import MIGRATIONS_TABLE
 from orchestrator.journal.statements import insert_into
 
 BUSY_TIMEOUT_MS = 30_000
-#: Errors of the disk that pass when somebody tidies up.
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -53,11 +48,18 @@ class Readers:
 
     def read(self, query: str, parameters: Row) -> list[tuple[Any, ...]]:
         """All rows of *query*, which sees one consistent state; blocks, raises what SQLite raises."""
-        connection = self._take() or connect(self._path)
+        with self._lock:
+            idle = self._idle.pop() if self._idle else None
+        connection = idle or connect(self._path)
         try:
             return connection.execute(query, parameters).fetchall()
         finally:
-            self._give_back(connection)
+            with self._lock:
+                is_kept = not self._is_closed
+                if is_kept:
+                    self._idle.append(connection)
+            if not is_kept:
+                connection.close()
 
     def close(self) -> None:
         """Close all; one that is still in use is closed when it is given back."""
@@ -66,17 +68,6 @@ class Readers:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
-
-    def _take(self) -> sqlite3.Connection | None:
-        with self._lock:
-            return self._idle.pop() if self._idle else None
-
-    def _give_back(self, connection: sqlite3.Connection) -> None:
-        with self._lock:
-            if not self._is_closed:
-                self._idle.append(connection)
-                return
-        connection.close()
 
 
 def refuse_other_programs(path: Path) -> None:
@@ -91,39 +82,6 @@ def refuse_other_programs(path: Path) -> None:
             f"{path} is a database of another program, not a journal",
             hint="name another place with --state; nothing in it was changed",
         )
-
-
-def make_private(path: Path, *, is_linked: bool) -> None:
-    """Make the file, and its folder, if it is new, with mode 0600, which one of ours that exists gets too.
-
-    One that a symbolic link led to may be shared on purpose, and keeps its mode. Raises JournalError.
-    """
-    try:
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            _make_private_file(descriptor, path, is_linked=is_linked)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise JournalError(
-            f"the journal {path} cannot be opened: {error.strerror}",
-            hint="name a writable place with --state",
-            is_temporary=error.errno in NO_SPACE,
-        ) from None
-
-
-def _make_private_file(descriptor: int, path: Path, *, is_linked: bool) -> None:
-    """Take the rights of others; never those on a device, which the whole machine shares."""
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise JournalError(
-            f"the journal {path} cannot be opened: it is not a file",
-            hint="name a file or a directory with --state",
-        )
-    if status.st_uid == os.geteuid() and not is_linked:
-        os.fchmod(descriptor, 0o600)
 
 
 class SqliteTransaction:

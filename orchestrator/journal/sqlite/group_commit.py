@@ -27,12 +27,10 @@ from orchestrator.journal.sqlite.connections import (
     BUSY_TIMEOUT_MS,
     Readers,
     connect,
-    make_private,
     refuse_other_programs,
     transaction,
 )
-from orchestrator.journal.sqlite.location import find_journal
-from orchestrator.journal.sqlite.lock import batch_lock_holder, hold_batch_lock
+from orchestrator.journal.sqlite.files import batch_lock_holder, find_journal, hold_batch_lock, make_private
 
 T = TypeVar("T")
 
@@ -156,12 +154,10 @@ class SqliteBackend:
 
     async def read(self, query: str, parameters: Row | None = None) -> list[tuple[Any, ...]]:
         """All rows of *query*; they are the driver's own: booleans are 0 and 1."""
-        # One hop into a thread for all of it: a driver that hops for every call takes six.
-        return await to_thread.run_sync(self._read, query, parameters or {}, limiter=self._reading)
-
-    def _read(self, query: str, parameters: Row) -> list[tuple[Any, ...]]:
         with translated():
-            return self._readers.read(query, parameters)
+            # One hop into a thread for all of it: a driver that hops for every call takes six.
+            read = self._readers.read
+            return await to_thread.run_sync(read, query, parameters or {}, limiter=self._reading)
 
     async def _commit_group(self) -> None:
         distance = COMMIT_INTERVAL_SECONDS if self._lone_commits < LONE_COMMITS else 0

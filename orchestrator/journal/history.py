@@ -1,4 +1,4 @@
-"""The history of a batch's runs, as the journal keeps it."""
+"""What has happened, as the journal keeps it: runs of a batch, reviews, failed tries and changes of state."""
 
 from __future__ import annotations
 
@@ -69,3 +69,72 @@ def run_end(ended_at: float, exit_code: int, entries: Mapping[str, int] | None) 
 def process_name(pid: int, host: str) -> str:
     """A process as people find it: `process 7966 on studio-1`."""
     return f"process {pid} on {host}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRecord:
+    """One review of one submission of an entry, kept also when its batch is forgotten; `at` is set by the journal."""
+
+    batch: str
+    entry_id: str
+    job_id: str | None
+    submitted_at: float
+    is_passed: bool
+    reason: str | None = None
+    code: str | None = None
+    redo_reasons: tuple[str, ...] = ()
+    at: float = 0.0
+
+
+REVIEW_COLUMNS = tuple(ReviewRecord.__slots__)
+
+
+def review_record(row: Sequence[Any]) -> ReviewRecord:
+    """Build the record from a row of REVIEW_COLUMNS; raises JournalError where it is damaged."""
+    columns = dict(zip(REVIEW_COLUMNS, row, strict=True))
+    with intact("the reasons of a review"):
+        reasons = tuple(json.loads(columns["redo_reasons"]))
+    return ReviewRecord(**{**columns, "is_passed": bool(columns["is_passed"]), "redo_reasons": reasons})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One failed try of one request."""
+
+    at: float
+    operation: str
+    asset: str | None
+    part_number: int | None
+    attempt: int
+    kind: str
+    code: str | None
+    message: str | None
+    request_id: str | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionRecord:
+    """One change of an entry's state."""
+
+    at: float
+    from_state: str
+    to_state: str
+    reason: str | None
+    epoch: int
+
+
+_ATTEMPT_SHAPE = RowShape("attempts", types_of(AttemptRecord, AttemptRecord.__slots__))
+_TRANSITION_SHAPE = RowShape("transitions", types_of(TransitionRecord, TransitionRecord.__slots__))
+
+
+def attempt_record(row: Sequence[Any]) -> AttemptRecord:
+    """Build the record from a row of its fields; raises JournalError where it is damaged."""
+    _ATTEMPT_SHAPE.check(row)
+    return AttemptRecord(**dict(zip(AttemptRecord.__slots__, row, strict=True)))
+
+
+def transition_record(row: Sequence[Any]) -> TransitionRecord:
+    """Build the record from a row of its fields; raises JournalError where it is damaged."""
+    _TRANSITION_SHAPE.check(row)
+    return TransitionRecord(*row)

@@ -1,8 +1,8 @@
 """The options that stand for settings: each is also an environment variable and a key of the config files.
 
 Names are those of the fields of `settings.Settings`, which reads and checks the values. A default is written here and
-nowhere else, as one would write it after the flag: `Settings` checks it like any other value, help and the tables of
-docs/usage.md print it. `Settings` cannot be its place, because loading pydantic takes longer than all of `--help`.
+nowhere else, as one would write it after the flag: `Settings` checks it like any other value, help and
+docs/reference.md print it. `Settings` cannot be its place: loading pydantic takes longer than all of `--help`.
 """
 
 from __future__ import annotations

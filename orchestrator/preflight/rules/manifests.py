@@ -8,7 +8,7 @@ MANIFEST_RULES = (
     Rule(
         id="M01",
         title="the manifest can be read",
-        source="docs/usage.md",
+        source="docs/manifest.md",
         explanation=(
             "The file exists, is text in a known encoding, and is YAML or a table from its first to its last "
             "line. A workbook saved under the name .csv, UTF-16 text or a quote that is never closed end here."
@@ -19,7 +19,7 @@ MANIFEST_RULES = (
     Rule(
         id="M02",
         title="fields and columns are known",
-        source="docs/usage.md",
+        source="docs/manifest.md",
         explanation=(
             "A field that the program does not know is most often a typing error, and a job made without it "
             "would be the wrong job; the message names the nearest known field."
@@ -40,7 +40,7 @@ MANIFEST_RULES = (
     Rule(
         id="M04",
         title="each avatar has an id and a name of its own",
-        source="docs/usage.md",
+        source="docs/manifest.md",
         explanation=(
             "The id decides which avatar continues after an interruption, so two alike are an error. Two alike "
             "names are allowed, but the console shows two assets that look the same."
@@ -50,7 +50,7 @@ MANIFEST_RULES = (
     Rule(
         id="M05",
         title="files exist and can be read",
-        source="docs/usage.md",
+        source="docs/manifest.md",
         explanation=(
             "Every file that the manifest names is looked for, opened, and must not be empty. Paths are "
             "relative to the manifest's folder; ~ and $VARIABLE are expanded. Where the name is nearly right (other "
@@ -127,7 +127,7 @@ MANIFEST_RULES = (
     Rule(
         id="M12",
         title="lists are separated by semicolons",
-        source="docs/usage.md",
+        source="docs/manifest.md",
         explanation=(
             "a,b or a|b in a cell that holds a list is one item, not two, also with the comma, semicolon or "
             "enumeration comma of Chinese. YAML has brackets for lists; an item with a comma is meant there."
@@ -137,7 +137,7 @@ MANIFEST_RULES = (
     Rule(
         id="M13",
         title="a row belongs to the job it names",
-        source="docs/usage.md: the results file is a manifest too",
+        source="docs/after-the-upload.md: the results file is a manifest too",
         explanation=(
             "A results row carries its job_id. When the journal knows that job under another id, the id was "
             "changed on the way, for example 007 to 7 by a spreadsheet."
@@ -158,7 +158,7 @@ MANIFEST_RULES = (
     Rule(
         id="M15",
         title="a field is given once",
-        source="docs/usage.md",
+        source="docs/manifest.md",
         explanation=(
             "YAML and tables would let the last of two values count, silently, and which of the two was meant is not "
             "known. The message names the first place."
@@ -169,7 +169,7 @@ MANIFEST_RULES = (
     Rule(
         id="M16",
         title="rows, lists and groups have their shape",
-        source="docs/usage.md",
+        source="docs/manifest.md",
         explanation=(
             "A row with more or fewer cells than the header most often lacks a quote or a comma: its values would "
             "be those of other columns. In YAML, text where a list belongs, or a list where text does, is most often "
@@ -181,7 +181,7 @@ MANIFEST_RULES = (
     Rule(
         id="M17",
         title="a manifest is one batch with avatars",
-        source="docs/usage.md",
+        source="docs/manifest.md",
         explanation=(
             "Each row of a table may say batch_name, submit and submit_requires, as those of a results file do, but "
             "all must say the same. A manifest without an avatar is most often the wrong file."

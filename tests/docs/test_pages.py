@@ -1,0 +1,53 @@
+"""The pages that are made from the program are current, and what the others point at exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pages.__main__ import DOCS, PAGES
+
+from orchestrator.cli.main import application
+
+ROOT = DOCS.parent
+DOCUMENTS = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+_CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_made_from_the_program_is_current(name: str) -> None:
+    """`scripts/write-pages` writes it."""
+    assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name]()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(document: Path) -> None:
+    """To a file that exists, and to a heading that it has."""
+    text = _CODE.sub("", document.read_text(encoding="utf-8"))
+    links = [link for link in _LINK.findall(text) if "://" not in link]
+
+    assert [link for link in links if not _exists(document, link)] == []
+
+
+def test_every_command_is_in_the_index() -> None:
+    """A person finds the page by the name of the command as well."""
+    index = (DOCS / "usage.md").read_text(encoding="utf-8")
+    # A group is named by its commands: `config show`.
+    names = [command.callback.__name__ for command in application().registered_commands]  # type: ignore[union-attr]
+
+    assert [name for name in names if f"`{name}`" not in index] == []
+
+
+def _exists(document: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = document.parent / path if path else document
+    return target.exists() and (not anchor or anchor in _anchors(target))
+
+
+def _anchors(document: Path) -> set[str]:
+    """The names that a Markdown viewer gives to headings: lower case, no punctuation, dashes for spaces."""
+    headings = _HEADING.findall(_CODE.sub("", document.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}

@@ -23,7 +23,7 @@ from orchestrator.domain.states import EntryState
 from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.context import Run, WorkSettings
 from orchestrator.engine.decision import Retry
-from orchestrator.engine.drain import Drain, StopSignals
+from orchestrator.engine.drain import Drain, StopWishes
 from orchestrator.engine.earlier_manifest import earlier_manifest
 from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import ComparisonStarted, RunFinished, RunStarted, ServiceWarning, Totals
@@ -255,7 +255,7 @@ class BatchRun:
         began = run.clocks.monotonic()
         run.events.subscribe(self._tally)
         await self._announce()
-        signals = StopSignals(run.drain, run.work.grace_seconds, run.clocks.sleep)
+        stops = StopWishes(run.drain, run.work.grace_seconds, run.clocks.sleep, run.work.listening)
         follower = Follower(run.journal, run.client, run.events, run.batch)
         is_followed = run.settings.is_submit_wanted and await follower.has_submitted()
         if run.settings.max_transfer is not None:
@@ -265,14 +265,14 @@ class BatchRun:
         async with anyio.create_task_group() as group:
             if run.settings.max_duration is not None:
                 group.start_soon(limit_duration, run.settings.max_duration, run.drain, run.clocks.sleep)
-            with anyio.CancelScope() as scope, signals.heard(group, scope):
+            with anyio.CancelScope() as scope, stops.heard(group, scope):
                 await self._share_among_workers()
             group.cancel_scope.cancel()
-        if is_followed and signals.received is None and run.drain.cause is None:
+        if is_followed and stops.received is None and run.drain.cause is None:
             await follower.poll_or_warn()
         # A second signal must not take the report away: the journal would not know how the run ended.
         with anyio.CancelScope(shield=True):
-            report = await self._report(signals, run.clocks.monotonic() - began)
+            report = await self._report(stops, run.clocks.monotonic() - began)
             await run.journal.close_batch(
                 run.batch.digest, run.work.run_id, report.exit_code, report.entries.as_dict()
             )
@@ -342,7 +342,7 @@ class BatchRun:
                 elif self._run.settings.is_fail_fast:
                     drain.begin(f"--fail-fast: entry {record.entry_id} failed")
 
-    async def _report(self, signals: StopSignals, elapsed_seconds: float) -> RunReport:
+    async def _report(self, stops: StopWishes, elapsed_seconds: float) -> RunReport:
         run, registration = self._run, self._registration
         segments, stored_bytes = await run.journal.count_stored(run.batch.digest)
         states = await run.journal.counts(run.batch.digest)
@@ -350,7 +350,7 @@ class BatchRun:
             batch=run.batch.name,
             batch_digest=run.batch.digest,
             run_id=run.work.run_id,
-            exit_code=await self._exit_code(signals, states),
+            exit_code=await self._exit_code(stops, states),
             elapsed_seconds=elapsed_seconds,
             totals=registration.totals,
             entries=self._count(states),
@@ -376,10 +376,10 @@ class BatchRun:
             with_submit=self._run.settings.is_submit_wanted,
         )
 
-    async def _exit_code(self, signals: StopSignals, states: Mapping[EntryState, int]) -> ExitCode:
+    async def _exit_code(self, stops: StopWishes, states: Mapping[EntryState, int]) -> ExitCode:
         drain = self._run.drain
-        if signals.received is not None:
-            return ExitCode(128 + signals.received)
+        if stops.received is not None:
+            return ExitCode(128 + stops.received)
         # A limit that was reached with the last entry leaves nothing for a later run.
         is_over = isinstance(drain.cause, LimitReachedError) and not self._count(states).pending
         if drain.cause is not None and not is_over:

@@ -14,6 +14,7 @@ from orchestrator.domain.receipts import ObjectFacts
 from orchestrator.domain.retry import RetryBudget, RetryPolicy
 from orchestrator.domain.segments import MIN_PART_BYTES
 from orchestrator.domain.states import Change
+from orchestrator.engine.drain import Listening, by_signals
 from orchestrator.metastudio.attempts import Retrying
 from orchestrator.transfer.bandwidth import BandwidthLimit
 from orchestrator.transfer.probe import probe_object
@@ -98,6 +99,8 @@ class WorkSettings:
     run_id: str
     on_attempt: Callable[[ApiAttempt], None]
     bandwidth: BandwidthLimit = field(default_factory=BandwidthLimit)
+    #: How the run hears that it is to stop.
+    listening: Listening = by_signals
 
 
 class RateEstimate:

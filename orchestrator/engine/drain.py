@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import anyio
 import anyio.abc
@@ -122,34 +123,80 @@ def until_signalled() -> Iterator[list[signal.Signals]]:
             yield received
 
 
-class StopSignals:
-    """Drains a run that is asked to stop; `received` is the first signal that came.
+#: Called with what asked for a stop, the signal or the one that stands for it, and its name.
+Hear = Callable[[signal.Signals, str], object]
+#: Has its argument called with every wish to stop that comes while the block runs.
+Listening = Callable[[Hear], AbstractContextManager[None]]
+
+
+def by_signals(hear: Hear) -> AbstractContextManager[None]:
+    """Listen to the signals that stop a command; only the main thread of a program can."""
+    return listening(STOP_SIGNALS, lambda received: hear(received, received.name))
+
+
+class Stop:
+    """A program's own way to stop its run: `ask` may be called from any thread, and is heard as SIGINT would be."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tell: Callable[[], object] | None = None
+        self._is_asked = False
+
+    def ask(self) -> None:
+        """Have the run take no new work; the second time, end it at once. One that begins later ends at once, too."""
+        with self._lock:
+            self._is_asked = True
+            if self._tell is not None:
+                self._tell()
+
+    @contextmanager
+    def listening(self, hear: Hear) -> Iterator[None]:
+        """A `Listening`."""
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:
+            loop.call_soon_threadsafe(hear, signal.SIGINT, "stop()")
+
+        with self._lock:
+            self._tell = tell
+            if self._is_asked:
+                tell()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._tell = None
+
+
+class StopWishes:
+    """Drains a run that is asked to stop; `received` is the first signal that came, or that stands for the wish.
 
     What runs has *grace_seconds* from then on to finish.
     """
 
-    def __init__(self, drain: Drain, grace_seconds: float, sleep: Sleep) -> None:
+    def __init__(self, drain: Drain, grace_seconds: float, sleep: Sleep, listening: Listening) -> None:
         self._drain = drain
         self._grace_seconds = grace_seconds
         self._sleep = sleep
+        self._listening = listening
         self.received: signal.Signals | None = None
 
     @contextmanager
     def heard(self, group: anyio.abc.TaskGroup, run_scope: anyio.CancelScope) -> Iterator[None]:
-        """Drain on the first signal in the block, cancel *run_scope* on the second or when the grace is over."""
+        """Drain on the first wish in the block, cancel *run_scope* on the second or when the grace is over."""
 
-        def hear(received: signal.Signals) -> None:
+        def hear(received: signal.Signals, name: str) -> None:
             if self.received is not None:
                 run_scope.cancel()
                 return
             self.received = received
             self._drain.begin(
-                f"{received.name}: letting running uploads finish, at most {self._grace_seconds:.0f} s; "
+                f"{name}: letting running uploads finish, at most {self._grace_seconds:.0f} s; "
                 "send it again to stop at once"
             )
             group.start_soon(self._cancel_after_grace, run_scope)
 
-        with listening(STOP_SIGNALS, hear):
+        with self._listening(hear):
             yield
 
     async def _cancel_after_grace(self, run_scope: anyio.CancelScope) -> None:

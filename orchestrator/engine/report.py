@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.states import EntryState, is_done
@@ -15,6 +16,9 @@ from orchestrator.engine.events import (
     Totals,
     WarningRaised,
 )
+
+#: Of the document; fields may be added to it.
+SCHEMA = 1
 
 
 class Tally:
@@ -80,11 +84,11 @@ class RunReport:
     warnings: tuple[str, ...] = ()  #: what a person should know of the manifest and of what happened
     counts: Mapping[EntryState, int]  #: the entries of the batch by state
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, Any]:
         """The JSON document without its `results`."""
         resumed = self.stored_segments - self.tally.sent_segments
         return {
-            "schema": 1,
+            "schema": SCHEMA,
             "batch": self.batch,
             "run_id": self.run_id,
             "exit_code": int(self.exit_code),

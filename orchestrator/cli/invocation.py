@@ -1,4 +1,4 @@
-"""One call of one command: the options that every command has, and the settings they stand for."""
+"""One call of one command: what several or all of them take, and the settings that their options stand for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import typer
 
 from orchestrator.api.options import OUTPUT_OPTIONS, SettingOption
 from orchestrator.cli.output import Output
+from orchestrator.domain.errors import UsageError
+from orchestrator.domain.quantities import parse_duration
 
 if TYPE_CHECKING:
     from orchestrator.api.settings import EffectiveSettings
@@ -55,7 +57,16 @@ def takes_settings(*groups: Iterable[SettingOption]) -> Callable[[Command], Comm
     def decorate(function: Command) -> Command:
         def command(context: typer.Context, **given: Any) -> int | None:
             flags = {option.name: given.pop(option.name) for option in options}
-            return function(_invocation(context, flags, given), **given)
+            output: Output = context.obj
+            output.is_json = given.pop("json")
+            return function(
+                Invocation(
+                    output=output,
+                    flags={name: value for name, value in flags.items() if value is not None},
+                    config=given.pop("config"),
+                ),
+                **given,
+            )
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         parameters = [_CONTEXT, *own, *map(setting_parameter, options), *_COMMON]
@@ -82,16 +93,6 @@ def setting_parameter(option: SettingOption) -> inspect.Parameter:
     kind: Any = bool | None if option.metavar is None else str | None
     return inspect.Parameter(
         option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, typed]
-    )
-
-
-def _invocation(context: typer.Context, flags: dict[str, Any], given: dict[str, Any]) -> Invocation:
-    output: Output = context.obj
-    output.is_json = given.pop("json")
-    return Invocation(
-        output=output,
-        flags={name: value for name, value in flags.items() if value is not None},
-        config=given.pop("config"),
     )
 
 
@@ -127,3 +128,49 @@ _COMMON = (
         ],
     ),
 )
+
+ManifestPath = Annotated[
+    Path,
+    typer.Argument(metavar="MANIFEST", help="The manifest: a .yaml, .csv or .xlsx file.", show_default=False),
+]
+BatchName = Annotated[
+    str | None,
+    typer.Option(
+        "--batch-name",
+        metavar="NAME",
+        help="Batch name; overrides the manifest (env ORCHESTRATOR_BATCH_NAME; default the file's name)",
+        envvar="ORCHESTRATOR_BATCH_NAME",
+        show_envvar=False,
+    ),
+]
+Defaults = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--default",
+        metavar="FIELD=VALUE",
+        help="Value of a field for avatars that do not set it; may be repeated",
+    ),
+]
+EntryPatterns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--entry",
+        metavar="PATTERN",
+        help="Only entries with this ID, or that fit a glob such as 'av1*'; may be repeated",
+        show_default=False,
+    ),
+]
+BatchArgument = Annotated[
+    str, typer.Argument(metavar="BATCH", help="The name of a batch, or its digest.", show_default=False)
+]
+Agreed = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask for confirmation; required without a terminal")
+]
+
+
+def seconds_of(option: str, text: str | None) -> float | None:
+    """The time given with *option*, such as 30d or 90s, in seconds; raises UsageError."""
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None

@@ -16,8 +16,13 @@ import typer
 from orchestrator import __version__
 from orchestrator.cli import commands
 from orchestrator.cli.output import Output
-from orchestrator.cli.standard_streams import drop_unusable_key_log, standard_streams
-from orchestrator.cli.stopping import StoppedBySignal, Stopper, stop_on_signals
+from orchestrator.cli.process import (
+    StoppedBySignal,
+    Stopper,
+    drop_unusable_key_log,
+    standard_streams,
+    stop_on_signals,
+)
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError
 from orchestrator.domain.exit_codes import exit_code_of
 from orchestrator.domain.foreign import quotable

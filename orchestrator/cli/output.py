@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Seq
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from orchestrator.cli.stopping import StoppedBySignal
+from orchestrator.cli.process import StoppedBySignal
 from orchestrator.domain.errors import OrchestratorError, StoppedError, UsageError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of
 from orchestrator.domain.foreign import disarmed_json, shown
@@ -212,29 +212,21 @@ def print_table(output: Output, headings: Row, rows: Sequence[Row]) -> None:
     if output.is_json or output.is_quiet:
         return
     if output.is_terminal:
-        _draw(output, headings, rows)
+        from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - slow to load, and only terminals need it
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        # On a narrow terminal the widest columns are folded; what a row is about is the last to give way.
+        table.add_column(headings[0], overflow="ellipsis", no_wrap=True)
+        for heading in headings[1:]:
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(shown(cell), style=_STYLES.get(cell, "")) for cell in row))
+        output.console().print(table)
     else:
-        _align(output, headings, rows)
-
-
-def _draw(output: Output, headings: Row, rows: Sequence[Row]) -> None:
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - slow to load, and only terminals need it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    # On a narrow terminal the widest columns are folded; what a row is about is the last to give way.
-    table.add_column(headings[0], overflow="ellipsis", no_wrap=True)
-    for heading in headings[1:]:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(shown(cell), style=_STYLES.get(cell, "")) for cell in row))
-    output.console().print(table)
-
-
-def _align(output: Output, headings: Row, rows: Sequence[Row]) -> None:
-    lines = [list(map(shown, line)) for line in (headings, *rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(headings))]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        output.say("  ".join(cells).rstrip())
+        lines = [list(map(shown, line)) for line in (headings, *rows)]
+        widths = [max(len(line[place]) for line in lines) for place in range(len(headings))]
+        for line in lines:
+            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            output.say("  ".join(cells).rstrip())

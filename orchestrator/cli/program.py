@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from orchestrator.cli.stopping import stop_on_signals
+from orchestrator.cli.process import stop_on_signals
 
 
 def main() -> NoReturn:

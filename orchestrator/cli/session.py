@@ -42,8 +42,6 @@ from orchestrator.transfer.bandwidth import BandwidthLimit
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    import structlog
-
     from orchestrator.cli.output import Output
 
 
@@ -248,16 +246,24 @@ def logs_of(values: Settings, warn: Callable[[str], None], **context: str | None
     ):
         log = structlog.get_logger()
         try:
-            yield Logs((EventLog(),), _attempt_log(log), hidden)
+
+            def note(attempt: ApiAttempt) -> None:
+                log.debug(
+                    "call.attempted",
+                    operation=attempt.operation,
+                    attempt=attempt.attempt,
+                    outcome=attempt.outcome,
+                    status=attempt.status,
+                    code=attempt.code,
+                    request_id=attempt.request_id,
+                    seconds=round(attempt.seconds, 3),
+                )
+
+            yield Logs((EventLog(),), note, hidden)
         finally:
-            _log_lost_stderr(log)
-
-
-def _log_lost_stderr(log: structlog.typing.FilteringBoundLogger) -> None:
-    """Record in the log that stderr could not be written."""
-    failure = failure_of(sys.stderr)
-    if failure is not None:
-        log.warning("stderr.lost", reason=failure.strerror)
+            failure = failure_of(sys.stderr)
+            if failure is not None:
+                log.warning("stderr.lost", reason=failure.strerror)
 
 
 @contextmanager
@@ -269,21 +275,3 @@ def _libraries_silenced() -> Iterator[None]:
         yield
     finally:
         root.removeHandler(handler)
-
-
-def _attempt_log(log: structlog.typing.FilteringBoundLogger) -> Callable[[ApiAttempt], None]:
-    """Log every try of a service call with *log*, in detail."""
-
-    def note(attempt: ApiAttempt) -> None:
-        log.debug(
-            "call.attempted",
-            operation=attempt.operation,
-            attempt=attempt.attempt,
-            outcome=attempt.outcome,
-            status=attempt.status,
-            code=attempt.code,
-            request_id=attempt.request_id,
-            seconds=round(attempt.seconds, 3),
-        )
-
-    return note

@@ -10,13 +10,12 @@ import sys
 import anyio
 import pytest
 
-from orchestrator.cli.loops import run_async
-from orchestrator.cli.stopping import StoppedBySignal
+from orchestrator.cli.process import StoppedBySignal, run_async
 
 #: What a command does before its event loop runs, for as long as it takes.
 LOADING = """
 import signal
-from orchestrator.cli.stopping import stop_on_signals
+from orchestrator.cli.process import stop_on_signals
 stop_on_signals()
 signal.raise_signal(signal.SIGUSR1)
 print("loading", flush=True)

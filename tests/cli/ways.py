@@ -377,7 +377,7 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}work/runs.py",
+        f"{CLI}work/run_history.py",
         ("--all",),
         first(run(), years_of_runs, cli("status", "studio", "--runs")),
         cli("status", "studio", "--runs", "--all"),
@@ -409,13 +409,13 @@ WAYS: tuple[Way, ...] = (
         cli("demo", "--dir", "{folder}/demo", "--avatars", "1"),
     ),
     Way(
-        f"{CLI}work/explain.py",
+        f"{CLI}commands/explain.py",
         ("--all",),
         cli("explain"),
         cli("explain", "--all"),
     ),
     Way(
-        f"{CLI}work/explain.py",
+        f"{CLI}commands/explain.py",
         ("orchestrator explain --all",),
         cli("explain", "Z99"),
         cli("explain", "--all"),

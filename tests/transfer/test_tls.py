@@ -13,7 +13,7 @@ from typing import cast
 import anyio
 import pytest
 
-from orchestrator.cli.loops import run_on_network
+from orchestrator.cli.process import run_on_network
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.network.session import open_session
 from orchestrator.network.tls import TlsTransport

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.options import CALL_OPTIONS, SERVICE_OPTIONS
-from orchestrator.cli.commands.arguments import Agreed, seconds_of
-from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.invocation import Agreed, Invocation, seconds_of, takes_settings
 
 
 @takes_settings(SERVICE_OPTIONS, CALL_OPTIONS)

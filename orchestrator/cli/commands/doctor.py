@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.options import RUN_OPTIONS, SERVICE_OPTIONS
-from orchestrator.cli.commands.arguments import Defaults
-from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.invocation import Defaults, Invocation, takes_settings
 
 #: Of a run's options those that decide how many files are open at once.
 _WIDTH_OPTIONS = tuple(option for option in RUN_OPTIONS if option.name in {"jobs", "parallel"})

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.output import SCHEMA
+from orchestrator.domain.errors import UsageError
 
 
 @takes_settings()
@@ -30,6 +32,19 @@ def explain(
       orchestrator explain --all
       orchestrator explain --all --json
     """
-    from orchestrator.cli.work.explain import explain_rules  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.preflight.rules import RULES  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.preflight.rules.page import rule_document, rule_text, rules_page  # noqa: PLC0415
 
-    explain_rules(invocation.output, rule, is_all_wanted=is_all_wanted)
+    output = invocation.output
+    if is_all_wanted == (rule is not None):
+        raise UsageError("give the ID of a rule, or --all", hint="for example orchestrator explain P10")
+    known = list(RULES.values()) if rule is None else [RULES.get(rule.strip().upper())]
+    rules = [one for one in known if one is not None]
+    if not rules:
+        raise UsageError(f"no such rule: {rule}", hint="`orchestrator explain --all` lists the rules")
+    if output.is_json:
+        output.document({"schema": SCHEMA, "rules": [rule_document(one) for one in rules]})
+    elif is_all_wanted:
+        output.write(rules_page(rules))
+    else:
+        output.write(rule_text(rules[0]))

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.cli.output import SCHEMA
 from orchestrator.domain.errors import UsageError
-
-if TYPE_CHECKING:
-    from typing import Literal
 
 _SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".csv": "csv"}
 
@@ -81,13 +78,9 @@ def init(
         return write_sample(output, sample, is_forced=force)
     if scan is not None:
         return scan_to_manifest(output, manifest, scan, is_forced=force)
-    write_new(manifest, _starter("csv" if kind == "csv" else "yaml"), is_forced=force)
+    from orchestrator.manifest import starter_manifest  # noqa: PLC0415 - keeps --help quick
+
+    write_new(manifest, starter_manifest("csv" if kind == "csv" else "yaml"), is_forced=force)
     if output.is_json:
         output.document({"schema": SCHEMA, "manifest": str(manifest)})
     return output.say(f"wrote {manifest}; fill it in, then: orchestrator validate {quote(str(manifest))}")
-
-
-def _starter(kind: Literal["yaml", "csv"]) -> str:
-    from orchestrator.manifest import starter_manifest  # noqa: PLC0415 - keeps --help quick
-
-    return starter_manifest(kind)

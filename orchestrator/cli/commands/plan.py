@@ -13,8 +13,14 @@ from orchestrator.api.options import (
     PLAN_OPTIONS,
     SERVICE_OPTIONS,
 )
-from orchestrator.cli.commands.arguments import BatchName, Defaults, EntryPatterns, ManifestPath
-from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.invocation import (
+    BatchName,
+    Defaults,
+    EntryPatterns,
+    Invocation,
+    ManifestPath,
+    takes_settings,
+)
 
 
 @takes_settings(SERVICE_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, LOOK_OPTIONS, JOBS_OPTIONS)

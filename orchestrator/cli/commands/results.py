@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.options import SERVICE_OPTIONS
-from orchestrator.cli.commands.arguments import BatchArgument
-from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.invocation import BatchArgument, Invocation, takes_settings
 
 
 @takes_settings(SERVICE_OPTIONS)

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
-from orchestrator.cli.commands.arguments import BatchArgument, Defaults, EntryPatterns
-from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.invocation import BatchArgument, Defaults, EntryPatterns, Invocation, takes_settings
 from orchestrator.domain.errors import UsageError
 
 

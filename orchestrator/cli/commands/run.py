@@ -7,8 +7,14 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
-from orchestrator.cli.commands.arguments import BatchName, Defaults, EntryPatterns, ManifestPath
-from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.invocation import (
+    BatchName,
+    Defaults,
+    EntryPatterns,
+    Invocation,
+    ManifestPath,
+    takes_settings,
+)
 
 
 @takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS)

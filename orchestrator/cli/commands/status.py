@@ -82,20 +82,17 @@ def status(
             raise UsageError("--reviews covers all batches and cannot be combined with other arguments")
         return show_reviews(invocation)
     states = {*(in_state or ()), *(_FAILED if failed else ())} or None
-    _check_combination(batch, has_states=states is not None, has_entry=entry is not None, is_runs=runs)
-    if batch is None:
-        return show_batches(invocation)
-    if runs:
-        from orchestrator.cli.work.runs import show_runs  # noqa: PLC0415 - as above
-
-        return show_runs(invocation, batch, is_all_wanted=every)
-    return show_batch(invocation, batch, is_all_wanted=every, states=states, entry_id=entry)
-
-
-def _check_combination(batch: str | None, *, has_states: bool, has_entry: bool, is_runs: bool) -> None:
-    if batch is None and (has_states or has_entry or is_runs):
+    has_states, has_entry = states is not None, entry is not None
+    if batch is None and (has_states or has_entry or runs):
         raise UsageError("--failed, --in-state, --entry and --runs need the name of a batch")
-    if is_runs and (has_states or has_entry):
+    if runs and (has_states or has_entry):
         raise UsageError("--runs cannot be combined with --failed, --in-state or --entry")
     if has_entry and has_states:
         raise UsageError("--entry cannot be combined with --failed or --in-state")
+    if batch is None:
+        return show_batches(invocation)
+    if runs:
+        from orchestrator.cli.work.run_history import show_runs  # noqa: PLC0415 - as above
+
+        return show_runs(invocation, batch, is_all_wanted=every)
+    return show_batch(invocation, batch, is_all_wanted=every, states=states, entry_id=entry)

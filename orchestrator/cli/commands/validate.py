@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.options import JOBS_OPTIONS, LOOK_OPTIONS, MANIFEST_OPTIONS
-from orchestrator.cli.commands.arguments import BatchName, Defaults, ManifestPath
-from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.invocation import BatchName, Defaults, Invocation, ManifestPath, takes_settings
 
 
 @takes_settings(MANIFEST_OPTIONS, LOOK_OPTIONS, JOBS_OPTIONS)

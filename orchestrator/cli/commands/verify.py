@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.api.options import SERVICE_OPTIONS
-from orchestrator.cli.commands.arguments import BatchArgument, EntryPatterns
-from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, takes_settings
 
 
 @takes_settings(SERVICE_OPTIONS)

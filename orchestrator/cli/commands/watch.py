@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.options import API_OPTIONS, SERVICE_OPTIONS
-from orchestrator.cli.commands.arguments import BatchArgument, seconds_of
-from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.cli.invocation import BatchArgument, Invocation, seconds_of, takes_settings
 from orchestrator.domain.errors import UsageError
 
 _DEFAULT_INTERVAL_SECONDS = 15.0

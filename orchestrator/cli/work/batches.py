@@ -11,7 +11,7 @@ from shlex import quote
 
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_async
+from orchestrator.cli.process import run_async
 from orchestrator.domain.entries import BatchKey, is_named_by, normal
 from orchestrator.domain.errors import UsageError
 from orchestrator.domain.states import EntryState
@@ -41,7 +41,12 @@ def known_batch(invocation: Invocation, name: str) -> KnownBatch:
     """
     effective = invocation.settings()
     record = run_async(_find, effective, name)
-    _check_flags(invocation, effective, record)
+    is_given = not {"endpoint", "region"}.isdisjoint(invocation.flags)
+    if is_given and (effective.endpoint or "").rstrip("/") != record.endpoint:
+        raise UsageError(
+            f"batch {record.name} is on {record.endpoint}, not on {effective.endpoint}",
+            hint="remove --endpoint and --region: the journal knows the batch's service",
+        )
     beside = invocation.settings(beside=None if record.manifest_path is None else Path(record.manifest_path))
     return KnownBatch(
         record=record, effective=beside.at(record.endpoint, record.project_id, effective.values.state)
@@ -128,13 +133,3 @@ async def _find(effective: EffectiveSettings, name: str) -> BatchRecord:
         raise unknown_batch(name, effective)
     async with open_journal(effective.values.state, clock=time.time) as journal:
         return await find_batch(journal, effective, name)
-
-
-def _check_flags(invocation: Invocation, effective: EffectiveSettings, record: BatchRecord) -> None:
-    """A flag that names another service means that another batch is meant."""
-    is_given = not {"endpoint", "region"}.isdisjoint(invocation.flags)
-    if is_given and (effective.endpoint or "").rstrip("/") != record.endpoint:
-        raise UsageError(
-            f"batch {record.name} is on {record.endpoint}, not on {effective.endpoint}",
-            hint="remove --endpoint and --region: the journal knows the batch's service",
-        )

@@ -8,8 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import SCHEMA, Output, is_agreed, print_table, require_consent
+from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_service_session
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.domain.exit_codes import ExitCode
@@ -17,7 +17,6 @@ from orchestrator.domain.states import EntryState
 from orchestrator.engine.cancelling import LEFT_ALONE, Canceller
 from orchestrator.engine.events import EntryTransitioned, Event
 from orchestrator.journal.journal import open_journal
-from orchestrator.journal.reading import JournalReader
 
 _CANCELLED = "cancelled"
 _REFUSED = "refused"
@@ -99,23 +98,16 @@ async def _cancel(output: Output, known: KnownBatch, entry_ids: Collection[str] 
             )
             for one in done
         ]
-        return outcomes + await _left_alone(journal, known, set(entry_ids or ()), outcomes)
-
-
-async def _left_alone(
-    journal: JournalReader, known: KnownBatch, named: set[str], outcomes: list[Outcome]
-) -> list[Outcome]:
-    """The entries that were named and need, or can have, no cancelling."""
-    rest = named - {outcome.entry for outcome in outcomes}
-    records = await journal.entries_named(known.record.batch, rest)
-    return [
-        Outcome(entry=record.entry_id, job_id=record.job_id, outcome=_FINISHED, reason="already trained")
-        if record.state is EntryState.TRAINED
-        else Outcome(
-            entry=record.entry_id, job_id=record.job_id, outcome=_CANCELLED, reason="already cancelled"
-        )
-        for record in records.values()
-    ]
+        rest = set(entry_ids or ()) - {outcome.entry for outcome in outcomes}
+        records = await journal.entries_named(known.record.batch, rest)
+        return outcomes + [
+            Outcome(entry=record.entry_id, job_id=record.job_id, outcome=_FINISHED, reason="already trained")
+            if record.state is EntryState.TRAINED
+            else Outcome(
+                entry=record.entry_id, job_id=record.job_id, outcome=_CANCELLED, reason="already cancelled"
+            )
+            for record in records.values()
+        ]
 
 
 def _print_result(output: Output, known: KnownBatch, outcomes: list[Outcome]) -> ExitCode:

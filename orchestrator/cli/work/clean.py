@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import SCHEMA, Output, Row, can_ask, is_agreed, print_table, require_consent
+from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_service_session
 from orchestrator.cli.work.batches import has_journal, key_of
 from orchestrator.domain.entries import normal
@@ -28,7 +28,6 @@ from orchestrator.engine.cleaning import (
 )
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import BatchRecord
-from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.observe.wording import moment
 
 Subject = TypeVar("Subject", BatchRecord, Orphan)
@@ -113,17 +112,14 @@ def _adopting(batch: BatchRecord) -> str:
 def _is_agreed(output: Output, request: CleanRequest, rubbish: Rubbish) -> bool:
     if request.is_dry_run or not (request.is_yes or can_ask(output)):
         return False
-    return is_agreed(output, _question(len(rubbish.batches), len(rubbish.orphans)), is_yes=request.is_yes)
-
-
-def _question(batches: int, jobs: int) -> str:
-    """What is to be removed, of which there is something."""
+    batches = len(rubbish.batches)
+    jobs = len(rubbish.orphans)
     removals = []
     if batches:
         removals.append(f"remove {batches} finished batch{'' if batches == 1 else 'es'} from the journal")
     if jobs:
         removals.append(f"delete {jobs} orphaned job{'' if jobs == 1 else 's'} from the service")
-    return " and ".join(removals).capitalize() + "?"
+    return is_agreed(output, " and ".join(removals).capitalize() + "?", is_yes=request.is_yes)
 
 
 async def _find(output: Output, effective: EffectiveSettings, request: CleanRequest) -> Rubbish:
@@ -149,26 +145,20 @@ async def _remove(output: Output, effective: EffectiveSettings, rubbish: Rubbish
         async with open_service_session(output, effective, None) as session:
             batches = {batch.batch: batch for batch in await session.journal.batches()}
             for found in rubbish.orphans:
-                await _delete(session.journal, session.client, batches, found)
+                orphan = found.subject
+                try:
+                    async with session.journal.hold_batch(key_of(batches[orphan.batch])):
+                        reason = await delete_orphan(session.journal, session.client, orphan)
+                except LockHeldError as error:
+                    found.keep(_KEPT, error)
+                except RequestRejectedError as error:
+                    found.keep(_REFUSED, error)
+                else:
+                    found.outcome, found.reason = _REMOVED if reason is None else _KEPT, reason
     if rubbish.batches:
         async with open_journal(effective.values.state, clock=time.time) as journal:
             for old in rubbish.batches:
                 await _forget(journal, old)
-
-
-async def _delete(
-    journal: Journal, client: MetaStudioClient, batches: Mapping[str, BatchRecord], found: Found[Orphan]
-) -> None:
-    orphan = found.subject
-    try:
-        async with journal.hold_batch(key_of(batches[orphan.batch])):
-            reason = await delete_orphan(journal, client, orphan)
-    except LockHeldError as error:
-        found.keep(_KEPT, error)
-    except RequestRejectedError as error:
-        found.keep(_REFUSED, error)
-    else:
-        found.outcome, found.reason = _REMOVED if reason is None else _KEPT, reason
 
 
 async def _forget(journal: Journal, found: Found[BatchRecord]) -> None:

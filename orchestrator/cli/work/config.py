@@ -12,7 +12,7 @@ from orchestrator.api.options import ENVIRONMENT_PREFIX
 from orchestrator.api.service import home_folder
 from orchestrator.api.settings import EffectiveSettings, setting_names
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.output import SCHEMA, Output, print_table
+from orchestrator.cli.output import SCHEMA, print_table
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.journal.backend import shown
@@ -35,42 +35,32 @@ def show_settings(invocation: Invocation, manifest: Path | None) -> ExitCode:
     output = invocation.output
     credentials = _credentials()
     if output.is_json:
-        output.document(_document(effective, credentials))
+        source = credentials.source if isinstance(credentials, FoundCredentials) else None
+        output.document(
+            {
+                "schema": SCHEMA,
+                "settings": {
+                    name: {"value": _value(effective, name), "source": effective.source_of(name)}
+                    for name in setting_names()
+                },
+                "service": effective.endpoint,
+                "tls": chosen_tls(os.environ).value,
+                "credentials": {"is_set": source is not None, "source": source},
+            }
+        )
     else:
-        _print(output, effective, credentials)
+        rows = [(name, _text(_value(effective, name)), effective.source_of(name)) for name in setting_names()]
+        print_table(output, ("setting", "value", "from"), rows)
+        output.say(f"service: {effective.endpoint or 'not set; use --region or --endpoint'}")
+        output.say(f"TLS connections: {chosen_tls(os.environ)} ({TLS_VARIABLE}=own or asyncio)")
+        if isinstance(credentials, FoundCredentials):
+            output.say(f"credentials: set (from {credentials.source})")
+        else:
+            output.say(f"credentials: {credentials.message}; {credentials.hint}")
     complaints = credentials.warnings if isinstance(credentials, FoundCredentials) else ()
     for warning in (*complaints, *unknown_variables()):
         output.note(f"warning: {warning}")
     return ExitCode.OK
-
-
-def _document(
-    effective: EffectiveSettings, credentials: FoundCredentials | ConfigurationError
-) -> dict[str, object]:
-    source = credentials.source if isinstance(credentials, FoundCredentials) else None
-    return {
-        "schema": SCHEMA,
-        "settings": {
-            name: {"value": _value(effective, name), "source": effective.source_of(name)}
-            for name in setting_names()
-        },
-        "service": effective.endpoint,
-        "tls": chosen_tls(os.environ).value,
-        "credentials": {"is_set": source is not None, "source": source},
-    }
-
-
-def _print(
-    output: Output, effective: EffectiveSettings, credentials: FoundCredentials | ConfigurationError
-) -> None:
-    rows = [(name, _text(_value(effective, name)), effective.source_of(name)) for name in setting_names()]
-    print_table(output, ("setting", "value", "from"), rows)
-    output.say(f"service: {effective.endpoint or 'not set; use --region or --endpoint'}")
-    output.say(f"TLS connections: {chosen_tls(os.environ)} ({TLS_VARIABLE}=own or asyncio)")
-    if isinstance(credentials, FoundCredentials):
-        output.say(f"credentials: set (from {credentials.source})")
-    else:
-        output.say(f"credentials: {credentials.message}; {credentials.hint}")
 
 
 def _credentials() -> FoundCredentials | ConfigurationError:

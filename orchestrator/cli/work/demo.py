@@ -14,7 +14,7 @@ import yaml
 
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_on_network
+from orchestrator.cli.process import run_on_network
 from orchestrator.cli.work.run import run_once
 from orchestrator.cli.work.validate import Asked, ProblemReport
 from orchestrator.domain.entries import slug
@@ -54,10 +54,20 @@ async def _demonstrate(
     async with _simulator(folder, avatars) as simulator:
         output.say(f"sample footage in {folder}, a simulated MetaStudio on {simulator.endpoint}")
         output.say(f"$ orchestrator run {manifest}")
+        values = effective.values.model_copy(
+            update={
+                "state": str(folder / "journal.db"),
+                "endpoint": simulator.endpoint,
+                "region": None,
+                "project_id": simulator.options.project_id,
+                "api_rate": ApiRate(0.0, 0.0),
+                "part_size": _PART_BYTES,
+            }
+        )
         return await run_once(
             invocation,
             Asked(path=manifest),
-            _settings(effective, folder, simulator),
+            replace(effective, values=values),
             ProblemReport(output),
             environ={
                 "HUAWEICLOUD_SDK_AK": simulator.options.ak,
@@ -134,17 +144,3 @@ async def _start(options: SimulatorOptions, data: Path, port: int | None) -> Sim
             hint="is the demo running elsewhere? Wait for it, or choose another folder with --dir",
         ) from None
     return simulator
-
-
-def _settings(effective: EffectiveSettings, folder: Path, simulator: Simulator) -> EffectiveSettings:
-    values = effective.values.model_copy(
-        update={
-            "state": str(folder / "journal.db"),
-            "endpoint": simulator.endpoint,
-            "region": None,
-            "project_id": simulator.options.project_id,
-            "api_rate": ApiRate(0.0, 0.0),
-            "part_size": _PART_BYTES,
-        }
-    )
-    return replace(effective, values=values)

@@ -11,8 +11,8 @@ from shlex import quote
 from orchestrator.api.service import home_folder, real_clocks
 from orchestrator.api.settings import EffectiveSettings, settings_of_flags
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.process import run_on_network
 from orchestrator.cli.work.checks.check import (
     Check,
     CheckStatus,

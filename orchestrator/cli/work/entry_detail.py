@@ -67,40 +67,48 @@ def _assets(record: EntryRecord, segments: list[SegmentRecord]) -> list[AssetDet
 def print_detail(output: Output, detail: EntryDetail) -> None:
     """Print the document, or the same for people."""
     if output.is_json:
-        output.document(_document(detail))
+        record = detail.record
+        output.document(
+            {
+                "schema": SCHEMA,
+                "batch": detail.batch.name,
+                "digest": detail.batch.batch,
+                "entry": record.entry_id,
+                "state": record.state.value,
+                "service_state": record.service_state,
+                "job_id": record.job_id,
+                "bytes": record.bytes,
+                "is_in_manifest": record.position >= 0,
+                "change_wanted": record.change_wanted,
+                "delivered": record.delivered,
+                "review_reason": record.review_reason,
+                "review_code": record.review_code,
+                "updated_at": moment(record.updated_at),
+                "error": None if record.error is None else record.error.as_dict(),
+                "assets": [asdict(asset) for asset in detail.assets],
+                "transitions": [
+                    {"at": moment(one.at), "from": one.from_state, "to": one.to_state, "reason": one.reason}
+                    for one in detail.transitions
+                ],
+                "attempts": [{**asdict(attempt), "at": moment(attempt.at)} for attempt in detail.attempts],
+            }
+        )
         return
     for name, text in _facts(detail.record):
         output.say(f"{name:<15}{text}")
-    _print_assets(output, detail.assets)
+    rows = [
+        (
+            asset.asset,
+            format_bytes(asset.bytes),
+            f"{asset.segments_stored}/{asset.segments}" if asset.segments else "-",
+            asset.path,
+        )
+        for asset in detail.assets
+    ]
+    output.say()
+    print_table(output, ("file", "size", "segments stored", "path"), rows)
     _print_transitions(output, detail.transitions)
     _print_attempts(output, detail.attempts)
-
-
-def _document(detail: EntryDetail) -> dict[str, object]:
-    record = detail.record
-    return {
-        "schema": SCHEMA,
-        "batch": detail.batch.name,
-        "digest": detail.batch.batch,
-        "entry": record.entry_id,
-        "state": record.state.value,
-        "service_state": record.service_state,
-        "job_id": record.job_id,
-        "bytes": record.bytes,
-        "is_in_manifest": record.position >= 0,
-        "change_wanted": record.change_wanted,
-        "delivered": record.delivered,
-        "review_reason": record.review_reason,
-        "review_code": record.review_code,
-        "updated_at": moment(record.updated_at),
-        "error": None if record.error is None else record.error.as_dict(),
-        "assets": [asdict(asset) for asset in detail.assets],
-        "transitions": [
-            {"at": moment(one.at), "from": one.from_state, "to": one.to_state, "reason": one.reason}
-            for one in detail.transitions
-        ],
-        "attempts": [{**asdict(attempt), "at": moment(attempt.at)} for attempt in detail.attempts],
-    }
 
 
 def _facts(record: EntryRecord) -> list[tuple[str, str]]:
@@ -119,20 +127,6 @@ def _facts(record: EntryRecord) -> list[tuple[str, str]]:
         "hint": error and error.hint,
     }
     return [(name, text) for name, text in facts.items() if text]
-
-
-def _print_assets(output: Output, assets: list[AssetDetail]) -> None:
-    rows = [
-        (
-            asset.asset,
-            format_bytes(asset.bytes),
-            f"{asset.segments_stored}/{asset.segments}" if asset.segments else "-",
-            asset.path,
-        )
-        for asset in assets
-    ]
-    output.say()
-    print_table(output, ("file", "size", "segments stored", "path"), rows)
 
 
 def _print_transitions(output: Output, transitions: list[TransitionRecord]) -> None:

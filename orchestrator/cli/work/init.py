@@ -33,7 +33,30 @@ def scan_to_manifest(output: Output, manifest: Path, folder: Path, *, is_forced:
     if not scan.people and not scan.unclear:
         raise UsageError(f"{folder} has no films, pictures or letters")
     prefix = os.path.relpath(folder, manifest.parent)
-    write_new(manifest, _text(scan, prefix, folder), is_forced=is_forced)
+    lines = [
+        f"# Guessed from the names in {_one_line(str(folder))}. Check every line: nothing was sent.",
+        "# Fields for all avatars, for example a contact, go under defaults:",
+        "# defaults:",
+        "#   contact: ops@example.com",
+        "avatars:" if scan.people else "avatars: []",
+    ]
+    for person in scan.people:
+        fields = {"id": slug(person.name), "name": person.name}
+        fields |= {
+            kind.value: escaped_path(str(PurePosixPath(prefix, path))) for kind, path in _ordered(person)
+        }
+        text = yaml.safe_dump([fields], sort_keys=False, allow_unicode=True, width=10_000)
+        first, *others = text.rstrip("\n").splitlines()
+        lines += [
+            f"  {first}{f'  # film: {person.film}' if person.film else ''}",
+            *(f"  {line}" for line in others),
+        ]
+    if scan.unclear:
+        lines += ["", "# Not used, because each could be read in two ways or belongs to no film:"]
+        lines += [
+            f"#   {_one_line(str(path))}: {_one_line(why)}" for path, why in sorted(scan.unclear.items())
+        ]
+    write_new(manifest, "\n".join(lines) + "\n", is_forced=is_forced)
     if output.is_json:
         output.document(_document(scan, manifest))
     _show(output, scan)
@@ -52,35 +75,6 @@ def write_new(path: Path, text: str, *, is_forced: bool) -> None:
         raise UsageError(f"{path} already exists", hint="use --force to overwrite it") from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def _text(scan: Scan, prefix: str, folder: Path) -> str:
-    lines = [
-        f"# Guessed from the names in {_one_line(str(folder))}. Check every line: nothing was sent.",
-        "# Fields for all avatars, for example a contact, go under defaults:",
-        "# defaults:",
-        "#   contact: ops@example.com",
-        "avatars:" if scan.people else "avatars: []",
-    ]
-    for person in scan.people:
-        lines += _entry_lines(person, prefix)
-    if scan.unclear:
-        lines += ["", "# Not used, because each could be read in two ways or belongs to no film:"]
-        lines += [
-            f"#   {_one_line(str(path))}: {_one_line(why)}" for path, why in sorted(scan.unclear.items())
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _entry_lines(person: Person, prefix: str) -> list[str]:
-    fields = {"id": slug(person.name), "name": person.name}
-    fields |= {kind.value: escaped_path(str(PurePosixPath(prefix, path))) for kind, path in _ordered(person)}
-    text = yaml.safe_dump([fields], sort_keys=False, allow_unicode=True, width=10_000)
-    first, *others = text.rstrip("\n").splitlines()
-    return [
-        f"  {first}{f'  # film: {person.film}' if person.film else ''}",
-        *(f"  {line}" for line in others),
-    ]
 
 
 def _ordered(person: Person) -> list[tuple[AssetKind, PurePosixPath]]:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from orchestrator.api.service import home_folder, run_settings
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output, print_table
+from orchestrator.cli.process import run_async
 from orchestrator.cli.work.look import films_of, look_at, look_problems, strict
 from orchestrator.cli.work.report import named
 from orchestrator.cli.work.validate import Asked, ProblemReport, check_patterns
@@ -131,7 +131,23 @@ def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int
     _look(manifest, effective, output)
     if output.is_json:
         run_async(output.stream_document, batch_plan.head(), "entries", batch_plan.documents())
-    _print_result(output, batch_plan)
+    rows = [
+        (
+            entry.entry,
+            entry.action,
+            str(entry.files),
+            str(entry.segments),
+            format_bytes(entry.bytes),
+            format_bytes(entry.bytes_to_send),
+            entry.reason,
+        )
+        for entry in batch_plan.entries[:_SHOWN_ENTRIES]
+    ]
+    print_table(output, ("entry", "action", "files", "segments", "size", "to send", "reason"), rows)
+    if len(batch_plan.entries) > _SHOWN_ENTRIES:
+        output.say(f"... and {len(batch_plan.entries) - _SHOWN_ENTRIES} more; --json lists all")
+    for line in _summary(batch_plan):
+        output.say(line)
     return 0
 
 
@@ -256,26 +272,6 @@ def _project_id() -> str | None:
         return find_credentials(os.environ, home_folder()).project_id
     except ConfigurationError:
         return None
-
-
-def _print_result(output: Output, batch_plan: BatchPlan) -> None:
-    rows = [
-        (
-            entry.entry,
-            entry.action,
-            str(entry.files),
-            str(entry.segments),
-            format_bytes(entry.bytes),
-            format_bytes(entry.bytes_to_send),
-            entry.reason,
-        )
-        for entry in batch_plan.entries[:_SHOWN_ENTRIES]
-    ]
-    print_table(output, ("entry", "action", "files", "segments", "size", "to send", "reason"), rows)
-    if len(batch_plan.entries) > _SHOWN_ENTRIES:
-        output.say(f"... and {len(batch_plan.entries) - _SHOWN_ENTRIES} more; --json lists all")
-    for line in _summary(batch_plan):
-        output.say(line)
 
 
 def _summary(batch_plan: BatchPlan) -> Iterator[str]:

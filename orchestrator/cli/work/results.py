@@ -7,8 +7,10 @@ import re
 import stat
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,10 @@ import anyio
 from anyio import to_thread
 
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.process import run_async
 from orchestrator.cli.work.batches import KnownBatch, known_batch
 from orchestrator.cli.work.report import review_text
-from orchestrator.cli.work.workbook import NUMBER_COLUMNS, WORKBOOK_SUFFIX, check_can_write, workbook_of
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.foreign import one_line, shown
@@ -30,7 +31,7 @@ from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.manifest import COLUMNS, RESULT_COLUMNS, csv_cells
 from orchestrator.manifest.fields import PERSONAL_FIELDS
-from orchestrator.manifest.spreadsheets import protected
+from orchestrator.manifest.spreadsheets import protected, to_workbook
 from orchestrator.observe.streams import open_at_once
 from orchestrator.observe.wording import moment
 from orchestrator.preflight.reviews import rule_of_review
@@ -39,6 +40,13 @@ from orchestrator.preflight.reviews import rule_of_review
 _BLOCK_LINES = 500
 #: By this Excel knows UTF-8; without it Chinese is shown in another encoding.
 _BYTE_ORDER_MARK = "\ufeff"
+WORKBOOK_SUFFIX = ".xlsx"
+#: Columns that people sum up; all others are text, whatever they look like.
+NUMBER_COLUMNS = frozenset({"bytes", "seconds", "attempts"})
+#: Excel's own limits.
+_MOST_CHARACTERS = 32_767
+_MOST_ROWS = 1_048_576
+_TEXT_FORMAT = {"num_format": "@"}
 _QUOTE = '"'
 _TO_QUOTE = re.compile(r'[",;\t\r\n|]|^\s|\s$')
 
@@ -53,20 +61,16 @@ def show_results(invocation: Invocation, name: str, file: Path | None) -> ExitCo
         count = run_async(_write_file, known, file)
         output.note(f"wrote {count} {'entry' if count == 1 else 'entries'} to {file}")
     elif not output.is_json:
-        run_async(_write_table, known, _to_stdout(output))
+        # What is read by a program gets the manifest's texts as they are.
+        disarmed = _shown_lines if output.is_terminal else str
+
+        async def write(text: str) -> None:
+            output.write_data(disarmed(text))
+
+        run_async(_write_table, known, write)
     if output.is_json:
         run_async(_write_document, known, output, None if file is None else str(file.absolute()))
     return ExitCode.OK
-
-
-def _to_stdout(output: Output) -> Write:
-    # What is read by a program gets the manifest's texts as they are.
-    disarmed = _shown_lines if output.is_terminal else str
-
-    async def write(text: str) -> None:
-        output.write_data(disarmed(text))
-
-    return write
 
 
 def _shown_lines(text: str) -> str:
@@ -90,7 +94,12 @@ async def _write_table(known: KnownBatch, write: Write) -> int:
     count = -1  # the header is none
     lines: list[str] = []
     async for cells in _rows(known):
-        lines.append(_line(cells))
+        lines.append(
+            ",".join(
+                f'"{cell.replace(_QUOTE, _QUOTE * 2)}"' if _TO_QUOTE.search(cell) else cell for cell in cells
+            )
+            + "\n"
+        )
         count += 1
         if len(lines) >= _BLOCK_LINES:
             await write("".join(lines))
@@ -117,16 +126,6 @@ async def _columns(journal: JournalReader, batch: BatchRecord) -> list[str]:
     async for record in journal.entries(batch.batch):
         used.update(column for column, cell in csv_cells(record.avatar).items() if cell)
     return [*(column for column in COLUMNS if column in used), *_batch_cells(batch), *RESULT_COLUMNS]
-
-
-def _line(cells: Sequence[str]) -> str:
-    """A row in which what any spreadsheet may take for a separator is within quotes."""
-    return (
-        ",".join(
-            f'"{cell.replace(_QUOTE, _QUOTE * 2)}"' if _TO_QUOTE.search(cell) else cell for cell in cells
-        )
-        + "\n"
-    )
 
 
 def _batch_cells(batch: BatchRecord) -> dict[str, str]:
@@ -167,15 +166,10 @@ def _outcome(record: EntryRecord) -> dict[str, object]:
         "bytes": record.bytes,
         "seconds": _seconds(record),
         "started_at": None if record.started_at is None else moment(record.started_at),
-        "finished_at": _finished_at(record),
+        "finished_at": (None if record.confirmed_at is None else moment(record.confirmed_at)),
         "attempts": record.attempts,
         "delivered": record.delivered,
     }
-
-
-def _finished_at(record: EntryRecord) -> str | None:
-    """When the entry's job held all its files; None before."""
-    return None if record.confirmed_at is None else moment(record.confirmed_at)
 
 
 def _seconds(record: EntryRecord) -> float | None:
@@ -271,3 +265,45 @@ async def _replaced(path: Path, encoding: str | None) -> AsyncIterator[Write]:
         with anyio.CancelScope(shield=True), suppress(FileNotFoundError):
             await anyio.Path(name).unlink()
         raise
+
+
+def check_can_write() -> None:
+    """Raise ConfigurationError where the extra that writes workbooks is not installed."""
+    if find_spec("xlsxwriter") is None:
+        raise ConfigurationError(
+            "writing .xlsx needs the extra excel", hint="`pip install 'metastudio-orchestrator[excel]'`"
+        )
+
+
+async def workbook_of(
+    rows: AsyncIterable[list[str]], numbers: Collection[str], *, folder: Path
+) -> tuple[bytes, int]:
+    """The workbook of *rows*, the first of which is the header, and the number of the others.
+
+    Cells are those of a CSV file; those of the columns *numbers* become numbers. Rows wait in a file in *folder*, so
+    that no more of them than one is held. Raises ConfigurationError for more rows than a sheet has.
+    """
+    import xlsxwriter  # noqa: PLC0415 - an extra
+
+    content = BytesIO()
+    count = 0
+    # Its own way to tell links, formulas and numbers from text would take a phone number for one.
+    with xlsxwriter.Workbook(content, {"constant_memory": True, "tmpdir": str(folder)}) as workbook:
+        sheet = workbook.add_worksheet("results")
+        sheet.freeze_panes(1, 0)
+        text = workbook.add_format(_TEXT_FORMAT)
+        header: list[str] = []
+        async for cells in rows:
+            if count >= _MOST_ROWS:
+                raise ConfigurationError("a sheet has no room for as many entries", hint="write a .csv file")
+            header = header or cells
+            for column, cell in enumerate(cells):
+                if count and cell and header[column] in numbers:
+                    sheet.write_number(count, column, float(cell))
+                elif cell:
+                    sheet.write_string(count, column, to_workbook(cell)[:_MOST_CHARACTERS], text)
+            count += 1
+        # What is typed into an empty cell later is text too.
+        for column, name in enumerate(header):
+            sheet.set_column(column, column, None, None if name in numbers else text)
+    return content.getvalue(), count - 1

@@ -9,8 +9,8 @@ from pathlib import Path
 from shlex import quote
 
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import Output
+from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_session
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.report import print_run
@@ -43,17 +43,21 @@ def retry_entries(invocation: Invocation, name: str, request: RetryRequest) -> i
     known = known_batch(invocation, name)
     retry = Retry(entry_ids=request.entry_ids, is_cancelled_wanted=request.is_cancelled_wanted)
     with known_kept_in_history(invocation.output, known):
-        return run_on_network(_retry, invocation.output, known, _manifest(known, request), retry)
-
-
-def _manifest(known: KnownBatch, request: RetryRequest) -> Manifest:
-    values = known.effective.values
-    is_submit_wanted = values.submit if values.submit is not None else known.record.is_submit_wanted or None
-    return Asked(
-        path=request.manifest or _last_manifest(known),
-        batch_name=known.record.name,
-        defaults=request.defaults,
-    ).open(values.model_copy(update={"submit": is_submit_wanted}))
+        values = known.effective.values
+        is_submit_wanted = (
+            values.submit if values.submit is not None else known.record.is_submit_wanted or None
+        )
+        return run_on_network(
+            _retry,
+            invocation.output,
+            known,
+            Asked(
+                path=request.manifest or _last_manifest(known),
+                batch_name=known.record.name,
+                defaults=request.defaults,
+            ).open(values.model_copy(update={"submit": is_submit_wanted})),
+            retry,
+        )
 
 
 def _last_manifest(known: KnownBatch) -> Path:

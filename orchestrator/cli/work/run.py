@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import Output
+from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_session
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.report import print_run

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import Output, dumped
+from orchestrator.cli.process import run_async
 from orchestrator.domain.errors import ConfigurationError, UsageError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.quantities import parse_bytes

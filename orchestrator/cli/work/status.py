@@ -10,8 +10,8 @@ from typing import Any
 
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
+from orchestrator.cli.process import run_async
 from orchestrator.cli.work.batches import find_batch, find_entry, has_journal, key_of, unknown_batch
 from orchestrator.cli.work.entry_detail import print_detail, read_detail
 from orchestrator.cli.work.report import error_of, print_entries
@@ -42,7 +42,10 @@ def show_batches(invocation: Invocation) -> ExitCode:
         output.say(f"no batches yet in {effective.values.state}")
     elif output.is_narrow:
         for batch, counts in batches:
-            _say_in_two_lines(output, batch, counts)
+            when = "-" if batch.last_run_at is None else short_moment(batch.last_run_at)
+            ended = "no exit code" if batch.last_exit_code is None else f"exit {batch.last_exit_code}"
+            output.say(f"{batch.name}  {when}  {ended}")
+            output.say(f"  {_counted(counts)}; {batch.batch}, {batch.endpoint}")
     else:
         rows = _rows(batches, short_moment if output.is_terminal else moment)
         print_table(output, ("batch", "entries", "last run", "exit", "digest", "service"), rows)
@@ -146,13 +149,6 @@ def _batch_document(batch: BatchRecord, counts: Counts) -> dict[str, object]:
     }
 
 
-def _say_in_two_lines(output: Output, batch: BatchRecord, counts: Counts) -> None:
-    when = "-" if batch.last_run_at is None else short_moment(batch.last_run_at)
-    ended = "no exit code" if batch.last_exit_code is None else f"exit {batch.last_exit_code}"
-    output.say(f"{batch.name}  {when}  {ended}")
-    output.say(f"  {_counted(counts)}; {batch.batch}, {batch.endpoint}")
-
-
 def _rows(batches: list[tuple[BatchRecord, Counts]], clock: Callable[[float], str]) -> list[Row]:
     return [
         (
@@ -227,16 +223,14 @@ def reviews_document(reviews: Sequence[ReviewRecord]) -> dict[str, Any]:
                 "code": code,
                 "count": count,
                 "rule": rule_of_review(reason, code),
-                "entries": _refused_entries(failed, reason, code),
+                "entries": sorted(
+                    {one.entry_id for one in failed if (one.reason, one.code) == (reason, code)}
+                ),
                 "redo_reasons": _redo_reasons(failed, reason, code),
             }
             for (reason, code), count in counts.most_common()
         ],
     }
-
-
-def _refused_entries(failed: Sequence[ReviewRecord], reason: str | None, code: str | None) -> list[str]:
-    return sorted({one.entry_id for one in failed if (one.reason, one.code) == (reason, code)})
 
 
 def _redo_reasons(failed: Sequence[ReviewRecord], reason: str | None, code: str | None) -> list[str]:

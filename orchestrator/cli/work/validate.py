@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,8 +12,8 @@ from shlex import quote
 
 from orchestrator.api.settings import Settings, settings_of_flags
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_async
 from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.process import run_async
 from orchestrator.cli.work.batches import has_journal
 from orchestrator.cli.work.look import FilmOfEntry, films_of, look_at, look_problems, strict, write_film_page
 from orchestrator.domain.entries import Entry, is_named_by
@@ -44,24 +44,20 @@ class Asked:
 
     def open(self, settings: Settings) -> Manifest:
         """Open it; raises UsageError for a default that is not `field=value`."""
+        fields = {}
+        for text in self.defaults:
+            name, separator, value = text.partition("=")
+            if not separator or not name.strip():
+                raise UsageError(
+                    "--default takes field=value", hint="for example --default contact=ops@example.com"
+                )
+            fields[name.strip()] = value
         return open_manifest(
             self.path,
             batch_name=self.batch_name,
-            defaults=_fields(self.defaults),
+            defaults=fields,
             is_submit_wanted=settings.submit,
         )
-
-
-def _fields(texts: Sequence[str]) -> Mapping[str, str]:
-    fields = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator or not name.strip():
-            raise UsageError(
-                "--default takes field=value", hint="for example --default contact=ops@example.com"
-            )
-        fields[name.strip()] = value
-    return fields
 
 
 def check_patterns(manifest: Manifest, patterns: Sequence[str]) -> None:

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 
 from orchestrator.api.service import real_clocks, service_settings
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.process import run_on_network
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import OrchestratorError, RequestRejectedError
@@ -40,9 +40,37 @@ def verify_files(invocation: Invocation, name: str, patterns: Sequence[str]) -> 
     counts = Counter(verdict.state for verdict in verdicts)
     code = _exit_code(counts)
     if invocation.is_json:
-        _document(invocation.output, known, verdicts, counts, code)
+        files = [
+            {
+                "entry": verdict.entry_id,
+                "kind": verdict.kind.value,
+                "path": verdict.path,
+                "state": verdict.state.value,
+                "reason": verdict.reason,
+                "stored": None if verdict.stored is None else verdict.stored.state.value,
+            }
+            for verdict in verdicts
+        ]
+        head = {
+            "schema": SCHEMA,
+            "batch": known.record.name,
+            "digest": known.record.batch,
+            "exit_code": int(code),
+        }
+        totals = {state.value: counts.get(state, 0) for state in FileState}
+        invocation.output.document({**head, "counts": totals, "files": files})
     else:
-        _print(invocation.output, known, verdicts, counts)
+        for verdict in verdicts:
+            if verdict.state is not FileState.SAME:
+                line = (
+                    f"{verdict.entry_id}: {verdict.kind}: {verdict.state}: {verdict.reason} ({verdict.path})"
+                )
+                (invocation.output.complain if invocation.output.is_quiet else invocation.output.say)(line)
+        stored = sum(verdict.stored is not None for verdict in verdicts)
+        found = ", ".join(f"{counts.get(state, 0)} {state}" for state in FileState)
+        invocation.output.say(
+            f"{known.record.name}: {found}; {stored} of {len(verdicts)} also compared with the stored object"
+        )
     return code
 
 
@@ -121,45 +149,3 @@ class _Asking:
             if facts:
                 found[asset.kind] = facts
         return found
-
-
-def _document(
-    output: Output,
-    known: KnownBatch,
-    verdicts: Sequence[FileVerdict],
-    counts: Mapping[FileState, int],
-    code: ExitCode,
-) -> None:
-    files = [
-        {
-            "entry": verdict.entry_id,
-            "kind": verdict.kind.value,
-            "path": verdict.path,
-            "state": verdict.state.value,
-            "reason": verdict.reason,
-            "stored": None if verdict.stored is None else verdict.stored.state.value,
-        }
-        for verdict in verdicts
-    ]
-    head = {
-        "schema": SCHEMA,
-        "batch": known.record.name,
-        "digest": known.record.batch,
-        "exit_code": int(code),
-    }
-    totals = {state.value: counts.get(state, 0) for state in FileState}
-    output.document({**head, "counts": totals, "files": files})
-
-
-def _print(
-    output: Output, known: KnownBatch, verdicts: Sequence[FileVerdict], counts: Mapping[FileState, int]
-) -> None:
-    for verdict in verdicts:
-        if verdict.state is not FileState.SAME:
-            line = f"{verdict.entry_id}: {verdict.kind}: {verdict.state}: {verdict.reason} ({verdict.path})"
-            (output.complain if output.is_quiet else output.say)(line)
-    stored = sum(verdict.stored is not None for verdict in verdicts)
-    found = ", ".join(f"{counts.get(state, 0)} {state}" for state in FileState)
-    output.say(
-        f"{known.record.name}: {found}; {stored} of {len(verdicts)} also compared with the stored object"
-    )

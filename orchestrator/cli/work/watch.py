@@ -10,8 +10,8 @@ from shlex import quote
 import anyio
 
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.loops import run_on_network
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
+from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import ServiceSession, open_service_session
 from orchestrator.cli.work.batches import KnownBatch, known_batch
 from orchestrator.cli.work.report import error_of, review_text
@@ -111,25 +111,25 @@ async def _print_result(output: Output, journal: JournalReader, watched: Watched
     batch = watched.known.record.batch
     groups = count_groups(await journal.job_counts(batch))
     if output.is_json:
-        await output.stream_document(_head(watched, groups), "entries", _entries(journal, batch))
+        await output.stream_document(
+            {
+                "schema": SCHEMA,
+                "batch": watched.known.record.name,
+                "digest": watched.known.record.batch,
+                "until": watched.request.until.value,
+                "exit_code": int(watched.exit_code),
+                "elapsed_seconds": round(watched.elapsed_seconds, 3),
+                "groups": groups,
+            },
+            "entries",
+            _entries(journal, batch),
+        )
         return
     await _print_waiting(output, journal, watched.known.record)
     counted = ", ".join(f"{count} {group}" for group, count in groups.items()) or "no entries"
     output.say(f"{watched.known.record.name}: {counted}")
     for line in _next_steps(watched):
         output.note(line)
-
-
-def _head(watched: Watched, groups: dict[str, int]) -> dict[str, object]:
-    return {
-        "schema": SCHEMA,
-        "batch": watched.known.record.name,
-        "digest": watched.known.record.batch,
-        "until": watched.request.until.value,
-        "exit_code": int(watched.exit_code),
-        "elapsed_seconds": round(watched.elapsed_seconds, 3),
-        "groups": groups,
-    }
 
 
 async def _entries(journal: JournalReader, batch: str) -> AsyncIterator[dict[str, object]]:

@@ -7,8 +7,7 @@ from orchestrator.manifest.inspection import LocalFiles
 from orchestrator.manifest.manifest import Manifest
 from orchestrator.manifest.opening import open_manifest
 from orchestrator.manifest.problems import Problem, Severity
-from orchestrator.manifest.schema import manifest_schema
-from orchestrator.manifest.starter import starter_manifest
+from orchestrator.manifest.schema import manifest_schema, starter_manifest
 
 __all__ = [
     "COLUMNS",

@@ -1,16 +1,20 @@
-"""A table's cells: how a field is written in one, and how an avatar becomes a row."""
+"""A table's cells: how a field is written in one, what a spreadsheet did to it, and how an avatar becomes a row.
+
+No cell that we write is computed by a spreadsheet, and what one did to a cell is found (rule M11): a cell that
+would be taken for a formula, or that only looks damaged, is written with an apostrophe before it, which is the
+spreadsheets' own mark for text; reading takes it away again.
+"""
 
 from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from orchestrator.domain.avatar import Avatar
 from orchestrator.manifest.fields import COLUMNS, PATH_FIELDS, Shape
 from orchestrator.manifest.paths import escaped_path
 from orchestrator.manifest.raw_entry import Draft, Value
-from orchestrator.manifest.spreadsheets import protected, read_cell
 
 #: By column: the field, the field inside it or '', and whether the cell is a list.
 _PARTS = {
@@ -22,6 +26,38 @@ PLAIN_COLUMNS = frozenset(
     column for column, (_, member, is_list) in _PARTS.items() if not member and not is_list
 )
 _LIST_PIECE = re.compile(r"(?:[^;\\]|\\[;\\]|\\)+")
+
+#: What begins a formula, also as Chinese keyboards write it, and what may be stripped before one.
+_FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+#: After an apostrophe these say that it is the mark for text.
+_MARKED: Final = _FORMULA | frozenset("'#0123456789")
+
+#: Also as Excel has them in German, French, Spanish, Italian and Portuguese, and as a deleted cell leaves them.
+_MARK_OF_FAILURE = re.compile(
+    r"=?#(?:N/A|N/D|NV|GETTING_DATA|[\xa1\xbf]?(?:REF|NAME|VALUE|DIV/0|NULL|NUM|SPILL|CALC|FIELD|BLOCKED|CONNECT|"
+    r"BUSY|UNKNOWN|BEZUG|WERT|ZAHL|VALEUR|NOM|NOMBRE|NUL|NULO|VALOR|RIF|VALORE|NOME|N\xdaM)[!?])|#{2,}",
+    re.IGNORECASE,
+)
+_CUT_NUMBER = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d{1,3}")
+_DECIMAL_NUMBER = re.compile(r"\d{6,}\.0+")
+_FORMULA_FOR_TEXT = re.compile(r'="((?:[^"]|"")*)"')
+#: Somewhere in a text; or, where that alone would be a usual name, as all of it.
+_TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|\xab[^\xbb]+\xbb|<<[^<>]+>>")
+_WHOLE_TEMPLATE = re.compile(r"\{\w+\}|<\w[\w -]*>|%\w{3,}%")
+#: In a path this is a variable of the environment, and one that is not set is an error there.
+_VARIABLE = re.compile(r"\$\{[\w. ]+\}")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3}){2,}")
+_QUOTE_BEFORE_NUMBER = re.compile(r"[\"`\xb4\u2018\u2019\u201c\uff07]\s*\+?\d")
+
+#: Columns with ids and phone numbers, which are texts though they look like numbers.
+_TEXT_NUMBERS: Final = frozenset({"id", "contact", "job_id", "app_user_id"})
+#: The only first characters, or marks anywhere, of which something is to be said.
+_FIRST_SUSPECTS: Final = frozenset("#='<%\xab")
+_TYPED_MARK: Final = "begins with an apostrophe, which is taken for a spreadsheet's mark of text"
+_CUT_SENTENCE: Final = (
+    "is {}: the spreadsheet has cut the number; format the column as text and type it again, "
+    "or take it from a file that no spreadsheet has saved"
+)
 
 
 def read_into(draft: Draft, column: str, text: str) -> str:
@@ -59,13 +95,11 @@ def join_list(items: tuple[str, ...]) -> str:
 
 def csv_cells(avatar: Avatar) -> dict[str, str]:
     """The cells of an avatar by column; a table with them describes the same avatar again, and computes nothing."""
-    return {column: protected(_cell(_value_at(avatar, column), column)) for column in COLUMNS}
-
-
-def _value_at(avatar: Avatar, column: str) -> Any:
-    name, _, member = column.partition(".")
-    value = getattr(avatar, name)
-    return getattr(value, member, None) if member else value
+    cells = {}
+    for column, (name, member, _) in _PARTS.items():
+        value = getattr(avatar, name)
+        cells[column] = protected(_cell(getattr(value, member, None) if member else value, column))
+    return cells
 
 
 def _cell(value: Any, column: str) -> str:
@@ -80,3 +114,76 @@ def _cell(value: Any, column: str) -> str:
             return str(value.value)
         case _:
             return escaped_path(value) if column in PATH_FIELDS else str(value)
+
+
+class Cell(NamedTuple):
+    """What a cell says, and what was done to it, if anything; an error leaves nothing to be read."""
+
+    text: str
+    complaint: str | None = None
+    is_error: bool = False
+
+
+def protected(text: str) -> str:
+    """Write *text* so that no spreadsheet computes it and `read_cell` gives it back."""
+    is_marked = text[:1] == "'" and text[1:2] in _MARKED and len(text) > 1
+    is_suspect = text[:1] == "#" or _CUT_NUMBER.fullmatch(text) or _DECIMAL_NUMBER.fullmatch(text)
+    return f"'{text}" if text[:1] in _FORMULA or is_marked or is_suspect else text
+
+
+def to_workbook(cell: str) -> str:
+    """The text for a workbook's cell from one that `protected` made: no formula there, so it needs no mark."""
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in _FORMULA and len(cell) > 1 else cell
+
+
+def from_workbook(text: str) -> str:
+    """The *text* of a workbook's cell as `read_cell` takes it; the inverse of `to_workbook`."""
+    return f"'{text}" if text[:1] in _FORMULA and text else text
+
+
+def is_suspect(column: str, text: str) -> bool:
+    """True when `read_cell` may say more of *text*, which is not blank, than that it is that text."""
+    return text[0] in _FIRST_SUSPECTS or column in _TEXT_NUMBERS or "{" in text or "E+" in text
+
+
+def is_damaged(text: str) -> bool:
+    """True when *text* is the mark of a spreadsheet that had no value to show."""
+    return _MARK_OF_FAILURE.fullmatch(text) is not None
+
+
+def is_number_as_text(column: str) -> bool:
+    """True for a column of ids or phone numbers, in which an apostrophe before the digits is none of the value."""
+    return column in _TEXT_NUMBERS
+
+
+def read_cell(column: str, text: str) -> Cell:
+    """Read the stripped *text* of a cell of *column*; what may be a contact is not repeated in the complaint."""
+    if text[0] == "'" and text[1:2] in _MARKED and len(text) > 1:
+        kept = text[1:]
+        # Ours stand before formulas and marks of damage only.
+        is_typed = kept[0].isdigit() and not (_CUT_NUMBER.fullmatch(kept) or _DECIMAL_NUMBER.fullmatch(kept))
+        return Cell(kept, _TYPED_MARK if is_typed else None)
+    if wrapped := _FORMULA_FOR_TEXT.fullmatch(text):
+        return Cell(wrapped[1].replace('""', '"'), 'is written ="..."; taken for the text inside')
+    if _MARK_OF_FAILURE.fullmatch(text):
+        return Cell(
+            "", f"is {text[:8]}, which a spreadsheet writes where it has no value to show", is_error=True
+        )
+    if _CUT_NUMBER.fullmatch(text):
+        return Cell("", _CUT_SENTENCE.format(text), is_error=True)
+    return Cell(text, doubt_of(column, text))
+
+
+def doubt_of(column: str, text: str) -> str | None:
+    """What to say of a *text* that may be damaged, and is kept; None where nothing is to be said."""
+    if column in _TEXT_NUMBERS and _DECIMAL_NUMBER.fullmatch(text):
+        return "ends in .0: a program has taken it for a number; format the column as text"
+    if column == "contact" and _THOUSANDS.fullmatch(text):
+        return "has commas: a program has taken the phone number for a number; format the column as text"
+    if column == "contact" and _QUOTE_BEFORE_NUMBER.match(text):
+        return "begins with a quotation mark; type the number alone"
+    if _TEMPLATE.search(text) or _WHOLE_TEMPLATE.fullmatch(text):
+        return "contains a template placeholder that was not replaced"
+    if column not in PATH_FIELDS and _VARIABLE.search(text):
+        return "contains a template placeholder that was not replaced"
+    return None

@@ -17,9 +17,9 @@ from orchestrator.domain.segments import (
 from orchestrator.manifest.copies import Copies
 from orchestrator.manifest.inspection import LocalFiles, Look, access_complaint
 from orchestrator.manifest.problems import Problem, Severity, without_ignored
-from orchestrator.preflight.contact import contact_complaint
 from orchestrator.preflight.films.judging import Wanted, judge_film
 from orchestrator.preflight.finding import Finding
+from orchestrator.preflight.papers import contact_complaint
 
 #: Without these the review fails, unless the account is on the vendor's list.
 _REVIEW_NEEDS = (AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2, AssetKind.GRANT_FILE)

@@ -14,10 +14,9 @@ from typing import NamedTuple
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.segments import MAX_PART_BYTES
-from orchestrator.manifest.nearly import Folders, is_address
+from orchestrator.manifest.paths import Folders, is_address
 from orchestrator.preflight.cache import Cache
-from orchestrator.preflight.films.film import Film
-from orchestrator.preflight.films.reading import read_film
+from orchestrator.preflight.films.film import Film, read_film
 from orchestrator.preflight.finding import Finding, look_first, refused
 from orchestrator.preflight.papers import TAIL_BYTES, paper_findings
 

@@ -9,16 +9,14 @@ from typing import TypeVar
 from orchestrator.domain.entries import Place
 from orchestrator.domain.foreign import repaired
 from orchestrator.manifest.cells import read_into, set_cell
-from orchestrator.manifest.csv_rows import csv_rows
-from orchestrator.manifest.encodings import CHINESE, table_encoding
 from orchestrator.manifest.fields import COLUMNS, unknown_field
 from orchestrator.manifest.inspection import HEAD_BYTES, format_of
 from orchestrator.manifest.manifest import Manifest, Source, folder_of
 from orchestrator.manifest.raw_entry import Draft
+from orchestrator.manifest.rows import csv_rows, xlsx_rows
 from orchestrator.manifest.table_source import TableSource
-from orchestrator.manifest.text import UnreadableError, check_is_file
+from orchestrator.manifest.text import CHINESE, UnreadableError, check_is_file, table_encoding
 from orchestrator.manifest.validation import Head, check_defaults, check_head, in_order, resolve_paths
-from orchestrator.manifest.xlsx_rows import xlsx_rows
 from orchestrator.manifest.yaml_source import YamlSource
 
 T = TypeVar("T")

@@ -1,11 +1,32 @@
-"""Paths as manifests give them: relative to the manifest, with `~` and `$VAR`."""
+"""Paths as manifests give them, and why there is no file at one (rule M05).
+
+They are relative to the manifest, with `~` and `$VAR`. They come from other systems, spreadsheets and browsers:
+another case, accents stored otherwise, an extension twice or hidden, `%20`, quotes, backslashes, drive letters,
+addresses. So what is there under nearly that name is looked for, and what a path is, is said.
+"""
 
 from __future__ import annotations
 
+import html
 import os
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote
 
+#: Folders whose names are remembered, and the most names of one: what lacks many files lacks them in few folders.
+_REMEMBERED: Final = 32
+_MOST_NAMES: Final = 100_000
+
+_ADDRESS = re.compile(r"/(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+(?=://)|file(?=:/)):/+(?P<rest>.*)", re.DOTALL)
+_DRIVE = re.compile(r"(?P<base>.*?)/[\"'\u201c]?(?P<drive>[A-Za-z]):[\\/]+(?P<rest>.*)", re.DOTALL)
+_SHARE = re.compile(r"(?P<base>.*?)/[\"'\u201c]?\\\\[^\\]+\\(?P<rest>.*)", re.DOTALL)
+_QUOTES: Final = "\"'`\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb\u300c\u300d"
+_QUOTED = re.compile(rf"(?P<base>.*?)/[{_QUOTES}](?P<inner>.+)[{_QUOTES}]", re.DOTALL)
+_ENTITY = re.compile(r"&#?\w+;")
+_EXTENSION = re.compile(r"\.\w{1,5}$")
 _VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 
 
@@ -17,23 +38,24 @@ def absolute_path(text: str, folder: str, environment: Mapping[str, str]) -> str
     """Expand *text* and make it absolute from *folder*; `$$` stands for one `$`. Raises PathError."""
     expanded = text
     if text.startswith("~"):
-        expanded = _with_home(text)
+        expanded = os.path.expanduser(text)  # noqa: PTH111 - pathlib raises where this leaves the text alone
+        if expanded.startswith("~"):
+            raise PathError("the home directory is not known; for a file whose name starts with ~ write ./~")
     if "$" in expanded:
         expanded = _VARIABLE.sub(lambda match: _variable(match, environment), expanded)
     path = expanded if expanded.startswith("/") else f"{folder}/{expanded.removeprefix('./')}"
-    return path if path.isascii() else _utf8(path)
+    if not path.isascii():
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            message = "the path has bytes that are not UTF-8; rename the file or its folder"
+            raise PathError(message) from None
+    return path
 
 
 def escaped_path(path: str) -> str:
     """Write an absolute *path* so that `absolute_path` gives it back."""
     return path.replace("$", "$$")
-
-
-def _with_home(text: str) -> str:
-    expanded = os.path.expanduser(text)  # noqa: PTH111 - pathlib raises where this leaves the text alone
-    if expanded.startswith("~"):
-        raise PathError("the home directory is not known; for a file whose name starts with ~ write ./~")
-    return expanded
 
 
 def _variable(match: re.Match[str], environment: Mapping[str, str]) -> str:
@@ -45,9 +67,134 @@ def _variable(match: re.Match[str], environment: Mapping[str, str]) -> str:
     return environment[name]
 
 
-def _utf8(path: str) -> str:
+def is_address(path: str) -> bool:
+    """True when *path* is an address such as https://...; it may be signed, so no message repeats it."""
+    return _ADDRESS.search(path) is not None
+
+
+class Folders:
+    """The names in folders, and which of them a path may have meant."""
+
+    def __init__(self) -> None:
+        self._names = lru_cache(_REMEMBERED)(names_in)
+
+    def explain(self, path: str) -> str | None:
+        """What is wrong with the absolute *path*, at which nothing is; None when nothing like it is known.
+
+        What is an address is never repeated: it may be signed.
+        """
+        if match := _ADDRESS.search(path):
+            return self._address(match["scheme"].lower(), match["rest"])
+        if match := _DRIVE.fullmatch(path) or _SHARE.fullmatch(path):
+            return self._windows_path(match)
+        for candidate, mistake in readings_of(path):
+            if found := self._found(candidate):
+                return f"{mistake}there is {_shown(found, path)}{unseen_difference(found, candidate)}"
+        return None
+
+    def _address(self, scheme: str, rest: str) -> str:
+        if scheme != "file":
+            return (
+                f"is an address ({scheme}://), and only files of this computer can be sent; download it first"
+            )
+        path = f"/{unquote(rest).removeprefix('localhost').lstrip('/')}"
+        found = self._found(path)
+        return f"is an address (file://); {f'write {found}' if found else 'write the path alone'}"
+
+    def _windows_path(self, match: re.Match[str]) -> str:
+        parts = match["rest"].rstrip(_QUOTES).replace("\\", "/")
+        drive = match.groupdict().get("drive")
+        what = f"is a path of Windows (drive {drive.upper()}:)" if drive else "is a path of a Windows share"
+        places = [f"/mnt/{drive.lower()}/{parts}"] if drive else []
+        names = parts.split("/")
+        places += [f"{match['base']}/{'/'.join(names[index:])}" for index in range(len(names))]
+        found = next(filter(None, map(self._found, places)), None)
+        hint = f"there is {_shown(found, match[0])}" if found else "write where the file is on this computer"
+        return f"{what}; {hint}"
+
+    def _found(self, path: str) -> str | None:
+        """The one file at *path*, or at what is nearly *path*; names that are right are kept."""
+        current = ""
+        for name in filter(None, path.split("/")):
+            step = f"{current}/{name}"
+            if not os.path.lexists(step):
+                near = self._names(current or "/").get(_folded(name))
+                if near is None:
+                    return None
+                step = f"{current}/{near}"
+            current = step
+        return current if os.path.isfile(current) else None  # noqa: PTH113 - the same
+
+
+def readings_of(path: str) -> Iterator[tuple[str, str]]:
+    """What *path* may mean, and what would be wrong with it then."""
+    if match := _QUOTED.fullmatch(path):
+        inner = match["inner"]
+        yield (
+            (inner if inner.startswith("/") else f"{match['base']}/{inner}"),
+            "no such file, and the name is in quotes; ",
+        )
+    yield path, "no such file; "
+    if "\\" in path:
+        yield path.replace("\\", "/"), "no such file, and backslashes do not separate folders here; "
+
+
+def names_in(folder: str) -> Mapping[str, str]:
+    """The names in *folder* by their folded form, and by what else they may have been cut to."""
+    names: dict[str, str] = {}
+    cut: dict[str, str] = {}
     try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise PathError("the path has bytes that are not UTF-8; rename the file or its folder") from None
-    return path
+        listed = sorted(os.listdir(folder or "/"))[:_MOST_NAMES]  # noqa: PTH208 - names are what is wanted
+    except OSError:
+        return names
+    for name in listed:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            continue  # a message could not show it
+        folded = _folded(name)
+        names.setdefault(folded, name)
+        cut.setdefault(_EXTENSION.sub("", folded), name)  # file managers hide extensions
+        if " #" in name:
+            cut.setdefault(_folded(name.partition(" #")[0]), name)  # YAML takes the rest for a comment
+    return {**cut, **names}
+
+
+def _folded(name: str) -> str:
+    """*name* without case, composition, escapes, quotes, odd blanks, and extensions written twice."""
+    if "%" in name:
+        name = unquote(name)
+    if _ENTITY.search(name):
+        name = html.unescape(name)
+    kept = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    folded = " ".join(unicodedata.normalize("NFKC", kept).casefold().strip(_QUOTES).split())
+    while (end := _EXTENSION.search(folded)) and folded[: end.start()].endswith(end[0]):
+        folded = folded[: end.start()]
+    return unicodedata.normalize("NFC", folded)
+
+
+def _shown(found: str, path: str) -> str:
+    """*found* from where it leaves the folders of *path* on."""
+    names, wanted = found.split("/"), path.split("/")
+    same = 0
+    while same < len(names) - 1 and names[same : same + 1] == wanted[same : same + 1]:
+        same += 1
+    return "/".join(names[same:])
+
+
+def unseen_difference(found: str, path: str) -> str:
+    """What cannot be seen of the difference between two paths that look alike, or is a comment in YAML."""
+    if found == path:
+        return ""
+    if unicodedata.normalize("NFC", found) == unicodedata.normalize("NFC", path):
+        return ", whose accents are stored otherwise; copy the name from a listing, or rename the file"
+    if _visible(found) == _visible(path):
+        return ", and one of the two has an invisible letter or an unusual blank; type the name again"
+    if found.startswith(f"{path} #"):
+        return ": in YAML # after a blank begins a comment; put the path in quotes"
+    return ""
+
+
+def _visible(path: str) -> str:
+    letters = (" " if letter.isspace() else letter for letter in path)
+    return " ".join("".join(letter for letter in letters if unicodedata.category(letter) != "Cf").split())

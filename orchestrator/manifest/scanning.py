@@ -18,7 +18,7 @@ from orchestrator.manifest.naming import (
     person_folders,
     untrusted_words,
 )
-from orchestrator.preflight.films.reading import read_film
+from orchestrator.preflight.films.film import read_film
 
 #: A folder of more is a disk, not a handover.
 MAX_FILES = 50_000

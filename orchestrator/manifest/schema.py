@@ -1,8 +1,9 @@
-"""The JSON Schema of a YAML manifest, from which editors complete and check."""
+"""What to begin a manifest from: the JSON Schema by which editors complete and check, and starter files."""
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import resources
+from typing import Any, Literal
 
 from orchestrator.domain.avatar import Avatar
 from orchestrator.manifest.validation import Head
@@ -21,10 +22,22 @@ def manifest_schema() -> dict[str, Any]:
     shared = {name: part for name, part in fields.items() if name not in _OWN_FIELDS}
     definitions["Avatar"] = _mapping("One avatar: a training job.", fields) | {"required": ["name"]}
     definitions["Defaults"] = _mapping("Values for all avatars that do not set their own.", shared)
+    head: dict[str, Any] = _without_noise(Head.model_json_schema())["properties"]
+    defaults = {
+        "description": "Any field of an avatar except id and name; an avatar's own value overrides it.",
+        "anyOf": [{"$ref": "#/$defs/Defaults"}, {"type": "null"}],
+    }
+    avatars = {
+        "description": "The avatars, in the order in which they are sent.",
+        "type": "array",
+        "minItems": 1,
+        "items": {"$ref": "#/$defs/Avatar"},
+    }
+    top = {**head, "defaults": defaults, "avatars": avatars}
     return {
         "$schema": DIALECT,
         "title": "MetaStudio orchestrator manifest",
-        **_mapping("A batch of avatars to train.", _top_fields()),
+        **_mapping("A batch of avatars to train.", top),
         "patternProperties": {"^x-": {"description": "For YAML anchors of your own; ignored."}},
         "required": ["avatars"],
         "anyOf": _TRAINING_VIDEO_EVERYWHERE,
@@ -37,21 +50,6 @@ _TRAINING_VIDEO_EVERYWHERE = [
     {"properties": {"avatars": {"items": {"required": ["training_video"]}}}},
     {"properties": {"defaults": {"required": ["training_video"]}}, "required": ["defaults"]},
 ]
-
-
-def _top_fields() -> dict[str, Any]:
-    avatars = {
-        "description": "The avatars, in the order in which they are sent.",
-        "type": "array",
-        "minItems": 1,
-        "items": {"$ref": "#/$defs/Avatar"},
-    }
-    head: dict[str, Any] = _without_noise(Head.model_json_schema())["properties"]
-    defaults = {
-        "description": "Any field of an avatar except id and name; an avatar's own value overrides it.",
-        "anyOf": [{"$ref": "#/$defs/Defaults"}, {"type": "null"}],
-    }
-    return {**head, "defaults": defaults, "avatars": avatars}
 
 
 def _mapping(description: str, properties: dict[str, Any]) -> dict[str, Any]:
@@ -69,8 +67,14 @@ def _without_noise(schema: Any) -> Any:
         return [_without_noise(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    return {key: _without_noise(part) for key, part in schema.items() if not _is_noise(key, part)}
+    kept = {}
+    for key, part in schema.items():
+        is_title = key == "title" and isinstance(part, str)  # not a field of that name
+        if not is_title and not (key == "default" and part is None):
+            kept[key] = _without_noise(part)
+    return kept
 
 
-def _is_noise(key: str, part: Any) -> bool:
-    return (key == "title" and isinstance(part, str)) or (key == "default" and part is None)
+def starter_manifest(format: Literal["yaml", "csv"]) -> str:  # noqa: A002 - the word of the command line
+    """A manifest with every field explained (YAML), or a table with the usual columns (CSV)."""
+    return resources.files(__package__).joinpath(f"starter/manifest.{format}").read_text(encoding="utf-8")

@@ -1,7 +1,8 @@
-"""Reading a manifest as text, whatever the file turns out to be."""
+"""Reading a manifest as text, whatever the file turns out to be: UTF-8, or for a table what Chinese Excel writes."""
 
 from __future__ import annotations
 
+import codecs
 import re
 import stat
 from collections.abc import Iterator
@@ -15,6 +16,14 @@ MAX_YAML_BYTES = 256 * 1024**2
 _UTF16_MARKS = ("\udcff\udcfe", "\udcfe\udcff")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SAVE_AS = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
+UTF8 = "utf-8"
+#: What Chinese Windows calls ANSI is a part of it.
+CHINESE = "gb18030"
+#: Names and paths in Chinese are nearly all in the oldest part of the standard. Bytes of another encoding, read as
+#: GB18030, give characters from all over it.
+_COMMON = "gb2312"
+_COMMON_SHARE = 0.7
+_CHUNK_BYTES = 256 * 1024
 
 
 class UnreadableError(Exception):
@@ -55,7 +64,7 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
             number = 0
             while line := file.readline(MAX_LINE_CHARACTERS):
                 number += 1
-                yield _checked(line, number)
+                yield checked_line(line, number)
     except OSError as error:
         raise UnreadableError(_reason(error)) from None
 
@@ -71,11 +80,15 @@ def read_text(path: Path) -> str:
     return "".join(read_lines(path))
 
 
-def _checked(line: str, number: int) -> str:
+def checked_line(line: str, number: int) -> str:
+    """The *line* without byte-order marks; raises UnreadableError where it is no text, or too long for one."""
     if number == 1 and line.startswith(_UTF16_MARKS):
         raise UnreadableError(f"the file is UTF-16; {_SAVE_AS}", 1)
     if not line.isascii():
-        _check_encoding(line, number)
+        try:
+            line.encode()
+        except UnicodeEncodeError as error:
+            raise UnreadableError(f"the file is not UTF-8; {_SAVE_AS}", number, error.start + 1) from None
     check_characters(line, number)
     if len(line) >= MAX_LINE_CHARACTERS:
         raise UnreadableError("the line has over 16 million characters; is this a manifest?", number)
@@ -86,22 +99,40 @@ def _checked(line: str, number: int) -> str:
 def check_characters(text: str, line: int) -> None:
     """Raise UnreadableError for a control character in *text*, which is in *line*."""
     if match := _CONTROL.search(text):
-        raise UnreadableError(_control_sentence(match[0]), line, match.start() + 1)
-
-
-def _check_encoding(line: str, number: int) -> None:
-    try:
-        line.encode()
-    except UnicodeEncodeError as error:
-        raise UnreadableError(f"the file is not UTF-8; {_SAVE_AS}", number, error.start + 1) from None
-
-
-def _control_sentence(character: str) -> str:
-    if character == "\0":
-        return f"the file has NUL characters: it is no text, or UTF-16; {_SAVE_AS}"
-    return f"the file has the control character U+{ord(character):04X}, which no text needs; remove it"
+        message = f"the file has the control character U+{ord(match[0]):04X}, which no text needs; remove it"
+        if match[0] == "\0":
+            message = f"the file has NUL characters: it is no text, or UTF-16; {_SAVE_AS}"
+        raise UnreadableError(message, line, match.start() + 1)
 
 
 def _reason(error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return f"cannot be read: {reason}"
+
+
+def table_encoding(path: Path) -> str:
+    """CHINESE where *path* is no UTF-8 and reads as Chinese, else UTF8, also when it is neither. Raises OSError."""
+    try:
+        for _ in _decoded(path, UTF8):
+            pass
+    except UnicodeDecodeError:
+        pass
+    else:
+        return UTF8
+    common = others = 0
+    try:
+        for text in _decoded(path, CHINESE):
+            foreign = "".join(character for character in text if not character.isascii())
+            kept = len(foreign.encode(_COMMON, "ignore").decode(_COMMON))
+            common, others = common + kept, others + len(foreign) - kept
+    except UnicodeDecodeError:
+        return UTF8
+    return CHINESE if common and common >= _COMMON_SHARE * (common + others) else UTF8
+
+
+def _decoded(path: Path, encoding: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield decoder.decode(chunk)
+    yield decoder.decode(b"", final=True)

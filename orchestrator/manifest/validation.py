@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from orchestrator.domain.avatar import HEADER_SAFE, ONE_LINE, Avatar, RuleIds
+from orchestrator.manifest.cells import is_damaged
 from orchestrator.manifest.fields import FIELDS, PATH_FIELDS, PERSONAL_FIELDS, Shape
 from orchestrator.manifest.paths import PathError, absolute_path
 from orchestrator.manifest.problems import Problem, Severity, quoted, suggestion
 from orchestrator.manifest.raw_entry import Draft, Value
-from orchestrator.manifest.spreadsheets import is_damaged
 from orchestrator.preflight.rules import RULES
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -85,7 +85,14 @@ class Cache:
                 return []
             try:
                 if self._connection is None:
-                    self._connection = _opened(self._path)
+                    self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    try:
+                        self._connection = _opened(self._path)
+                    except sqlite3.DatabaseError as error:
+                        if isinstance(error, sqlite3.OperationalError):
+                            raise
+                        self._path.unlink()  # not a database: nothing in it is worth keeping
+                        self._connection = _opened(self._path)
                 return self._connection.execute(statement, values).fetchall()
             except (sqlite3.Error, OSError):
                 # A full disk, a directory that may not be written, a damaged file: work goes on without.
@@ -107,21 +114,11 @@ def _key(kind: str, status: os.stat_result) -> tuple[str, str]:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        return _prepared(path)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        path.unlink()  # not a database: nothing in it is worth keeping
-        return _prepared(path)
-
-
-def _prepared(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
     try:
         path.chmod(0o600)
         connection.execute("PRAGMA journal_mode = WAL")
+        # A cache that a power failure damages is made anew, so nothing waits for the disk.
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute(_SCHEMA)
         if path.stat().st_size > _MAX_BYTES:

@@ -1,8 +1,9 @@
-"""Whether the small files are whole (rule P06): each format has an end, and a copy that was cut lacks it."""
+"""What goes with a film: small files, each with an end that a cut copy lacks (P06), and a contact (P07)."""
 
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ _MAX_SEGMENTS = 1000
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SOUND_SUFFIXES = {".wav", ".mp3"}
 _SHOWN_MEMBERS = 3
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
+_FEWEST_DIGITS = 7
 
 
 def paper_findings(
@@ -48,23 +51,30 @@ def paper_findings(
 
 
 def _is_whole(path: str, found: str | None, tail: bytes) -> bool:
-    match found:
-        case "PNG":
-            return b"IEND" in tail
-        case "PDF":
-            return b"%%EOF" in tail
-        case "JPEG":
-            size = os.stat(path).st_size  # noqa: PTH116 - hundreds of thousands of paths
-            return (size > _SMALL_BYTES and _END_OF_JPEG in tail) or _jpeg_ends(path)
-        case _:
-            return True
+    if found != "JPEG":
+        return {"PNG": b"IEND", "PDF": b"%%EOF"}.get(found or "", b"") in tail
+    size = os.stat(path).st_size  # noqa: PTH116 - hundreds of thousands of paths
+    if size > _SMALL_BYTES and _END_OF_JPEG in tail:
+        return True
+    scan = next((offset for marker, offset, _ in _segments(path) if marker == 0xDA), None)
+    if scan is None:
+        return False
+    with Path(path).open("rb") as file:
+        file.seek(scan)
+        content = file.read(_MOST_SCANNED_BYTES)
+    # One that is too long to look through is not shown to be cut.
+    return _END_OF_JPEG in content or len(content) == _MOST_SCANNED_BYTES
 
 
 def _picture_size(path: str, found: str | None, head: bytes) -> tuple[int, int] | None:
     if found == "PNG" and len(head) >= 24:
         width, height = struct.unpack_from(">II", head, 16)
         return width, height
-    return _jpeg_size(path) if found == "JPEG" else None
+    segments = _segments(path) if found == "JPEG" else ()
+    frame = next((raw for marker, _, raw in segments if marker in _FRAMES), b"")
+    if len(frame) < 5:
+        return None
+    return int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[1:3], "big")
 
 
 def _segments(path: str) -> Iterator[tuple[int, int, bytes]]:
@@ -85,24 +95,6 @@ def _segments(path: str) -> Iterator[tuple[int, int, bytes]]:
         os.close(descriptor)
 
 
-def _jpeg_size(path: str) -> tuple[int, int] | None:
-    frame = next((raw for marker, _, raw in _segments(path) if marker in _FRAMES), b"")
-    if len(frame) < 5:
-        return None
-    return int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[1:3], "big")
-
-
-def _jpeg_ends(path: str) -> bool:
-    """True when an end comes after the start of the scan, or the file is too long to look through."""
-    scan = next((offset for marker, offset, _ in _segments(path) if marker == 0xDA), None)
-    if scan is None:
-        return False
-    with Path(path).open("rb") as file:
-        file.seek(scan)
-        content = file.read(_MOST_SCANNED_BYTES)
-    return _END_OF_JPEG in content or len(content) == _MOST_SCANNED_BYTES
-
-
 def _strange_members(path: str) -> list[str]:
     """The files of a zip that are no sound by their names; empty for what is no zip, which others report."""
     try:
@@ -111,3 +103,12 @@ def _strange_members(path: str) -> list[str]:
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return []
     return [name for name in names if PurePosixPath(name).suffix.lower() not in _SOUND_SUFFIXES]
+
+
+def contact_complaint(contact: str | None) -> str | None:
+    """What is wrong with *contact*, which is not repeated; None when it looks like a number or an address."""
+    if not contact:
+        return "is not given; the creator's phone number or e-mail address, for questions of the review"
+    if _ADDRESS.fullmatch(contact) or sum(map(str.isdigit, contact)) >= _FEWEST_DIGITS:
+        return None
+    return f"has neither {_FEWEST_DIGITS} digits nor an @; is it a phone number or an e-mail address?"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.preflight.look import extras
+from orchestrator.preflight.look import measures
 from tests.cli.conftest import Batch, Cli
 
 #: Looks run below all else on the machine, which may be busy.
@@ -37,7 +37,7 @@ def test_without_the_extra_one_line_says_what_to_install(
     cli: Cli, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All else works."""
-    monkeypatch.setattr(extras, "find_spec", lambda _module: None)
+    monkeypatch.setattr(measures, "find_spec", lambda _module: None)
 
     result = cli("validate", batch.manifest, "--look", "quick")
 

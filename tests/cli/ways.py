@@ -862,7 +862,7 @@ NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
     (f"{CLI}work/plan.py", ("--rate",)): 2,
     (f"{CLI}work/simulate.py", ("--bucket", "--object-store")): 1,
     ("orchestrator/engine/batch.py", ("--fail-fast",)): 1,
-    ("orchestrator/preflight/rules/page.py", ("orchestrator explain P10", "orchestrator explain --all")): 1,
+    ("orchestrator/preflight/rules/rule.py", ("orchestrator explain P10", "orchestrator explain --all")): 1,
     ("orchestrator/metastudio/failures.py", ("--project-id",)): 1,
 }
 

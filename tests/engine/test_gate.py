@@ -13,8 +13,8 @@ from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
 from orchestrator.engine.report import RunReport
 from orchestrator.preflight.cache import Cache
-from orchestrator.preflight.films.reading import read_film
-from orchestrator.preflight.look.kept import has_look
+from orchestrator.preflight.films.film import read_film
+from orchestrator.preflight.look.measures import has_look
 from orchestrator.preflight.look.pool import look_at_films
 from orchestrator.simulator.footage import sample_footage
 from tests.rig import Rig

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.manifest import LocalFiles, Problem, inspect_files, open_manifest
-from orchestrator.manifest.nearly import Folders
+from orchestrator.manifest.paths import Folders
 
 COMPOSED = unicodedata.normalize("NFC", "José.mp4")
 APART = unicodedata.normalize("NFD", COMPOSED)

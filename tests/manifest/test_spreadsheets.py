@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.manifest import Severity, open_manifest
-from orchestrator.manifest.spreadsheets import is_suspect, protected, read_cell
+from orchestrator.manifest.cells import is_suspect, protected, read_cell
 
 #: Often enough what matters.
 TEXT = st.text(st.sampled_from("=+-@'#1.0E{}\t\r\n\uff1dab \"") | st.characters(), min_size=1)

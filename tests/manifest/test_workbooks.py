@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 
 from orchestrator.domain.avatar import Avatar
 from orchestrator.manifest import COLUMNS, Manifest, csv_cells, open_manifest
-from orchestrator.manifest.spreadsheets import to_workbook
+from orchestrator.manifest.cells import to_workbook
 from tests.manifest.test_round_trip import avatars
 
 

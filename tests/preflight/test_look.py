@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.preflight.look.deep import freezes_in, jumps_in
 from orchestrator.preflight.look.judging import Purpose, judge_look
 from orchestrator.preflight.look.measures import Measures, Shot, Sound
-from orchestrator.preflight.look.pictures import border_blocks, changed_share, measure_picture
+from orchestrator.preflight.look.pictures import (
+    border_blocks,
+    changed_share,
+    freezes_in,
+    jumps_in,
+    measure_picture,
+)
 from orchestrator.preflight.look.places import Sample, places_in
 from orchestrator.preflight.look.sound import SoundMeter, loudness_curve
 from orchestrator.preflight.rules import Verdict

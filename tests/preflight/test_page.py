@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.preflight.finding import Finding, likely_refused, look_first, refused
+from orchestrator.preflight.look.measuring import STRIP_PICTURES, strip_of
 from orchestrator.preflight.page.rendering import FilmRow, render_page
-from orchestrator.preflight.page.strip import PICTURES, strip_of
 from orchestrator.simulator.footage import sample_footage
 
 
@@ -66,7 +66,7 @@ def test_a_strip_has_up_to_eight_pictures_of_the_film(tmp_path: Path) -> None:
 
     strip = strip_of(str(path))
 
-    assert 5 <= len(strip) <= PICTURES  # as many as can be reached: the sample has five keyframes
+    assert 5 <= len(strip) <= STRIP_PICTURES  # as many as can be reached: the sample has five keyframes
     assert [picture.seconds for picture in strip] == sorted(picture.seconds for picture in strip)
     assert all(base64.b64decode(picture.jpeg).startswith(b"\xff\xd8\xff") for picture in strip)
     assert max(strip[0].width, strip[0].height) == 176

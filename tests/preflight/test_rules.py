@@ -9,7 +9,7 @@ import pytest
 
 import orchestrator
 from orchestrator.preflight.rules import RULES, Rule, Verdict
-from orchestrator.preflight.rules.page import rules_page
+from orchestrator.preflight.rules.rule import rules_page
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymediainfo import MediaInfo
 
-from orchestrator.preflight.films.film import examine_film
-from orchestrator.preflight.films.reading import read_film
+from orchestrator.preflight.films.film import examine_film, read_film
 from orchestrator.simulator.footage import sample_footage, write_footage
 from tests.preflight.conftest import SHAPES, examined
 

@@ -33,7 +33,7 @@ def explain(
       orchestrator explain --all --json
     """
     from orchestrator.preflight.rules import RULES  # noqa: PLC0415 - keeps --help quick
-    from orchestrator.preflight.rules.page import rule_document, rule_text, rules_page  # noqa: PLC0415
+    from orchestrator.preflight.rules.rule import rule_document, rule_text, rules_page  # noqa: PLC0415
 
     output = invocation.output
     if is_all_wanted == (rule is not None):

@@ -20,11 +20,10 @@ from orchestrator.manifest.files import finding_problem
 from orchestrator.manifest.problems import without_ignored
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.finding import Finding
-from orchestrator.preflight.look.extras import is_installed
 from orchestrator.preflight.look.judging import Purpose, clock, judge_look
-from orchestrator.preflight.look.measures import Measures
+from orchestrator.preflight.look.measures import Measures, is_installed
 from orchestrator.preflight.rules import Extra, Verdict
-from orchestrator.preflight.rules.page import install_command
+from orchestrator.preflight.rules.rule import install_command
 
 #: Seconds between two lines of progress where there is no terminal.
 _PLAIN_SECONDS = 30.0

@@ -30,8 +30,8 @@ from orchestrator.journal.journal import open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.manifest import COLUMNS, RESULT_COLUMNS, csv_cells
+from orchestrator.manifest.cells import protected, to_workbook
 from orchestrator.manifest.fields import PERSONAL_FIELDS
-from orchestrator.manifest.spreadsheets import protected, to_workbook
 from orchestrator.observe.streams import open_at_once
 from orchestrator.observe.wording import moment
 from orchestrator.preflight.reviews import rule_of_review

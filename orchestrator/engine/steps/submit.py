@@ -27,10 +27,9 @@ from orchestrator.manifest.files import wanted_of
 from orchestrator.metastudio.requests import Command
 from orchestrator.metastudio.wire import JobDetail
 from orchestrator.preflight.cache import Cache
-from orchestrator.preflight.films.film import Film
+from orchestrator.preflight.films.film import Film, known_film, read_film
 from orchestrator.preflight.films.judging import judge_film
-from orchestrator.preflight.films.reading import known_film, read_film
-from orchestrator.preflight.look.kept import has_look
+from orchestrator.preflight.look.measures import has_look
 
 #: What a manifest can ask for with `submit_requires`.
 LOOK = "look"

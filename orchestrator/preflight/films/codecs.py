@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.preflight.films.boxes import DamagedError, first_in, number
 
@@ -51,17 +51,27 @@ def codec_name(letters: str) -> str:
 def pictures_of(entry: memoryview) -> Pictures:
     """Read the boxes of a picture track's description; what is damaged in them is left open."""
     try:
-        return _with_colour(_pictures(entry), entry)
+        pictures = _described(entry)
+        if (pasp := first_in(entry, "pasp")) is not None:
+            pictures = replace(pictures, pixel=(number(pasp, 0), number(pasp, 4)))
+        colour = first_in(entry, "colr")
+        if colour is not None and bytes(colour[:4]) in {b"nclx", b"nclc"}:
+            # Either place may say that it is HDR: encoders often fill in only one of the two.
+            is_hdr = pictures.is_hdr or number(colour, 6, 2) in _HDR_TRANSFERS
+            pictures = replace(pictures, is_hdr=is_hdr)
     except (DamagedError, IndexError):
         return Pictures()
+    return pictures
 
 
-def _pictures(entry: memoryview) -> Pictures:
+def _described(entry: memoryview) -> Pictures:
+    """What the codec's own box says."""
     if (avc := first_in(entry, "avcC")) is not None:
         length_bytes = (number(avc, 4, 1) & 3) + 1
         if not number(avc, 5, 1) & 31:
             return Pictures(length_bytes=length_bytes)
-        return _from_sps(bytes(avc[8 : 8 + number(avc, 6, 2)]), length_bytes)
+        sps = bytes(avc[8 : 8 + number(avc, 6, 2)])
+        return replace(pictures_of_h264(sps), length_bytes=length_bytes)
     if (hevc := first_in(entry, "hvcC")) is not None:
         flags = number(hevc, 6, 1)  # the first two: progressive, interlaced (ITU-T H.265 section 7.3.3)
         return Pictures(
@@ -71,19 +81,6 @@ def _pictures(entry: memoryview) -> Pictures:
             length_bytes=(number(hevc, 21, 1) & 3) + 1,
         )
     return Pictures()
-
-
-def _with_colour(pictures: Pictures, entry: memoryview) -> Pictures:
-    """Add what boxes beside the codec's own say: `pasp` and `colr`."""
-    pixel, is_hdr = pictures.pixel, pictures.is_hdr
-    if (pasp := first_in(entry, "pasp")) is not None:
-        pixel = number(pasp, 0), number(pasp, 4)
-    colour = first_in(entry, "colr")
-    if colour is not None and bytes(colour[:4]) in {b"nclx", b"nclc"}:
-        is_hdr |= number(colour, 6, 2) in _HDR_TRANSFERS
-    return Pictures(
-        pictures.bit_depth, pictures.chroma, pictures.is_interlaced, pixel, is_hdr, pictures.length_bytes
-    )
 
 
 class _Bits:
@@ -116,50 +113,14 @@ class _Bits:
         return (value + 1) // 2 if value % 2 else -(value // 2)
 
 
-def _from_sps(sps: bytes, length_bytes: int) -> Pictures:
-    """Read a sequence parameter set of H.264 (section 7.3.2.1.1), with its own header byte."""
+def pictures_of_h264(sps: bytes) -> Pictures:
+    """Read a sequence parameter set of H.264 (section 7.3.2.1.1), its own header byte first.
+
+    Raises DamagedError, or IndexError for one that is too short to have a profile.
+    """
     profile, bits = sps[1], _Bits(sps[4:])
     bits.golomb()
-    chroma, depth = 1, 8
-    if profile in _HIGH_PROFILES:
-        chroma, depth = _colours(bits)
-    _skip_numbering(bits)
-    for _ in range(2):  # width, height
-        bits.golomb()
-    is_interlaced = not bits.take()
-    if is_interlaced:
-        bits.take()
-    bits.take()
-    if bits.take():  # cropping
-        for _ in range(4):
-            bits.golomb()
-    pixel, is_hdr = _usability(bits) if bits.take() else (None, False)
-    return Pictures(depth, _CHROMA.get(chroma), is_interlaced, pixel, is_hdr, length_bytes)
-
-
-def _colours(bits: _Bits) -> tuple[int, int]:
-    chroma = bits.golomb()
-    if chroma == 3:
-        bits.take()
-    depth = 8 + bits.golomb()
-    bits.golomb()
-    bits.take()
-    if bits.take():
-        for place in range(12 if chroma == 3 else 8):
-            if bits.take():
-                _skip_scaling(bits, 16 if place < 6 else 64)
-    return chroma, depth
-
-
-def _skip_scaling(bits: _Bits, count: int) -> None:
-    last = following = 8
-    for _ in range(count):
-        if following:
-            following = (last + bits.signed_golomb() + 256) % 256
-        last = following or last
-
-
-def _skip_numbering(bits: _Bits) -> None:
+    chroma, depth = _colours(bits) if profile in _HIGH_PROFILES else (1, 8)
     bits.golomb()
     order = bits.golomb()
     if order == 0:
@@ -172,6 +133,36 @@ def _skip_numbering(bits: _Bits) -> None:
             bits.signed_golomb()
     bits.golomb()
     bits.take()
+    for _ in range(2):  # width, height
+        bits.golomb()
+    is_interlaced = not bits.take()
+    if is_interlaced:
+        bits.take()
+    bits.take()
+    if bits.take():  # cropping
+        for _ in range(4):
+            bits.golomb()
+    pixel, is_hdr = _usability(bits) if bits.take() else (None, False)
+    return Pictures(depth, _CHROMA.get(chroma), is_interlaced, pixel, is_hdr)
+
+
+def _colours(bits: _Bits) -> tuple[int, int]:
+    """How colours are stored, and in how many bits; goes past the scaling lists, which say nothing of either."""
+    chroma = bits.golomb()
+    if chroma == 3:
+        bits.take()
+    depth = 8 + bits.golomb()
+    bits.golomb()
+    bits.take()
+    if not bits.take():
+        return chroma, depth
+    for place in range(12 if chroma == 3 else 8):
+        last = following = 8
+        for _ in range((16 if place < 6 else 64) if bits.take() else 0):
+            if following:
+                following = (last + bits.signed_golomb() + 256) % 256
+            last = following or last
+    return chroma, depth
 
 
 def _usability(bits: _Bits) -> tuple[tuple[int, int] | None, bool]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
+from typing import Any
 
+from orchestrator.domain.assets import Fingerprint
 from orchestrator.domain.quantities import format_bytes
+from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.films.boxes import (
     Box,
     DamagedError,
@@ -16,14 +22,15 @@ from orchestrator.preflight.films.boxes import (
     number,
 )
 from orchestrator.preflight.films.codecs import Pictures, codec_name, pictures_of
-from orchestrator.preflight.films.fragments import (
+from orchestrator.preflight.films.tracks import (
     Fragments,
+    Track,
     add_fragment,
     default_durations,
     promised_end,
     promised_ticks,
+    tracks_of,
 )
-from orchestrator.preflight.films.tracks import Track, tracks_of
 
 #: An index this long belongs to a recording of days; of a film of minutes it has under 2 MiB.
 MAX_INDEX_BYTES = 128 * 1024**2
@@ -32,6 +39,8 @@ _MAX_FRAGMENT_BYTES = 16 * 1024**2
 _PROBED_PICTURES = 16
 #: A step between pictures that differs by more than this share from the usual one is uneven.
 _EVEN_SHARE = 0.2
+#: Under which name the cache keeps films.
+_KIND = "film"
 _NO_VIDEO = "has no video that can be read; is the file complete?"
 _INTERRUPTED = "the recording or the copy was interrupted"
 
@@ -66,13 +75,21 @@ class Film:
 def examine_film(read: Read, size: int) -> Film:
     """Walk the boxes of a film of *size* bytes; whatever it has, an answer, never an exception but OSError."""
     try:
-        boxes, trouble = _boxes(read, size)
-        return _examined(read, size, boxes, trouble)
+        boxes, trouble = boxes_until_trouble(read, size)
+        index = next((box for box in boxes if box.type == "moov"), None)
+        if index is None:
+            return Film(bytes=size, damage=_without_index(boxes, size, trouble))
+        if index.end > size:
+            return Film(bytes=size, damage=_cut_at(size, index.end, "within its index"))
+        if index.end - index.content > MAX_INDEX_BYTES:
+            length = format_bytes(index.end - index.content)
+            return Film(bytes=size, damage=f"is damaged: its index has {length}")
+        return _examined(read, size, boxes, memoryview(read(index.content, index.end - index.content)))
     except DamagedError as error:
         return Film(bytes=size, damage=f"is damaged: {error}")
 
 
-def _boxes(read: Read, size: int) -> tuple[list[Box], str | None]:
+def boxes_until_trouble(read: Read, size: int) -> tuple[list[Box], str | None]:
     """The boxes on top, and what ended them early: bytes after the last box are often harmless."""
     boxes: list[Box] = []
     try:
@@ -87,28 +104,6 @@ def _boxes(read: Read, size: int) -> tuple[list[Box], str | None]:
     return boxes, None
 
 
-def _examined(read: Read, size: int, boxes: Sequence[Box], trouble: str | None) -> Film:
-    index = next((box for box in boxes if box.type == "moov"), None)
-    cut = boxes[-1] if boxes and boxes[-1].end > size else None
-    if index is None:
-        return Film(bytes=size, damage=_without_index(boxes, size, trouble))
-    if index.end > size:
-        return Film(bytes=size, damage=_cut_at(size, index.end, "within its index"))
-    if index.end - index.content > MAX_INDEX_BYTES:
-        raise DamagedError(f"its index has {format_bytes(index.end - index.content)}")
-    moov = memoryview(read(index.content, index.end - index.content))
-    tracks = tracks_of(moov)
-    pictures = next((track for track in tracks if track.kind == "vide"), None)
-    if pictures is None:
-        return Film(bytes=size, damage=_NO_VIDEO)
-    fragments, fragments_damage = _fragments(read, size, boxes, moov)
-    film = _facts(size, pictures, next((t for t in tracks if t.kind == "soun"), None), fragments)
-    damage = fragments_damage or _missing_bytes(tracks, size)
-    damage = damage or (_cut_at(size, cut.end, f"within {cut.type}") if cut else None)
-    damage = damage or (None if film.seconds else "has no picture: " + _INTERRUPTED)
-    return replace(film, damage=damage or _blank_pictures(read, pictures))
-
-
 def _without_index(boxes: Sequence[Box], size: int, trouble: str | None) -> str:
     if any(box.type == "mdat" for box in boxes):
         return f"has no index (moov), so it cannot be played: {_INTERRUPTED} after {format_bytes(size)}"
@@ -117,18 +112,34 @@ def _without_index(boxes: Sequence[Box], size: int, trouble: str | None) -> str:
     return f"has only its header, no video: is the file complete? {_INTERRUPTED.capitalize()}"
 
 
+def _examined(read: Read, size: int, boxes: Sequence[Box], moov: memoryview) -> Film:
+    tracks = tracks_of(moov)
+    pictures = next((track for track in tracks if track.kind == "vide"), None)
+    if pictures is None:
+        return Film(bytes=size, damage=_NO_VIDEO)
+    fragments, damage = _fragments(read, size, boxes, moov)
+    film = _facts(size, pictures, next((t for t in tracks if t.kind == "soun"), None), fragments)
+    # The first sentence that holds is the one that says most: how much is missing, and from where on.
+    end = max(track.layout.end for track in tracks)
+    cut = boxes[-1] if boxes[-1].end > size else None
+    if not damage and end > size:
+        damage = _cut_at(size, end, "before its last picture")
+    elif not damage and cut:
+        damage = _cut_at(size, cut.end, f"within {cut.type}")
+    elif not damage and not film.seconds:
+        damage = "has no picture: " + _INTERRUPTED
+    return replace(film, damage=damage or blank_pictures(read, pictures))
+
+
 def _cut_at(size: int, end: int, place: str) -> str:
     return f"is cut {place}: {format_bytes(end - size)} of {format_bytes(end)} are missing at its end"
 
 
-def _missing_bytes(tracks: Sequence[Track], size: int) -> str | None:
-    """Say how much is missing where the index names bytes beyond the end."""
-    end = max(track.layout.end for track in tracks)
-    return _cut_at(size, end, "before its last picture") if end > size else None
+def blank_pictures(read: Read, track: Track) -> str | None:
+    """From where on *track* has zeros in place of pictures; None where it has none, or where that cannot be seen.
 
-
-def _blank_pictures(read: Read, track: Track) -> str | None:
-    """A picture of H.264 or H.265 begins with the length of its first unit, which is never zero."""
+    A picture of H.264 or H.265 begins with the length of its first unit, which is never zero.
+    """
     width = pictures_of(track.entry).length_bytes
     if not width or track.is_encrypted:
         return None
@@ -153,18 +164,14 @@ def _fragments(read: Read, size: int, boxes: Sequence[Box], moov: memoryview) ->
             end = promised_end(memoryview(read(box.content, box.end - box.content)), box.end)
             if end > size:
                 return fragments, _cut_at(size, end, "between two fragments")
-    return fragments, _missing_fragments(fragments, moov, tracks_of(moov))
-
-
-def _missing_fragments(fragments: Fragments, moov: memoryview, tracks: Sequence[Track]) -> str | None:
     promised, mvhd = promised_ticks(moov), first_in(moov, "mvhd")
     if not promised or mvhd is None:
-        return None
+        return fragments, None
     wanted = promised / (number(mvhd, 20 if is_long(mvhd) else 12) or 1)
-    found = max((track.seconds + fragments.ticks(track.id) / track.timescale for track in tracks), default=0)
-    if found >= wanted - 1:
-        return None
-    return f"is cut between two fragments: it has {found:.1f} of {wanted:.1f} s"
+    lengths = (track.seconds + fragments.ticks(track.id) / track.timescale for track in tracks_of(moov))
+    found = max(lengths, default=0)
+    damage = f"is cut between two fragments: it has {found:.1f} of {wanted:.1f} s"
+    return fragments, damage if found < wanted - 1 else None
 
 
 def _facts(size: int, track: Track, sound: Track | None, fragments: Fragments) -> Film:
@@ -172,7 +179,7 @@ def _facts(size: int, track: Track, sound: Track | None, fragments: Fragments) -
     steps = [*track.steps, *fragments.steps.get(track.id, ())]
     seconds = track.seconds + fragments.ticks(track.id) / track.timescale
     count = sum(many for many, _ in steps)
-    uneven, longest = _evenness(steps, track.timescale)
+    uneven, longest = evenness(steps, track.timescale)
     return Film(
         bytes=size,
         seconds=seconds or None,
@@ -193,8 +200,11 @@ def _facts(size: int, track: Track, sound: Track | None, fragments: Fragments) -
     )
 
 
-def _evenness(steps: Sequence[tuple[int, int]], timescale: int) -> tuple[float, float | None]:
-    """The share of uneven steps, and the longest in seconds; the last picture's length says nothing."""
+def evenness(steps: Sequence[tuple[int, int]], timescale: int) -> tuple[float, float | None]:
+    """The share of uneven steps, and the longest in seconds; *steps* as in Track.
+
+    The last picture's length says nothing, and the usual step is the middle one of all.
+    """
     by_length: dict[int, int] = {}
     for count, ticks in steps:
         by_length[ticks] = by_length.get(ticks, 0) + count
@@ -203,15 +213,51 @@ def _evenness(steps: Sequence[tuple[int, int]], timescale: int) -> tuple[float, 
     total = sum(by_length.values())
     if not total:
         return 0.0, None
-    usual = _weighted_median(by_length, total)
+    lengths = sorted(by_length)
+    passed = accumulate(by_length[ticks] for ticks in lengths)
+    usual = next(ticks for ticks, count in zip(lengths, passed, strict=True) if 2 * count >= total)
     uneven = sum(count for ticks, count in by_length.items() if abs(ticks - usual) > _EVEN_SHARE * usual)
     return uneven / total, max(by_length) / timescale
 
 
-def _weighted_median(by_length: dict[int, int], total: int) -> int:
-    passed = 0
-    for ticks in sorted(by_length):
-        passed += by_length[ticks]
-        if 2 * passed >= total:
-            return ticks
-    raise ValueError("no steps")
+def read_film(path: str, cache: Cache | None = None) -> Film:
+    """The facts of the film at *path*, from *cache* where it is still that film.
+
+    Raises OSError when it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        known = cache.get(_KIND, status) if cache else None
+        if known is not None:
+            with contextlib.suppress(TypeError):  # written by another version of the program
+                return _film(known)
+
+        def read(offset: int, length: int) -> bytes:
+            pieces = []
+            # One call may give less than it was asked for.
+            while length > 0 and (piece := os.pread(descriptor, min(length, 1 << 30), offset)):
+                pieces.append(piece)
+                offset += len(piece)
+                length -= len(piece)
+            return b"".join(pieces)
+
+        film = examine_film(read, status.st_size)
+        if cache:
+            cache.put(_KIND, status, asdict(film))
+        return film
+    finally:
+        os.close(descriptor)
+
+
+def known_film(cache: Cache, fingerprint: Fingerprint) -> Film | None:
+    """The facts that *cache* kept of a film which may be away by now."""
+    known = cache.find(_KIND, fingerprint)
+    with contextlib.suppress(TypeError):
+        return _film(known) if known else None
+    return None
+
+
+def _film(known: dict[str, Any]) -> Film:
+    pixel = known.pop("pixel", None)
+    return Film(**known, pixel=tuple(pixel) if pixel else None)

@@ -37,33 +37,25 @@ def judge_film(film: Film, wanted: Wanted) -> Iterator[Finding]:
     if film.damage:
         yield refused("P01", film.damage)
         return
-    yield from _format(film)
-    yield from _length(film, wanted)
-    yield from _rate(film)
-    if film.turned:
-        message = f"is stored lying: a player turns it by {film.turned} degrees, the review may not"
-        yield likely_refused("P03", message)
-    if film.sound_seconds is None and wanted.is_sound_needed:
-        yield likely_refused("P04", "has no sound track, and the voice is taken from it")
-    yield from _pictures(film)
-
-
-def _format(film: Film) -> Iterator[Finding]:
     if (film.width, film.height) not in SIZES:
         allowed = ", ".join(f"{width}x{height}" for width, height in SIZES)
         yield refused("P09", f"is {film.width}x{film.height}; the service takes {allowed}")
     if film.codec != "H.264 (AVC)":
         message = f"has the codec {film.codec}; the review is known to fail for others than H.264"
         yield likely_refused("P09", message)
-
-
-def _length(film: Film, wanted: Wanted) -> Iterator[Finding]:
     least, most = FLEXUS_MINUTES if wanted.is_flexus else MINUTES
     seconds = film.seconds or 0
     if not least * 60 - _LENGTH_TOLERANCE <= seconds <= most * 60 + _LENGTH_TOLERANCE:
         kind = "flexus avatars" if wanted.is_flexus else "avatars"
         length = exact_minutes(seconds)
         yield refused("P08", f"is {length} minutes long; for {kind} the service takes {least} to {most}")
+    yield from judge_rate(film)
+    if film.turned:
+        message = f"is stored lying: a player turns it by {film.turned} degrees, the review may not"
+        yield likely_refused("P03", message)
+    if film.sound_seconds is None and wanted.is_sound_needed:
+        yield likely_refused("P04", "has no sound track, and the voice is taken from it")
+    yield from judge_making(film)
 
 
 def exact_minutes(seconds: float) -> str:
@@ -73,7 +65,8 @@ def exact_minutes(seconds: float) -> str:
     return f"{minutes}:{rest // 10:02}" + (f".{rest % 10}" if rest % 10 else "")
 
 
-def _rate(film: Film) -> Iterator[Finding]:
+def judge_rate(film: Film) -> Iterator[Finding]:
+    """Whether pictures come evenly, and often enough (P02)."""
     rate = film.pictures_per_second or 0
     if film.uneven > _UNEVEN_SHARE:
         longest = f", the longest lasts {film.longest_step:.2f} s" if film.longest_step else ""
@@ -83,15 +76,17 @@ def _rate(film: Film) -> Iterator[Finding]:
         yield look_first("P02", f"has {rate:.4g} pictures a second; 25 or more are asked for")
 
 
-def _pictures(film: Film) -> Iterator[Finding]:
+def judge_making(film: Film) -> Iterator[Finding]:
+    """What a camera or an export made of pictures and sound that usual players do not show (P05)."""
     if film.is_encrypted:
         yield refused("P05", "is encrypted, so nothing can play it; export it without protection")
+    pixel = film.pixel or (1, 1)
     unusual = [
         *([f"{film.bit_depth} bit"] if film.bit_depth and film.bit_depth > 8 else []),
         *([film.chroma] if film.chroma not in {None, "4:2:0"} else []),
         *(["interlaced"] if film.is_interlaced else []),
         *(["HDR"] if film.is_hdr else []),
-        *([f"not square ({film.pixel[0]}:{film.pixel[1]})"] if _is_stretched(film) and film.pixel else []),
+        *([f"not square ({pixel[0]}:{pixel[1]})"] if pixel[0] != pixel[1] else []),
     ]
     if unusual:
         words = ", ".join(str(word) for word in unusual)
@@ -103,7 +98,3 @@ def _pictures(film: Film) -> Iterator[Finding]:
         if abs(difference) > _SOUND_TOLERANCE:
             word = "longer" if difference > 0 else "shorter"
             yield look_first("P05", f"has sound that is {abs(difference):.1f} s {word} than its pictures")
-
-
-def _is_stretched(film: Film) -> bool:
-    return film.pixel is not None and film.pixel[0] != film.pixel[1]

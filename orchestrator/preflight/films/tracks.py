@@ -1,9 +1,13 @@
-"""A film's tracks from its index (`moov`): when each picture is shown, and where its bytes lie."""
+"""A film's tracks: when each picture is shown, and where its bytes lie.
+
+From the index (`moov`), and, as browsers, phones and capture cards write films, from fragments (`moof`) after it.
+"""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.preflight.films.boxes import DamagedError, boxes_in, first_in, is_long, number, table
@@ -11,7 +15,12 @@ from orchestrator.preflight.films.boxes import DamagedError, boxes_in, first_in,
 #: Bytes of a picture or sound entry before the boxes in it (ISO/IEC 14496-12 section 12.1.3, 12.2.3).
 _PICTURE_ENTRY_BYTES, _SOUND_ENTRY_BYTES = 78, 28
 _NO_MEDIA = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
-_UNITY = 0x00010000
+#: The degrees of a turn by the first numbers of the track's matrix, which have 16 bits after the point.
+_UNITY, _MINUS = 0x00010000, 2**32 - 0x00010000
+_TURNS = {(0, _UNITY): 90, (_MINUS, 0): 180, (0, _MINUS): 270}
+# Flags of tfhd and trun (ISO/IEC 14496-12 sections 8.8.7 and 8.8.8).
+_BASE_OFFSET, _DESCRIPTION, _DEFAULT_DURATION = 0x1, 0x2, 0x8
+_DATA_OFFSET, _FIRST_FLAGS, _DURATION, _SIZE, _FLAGS, _COMPOSITION = 0x1, 0x4, 0x100, 0x200, 0x400, 0x800
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +50,15 @@ class Layout:
         """About *count* samples, offset and size, spread over the film; the last chunk's is one of them."""
         if not self.offsets:
             return []
-        step = max(1, len(self.offsets) // count)
-        chunks = [*range(0, len(self.offsets), step), len(self.offsets) - 1]
-        return [(self.offsets[chunk], self._first_size(chunk)) for chunk in chunks]
-
-    def _first_size(self, chunk: int) -> int:
-        samples = self._samples_of(chunk)
-        if not samples:
-            return 0
-        return self.sizes if isinstance(self.sizes, int) else self.sizes[samples.start]
+        found = []
+        for chunk in [
+            *range(0, len(self.offsets), max(1, len(self.offsets) // count)),
+            len(self.offsets) - 1,
+        ]:
+            samples = self._samples_of(chunk)
+            size = self.sizes if isinstance(self.sizes, int) else self.sizes[samples.start] if samples else 0
+            found.append((self.offsets[chunk], size if samples else 0))
+        return found
 
     def _samples_of(self, chunk: int) -> range:
         before = 0
@@ -100,9 +109,13 @@ def _track(trak: memoryview, movie_timescale: int) -> Track:
     timescale = number(mdhd, 20 if is_long(mdhd) else 12)
     if not timescale:
         raise DamagedError("a track without a clock")
-    steps = _steps(_inside(stbl, "stts"))
+    stts = _inside(stbl, "stts")
+    numbers = table(stts, 8, 2 * number(stts, 4))
+    steps = list(zip(numbers[::2], numbers[1::2], strict=True))
     seconds = sum(count * ticks for count, ticks in steps) / timescale
-    shown = _edited_seconds(first_in(trak, "edts", "elst"), movie_timescale)
+    shown = edited_seconds(first_in(trak, "edts", "elst"), movie_timescale)
+    matrix = 52 if is_long(tkhd) else 40
+    across, down = number(tkhd, matrix), number(tkhd, matrix + 4)
     return Track(
         id=number(tkhd, 20 if is_long(tkhd) else 12),
         kind=kind,
@@ -113,9 +126,10 @@ def _track(trak: memoryview, movie_timescale: int) -> Track:
         seconds=min(seconds, shown) if shown else seconds,
         width=width,
         height=height,
-        turned=_turned(tkhd),
+        # Mirrors and slants are none: no camera writes them.
+        turned=_TURNS.get((across, down), 0),
         steps=steps,
-        layout=_layout(stbl),
+        layout=layout_of(stbl),
     )
 
 
@@ -138,12 +152,7 @@ def _sample_entry(stsd: memoryview, kind: str) -> tuple[str, memoryview, bool, i
     return bytes(original or b"").decode("latin-1"), boxes, True, width, height
 
 
-def _steps(stts: memoryview) -> list[tuple[int, int]]:
-    numbers = table(stts, 8, 2 * number(stts, 4))
-    return list(zip(numbers[::2], numbers[1::2], strict=True))
-
-
-def _edited_seconds(elst: memoryview | None, timescale: int) -> float | None:
+def edited_seconds(elst: memoryview | None, timescale: int) -> float | None:
     """What an edit list shows of a track; None when it says nothing, or only `to the end`."""
     if elst is None or not timescale:
         return None
@@ -156,22 +165,20 @@ def _edited_seconds(elst: memoryview | None, timescale: int) -> float | None:
     return shown / timescale or None
 
 
-def _turned(tkhd: memoryview) -> int:
-    """The degrees by which the track's matrix turns the pictures; 0 for mirrors and slants."""
-    start = 52 if is_long(tkhd) else 40
-    across, down = number(tkhd, start), number(tkhd, start + 4)
-    minus = 2**32 - _UNITY
-    return {(0, _UNITY): 90, (minus, 0): 180, (0, minus): 270}.get((across, down), 0)
-
-
-def _layout(stbl: memoryview) -> Layout:
-    count, sizes = _sizes(stbl)
-    long_offsets = first_in(stbl, "co64")
+def layout_of(stbl: memoryview) -> Layout:
+    """Where the samples lie, from the tables of one track; raises DamagedError."""
+    stsz, stsc, long_offsets = first_in(stbl, "stsz"), _inside(stbl, "stsc"), first_in(stbl, "co64")
+    sizes: array[int] | int
+    if stsz is None:
+        count, sizes = compact_sizes(_inside(stbl, "stz2"))
+    else:
+        count = number(stsz, 8)
+        sizes = number(stsz, 4) or table(stsz, 12, count)
     offsets = long_offsets if long_offsets is not None else _inside(stbl, "stco")
-    stsc = _inside(stbl, "stsc")
     numbers = table(stsc, 8, 3 * number(stsc, 4))
     runs = [(first - 1, many) for first, many in zip(numbers[::3], numbers[1::3], strict=True)]
     firsts = [first for first, _ in runs]
+    # Out of order they would make each sample's place another one, so nothing after them could be believed.
     if firsts and (firsts[0] != 0 or firsts != sorted(set(firsts))):
         raise DamagedError("the chunks are out of order")
     return Layout(
@@ -182,15 +189,8 @@ def _layout(stbl: memoryview) -> Layout:
     )
 
 
-def _sizes(stbl: memoryview) -> tuple[int, array[int] | int]:
-    stsz = first_in(stbl, "stsz")
-    if stsz is None:
-        return _compact_sizes(_inside(stbl, "stz2"))
-    same, count = number(stsz, 4), number(stsz, 8)
-    return count, same or table(stsz, 12, count)
-
-
-def _compact_sizes(stz2: memoryview) -> tuple[int, array[int]]:
+def compact_sizes(stz2: memoryview) -> tuple[int, array[int]]:
+    """How many samples there are, and the size of each, from a table of 4, 8 or 16 bits a size."""
     bits, count = number(stz2, 7, 1), number(stz2, 8)
     raw = bytes(stz2[12 : 12 + (count * bits + 7) // 8])
     if bits == 4:
@@ -199,3 +199,62 @@ def _compact_sizes(stz2: memoryview) -> tuple[int, array[int]]:
     width = max(1, bits // 8)
     places = range(0, len(raw) - width + 1, width)
     return count, array("I", (int.from_bytes(raw[place : place + width], "big") for place in places))
+
+
+@dataclass(slots=True)
+class Fragments:
+    """What a film's fragments add to its tracks, by track id: durations in ticks, as (count, ticks) in order."""
+
+    steps: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+
+    def ticks(self, track: int) -> int:
+        """How long the fragments of a track are together."""
+        return sum(count * ticks for count, ticks in self.steps.get(track, ()))
+
+
+def default_durations(moov: memoryview) -> Mapping[int, int]:
+    """Ticks of a sample by track id, where its fragment does not say; empty for a film without fragments."""
+    mvex = first_in(moov, "mvex")
+    if mvex is None:
+        return {}
+    return {number(trex, 4): number(trex, 12) for type_, trex in boxes_in(mvex) if type_ == "trex"}
+
+
+def promised_ticks(moov: memoryview) -> int | None:
+    """How long all fragments are together, in ticks of the movie, where the film's header says so (`mehd`)."""
+    mehd = first_in(moov, "mvex", "mehd")
+    return None if mehd is None else number(mehd, 4, 8 if is_long(mehd) else 4)
+
+
+def promised_end(sidx: memoryview, end: int) -> int:
+    """Where the pieces end that a piece index lists, which itself ends at *end*."""
+    first, start = (number(sidx, 20, 8), 32) if is_long(sidx) else (number(sidx, 16), 24)
+    count = number(sidx, start - 2, 2)
+    sizes = (number(sidx, start + 12 * place) & 0x7FFFFFFF for place in range(count))
+    return end + first + sum(sizes)
+
+
+def add_fragment(fragments: Fragments, moof: memoryview, defaults: Mapping[int, int]) -> None:
+    """Take the durations of *moof* into *fragments*; raises DamagedError."""
+    for type_, traf in boxes_in(moof):
+        if type_ != "traf" or (tfhd := first_in(traf, "tfhd")) is None:
+            continue
+        flags, track = number(tfhd, 1, 3), number(tfhd, 4)
+        default = defaults.get(track, 0)
+        if flags & _DEFAULT_DURATION:
+            default = number(tfhd, 8 + 8 * bool(flags & _BASE_OFFSET) + 4 * bool(flags & _DESCRIPTION))
+        for name, trun in boxes_in(traf):
+            if name == "trun":
+                fragments.steps[track] += durations(trun, default)
+
+
+def durations(trun: memoryview, default: int) -> Iterator[tuple[int, int]]:
+    """How often each duration follows, in ticks; *default* where *trun* does not say. Raises DamagedError."""
+    flags, count = number(trun, 1, 3), number(trun, 4)
+    if not flags & _DURATION:
+        yield count, default
+        return
+    start = 8 + 4 * bool(flags & _DATA_OFFSET) + 4 * bool(flags & _FIRST_FLAGS)
+    width = 4 * sum(bool(flags & flag) for flag in (_DURATION, _SIZE, _FLAGS, _COMPOSITION))
+    for place in range(count):
+        yield 1, number(trun, start + place * width)

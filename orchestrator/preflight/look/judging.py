@@ -45,16 +45,16 @@ def judge_look(measures: Measures, purpose: Purpose) -> Iterator[Finding]:
         return
     shown = [shot for shot in measures.shots if not shot.is_blank]
     if purpose.is_green_wanted and not purpose.is_flexus:
-        yield from _screen(shown)
-    yield from _brightness(measures.shots, shown)
+        yield from judge_screen(shown)
+    yield from judge_brightness(measures.shots, shown)
     if not purpose.is_flexus:
-        yield from _one_take(shown)
-    if measures.sound is not None and purpose.is_voice_wanted:
-        yield from _voice(measures.sound)
-    if measures.sound is not None and purpose.is_training:
-        yield from _lead_in(measures.sound)
-    yield from _faces(shown)
-    yield from _deep(measures, [s.seconds for s in measures.shots if s.is_blank or s.changed > _LIGHT_SHARE])
+        yield from judge_take(shown)
+    if measures.sound is not None:
+        yield from judge_sound(measures.sound, purpose)
+    yield from judge_faces(shown)
+    # Where another rule has found something already, a jump says nothing new.
+    known = [shot.seconds for shot in measures.shots if shot.is_blank or shot.changed > _LIGHT_SHARE]
+    yield from judge_moves(measures, known)
 
 
 def clock(seconds: float) -> str:
@@ -66,7 +66,8 @@ def _middle(shots: Sequence[Shot], of: Callable[[Shot], float]) -> float:
     return median(of(shot) for shot in shots)
 
 
-def _screen(shown: Sequence[Shot]) -> Iterator[Finding]:
+def judge_screen(shown: Sequence[Shot]) -> Iterator[Finding]:
+    """Whether the border is green (P10), and evenly lit (P11); by the middle shot, as hands may cover some."""
     if not shown:
         return
     green = _middle(shown, lambda shot: shot.green)
@@ -82,7 +83,8 @@ def _screen(shown: Sequence[Shot]) -> Iterator[Finding]:
         )
 
 
-def _brightness(shots: Sequence[Shot], shown: Sequence[Shot]) -> Iterator[Finding]:
+def judge_brightness(shots: Sequence[Shot], shown: Sequence[Shot]) -> Iterator[Finding]:
+    """Whether any of *shots* is black or white, and those that are *shown* are bright enough (P12)."""
     blank = [shot for shot in shots if shot.is_blank]
     if blank:
         what = "black" if blank[0].dark > blank[0].bright else "white"
@@ -94,7 +96,8 @@ def _brightness(shots: Sequence[Shot], shown: Sequence[Shot]) -> Iterator[Findin
         yield look_first("P12", f"is dark: a mean brightness of {mean:.0f} of 255")
 
 
-def _one_take(shown: Sequence[Shot]) -> Iterator[Finding]:
+def judge_take(shown: Sequence[Shot]) -> Iterator[Finding]:
+    """Whether scene, camera and light stay as they are (P13)."""
     cuts = [s for s in shown[1:] if s.changed > _SCENE_SHARE and s.change > _SCENE_STEP]
     lights = [s for s in shown[1:] if s.changed > _LIGHT_SHARE and s not in cuts]
     if cuts:
@@ -105,28 +108,28 @@ def _one_take(shown: Sequence[Shot]) -> Iterator[Finding]:
         yield look_first("P13", f"has another light or camera position from {where} on")
 
 
-def _voice(sound: Sound) -> Iterator[Finding]:
+def judge_sound(sound: Sound, purpose: Purpose) -> Iterator[Finding]:
+    """Whether the voice is loud, clear and whole (P14), and starts after a silent lead-in (P15)."""
     gap = sound.voice - sound.floor
-    if sound.voice < _SILENT:
+    is_silent = sound.voice < _SILENT
+    if purpose.is_voice_wanted and is_silent:
         yield likely_refused("P14", "is silent: no voice is heard")
-        return
-    if sound.voice < _QUIET:
-        yield look_first("P14", f"is very quiet: the voice is at {sound.voice:.0f} dB")
-    if gap < _NOISE_GAP:
-        yield look_first(
-            "P14", f"is noisy: the voice is only {gap:.0f} dB above the room, 15 or more are usable"
-        )
-    if sound.clipped > _CLIPPED_SHARE:
-        yield look_first("P14", f"is clipped: {sound.clipped:.1%} of its sound is cut off at full scale")
+    elif purpose.is_voice_wanted:
+        if sound.voice < _QUIET:
+            yield look_first("P14", f"is very quiet: the voice is at {sound.voice:.0f} dB")
+        if gap < _NOISE_GAP:
+            yield look_first(
+                "P14", f"is noisy: the voice is only {gap:.0f} dB above the room, 15 or more are usable"
+            )
+        if sound.clipped > _CLIPPED_SHARE:
+            yield look_first("P14", f"is clipped: {sound.clipped:.1%} of its sound is cut off at full scale")
+    starts = sound.voice_starts
+    if purpose.is_training and not is_silent and starts is not None and starts < _LEAD_IN_SECONDS:
+        yield look_first("P15", f"has voice from second {starts:.0f} on; 15 silent seconds are asked for")
 
 
-def _lead_in(sound: Sound) -> Iterator[Finding]:
-    if sound.voice >= _SILENT and sound.voice_starts is not None and sound.voice_starts < _LEAD_IN_SECONDS:
-        message = f"has voice from second {sound.voice_starts:.0f} on; 15 silent seconds are asked for"
-        yield look_first("P15", message)
-
-
-def _faces(shown: Sequence[Shot]) -> Iterator[Finding]:
+def judge_faces(shown: Sequence[Shot]) -> Iterator[Finding]:
+    """Whether one face is there, upright and large enough, in most shots that were looked at for faces (P16)."""
     looked = [shot.faces for shot in shown if shot.faces is not None]
     if not looked:
         return
@@ -146,8 +149,8 @@ def _faces(shown: Sequence[Shot]) -> Iterator[Finding]:
         )
 
 
-def _deep(measures: Measures, known: Sequence[float]) -> Iterator[Finding]:
-    """What stands still while there is voice, and jumps, but for those at a cut or a blank that is *known*."""
+def judge_moves(measures: Measures, known: Sequence[float]) -> Iterator[Finding]:
+    """What stands still while there is voice, and jumps, but for those at a cut or a blank that is *known* (P17)."""
     heard = measures.sound.voice_starts if measures.sound else None
     without_voice = math.inf if measures.sound else _ASKED_LEAD_IN  # a silent film says so by P14
     speaks_from = without_voice if heard is None else heard

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import Any
+
+from orchestrator.domain.assets import Fingerprint
+from orchestrator.preflight.cache import Cache
+from orchestrator.preflight.rules import Extra
 
 #: A picture of which this share is dark, or bright, shows nothing else.
 _ALL_OF_IT = 0.97
+_MODULES = {Extra.PREFLIGHT: ("av", "numpy"), Extra.FACES: ("cv2",)}
+_DEPTHS = ("quick", "deep")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +82,19 @@ class Measures:
             "freezes": [(start, length) for start, length in known["freezes"]],
         }
         return cls(**{**known, **changed})
+
+
+def is_installed(extra: Extra) -> bool:
+    """True when the modules of *extra* can be imported; none is loaded for it."""
+    return all(find_spec(module) is not None for module in _MODULES[extra])
+
+
+def kind_of_look(*, is_deep: bool) -> str:
+    """The kind under which a look made now is kept; with faces it is another."""
+    return f"look-{_DEPTHS[is_deep]}{'-faces' if is_installed(Extra.FACES) else ''}"
+
+
+def has_look(cache: Cache, fingerprint: Fingerprint) -> bool:
+    """True when the film with *fingerprint* was looked at, however deep."""
+    kinds = (f"look-{depth}{faces}" for depth in _DEPTHS for faces in ("", "-faces"))
+    return any(cache.find(kind, fingerprint) is not None for kind in kinds)

@@ -1,9 +1,14 @@
-"""Opening a film and measuring it. Runs in a process of its own: a decoder may crash on what it is given."""
+"""Opening a film, measuring it, and taking a strip of pictures from it.
+
+Runs in a process of its own: a decoder may crash on what it is given.
+"""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import groupby
 
 import av
@@ -12,10 +17,14 @@ from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from orchestrator.preflight.look.deep import moves_of
-from orchestrator.preflight.look.extras import is_installed
-from orchestrator.preflight.look.measures import Measures, Shot
-from orchestrator.preflight.look.pictures import Picture, border_blocks, changed_share, measure_picture
+from orchestrator.preflight.look.measures import Measures, Shot, is_installed
+from orchestrator.preflight.look.pictures import (
+    Picture,
+    border_blocks,
+    changed_share,
+    measure_picture,
+    moves_of,
+)
 from orchestrator.preflight.look.places import PICTURES, Place, Sample, places_in
 from orchestrator.preflight.look.sound import SoundMeter, loudness_curve
 from orchestrator.preflight.rules import Extra
@@ -25,6 +34,10 @@ LONGER_SIDE = 640
 _CURVE_COLUMNS = 300
 #: After black or white a film may fade in: that is no other scene.
 _FADE_SECONDS = 2.5
+#: Of a strip of pictures, for people.
+STRIP_PICTURES = 8
+_STRIP_SIDE = 176
+_STRIP_QUALITY = 9  # of 2, the best, to 31
 
 
 def measure_film(path: str, *, is_deep: bool = False) -> Measures:
@@ -34,10 +47,12 @@ def measure_film(path: str, *, is_deep: bool = False) -> Measures:
             shots = list(_shots(film))
             seconds = _seconds(film)
         with av.open(path) as film:
-            meter = _heard(film)
+            meter = sound_of(film)
         freezes, jumps = moves_of(path) if is_deep else ([], [])
     except (av.error.FFmpegError, ValueError, IndexError, OSError) as error:
-        return Measures(trouble=_words(error))
+        said = str(error).splitlines()
+        words = getattr(error, "strerror", None) or (said[0] if said else type(error).__name__)
+        return Measures(trouble=words)
     if not shots:
         return Measures(trouble="no picture of it can be decoded")
     return Measures(
@@ -50,15 +65,13 @@ def measure_film(path: str, *, is_deep: bool = False) -> Measures:
     )
 
 
-def _words(error: Exception) -> str:
-    return (
-        getattr(error, "strerror", None) or str(error).splitlines()[0] if str(error) else type(error).__name__
-    )
-
-
 def _shots(film: InputContainer) -> Iterator[Shot]:
+    faces: Callable[[Picture], list[float]] | None = None
+    if is_installed(Extra.FACES):
+        from orchestrator.preflight.faces.finding import FaceFinder  # noqa: PLC0415 - needs an extra of its own
+
+        faces = FaceFinder().heights
     before, blank_until = None, 0.0
-    faces = _face_finder()
     for seconds, picture in pictures_at(film, places_of(film)):
         shot = Shot(seconds=seconds, faces=faces(picture) if faces else None, **measure_picture(picture))
         if shot.is_blank:
@@ -70,14 +83,6 @@ def _shots(film: InputContainer) -> Iterator[Shot]:
                 shot = replace(shot, changed=changed, change=change)
             before = blocks
         yield shot
-
-
-def _face_finder() -> Callable[[Picture], list[float]] | None:
-    if not is_installed(Extra.FACES):
-        return None
-    from orchestrator.preflight.faces.finding import FaceFinder  # noqa: PLC0415 - needs an extra of its own
-
-    return FaceFinder().heights
 
 
 def places_of(film: InputContainer) -> list[Place]:
@@ -105,23 +110,20 @@ def samples_of(stream: VideoStream) -> list[Sample]:
 
 
 def pictures_at(film: InputContainer, places: Sequence[Place]) -> Iterator[tuple[float, Picture]]:
-    """Second and pixels of the pictures at *places*, as small as they are measured."""
+    """Second and pixels (RGB) of the pictures at *places*, as small as they are measured."""
     stream = film.streams.video[0]
     reformatter = VideoReformatter()
     for frame in frames_at(film, stream, places):
         if frame.pts is not None and stream.time_base is not None:
-            yield float(frame.pts * stream.time_base), small_picture(reformatter, frame)
-
-
-def small_picture(reformatter: VideoReformatter, frame: av.VideoFrame, longer: int = LONGER_SIDE) -> Picture:
-    """*frame* as RGB with its longer side at *longer* pixels."""
-    scale = longer / max(frame.width, frame.height)
-    width, height = (max(2, round(size * scale / 2) * 2) for size in (frame.width, frame.height))
-    shrunk = reformatter.reformat(frame, width=width, height=height, format="rgb24", interpolation="AREA")
-    return np.asarray(shrunk.to_ndarray(), dtype=np.uint8)
+            width, height = _size_within(frame, LONGER_SIDE)
+            shrunk = reformatter.reformat(
+                frame, width=width, height=height, format="rgb24", interpolation="AREA"
+            )
+            yield float(frame.pts * stream.time_base), np.asarray(shrunk.to_ndarray(), dtype=np.uint8)
 
 
 def frames_at(film: InputContainer, stream: VideoStream, places: Sequence[Place]) -> Iterator[av.VideoFrame]:
+    """The pictures at *places*, which are in the order of the film."""
     base = stream.time_base
     if base is None:
         return
@@ -139,7 +141,7 @@ def frames_at(film: InputContainer, stream: VideoStream, places: Sequence[Place]
                 break
 
 
-def _heard(film: InputContainer) -> SoundMeter | None:
+def sound_of(film: InputContainer) -> SoundMeter | None:
     """Listen to all of the sound; the bytes of pictures are passed over."""
     if not film.streams.audio:
         return None
@@ -153,3 +155,47 @@ def _heard(film: InputContainer) -> SoundMeter | None:
         for mono in resampler.resample(frame):
             meter.take(mono.to_ndarray()[0])
     return meter
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """One picture, as base64 of a JPEG, and its second."""
+
+    seconds: float
+    jpeg: str
+    width: int
+    height: int
+
+
+def strip_of(path: str) -> Sequence[Thumbnail]:
+    """Eight pictures spread over the film at *path*; fewer, or none, where it cannot be decoded."""
+    reformatter = VideoReformatter()
+    strip = []
+    try:
+        with av.open(path) as film:
+            places = places_of(film)
+            spread = np.linspace(0, len(places) - 1, min(STRIP_PICTURES, len(places)))
+            chosen = list(dict.fromkeys(places[round(number)] for number in spread))
+            for frame in frames_at(film, film.streams.video[0], chosen):
+                width, height = _size_within(frame, _STRIP_SIDE)
+                small = reformatter.reformat(
+                    frame, width=width, height=height, format="yuvj420p", interpolation="AREA"
+                )
+                encoder = av.CodecContext.create("mjpeg", "w")
+                encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuvj420p"
+                encoder.time_base = Fraction(1, 25)
+                encoder.qmin = encoder.qmax = _STRIP_QUALITY
+                content = b"".join(
+                    bytes(packet) for packet in (*encoder.encode(small), *encoder.encode(None))
+                )
+                jpeg = base64.b64encode(content).decode("ascii")
+                strip.append(Thumbnail(frame.time or 0.0, jpeg, width, height))
+    except (av.error.FFmpegError, ValueError, IndexError, OSError):
+        return []
+    return strip
+
+
+def _size_within(frame: av.VideoFrame, longer: int) -> tuple[int, int]:
+    """Width and height of *frame* with its longer side at *longer* pixels; even, as chroma needs them."""
+    scale = longer / max(frame.width, frame.height)
+    return max(2, round(frame.width * scale / 2) * 2), max(2, round(frame.height * scale / 2) * 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -48,15 +49,27 @@ def places_in(samples: Sequence[Sample], pixels: int, count: int = PICTURES) -> 
     if not samples:
         return []
     keys = [index for index, sample in enumerate(samples) if sample.is_key] or [0]
-    surprises = _surprises(samples)
-    wanted: list[int] = surprises
-    for target in _spread(samples, keys, count):
-        if _is_apart(samples, target, wanted):
+    wanted = surprises_in(samples)
+    for target in spread_over(samples, keys, count):
+        second = samples[target].seconds
+        if all(abs(second - samples[other].seconds) >= _CLOSEST_SECONDS for other in wanted):
             wanted.append(target)
-    return _within_budget(samples, pixels, keys, wanted)
+    # Who comes first has the first claim on the budget; what would need too much decoded on the way is dropped.
+    budget = _ON_THE_WAY + _ON_THE_WAY_A_MINUTE * samples[-1].seconds / 60
+    reached: dict[int, int] = {}
+    places = []
+    for target in wanted:
+        key = max((key for key in keys if key <= target), default=keys[0])
+        passed = range(reached.get(key, key) + 1, target + 1)
+        cost = sum(pixels * _PIXEL_COST + samples[index].size * _BYTE_COST for index in passed)
+        if cost <= budget:
+            budget -= cost
+            reached[key] = max(target, reached.get(key, key))
+            places.append(Place(samples[key].seconds, samples[target].seconds))
+    return sorted(places, key=lambda place: place.seconds)
 
 
-def _surprises(samples: Sequence[Sample]) -> list[int]:
+def surprises_in(samples: Sequence[Sample]) -> list[int]:
     """The largest pictures that are no keyframes, the largest first, each with the one before it.
 
     A flash is small, as flat as it is; what needs many bytes is the picture that comes back after it.
@@ -71,18 +84,20 @@ def _surprises(samples: Sequence[Sample]) -> list[int]:
     return [place for index in large[:_MOST_SURPRISES] for place in (index, max(0, index - 1))]
 
 
-def _spread(samples: Sequence[Sample], keys: Sequence[int], count: int) -> list[int]:
+def spread_over(samples: Sequence[Sample], keys: Sequence[int], count: int) -> list[int]:
     """Evenly spread pictures, each the keyframe before it where one is near; and keyframes out of step."""
-    last = samples[-1].seconds
-    step = last / max(1, count - 1)
-    found = [keys[0], *_out_of_step(samples, keys)]
+    step = samples[-1].seconds / max(1, count - 1)
+    gaps = [after - before for before, after in pairwise(keys)]
+    # Keyframes that come sooner than the others: encoders set one where the picture changes.
+    usual = median(gaps) if len(gaps) > 1 else math.inf
+    sooner = [key for key, gap in zip(keys[1:], gaps, strict=True) if gap < 0.8 * usual]
+    found = [keys[0], *sooner[: 2 * _MOST_SURPRISES]]
     for number in _coarse_to_fine(count):
         target = number * step
         near = min(keys, key=lambda key: abs(samples[key].seconds - target))
-        if abs(samples[near].seconds - target) <= max(step / 2, _CLOSEST_SECONDS):
-            found.append(near)
-        else:
-            found.append(_at(samples, target))
+        if abs(samples[near].seconds - target) > max(step / 2, _CLOSEST_SECONDS):
+            near = min(range(len(samples)), key=lambda index: abs(samples[index].seconds - target))
+        found.append(near)
     return found
 
 
@@ -95,39 +110,3 @@ def _coarse_to_fine(count: int) -> list[int]:
         order += [number for number in range(0, count, step) if number not in taken]
         taken.update(order)
     return order
-
-
-def _out_of_step(samples: Sequence[Sample], keys: Sequence[int]) -> list[int]:
-    """Keyframes that come sooner than the others: encoders set one where the picture changes."""
-    gaps = [after - before for before, after in pairwise(keys)]
-    if len(gaps) < 2:
-        return list(keys[1:])
-    usual = median(gaps)
-    sooner = [key for key, gap in zip(keys[1:], gaps, strict=True) if gap < 0.8 * usual]
-    return sooner[: 2 * _MOST_SURPRISES]
-
-
-def _at(samples: Sequence[Sample], seconds: float) -> int:
-    return min(range(len(samples)), key=lambda index: abs(samples[index].seconds - seconds))
-
-
-def _is_apart(samples: Sequence[Sample], target: int, taken: Sequence[int]) -> bool:
-    return all(abs(samples[target].seconds - samples[other].seconds) >= _CLOSEST_SECONDS for other in taken)
-
-
-def _within_budget(
-    samples: Sequence[Sample], pixels: int, keys: Sequence[int], wanted: Sequence[int]
-) -> list[Place]:
-    """Drop what would need too much decoded on the way; who comes first in *wanted* has the first claim."""
-    budget = _ON_THE_WAY + _ON_THE_WAY_A_MINUTE * samples[-1].seconds / 60
-    reached: dict[int, int] = {}
-    places = []
-    for target in wanted:
-        key = max((key for key in keys if key <= target), default=keys[0])
-        passed = range(reached.get(key, key) + 1, target + 1)
-        cost = sum(pixels * _PIXEL_COST + samples[index].size * _BYTE_COST for index in passed)
-        if cost <= budget:
-            budget -= cost
-            reached[key] = max(target, reached.get(key, key))
-            places.append(Place(samples[key].seconds, samples[target].seconds))
-    return sorted(places, key=lambda place: place.seconds)

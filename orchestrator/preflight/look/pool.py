@@ -16,11 +16,10 @@ from multiprocessing import get_context, parent_process
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.preflight.cache import Cache
-from orchestrator.preflight.look.kept import kind_of_look
-from orchestrator.preflight.look.measures import Measures
+from orchestrator.preflight.look.measures import Measures, kind_of_look
 
 if TYPE_CHECKING:
-    from orchestrator.preflight.page.strip import Thumbnail
+    from orchestrator.preflight.look.measuring import Thumbnail
 
 Found = TypeVar("Found")
 #: `on_progress(done, total)`, after each film.
@@ -40,18 +39,21 @@ def look_at_films(
     found: dict[str, Measures] = {}
     unknown: list[str] = []
     for path in dict.fromkeys(paths):
-        known = _known(cache, kind, path)
-        if known is None:
+        try:
+            known = cache.get(kind, os.stat(path))  # noqa: PTH116 - the status as the films' reader has it
+            if known:
+                found[path] = Measures.from_dict(known)
+        except (OSError, TypeError, KeyError, ValueError):
+            known = None  # away, or written by another version of the program
+        if not known:
             unknown.append(path)
-        else:
-            found[path] = known
     total = len(unknown)
     looked = _worked(unknown, jobs, partial(_look, is_deep=is_deep), Measures(trouble=_CRASHED))
     for done, (path, measures) in enumerate(looked, start=1):
         found[path] = measures
         if not measures.trouble:
             with contextlib.suppress(OSError):
-                cache.put(kind, os.stat(path), measures.as_dict())  # noqa: PTH116 - the status as the films' reader has it
+                cache.put(kind, os.stat(path), measures.as_dict())  # noqa: PTH116 - see above
         on_progress(done, total)
     return found
 
@@ -60,14 +62,6 @@ def strips_of_films(paths: Iterable[str], *, jobs: int) -> dict[str, Sequence[Th
     """Small pictures of each film for the page, by path; they are kept nowhere."""
     nothing: Sequence[Thumbnail] = ()
     return dict(_worked(list(dict.fromkeys(paths)), jobs, _strip, nothing))
-
-
-def _known(cache: Cache, kind: str, path: str) -> Measures | None:
-    try:
-        known = cache.get(kind, os.stat(path))  # noqa: PTH116 - see above
-        return Measures.from_dict(known) if known else None
-    except (OSError, TypeError, KeyError, ValueError):
-        return None
 
 
 def _worked(
@@ -105,35 +99,30 @@ def _in_pool(
     except BrokenProcessPool:
         suspects += running.values()
     finally:
-        _end(pool)
-
-
-def _end(pool: ProcessPoolExecutor) -> None:
-    """End the processes whatever they do: after an interruption nothing waits for a decoder."""
-    processes = list((pool._processes or {}).values())  # noqa: SLF001 - the executor has no way to end them
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join()
+        # Whatever they do: after an interruption nothing waits for a decoder.
+        processes = list((pool._processes or {}).values())  # noqa: SLF001 - the executor has no way to end them
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
 
 
 def _begin() -> None:
     """In each process: below other work, and deaf to Ctrl-C, which is the first process' to hear."""
     os.nice(19)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def end_with_parent() -> None:
+        # A program that was stopped, or killed, leaves no decoder behind.
+        if (parent := parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
     # What a decoder prints about a film is not for the terminal.
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a name, not a path
         os.dup2(nowhere.fileno(), 2)
-
-
-def _end_with_parent() -> None:
-    """Leave no decoder behind a program that was stopped, or killed, while it waited."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _look(path: str, is_deep: bool) -> Measures:
@@ -143,6 +132,6 @@ def _look(path: str, is_deep: bool) -> Measures:
 
 
 def _strip(path: str) -> Sequence[Thumbnail]:
-    from orchestrator.preflight.page.strip import strip_of  # noqa: PLC0415 - needs the extra
+    from orchestrator.preflight.look.measuring import strip_of  # noqa: PLC0415 - needs the extra
 
     return strip_of(path)

@@ -38,11 +38,16 @@ class SoundMeter:
     def take(self, samples: NDArray[Any]) -> None:
         """Measure the next *samples*."""
         self._count += len(samples)
-        self._clipped += _clipped(samples)
+        full = np.abs(samples) >= _FULL_SCALE
+        if full.any():
+            # A single sample up there may be music; one with neighbours there too was cut off.
+            run = np.convolve(full, np.ones(_CLIPPED_RUN), "same") >= _CLIPPED_RUN
+            self._clipped += int(run.sum())
         whole = np.concatenate((self._rest, samples))
         used = len(whole) // self._piece * self._piece
         pieces = whole[:used].reshape(-1, self._piece).astype(np.float64)
-        self._levels.append(_decibels(np.sqrt((pieces**2).mean(axis=1))))
+        levels = np.sqrt((pieces**2).mean(axis=1))
+        self._levels.append(np.maximum(20 * np.log10(np.maximum(levels, 1e-9)), _SILENCE))
         self._rest = whole[used:]
 
     def result(self) -> Sound:
@@ -55,7 +60,7 @@ class SoundMeter:
             voice=voice,
             floor=floor,
             clipped=self._clipped / self._count,
-            voice_starts=_start(levels, voice, floor),
+            voice_starts=start_of_voice(levels, voice, floor),
         )
 
     def levels(self) -> NDArray[Any]:
@@ -63,21 +68,7 @@ class SoundMeter:
         return np.concatenate(self._levels) if self._levels else np.zeros(0)
 
 
-def _decibels(levels: NDArray[Any]) -> NDArray[Any]:
-    decibels: NDArray[Any] = np.maximum(20 * np.log10(np.maximum(levels, 1e-9)), _SILENCE)
-    return decibels
-
-
-def _clipped(samples: NDArray[Any]) -> int:
-    """Samples at full scale with neighbours there too."""
-    full = np.abs(samples) >= _FULL_SCALE
-    if not full.any():
-        return 0
-    run = np.convolve(full, np.ones(_CLIPPED_RUN), "same") >= _CLIPPED_RUN
-    return int(run.sum())
-
-
-def _start(levels: NDArray[Any], voice: float, floor: float) -> float | None:
+def start_of_voice(levels: NDArray[Any], voice: float, floor: float) -> float | None:
     """When voice is heard for the first time for more than a moment."""
     threshold = max(voice - _VOICE_BELOW, min(floor + _ABOVE_FLOOR, voice - 3))
     window = round(_SUSTAINED_SECONDS / PIECE_SECONDS)

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orchestrator.preflight.finding import Finding
 from orchestrator.preflight.look.judging import clock
-from orchestrator.preflight.page.strip import Thumbnail
+from orchestrator.preflight.look.measuring import Thumbnail
 from orchestrator.preflight.rules import RULES, Verdict
 
 #: From the worst; what no rule says anything about is last.

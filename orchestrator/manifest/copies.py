@@ -78,7 +78,13 @@ class _Owners:
         self._inodes[slot], self._avatars[slot] = inode, avatar
         self._taken += 1
         if 2 * self._taken > self._mask:
-            self._grow()
+            # Fuller tables cost more steps for each inode than the memory is worth.
+            known = zip(self._inodes, self._avatars, strict=True)
+            self._make(2 * (self._mask + 1))
+            for old, owner in known:
+                if owner:
+                    slot = self._slot_of(old)
+                    self._inodes[slot], self._avatars[slot] = old, owner
         return avatar
 
     def _slot_of(self, inode: int) -> int:
@@ -87,11 +93,3 @@ class _Owners:
         while self._avatars[slot] and self._inodes[slot] != inode:
             slot = (slot + 1) & self._mask
         return slot
-
-    def _grow(self) -> None:
-        known = zip(self._inodes, self._avatars, strict=True)
-        self._make(2 * (self._mask + 1))
-        for inode, avatar in known:
-            if avatar:
-                slot = self._slot_of(inode)
-                self._inodes[slot], self._avatars[slot] = inode, avatar

@@ -103,16 +103,15 @@ class _Inspection:
         if look.asset is None:
             return
         self.found.append((look.asset, look.device))
-        if kind.is_multipart:
-            self._check_parts(kind, look.asset.size)
-
-    def _check_parts(self, kind: AssetKind, size: int) -> None:
+        if not kind.is_multipart:
+            return
         try:
-            self._check_part_count(kind, size)
+            self._check_part_count(kind, look.asset.size)
         except SegmentError as error:
             self._report("M07", kind, str(error))
 
     def _check_part_count(self, kind: AssetKind, size: int) -> None:
+        """Raise SegmentError where a film cannot be cut into the parts that its own field asks for."""
         avatar = self._entry.avatar
         own = avatar.action_video_multipart_count if kind is AssetKind.ACTION_VIDEO else None
         count = own or avatar.video_multipart_count
@@ -157,18 +156,16 @@ class _Inspection:
         """Check what the service's review would of the training video and the action video."""
         faulty = {problem.field for problem in self.problems if problem.is_error}
         for asset, _ in self.found:
-            if asset.kind.is_multipart and asset.kind not in faulty:
-                self._check_film(asset, local)
-
-    def _check_film(self, asset: Asset, local: LocalFiles) -> None:
-        try:
-            film = local.film(asset.path)
-        except OSError as error:
-            self._report("M05", asset.kind, f"{asset.path}: {access_complaint(asset.path, error)}")
-            return
-        for finding in judge_film(film, wanted_of(self._entry.avatar, asset.kind)):
-            message = f"{asset.path}: {finding.message}"
-            self._report_finding(asset.kind, replace(finding, message=message))
+            if not asset.kind.is_multipart or asset.kind in faulty:
+                continue
+            try:
+                film = local.film(asset.path)
+            except OSError as error:
+                self._report("M05", asset.kind, f"{asset.path}: {access_complaint(asset.path, error)}")
+                continue
+            for finding in judge_film(film, wanted_of(self._entry.avatar, asset.kind)):
+                message = f"{asset.path}: {finding.message}"
+                self._report_finding(asset.kind, replace(finding, message=message))
 
 
 def wanted_of(avatar: Avatar, kind: AssetKind) -> Wanted:

@@ -137,29 +137,21 @@ def _fingerprint(path: str) -> Fingerprint | None:
 def _look(folders: Folders, kind: AssetKind, path: str) -> Look:
     try:
         status = os.stat(path)  # noqa: PTH116 - 300,000 times per large manifest
-        complaint = _status_complaint(status)
+        complaint = None if status.st_size else "is empty"
+        if not stat.S_ISREG(status.st_mode):
+            complaint = "is a directory" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
         tail_bytes = 0 if kind.is_multipart else TAIL_BYTES
         head, tail = (b"", b"") if complaint else read_ends(path, status.st_size, tail_bytes)
     except (OSError, ValueError) as error:
-        complaint = _absence(path, error, folders)
+        # Which file may have been meant is looked for only where nothing is.
+        is_there = isinstance(error, (PermissionError, ValueError))
+        complaint = (None if is_there else folders.explain(path)) or access_complaint(path, error)
     if complaint:
         # An address may be signed: it is not repeated.
         message = complaint if is_address(path) else f"{path}: {complaint}"
         return Look(None, 0, (refused("M05", message),))
     asset = Asset(kind, path, Fingerprint.of(status))
     return Look(asset, status.st_dev, tuple(_findings(asset, head, tail)))
-
-
-def _absence(path: str, error: Exception, folders: Folders) -> str:
-    """Say why *path* cannot be read, and which file may have been meant."""
-    known = None if isinstance(error, (PermissionError, ValueError)) else folders.explain(path)
-    return known or access_complaint(path, error)
-
-
-def _status_complaint(status: os.stat_result) -> str | None:
-    if stat.S_ISREG(status.st_mode):
-        return None if status.st_size else "is empty"
-    return "is a directory" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
 
 
 def _findings(asset: Asset, head: bytes, tail: bytes) -> Iterator[Finding]:
@@ -184,12 +176,10 @@ def _format_findings(asset: Asset, found: str | None) -> Iterator[Finding]:
     elif kind is not AssetKind.AUDIO:
         wanted = " or ".join(_USUAL_FORMATS.get(kind, _PICTURES))
         yield look_first("M06", f"{path}: is a {name}, not {wanted}; the review may refuse it")
-    elif complaint := _zip_complaint(path):
-        yield refused("M06", f"{path}: {complaint}")
-
-
-def _zip_complaint(path: str) -> str | None:
-    try:
-        return zip_complaint(path)
-    except OSError as error:
-        return access_complaint(path, error)
+    else:
+        try:
+            complaint = zip_complaint(path)
+        except OSError as error:
+            complaint = access_complaint(path, error)
+        if complaint:
+            yield refused("M06", f"{path}: {complaint}")

@@ -91,7 +91,7 @@ class Manifest:
         check_lists(draft)
         whole = draft.over(self._defaults)
         avatar = check_avatar(whole)
-        entry_id = _entry_id(whole)
+        entry_id = entry_id_of(whole)
         is_new = taken.take(whole, entry_id)
         ignored = self._ignored.union(avatar.ignore or ()) if avatar else self._ignored
         self.problems += without_ignored(in_order(whole.problems, entry_id), ignored)
@@ -134,7 +134,7 @@ class _Taken:
         return True
 
 
-def _entry_id(draft: Draft) -> str | None:
+def entry_id_of(draft: Draft) -> str | None:
     """The id, or a slug of the name; reports a name that leaves none."""
     given, name = draft.values.get("id"), draft.values.get("name")
     if isinstance(given, str) and given.strip():

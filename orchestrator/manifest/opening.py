@@ -52,12 +52,21 @@ def open_manifest(
     *batch_name* and *is_submit_wanted* override the file; *defaults*, written like table cells, override the
     file's defaults, but not the values of an avatar.
     """
-    given = _given_defaults(defaults or {})
-    source = _source(path, given)
+    given = draft_of_defaults(defaults or {})
+    given_head = Draft(file="--batch-name", start=Place())
+    if batch_name is not None:
+        given_head.values["batch_name"] = batch_name or " "  # an empty name is a mistake, not no name
+    if is_submit_wanted is not None:
+        given_head.values["submit"] = str(is_submit_wanted)
+    source: Source
+    try:
+        source = _readable_source(path, given)
+    except UnreadableError as error:
+        source = UnreadableSource(path, error)
     for draft in (source.defaults, given):
         resolve_paths(draft, folder_of(path))
         check_defaults(draft)
-    heads = (source.head, _given_head(batch_name, is_submit_wanted))
+    heads = (source.head, given_head)
     checked = [check_head(head) or Head() for head in heads]
     drafts = (*heads, source.defaults, given)
     return Manifest(
@@ -67,13 +76,6 @@ def open_manifest(
         defaults=given.over(source.defaults),
         problems=[problem for draft in drafts for problem in in_order(draft.problems, None)],
     )
-
-
-def _source(path: Path, given: Draft) -> Source:
-    try:
-        return _readable_source(path, given)
-    except UnreadableError as error:
-        return UnreadableSource(path, error)
 
 
 def _readable_source(path: Path, given: Draft) -> Source:
@@ -136,20 +138,12 @@ def _read(function: Callable[[Path], T], path: Path) -> T:
         raise UnreadableError(f"cannot be read: {error.strerror}") from None
 
 
-def _given_defaults(defaults: Mapping[str, str]) -> Draft:
+def draft_of_defaults(defaults: Mapping[str, str]) -> Draft:
+    """The *defaults* of the command line, written like table cells."""
     draft = Draft(file="--default", start=Place())
     for name, text in defaults.items():
         if name in COLUMNS:
             set_cell(draft.values, name, read_into(draft, name, text.strip()) if text.strip() else "")
         else:
             draft.report(unknown_field(name, COLUMNS), name, rule="M02")
-    return draft
-
-
-def _given_head(batch_name: str | None, is_submit_wanted: bool | None) -> Draft:
-    draft = Draft(file="--batch-name", start=Place())
-    if batch_name is not None:
-        draft.values["batch_name"] = batch_name or " "  # an empty name is a mistake, not no name
-    if is_submit_wanted is not None:
-        draft.values["submit"] = str(is_submit_wanted)
     return draft

@@ -84,22 +84,17 @@ class Folders:
         What is an address is never repeated: it may be signed.
         """
         if match := _ADDRESS.search(path):
-            return self._address(match["scheme"].lower(), match["rest"])
+            scheme = match["scheme"].lower()
+            if scheme != "file":
+                return f"is an address ({scheme}://), and only files of this computer can be sent; download it first"
+            found = self._found(f"/{unquote(match['rest']).removeprefix('localhost').lstrip('/')}")
+            return f"is an address (file://); {f'write {found}' if found else 'write the path alone'}"
         if match := _DRIVE.fullmatch(path) or _SHARE.fullmatch(path):
             return self._windows_path(match)
         for candidate, mistake in readings_of(path):
             if found := self._found(candidate):
                 return f"{mistake}there is {_shown(found, path)}{unseen_difference(found, candidate)}"
         return None
-
-    def _address(self, scheme: str, rest: str) -> str:
-        if scheme != "file":
-            return (
-                f"is an address ({scheme}://), and only files of this computer can be sent; download it first"
-            )
-        path = f"/{unquote(rest).removeprefix('localhost').lstrip('/')}"
-        found = self._found(path)
-        return f"is an address (file://); {f'write {found}' if found else 'write the path alone'}"
 
     def _windows_path(self, match: re.Match[str]) -> str:
         parts = match["rest"].rstrip(_QUOTES).replace("\\", "/")

@@ -77,13 +77,9 @@ def quoted(text: object) -> str:
 
 def suggestion(text: str, known: Iterable[str]) -> str:
     """`; did you mean ...?` with the name of *known* nearest to *text*, or ''."""
-    nearest = _nearest(text.casefold(), {name.casefold(): name for name in known})
-    return f"; did you mean {nearest}?" if nearest else ""
-
-
-def _nearest(text: str, known: dict[str, str]) -> str | None:
-    if not 3 <= len(text) <= _LONGEST_HINTED_NAME:
-        return None
-    matches = difflib.get_close_matches(text, known, n=1)
-    containing = [name for name in known if text in name]
-    return next((known[name] for name in (*matches, *containing)), None)
+    folded, names = text.casefold(), {name.casefold(): name for name in known}
+    if not 3 <= len(folded) <= _LONGEST_HINTED_NAME:
+        return ""
+    # A part of a name counts too: `voice` for `voice_properties`, which is not near it by letters.
+    near = [*difflib.get_close_matches(folded, names, n=1), *(name for name in names if folded in name)]
+    return f"; did you mean {names[near[0]]}?" if near else ""

@@ -70,7 +70,9 @@ class Draft:
             return self
         values = {**defaults.values, **self.values}
         for name in self.values.keys() & defaults.values.keys() & _GROUPS:
-            values[name] = _merged(defaults.values[name], self.values[name])
+            default, own = defaults.values[name], self.values[name]
+            if isinstance(default, dict) and isinstance(own, dict):
+                values[name] = {**default, **own}
         replaced = self.values.keys() - _GROUPS
         return Draft(
             file=self.file,
@@ -88,7 +90,3 @@ def _dotted(names: tuple[str | int, ...]) -> str:
 
 
 _GROUPS = {name for name, rule in FIELDS.items() if rule.shape is Shape.GROUP}
-
-
-def _merged(default: Value, own: Value) -> Value:
-    return {**default, **own} if isinstance(default, dict) and isinstance(own, dict) else own

@@ -54,10 +54,12 @@ def scan_folder(folder: Path) -> Scan:
     by_person: dict[tuple[str, ...], list[tuple[NamedFile, Words]]] = defaultdict(list)
     doubted, about_one = untrusted_words(files), person_folders(files)
     for file in files:
-        reason = _unclear_kind(file, doubted)
-        owner = None if reason else _owner(file, is_person_folder=file.path.parent in about_one)
+        reason = unclear_kind(file, doubted)
+        owner = None if reason else owner_of(file, is_person_folder=file.path.parent in about_one)
         if isinstance(owner, Words):
-            by_person[owner.key, *_place(file, owner)].append((file, owner))
+            # Anna of one studio is not Anna of another; folders that are only about kinds say nothing of that.
+            around = (words.key for words in file.folders if words.rest and words is not owner)
+            by_person[owner.key, *around].append((file, owner))
         else:
             scan.unclear[file.path] = reason or owner or "it names no person"
     for found in by_person.values():
@@ -65,11 +67,6 @@ def scan_folder(folder: Path) -> Scan:
     _set_namesakes_aside(scan)
     scan.people.sort(key=lambda person: person.name.casefold())
     return scan
-
-
-def _place(file: NamedFile, owner: Words) -> Iterator[str]:
-    """The folders around, whose names are not only about kinds: Anna of one studio is not Anna of another."""
-    return (words.key for words in file.folders if words.rest and words is not owner)
 
 
 def _set_namesakes_aside(scan: Scan) -> None:
@@ -88,8 +85,11 @@ def _set_namesakes_aside(scan: Scan) -> None:
 
 
 def _files_in(folder: Path) -> Iterator[PurePosixPath]:
+    def fail(error: OSError) -> None:
+        raise error  # what cannot be listed is not passed over: its people would be missing without a word
+
     count = 0
-    for root, folders, names in os.walk(folder, onerror=_raise):
+    for root, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         for name in sorted(names):
             count += 1
@@ -99,11 +99,7 @@ def _files_in(folder: Path) -> Iterator[PurePosixPath]:
                 yield PurePosixPath(Path(root, name).relative_to(folder).as_posix())
 
 
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _unclear_kind(file: NamedFile, doubted: frozenset[str]) -> str | None:
+def unclear_kind(file: NamedFile, doubted: frozenset[str]) -> str | None:
     """Why it cannot be said which kind of file it is; None where it can."""
     if len(file.kinds) > 1:
         return f"its name is that of several kinds: {', '.join(sorted(file.kinds))}"
@@ -116,7 +112,7 @@ def _unclear_kind(file: NamedFile, doubted: frozenset[str]) -> str | None:
     return None
 
 
-def _owner(file: NamedFile, *, is_person_folder: bool) -> Words | str:
+def owner_of(file: NamedFile, *, is_person_folder: bool) -> Words | str:
     """The words that name the person, or why it cannot be said who it is."""
     own, folder = file.own, file.folders[-1] if file.folders else None
     around = folder if is_person_folder else file.person_folder
@@ -145,14 +141,14 @@ def _add_person(scan: Scan, folder: Path, found: Sequence[tuple[NamedFile, Words
     if training is None:
         scan.unclear |= dict.fromkeys(clear.values(), f"no training video of {name}")
         return
-    seconds, shape = _film_facts(folder / training)
+    seconds, shape = film_facts(folder / training)
     if seconds is not None and seconds < _SHORTEST_TRAINING_SECONDS:
         scan.unclear |= dict.fromkeys(clear.values(), f"the training video has only {seconds:.0f} s")
         return
     scan.people.append(Person(name, clear, shape))
 
 
-def _film_facts(path: Path) -> tuple[float | None, str]:
+def film_facts(path: Path) -> tuple[float | None, str]:
     """Its length in seconds, and `3:10 landscape`; nothing of a film that cannot be read: `validate` says why."""
     try:
         film = read_film(str(path))

@@ -78,7 +78,15 @@ class TableSource:
         self._absent = [name for name in _REQUIRED if name not in self._places and name not in given]
         for name in self._absent:
             self.head.report("the column is missing, and every avatar needs it", name, rule="M16")
-        self._read_head(first)
+        # The batch's name and its submit are those of the first row; the others must say the same.
+        line, cells = first or (1, [])
+        self.head.places = RowPlaces(line, self._places)
+        self._first = {
+            name: _batch_cell(name, cells[index])
+            for index, name in self._columns.items()
+            if name in BATCH_COLUMNS and index < len(cells)
+        }
+        self.head.values |= self._first
 
     @property
     def has_known_columns(self) -> bool:
@@ -92,7 +100,9 @@ class TableSource:
         names = [name.strip() for name in header]
         if len(names) == 1 and names[0] not in KNOWN_COLUMNS:
             raise UnreadableError("the header has one column; separate them by commas", self.head.start.line)
-        for name, count in Counter(filter(_is_ours, names)).items():
+        for name, count in Counter(names).items():
+            if not name or name.startswith(_OWN_MARKS):
+                continue
             place = Place(self.head.start.line, name[:64])
             if count > 1:
                 self.head.report(f"the column appears {count} times", name, rule="M15", place=place)
@@ -103,17 +113,6 @@ class TableSource:
     def _columns_among(self, names: Collection[str]) -> list[tuple[int, str]]:
         """The columns that are to be treated alike: to ask each cell's column what it is would cost more."""
         return [(index, name) for index, name in self._columns.items() if name in names]
-
-    def _read_head(self, first: Row | None) -> None:
-        """Take the batch's name and its submit from the first row; the others must say the same."""
-        line, cells = first or (1, [])
-        self.head.places = RowPlaces(line, self._places)
-        self._first = {
-            name: _batch_cell(name, cells[index])
-            for index, name in self._columns.items()
-            if name in BATCH_COLUMNS and index < len(cells)
-        }
-        self.head.values |= self._first
 
     def drafts(self) -> Iterator[Draft]:
         """The rows in the order of the file, blank ones left out."""
@@ -174,11 +173,6 @@ def _batch_cell(name: str, text: str) -> str:
 
 def _is_filled(row: Row) -> bool:
     return any(map(str.strip, row[1]))
-
-
-def _is_ours(name: str) -> bool:
-    """True for a column that is to be read, or else reported."""
-    return bool(name) and not name.startswith(_OWN_MARKS)
 
 
 def _refuse_title(following: Iterator[Row]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -64,24 +64,20 @@ def check_lists(draft: Draft) -> None:
     """Report what is one item of a list where two were meant, and what a spreadsheet has damaged."""
     for name in _LISTS:
         items = draft.values.get(name)
-        if isinstance(items, list):
-            _check_list(draft, name, items)
-
-
-def _check_list(draft: Draft, name: str, items: Sequence[str]) -> None:
-    for item in items:
-        if len(items) > 1 and is_damaged(item) and not draft.is_faulty(name):
-            draft.report(
-                f"has the item {item[:8]}, which a spreadsheet writes for no value", name, rule="M11"
-            )
-    joined = next((item for item in items if _SEPARATOR.search(item)), None)
-    is_yaml = isinstance(draft.place_of(name).column, int)  # where nothing is separated by one character
-    if joined is None or is_yaml or draft.is_faulty(name):
-        return
-    parts = [part.strip() for part in _SEPARATOR.split(joined) if part.strip()]
-    if len(parts) > 1:
-        written = quoted(";".join(parts))
-        draft.warn(f"{quoted(joined)} is one item; for {len(parts)} write {written}", name, rule="M12")
+        if not isinstance(items, list):
+            continue
+        for item in items:
+            if len(items) > 1 and is_damaged(item) and not draft.is_faulty(name):
+                message = f"has the item {item[:8]}, which a spreadsheet writes for no value"
+                draft.report(message, name, rule="M11")
+        joined = next((item for item in items if _SEPARATOR.search(item)), None)
+        is_yaml = isinstance(draft.place_of(name).column, int)  # where nothing is separated by one character
+        if joined is None or is_yaml or draft.is_faulty(name):
+            continue
+        parts = [part.strip() for part in _SEPARATOR.split(joined) if part.strip()]
+        if len(parts) > 1:
+            written = quoted(";".join(parts))
+            draft.warn(f"{quoted(joined)} is one item; for {len(parts)} write {written}", name, rule="M12")
 
 
 def check_defaults(draft: Draft) -> None:
@@ -146,7 +142,10 @@ def _instance(
     try:
         instance = model.model_validate({**placeholders, **values} if placeholders else values)
     except ValidationError as error:
-        _report_all(error.errors(include_url=False), draft, is_partial=is_partial)
+        said = [each for each in error.errors(include_url=False) if not draft.is_faulty(*each["loc"])]
+        for each in said:
+            if not (is_partial and each["type"] == "missing"):
+                draft.report(sentence_of(each), *each["loc"], rule="M03")
         return None
     return instance if is_whole else None
 
@@ -158,17 +157,12 @@ def _given(value: Value) -> Value:
     return value
 
 
-def _report_all(errors: Iterable[Mapping[str, Any]], draft: Draft, *, is_partial: bool) -> None:
-    new = [error for error in errors if not draft.is_faulty(*error["loc"])]
-    for error in new:
-        if not (is_partial and error["type"] == "missing"):
-            draft.report(_sentence(error), *error["loc"], rule="M03")
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
+def sentence_of(error: Mapping[str, Any]) -> str:
+    """What pydantic's *error* means for who wrote the manifest; values of personal fields are not repeated."""
     location, given, context = error["loc"], error["input"], error.get("ctx", {})
     if error["type"] == "enum":
-        choices = _choices(location)
+        rule = FIELDS[str(location[0])]
+        choices = rule.members[str(location[1])].choices if rule.shape is Shape.GROUP else rule.choices
         return f"{quoted(given)} is not one of {', '.join(choices)}{suggestion(str(given), choices)}"
     sentence = _SENTENCES.get(error["type"])
     if sentence is None:
@@ -176,23 +170,16 @@ def _sentence(error: Mapping[str, Any]) -> str:
     return sentence("the value" if location[0] in PERSONAL_FIELDS else quoted(given), context)
 
 
-def _choices(location: tuple[str | int, ...]) -> tuple[str, ...]:
-    rule = FIELDS[str(location[0])]
-    return rule.members[str(location[1])].choices if rule.shape is Shape.GROUP else rule.choices
-
-
-def _pattern_sentence(_given: str, context: Mapping[str, Any]) -> str:
-    if context["pattern"] == HEADER_SAFE:
-        return "may only have printable ASCII characters: it is sent as an HTTP header"
-    return "may not have line breaks or control characters"
-
-
 _SENTENCES: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
     "missing": lambda _given, _context: "is missing",
     "bool_parsing": lambda given, _context: f"{given} is neither true nor false",
     "string_too_short": lambda _given, _context: "is empty",
     "string_too_long": lambda given, context: f"{given} is longer than {context['max_length']} characters",
-    "string_pattern_mismatch": _pattern_sentence,
+    "string_pattern_mismatch": lambda _given, context: (
+        "may only have printable ASCII characters: it is sent as an HTTP header"
+        if context["pattern"] == HEADER_SAFE
+        else "may not have line breaks or control characters"
+    ),
     "too_long": lambda _given, context: (
         f"has {context['actual_length']} items; {context['max_length']} are allowed"
     ),

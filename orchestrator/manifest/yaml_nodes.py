@@ -64,13 +64,14 @@ def compose(text: str) -> Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark else Place()
-        raise UnreadableError(_syntax_sentence(error), *place) from None
+        raise UnreadableError(syntax_sentence(error), *place) from None
     except yaml.YAMLError as error:
         raise UnreadableError(f"this is not YAML: {getattr(error, 'reason', 'unreadable')}") from None
     return root
 
 
-def _syntax_sentence(error: yaml.MarkedYAMLError) -> str:
+def syntax_sentence(error: yaml.MarkedYAMLError) -> str:
+    """What the parser's *error* says, and what to look for there."""
     said = ", ".join(part for part in (error.context, error.problem) if part)
     if "exceeded maximum nesting depth" in said:  # the parser's own limit, met in `[[[[` before ours is asked
         said = _TOO_DEEP
@@ -125,7 +126,8 @@ class Merges:
     def brought_in_by(self, node: Node, above: int = 0) -> Pairs | None:
         """The pairs of `<<: *node`; of a list the first mapping counts first. None when it is no mapping."""
         pairs: Pairs = {}
-        for source in {id(source): source for source in _sources(node)}.values():
+        sources = node.value if isinstance(node, SequenceNode) else [node]
+        for source in {id(source): source for source in sources}.values():
             brought = self._pairs_of(source, above + 1)
             if brought is None or len(pairs) > MAX_FIELDS:
                 return None
@@ -152,7 +154,3 @@ class Merges:
                     return None
                 pairs = {**brought, **pairs}
         return pairs
-
-
-def _sources(node: Node) -> list[Node]:
-    return node.value if isinstance(node, SequenceNode) else [node]

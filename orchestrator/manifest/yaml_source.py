@@ -51,26 +51,19 @@ class YamlSource:
             if name in HEAD_FIELDS:
                 reader.read_field(FIELDS.get(name, _TEXT), name, value)
             elif name == "defaults":
-                self._read_defaults(value)
+                self.defaults.start = place_of(value)
+                if not is_null(value):
+                    _Reader(self.defaults, self._merges).read_fields(value)
+            elif name == "avatars" and isinstance(value, SequenceNode):
+                self._avatars = value.value
             elif name == "avatars":
-                self._read_avatars(value)
+                if not is_null(value):
+                    message = f"must be a list, not {kind_of(value)}"
+                    self.head.report(message, "avatars", rule="M16", place=place_of(value))
             elif name.startswith("x-"):
                 reader.check_anchors(value)
             else:
                 self.head.report(unknown_field(name, TOP_FIELDS), name, rule="M02", place=place_of(key))
-
-    def _read_defaults(self, node: Node) -> None:
-        self.defaults.start = place_of(node)
-        if not is_null(node):
-            _Reader(self.defaults, self._merges).read_fields(node)
-
-    def _read_avatars(self, node: Node) -> None:
-        if isinstance(node, SequenceNode):
-            self._avatars = node.value
-        elif not is_null(node):
-            self.head.report(
-                f"must be a list, not {kind_of(node)}", "avatars", rule="M16", place=place_of(node)
-            )
 
     def drafts(self) -> Iterator[Draft]:
         """The avatars in the order of the file."""
@@ -103,13 +96,10 @@ class _Reader:
                 self.read_field(FIELDS[name], name, value)
             else:
                 unknown.append(key)
-        self._report_unknown(unknown)
-
-    def _report_unknown(self, keys: list[Node]) -> None:
-        for key in keys[:MAX_UNKNOWN_FIELDS]:
+        for key in unknown[:MAX_UNKNOWN_FIELDS]:
             self._draft.report(unknown_field(key.value), key.value, rule="M02", place=place_of(key))
-        for key in keys[MAX_UNKNOWN_FIELDS : MAX_UNKNOWN_FIELDS + 1]:
-            count = len(keys) - MAX_UNKNOWN_FIELDS
+        for key in unknown[MAX_UNKNOWN_FIELDS : MAX_UNKNOWN_FIELDS + 1]:
+            count = len(unknown) - MAX_UNKNOWN_FIELDS
             self._draft.report(
                 f"there are {count} more unknown fields", key.value, rule="M02", place=place_of(key)
             )
@@ -117,16 +107,16 @@ class _Reader:
     def read_field(self, rule: FieldRule, name: str, node: Node) -> None:
         """Read one field in the shape its rule asks for."""
         self._places[name] = place_of(node)
-        self._draft.values[name] = None if is_null(node) else self._value(rule, name, node)
-
-    def _value(self, rule: FieldRule, name: str, node: Node) -> Value:
         match rule.shape:
+            case _ if is_null(node):
+                value: Value = None
             case Shape.LIST:
-                return self._list(name, node)
+                value = self._list(name, node)
             case Shape.GROUP:
-                return self._group(rule.members, name, node)
+                value = self._group(rule.members, name, node)
             case _:
-                return self._text(node, name)
+                value = self._text(node, name)
+        self._draft.values[name] = value
 
     def _list(self, name: str, node: Node) -> list[str]:
         if not isinstance(node, SequenceNode):
@@ -184,18 +174,14 @@ class _Reader:
         merged: Pairs = {}
         for key, value in node.value:
             if is_merge(key):
-                merged = {**self._brought_in_by(value), **merged}
+                brought = self._merges.brought_in_by(value)
+                if brought is None:
+                    message = "takes a mapping or a list of mappings"
+                    self._draft.report(message, "<<", rule="M16", place=place_of(value))
+                merged = {**(brought or {}), **merged}
             elif self._is_new(key, own, names):
                 own[key.value] = (key, value)
         return {**merged, **own}
-
-    def _brought_in_by(self, node: Node) -> Pairs:
-        pairs = self._merges.brought_in_by(node)
-        if pairs is None:
-            self._draft.report(
-                "takes a mapping or a list of mappings", "<<", rule="M16", place=place_of(node)
-            )
-        return pairs or {}
 
     def _is_new(self, key: Node, own: Pairs, names: tuple[str, ...]) -> bool:
         if not isinstance(key, ScalarNode):

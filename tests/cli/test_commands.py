@@ -287,7 +287,7 @@ def test_an_unexpected_error_is_one_sentence_and_the_log_has_the_rest(
         local = "a-local-value"
         raise RuntimeError(f"https://h/o?Signature=abc {local[:0]}")
 
-    monkeypatch.setattr(validate, "check_manifest", crash)
+    monkeypatch.setattr(validate, "check", crash)
     log = tmp_path / "log"
 
     result = cli("validate", batch.manifest, "--log-file", log, "--json")

@@ -57,7 +57,7 @@ def run(
       9  needs a decision, named in the output
       130, 143  stopped by a signal, state saved
     """
-    from orchestrator.cli.work.validate import Asked  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.api.checking import Asked  # noqa: PLC0415 - keeps --help quick
 
     asked = Asked(path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ())
     if dry_run:

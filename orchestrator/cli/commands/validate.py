@@ -40,7 +40,8 @@ def validate(
       orchestrator validate studio.yaml --look quick      also the pictures and the sound of each film
       orchestrator validate studio.yaml --look quick --report preflight.html
     """
-    from orchestrator.cli.work.validate import Asked, validate_manifest  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.api.checking import Asked  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.validate import validate_manifest  # noqa: PLC0415
 
     asked = Asked(path=manifest, batch_name=batch_name, defaults=default or ())
     return validate_manifest(invocation, asked, report)

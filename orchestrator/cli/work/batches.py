@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from orchestrator.api.history import key_of
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.process import run_async
@@ -51,11 +52,6 @@ def known_batch(invocation: Invocation, name: str) -> KnownBatch:
     return KnownBatch(
         record=record, effective=beside.at(record.endpoint, record.project_id, effective.values.state)
     )
-
-
-def key_of(record: BatchRecord) -> BatchKey:
-    """The key of a batch."""
-    return BatchKey(record.endpoint, record.project_id, record.name, known_digest=record.batch)
 
 
 async def find_batch(journal: Journal, effective: EffectiveSettings, name: str) -> BatchRecord:

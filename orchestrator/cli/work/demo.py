@@ -12,11 +12,12 @@ import anyio
 import anyio.to_thread
 import yaml
 
+from orchestrator.api.checking import Asked
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.work.run import run_once
-from orchestrator.cli.work.validate import Asked, ProblemReport
+from orchestrator.cli.work.validate import ProblemReport
 from orchestrator.domain.entries import slug
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.journal.journal import folder_of

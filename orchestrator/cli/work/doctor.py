@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
+from orchestrator.api.checking import Asked, check_manifest
 from orchestrator.api.service import home_folder, real_clocks
 from orchestrator.api.settings import EffectiveSettings, settings_of_flags
 from orchestrator.cli.invocation import Invocation
@@ -26,7 +27,6 @@ from orchestrator.cli.work.checks.journal import check_journal
 from orchestrator.cli.work.checks.machine import check_digest, check_folder, check_open_files, check_proxy
 from orchestrator.cli.work.checks.service import Access, check_service, check_store, find_access
 from orchestrator.cli.work.config import unknown_variables
-from orchestrator.cli.work.validate import Asked, check_manifest
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.presigned import PresignedUrl

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from shlex import quote
 
+from orchestrator.api.run_document import decisions, head_of, left_alone, results
 from orchestrator.cli.output import Output, print_table
 from orchestrator.domain.errors import LimitReachedError
 from orchestrator.domain.exit_codes import ExitCode
@@ -13,12 +13,10 @@ from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.reading import JournalReader
-from orchestrator.journal.records import EntryRecord, OutcomeRecord
+from orchestrator.journal.records import EntryRecord
 from orchestrator.observe.wording import duration
 
 SHOWN_ENTRIES = 40
-_SHOWN_UNDECIDED = 20
-_NAMED_ENTRIES = 10
 _STOPPED_BY = {
     ExitCode.HUNG_UP: "stopped by SIGHUP",
     ExitCode.INTERRUPTED: "interrupted",
@@ -30,12 +28,10 @@ _FAILED = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
 
 async def print_run(output: Output, report: RunReport, journal: JournalReader, *, had_work: bool) -> None:
     """Print the document, or the table and what it means; *had_work* is True when an entry was started."""
-    notes = [line async for line in _left_alone(report, journal)]
+    notes = [line async for line in left_alone(report, journal)]
     if output.is_json:
-        error = {} if report.cause is None else {"error": report.cause.document}
-        warnings = [*report.warnings, *_decisions(report), *notes]
-        head = {**report.as_dict(), "warnings": warnings, **error}
-        await output.stream_document(head, "results", results(journal, report.batch_digest))
+        found = (result.as_dict() async for result in results(journal, report.batch_digest))
+        await output.stream_document(await head_of(report, journal), "results", found)
     elif had_work:
         await print_entries(output, journal, report.batch_digest, report.totals.entries, name=report.batch)
     summary = list(_summary(report, had_work=had_work))
@@ -48,23 +44,6 @@ async def print_run(output: Output, report: RunReport, journal: JournalReader, *
         output.note(line)
     if had_work:
         output.say(f"run {report.run_id}: exit code {int(report.exit_code)}")
-
-
-async def results(journal: JournalReader, batch: str) -> AsyncIterator[dict[str, object]]:
-    """The outcome of every entry in manifest order."""
-    async for record in journal.outcomes(batch):
-        yield {
-            "entry": record.entry_id,
-            "state": record.state.value,
-            "job_id": record.job_id,
-            "error": error_of(record),
-        }
-
-
-def error_of(record: EntryRecord | OutcomeRecord) -> dict[str, str | None] | None:
-    """Why the entry stands where it stands, None when nothing is wrong."""
-    is_failed = record.state is EntryState.FAILED
-    return record.error.as_dict() if is_failed and record.error is not None else None
 
 
 def review_text(record: EntryRecord) -> str | None:
@@ -151,17 +130,10 @@ def _print_rest(output: Output, report: RunReport) -> None:
         output.complain(f"stopped: {report.cause.message}")
     elif report.cause is not None:
         output.print_error(report.cause)
-    for line in _decisions(report):
+    for line in decisions(report):
         output.complain(line)
     for line in _next_steps(report):
         output.note(line)
-
-
-def _decisions(report: RunReport) -> Iterator[str]:
-    for entry, reason in islice(report.undecided.items(), _SHOWN_UNDECIDED):
-        yield f"{entry} needs a decision: {reason}"
-    if len(report.undecided) > _SHOWN_UNDECIDED:
-        yield f"... and {len(report.undecided) - _SHOWN_UNDECIDED} more"
 
 
 def _next_steps(report: RunReport) -> Iterator[str]:
@@ -186,56 +158,3 @@ def _next_steps(report: RunReport) -> Iterator[str]:
         yield f"{report.entries.failed} need a decision; see the hints above."
     elif report.entries.failed:
         yield f"{report.entries.failed} failed. Fix the problems above, then run the same command again."
-
-
-async def _left_alone(report: RunReport, journal: JournalReader) -> AsyncIterator[str]:
-    """Entries that this run did not touch, and the command for each kind."""
-    name = quote(report.batch)
-    rejected = await _ids_in(journal, report, EntryState.REVIEW_FAILED)
-    unchanged = [entry for entry in rejected if entry not in report.replaced]
-    if unchanged:
-        yield (
-            f"review failed, and nothing was replaced since: {named(unchanged)}; replace the files or fields that "
-            f"the reviewer names, then `orchestrator retry {name}`; to send an entry as it is: "
-            f"`orchestrator retry {name} --entry {quote(unchanged[0])}`"
-        )
-    if report.replaced:
-        waiting = sorted(report.replaced)
-        yield (
-            f"review failed, replaced since and not sent yet: {named(waiting)}; "
-            f"`orchestrator retry {name}` sends them"
-        )
-    cancelled = await _ids_in(journal, report, EntryState.CANCELLED)
-    if cancelled:
-        yield (
-            f"cancelled, left alone: {named(cancelled)}; `orchestrator retry {name} --entry {quote(cancelled[0])}` "
-            f"brings one back, `orchestrator retry {name} --cancelled` brings back all"
-        )
-    if report.removed:
-        was = (
-            "" if report.earlier_manifest is None else f" (the batch was made from {report.earlier_manifest})"
-        )
-        yield (
-            f"no longer in the manifest, left alone: {named(report.removed)}{was}; "
-            f"`orchestrator cancel {name} --entry {quote(report.removed[0])} --yes` deletes the job of one"
-        )
-    if report.invalid:
-        yield f"invalid, skipped: {named(report.invalid)}; fix the errors above, then run the same command again"
-    if report.too_young:
-        yield (
-            f"files written just now, left for the next run: {named(report.too_young)}; "
-            "run the same command again once they are complete"
-        )
-
-
-async def _ids_in(journal: JournalReader, report: RunReport, state: EntryState) -> list[str]:
-    """The entries in *state*; reading them costs nothing where there are none."""
-    if not report.counts.get(state, 0):
-        return []
-    return [record.entry_id async for record in journal.entries(report.batch_digest, states={state})]
-
-
-def named(entries: Sequence[str]) -> str:
-    """The first of *entries*, and how many more there are."""
-    more = len(entries) - _NAMED_ENTRIES
-    return ", ".join(entries[:_NAMED_ENTRIES]) + (f" and {more} more" if more > 0 else "")

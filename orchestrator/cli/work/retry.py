@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
+from orchestrator.api.checking import Asked
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
@@ -15,7 +16,7 @@ from orchestrator.cli.session import open_session
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.report import print_run
 from orchestrator.cli.work.run_history import known_kept_in_history
-from orchestrator.cli.work.validate import Asked, ProblemReport
+from orchestrator.cli.work.validate import ProblemReport
 from orchestrator.domain.errors import ManifestError
 from orchestrator.engine.batch import RunRequest, retry_batch
 from orchestrator.engine.decision import Retry

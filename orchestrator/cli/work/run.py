@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 
+from orchestrator.api.checking import Asked, check_patterns
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
@@ -14,9 +15,7 @@ from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entr
 from orchestrator.cli.work.report import print_run
 from orchestrator.cli.work.run_history import batch_of, kept_in_history, known_kept_in_history, state_of
 from orchestrator.cli.work.validate import (
-    Asked,
     ProblemReport,
-    check_patterns,
     is_setting_wrong,
     refuse_invalid,
 )

@@ -8,27 +8,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from orchestrator.api.history import IsMeant, code_of, keep_end, key_of
 from orchestrator.api.options import ENVIRONMENT_PREFIX
-from orchestrator.api.service import new_run_id
 from orchestrator.api.settings import EffectiveSettings, settings_of_flags
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import StoppedBySignal, run_async
-from orchestrator.cli.work.batches import KnownBatch, find_batch, has_journal, key_of, unknown_batch
+from orchestrator.cli.work.batches import KnownBatch, find_batch, has_journal, unknown_batch
 from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import OrchestratorError, UsageError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of
-from orchestrator.engine.report import count_entries
+from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.journal.history import RunRecord
-from orchestrator.journal.journal import exists, open_journal
+from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.observe.wording import duration, moment, short_moment
 
 _SHOWN_RUNS = 20
 _ALL = 10**9
 _HEADINGS = ("started", "took", "exit", "entries", "run", "process")
-
-IsMeant = Callable[[BatchRecord], bool]
 
 
 @contextmanager
@@ -46,7 +43,9 @@ def kept_in_history(output: Output, state: Callable[[], str], is_meant: IsMeant)
     except (Exception, StoppedBySignal) as error:
         # The history matters less than the work: whatever fails here, the error itself is raised.
         with suppress(OrchestratorError, StoppedBySignal):
-            run_async(_keep, output, state(), is_meant, started_at, _code_of(error))
+            code = error.exit_code if isinstance(error, StoppedBySignal) else code_of(error)
+            run_id = output.known.get("run_id")
+            run_async(keep_end, state(), is_meant, started_at, code, None if run_id is None else str(run_id))
         raise
 
 
@@ -75,33 +74,6 @@ def state_of(invocation: Invocation, beside: Path) -> str:
         flags = {name: value for name, value in invocation.flags.items() if name == "state"}
         variable = os.environ.get(f"{ENVIRONMENT_PREFIX}STATE")
         return settings_of_flags({"state": variable, **flags} if variable else flags).values.state
-
-
-def _code_of(error: BaseException) -> int:
-    if isinstance(error, StoppedBySignal):
-        return error.exit_code
-    return exit_code_of(error) if isinstance(error, OrchestratorError) else ExitCode.UNEXPECTED
-
-
-async def _keep(output: Output, state: str, is_meant: IsMeant, started_at: float, exit_code: int) -> None:
-    if not exists(state):
-        return
-    run_id = str(output.known.get("run_id") or new_run_id(started_at))
-    async with open_journal(state, clock=time.time) as journal:
-        meant = [batch for batch in await journal.batches() if is_meant(batch)]
-        # The run may have come as far as the journal, which then knows which batch it was.
-        own = [batch for batch in meant if batch.last_run_id == run_id] or meant
-        if len(own) == 1:
-            batch = own[0]
-            counts = await journal.counts(batch.batch)
-            await journal.keep_refused_run(
-                batch.batch,
-                run_id,
-                started_at,
-                exit_code,
-                count_entries(counts, undecided=0, with_submit=batch.is_submit_wanted).as_dict(),
-                is_last=await journal.batch_holder(key_of(batch)) is None,
-            )
 
 
 def show_runs(invocation: Invocation, name: str, *, is_all_wanted: bool) -> ExitCode:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.api.history import key_of
 from orchestrator.api.settings import EffectiveSettings
+from orchestrator.api.status import batch_head, entry_status
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import run_async
-from orchestrator.cli.work.batches import find_batch, find_entry, has_journal, key_of, unknown_batch
+from orchestrator.cli.work.batches import find_batch, find_entry, has_journal, unknown_batch
 from orchestrator.cli.work.entry_detail import print_detail, read_detail
-from orchestrator.cli.work.report import error_of, print_entries
+from orchestrator.cli.work.report import print_entries
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.history import ReviewRecord
@@ -37,7 +39,7 @@ def show_batches(invocation: Invocation) -> ExitCode:
         batches = run_async(_read_batches, effective.values.state)
     output = invocation.output
     if output.is_json:
-        output.document({"schema": SCHEMA, "batches": [_batch_document(*known) for known in batches]})
+        output.document({"schema": SCHEMA, "batches": [batch_head(*known) for known in batches]})
     elif not batches:
         output.say(f"no batches yet in {effective.values.state}")
     elif output.is_narrow:
@@ -103,8 +105,11 @@ async def _show_batch(output: Output, effective: EffectiveSettings, name: str, v
 async def _show_entries(output: Output, journal: Journal, batch: BatchRecord, view: BatchView) -> None:
     counts = await journal.counts(batch.batch)
     if output.is_json:
-        head = {"schema": SCHEMA, **_batch_document(batch, counts)}
-        await output.stream_document(head, "results", _entries(journal, batch.batch, view.states))
+        head = {"schema": SCHEMA, **batch_head(batch, counts)}
+        records = journal.entries(batch.batch, states=view.states)
+        await output.stream_document(
+            head, "results", (entry_status(record).as_dict() async for record in records)
+        )
         return
     total = sum(count for state, count in counts.items() if state in view.states)
     await print_entries(
@@ -113,40 +118,6 @@ async def _show_entries(output: Output, journal: Journal, batch: BatchRecord, vi
     output.say(f"{batch.name} ({batch.batch}) on {batch.endpoint}, project {batch.project_id}")
     holder = await journal.batch_holder(key_of(batch))
     output.say(f"{_counted(counts)}; last run {_last_run(batch, holder)}")
-
-
-async def _entries(
-    journal: Journal, batch: str, states: frozenset[EntryState]
-) -> AsyncIterator[dict[str, object]]:
-    async for record in journal.entries(batch, states=states):
-        yield {
-            "entry": record.entry_id,
-            "state": record.state.value,
-            "service_state": record.service_state,
-            "bytes": record.bytes,
-            "job_id": record.job_id,
-            "delivered": record.delivered,
-            "review_reason": record.review_reason,
-            "review_code": record.review_code,
-            "updated_at": _time(record.updated_at),
-            "error": error_of(record),
-        }
-
-
-def _batch_document(batch: BatchRecord, counts: Counts) -> dict[str, object]:
-    return {
-        "batch": batch.name,
-        "digest": batch.batch,
-        "endpoint": batch.endpoint,
-        "project_id": batch.project_id,
-        "manifest": batch.manifest_path,
-        "entries": {"total": sum(counts.values()), **{state.value: count for state, count in counts.items()}},
-        "last_run": {
-            "run_id": batch.last_run_id,
-            "at": _time(batch.last_run_at),
-            "exit_code": batch.last_exit_code,
-        },
-    }
 
 
 def _rows(batches: list[tuple[BatchRecord, Counts]], clock: Callable[[float], str]) -> list[Row]:

@@ -9,12 +9,13 @@ from shlex import quote
 
 import anyio
 
+from orchestrator.api.run_document import error_of
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import ServiceSession, open_service_session
 from orchestrator.cli.work.batches import KnownBatch, known_batch
-from orchestrator.cli.work.report import error_of, review_text
+from orchestrator.cli.work.report import review_text
 from orchestrator.cli.work.watch_display import Display, count_groups, display_for, entry_group
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState

@@ -1,0 +1,171 @@
+"""What came of a run (design section 4): the document that `--json` prints, and what `Batch.run` returns."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from shlex import quote
+from typing import Any
+
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.states import EntryState
+from orchestrator.engine import report as engine
+from orchestrator.engine.report import EntryCounts
+from orchestrator.journal.reading import JournalReader
+from orchestrator.journal.records import EntryRecord, OutcomeRecord
+
+_SHOWN_UNDECIDED = 20
+_NAMED_ENTRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class EntryResult:
+    """What came of one entry; `error` has `kind`, `code`, `message`, `request_id`, `hint`, or is None."""
+
+    entry: str
+    state: EntryState
+    job_id: str | None
+    error: Mapping[str, str | None] | None
+
+    def as_dict(self) -> dict[str, object]:
+        """The result as documents have it."""
+        return {"entry": self.entry, "state": self.state.value, "job_id": self.job_id, "error": self.error}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """A run that went to its end or was stopped, which `error` explains where a person did not ask for it.
+
+    `segments` are counts of `total`, `stored`, `sent`, `resumed` and `retried`, `bytes` of `total`, `sent` and
+    `resumed`; `warnings` what a person should know; `results` are in the order of the manifest.
+    """
+
+    batch: str
+    run_id: str
+    exit_code: int
+    elapsed_seconds: float
+    entries: EntryCounts
+    segments: Mapping[str, int]
+    bytes: Mapping[str, int]
+    warnings: Sequence[str]
+    error: OrchestratorError | None
+    results: Sequence[EntryResult]
+
+    def as_dict(self) -> dict[str, object]:
+        """The document of `orchestrator run --json`."""
+        error = {} if self.error is None else {"error": self.error.document}
+        return {
+            "schema": engine.SCHEMA,
+            "batch": self.batch,
+            "run_id": self.run_id,
+            "exit_code": self.exit_code,
+            "elapsed_seconds": self.elapsed_seconds,
+            "entries": self.entries.as_dict(),
+            "segments": dict(self.segments),
+            "bytes": dict(self.bytes),
+            "warnings": list(self.warnings),
+            **error,
+            "results": [result.as_dict() for result in self.results],
+        }
+
+
+async def with_results(report: engine.RunReport, journal: JournalReader) -> RunReport:
+    """The *report* of the engine with what came of every entry."""
+    document = report.as_dict()
+    return RunReport(
+        batch=report.batch,
+        run_id=report.run_id,
+        exit_code=int(report.exit_code),
+        elapsed_seconds=report.elapsed_seconds,
+        entries=report.entries,
+        segments=document["segments"],
+        bytes=document["bytes"],
+        warnings=await warnings_of(report, journal),
+        error=report.cause,
+        results=[result async for result in results(journal, report.batch_digest)],
+    )
+
+
+async def head_of(report: engine.RunReport, journal: JournalReader) -> dict[str, Any]:
+    """The run's document without its `results`, which may be too many to be held at once."""
+    error = {} if report.cause is None else {"error": report.cause.document}
+    return {**report.as_dict(), "warnings": await warnings_of(report, journal), **error}
+
+
+async def warnings_of(report: engine.RunReport, journal: JournalReader) -> list[str]:
+    """What a person should know: of the manifest, of what happened, and of what was left alone."""
+    return [*report.warnings, *decisions(report), *[line async for line in left_alone(report, journal)]]
+
+
+async def results(journal: JournalReader, batch: str) -> AsyncIterator[EntryResult]:
+    """What came of every entry, in the order of the manifest."""
+    async for record in journal.outcomes(batch):
+        yield EntryResult(record.entry_id, record.state, record.job_id, error_of(record))
+
+
+def error_of(record: EntryRecord | OutcomeRecord) -> dict[str, str | None] | None:
+    """Why the entry stands where it stands, None when nothing is wrong."""
+    is_failed = record.state is EntryState.FAILED
+    return record.error.as_dict() if is_failed and record.error is not None else None
+
+
+def decisions(report: engine.RunReport) -> Iterator[str]:
+    """What entries wait for a person's word."""
+    for entry, reason in islice(report.undecided.items(), _SHOWN_UNDECIDED):
+        yield f"{entry} needs a decision: {reason}"
+    if len(report.undecided) > _SHOWN_UNDECIDED:
+        yield f"... and {len(report.undecided) - _SHOWN_UNDECIDED} more"
+
+
+async def left_alone(report: engine.RunReport, journal: JournalReader) -> AsyncIterator[str]:
+    """Entries that this run did not touch, and the command for each kind."""
+    name = quote(report.batch)
+    rejected = await _ids_in(journal, report, EntryState.REVIEW_FAILED)
+    unchanged = [entry for entry in rejected if entry not in report.replaced]
+    if unchanged:
+        yield (
+            f"review failed, and nothing was replaced since: {named(unchanged)}; replace the files or fields that "
+            f"the reviewer names, then `orchestrator retry {name}`; to send an entry as it is: "
+            f"`orchestrator retry {name} --entry {quote(unchanged[0])}`"
+        )
+    if report.replaced:
+        waiting = sorted(report.replaced)
+        yield (
+            f"review failed, replaced since and not sent yet: {named(waiting)}; "
+            f"`orchestrator retry {name}` sends them"
+        )
+    cancelled = await _ids_in(journal, report, EntryState.CANCELLED)
+    if cancelled:
+        yield (
+            f"cancelled, left alone: {named(cancelled)}; `orchestrator retry {name} --entry {quote(cancelled[0])}` "
+            f"brings one back, `orchestrator retry {name} --cancelled` brings back all"
+        )
+    if report.removed:
+        was = (
+            "" if report.earlier_manifest is None else f" (the batch was made from {report.earlier_manifest})"
+        )
+        yield (
+            f"no longer in the manifest, left alone: {named(report.removed)}{was}; "
+            f"`orchestrator cancel {name} --entry {quote(report.removed[0])} --yes` deletes the job of one"
+        )
+    if report.invalid:
+        yield f"invalid, skipped: {named(report.invalid)}; fix the errors above, then run the same command again"
+    if report.too_young:
+        yield (
+            f"files written just now, left for the next run: {named(report.too_young)}; "
+            "run the same command again once they are complete"
+        )
+
+
+async def _ids_in(journal: JournalReader, report: engine.RunReport, state: EntryState) -> list[str]:
+    """The entries in *state*; reading them costs nothing where there are none."""
+    if not report.counts.get(state, 0):
+        return []
+    return [record.entry_id async for record in journal.entries(report.batch_digest, states={state})]
+
+
+def named(entries: Sequence[str]) -> str:
+    """The first of *entries*, and how many more there are."""
+    more = len(entries) - _NAMED_ENTRIES
+    return ", ".join(entries[:_NAMED_ENTRIES]) + (f" and {more} more" if more > 0 else "")

@@ -13,6 +13,7 @@ from tests.cli.advice import DOCUMENTS, ROOT, SOURCE, STARTERS, literals, place_
 #: Rooms whose strings reach a user: messages, hints, questions, help, descriptions of fields and rules.
 ROOMS = (
     "cli",
+    "api",
     "manifest",
     "preflight",
     "engine",
@@ -24,7 +25,7 @@ ROOMS = (
     "network",
 )
 #: Rooms whose docstrings are held to it as well; those of commands are their help.
-WITH_DOCSTRINGS = ("cli", "manifest", "observe")
+WITH_DOCSTRINGS = ("cli", "api", "manifest", "observe")
 PAGES = (*DOCUMENTS, *STARTERS, *sorted((ROOT / "manifests").glob("example.*")))
 #: Each with what to write.
 BANNED = {

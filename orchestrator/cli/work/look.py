@@ -21,7 +21,7 @@ _PLAIN_SECONDS = 30.0
 
 
 def look_shown(films: Sequence[FilmOfEntry], settings: Settings, output: Output) -> list[Looked]:
-    """Look at *films* as the settings want it, with a line that tells how far it is."""
+    """Look at *films* as the settings want it, with a line that shows how far it is."""
     progress = _Progress(output, settings)
     looked = look_at(films, settings, note=output.note, on_progress=progress)
     progress.end()

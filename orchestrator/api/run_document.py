@@ -94,7 +94,7 @@ async def head_of(report: engine.RunReport, journal: JournalReader) -> dict[str,
 
 
 async def warnings_of(report: engine.RunReport, journal: JournalReader) -> list[str]:
-    """What a person should know: of the manifest, of what happened, and of what was left alone."""
+    """What a person should know: of the manifest, of what happened, and of entries that were not touched."""
     return [*report.warnings, *decisions(report), *[line async for line in left_alone(report, journal)]]
 
 

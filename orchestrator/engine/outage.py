@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Final
 
 import anyio
@@ -59,6 +60,8 @@ class Gate:
         self._hint = hint
         self._judge = judge
         self._state = Availability(policy=tools.policy)
+        #: True when requests may go. An attribute: every request asks, and an open gate must cost next to nothing.
+        self.is_open = True
         self._under_way = 0
         #: Held, in the order of coming, by the one that waits for the next try and makes it.
         self._turn = anyio.Lock()
@@ -66,13 +69,8 @@ class Gate:
         self._reason: OrchestratorError | None = None
         self._is_told = False
 
-    @property
-    def is_open(self) -> bool:
-        """True when requests may go."""
-        return self._state.is_open
-
-    async def admit(self, held: AsyncExitStack) -> bool:
-        """Wait while the side is out; True for the probe, which is alone until *held* is left.
+    async def admit(self) -> bool:
+        """Wait while the side is out; True for the probe, which is alone until `probe_ended`.
 
         Raises ServiceUnreachableError when it is out for too long, StoppedError when the run drains.
         """
@@ -84,10 +82,13 @@ class Gate:
                 self._turn.release()
                 raise
             if is_probe:
-                held.callback(self._turn.release)
                 return True
             self._turn.release()
         return False
+
+    def probe_ended(self) -> None:
+        """Let another request be the probe."""
+        self._turn.release()
 
     async def _is_time_to_try(self) -> bool:
         """Wait for the next try; False when the side answers before that."""
@@ -104,38 +105,43 @@ class Gate:
         self._tools.drain.check()
         return not self.is_open
 
-    @contextmanager
-    def watching(self, subject: Hashable, *, is_probe: bool) -> Iterator[None]:
-        """Learn from how the request inside ends; a failure that is part of an outage is marked as one."""
+    def began(self, *, is_probe: bool) -> None:
+        """Take it that a request is under way; `ended` must follow."""
         self._under_way += 1
         if is_probe:
-            self._state = self._state.probing()
+            self._become(self._state.probing())
+
+    def ended(self, subject: Hashable, error: BaseException | None, *, is_probe: bool) -> None:
+        """Learn from how a request ended; a failure that is part of an outage is marked as one."""
         try:
-            yield
-        except OrchestratorError as error:
-            self._ended(self._judge(error), subject, error, is_probe=is_probe)
-            raise
-        except BaseException:
-            self._ended(Sign.SILENT, subject, None, is_probe=is_probe)
-            raise
-        else:
-            self._ended(self._judge(None), subject, None, is_probe=is_probe)
+            if error is None:
+                self._learn(self._judge(None), subject, None, is_probe=is_probe)
+            elif isinstance(error, OrchestratorError):
+                self._learn(self._judge(error), subject, error, is_probe=is_probe)
+            else:
+                self._learn(Sign.SILENT, subject, None, is_probe=is_probe)
         finally:
             self._under_way -= 1
 
     def answered(self) -> None:
         """Take it that the side works, whatever became of an answer."""
-        self._ended(Sign.ANSWERED, None, None, is_probe=False)
+        self._learn(Sign.ANSWERED, None, None, is_probe=False)
 
-    def _ended(
+    def _learn(
         self, sign: Sign, subject: Hashable, error: OrchestratorError | None, *, is_probe: bool
     ) -> None:
-        before, now = self._state, self._tools.monotonic()
+        before = self._state
         if sign is Sign.ANSWERED:
-            self._state = before.answered()
+            after = before.answered()
+            if after is before:
+                return
+            now = self._tools.monotonic()
+            self._become(after)
         elif sign is Sign.SILENT or error is None:
-            self._state = before.probe_withdrawn(now) if is_probe else before
+            now = self._tools.monotonic()
+            self._become(before.probe_withdrawn(now) if is_probe else before)
         else:
+            now = self._tools.monotonic()
             failure = Failure(
                 at=now,
                 subject=subject,
@@ -144,12 +150,16 @@ class Gate:
                 retry_after=error.retry_after if isinstance(error, RetryableError) else None,
                 draw=self._tools.draw(),
             )
-            self._state = before.probe_failed(failure) if is_probe else before.failed(failure)
+            self._become(before.probe_failed(failure) if is_probe else before.failed(failure))
             if isinstance(error, RetryableError):
                 error.is_outage |= not self.is_open
             if self._state is not before and not self.is_open:
                 self._reason = error
         self._tell(before, now)
+
+    def _become(self, state: Availability) -> None:
+        self._state = state
+        self.is_open = state.is_open
 
     def _tell(self, before: Availability, now: float) -> None:
         """Wake those who wait when the side answers again, and publish what people want to know."""
@@ -204,11 +214,11 @@ class Outages:
             limit = self._limits[operation] = Gate(
                 f"service ({operation})", self._tools, hint=_LIMIT_HINT, judge=_limit_sign
             )
-        return _passing((limit, self._service), subject, turn)
+        return _Passage((limit, self._service), subject, turn)
 
     def put(self, host: str, subject: Hashable, turn: Turn) -> AbstractAsyncContextManager[None]:
         """Hold a request to the store at *host* back while that is out; then wait for *turn*."""
-        return _passing((self._store(host),), subject, turn)
+        return _Passage((self._store(host),), subject, turn)
 
     def put_arrived(self, host: str) -> None:
         """Take it that the store at *host* works: it has what a PUT sent whose answer was lost."""
@@ -228,19 +238,63 @@ def gates(policy: OutagePolicy, clocks: Clocks, drain: Drain, events: EventBus) 
     )
 
 
-@asynccontextmanager
-async def _passing(gates: Sequence[Gate], subject: Hashable, turn: Turn) -> AsyncIterator[None]:
-    """Go through all *gates* and take a *turn*; one that was shut meanwhile is waited for without holding it."""
-    while True:
-        async with AsyncExitStack() as held:
-            probes = [await gate.admit(held) for gate in gates]
-            await held.enter_async_context(turn())
-            if any(not (gate.is_open or is_probe) for gate, is_probe in zip(gates, probes, strict=True)):
-                continue
-            for gate, is_probe in zip(gates, probes, strict=True):
-                held.enter_context(gate.watching(subject, is_probe=is_probe))
-            yield
-            return
+class _Passage:
+    """The way of one request through all *gates*; one that was shut meanwhile is waited for without a turn.
+
+    A class with slots and no generator, since every call and every PUT makes one.
+    """
+
+    __slots__ = ("_gates", "_held", "_probed", "_subject", "_turn")
+
+    def __init__(self, gates: Sequence[Gate], subject: Hashable, turn: Turn) -> None:
+        self._gates = gates
+        self._subject = subject
+        self._turn = turn
+        self._probed: list[Gate] = []
+        self._held: AbstractAsyncContextManager[object]
+
+    async def __aenter__(self) -> None:
+        """Wait until every gate lets the request through and it has its turn."""
+        try:
+            while not await self._has_passed():
+                self._withdraw()
+        except BaseException:
+            self._withdraw()
+            raise
+        for gate in self._gates:
+            gate.began(is_probe=gate in self._probed)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the gates learn from how the request ended, and give the turn back."""
+        try:
+            for gate in reversed(self._gates):
+                gate.ended(self._subject, error, is_probe=gate in self._probed)
+        finally:
+            try:
+                await self._held.__aexit__(kind, error, trace)
+            finally:
+                self._withdraw()
+
+    async def _has_passed(self) -> bool:
+        """Take a turn once all gates admit the request; False, and no turn, when one was shut meanwhile."""
+        for gate in self._gates:
+            if not gate.is_open and await gate.admit():
+                self._probed.append(gate)
+        held = self._turn()
+        await held.__aenter__()
+        for gate in self._gates:
+            if not gate.is_open and gate not in self._probed:
+                await held.__aexit__(None, None, None)
+                return False
+        self._held = held
+        return True
+
+    def _withdraw(self) -> None:
+        """Be the probe of no gate any more."""
+        while self._probed:
+            self._probed.pop().probe_ended()
 
 
 def _service_sign(error: OrchestratorError | None) -> Sign:

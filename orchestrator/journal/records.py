@@ -100,7 +100,7 @@ class EntryRecord(NamedTuple):
     def avatar(self) -> Avatar:
         """The avatar as the manifest gave it, paths absolute."""
         with intact(f"what entry {self.entry_id} is"):
-            return Avatar.model_validate_json(self.spec)
+            return avatar_of(self.spec)
 
     @property
     def assets(self) -> tuple[Asset, ...]:
@@ -159,6 +159,12 @@ def files_json(assets: Iterable[Asset]) -> str:
         for asset in assets
     )
     return json.dumps(list(rows), ensure_ascii=False)
+
+
+@lru_cache(maxsize=256)
+def avatar_of(text: str) -> Avatar:
+    """The avatar that the journal keeps as *text*; raises ValueError for anything else."""
+    return Avatar.model_validate_json(text)
 
 
 @lru_cache(maxsize=256)

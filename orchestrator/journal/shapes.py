@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from types import NoneType
+from collections.abc import Iterable, Sequence
+from types import NoneType, TracebackType
 from typing import get_args, get_type_hints
 
 from orchestrator.domain.errors import JournalError
@@ -41,16 +40,26 @@ class RowShape:
         self._seen.add(types)
 
 
-@contextmanager
-def intact(what: str) -> Iterator[None]:
+class intact:  # noqa: N801 - reads as a word of the `with` statement
     """Raise JournalError where the journal's own words for *what* are not those this program writes.
 
     Nothing of what was found is told: it may be a part of an upload URL.
     """
-    try:
-        yield
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        raise damaged(what) from None
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Read inside."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Turn what reading raised into the one error."""
+        if isinstance(error, (ValueError, TypeError, LookupError, AttributeError, RecursionError)):
+            raise damaged(self._what) from None
 
 
 def damaged(what: str) -> JournalError:

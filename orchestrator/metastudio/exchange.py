@@ -102,6 +102,9 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     """Read the body chunk by chunk, which is also how it is inflated, up to the bound for its status."""
     is_success = 200 <= response.status < 300
     limit = MAX_ANSWER_BYTES if is_success else MAX_REFUSAL_BYTES
+    if (response.content_length or limit) < limit and "Content-Encoding" not in response.headers:
+        # As long as it says, for there is nothing to inflate; nearly every answer is such a one.
+        return await response.read()
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk

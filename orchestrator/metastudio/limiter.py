@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -68,11 +68,9 @@ class RateLimiter:
         self._clock = clock
         self._sleep = sleep
 
-    @asynccontextmanager
-    async def slot(self, kind: CallKind) -> AsyncIterator[None]:
+    def slot(self, kind: CallKind) -> AbstractAsyncContextManager[None]:
         """Wait for a slot and hold it; a call takes no longer than its own time."""
-        await self.acquire(kind)
-        yield
+        return _Slot(self, kind)
 
     async def acquire(self, kind: CallKind) -> None:
         """Wait for a slot; a pause that begins meanwhile is waited for as well."""
@@ -89,6 +87,23 @@ class RateLimiter:
     def back_off(self, kind: CallKind, seconds: float) -> None:
         """Let no call of this kind start for *seconds*, nor those that wait for a slot already."""
         self._lanes[kind].pause_until(self._clock() + seconds)
+
+
+class _Slot:
+    """One call's slot; each call makes one, so it is no generator."""
+
+    __slots__ = ("_kind", "_limiter")
+
+    def __init__(self, limiter: RateLimiter, kind: CallKind) -> None:
+        self._limiter = limiter
+        self._kind = kind
+
+    async def __aenter__(self) -> None:
+        """Wait for the slot."""
+        await self._limiter.acquire(self._kind)
+
+    async def __aexit__(self, *_ended: object) -> None:
+        """Nothing is given back: a slot is a moment."""
 
 
 class _Lane:

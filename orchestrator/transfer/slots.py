@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 
 
 class PutSlots:
@@ -56,23 +56,23 @@ class PutSlots:
             _subtract(self._members, name)
             self._grant_free()
 
-    @asynccontextmanager
-    async def slot(self, name: str) -> AsyncIterator[None]:
+    def slot(self, name: str) -> AbstractAsyncContextManager[None]:
         """Hold a slot for the block, as *name*; waits until one is free."""
-        # asyncio's own event: a free slot is granted at once, without a pass through the event loop.
-        is_granted = asyncio.Event()
+        return _Slot(self, name)
+
+    def ask(self, name: str, is_granted: asyncio.Event) -> None:
+        """Queue for a slot as *name*; *is_granted* is set once one is held."""
         self._waiting.setdefault(name, deque()).append(is_granted)
         self._grant_free()
-        try:
-            await is_granted.wait()
-            yield
-        finally:
-            # A slot may have been granted in the moment in which the wait for it was cancelled.
-            if is_granted.is_set():
-                _subtract(self._held, name)
-            else:
-                self._remove(name, is_granted)
-            self._grant_free()
+
+    def give_back(self, name: str, is_granted: asyncio.Event) -> None:
+        """Give the slot back, or the place in the queue for it."""
+        # A slot may have been granted in the moment in which the wait for it was cancelled.
+        if is_granted.is_set():
+            _subtract(self._held, name)
+        else:
+            self._remove(name, is_granted)
+        self._grant_free()
 
     def _grant_free(self) -> None:
         while self._waiting and self.free > 0:
@@ -95,6 +95,31 @@ class PutSlots:
         events.remove(is_granted)
         if not events:
             del self._waiting[name]
+
+
+class _Slot:
+    """One PUT's slot; each PUT makes one, so it is no generator."""
+
+    __slots__ = ("_is_granted", "_name", "_slots")
+
+    def __init__(self, slots: PutSlots, name: str) -> None:
+        self._slots = slots
+        self._name = name
+        # asyncio's own event: a free slot is granted at once, without a pass through the event loop.
+        self._is_granted = asyncio.Event()
+
+    async def __aenter__(self) -> None:
+        """Wait until a slot is free."""
+        self._slots.ask(self._name, self._is_granted)
+        try:
+            await self._is_granted.wait()
+        except BaseException:
+            self._slots.give_back(self._name, self._is_granted)
+            raise
+
+    async def __aexit__(self, *_ended: object) -> None:
+        """Let another PUT have it."""
+        self._slots.give_back(self._name, self._is_granted)
 
 
 def _subtract(counts: Counter[str], name: str) -> None:

@@ -80,7 +80,10 @@ class ExistingJobs:
 
     async def of(self, entry: HeldEntry) -> Existing:
         """What exists of an entry whose job is about to be made; nothing that the journal knows."""
-        survey = await self._survey(entry)
+        survey = self._surveys.get(entry.avatar.app_user_id) or await self._survey(entry)
+        if not (survey.tagged or survey.untagged):
+            # A new batch, as most are: nothing to compare its entries with.
+            return Existing(twin=self._twins.get(entry.entry_id))
         digests = entry_digests(entry.entry_id)
         jobs = [ExistingJob(job, True) for digest in digests for job in survey.tagged.get(digest, ())]
         jobs += [known async for known in self._untagged(entry, survey)]

@@ -108,6 +108,8 @@ class _Sending:
 
     async def send(self, left: Sequence[SegmentRecord]) -> None:
         """Share *left* among workers; raises what failed first."""
+        if not left:
+            return
         remaining = iter(left)
         workers = _WORKERS_PER_PUT * self._run.settings.most_parallel
         async with anyio.create_task_group() as group:

@@ -7,7 +7,8 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from urllib.parse import unquote, urlsplit
+from functools import lru_cache
+from urllib.parse import SplitResult, unquote, urlsplit
 
 #: The parameters that tell something; the others are long, secret, and not worth decoding.
 _PARAMETER = re.compile(r"(?:^|&)(partNumber|Expires|X-Amz-Date|X-Amz-Expires)=([^&]+)")
@@ -33,8 +34,7 @@ class PresignedUrl:
             parts = urlsplit(url)
             # Backwards, so that of a parameter that is repeated the first value counts.
             query = {name: unquote(value) for name, value in reversed(_PARAMETER.findall(parts.query))}
-            # Properties that look for it anew each time, and every URL of a batch comes through here.
-            hostname, port = parts.hostname, parts.port
+            hostname, port = _host_and_port(parts.netloc)
         except ValueError:
             raise ValueError("the service returned an upload URL that cannot be parsed") from None
         if parts.scheme not in {"http", "https"} or not hostname:
@@ -69,6 +69,12 @@ class PresignedUrl:
         return hash(self._url)
 
 
+@lru_cache(maxsize=64)  # every URL of a batch comes through here, and they name a store or two
+def _host_and_port(netloc: str) -> tuple[str | None, int | None]:
+    parts = SplitResult("", netloc, "", "", "")
+    return parts.hostname, parts.port
+
+
 def in_part_order(urls: list[PresignedUrl]) -> list[PresignedUrl]:
     """Sort by `partNumber` where every URL has a different one, else keep the order of the list.
 
@@ -93,6 +99,7 @@ def _expires_at(query: Mapping[str, str]) -> float | None:
     return seconds if math.isfinite(seconds) and seconds <= _LATEST else None
 
 
+@lru_cache(maxsize=64)  # asked of every upload URL, and a run knows two hosts or three
 def is_loopback(host: str) -> bool:
     """True for localhost and loopback addresses, whose traffic stays on this machine."""
     if host == "localhost" or host.endswith(".localhost"):

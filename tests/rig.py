@@ -31,7 +31,6 @@ from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Problem, open_manifest
-from orchestrator.metastudio.attempts import ApiAttempt
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.metastudio.limiter import ApiRate
 from orchestrator.simulator import JobView, Simulator
@@ -74,7 +73,6 @@ class Rig:
     service: Mapping[str, Any] = field(default_factory=dict)
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     events: list[Event] = field(default_factory=list)
-    attempts: list[ApiAttempt] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     seed: int = 1
     clock: Any = time.time
@@ -177,7 +175,6 @@ class Rig:
             "policy": self.policy,
             "grace_seconds": 30.0,
             "run_id": f"run-{self.seed}",
-            "on_attempt": self.attempts.append,
         }
         return WorkSettings(**(values | changes))
 

@@ -286,6 +286,16 @@ RUN_OPTIONS = (
     ),
 )
 
+TELLING_OPTIONS = (
+    SettingOption(
+        name="events",
+        flags=("--events",),
+        metavar="FILE|-",
+        summary="Append what happens to FILE as JSON lines, or write them to stdout with -",
+        is_path=True,
+    ),
+)
+
 #: Of those the one that also says how many films are looked at.
 JOBS_OPTIONS = tuple(option for option in RUN_OPTIONS if option.name == "jobs")
 #: Of those the ones that service calls alone depend on, also where the command has its own way to wait.
@@ -300,6 +310,7 @@ ALL_OPTIONS = (
     *LOOK_OPTIONS,
     *PLAN_OPTIONS,
     *RUN_OPTIONS,
+    *TELLING_OPTIONS,
 )
 
 #: What each setting is where no place sets it.

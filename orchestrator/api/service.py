@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import Change
 from orchestrator.engine.connection import Clocks, ServiceSettings
 from orchestrator.engine.context import OnExisting, OnExpired, RunSettings, WorkSettings
-from orchestrator.metastudio.attempts import ApiAttempt
 from orchestrator.metastudio.credentials import find_credentials
 from orchestrator.transfer.bandwidth import BandwidthLimit
 
@@ -89,7 +88,6 @@ def work_settings(
     *,
     is_submit_wanted: bool,
     run_id: str,
-    on_attempt: Callable[[ApiAttempt], None],
 ) -> WorkSettings:
     """Everything a command that works on entries needs; raises ConfigurationError.
 
@@ -102,7 +100,6 @@ def work_settings(
         policy=RetryPolicy(),
         grace_seconds=effective.values.grace,
         run_id=run_id,
-        on_attempt=on_attempt,
         bandwidth=BandwidthLimit(effective.values.bwlimit),
     )
 

@@ -24,6 +24,8 @@ from orchestrator.metastudio.limiter import ApiRate, parse_api_rate
 from orchestrator.transfer.bandwidth import Timetable, parse_timetable
 
 APPLICATION = "metastudio-orchestrator"
+#: The file that stands for the standard output.
+STDOUT = Path("-")
 
 
 class ProgressStyle(StrEnum):
@@ -130,6 +132,8 @@ class Settings(BaseModel):
     on_existing: Literal["ask", "adopt", "create"] = _option("on_existing")
     fail_fast: bool = _option("fail_fast")
     grace: float = _option("grace", ge=0, allow_inf_nan=False)
+    #: STDOUT for the standard output.
+    events: Path | None = _option("events")
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +309,7 @@ def _file_layer(settings: type[BaseModel], path: Path) -> Layer:
                 hint="`orchestrator config show` lists all",
             )
     for name in _PATHS:
-        if isinstance(values.get(name), str) and not is_url(values[name]):
+        if isinstance(values.get(name), str) and values[name] != str(STDOUT) and not is_url(values[name]):
             values[name] = str(path.absolute().parent / _expanded(path, name, values[name]))
     return Layer(values=values, origins=dict.fromkeys(values, str(path)))
 

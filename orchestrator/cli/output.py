@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,8 @@ class Output:
         self.known: dict[str, object] = {}
         self._stdout = stdout
         self._stderr = stderr
+        #: Where the result for people goes.
+        self._text = stdout
         self._has_document = False
 
     @property
@@ -55,13 +58,18 @@ class Output:
     @property
     def is_terminal(self) -> bool:
         """True when a person reads stdout."""
-        return self._stdout.isatty()
+        return self._text.isatty()
+
+    def give_stdout_away(self) -> int:
+        """A descriptor of stdout for lines of another kind; what people read goes to stderr from now on."""
+        self._text = self._stderr
+        return os.dup(self._stdout.fileno())
 
     def console(self) -> Console:
-        """A rich console on stdout."""
+        """A rich console where people read the result."""
         from rich.console import Console  # noqa: PLC0415 - slow to load, and not every command prints
 
-        return Console(file=self._stdout, highlight=False, soft_wrap=True)
+        return Console(file=self._text, highlight=False, soft_wrap=True)
 
     def say(self, text: str = "") -> None:
         """Print a line of the result for people."""
@@ -99,14 +107,14 @@ class Output:
         self.write_data("]}\n")
 
     def write(self, text: str) -> None:
-        """Write *text* to stdout as it is."""
-        _write_to(self._stdout, text)
+        """Write *text* for people as it is."""
+        _write_to(self._text, text)
 
     def write_data(self, text: str) -> None:
         """Write *text* for programs to stdout: in UTF-8, whatever people read there."""
         if isinstance(self._stdout, io.TextIOWrapper) and self._stdout.encoding != _DATA_ENCODING:
             self._stdout.reconfigure(encoding=_DATA_ENCODING, errors="backslashreplace")
-        self.write(text)
+        _write_to(self._stdout, text)
 
     def fail(self, error: OrchestratorError) -> None:
         """Print why the command failed: a sentence and a hint, and the document if none was printed yet."""

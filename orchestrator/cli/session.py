@@ -9,18 +9,19 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.api.service import new_run_id, real_clocks, service_settings, work_settings
 from orchestrator.api.settings import EffectiveSettings, ProgressStyle, Settings
+from orchestrator.cli.telling import telling
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.drain import Drain, listening
-from orchestrator.engine.event_bus import EventBus, Subscriber
+from orchestrator.engine.event_bus import EventBus, Subscriber, telling_attempts
 from orchestrator.engine.events import (
     Event,
     OutageBegan,
@@ -32,7 +33,6 @@ from orchestrator.engine.events import (
 )
 from orchestrator.engine.outage import gates
 from orchestrator.journal.journal import Journal, open_journal
-from orchestrator.metastudio.attempts import ApiAttempt, ignore
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.observe.streams import failure_of
 from orchestrator.observe.tracking import RunTracker
@@ -73,19 +73,20 @@ async def open_session(
     output.known |= {"batch": batch_name, "run_id": run_id}
     output.is_record = True
     with logs_of(effective.values, output.complain, batch=batch_name, run_id=run_id) as logs:
-        work = work_settings(
-            effective, environ, is_submit_wanted=is_submit_wanted, run_id=run_id, on_attempt=logs.on_attempt
-        )
+        work = work_settings(effective, environ, is_submit_wanted=is_submit_wanted, run_id=run_id)
         logs.hidden.extend(work.service.credentials.secret.texts)
         for warning in work.service.credentials.warnings:
             output.note(f"warning: {warning}")
         tracker = RunTracker(clocks.monotonic)
+        context = {"batch": batch_name, "run_id": run_id}
         with (
             _display(effective.values, tracker, clocks) as shown,
             _changeable_bandwidth(output, effective, work.bandwidth),
+            telling(output, effective.values, context, clocks.clock, logs.hidden) as told,
         ):
             async with open_journal(effective.values.state, clock=clocks.clock) as journal:
-                events = EventBus(tracker, *shown, *logs.subscribers)
+                events = EventBus(tracker, *shown, *logs.subscribers, *told.subscribers)
+                work = replace(work, events_path=told.events_path)
                 yield Session(work=work, journal=journal, events=events, clocks=clocks, tracker=tracker)
 
 
@@ -195,24 +196,29 @@ async def open_service_session(
     for warning in service.credentials.warnings:
         output.note(f"warning: {warning}")
     clocks = real_clocks()
-    with logs_of(effective.values, output.complain, batch=batch_name) as logs:
+    context = {} if batch_name is None else {"batch": batch_name}
+    with (
+        logs_of(effective.values, output.complain, **context) as logs,
+        telling(output, effective.values, context, clocks.clock, logs.hidden) as told,
+    ):
         logs.hidden.extend(service.credentials.secret.texts)
-        events = EventBus(*subscribers, *logs.subscribers, _OutageNotes(output))
+        events = EventBus(*subscribers, *logs.subscribers, _OutageNotes(output), *told.subscribers)
         outages = gates(service.outage, clocks, Drain(clocks.sleep, events), events)
         gate = outages.call if is_patient else None
         async with (
             open_journal(effective.values.state, clock=clocks.clock) as journal,
-            connect(service, clocks, reader_threads=1, on_attempt=logs.on_attempt, gate=gate) as connection,
+            connect(
+                service, clocks, reader_threads=1, on_attempt=telling_attempts(events), gate=gate
+            ) as connection,
         ):
             yield ServiceSession(journal=journal, client=connection.client, events=events, clocks=clocks)
 
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """Who logs the events, and the tries of service calls; what is added to `hidden` is in no line from then on."""
+    """Who logs the events; what is added to `hidden` is in no line from then on."""
 
     subscribers: tuple[Subscriber, ...] = ()
-    on_attempt: Callable[[ApiAttempt], None] = ignore
     hidden: list[str] = field(default_factory=list)
 
 
@@ -246,20 +252,7 @@ def logs_of(values: Settings, warn: Callable[[str], None], **context: str | None
     ):
         log = structlog.get_logger()
         try:
-
-            def note(attempt: ApiAttempt) -> None:
-                log.debug(
-                    "call.attempted",
-                    operation=attempt.operation,
-                    attempt=attempt.attempt,
-                    outcome=attempt.outcome,
-                    status=attempt.status,
-                    code=attempt.code,
-                    request_id=attempt.request_id,
-                    seconds=round(attempt.seconds, 3),
-                )
-
-            yield Logs((EventLog(),), note, hidden)
+            yield Logs((EventLog(),), hidden)
         finally:
             failure = failure_of(sys.stderr)
             if failure is not None:

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import (
+    JournalError,
     LimitReachedError,
-    OrchestratorError,
-    RequestRejectedError,
     RunError,
-    ServiceRefusesError,
 )
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState
+from orchestrator.engine.breaker import Breaker
 from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.context import Run, WorkSettings
 from orchestrator.engine.decision import Retry
 from orchestrator.engine.drain import Drain, StopWishes
 from orchestrator.engine.earlier_manifest import earlier_manifest
-from orchestrator.engine.event_bus import EventBus
-from orchestrator.engine.events import ComparisonStarted, RunFinished, RunStarted, ServiceWarning, Totals
+from orchestrator.engine.event_bus import EventBus, telling_attempts
+from orchestrator.engine.events import (
+    ComparisonStarted,
+    DecisionNeeded,
+    RunFinished,
+    RunStarted,
+    ServiceWarning,
+    Totals,
+)
 from orchestrator.engine.file_comparison import ContentComparison
 from orchestrator.engine.following import Follower
+from orchestrator.engine.incidents import IncidentKeeper
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.limits import TransferLimit, limit_duration
 from orchestrator.engine.outage import gates
@@ -43,9 +51,6 @@ from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Manifest, Problem
 from orchestrator.transfer.sender import SegmentSender
 from orchestrator.transfer.slots import PutSlots
-
-#: Refusals that concern the account rather than the one entry: authentication, payment, permission.
-_ACCOUNT_STATUSES = frozenset({401, 402, 403})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +118,13 @@ async def submit_batch(
     Raises as `run_batch` does, but for ManifestError.
     """
     async with open_run(work, batch_name, journal, events, clocks) as run:
-        await journal.open_batch(run.batch, manifest_path=None, is_submit_wanted=True, run_id=work.run_id)
+        await journal.open_batch(
+            run.batch,
+            manifest_path=None,
+            is_submit_wanted=True,
+            run_id=work.run_id,
+            events_path=work.events_path,
+        )
         count = sum((await journal.counts(run.batch.digest)).values())
         segments, stored_bytes = await journal.count_stored(run.batch.digest)
         totals = Totals(entries=count, segments=segments, bytes=stored_bytes)
@@ -136,7 +147,7 @@ async def open_run(
         # The waits of calls end, too, as soon as the run drains.
         replace(clocks, sleep=drain.sleep),
         reader_threads=os.cpu_count() or 1,
-        on_attempt=work.on_attempt,
+        on_attempt=telling_attempts(events),
         gate=outages.call,
     ) as connection:
         key = await journal.known_key(BatchKey(connection.endpoint, connection.project_id, batch_name))
@@ -183,6 +194,7 @@ async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Reg
         manifest_path=str(path.absolute()) if known is None else None,
         is_submit_wanted=run.settings.is_submit_wanted,
         run_id=run.work.run_id,
+        events_path=run.work.events_path,
     )
     planner = Planner(
         request.manifest,
@@ -206,34 +218,6 @@ async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Reg
     return registration
 
 
-class Breaker:
-    """Counts equal refusals in a row; opens at *threshold* of them."""
-
-    def __init__(self, threshold: int) -> None:
-        self._threshold = threshold
-        self._last: tuple[int | None, str | None] | None = None
-        self._count = 0
-
-    def passed(self) -> None:
-        """An entry came through: the service works."""
-        self._last, self._count = None, 0
-
-    def failed(self, error: OrchestratorError) -> ServiceRefusesError | None:
-        """Count an entry's failure; the error that stops the run when there were enough of a kind."""
-        if not isinstance(error, RequestRejectedError) or error.status not in _ACCOUNT_STATUSES:
-            return None
-        refusal = (error.status, error.code)
-        self._count = self._count + 1 if refusal == self._last else 1
-        self._last = refusal
-        if self._count < self._threshold:
-            return None
-        return error.restated(
-            ServiceRefusesError,
-            f"the service refused {self._count} entries in a row alike: {error.message}",
-            hint=error.hint or "check quota, balance and permissions of the account, then run again",
-        )
-
-
 class BatchRun:
     """Works on the selected entries of a batch, whose lock the caller holds.
 
@@ -254,7 +238,7 @@ class BatchRun:
         run = self._run
         began = run.clocks.monotonic()
         run.events.subscribe(self._tally)
-        await self._announce()
+        beginning = await self._beginning()
         stops = StopWishes(run.drain, run.work.grace_seconds, run.clocks.sleep, run.work.listening)
         follower = Follower(run.journal, run.client, run.events, run.batch)
         is_followed = run.settings.is_submit_wanted and await follower.has_submitted()
@@ -263,13 +247,18 @@ class BatchRun:
         if run.settings.parallel is None:
             run.events.subscribe(AdaptiveParallelism(run.slots, run.events, run.clocks.monotonic))
         async with anyio.create_task_group() as group:
+            keeper = IncidentKeeper(
+                run.journal, run.batch.digest, run.work.run_id, partial(group.start_soon, self._flush)
+            )
+            run.events.subscribe(keeper)
+            self._announce(beginning)
             if run.settings.max_duration is not None:
                 group.start_soon(limit_duration, run.settings.max_duration, run.drain, run.clocks.sleep)
             with anyio.CancelScope() as scope, stops.heard(group, scope):
                 await self._share_among_workers()
+            if is_followed and stops.received is None and run.drain.cause is None:
+                await follower.poll_or_warn()
             group.cancel_scope.cancel()
-        if is_followed and stops.received is None and run.drain.cause is None:
-            await follower.poll_or_warn()
         # A second signal must not take the report away: the journal would not know how the run ended.
         with anyio.CancelScope(shield=True):
             report = await self._report(stops, run.clocks.monotonic() - began)
@@ -279,27 +268,38 @@ class BatchRun:
         run.events.publish(
             RunFinished(
                 batch=run.batch.name,
+                run_id=run.work.run_id,
                 exit_code=report.exit_code,
                 elapsed_seconds=report.elapsed_seconds,
+                entries=report.entries.as_dict(),
             )
         )
         return report
 
-    async def _announce(self) -> None:
+    async def _beginning(self) -> RunStarted:
         run = self._run
         counts = await run.journal.counts(run.batch.digest)
         segments, stored_bytes = await run.journal.count_stored(run.batch.digest)
         with_submit = run.settings.is_submit_wanted
-        run.events.publish(
-            RunStarted(
-                batch=run.batch.name,
-                run_id=run.work.run_id,
-                totals=self._registration.totals,
-                done_entries=count_entries(counts, undecided=0, with_submit=with_submit).done,
-                stored_segments=segments,
-                stored_bytes=stored_bytes,
-            )
+        return RunStarted(
+            batch=run.batch.name,
+            run_id=run.work.run_id,
+            totals=self._registration.totals,
+            done_entries=count_entries(counts, undecided=0, with_submit=with_submit).done,
+            stored_segments=segments,
+            stored_bytes=stored_bytes,
         )
+
+    def _announce(self, beginning: RunStarted) -> None:
+        events = self._run.events
+        events.publish(beginning)
+        for entry_id, reason in self._registration.undecided.items():
+            events.publish(DecisionNeeded(entry=entry_id, reason=reason))
+
+    async def _flush(self) -> None:
+        # What cannot be written now is seen by the next write that somebody waits for.
+        with suppress(JournalError):
+            await self._run.journal.flush()
 
     async def _share_among_workers(self) -> None:
         try:

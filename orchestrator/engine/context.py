@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from orchestrator.engine.event_bus import EventBus
     from orchestrator.engine.outage import Outages
     from orchestrator.journal.journal import Journal
-    from orchestrator.metastudio.attempts import ApiAttempt
     from orchestrator.metastudio.client import MetaStudioClient
     from orchestrator.transfer.sender import SegmentSender
     from orchestrator.transfer.slots import PutSlots
@@ -97,10 +95,11 @@ class WorkSettings:
     policy: RetryPolicy
     grace_seconds: float
     run_id: str
-    on_attempt: Callable[[ApiAttempt], None]
     bandwidth: BandwidthLimit = field(default_factory=BandwidthLimit)
     #: How the run hears that it is to stop.
     listening: Listening = by_signals
+    #: The file to which events are written, for whoever looks at the run; None where there is none.
+    events_path: str | None = None
 
 
 class RateEstimate:

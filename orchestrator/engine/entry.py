@@ -28,6 +28,7 @@ from orchestrator.engine.events import (
 )
 from orchestrator.journal.history import AttemptRecord
 from orchestrator.journal.records import EntryRecord, ErrorRecord, SegmentRecord, Twin
+from orchestrator.journal.timeline import NOT_TIMED, SegmentTimes
 
 
 class HeldEntry:
@@ -244,11 +245,22 @@ class HeldEntry:
             for segment in self.segments
         ]
 
-    async def stored(self, sent: SegmentRecord, receipt: Receipt, *, attempt: int, seconds: float) -> None:
+    async def stored(
+        self,
+        sent: SegmentRecord,
+        receipt: Receipt,
+        *,
+        attempt: int,
+        seconds: float = 0.0,
+        put_seconds: float = 0.0,
+    ) -> None:
         """Write the receipt down; *attempt* 0 means that the service had the segment already."""
         number = sent.segment.part_number
+        times = SegmentTimes(put_seconds, seconds) if attempt else NOT_TIMED
         with self.step(Point.WRITE_RECEIPT, sent):
-            await self._run.journal.segment_stored(self.record, sent.kind, number, receipt, attempt)
+            await self._run.journal.segment_stored(
+                self.record, sent.kind, number, receipt, attempt, times=times
+            )
         self._update_segment(sent, receipt)
         self._run.events.publish(
             SegmentStored(
@@ -261,6 +273,7 @@ class HeldEntry:
                 is_resumed=attempt == 0,
                 is_verified=receipt.is_verified,
                 seconds=seconds,
+                put_seconds=put_seconds,
             )
         )
 

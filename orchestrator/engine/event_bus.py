@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from orchestrator.engine.events import Event, SubscriberDropped
+from orchestrator.engine.events import CallAttempted, Event, SubscriberDropped
+from orchestrator.metastudio.attempts import ApiAttempt
 
 #: The standard library's, since most runs log nothing and need not load more.
 log = logging.getLogger(__name__)
@@ -58,3 +59,23 @@ class EventBus:
             wanting = (each for each in self._subscribers if kind in getattr(each, "hears", (kind,)))
             listeners = self._listeners[kind] = tuple(wanting)
         return listeners
+
+
+def telling_attempts(events: EventBus) -> Callable[[ApiAttempt], None]:
+    """Publish every try of a call of the service on *events*, where one listens."""
+
+    def tell(attempt: ApiAttempt) -> None:
+        if events.is_heard(CallAttempted):
+            events.publish(
+                CallAttempted(
+                    operation=attempt.operation,
+                    attempt=attempt.attempt,
+                    outcome=attempt.outcome,
+                    status=attempt.status,
+                    code=attempt.code,
+                    request_id=attempt.request_id,
+                    seconds=attempt.seconds,
+                )
+            )
+
+    return tell

@@ -5,6 +5,7 @@ docs/events.md says which of them programs can read, and what each field means.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -48,8 +49,11 @@ class RunFinished(Event):
 
     name: ClassVar[str] = "run.finished"
     batch: str
+    run_id: str
     exit_code: int
     elapsed_seconds: float
+    #: By outcome, as in the run's document: total, done, failed, skipped, pending.
+    entries: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,32 @@ class ServiceWarning(Event):
 
     name: ClassVar[str] = "service.warning_raised"
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmsChecked(Event):
+    """*done* films of the manifest are checked, before any entry is worked on; told about once a second.
+
+    *total* is None while the manifest has not been read to its end.
+    """
+
+    name: ClassVar[str] = "films.checked"
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAttempted(Event):
+    """One try of a call of the service took *seconds*; *outcome* is `ok` or the kind of the error."""
+
+    name: ClassVar[str] = "call.attempted"
+    operation: str
+    attempt: int
+    outcome: str
+    status: int | None
+    code: str | None
+    request_id: str | None
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +210,10 @@ class SegmentProgressed(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentStored(EntryEvent):
-    """The store has the segment; `is_resumed` when it had it before and nothing was sent."""
+    """The store has the segment; `is_resumed` when it had it before and nothing was sent.
+
+    It took *seconds* from its first try in this run, of which the last PUT took *put_seconds*: the rest was waiting.
+    """
 
     name: ClassVar[str] = "segment.stored"
     asset: AssetKind
@@ -190,6 +223,7 @@ class SegmentStored(EntryEvent):
     is_resumed: bool
     is_verified: bool
     seconds: float
+    put_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +282,14 @@ class WarningRaised(EntryEvent):
 
     name: ClassVar[str] = "entry.warning_raised"
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionNeeded(EntryEvent):
+    """Nothing is done with the entry until a person has chosen; one that needs it later fails for it."""
+
+    name: ClassVar[str] = "entry.decision_needed"
+    reason: str
 
 
 class Point(StrEnum):

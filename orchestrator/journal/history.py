@@ -28,6 +28,8 @@ class RunRecord:
     version: str
     host: str
     pid: int
+    #: Where its events were written, None for nowhere.
+    events_path: str | None = None
 
     @property
     def process(self) -> str:
@@ -48,7 +50,7 @@ def run_record(row: Sequence[Any]) -> RunRecord:
     return RunRecord(**{**columns, "entries": counts})
 
 
-def run_row(batch: str, run_id: str, started_at: float) -> dict[str, object]:
+def run_row(batch: str, run_id: str, started_at: float, events_path: str | None = None) -> dict[str, object]:
     """The row of the table `runs` for a run that this process starts."""
     return {
         "batch": batch,
@@ -57,6 +59,7 @@ def run_row(batch: str, run_id: str, started_at: float) -> dict[str, object]:
         "version": __version__,
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "events_path": events_path,
     }
 
 

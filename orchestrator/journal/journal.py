@@ -21,6 +21,7 @@ from orchestrator.journal.migrations import migrate
 from orchestrator.journal.records import plan_columns
 from orchestrator.journal.sqlite.files import find_journal
 from orchestrator.journal.sqlite.group_commit import examine_file, open_sqlite
+from orchestrator.journal.timeline import KEPT_INCIDENTS, IncidentKind, IncidentRecord, incident_row
 from orchestrator.journal.writing import EntryWriter
 
 
@@ -52,9 +53,18 @@ class Journal(EntryWriter):
         return key
 
     async def open_batch(
-        self, key: BatchKey, *, manifest_path: str | None, is_submit_wanted: bool, run_id: str
+        self,
+        key: BatchKey,
+        *,
+        manifest_path: str | None,
+        is_submit_wanted: bool,
+        run_id: str,
+        events_path: str | None = None,
     ) -> None:
-        """Write down that *run_id* works on the batch, which is made when it is new."""
+        """Write down that *run_id* works on the batch, which is made when it is new.
+
+        *events_path* is the file to which the run's events are written.
+        """
         now = self._clock()
         run: Row = {"is_submit_wanted": is_submit_wanted, "last_run_id": run_id, "last_run_at": now}
         run["last_exit_code"] = None
@@ -66,7 +76,11 @@ class Journal(EntryWriter):
             if transaction.execute(statements.update_batch(tuple(run)), {"batch": key.digest, **run}) == 0:
                 head = {"batch": key.digest, "endpoint": key.endpoint, "project_id": key.project_id}
                 transaction.insert("batches", {**head, "name": key.name, "created_at": now, **run})
-            transaction.add_row(statements.START_RUN, run_row(key.digest, run_id, now))
+            transaction.execute(statements.FORGET_INCIDENTS, {"batch": key.digest, "kept": KEPT_INCIDENTS})
+            transaction.add_row(
+                statements.START_RUN,
+                run_row(key.digest, run_id, now, None if events_path is None else repaired(events_path)),
+            )
 
         await self._backend.write(write)
 
@@ -96,6 +110,22 @@ class Journal(EntryWriter):
         # A `watch` and a run beside it may both see the same review.
         statement = f"{statements.insert_into('reviews', tuple(row))} ON CONFLICT DO NOTHING"
         await self._write_rows(statement, [row])
+
+    def note_incident(self, batch: str, run_id: str, kind: IncidentKind, subject: str, message: str) -> None:
+        """Keep what happened to *subject* (a side of an outage, an entry); committed with the next write."""
+        row = incident_row(batch, IncidentRecord(run_id, self._clock(), None, kind.value, subject, message))
+        self._backend.write_later(lambda transaction: transaction.insert("incidents", row))
+
+    def end_incident(self, batch: str, run_id: str, kind: IncidentKind, subject: str) -> None:
+        """Keep that what is under way of this *kind* for *subject* is over; committed with the next write."""
+        key: Row = {"batch": batch, "run_id": run_id, "kind": kind.value, "subject": subject}
+        row = {**key, "at": self._clock()}
+
+        self._backend.write_later(lambda transaction: transaction.add_row(statements.END_INCIDENT, row))
+
+    async def flush(self) -> None:
+        """Commit what waits for the next write; raises JournalError."""
+        await self._backend.flush()
 
     async def close_batch(
         self, batch: str, run_id: str, exit_code: int, entries: Mapping[str, int] | None = None

@@ -130,6 +130,20 @@ MIGRATIONS: tuple[Migration, ...] = (
                 PRIMARY KEY (batch, run_id))""",
         ),
     ),
+    Migration(
+        9,
+        "how long segments took, what went wrong in runs, where their events are",
+        (
+            "ALTER TABLE segments ADD COLUMN put_seconds DOUBLE PRECISION",
+            "ALTER TABLE segments ADD COLUMN took_seconds DOUBLE PRECISION",
+            "ALTER TABLE runs ADD COLUMN events_path TEXT",
+            """CREATE TABLE incidents (
+                batch TEXT NOT NULL REFERENCES batches (batch) ON DELETE CASCADE, run_id TEXT NOT NULL,
+                at DOUBLE PRECISION NOT NULL, ended_at DOUBLE PRECISION, kind TEXT NOT NULL, subject TEXT NOT NULL,
+                message TEXT NOT NULL)""",
+            "CREATE INDEX incidents_by_batch ON incidents (batch, at)",
+        ),
+    ),
 )
 
 

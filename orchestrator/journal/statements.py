@@ -20,12 +20,28 @@ UPDATE_EXIT_CODE = (
     "UPDATE batches SET last_exit_code = :exit_code WHERE batch = :batch AND last_run_id = :run_id"
 )
 START_RUN = (
-    "INSERT INTO runs (batch, run_id, started_at, version, host, pid)"
-    " VALUES (:batch, :run_id, :started_at, :version, :host, :pid) ON CONFLICT DO NOTHING"
+    "INSERT INTO runs (batch, run_id, started_at, version, host, pid, events_path)"
+    " VALUES (:batch, :run_id, :started_at, :version, :host, :pid, :events_path) ON CONFLICT DO NOTHING"
 )
 END_RUN = (
     "UPDATE runs SET ended_at = :ended_at, exit_code = :exit_code, entries = :entries"
     " WHERE batch = :batch AND run_id = :run_id AND ended_at IS NULL"
+)
+#: An outage that is over, by the side that was out.
+END_INCIDENT = (
+    "UPDATE incidents SET ended_at = :at"
+    " WHERE batch = :batch AND run_id = :run_id AND kind = :kind AND subject = :subject AND ended_at IS NULL"
+)
+#: All but the latest.
+FORGET_INCIDENTS = (
+    "DELETE FROM incidents WHERE batch = :batch AND at < (SELECT min(at) FROM"
+    " (SELECT at FROM incidents WHERE batch = :batch ORDER BY at DESC LIMIT :kept) AS latest)"
+)
+#: All but the latest of an entry.
+FORGET_ATTEMPTS = (
+    "DELETE FROM attempts WHERE batch = :batch AND entry_id = :entry_id AND at < (SELECT min(at) FROM"
+    " (SELECT at FROM attempts WHERE batch = :batch AND entry_id = :entry_id ORDER BY at DESC LIMIT :kept)"
+    " AS latest)"
 )
 HAS_RUN = "SELECT 1 FROM runs WHERE batch = :batch AND run_id = :run_id"
 DELETE_BATCH = "DELETE FROM batches WHERE batch = :batch"
@@ -37,7 +53,9 @@ MOVE_ENTRY = f"UPDATE entries SET position = :new_position WHERE {_OF_ENTRY}"
 START_SEGMENT = f"UPDATE segments SET started_at = :at WHERE {_HELD_SEGMENT} AND started_at IS NULL"
 STORE_SEGMENT = (
     "UPDATE segments SET stored_at = :at, etag = :new_etag, md5 = :new_md5, is_verified = :new_is_verified,"
-    f" evidence = :new_evidence, attempts = attempts + :new_attempts WHERE {_HELD_SEGMENT}"
+    " evidence = :new_evidence, attempts = attempts + :new_attempts,"
+    " put_seconds = coalesce(:new_put_seconds, put_seconds),"
+    f" took_seconds = coalesce(:new_took_seconds, took_seconds) WHERE {_HELD_SEGMENT}"
 )
 DROP_RECEIPT = (
     "UPDATE segments SET stored_at = NULL, etag = NULL, md5 = NULL, is_verified = NULL, evidence = NULL"

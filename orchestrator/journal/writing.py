@@ -13,7 +13,6 @@ from orchestrator.domain.states import Change, EntryState, check_takeover, check
 from orchestrator.journal import statements
 from orchestrator.journal.backend import Backend, Row, Transaction
 from orchestrator.journal.history import AttemptRecord
-from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import (
     ERROR_COLUMNS,
     EntryRecord,
@@ -24,6 +23,7 @@ from orchestrator.journal.records import (
     plan_columns,
     segment_row,
 )
+from orchestrator.journal.timeline import KEPT_ATTEMPTS, NOT_TIMED, SegmentTimes, TimelineReader
 
 #: What is known of a job, and so is unknown again when the job is gone.
 _JOB_FACTS = (
@@ -60,7 +60,7 @@ _UPLOAD_FACTS = (
 _REVIEW_FACTS = ("review_code", "review_reason")
 
 
-class EntryWriter(JournalReader):
+class EntryWriter(TimelineReader):
     """Writes of single entries, refused when the entry is no longer as the caller's record says."""
 
     def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
@@ -114,7 +114,13 @@ class EntryWriter(JournalReader):
         """Raise the entry's epoch, so that whoever held it before can no longer write; returns it anew."""
         started_at = record.started_at or self._clock()
         facts = {"epoch": record.epoch + 1, "started_at": started_at}
-        return await self._guarded(record, record.state, None, facts)
+        kept: Row = {"batch": record.batch, "entry_id": record.entry_id, "kept": KEPT_ATTEMPTS}
+
+        def forget_old_attempts(transaction: Transaction) -> None:
+            transaction.execute(statements.FORGET_ATTEMPTS, kept)
+
+        then = forget_old_attempts if record.attempts > KEPT_ATTEMPTS else None
+        return await self._guarded(record, record.state, None, facts, then)
 
     async def transition(
         self, record: EntryRecord, target: EntryState, reason: str, **facts: Any
@@ -249,9 +255,16 @@ class EntryWriter(JournalReader):
         await self._write_rows(statements.START_SEGMENT, [row])
 
     async def segment_stored(
-        self, record: EntryRecord, kind: AssetKind, part_number: int, receipt: Receipt, attempts: int
+        self,
+        record: EntryRecord,
+        kind: AssetKind,
+        part_number: int,
+        receipt: Receipt,
+        attempts: int,
+        *,
+        times: SegmentTimes = NOT_TIMED,
     ) -> None:
-        """Keep the receipt, and how many attempts it took."""
+        """Keep the receipt, and how many attempts and how long it took."""
         row = {
             **_segment_key(record, kind, part_number),
             "at": self._clock(),
@@ -260,6 +273,8 @@ class EntryWriter(JournalReader):
             "new_is_verified": receipt.is_verified,
             "new_evidence": receipt.evidence.value,
             "new_attempts": attempts,
+            "new_put_seconds": times.put_seconds,
+            "new_took_seconds": times.took_seconds,
         }
         await self._write_rows(statements.STORE_SEGMENT, [row])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.observe.streams import SinkFile, open_at_once, text_on
+from orchestrator.observe.streams import SinkFile, open_at_once, reason_of, text_on
 
 #: Older files that are kept beside the one in use, as FILE.1 (the latest) to FILE.5.
 KEPT_FILES = 5
@@ -78,10 +77,3 @@ class LogFile:
             )
 
         return text_on(SinkFile(descriptor, is_owner=True, on_failure=warn))
-
-
-def reason_of(error: Exception) -> str:
-    """Why a log cannot be written, for people."""
-    if isinstance(error, OSError) and error.errno == errno.ENXIO:
-        return "no program reads from this pipe"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -6,14 +6,15 @@ import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
 
-from orchestrator.domain.foreign import disarmed_json, masked, shown, without
+from orchestrator.domain.foreign import disarmed_json, shown
 from orchestrator.engine.events import (
+    CallAttempted,
     EntryFailed,
     Event,
     OutageBegan,
@@ -25,55 +26,9 @@ from orchestrator.engine.events import (
     UrlsExpired,
     WarningRaised,
 )
-from orchestrator.observe.log_file import LogFile, reason_of
-
-#: Fields whose values are ours, or were checked when they were read: a number in them is no phone number.
-_OURS = frozenset(
-    {
-        *(
-            "timestamp",
-            "level",
-            "event",
-            "logger",
-            "batch",
-            "digest",
-            "run_id",
-            "entry",
-            "job_id",
-            "request_id",
-        ),
-        *("asset", "operation", "point", "state", "from_state", "to_state", "service_state", "group"),
-        *("kind", "code", "status", "outcome", "endpoint", "project_id", "remedy"),
-    }
-)
-
-
-def masked_event(event: Mapping[str, Any], *, hidden: Collection[str] = ()) -> dict[str, Any]:
-    """*event* with its free texts masked, however deep, and the texts in *hidden* in none of its values.
-
-    Dataclasses become mappings, so that each of their fields can be found in the log.
-    """
-    return {
-        name: without(value, hidden) if name in _OURS and isinstance(value, str) else _masked(value, hidden)
-        for name, value in event.items()
-    }
-
-
-def _masked(value: Any, hidden: Collection[str]) -> Any:
-    match value:
-        case str():
-            return masked(value, hidden=hidden)
-        case bool() | int() | float() | None:
-            return value
-        case Mapping():
-            return masked_event(value, hidden=hidden)
-        case list() | tuple() | set() | frozenset():
-            return [_masked(item, hidden) for item in value]
-        case _ if is_dataclass(value) and not isinstance(value, type):
-            return masked_event(asdict(value), hidden=hidden)
-        case _:
-            return masked(str(value), hidden=hidden)
-
+from orchestrator.observe.log_file import LogFile
+from orchestrator.observe.masked import masked_event
+from orchestrator.observe.streams import reason_of
 
 _WARNINGS = (RetryScheduled, WarningRaised, ServiceWarning, SubscriberDropped, OutageBegan, UrlsExpired)
 _FIRST = ("timestamp", "level", "event")
@@ -230,7 +185,7 @@ class EventLog:
 
 
 def _severity(event: Event) -> int:
-    if isinstance(event, StepReached):
+    if isinstance(event, StepReached | CallAttempted):
         return logging.DEBUG
     if isinstance(event, EntryFailed):
         return logging.ERROR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
@@ -72,3 +73,10 @@ def failure_of(stream: TextIO | None) -> OSError | None:
     """Why *stream* was given up; None while it works, and for streams that are not on a SinkFile."""
     file = getattr(stream, "buffer", None)
     return file.failure if isinstance(file, SinkFile) else None
+
+
+def reason_of(error: Exception) -> str:
+    """Why something cannot be written, for people."""
+    if isinstance(error, OSError) and error.errno == errno.ENXIO:
+        return "no program reads from this pipe"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

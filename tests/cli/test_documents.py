@@ -51,7 +51,7 @@ def test_every_command_has_a_published_schema() -> None:
     names = {path.name.removesuffix(".schema.json") for path in SCHEMAS.iterdir()}
 
     assert set(commands) - NO_DOCUMENT == SCHEMA_OF.keys()
-    assert names == {*SCHEMA_OF.values(), "status-entry", "status-reviews", "status-runs", "error"}
+    assert names == {*SCHEMA_OF.values(), "status-entry", "status-reviews", "status-runs", "events", "error"}
     for name in names:
         Draft202012Validator.check_schema(published(name))
 

@@ -545,6 +545,13 @@ WAYS: tuple[Way, ...] = (
         cli("cancel", "studio", "--entry", "anna", "--yes"),
     ),
     Way(
+        f"{CLI}telling.py",
+        ("--events", "--json"),
+        run("--events", "-", "--json"),
+        run("--json"),
+        texts=2,
+    ),
+    Way(
         f"{CLI}service.py",
         ("--verify", "--verify-object"),
         run("--verify", "off", "--verify-object"),

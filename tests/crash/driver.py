@@ -123,7 +123,6 @@ def work_settings(order: dict[str, Any]) -> WorkSettings:
         policy=QUICK,
         grace_seconds=5.0,
         run_id=f"run-{order['seed']}",
-        on_attempt=lambda _: None,
     )
 
 

@@ -234,7 +234,6 @@ def secrets_told(trial: Trial, log: str) -> list[tuple[str, str]]:
     rig, options = trial.rig, trial.rig.simulator.options
     traces = {
         "events": repr(rig.events),
-        "attempts": repr(rig.attempts),
         "reports": json.dumps([report.as_dict() for report in trial.reports], default=str),
         "causes": repr([report.cause for report in trial.reports]),
         "problems": repr(rig.problems),

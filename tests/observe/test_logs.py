@@ -20,7 +20,8 @@ from orchestrator.engine.events import (
     Totals,
     WarningRaised,
 )
-from orchestrator.observe.logs import EventLog, logging_to, masked_event
+from orchestrator.observe.logs import EventLog, logging_to
+from orchestrator.observe.masked import masked_event
 
 URL = "https://bucket.obs.example.com/job_trainingVideo?AccessKeyId=AKXYZ&Expires=1795420800&Signature=s%2Fecret%3D"
 

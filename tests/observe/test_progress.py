@@ -44,7 +44,7 @@ HALF = SegmentProgressed(entry="anna", asset=AssetKind.TRAINING_VIDEO, part_numb
 FAILED = EntryFailed(
     entry="bo", kind="rejected", code="MSS.1", message="no\nsuch [red]thing", request_id=None, hint=None
 )
-FINISHED = RunFinished(batch="studio", exit_code=8, elapsed_seconds=1.0)
+FINISHED = RunFinished(batch="studio", run_id="r", exit_code=8, elapsed_seconds=1.0, entries={"total": 3})
 
 
 def moved(target: EntryState) -> EntryTransitioned:

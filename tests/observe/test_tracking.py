@@ -70,6 +70,7 @@ def stored(count: int, part: int = 1, *, is_resumed: bool = False) -> SegmentSto
         is_resumed=is_resumed,
         is_verified=True,
         seconds=1.0,
+        put_seconds=1.0,
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from orchestrator.api.options import CALL_OPTIONS, SERVICE_OPTIONS
+from orchestrator.api.options import CALL_OPTIONS, SERVICE_OPTIONS, TELLING_OPTIONS
 from orchestrator.cli.invocation import Agreed, BatchArgument, EntryPatterns, Invocation, takes_settings
 
 
-@takes_settings(SERVICE_OPTIONS, CALL_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, CALL_OPTIONS, TELLING_OPTIONS)
 def cancel(
     invocation: Invocation, batch: BatchArgument, *, entry: EntryPatterns = None, yes: Agreed = False
 ) -> int:

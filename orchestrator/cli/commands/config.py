@@ -13,6 +13,7 @@ from orchestrator.api.options import (
     PLAN_OPTIONS,
     RUN_OPTIONS,
     SERVICE_OPTIONS,
+    TELLING_OPTIONS,
 )
 from orchestrator.cli.invocation import Invocation, takes_settings
 
@@ -20,7 +21,7 @@ config = typer.Typer(help="Show effective settings.", no_args_is_help=True)
 
 
 @config.command("show")
-@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, LOOK_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, LOOK_OPTIONS, TELLING_OPTIONS)
 def show(
     invocation: Invocation,
     manifest: Annotated[

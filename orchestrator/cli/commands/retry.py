@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
+from orchestrator.api.options import (
+    MANIFEST_OPTIONS,
+    PLAN_OPTIONS,
+    RUN_OPTIONS,
+    SERVICE_OPTIONS,
+    TELLING_OPTIONS,
+)
 from orchestrator.cli.invocation import BatchArgument, Defaults, EntryPatterns, Invocation, takes_settings
 from orchestrator.domain.errors import UsageError
 
 
-@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, TELLING_OPTIONS)
 def retry(
     invocation: Invocation,
     batch: BatchArgument,

@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import MANIFEST_OPTIONS, PLAN_OPTIONS, RUN_OPTIONS, SERVICE_OPTIONS
+from orchestrator.api.options import (
+    MANIFEST_OPTIONS,
+    PLAN_OPTIONS,
+    RUN_OPTIONS,
+    SERVICE_OPTIONS,
+    TELLING_OPTIONS,
+)
 from orchestrator.cli.invocation import (
     BatchName,
     Defaults,
@@ -17,7 +23,7 @@ from orchestrator.cli.invocation import (
 )
 
 
-@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, TELLING_OPTIONS)
 def run(
     invocation: Invocation,
     manifest: ManifestPath,

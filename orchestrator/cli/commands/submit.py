@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from orchestrator.api.options import RUN_OPTIONS, SERVICE_OPTIONS
+from orchestrator.api.options import RUN_OPTIONS, SERVICE_OPTIONS, TELLING_OPTIONS
 from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, takes_settings
 
 
-@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, TELLING_OPTIONS)
 def submit(invocation: Invocation, batch: BatchArgument, *, entry: EntryPatterns = None) -> int:
     """Send uploaded jobs to review.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import API_OPTIONS, SERVICE_OPTIONS
+from orchestrator.api.options import API_OPTIONS, SERVICE_OPTIONS, TELLING_OPTIONS
 from orchestrator.cli.invocation import BatchArgument, Invocation, seconds_of, takes_settings
 from orchestrator.domain.errors import UsageError
 
@@ -24,7 +24,7 @@ class Until(StrEnum):
     TRAINED = "trained"
 
 
-@takes_settings(SERVICE_OPTIONS, API_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, API_OPTIONS, TELLING_OPTIONS)
 def watch(
     invocation: Invocation,
     batch: BatchArgument,

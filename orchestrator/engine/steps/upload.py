@@ -93,7 +93,7 @@ class Uploader:
 
     async def _take_over(self, entry: HeldEntry, segment: SegmentRecord, finding: Finding) -> None:
         if finding.receipt is not None:
-            await entry.stored(segment, finding.receipt, attempt=0, seconds=0.0)
+            await entry.stored(segment, finding.receipt, attempt=0)
 
 
 class _Sending:
@@ -142,7 +142,13 @@ class _Sending:
         # The store has the segment: a cancelled worker must not lose the receipt.
         with anyio.CancelScope(shield=True):
             seconds = self._run.clocks.monotonic() - began
-            await self._entry.stored(segment, receipt, attempt=attempt.number, seconds=seconds)
+            await self._entry.stored(
+                segment,
+                receipt,
+                attempt=attempt.number,
+                seconds=seconds,
+                put_seconds=doubt.put_seconds,
+            )
 
     async def _attempt(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
         """Send once; where the outcome is unclear the service is asked before anything is declared."""
@@ -249,7 +255,9 @@ class _Sending:
             except BaseException:
                 progress.take_back()
                 raise
-        self._run.rate.add(segment.segment.length, self._run.clocks.monotonic() - began)
+            finally:
+                doubt.put_seconds = self._run.clocks.monotonic() - began
+        self._run.rate.add(segment.segment.length, doubt.put_seconds)
         return receipt
 
 
@@ -259,7 +267,7 @@ def _host(segment: SegmentRecord) -> str:
 
 @dataclass(slots=True)
 class _Doubt:
-    """What the store may hold of a segment that has no receipt."""
+    """What this run knows of a segment that has no receipt: what the store may hold of it, and how it went."""
 
     is_start_noted: bool
     may_be_held: bool  #: every byte of it may have arrived
@@ -269,6 +277,7 @@ class _Doubt:
     unmarked_in_a_row: int = 0  #: of them, since one that certainly did not
     is_intercepted: bool = False  #: one of them certainly did not
     refusals: int = 0  #: in this run
+    put_seconds: float = 0.0  #: how long its last PUT took
 
     @classmethod
     def of(cls, segment: SegmentRecord) -> _Doubt:

@@ -1,0 +1,58 @@
+"""Who is told of what a command does, beside the terminal and the log: programs that read its events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.api.settings import STDOUT, Settings
+from orchestrator.domain.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.cli.output import Output
+    from orchestrator.engine.event_bus import Subscriber
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """The subscribers that tell, and where the events are written, None where no file takes them."""
+
+    subscribers: tuple[Subscriber, ...] = ()
+    events_path: str | None = None
+
+
+@contextmanager
+def telling(
+    output: Output,
+    values: Settings,
+    context: Mapping[str, str],
+    clock: Callable[[], float],
+    hidden: Collection[str],
+) -> Iterator[Telling]:
+    """Tell as the settings say for the block; *context* is in every line, the texts in *hidden* in none.
+
+    Raises UsageError where stdout is wanted for two things.
+    """
+    place = values.events
+    if place is None:
+        yield Telling()
+        return
+    if place == STDOUT and output.is_json:
+        raise UsageError(
+            "--events - and --json both write to stdout", hint="use --events FILE, or leave out --json"
+        )
+    from orchestrator.observe.event_file import event_file  # noqa: PLC0415 - for those who want events only
+
+    with event_file(
+        output.give_stdout_away() if place == STDOUT else place,
+        context,
+        clock=clock,
+        hidden=hidden,
+        warn=lambda sentence: output.complain(f"warning: {sentence}"),
+    ) as lines:
+        if lines is None:
+            yield Telling()
+        else:
+            yield Telling((lines,), None if place == STDOUT else str(place.absolute()))

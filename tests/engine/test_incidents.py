@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.engine.events import OutageBegan, OutageEnded, ServiceWarning, WarningRaised
 from orchestrator.engine.incidents import MOST_INCIDENTS, IncidentKeeper
+from orchestrator.journal.history import AttemptRecord
 from orchestrator.journal.journal import open_journal
-from orchestrator.journal.records import AttemptRecord
 from orchestrator.journal.timeline import KEPT_ATTEMPTS
 from tests.journal.samples import BATCH, Clock, add_entries
 from tests.rig import Rig

@@ -1,4 +1,4 @@
-"""Who is told of what a command does, beside the terminal and the log: programs that read its events."""
+"""What reports a command's events beside the terminal and the log: lines for programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """The subscribers that tell, and where the events are written, None where no file takes them."""
+    """The subscribers, and where the events are written, None where no file takes them."""
 
     subscribers: tuple[Subscriber, ...] = ()
     events_path: str | None = None
@@ -31,7 +31,7 @@ def telling(
     clock: Callable[[], float],
     hidden: Collection[str],
 ) -> Iterator[Telling]:
-    """Tell as the settings say for the block; *context* is in every line, the texts in *hidden* in none.
+    """Report events as the settings say for the block; *context* is in every line, the texts in *hidden* in none.
 
     Raises UsageError where stdout is wanted for two things.
     """

@@ -1,6 +1,6 @@
 """The events as JSON lines for programs: a file that is appended to, or stdout (docs/events.md).
 
-A line is one write, so that whoever follows the file never reads half of one.
+A line is one write, so that a program that follows the file never reads half of one.
 """
 
 from __future__ import annotations

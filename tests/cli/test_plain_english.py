@@ -26,7 +26,12 @@ ROOMS = (
 )
 #: Rooms whose docstrings are held to it as well; those of commands are their help.
 WITH_DOCSTRINGS = ("cli", "api", "manifest", "observe")
-PAGES = (*DOCUMENTS, *STARTERS, *sorted((ROOT / "manifests").glob("example.*")))
+PAGES = (
+    *DOCUMENTS,
+    *sorted((ROOT / "docs/runbooks").iterdir()),
+    *STARTERS,
+    *sorted((ROOT / "manifests").glob("example.*")),
+)
 #: Each with what to write.
 BANNED = {
     r"mend(s|ed|ing)?": "fix",

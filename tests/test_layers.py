@@ -63,7 +63,10 @@ BELOW = {
     },
 }
 #: Not a layer: `python -m orchestrator` is the command, and may import it.
-ENTRY_POINTS = {"orchestrator": set(), "orchestrator.__main__": {"cli"}}
+ENTRY_POINTS = {
+    "orchestrator": {"api"},
+    "orchestrator.__main__": {"cli"},
+}
 
 #: Import names that differ from the distribution that is declared for them.
 DISTRIBUTIONS = {

@@ -124,7 +124,7 @@ async def plan_batch(
     journal has several batches of that name, and JournalError.
     """
     async with _known_journal(effective.values.state) as journal:
-        digest = await _digest(journal, manifest.batch_name, effective, environ)
+        digest = await digest_of(journal, manifest.batch_name, effective, environ)
         planner = Planner(
             manifest,
             journal,
@@ -187,7 +187,7 @@ async def _known_journal(state: str) -> AsyncIterator[Journal | None]:
         yield journal
 
 
-async def _digest(
+async def digest_of(
     journal: Journal | None, name: str, effective: EffectiveSettings, environ: Mapping[str, str]
 ) -> str:
     """Which batch of the journal is meant, as far as endpoint and project are known without asking anybody."""

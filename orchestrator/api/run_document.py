@@ -70,8 +70,10 @@ class RunReport:
         }
 
 
-async def with_results(report: engine.RunReport, journal: JournalReader) -> RunReport:
-    """The *report* of the engine with what came of every entry."""
+async def with_results(
+    report: engine.RunReport, journal: JournalReader, warnings: Sequence[str] = ()
+) -> RunReport:
+    """The *report* of the engine with what came of every entry, and *warnings* of what reports the run."""
     document = report.as_dict()
     return RunReport(
         batch=report.batch,
@@ -81,7 +83,7 @@ async def with_results(report: engine.RunReport, journal: JournalReader) -> RunR
         entries=report.entries,
         segments=document["segments"],
         bytes=document["bytes"],
-        warnings=await warnings_of(report, journal),
+        warnings=[*await warnings_of(report, journal), *warnings],
         error=report.cause,
         results=[result async for result in results(journal, report.batch_digest)],
     )

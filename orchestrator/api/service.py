@@ -18,6 +18,7 @@ from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import Change
 from orchestrator.engine.connection import Clocks, ServiceSettings
 from orchestrator.engine.context import OnExisting, OnExpired, RunSettings, WorkSettings
+from orchestrator.engine.drain import Listening, by_signals
 from orchestrator.metastudio.credentials import find_credentials
 from orchestrator.transfer.bandwidth import BandwidthLimit
 
@@ -88,6 +89,7 @@ def work_settings(
     *,
     is_submit_wanted: bool,
     run_id: str,
+    listening: Listening = by_signals,
 ) -> WorkSettings:
     """Everything a command that works on entries needs; raises ConfigurationError.
 
@@ -101,6 +103,7 @@ def work_settings(
         grace_seconds=effective.values.grace,
         run_id=run_id,
         bandwidth=BandwidthLimit(effective.values.bwlimit),
+        listening=listening,
     )
 
 

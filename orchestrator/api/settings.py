@@ -181,11 +181,40 @@ def load_settings(
 
     Raises UsageError for a wrong flag, ConfigurationError for a wrong value or key from elsewhere.
     """
+    return _loaded(flags_layer(flags), os.environ, config, beside)
+
+
+def settings_of_keywords(
+    keywords: Mapping[str, object], environ: Mapping[str, str], *, config: Path | None, beside: Path
+) -> EffectiveSettings:
+    """As `load_settings`, with *keywords* of a call in the place of flags, and the variables of *environ*.
+
+    Raises UsageError for a keyword that is no setting.
+    """
+    for name in keywords:
+        if name not in Settings.model_fields:
+            raise UsageError(
+                f"there is no setting {name!r}{_nearest(name, Settings)}",
+                hint="`orchestrator config show` lists all",
+            )
+    # A path may be given as one, and None leaves the setting to the other places.
+    given = {
+        name: str(value) if name == "state" else value
+        for name, value in keywords.items()
+        if value is not None
+    }
+    layer = Layer(values=given, origins={name: name for name in given}, is_command_line=True)
+    return _loaded(layer, environ, config, beside)
+
+
+def _loaded(
+    first: Layer, environ: Mapping[str, str], config: Path | None, beside: Path | None
+) -> EffectiveSettings:
     known = Settings.model_fields
     switches = {name for name, field in known.items() if field.annotation in {bool, bool | None}}
     layers = [
-        flags_layer(flags),
-        environment_layer(Settings, switches),
+        first,
+        environment_layer(Settings, switches, environ),
         *file_layers(Settings, config, beside),
     ]
     return _merged(layers)
@@ -254,17 +283,17 @@ def flags_layer(flags: Mapping[str, str | bool]) -> Layer:
     return Layer(values=flags, origins=_LONG_FLAGS, is_command_line=True)
 
 
-def environment_layer(settings: type[BaseModel], switches: set[str]) -> Layer:
+def environment_layer(settings: type[BaseModel], switches: set[str], environ: Mapping[str, str]) -> Layer:
     """What variables like ORCHESTRATOR_JOBS say; ORCHESTRATOR_NO_X=yes is ORCHESTRATOR_X=no for *switches*.
 
     Raises ConfigurationError when both are set.
     """
     variables = {name: f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in settings.model_fields}
-    texts = {name: os.environ.get(variable) for name, variable in variables.items()}
+    texts = {name: environ.get(variable) for name, variable in variables.items()}
     values: dict[str, Any] = {name: text for name, text in texts.items() if text}
     for name in sorted(switches):
         negative = f"{ENVIRONMENT_PREFIX}NO_{name.upper()}"
-        text = os.environ.get(negative, "").strip().lower()
+        text = environ.get(negative, "").strip().lower()
         if text and name in values:
             raise ConfigurationError(f"{negative} and {variables[name]} are both set")
         if text:

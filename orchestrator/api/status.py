@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from orchestrator.api.run_document import error_of
 from orchestrator.domain.states import EntryState
@@ -62,7 +63,7 @@ class BatchStatus:
 _HEAD = ("batch", "digest", "endpoint", "project_id", "manifest", "entries", "last_run")
 
 
-def batch_head(batch: BatchRecord, counts: Mapping[EntryState, int]) -> dict[str, object]:
+def batch_head(batch: BatchRecord, counts: Mapping[EntryState, int]) -> dict[str, Any]:
     """What documents say of a batch before its entries."""
     return {
         "batch": batch.name,

@@ -61,7 +61,14 @@ class Output:
         return self._text.isatty()
 
     def give_stdout_away(self) -> int:
-        """A descriptor of stdout for lines of another kind; what people read goes to stderr from now on."""
+        """A descriptor of stdout for lines of another kind; what people read goes to stderr from now on.
+
+        Raises UsageError where stdout is wanted for a document.
+        """
+        if self.is_json:
+            raise UsageError(
+                "--events - and --json both write to stdout", hint="use --events FILE, or leave out --json"
+            )
         self._text = self._stderr
         return os.dup(self._stdout.fileno())
 

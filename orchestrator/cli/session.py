@@ -9,17 +9,18 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.api.service import new_run_id, real_clocks, service_settings, work_settings
+from orchestrator.api.session import Session, open_session
 from orchestrator.api.settings import EffectiveSettings, ProgressStyle, Settings
-from orchestrator.cli.telling import telling
+from orchestrator.api.telling import telling
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.engine.connection import Clocks, connect
-from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.drain import Drain, listening
 from orchestrator.engine.event_bus import EventBus, Subscriber, telling_attempts
 from orchestrator.engine.events import (
@@ -45,19 +46,8 @@ if TYPE_CHECKING:
     from orchestrator.cli.output import Output
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """One command at work."""
-
-    work: WorkSettings
-    journal: Journal
-    events: EventBus
-    clocks: Clocks
-    tracker: RunTracker
-
-
 @asynccontextmanager
-async def open_session(
+async def open_shown_session(
     output: Output,
     effective: EffectiveSettings,
     batch_name: str,
@@ -75,19 +65,28 @@ async def open_session(
     with logs_of(effective.values, output.complain, batch=batch_name, run_id=run_id) as logs:
         work = work_settings(effective, environ, is_submit_wanted=is_submit_wanted, run_id=run_id)
         logs.hidden.extend(work.service.credentials.secret.texts)
-        for warning in work.service.credentials.warnings:
-            output.note(f"warning: {warning}")
         tracker = RunTracker(clocks.monotonic)
-        context = {"batch": batch_name, "run_id": run_id}
         with (
             _display(effective.values, tracker, clocks) as shown,
             _changeable_bandwidth(output, effective, work.bandwidth),
-            telling(output, effective.values, context, clocks.clock, logs.hidden) as told,
         ):
-            async with open_journal(effective.values.state, clock=clocks.clock) as journal:
-                events = EventBus(tracker, *shown, *logs.subscribers, *told.subscribers)
-                work = replace(work, events_path=told.events_path)
-                yield Session(work=work, journal=journal, events=events, clocks=clocks, tracker=tracker)
+            subscribers = [*shown, *logs.subscribers]
+            async with open_session(
+                work,
+                effective.values,
+                clocks,
+                tracker,
+                batch_name=batch_name,
+                subscribers=subscribers,
+                hidden=logs.hidden,
+                warn=partial(_warn, output),
+                stdout=output.give_stdout_away,
+            ) as session:
+                yield session
+
+
+def _warn(output: Output, sentence: str) -> None:
+    output.complain(f"warning: {sentence}")
 
 
 @contextmanager
@@ -199,7 +198,14 @@ async def open_service_session(
     context = {} if batch_name is None else {"batch": batch_name}
     with (
         logs_of(effective.values, output.complain, **context) as logs,
-        telling(output, effective.values, context, clocks.clock, logs.hidden) as told,
+        telling(
+            effective.values,
+            context,
+            clocks.clock,
+            logs.hidden,
+            partial(_warn, output),
+            output.give_stdout_away,
+        ) as told,
     ):
         logs.hidden.extend(service.credentials.secret.texts)
         events = EventBus(*subscribers, *logs.subscribers, _OutageNotes(output), *told.subscribers)

@@ -12,7 +12,7 @@ from orchestrator.api.checking import Asked
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
-from orchestrator.cli.session import open_session
+from orchestrator.cli.session import open_shown_session
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.report import print_run
 from orchestrator.cli.work.run_history import known_kept_in_history
@@ -75,7 +75,7 @@ def _last_manifest(known: KnownBatch) -> Path:
 
 async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: Retry) -> int:
     values = known.effective.values
-    async with open_session(
+    async with open_shown_session(
         output,
         known.effective,
         known.record.name,

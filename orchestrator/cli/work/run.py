@@ -6,11 +6,12 @@ import os
 from collections.abc import Collection, Mapping
 
 from orchestrator.api.checking import Asked, check_patterns
+from orchestrator.api.session import work_on
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
-from orchestrator.cli.session import open_session
+from orchestrator.cli.session import open_shown_session
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.report import print_run
 from orchestrator.cli.work.run_history import batch_of, kept_in_history, known_kept_in_history, state_of
@@ -20,7 +21,7 @@ from orchestrator.cli.work.validate import (
     refuse_invalid,
 )
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.engine.batch import RunRequest, run_batch, submit_batch
+from orchestrator.engine.batch import submit_batch
 
 
 def run_manifest(invocation: Invocation, asked: Asked) -> int:
@@ -52,22 +53,16 @@ async def run_once(
     manifest = asked.open(effective.values)
     check_patterns(manifest, asked.patterns)
     output = invocation.output
-    async with open_session(
+    async with open_shown_session(
         output,
         effective,
         manifest.batch_name,
         is_submit_wanted=manifest.is_submit_wanted,
         environ=environ,
     ) as session:
-        request = RunRequest(
-            manifest=manifest,
-            work=session.work,
-            with_media=effective.values.media_check,
-            is_batch_named=asked.batch_name is not None,
-            patterns=tuple(asked.patterns),
-            on_problems=problems,
+        report = await work_on(
+            session, asked, manifest, with_media=effective.values.media_check, on_problems=problems
         )
-        report = await run_batch(request, session.journal, session.events, session.clocks)
         await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
     return report.exit_code
 
@@ -81,7 +76,7 @@ def submit_jobs(invocation: Invocation, name: str, patterns: Collection[str] | N
 
 async def _submit(output: Output, known: KnownBatch, patterns: Collection[str] | None) -> int:
     name = known.record.name
-    async with open_session(
+    async with open_shown_session(
         output, known.effective, name, is_submit_wanted=True, environ=os.environ
     ) as session:
         ids = await matching_entries(session.journal, known.record, patterns)

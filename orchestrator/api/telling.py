@@ -1,4 +1,4 @@
-"""What reports a command's events beside the terminal and the log: lines for programs."""
+"""What reports a batch's events beside the terminal and the log: lines for programs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.api.settings import STDOUT, Settings
-from orchestrator.domain.errors import UsageError
 
 if TYPE_CHECKING:
-    from orchestrator.cli.output import Output
     from orchestrator.engine.event_bus import Subscriber
 
 
@@ -25,32 +23,25 @@ class Telling:
 
 @contextmanager
 def telling(
-    output: Output,
     values: Settings,
     context: Mapping[str, str],
     clock: Callable[[], float],
     hidden: Collection[str],
+    warn: Callable[[str], None],
+    stdout: Callable[[], int],
 ) -> Iterator[Telling]:
     """Report events as the settings say for the block; *context* is in every line, the texts in *hidden* in none.
 
-    Raises UsageError where stdout is wanted for two things.
+    *warn* hears why something is not reported. *stdout* gives a descriptor of the standard output, or raises.
     """
     place = values.events
     if place is None:
         yield Telling()
         return
-    if place == STDOUT and output.is_json:
-        raise UsageError(
-            "--events - and --json both write to stdout", hint="use --events FILE, or leave out --json"
-        )
     from orchestrator.observe.event_file import event_file  # noqa: PLC0415 - for those who want events only
 
     with event_file(
-        output.give_stdout_away() if place == STDOUT else place,
-        context,
-        clock=clock,
-        hidden=hidden,
-        warn=lambda sentence: output.complain(f"warning: {sentence}"),
+        stdout() if place == STDOUT else place, context, clock=clock, hidden=hidden, warn=warn
     ) as lines:
         if lines is None:
             yield Telling()

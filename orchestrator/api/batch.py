@@ -1,0 +1,315 @@
+"""The batch of a manifest, for programs: check, plan, run, ask, follow (docs/api.md).
+
+Nothing is printed, no signal is listened to and no logger is set up. All methods belong to the event loop in which
+the batch was opened; `Batch.stop` may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import NoReturn, Self, TypedDict, Unpack
+
+import anyio
+import anyio.to_thread
+
+from orchestrator.api.checking import Asked, check, check_patterns
+from orchestrator.api.history import kept_in_history, key_of
+from orchestrator.api.look import look_at
+from orchestrator.api.planning import BatchPlan, digest_of, plan_batch, refusal
+from orchestrator.api.run_document import RunReport, with_results
+from orchestrator.api.service import new_run_id, real_clocks, work_settings
+from orchestrator.api.session import open_session, work_on
+from orchestrator.api.settings import EffectiveSettings, settings_of_keywords
+from orchestrator.api.status import BatchStatus, batch_head, entry_status
+from orchestrator.domain.entries import normal
+from orchestrator.domain.errors import UsageError
+from orchestrator.engine.drain import Stop
+from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import Event, SegmentProgressed
+from orchestrator.journal.journal import exists, open_journal
+from orchestrator.manifest import Manifest, Problem
+from orchestrator.observe.event_file import TOLD
+from orchestrator.observe.tracking import RunTracker
+
+#: Events that a stream keeps for a reader that is slower than the run.
+KEPT_EVENTS = 10_000
+
+
+class SettingKeywords(TypedDict, total=False):
+    """Every setting of docs/usage.md, by its name; a text is read as the command line would, None is not given."""
+
+    region: str | None
+    endpoint: str | None
+    project_id: str | None
+    insecure_http: bool | None
+    state: str | os.PathLike[str] | None
+    progress: str | None
+    quiet: bool | None
+    verbose: bool | None
+    log_file: str | os.PathLike[str] | None
+    log_max_size: int | str | None
+    media_check: bool | None
+    look: str | None
+    look_strict: bool | None
+    part_size: int | str | None
+    submit: bool | None
+    submit_anyway: bool | None
+    jobs: int | None
+    parallel: int | str | None
+    bwlimit: str | None
+    verify: str | None
+    verify_object: bool | None
+    idle_timeout: float | None
+    api_rate: str | None
+    api_attempts: int | None
+    max_outage: float | str | None
+    max_duration: float | str | None
+    max_transfer: int | str | None
+    on_expired: str | None
+    skip_invalid: bool | None
+    min_age: float | str | None
+    on_change: str | None
+    on_existing: str | None
+    fail_fast: bool | None
+    grace: float | None
+    events: str | os.PathLike[str] | None
+
+
+@asynccontextmanager
+async def open_batch(
+    manifest: str | os.PathLike[str],
+    *,
+    batch_name: str | None = None,
+    defaults: Mapping[str, str] | None = None,
+    entries: Collection[str] = (),
+    config: str | os.PathLike[str] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    **settings: Unpack[SettingKeywords],
+) -> AsyncIterator[Batch]:
+    """The batch of *manifest*, for the block; nothing is read but settings until it is asked for something.
+
+    *batch_name* overrides the manifest's, *defaults* are fields of avatars that do not set them, *entries* the ids or
+    globs of those that are meant, none for all. A setting that is not given comes from where the command line would
+    take it: the variables of *environ*, the file *config*, orchestrator.toml beside the manifest, the user's file;
+    credentials come from *environ* and the vendor's file. Raises UsageError for a wrong keyword, ConfigurationError
+    for a wrong value from elsewhere.
+    """
+    asked = Asked(
+        path=Path(manifest),
+        batch_name=batch_name,
+        defaults=[f"{field}={value}" for field, value in (defaults or {}).items()],
+        patterns=tuple(entries),
+    )
+    effective = settings_of_keywords(
+        settings, environ, config=None if config is None else Path(config), beside=asked.path
+    )
+    batch = Batch(asked, effective, environ)
+    try:
+        yield batch
+    finally:
+        batch.close()
+
+
+class Batch:
+    """What `open_batch` gives. `problems` are those of the manifest that the last call found, errors and warnings."""
+
+    def __init__(self, asked: Asked, effective: EffectiveSettings, environ: Mapping[str, str]) -> None:
+        self.problems: list[Problem] = []
+        self._asked = asked
+        self._effective = effective
+        self._environ = environ
+        self._stop = Stop()
+        self._streams: list[EventStream] = []
+        self._is_over = False
+        self._bus: EventBus | None = None
+
+    def __repr__(self) -> str:
+        return f"<Batch of {self._asked.path}>"
+
+    async def validate(self) -> list[Problem]:
+        """Every problem of the manifest and its files, as `orchestrator validate` finds them; nothing is sent.
+
+        With the setting `look` also those of pictures and sound, which takes seconds for each film. Raises
+        JournalError where the journal that knows the rows of results cannot be read.
+        """
+        values = self._effective.values
+        look = partial(look_at, settings=values, note=_ignore, on_progress=_ignore)
+        checked = await anyio.to_thread.run_sync(check, self._asked, values, look)
+        self.problems = checked.problems
+        return checked.problems
+
+    async def plan(self, *, rate: int | None = None) -> BatchPlan:
+        """What a run would do with each entry, as `orchestrator plan` prints it; *rate* is in bytes per second.
+
+        Raises ManifestError where a run would refuse the manifest, UsageError for a pattern that fits no entry,
+        ConfigurationError where it is not clear which batch of the journal is meant, and JournalError.
+        """
+        manifest = await self._opened()
+        work = partial(
+            plan_batch,
+            self._asked,
+            manifest,
+            self._effective,
+            self._environ,
+            rate=rate,
+            on_comparison=_ignore,
+        )
+        # Files are looked at one by one: in a thread the caller's loop goes on meanwhile.
+        plan = await anyio.to_thread.run_sync(anyio.run, work)
+        self.problems = plan.problems
+        if plan.has_errors:
+            raise refusal(plan, manifest)
+        return plan
+
+    async def run(self) -> RunReport:
+        """Do the rest of the batch, as `orchestrator run` does; what went wrong with entries is in the report.
+
+        Raises ManifestError before anything is sent, LockHeldError while another run works on the batch,
+        ConfigurationError, CredentialsError or JournalError when the work could not start. A cancelled run leaves a
+        state from which the next one continues; `stop` lets uploads that are under way finish first.
+        """
+        manifest = await self._opened()
+        self._is_over = False
+        clocks = real_clocks()
+        run_id = new_run_id(clocks.clock())
+        warnings: list[str] = []
+        state, values = self._effective.values.state, self._effective.values
+        try:
+            async with kept_in_history(
+                state, lambda batch: normal(batch.name) == normal(manifest.batch_name), run_id
+            ):
+                work = work_settings(
+                    self._effective,
+                    self._environ,
+                    is_submit_wanted=manifest.is_submit_wanted,
+                    run_id=run_id,
+                    listening=self._stop.listening,
+                )
+                async with open_session(
+                    work,
+                    values,
+                    clocks,
+                    RunTracker(clocks.monotonic),
+                    batch_name=manifest.batch_name,
+                    subscribers=self._streams,
+                    hidden=work.service.credentials.secret.texts,
+                    warn=warnings.append,
+                    stdout=_no_stdout,
+                ) as session:
+                    self._bus = session.events
+                    report = await work_on(
+                        session,
+                        self._asked,
+                        manifest,
+                        with_media=values.media_check,
+                        on_problems=self._note,
+                    )
+                    return await with_results(report, session.journal, warnings)
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """Have the run take no new work and finish within `grace` seconds; called again, end at once."""
+        self._stop.ask()
+
+    async def status(self) -> BatchStatus | None:
+        """What the journal knows of the batch and its entries; None before its first run.
+
+        Raises ConfigurationError where it is not clear which batch of the journal is meant, and JournalError.
+        """
+        state = self._effective.values.state
+        if not exists(state):
+            return None
+        manifest = await anyio.to_thread.run_sync(self._asked.open, self._effective.values)
+        async with open_journal(state, clock=time.time) as journal:
+            digest = await digest_of(journal, manifest.batch_name, self._effective, self._environ)
+            record = await journal.batch(digest)
+            if record is None:
+                return None
+            head = batch_head(record, await journal.counts(digest))
+            return BatchStatus(
+                **head,
+                holder=await journal.batch_holder(key_of(record)),
+                results=[entry_status(entry) async for entry in journal.entries(digest)],
+            )
+
+    def events(self, *, with_progress: bool = False) -> EventStream:
+        """What happens in the run under way or, before it, in the next one; *with_progress* also bytes as they go.
+
+        Events are kept from the call on, so a run may begin before the first is asked for.
+        """
+        stream = EventStream(with_progress=with_progress)
+        if self._is_over:
+            stream.close()
+            return stream
+        self._streams.append(stream)
+        if self._bus is not None:
+            self._bus.subscribe(stream)
+        return stream
+
+    def close(self) -> None:
+        """End all streams of events; leaving `open_batch` does it, too."""
+        self._is_over, self._bus = True, None
+        for stream in self._streams:
+            stream.close()
+        self._streams.clear()
+
+    async def _opened(self) -> Manifest:
+        manifest = await anyio.to_thread.run_sync(self._asked.open, self._effective.values)
+        await anyio.to_thread.run_sync(check_patterns, manifest, self._asked.patterns)
+        return manifest
+
+    def _note(self, problems: list[Problem]) -> None:
+        self.problems = problems
+
+
+class EventStream:
+    """The events of one run, in order (docs/events.md); it ends when the run has ended.
+
+    A reader that falls `KEPT_EVENTS` behind misses the oldest; `missed` counts them.
+    """
+
+    def __init__(self, *, with_progress: bool) -> None:
+        self.missed = 0
+        self.hears = TOLD | {SegmentProgressed} if with_progress else TOLD
+        self._events: deque[Event] = deque()
+        self._is_closed = False
+        self._news = anyio.Event()
+
+    def __call__(self, event: Event) -> None:
+        """Keep *event* for the reader."""
+        if len(self._events) == KEPT_EVENTS:
+            self._events.popleft()
+            self.missed += 1
+        self._events.append(event)
+        self._news.set()
+
+    def close(self) -> None:
+        """Let the reader come to the end."""
+        self._is_closed = True
+        self._news.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._events:
+            if self._is_closed:
+                raise StopAsyncIteration
+            self._news = anyio.Event()
+            await self._news.wait()
+        return self._events.popleft()
+
+
+def _no_stdout() -> NoReturn:
+    raise UsageError("events: '-' is for the command line", hint="name a file, or read Batch.events()")
+
+
+def _ignore(*_: object) -> None:
+    return

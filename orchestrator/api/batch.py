@@ -27,6 +27,7 @@ from orchestrator.api.service import new_run_id, real_clocks, work_settings
 from orchestrator.api.session import open_session, work_on
 from orchestrator.api.settings import EffectiveSettings, settings_of_keywords
 from orchestrator.api.status import BatchStatus, batch_head, entry_status
+from orchestrator.api.telling import Surroundings
 from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import UsageError
 from orchestrator.engine.drain import Stop
@@ -198,9 +199,11 @@ class Batch:
                     RunTracker(clocks.monotonic),
                     batch_name=manifest.batch_name,
                     subscribers=self._streams,
-                    hidden=work.service.credentials.secret.texts,
-                    warn=warnings.append,
-                    stdout=_no_stdout,
+                    around=Surroundings(
+                        hidden=work.service.credentials.secret.texts,
+                        warn=warnings.append,
+                        stdout=_no_stdout,
+                    ),
                 ) as session:
                     self._bus = session.events
                     report = await work_on(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.api.checking import Asked
 from orchestrator.api.settings import Settings
-from orchestrator.api.telling import telling
+from orchestrator.api.telling import Surroundings, telling
 from orchestrator.engine.batch import RunRequest, run_batch
 from orchestrator.engine.connection import Clocks
 from orchestrator.engine.context import WorkSettings
@@ -40,16 +40,11 @@ async def open_session(
     *,
     batch_name: str,
     subscribers: Collection[Subscriber],
-    hidden: Collection[str],
-    warn: Callable[[str], None],
-    stdout: Callable[[], int],
+    around: Surroundings,
 ) -> AsyncIterator[Session]:
-    """Open all for one run of a batch; raises JournalError, and ConfigurationError for a journal there cannot be.
-
-    *hidden*, *warn* and *stdout* are as `telling` takes them.
-    """
+    """Open all for one run of a batch; raises JournalError, and ConfigurationError for a journal there cannot be."""
     context = {"batch": batch_name, "run_id": work.run_id}
-    with telling(values, context, clocks.clock, hidden, warn, stdout) as told:
+    with telling(values, context, clocks.clock, around) as told:
         async with open_journal(values.state, clock=clocks.clock) as journal:
             events = EventBus(tracker, *subscribers, *told.subscribers)
             for warning in work.service.credentials.warnings:

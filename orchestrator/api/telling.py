@@ -21,19 +21,23 @@ class Telling:
     events_path: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What reports need of their program: texts in `hidden` are in none, `warn` hears why one is not made.
+
+    `stdout` gives a descriptor of the standard output, or raises UsageError where there is none to give.
+    """
+
+    hidden: Collection[str]
+    warn: Callable[[str], None]
+    stdout: Callable[[], int]
+
+
 @contextmanager
 def telling(
-    values: Settings,
-    context: Mapping[str, str],
-    clock: Callable[[], float],
-    hidden: Collection[str],
-    warn: Callable[[str], None],
-    stdout: Callable[[], int],
+    values: Settings, context: Mapping[str, str], clock: Callable[[], float], around: Surroundings
 ) -> Iterator[Telling]:
-    """Report events as the settings say for the block; *context* is in every line, the texts in *hidden* in none.
-
-    *warn* hears why something is not reported. *stdout* gives a descriptor of the standard output, or raises.
-    """
+    """Report events as the settings say for the block; *context* is in every line."""
     place = values.events
     if place is None:
         yield Telling()
@@ -41,7 +45,11 @@ def telling(
     from orchestrator.observe.event_file import event_file  # noqa: PLC0415 - for those who want events only
 
     with event_file(
-        stdout() if place == STDOUT else place, context, clock=clock, hidden=hidden, warn=warn
+        around.stdout() if place == STDOUT else place,
+        context,
+        clock=clock,
+        hidden=around.hidden,
+        warn=around.warn,
     ) as lines:
         if lines is None:
             yield Telling()

@@ -10,13 +10,12 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.api.service import new_run_id, real_clocks, service_settings, work_settings
 from orchestrator.api.session import Session, open_session
 from orchestrator.api.settings import EffectiveSettings, ProgressStyle, Settings
-from orchestrator.api.telling import telling
+from orchestrator.api.telling import Surroundings, telling
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import format_bytes
@@ -78,15 +77,17 @@ async def open_shown_session(
                 tracker,
                 batch_name=batch_name,
                 subscribers=subscribers,
-                hidden=logs.hidden,
-                warn=partial(_warn, output),
-                stdout=output.give_stdout_away,
+                around=_surroundings(output, logs),
             ) as session:
                 yield session
 
 
-def _warn(output: Output, sentence: str) -> None:
-    output.complain(f"warning: {sentence}")
+def _surroundings(output: Output, logs: Logs) -> Surroundings:
+    return Surroundings(
+        hidden=logs.hidden,
+        warn=lambda sentence: output.complain(f"warning: {sentence}"),
+        stdout=output.give_stdout_away,
+    )
 
 
 @contextmanager
@@ -198,14 +199,7 @@ async def open_service_session(
     context = {} if batch_name is None else {"batch": batch_name}
     with (
         logs_of(effective.values, output.complain, **context) as logs,
-        telling(
-            effective.values,
-            context,
-            clocks.clock,
-            logs.hidden,
-            partial(_warn, output),
-            output.give_stdout_away,
-        ) as told,
+        telling(effective.values, context, clocks.clock, _surroundings(output, logs)) as told,
     ):
         logs.hidden.extend(service.credentials.secret.texts)
         events = EventBus(*subscribers, *logs.subscribers, _OutageNotes(output), *told.subscribers)

@@ -8,6 +8,7 @@ import re
 import signal
 import sqlite3
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ import orchestrator
 from orchestrator.api.batch import SettingKeywords
 from orchestrator.api.settings import Settings
 from orchestrator.engine.events import RunFinished, RunStarted, SegmentProgressed, SegmentStored
-from orchestrator.simulator import Simulator
-from tests.cli.conftest import Batch, Cli
+from orchestrator.simulator import Simulator, SimulatorOptions
+from tests.cli.conftest import Batch, Cli, ThreadedSimulator
 
 #: What two runs of the same batch cannot share: ids that the service or the run makes, times, URLs, measured rates.
 UNLIKE = re.compile(
-    r"(_at|^at|_id|seconds|etag|url|tag|made_at|pid|host|digest|^batch|manifest_path|goodput|timeline|spans)$"
+    r"(_at|^at|_id|seconds|etag|url|tag|made_at|pid|host|endpoint|digest|^batch|manifest_path|goodput|timeline|spans)$"
 )
 
 
@@ -33,22 +34,22 @@ def rows_of(state: Path) -> dict[str, list[dict[str, Any]]]:
     with closing(sqlite3.connect(state)) as database:
         database.row_factory = sqlite3.Row
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {
-            table: sorted(
-                (
-                    {name: row[name] for name in row.keys() if not UNLIKE.search(name)}
-                    for row in database.execute(f"SELECT * FROM {table}")
-                ),
-                key=str,
-            )
-            for table in tables
-        }
+        return {table: _rows(database, table) for table in tables}
+
+
+def _rows(database: sqlite3.Connection, table: str) -> list[dict[str, Any]]:
+    found = [dict(row) for row in database.execute(f"SELECT * FROM {table}")]
+    return sorted(({name: row[name] for name in row if not UNLIKE.search(name)} for row in found), key=str)
 
 
 def without_ids(document: dict[str, Any]) -> dict[str, Any]:
     """The document of a run without its own ids and times."""
     kept = {name: value for name, value in document.items() if name not in {"run_id", "elapsed_seconds"}}
-    return {**kept, "results": [{**result, "job_id": "..."} for result in document["results"]]}
+    results = [
+        {**result, "job_id": "...", "error": result["error"] and {**result["error"], "request_id": "..."}}
+        for result in document["results"]
+    ]
+    return {**kept, "results": results}
 
 
 async def run(manifest: Path, **settings: Any) -> orchestrator.RunReport:
@@ -57,35 +58,51 @@ async def run(manifest: Path, **settings: Any) -> orchestrator.RunReport:
         return await batch.run()
 
 
+@pytest.fixture
+def other_endpoint(tmp_path: Path, simulator_options: SimulatorOptions) -> Iterator[str]:
+    """A second service, which has never met the batch."""
+    running = ThreadedSimulator(simulator_options, tmp_path / "other")
+    yield running.simulator.endpoint
+    running.stop()
+
+
+@pytest.mark.parametrize("simulator_options", [SimulatorOptions(min_part_bytes=300_000)])
+@pytest.mark.usefixtures("simulator")
 def test_a_batch_run_by_program_and_by_command_is_the_same(
-    cli: Cli, batch: Batch, simulator: Simulator, tmp_path: Path
+    cli: Cli, batch: Batch, tmp_path: Path, other_endpoint: str
 ) -> None:
-    """The journals have the same rows, but for ids and times, and the documents say the same."""
+    """The journals have the same rows, but for ids and times, and the documents say the same.
+
+    One avatar fails, as the service refuses its parts at the end.
+    """
+    batch.write(batch.entry("anna", video_multipart_count=2), batch.entry("bo"))
     first, second = tmp_path / "first.db", tmp_path / "second.db"
 
-    report = asyncio.run(run(batch.manifest, state=first, on_existing="create", part_size="100KiB", jobs=1))
-    result = cli(
-        *("run", batch.manifest, "--state", second, "--on-existing", "create", "--part-size", "100KiB"),
-        *("--jobs", "1", "--json"),
-    )
+    report = asyncio.run(run(batch.manifest, state=first, part_size="100KiB", jobs=1))
+    flags = ("--part-size", "100KiB", "--jobs", "1", "--endpoint", other_endpoint)
+    result = cli("run", batch.manifest, "--state", second, *flags, "--json")
 
-    assert result.exit_code == report.exit_code == 0
+    assert result.exit_code == report.exit_code == orchestrator.ExitCode.SOME_FAILED
     assert without_ids(report.as_dict()) == without_ids(result.document)
     assert rows_of(first) == rows_of(second)
     assert rows_of(first)["segments"]
 
 
-def test_a_failed_entry_is_in_the_report_as_in_the_document(
-    cli: Cli, batch: Batch, simulator: Simulator, tmp_path: Path
-) -> None:
-    """With its kind, its message and its hint."""
-    batch.write(batch.entry("anna"), batch.entry("bo", name="x" * 300))
+@pytest.mark.usefixtures("simulator")
+def test_a_refused_manifest_is_refused_in_the_words_of_the_command(cli: Cli, batch: Batch) -> None:
+    """With its kind, its message and its hint; the problems can be looked at."""
+    batch.write(batch.entry("anna"), {**batch.entry("bo"), "training_video": "gone.mp4"})
 
-    with pytest.raises(orchestrator.ManifestError) as refused:
-        asyncio.run(run(batch.manifest, state=tmp_path / "first.db"))
-    result = cli("run", batch.manifest, "--state", tmp_path / "second.db", "--json")
+    async def refused() -> tuple[dict[str, str | None], list[orchestrator.Problem]]:
+        async with orchestrator.open_batch(batch.manifest) as opened:
+            with pytest.raises(orchestrator.ManifestError) as error:
+                await opened.run()
+            return error.value.document, opened.problems
 
-    assert refused.value.document == result.document["error"]
+    document, problems = asyncio.run(refused())
+
+    assert document == cli("run", batch.manifest, "--json").document["error"]
+    assert [(problem.entry, problem.field) for problem in problems] == [("bo", "training_video")]
 
 
 def test_there_is_a_keyword_for_every_setting_and_no_other() -> None:
@@ -122,17 +139,20 @@ async def test_what_is_not_given_comes_from_where_the_command_takes_it(
     assert (await run(batch.manifest, state=tmp_path / "journal.db", jobs=2)).exit_code == 0
 
 
-async def test_problems_are_those_of_the_command(cli: Cli, batch: Batch) -> None:
+def test_problems_are_those_of_the_command(cli: Cli, batch: Batch) -> None:
     """All at once, with place and rule; nothing raises."""
     (batch.folder / "bo.mp4").unlink()
     batch.write(batch.entry("anna"), {**batch.entry("bo"), "training_video": "gone.mp4"}, {"name": ""})
-    expected = await anyio.to_thread.run_sync(cli, "validate", batch.manifest, "--json")
+    expected = cli("validate", batch.manifest, "--json")
 
-    async with orchestrator.open_batch(batch.manifest) as opened:
-        problems = await opened.validate()
+    async def validate() -> None:
+        async with orchestrator.open_batch(batch.manifest) as opened:
+            problems = await opened.validate()
+            assert [problem.as_dict() for problem in problems] == expected.document["problems"]
+            assert opened.problems == problems
 
-    assert [problem.as_dict() for problem in problems] == expected.document["problems"]
-    assert opened.problems == problems
+    asyncio.run(validate())
+    assert expected.document["problems"]
 
 
 async def test_a_plan_says_what_a_run_does_and_makes_no_journal(
@@ -163,15 +183,19 @@ async def test_a_manifest_that_a_run_would_refuse_is_refused_by_the_plan(batch: 
     assert [problem.field for problem in opened.problems if problem.is_error] == ["training_video"]
 
 
-async def test_status_is_the_document_of_the_command(
+def test_status_is_the_document_of_the_command(
     cli: Cli, batch: Batch, simulator: Simulator, tmp_path: Path
 ) -> None:
     """Entry by entry."""
     state = tmp_path / "journal.db"
-    async with orchestrator.open_batch(batch.manifest, state=state) as opened:
-        await opened.run()
-        status = await opened.status()
-    expected = await anyio.to_thread.run_sync(cli, "status", "studio", "--state", state, "--json")
+
+    async def run_and_ask() -> orchestrator.BatchStatus | None:
+        async with orchestrator.open_batch(batch.manifest, state=state) as opened:
+            await opened.run()
+            return await opened.status()
+
+    status = asyncio.run(run_and_ask())
+    expected = cli("status", "studio", "--state", state, "--json")
 
     assert status is not None
     assert status.as_dict() == expected.document
@@ -236,8 +260,7 @@ def test_it_prints_nothing_and_touches_neither_signals_nor_loggers(
         ):
             stream = opened.events()
             group.start_soon(opened.run)
-            async for _ in stream:
-                during.append(signal.getsignal(signal.SIGTERM))
+            during.extend([signal.getsignal(signal.SIGTERM) async for _ in stream])
 
     asyncio.run(watched())
 
@@ -288,22 +311,26 @@ def test_a_program_can_stop_its_run_from_another_thread(
     assert second.entries.done == 6
 
 
-async def test_a_cancelled_run_is_interrupted_in_the_history(
+def test_a_cancelled_run_is_interrupted_in_the_history(
     cli: Cli, batch: Batch, simulator: Simulator, tmp_path: Path
 ) -> None:
     """Not killed, and the next run continues."""
     state = tmp_path / "journal.db"
-    async with orchestrator.open_batch(batch.manifest, state=state) as opened:
-        stream = opened.events()
-        running = asyncio.create_task(opened.run())
-        await anext(stream)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
-    shown = await anyio.to_thread.run_sync(cli, "status", "studio", "--runs", "--state", state, "--json")
+
+    async def cancelled() -> None:
+        async with orchestrator.open_batch(batch.manifest, state=state) as opened:
+            stream = opened.events()
+            running = asyncio.create_task(opened.run())
+            await anext(stream)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    asyncio.run(cancelled())
+    shown = cli("status", "studio", "--runs", "--state", state, "--json")
 
     assert [found["exit_code"] for found in shown.document["runs"]] == [orchestrator.ExitCode.INTERRUPTED]
-    assert (await run(batch.manifest, state=state)).exit_code == 0
+    assert asyncio.run(run(batch.manifest, state=state)).exit_code == 0
 
 
 async def test_a_second_run_beside_the_first_is_refused(
@@ -323,7 +350,7 @@ async def test_credentials_come_from_the_environment_that_is_given(
     batch: Batch, simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And from nowhere else: a program may have other users' in its own."""
-    environ = {name: value for name, value in simulator_environment(simulator).items()}
+    environ = simulator_environment(simulator)
     monkeypatch.delenv("HUAWEICLOUD_SDK_AK")
     monkeypatch.delenv("ORCHESTRATOR_ENDPOINT")
 

@@ -37,11 +37,13 @@ from orchestrator.domain.errors import (
     ThrottledError,
     UnmarkedAnswerError,
     UrlExpiredError,
+    UsageError,
 )
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
 
 #: Design section 4. What is dealt with before a command ends, or is our bug, is unexpected when it gets there.
 EXIT_CODES = {
+    UsageError: ExitCode.USAGE,
     ManifestError: ExitCode.MANIFEST_INVALID,
     ConfigurationError: ExitCode.CONFIGURATION,
     CredentialsError: ExitCode.CONFIGURATION,

@@ -1,4 +1,4 @@
-"""Writes the pages, or only prints one: `python -m pages [NAME]`."""
+"""Writes the pages into docs/."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from pages.messages import messages_page
 from pages.reference import reference_page
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES: dict[str, Callable[[], str]] = {"reference.md": reference_page}
+PAGES: dict[str, Callable[[], str]] = {"reference.md": reference_page, "messages.md": messages_page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

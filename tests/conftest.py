@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 # Under nohup SIGHUP is ignored, here and in every command a test starts, and a command that finds it ignored leaves
 # it so. The tests are about commands from a terminal; those about nohup ignore the signal themselves.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+# The pages that are made from the program are made by a package of the scripts, which is no part of the program.
+sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from shlex import quote
@@ -123,26 +123,8 @@ def decisions(report: engine.RunReport) -> Iterator[str]:
 async def left_alone(report: engine.RunReport, journal: JournalReader) -> AsyncIterator[str]:
     """Entries that this run did not touch, and the command for each kind."""
     name = quote(report.batch)
-    rejected = await _ids_in(journal, report, EntryState.REVIEW_FAILED)
-    unchanged = [entry for entry in rejected if entry not in report.replaced]
-    if unchanged:
-        yield (
-            f"review failed, and nothing was replaced since: {named(unchanged)}; replace the files or fields that "
-            f"the reviewer names, then `orchestrator retry {name}`; to send an entry as it is: "
-            f"`orchestrator retry {name} --entry {quote(unchanged[0])}`"
-        )
-    if report.replaced:
-        waiting = sorted(report.replaced)
-        yield (
-            f"review failed, replaced since and not sent yet: {named(waiting)}; "
-            f"`orchestrator retry {name}` sends them"
-        )
-    cancelled = await _ids_in(journal, report, EntryState.CANCELLED)
-    if cancelled:
-        yield (
-            f"cancelled, left alone: {named(cancelled)}; `orchestrator retry {name} --entry {quote(cancelled[0])}` "
-            f"brings one back, `orchestrator retry {name} --cancelled` brings back all"
-        )
+    async for line in untouched(journal, report.batch_digest, report.batch, report.counts, report.replaced):
+        yield line
     if report.removed:
         was = (
             "" if report.earlier_manifest is None else f" (the batch was made from {report.earlier_manifest})"
@@ -160,11 +142,42 @@ async def left_alone(report: engine.RunReport, journal: JournalReader) -> AsyncI
         )
 
 
-async def _ids_in(journal: JournalReader, report: engine.RunReport, state: EntryState) -> list[str]:
-    """The entries in *state*; reading them costs nothing where there are none."""
-    if not report.counts.get(state, 0):
-        return []
-    return [record.entry_id async for record in journal.entries(report.batch_digest, states={state})]
+async def untouched(
+    journal: JournalReader,
+    batch: str,
+    name: str,
+    counts: Mapping[EntryState, int],
+    replaced: Collection[str] = (),
+) -> AsyncIterator[str]:
+    """The entries of batch *name* that a run leaves as they are, and the command for each kind.
+
+    *counts* are those of the batch, *replaced* the failed reviews of which something was replaced since.
+    """
+    name = quote(name)
+    # Reading the entries costs nothing where there are none.
+    found = {
+        state: [record.entry_id async for record in journal.entries(batch, states={state})]
+        for state in (EntryState.REVIEW_FAILED, EntryState.CANCELLED)
+        if counts.get(state, 0)
+    }
+    unchanged = [entry for entry in found.get(EntryState.REVIEW_FAILED, ()) if entry not in replaced]
+    if unchanged:
+        yield (
+            f"review failed, and nothing was replaced since: {named(unchanged)}; replace the files or fields that "
+            f"the reviewer names, then `orchestrator retry {name}`; to send an entry as it is: "
+            f"`orchestrator retry {name} --entry {quote(unchanged[0])}`"
+        )
+    if replaced:
+        yield (
+            f"review failed, replaced since and not sent yet: {named(sorted(replaced))}; "
+            f"`orchestrator retry {name}` sends them"
+        )
+    cancelled = found.get(EntryState.CANCELLED)
+    if cancelled:
+        yield (
+            f"cancelled, left alone: {named(cancelled)}; `orchestrator retry {name} --entry {quote(cancelled[0])}` "
+            f"brings one back, `orchestrator retry {name} --cancelled` brings back all"
+        )
 
 
 def named(entries: Sequence[str]) -> str:

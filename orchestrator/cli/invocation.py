@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.api.options import OUTPUT_OPTIONS, SettingOption
+from orchestrator.api.options import (
+    CALL_OPTIONS,
+    OUTPUT_OPTIONS,
+    RUN_OPTIONS,
+    SERVICE_OPTIONS,
+    TELLING_OPTIONS,
+    SettingOption,
+)
+from orchestrator.cli.completion import batch_names, entry_ids, values_of
+from orchestrator.cli.help import CONTENT, OUTPUT, SERVICE, TRANSFER
 from orchestrator.cli.output import Output
 from orchestrator.domain.errors import UsageError
 from orchestrator.domain.quantities import parse_duration
@@ -50,9 +59,17 @@ class Invocation:
         return found
 
 
-def takes_settings(*groups: Iterable[SettingOption]) -> Callable[[Command], Command]:
-    """Give a command the options of *groups* next to its own; it gets them through its first argument."""
+def takes_settings(
+    *groups: Iterable[SettingOption], unused: Collection[str] = ()
+) -> Callable[[Command], Command]:
+    """Give a command the options of *groups* next to its own; it gets them through its first argument.
+
+    It takes those named in *unused* too, so that one set of options fits all, but its help does not show them.
+    """
     options = [option for group in (*groups, OUTPUT_OPTIONS) for option in group]
+
+    def offered(option: SettingOption) -> inspect.Parameter:
+        return setting_parameter(option, is_shown=option.name not in unused)
 
     def decorate(function: Command) -> Command:
         def command(context: typer.Context, **given: Any) -> int | None:
@@ -69,7 +86,7 @@ def takes_settings(*groups: Iterable[SettingOption]) -> Callable[[Command], Comm
             )
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        parameters = [_CONTEXT, *own, *map(setting_parameter, options), *_COMMON]
+        parameters = [_CONTEXT, *own, *map(offered, options), *_COMMON]
         # Python wants positional parameters before keywords.
         parameters.sort(key=lambda parameter: parameter.kind)
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -81,19 +98,32 @@ def takes_settings(*groups: Iterable[SettingOption]) -> Callable[[Command], Comm
     return decorate
 
 
-def setting_parameter(option: SettingOption) -> inspect.Parameter:
-    """The parameter that makes typer offer *option*; None stands for not given."""
+def setting_parameter(option: SettingOption, *, is_shown: bool) -> inspect.Parameter:
+    """The parameter that makes typer offer *option*, in help where it *is_shown*; None stands for not given."""
     default = f"; default {option.shown_default}" if option.shown_default else ""
     typed = typer.Option(
         *option.flags,
         help=f"{option.summary} (env {option.variable}{default})",
         metavar=option.metavar,
         show_default=False,
+        hidden=not is_shown,
+        rich_help_panel=_panel_of(option),
+        autocompletion=values_of(option.metavar),
     )
     kind: Any = bool | None if option.metavar is None else str | None
     return inspect.Parameter(
         option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, typed]
     )
+
+
+def _panel_of(option: SettingOption) -> str:
+    """Where help shows it: for a person, what calls cost and how long an outage is waited for is the service's."""
+    if option in SERVICE_OPTIONS or option in CALL_OPTIONS:
+        return SERVICE
+    if option in OUTPUT_OPTIONS or option in TELLING_OPTIONS:
+        return OUTPUT
+    is_about_transfer = option in RUN_OPTIONS and option.name != "submit_anyway"
+    return TRANSFER if is_about_transfer else CONTENT
 
 
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
@@ -158,10 +188,17 @@ EntryPatterns = Annotated[
         metavar="PATTERN",
         help="Only entries with this ID, or that fit a glob such as 'av1*'; may be repeated",
         show_default=False,
+        autocompletion=entry_ids,
     ),
 ]
 BatchArgument = Annotated[
-    str, typer.Argument(metavar="BATCH", help="The name of a batch, or its digest.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="BATCH",
+        help="The name of a batch, or its digest.",
+        show_default=False,
+        autocompletion=batch_names,
+    ),
 ]
 Agreed = Annotated[
     bool, typer.Option("--yes", "-y", help="Do not ask for confirmation; required without a terminal")

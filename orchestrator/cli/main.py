@@ -7,14 +7,13 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import commands
+from orchestrator.cli.help import PROGRAM, program
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import (
     StoppedBySignal,
@@ -27,12 +26,6 @@ from orchestrator.domain.errors import ConfigurationError, OrchestratorError, Us
 from orchestrator.domain.exit_codes import exit_code_of
 from orchestrator.domain.foreign import quotable
 
-PROGRAM = "orchestrator"
-#: In the order of a working day; each is what bears its name in the module of its name.
-_COMMANDS = (
-    *("init", "schema", "validate", "plan", "run", "status", "submit", "watch", "retry", "cancel", "results"),
-    *("clean", "explain", "doctor", "verify", "simulate", "demo", "config"),
-)
 #: Allocations between two collections of cycles. Python's 700 suit small programs: a start and a run make hardly any
 #: cycles, and looking for them was a tenth of their CPU. A whole start makes fewer allocations than these.
 _ALLOCATIONS_PER_COLLECTION = 200_000
@@ -60,11 +53,12 @@ def run_command(arguments: Sequence[str], stopper: Stopper | None = None) -> int
 
 def _code_of(arguments: Sequence[str], output: Output) -> int:
     drop_unusable_key_log(output.complain)
+    # Until the command itself says: an error in its arguments is to be a document as well.
+    output.is_json = "--json" in arguments
     try:
-        command = typer.main.get_command(application(arguments))
-        return int(command.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=output) or 0)
+        given = list(arguments)
+        return int(application().main(given, prog_name=PROGRAM, standalone_mode=False, obj=output) or 0)
     except typer.TyperException as error:
-        output.is_json = output.is_json or "--json" in arguments
         return _fail(output, _usage_error(error))
     except OrchestratorError as error:
         return _fail(output, error)
@@ -75,23 +69,9 @@ def _code_of(arguments: Sequence[str], output: Output) -> int:
         return _fail(output, _folder_error() or _unexpected(error, output))
 
 
-def application(arguments: Sequence[str] = ()) -> typer.Typer:
-    """All commands; only one where *arguments* begin with its name, since loading all takes longer than most."""
-    app = typer.Typer(
-        name=PROGRAM,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback(invoke_without_command=True)(_before_the_command)
-    named = [name for name in _COMMANDS if [name] == list(arguments[:1])]
-    for name in named or _COMMANDS:
-        command = getattr(import_module(f"{commands.__name__}.{name}"), name)
-        if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
-        else:
-            app.command()(command)
-    return app
+def application() -> Any:
+    """The command line, as typer's group of commands."""
+    return program(_before_the_command)
 
 
 def _before_the_command(
@@ -108,7 +88,7 @@ def _before_the_command(
       orchestrator validate studio.yaml   list all problems at once
       orchestrator run studio.yaml        run it; run again to continue
 
-    `orchestrator demo` shows a complete upload without an account.
+    `orchestrator demo` shows a complete upload without an account, `orchestrator help COMMAND` how to use a command.
     """
     if is_version_wanted:
         context.obj.write(f"{PROGRAM} {__version__}\n")
@@ -120,9 +100,9 @@ def _before_the_command(
 def _usage_error(error: typer.TyperException) -> UsageError:
     context: typer.Context | None = getattr(error, "ctx", None)
     command = PROGRAM if context is None else context.command_path
-    return UsageError(
-        error.format_message().strip(), hint=f"`{command} --help` shows its arguments and options"
-    )
+    nearest: Sequence[str] = getattr(error, "possibilities", None) or ()
+    message = f"{error.message}; did you mean {nearest[0]}?" if nearest else error.format_message().strip()
+    return UsageError(message, hint=f"`{command} --help` shows its arguments and options")
 
 
 def _unexpected(error: Exception, output: Output) -> OrchestratorError:

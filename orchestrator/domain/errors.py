@@ -25,10 +25,12 @@ OrchestratorError
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, TypedDict, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypedDict, TypeVar
 
 from orchestrator.domain.foreign import without
-from orchestrator.domain.receipts import Receipt
+
+if TYPE_CHECKING:
+    from orchestrator.domain.receipts import Receipt
 
 E = TypeVar("E", bound="OrchestratorError")
 

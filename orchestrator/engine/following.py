@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -88,9 +89,13 @@ class Follower:
         client: MetaStudioClient,
         events: EventBus,
         key: BatchKey,
+        *,
         is_run_under_way: Callable[[], Awaitable[bool]] | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
         self._is_run_under_way = is_run_under_way
+        #: The ids of the entries that are followed, None for all.
+        self._only = only
         self._journal = journal
         self._client = client
         self._events = events
@@ -126,8 +131,19 @@ class Follower:
         jobs = {job.job_id: job async for job in listed}
         changes = 0
         async for record in self._journal.entries(self._key.digest, has_job=True):
-            changes += await self._take(record, jobs)
+            if self._only is None or record.entry_id in self._only:
+                changes += await self._take(record, jobs)
         return changes > 0
+
+    async def job_counts(self) -> Mapping[tuple[EntryState, str | None], int]:
+        """How many of the entries that are followed are in each state, told apart by the service's word for it."""
+        if self._only is None:
+            return await self._journal.job_counts(self._key.digest)
+        found: Counter[tuple[EntryState, str | None]] = Counter()
+        async for record in self._journal.entries(self._key.digest):
+            if record.entry_id in self._only:
+                found[record.state, record.service_state] += 1
+        return found
 
     async def has_submitted(self) -> bool:
         """True when there are jobs of which a review or training can have news."""
@@ -146,7 +162,7 @@ class Follower:
         # Asked first: a run that ends in between has written all it will.
         is_working = self._is_run_under_way is not None and await self._is_run_under_way()
         reached = stuck = under_way = 0
-        for (state, service_state), count in (await self._journal.job_counts(self._key.digest)).items():
+        for (state, service_state), count in (await self.job_counts()).items():
             if state in _REACHED[milestone]:
                 reached += count
             elif _is_stuck(state, service_state, is_working=is_working):

@@ -6,10 +6,9 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-
 from orchestrator.api.options import ALL_OPTIONS, OUTPUT_OPTIONS, SettingOption
-from orchestrator.cli.main import PROGRAM, application
+from orchestrator.cli.help import PROGRAM
+from orchestrator.cli.main import application
 
 _HEAD = """\
 # Reference
@@ -34,7 +33,7 @@ _EVERYWHERE = {"json", "config", "help"}
 
 def reference_page() -> str:
     """The page, ending in a line break."""
-    commands = dict(_commands())
+    commands = dict(all_commands())
     parts = [_HEAD, "## Commands\n\n| command | does |\n|---|---|\n"]
     parts += [
         f"| [`{name}`](#{_anchor(name)}) | {_summary(command)} |\n" for name, command in commands.items()
@@ -48,10 +47,12 @@ def reference_page() -> str:
     return "".join(parts)
 
 
-def _commands() -> Iterator[tuple[str, Any]]:
+def all_commands() -> Iterator[tuple[str, Any]]:
     """Every command that help shows, those of groups under their full name."""
-    root: Any = typer.main.get_command(application())
-    for name, command in root.commands.items():
+    root: Any = application()
+    context = root.make_context(PROGRAM, [], resilient_parsing=True)
+    for name in root.list_commands(context):
+        command = root.get_command(context, name)
         inner = getattr(command, "commands", None) or {}
         for below in inner.values():
             yield f"{name} {below.name}", below
@@ -69,11 +70,12 @@ def _summary(command: Any) -> str:
 
 
 def _section(name: str, command: Any) -> str:
-    own = [parameter for parameter in command.params if not _is_setting(parameter)]
+    shown = [parameter for parameter in command.params if not parameter.hidden]
+    own = [parameter for parameter in shown if not _is_setting(parameter)]
     rows = [_own_row(parameter) for parameter in own if parameter.name not in _EVERYWHERE]
     settings = [
         f"`{max(parameter.opts, key=len)}`"
-        for parameter in command.params
+        for parameter in shown
         if _is_setting(parameter) and _SETTINGS[parameter.name] not in OUTPUT_OPTIONS
     ]
     table = "\n| | |\n|---|---|\n" + "".join(rows) if rows else ""
@@ -118,7 +120,10 @@ def _setting_row(option: SettingOption, commands: dict[str, Any]) -> str:
     having = [
         name
         for name, command in commands.items()
-        if any(_is_setting(parameter) and parameter.name == option.name for parameter in command.params)
+        if any(
+            _is_setting(parameter) and parameter.name == option.name and not parameter.hidden
+            for parameter in command.params
+        )
     ]
     where = "every command" if len(having) == len(commands) else ", ".join(having)
     spellings = [spelling for flag in option.flags for spelling in flag.split("/")]

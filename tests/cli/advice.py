@@ -153,7 +153,7 @@ def _strings(node: ast.AST) -> Iterator[tuple[ast.expr, str]]:
 
 @cache
 def _root() -> Any:
-    return typer.main.get_command(application())
+    return application()
 
 
 @cache
@@ -163,7 +163,9 @@ def known_flags() -> frozenset[str]:
     commands = [_root()]
     while commands:
         command = commands.pop()
-        commands += getattr(command, "commands", {}).values()
+        if hasattr(command, "list_commands"):
+            context = command.make_context(_PROGRAM, [], resilient_parsing=True)
+            commands += [command.get_command(context, name) for name in command.list_commands(context)]
         found |= {
             flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)
         }

@@ -82,7 +82,7 @@ def test_what_cannot_be_shown_is_a_wrong_usage(cli: Cli, batch: Batch) -> None:
         ("--failed",): "need the name of a batch",
         ("--entry", "anna"): "need the name of a batch",
         ("studio", "--entry", "ana"): "did you mean anna?",
-        ("studio", "--entry", "anna", "--failed"): "--entry cannot be combined",
+        ("studio", "--entry", "anna", "--summary"): "--summary shows no entries",
         ("studio", "--in-state", "asleep"): "review_failed",
         ("studio", "--state", "failed"): "--in-state failed",
     }

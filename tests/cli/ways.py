@@ -368,11 +368,11 @@ WAYS: tuple[Way, ...] = (
     ),
     Way(
         f"{CLI}commands/status.py",
-        ("--entry", "--failed", "--in-state"),
-        first(run(), cli("status", "studio", "--failed", "--entry", "anna")),
+        ("--all", "--entry", "--summary"),
+        first(run(), cli("status", "studio", "--summary", "--entry", "anna")),
         first(
-            cli("status", "studio", "--failed"),
-            cli("status", "studio", "--in-state", "confirmed"),
+            cli("status", "studio", "--all"),
+            cli("status", "studio", "--summary"),
             cli("status", "studio", "--entry", "anna"),
         ),
     ),
@@ -421,7 +421,7 @@ WAYS: tuple[Way, ...] = (
         cli("explain", "--all"),
     ),
     Way(
-        f"{CLI}settings.py",
+        "orchestrator/api/settings.py",
         ("orchestrator config show",),
         first(write("bad.toml", "joobs = 3\n"), run("--config", "{folder}/bad.toml")),
         first(write("bad.toml", "jobs = 3\n"), cli("config", "show"), run("--config", "{folder}/bad.toml")),
@@ -552,13 +552,13 @@ WAYS: tuple[Way, ...] = (
         texts=2,
     ),
     Way(
-        f"{CLI}service.py",
+        "orchestrator/api/service.py",
         ("--verify", "--verify-object"),
         run("--verify", "off", "--verify-object"),
         first(run("--verify-object"), run("--verify", "off")),
     ),
     Way(
-        f"{CLI}service.py",
+        "orchestrator/api/service.py",
         ("orchestrator simulate", "--endpoint", "--region"),
         first(without_endpoint, run()),
         first(
@@ -865,7 +865,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
 NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
     (f"{CLI}commands/simulate.py", ("--world",)): 1,
     (f"{CLI}commands/watch.py", ("--interval",)): 1,
-    (f"{CLI}options.py", ("-v",)): 1,
+    ("orchestrator/api/options.py", ("-v",)): 1,
     (f"{CLI}work/plan.py", ("--rate",)): 2,
     (f"{CLI}work/simulate.py", ("--bucket", "--object-store")): 1,
     ("orchestrator/engine/batch.py", ("--fail-fast",)): 1,

@@ -1,9 +1,8 @@
-"""A person's desk, at which the commands of pages are typed; and the scripts that make pages."""
+"""A person's desk, at which the commands of pages are typed."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,6 @@ from tests.docs.pasting import Page, Shell, install_program
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-SCRIPTS = str(ROOT / "scripts")
-if SCRIPTS not in sys.path:
-    sys.path.append(SCRIPTS)
-
-
 #: What the pages write for a person's own.
 AK, SK, PROJECT = "your-access-key", "your-secret-key", "your-project-id"
 

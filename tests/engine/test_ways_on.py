@@ -168,7 +168,7 @@ async def test_watching_beside_a_run_waits_for_what_the_run_uploads(rig: Rig) ->
         async def is_held() -> bool:
             return held.pop(0)
 
-        follower = Follower(journal, connection.client, EventBus(), key, is_held)
+        follower = Follower(journal, connection.client, EventBus(), key, is_run_under_way=is_held)
         code = await follower.follow(
             Milestone.SUBMITTED,
             pace=PollPace(),

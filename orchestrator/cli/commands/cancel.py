@@ -6,7 +6,7 @@ from orchestrator.api.options import CALL_OPTIONS, SERVICE_OPTIONS, TELLING_OPTI
 from orchestrator.cli.invocation import Agreed, BatchArgument, EntryPatterns, Invocation, takes_settings
 
 
-@takes_settings(SERVICE_OPTIONS, CALL_OPTIONS, TELLING_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, CALL_OPTIONS, TELLING_OPTIONS, unused=("progress",))
 def cancel(
     invocation: Invocation, batch: BatchArgument, *, entry: EntryPatterns = None, yes: Agreed = False
 ) -> int:

@@ -10,7 +10,7 @@ from orchestrator.api.options import CALL_OPTIONS, SERVICE_OPTIONS
 from orchestrator.cli.invocation import Agreed, Invocation, seconds_of, takes_settings
 
 
-@takes_settings(SERVICE_OPTIONS, CALL_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, CALL_OPTIONS, unused=("progress",))
 def clean(
     invocation: Invocation,
     *,

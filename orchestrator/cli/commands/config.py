@@ -15,12 +15,15 @@ from orchestrator.api.options import (
     SERVICE_OPTIONS,
     TELLING_OPTIONS,
 )
+from orchestrator.cli.help import PanelCommand
 from orchestrator.cli.invocation import Invocation, takes_settings
 
-config = typer.Typer(help="Show effective settings.", no_args_is_help=True)
+config = typer.Typer(
+    name="config", help="Show effective settings.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
-@config.command("show")
+@config.command("show", cls=PanelCommand)
 @takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, LOOK_OPTIONS, TELLING_OPTIONS)
 def show(
     invocation: Invocation,

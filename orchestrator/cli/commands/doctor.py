@@ -14,7 +14,7 @@ from orchestrator.cli.invocation import Defaults, Invocation, takes_settings
 _WIDTH_OPTIONS = tuple(option for option in RUN_OPTIONS if option.name in {"jobs", "parallel"})
 
 
-@takes_settings(SERVICE_OPTIONS, _WIDTH_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, _WIDTH_OPTIONS, unused=("progress", "log_max_size"))
 def doctor(
     invocation: Invocation,
     manifest: Annotated[

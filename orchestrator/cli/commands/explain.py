@@ -11,7 +11,7 @@ from orchestrator.cli.output import SCHEMA
 from orchestrator.domain.errors import UsageError
 
 
-@takes_settings()
+@takes_settings(unused=("state", "progress", "log_max_size"))
 def explain(
     invocation: Invocation,
     rule: Annotated[

@@ -24,7 +24,7 @@ NewManifest = Annotated[
 ]
 
 
-@takes_settings()
+@takes_settings(unused=("state", "progress", "log_max_size"))
 def init(
     invocation: Invocation,
     manifest: NewManifest = Path("manifest.yaml"),

@@ -23,7 +23,10 @@ from orchestrator.cli.invocation import (
 )
 
 
-@takes_settings(SERVICE_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, LOOK_OPTIONS, JOBS_OPTIONS)
+@takes_settings(
+    *(SERVICE_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, LOOK_OPTIONS, JOBS_OPTIONS),
+    unused=("insecure_http", "log_max_size"),
+)
 def plan(
     invocation: Invocation,
     manifest: ManifestPath,

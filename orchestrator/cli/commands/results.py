@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.options import SERVICE_OPTIONS
-from orchestrator.cli.invocation import BatchArgument, Invocation, takes_settings
+from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, takes_settings
 
 
-@takes_settings(SERVICE_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, unused=("insecure_http", "progress", "log_max_size"))
 def results(
     invocation: Invocation,
     batch: BatchArgument,
@@ -26,6 +26,7 @@ def results(
             show_default=False,
         ),
     ] = None,
+    entry: EntryPatterns = None,
 ) -> int:
     """Write the result of every avatar as a CSV table.
 
@@ -36,9 +37,10 @@ def results(
     Examples:
       orchestrator results studio -o results.csv
       orchestrator results studio -o results.xlsx
+      orchestrator results studio --entry 'av1*'
       orchestrator run results.csv
       orchestrator results studio --json
     """
     from orchestrator.cli.work.results import show_results  # noqa: PLC0415 - keeps --help quick
 
-    return show_results(invocation, batch, file)
+    return show_results(invocation, batch, file, entry or None)

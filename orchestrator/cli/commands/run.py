@@ -45,12 +45,14 @@ def run(
 
     Uploads every avatar and confirms its job. Run it again to continue: finished work is not repeated. Nothing
     is sent unless the whole manifest is valid. Safe to stop at any moment and to start from cron.
+    `upload` and `resume` are other names of this command.
 
     \b
     Examples:
       orchestrator run studio.yaml --region cn-north-4
       orchestrator run studio.yaml -j 10 -p 64 --log-file run.log
-      orchestrator run today.csv --batch-name 2026-11-05 --default contact=ops@example.com
+      orchestrator run today.csv --batch-name monday --default tags=studio
+      orchestrator run studio.yaml --entry 'av1*' --skip-invalid
       orchestrator run studio.yaml --submit      also send the jobs to review
       orchestrator run studio.yaml --json        one JSON document on stdout
 

@@ -7,7 +7,7 @@ import json
 from orchestrator.cli.invocation import Invocation, takes_settings
 
 
-@takes_settings()
+@takes_settings(unused=("state", "progress", "log_max_size"))
 def schema(invocation: Invocation) -> None:
     """Print the JSON Schema of a manifest.
 

@@ -83,7 +83,7 @@ Signature = Annotated[
 ]
 
 
-@takes_settings()
+@takes_settings(unused=("state", "progress", "log_max_size"))
 def simulate(
     invocation: Invocation,
     *,
@@ -115,8 +115,8 @@ def simulate(
     Examples:
       orchestrator simulate
       orchestrator simulate --port 8437 --data sim/
-      orchestrator simulate --fault slow-down=0.05,reset=0.02,lost-create=0.1 --seed 7
-      orchestrator simulate --world list-tags=hidden,download-urls=never --fault lost-confirm=0.3
+      orchestrator simulate --fault slow-down=0.05,lost-create=0.1 --seed 7
+      orchestrator simulate --world list-tags=hidden --fault lost-confirm=0.3
       orchestrator simulate --object-store http://127.0.0.1:8333 --bucket footage
     """
     from orchestrator.cli.work.simulate import Rehearsal, simulate_until_stopped  # noqa: PLC0415 - quick --help

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.options import SERVICE_OPTIONS
+from orchestrator.cli.completion import entry_ids
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.domain.errors import UsageError
 from orchestrator.domain.states import EntryState
@@ -24,18 +25,20 @@ Runs = Annotated[
     bool,
     typer.Option("--runs", help="Show the batch's runs: when, for how long, exit code, counts, process."),
 ]
-OneEntry = Annotated[
-    str | None,
+OfEntries = Annotated[
+    list[str] | None,
     typer.Option(
         "--entry",
-        metavar="ID",
-        help="Show the details of one entry: files, transitions, failed attempts.",
+        metavar="PATTERN",
+        help="Only entries with this ID, or that fit a glob such as 'av1*'; may be repeated. A single ID without"
+        " a glob shows the entry in full: files, transitions, failed attempts.",
         show_default=False,
+        autocompletion=entry_ids,
     ),
 ]
 
 
-@takes_settings(SERVICE_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, unused=("insecure_http", "progress", "log_max_size"))
 def status(
     invocation: Invocation,
     batch: Annotated[
@@ -46,8 +49,10 @@ def status(
     ] = None,
     *,
     every: Annotated[
-        bool, typer.Option("--all", help="Show every entry; on a terminal long lists are cut.")
+        bool,
+        typer.Option("--all", help="Show every entry; otherwise long lists are cut, but not with --json."),
     ] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="Show the counts, but no table.")] = False,
     failed: Annotated[
         bool, typer.Option("--failed", help="Only entries that failed, or whose review did.")
     ] = False,
@@ -57,18 +62,20 @@ def status(
     ] = None,
     runs: Runs = False,
     reviews: Reviews = False,
-    entry: OneEntry = None,
+    entry: OfEntries = None,
 ) -> int:
     """Show the batches, or the entries of one.
 
     State, size, job and last error from the journal; needs neither network nor credentials.
+    `list`, `jobs` and `show` are other names of this command.
 
     \b
     Examples:
       orchestrator status
       orchestrator status studio-2026-11
       orchestrator status studio-2026-11 --failed
-      orchestrator status studio-2026-11 --entry anna
+      orchestrator status studio-2026-11 --entry anna     one in full
+      orchestrator status studio-2026-11 --entry 'av1*'   a list of those
       orchestrator status studio-2026-11 --runs
       orchestrator status studio-2026-11 --json
       orchestrator status --reviews
@@ -85,14 +92,16 @@ def status(
     has_states, has_entry = states is not None, entry is not None
     if batch is None and (has_states or has_entry or runs):
         raise UsageError("--failed, --in-state, --entry and --runs need the name of a batch")
+    if summary and (every or entry):
+        raise UsageError("--summary shows no entries and cannot be combined with --all or --entry")
     if runs and (has_states or has_entry):
         raise UsageError("--runs cannot be combined with --failed, --in-state or --entry")
-    if has_entry and has_states:
-        raise UsageError("--entry cannot be combined with --failed or --in-state")
     if batch is None:
         return show_batches(invocation)
     if runs:
         from orchestrator.cli.work.run_history import show_runs  # noqa: PLC0415 - as above
 
         return show_runs(invocation, batch, is_all_wanted=every)
-    return show_batch(invocation, batch, is_all_wanted=every, states=states, entry_id=entry)
+    return show_batch(
+        invocation, batch, is_all_wanted=every, is_table_wanted=not summary, states=states, patterns=entry
+    )

@@ -5,8 +5,14 @@ from __future__ import annotations
 from orchestrator.api.options import RUN_OPTIONS, SERVICE_OPTIONS, TELLING_OPTIONS
 from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, takes_settings
 
+#: Of a run's options those that are about files, of which it sends none.
+_OF_UPLOADS = (
+    *("parallel", "bwlimit", "verify", "verify_object", "idle_timeout", "max_transfer", "on_expired"),
+    "submit_anyway",
+)
 
-@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, TELLING_OPTIONS)
+
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, TELLING_OPTIONS, unused=_OF_UPLOADS)
 def submit(invocation: Invocation, batch: BatchArgument, *, entry: EntryPatterns = None) -> int:
     """Send uploaded jobs to review.
 

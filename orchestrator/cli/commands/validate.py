@@ -11,7 +11,7 @@ from orchestrator.api.options import JOBS_OPTIONS, LOOK_OPTIONS, MANIFEST_OPTION
 from orchestrator.cli.invocation import BatchName, Defaults, Invocation, ManifestPath, takes_settings
 
 
-@takes_settings(MANIFEST_OPTIONS, LOOK_OPTIONS, JOBS_OPTIONS)
+@takes_settings(MANIFEST_OPTIONS, LOOK_OPTIONS, JOBS_OPTIONS, unused=("log_max_size",))
 def validate(
     invocation: Invocation,
     manifest: ManifestPath,
@@ -37,7 +37,7 @@ def validate(
       orchestrator validate studio.yaml
       orchestrator validate today.csv --default contact=ops@example.com
       orchestrator validate studio.yaml --no-media-check --json
-      orchestrator validate studio.yaml --look quick      also the pictures and the sound of each film
+      orchestrator validate studio.yaml --look quick      films as well
       orchestrator validate studio.yaml --look quick --report preflight.html
     """
     from orchestrator.api.checking import Asked  # noqa: PLC0415 - keeps --help quick

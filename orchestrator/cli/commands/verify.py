@@ -6,7 +6,7 @@ from orchestrator.api.options import SERVICE_OPTIONS
 from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, takes_settings
 
 
-@takes_settings(SERVICE_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, unused=("progress", "log_max_size"))
 def verify(
     invocation: Invocation,
     batch: BatchArgument,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.options import API_OPTIONS, SERVICE_OPTIONS, TELLING_OPTIONS
-from orchestrator.cli.invocation import BatchArgument, Invocation, seconds_of, takes_settings
+from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, seconds_of, takes_settings
 from orchestrator.domain.errors import UsageError
 
 _DEFAULT_INTERVAL_SECONDS = 15.0
@@ -41,6 +41,7 @@ def watch(
             show_default=False,
         ),
     ] = None,
+    entry: EntryPatterns = None,
     interval: Annotated[
         str | None,
         typer.Option(
@@ -60,6 +61,7 @@ def watch(
     Examples:
       orchestrator watch studio
       orchestrator watch studio --until reviewed --timeout 2h
+      orchestrator watch studio --entry 'av1*'
       orchestrator watch studio --json
 
     \b
@@ -80,5 +82,6 @@ def watch(
         until=Milestone(until.value),
         pace=PollPace(first=first, cap=_LONGEST_WAIT * first),
         timeout_seconds=seconds_of("--timeout", timeout),
+        patterns=entry or None,
     )
     return watch_batch(invocation, batch, request)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from shlex import quote
+from typing import NamedTuple
 
 from orchestrator.api.run_document import decisions, head_of, left_alone, results
 from orchestrator.cli.output import Output, print_table
@@ -17,12 +18,14 @@ from orchestrator.journal.records import EntryRecord
 from orchestrator.observe.wording import duration
 
 SHOWN_ENTRIES = 40
+#: From so many on of whom the same is said they share a line.
+GROUPED_ENTRIES = 4
+_EXAMPLES = 2
 _STOPPED_BY = {
     ExitCode.HUNG_UP: "stopped by SIGHUP",
     ExitCode.INTERRUPTED: "interrupted",
     ExitCode.TERMINATED: "stopped by SIGTERM",
 }
-_ALL_STATES = frozenset(EntryState)
 _FAILED = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
 
 
@@ -33,14 +36,19 @@ async def print_run(output: Output, report: RunReport, journal: JournalReader, *
         found = (result.as_dict() async for result in results(journal, report.batch_digest))
         await output.stream_document(await head_of(report, journal), "results", found)
     elif had_work:
-        await print_entries(output, journal, report.batch_digest, report.totals.entries, name=report.batch)
+        await print_entries(output, journal, report.batch_digest, report.counts, name=report.batch)
     summary = list(_summary(report, had_work=had_work))
     for line in summary:
         output.say(line)
     if output.is_quiet and report.exit_code != ExitCode.OK:
         output.complain(f"{summary[0]}; `orchestrator status {quote(report.batch)}` shows more")
-    _print_rest(output, report)
-    for line in notes:
+    if isinstance(report.cause, LimitReachedError):
+        output.complain(f"stopped: {report.cause.message}")
+    elif report.cause is not None:
+        output.print_error(report.cause)
+    for line in decisions(report):
+        output.complain(line)
+    for line in (*_next_steps(report), *notes):
         output.note(line)
     if had_work:
         output.say(f"run {report.run_id}: exit code {int(report.exit_code)}")
@@ -56,45 +64,82 @@ async def print_entries(
     output: Output,
     journal: JournalReader,
     batch: str,
-    total: int,
+    counts: Mapping[EntryState, int],
     *,
     name: str,
     limit: int = SHOWN_ENTRIES,
-    states: frozenset[EntryState] = _ALL_STATES,
+    states: Collection[EntryState] | None = None,
+    only: Collection[str] | None = None,
 ) -> None:
-    """Print the *total* entries in *states* of batch *name*; of more than *limit* the failed first."""
-    orders = [states] if total <= limit else [states & _FAILED, states - _FAILED]
+    """Print the entries of batch *name* in *states*, of those whose ids are in *only*; None stands for all.
+
+    *counts* are those of the batch. Of more than *limit* the failed ones are shown first.
+    """
+    wanted = frozenset(EntryState if states is None else states)
+    total = sum(count for state, count in counts.items() if state in wanted) if only is None else len(only)
+    orders = [wanted] if total <= limit else [wanted & _FAILED, wanted - _FAILED]
     shown: list[EntryRecord] = []
-    for chosen in orders:
+    matching = 0
+    for chosen in filter(None, orders):
         async for record in journal.entries(batch, states=chosen):
-            if len(shown) == limit:
+            if only is not None and record.entry_id not in only:
+                continue
+            matching += 1
+            if len(shown) < limit:
+                shown.append(record)
+            elif only is None:
                 break
-            shown.append(record)
-    rows = [(one.entry_id, one.state.value, format_bytes(one.bytes), one.job_id or "-") for one in shown]
-    print_table(output, ("entry", "state", "size", "job"), rows)
+    if shown:
+        rows = [(one.entry_id, one.state.value, format_bytes(one.bytes), one.job_id or "-") for one in shown]
+        print_table(output, ("entry", "state", "size", "job"), rows)
+    # A line of its own for each, since no column is wide enough.
+    complaints = [complaint for record in shown if (complaint := _complaint(record)) is not None]
+    errors = [record.error for record in shown if record.state is EntryState.FAILED]
+    hints = dict.fromkeys(error.hint for error in errors if error is not None and error.hint)
     write_line = output.complain if output.is_quiet else output.say
-    for line in (*filter(None, map(_complaint, shown)), *_hints(shown)):
+    for line in (*grouped(complaints), *(f"hint: {hint}" for hint in hints)):
         write_line(line)
-    if total > len(shown):
-        output.say(f"... and {total - len(shown)} more; `orchestrator status {quote(name)} --all` lists all")
+    more = (total if only is None else matching) - len(shown)
+    if more > 0 and limit:
+        output.say(f"... and {more} more; `orchestrator status {quote(name)} --all` lists all")
 
 
-def _complaint(record: EntryRecord) -> str | None:
-    """Why the entry needs attention: a line of its own, since no column is wide enough."""
+class Complaint(NamedTuple):
+    """What is said of an entry, and the id of the request that was answered so."""
+
+    entry: str
+    text: str
+    request_id: str | None = None
+
+
+def _complaint(record: EntryRecord) -> Complaint | None:
+    """Why the entry needs attention, None where it does not."""
     if record.state is EntryState.REVIEW_FAILED:
-        return f"{record.entry_id}: review failed: {review_text(record) or 'no reason was given'}"
+        return Complaint(record.entry_id, f"review failed: {review_text(record) or 'no reason was given'}")
     error = record.error
     if record.state is not EntryState.FAILED or error is None:
         return None
-    about = ", ".join(filter(None, (error.code, error.request_id and f"request {error.request_id}")))
-    return f"{record.entry_id}: {error.message}{f' ({about})' if about else ''}"
+    code = f" ({error.code})" if error.code else ""
+    return Complaint(record.entry_id, f"{error.message}{code}", error.request_id)
 
 
-def _hints(records: Sequence[EntryRecord]) -> Iterator[str]:
-    """What to do about the entries that failed, each advice once."""
-    errors = [record.error for record in records if record.state is EntryState.FAILED]
-    for hint in dict.fromkeys(error.hint for error in errors if error is not None and error.hint):
-        yield f"hint: {hint}"
+def grouped(complaints: Iterable[Complaint]) -> Iterator[str]:
+    """A line for each complaint, and one for all entries of which the same is said."""
+    alike: dict[str, list[Complaint]] = {}
+    for complaint in complaints:
+        alike.setdefault(complaint.text, []).append(complaint)
+    for text, said in alike.items():
+        if len(said) >= GROUPED_ENTRIES:
+            yield f"{len(said)} entries: {text} ({examples([one.entry for one in said])})"
+            continue
+        for one in said:
+            about = f" (request {one.request_id})" if one.request_id else ""
+            yield f"{one.entry}: {text}{about}"
+
+
+def examples(entries: Sequence[str]) -> str:
+    """The first two of *entries*, as the end of a line about all of them has them."""
+    return ", ".join(entries[:_EXAMPLES]) + (", ..." if len(entries) > _EXAMPLES else "")
 
 
 def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
@@ -122,18 +167,6 @@ def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
         yield f"sent {format_bytes(tally.sent_bytes)} in {tally.sent_segments} segments ({rate}/s){retries}"
     if report.resumed_bytes:
         yield f"resumed: {format_bytes(report.resumed_bytes)} were already stored and not sent again"
-
-
-def _print_rest(output: Output, report: RunReport) -> None:
-    """On stderr: what did not get done, why, and what to do."""
-    if isinstance(report.cause, LimitReachedError):
-        output.complain(f"stopped: {report.cause.message}")
-    elif report.cause is not None:
-        output.print_error(report.cause)
-    for line in decisions(report):
-        output.complain(line)
-    for line in _next_steps(report):
-        output.note(line)
 
 
 def _next_steps(report: RunReport) -> Iterator[str]:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +22,7 @@ from anyio import to_thread
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_async
-from orchestrator.cli.work.batches import KnownBatch, known_batch
+from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.report import review_text
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
@@ -51,14 +52,35 @@ _QUOTE = '"'
 _TO_QUOTE = re.compile(r'[",;\t\r\n|]|^\s|\s$')
 
 
-def show_results(invocation: Invocation, name: str, file: Path | None) -> ExitCode:
-    """Write the results of the batch called *name* to *file*, else to stdout; raises ConfigurationError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A batch of the journal, and the ids of those of its entries that are meant, None for all."""
+
+    known: KnownBatch
+    only: Collection[str] | None = None
+
+    async def entries(self, journal: JournalReader) -> AsyncIterator[EntryRecord]:
+        """Their records, in manifest order."""
+        async for record in journal.entries(self.known.record.batch):
+            if self.only is None or record.entry_id in self.only:
+                yield record
+
+
+def show_results(
+    invocation: Invocation, name: str, file: Path | None, patterns: Collection[str] | None = None
+) -> ExitCode:
+    """Write the results of the batch called *name* to *file*, else to stdout, all or those that *patterns* mean.
+
+    Raises UsageError for a pattern that means none, ConfigurationError for a file that cannot be written.
+    """
     if file is not None and file.suffix.lower() == WORKBOOK_SUFFIX:
         check_can_write()
-    known = known_batch(invocation, name)
+    batch = known_batch(invocation, name)
+    only = None if patterns is None else run_async(_matching, batch, patterns)
+    wanted = Wanted(known=batch, only=only)
     output = invocation.output
     if file is not None:
-        count = run_async(_write_file, known, file)
+        count = run_async(_write_file, wanted, file)
         output.note(f"wrote {count} {'entry' if count == 1 else 'entries'} to {file}")
     elif not output.is_json:
         # What is read by a program gets the manifest's texts as they are.
@@ -67,33 +89,38 @@ def show_results(invocation: Invocation, name: str, file: Path | None) -> ExitCo
         async def write(text: str) -> None:
             output.write_data(disarmed(text))
 
-        run_async(_write_table, known, write)
+        run_async(_write_table, wanted, write)
     if output.is_json:
-        run_async(_write_document, known, output, None if file is None else str(file.absolute()))
+        run_async(_write_document, wanted, output, None if file is None else str(file.absolute()))
     return ExitCode.OK
+
+
+async def _matching(known: KnownBatch, patterns: Collection[str]) -> Collection[str] | None:
+    async with open_journal(known.effective.values.state, clock=time.time) as journal:
+        return await matching_entries(journal, known.record, patterns)
 
 
 def _shown_lines(text: str) -> str:
     return "".join(f"{shown(line)}\n" for line in text.splitlines())
 
 
-async def _write_file(known: KnownBatch, file: Path) -> int:
+async def _write_file(wanted: Wanted, file: Path) -> int:
     if file.suffix.lower() == WORKBOOK_SUFFIX:
-        rows = _rows(known)
+        rows = _rows(wanted)
         content, count = await workbook_of(rows, NUMBER_COLUMNS, folder=file.parent)
         async with written_file(file, encoding=None) as write:
             await write(content)
         return count
     async with written_file(file) as write:
         await write(_BYTE_ORDER_MARK)
-        return await _write_table(known, write)
+        return await _write_table(wanted, write)
 
 
-async def _write_table(known: KnownBatch, write: Write) -> int:
+async def _write_table(wanted: Wanted, write: Write) -> int:
     """Write the table block by block; return the number of entries."""
     count = -1  # the header is none
     lines: list[str] = []
-    async for cells in _rows(known):
+    async for cells in _rows(wanted):
         lines.append(
             ",".join(
                 f'"{cell.replace(_QUOTE, _QUOTE * 2)}"' if _TO_QUOTE.search(cell) else cell for cell in cells
@@ -108,24 +135,21 @@ async def _write_table(known: KnownBatch, write: Write) -> int:
     return count
 
 
-async def _rows(known: KnownBatch) -> AsyncIterator[list[str]]:
+async def _rows(wanted: Wanted) -> AsyncIterator[list[str]]:
     """The header, then a row of cells for each entry."""
-    batch = known.record
-    async with open_journal(known.effective.values.state, clock=time.time) as journal:
-        columns = await _columns(journal, batch)
+    batch = wanted.known.record
+    async with open_journal(wanted.known.effective.values.state, clock=time.time) as journal:
+        # The manifest's columns that an entry uses, in the order of the fields, then the batch's and ours.
+        used = {"id"}
+        async for record in wanted.entries(journal):
+            used.update(column for column, cell in csv_cells(record.avatar).items() if cell)
+        known_columns = (column for column in COLUMNS if column in used)
+        columns = [*known_columns, *_batch_cells(batch), *RESULT_COLUMNS]
         yield columns
-        async for record in journal.entries(batch.batch):
+        async for record in wanted.entries(journal):
             cells = {**csv_cells(record.avatar), **_batch_cells(batch), **_result_cells(record)}
             cells["id"] = protected(record.entry_id)
             yield [cells[column] for column in columns]
-
-
-async def _columns(journal: JournalReader, batch: BatchRecord) -> list[str]:
-    """The manifest's columns that an entry uses, in the order of the fields, then the batch's and ours."""
-    used = {"id"}
-    async for record in journal.entries(batch.batch):
-        used.update(column for column, cell in csv_cells(record.avatar).items() if cell)
-    return [*(column for column in COLUMNS if column in used), *_batch_cells(batch), *RESULT_COLUMNS]
 
 
 def _batch_cells(batch: BatchRecord) -> dict[str, str]:
@@ -179,20 +203,20 @@ def _seconds(record: EntryRecord) -> float | None:
     return round(max((record.confirmed_at or record.updated_at) - record.started_at, 0.0), 1)
 
 
-async def _write_document(known: KnownBatch, output: Output, file: str | None) -> None:
-    batch = known.record
+async def _write_document(wanted: Wanted, output: Output, file: str | None) -> None:
+    batch = wanted.known.record
     head = {
         "schema": SCHEMA,
         "batch": batch.name,
         "digest": batch.batch,
         "file": file,
     }
-    async with open_journal(known.effective.values.state, clock=time.time) as journal:
-        await output.stream_document(head, "results", _documents(journal, batch.batch))
+    async with open_journal(wanted.known.effective.values.state, clock=time.time) as journal:
+        await output.stream_document(head, "results", _documents(wanted.entries(journal)))
 
 
-async def _documents(journal: JournalReader, batch: str) -> AsyncIterator[dict[str, object]]:
-    async for record in journal.entries(batch):
+async def _documents(records: AsyncIterator[EntryRecord]) -> AsyncIterator[dict[str, object]]:
+    async for record in records:
         avatar = record.avatar.model_dump(mode="json", exclude_none=True, exclude=set(PERSONAL_FIELDS))
         yield {
             "entry": record.entry_id,

@@ -9,18 +9,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.api.history import key_of
+from orchestrator.api.run_document import untouched
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.api.status import batch_head, entry_status
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import run_async
-from orchestrator.cli.work.batches import find_batch, find_entry, has_journal, unknown_batch
+from orchestrator.cli.work.batches import (
+    find_batch,
+    find_entry,
+    has_journal,
+    matching_entries,
+    unknown_batch,
+)
 from orchestrator.cli.work.entry_detail import print_detail, read_detail
 from orchestrator.cli.work.report import print_entries
+from orchestrator.domain.entries import normal
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.history import ReviewRecord
-from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.observe.wording import moment, short_moment
 from orchestrator.preflight.reviews import rule_of_review
@@ -56,11 +64,14 @@ def show_batches(invocation: Invocation) -> ExitCode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchView:
-    """Which entries of a batch to show: those in *states* up to *limit*, or a single one in full."""
+    """Which entries of a batch to show: those in *states* that *patterns* mean, up to *limit*.
+
+    A single pattern that is the id of an entry, without *states*, means that entry in full.
+    """
 
     limit: int
-    states: frozenset[EntryState]
-    entry_id: str | None
+    states: Collection[EntryState] | None
+    patterns: Collection[str] | None
 
 
 def show_batch(
@@ -68,8 +79,9 @@ def show_batch(
     name: str,
     *,
     is_all_wanted: bool,
+    is_table_wanted: bool = True,
     states: Collection[EntryState] | None = None,
-    entry_id: str | None = None,
+    patterns: Collection[str] | None = None,
 ) -> ExitCode:
     """Print the entries of the batch with this name or digest, or one of them with all that is known of it.
 
@@ -79,9 +91,9 @@ def show_batch(
     if not has_journal(effective):
         raise unknown_batch(name, effective)
     view = BatchView(
-        limit=_ALL if is_all_wanted or not invocation.output.is_terminal else _SHOWN_ENTRIES,
-        states=frozenset(EntryState if states is None else states),
-        entry_id=entry_id,
+        limit=_ALL if is_all_wanted else _SHOWN_ENTRIES if is_table_wanted else 0,
+        states=states,
+        patterns=patterns,
     )
     run_async(_show_batch, invocation.output, effective, name, view)
     return ExitCode.OK
@@ -95,29 +107,38 @@ async def _read_batches(state: str) -> list[tuple[BatchRecord, Counts]]:
 async def _show_batch(output: Output, effective: EffectiveSettings, name: str, view: BatchView) -> None:
     async with open_journal(effective.values.state, clock=time.time) as journal:
         batch = await find_batch(journal, effective, name)
-        if view.entry_id is None:
-            await _show_entries(output, journal, batch, view)
-        else:
-            record = await find_entry(journal, batch, view.entry_id)
+        only = await matching_entries(journal, batch, view.patterns)
+        # `take-*` is a list, also where only one entry fits.
+        is_one = only is not None and len(only) == 1 and normal(only[0]) in map(normal, view.patterns or ())
+        if only is not None and is_one and view.states is None:
+            record = await find_entry(journal, batch, only[0])
             print_detail(output, await read_detail(journal, batch, record))
-
-
-async def _show_entries(output: Output, journal: Journal, batch: BatchRecord, view: BatchView) -> None:
-    counts = await journal.counts(batch.batch)
-    if output.is_json:
-        head = {"schema": SCHEMA, **batch_head(batch, counts)}
-        records = journal.entries(batch.batch, states=view.states)
-        await output.stream_document(
-            head, "results", (entry_status(record).as_dict() async for record in records)
+            return
+        counts = await journal.counts(batch.batch)
+        if output.is_json:
+            head = {"schema": SCHEMA, **batch_head(batch, counts)}
+            found = (
+                entry_status(record).as_dict()
+                async for record in journal.entries(batch.batch, states=view.states)
+                if only is None or record.entry_id in only
+            )
+            await output.stream_document(head, "results", found)
+            return
+        await print_entries(
+            output,
+            journal,
+            batch.batch,
+            counts,
+            name=batch.name,
+            limit=view.limit,
+            states=view.states,
+            only=only,
         )
-        return
-    total = sum(count for state, count in counts.items() if state in view.states)
-    await print_entries(
-        output, journal, batch.batch, total, name=batch.name, limit=view.limit, states=view.states
-    )
-    output.say(f"{batch.name} ({batch.batch}) on {batch.endpoint}, project {batch.project_id}")
-    holder = await journal.batch_holder(key_of(batch))
-    output.say(f"{_counted(counts)}; last run {_last_run(batch, holder)}")
+        output.say(f"{batch.name} ({batch.batch}) on {batch.endpoint}, project {batch.project_id}")
+        holder = await journal.batch_holder(key_of(batch))
+        output.say(f"{_counted(counts)}; last run {_last_run(batch, holder)}")
+        async for line in untouched(journal, batch.batch, batch.name, counts):
+            output.say(line)
 
 
 def _rows(batches: list[tuple[BatchRecord, Counts]], clock: Callable[[float], str]) -> list[Row]:

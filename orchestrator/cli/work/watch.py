@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from shlex import quote
 
@@ -13,16 +13,15 @@ from orchestrator.api.run_document import error_of
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import run_on_network
-from orchestrator.cli.session import ServiceSession, open_service_session
-from orchestrator.cli.work.batches import KnownBatch, known_batch
+from orchestrator.cli.session import open_service_session
+from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.report import review_text
-from orchestrator.cli.work.watch_display import Display, count_groups, display_for, entry_group
+from orchestrator.cli.work.watch_display import count_groups, display_for, entry_group
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.drain import until_signalled
 from orchestrator.engine.following import Follower, Milestone, PollPace, Progress
 from orchestrator.journal.reading import JournalReader
-from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.observe.wording import duration
 
 _SHOWN_ENTRIES = 40
@@ -31,11 +30,15 @@ _NEEDS_PERSON = (EntryState.REVIEW_FAILED, EntryState.FAILED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchRequest:
-    """How far to follow, how often to ask, and for how many seconds; None for ever."""
+    """How far to follow, how often to ask, and for how many seconds; None for ever.
+
+    *patterns* mean the entries that are followed, None for all.
+    """
 
     until: Milestone
     pace: PollPace
     timeout_seconds: float | None
+    patterns: Collection[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,8 @@ class Watched:
     exit_code: ExitCode
     progress: Progress
     elapsed_seconds: float
+    groups: Mapping[str, int]
+    only: Collection[str] | None
 
 
 def watch_batch(invocation: Invocation, name: str, request: WatchRequest) -> int:
@@ -62,55 +67,49 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
     async with open_service_session(
         output, known.effective, known.record.name, display, is_patient=False
     ) as session:
-        with display:
-            exit_code, progress = await _follow_until_stopped(session, display, known, request)
-        watched = Watched(
-            known=known,
-            request=request,
-            exit_code=exit_code,
-            progress=progress,
-            elapsed_seconds=time.monotonic() - began,
+        only = await matching_entries(session.journal, known.record, request.patterns)
+
+        async def is_run_under_way() -> bool:
+            return await session.journal.batch_holder(known.key) is not None
+
+        follower = Follower(
+            session.journal,
+            session.client,
+            session.events,
+            known.key,
+            is_run_under_way=is_run_under_way,
+            only=None if only is None else frozenset(only),
         )
+
+        async def wait(seconds: float) -> None:
+            display.show(await follower.job_counts(), seconds)
+            await anyio.sleep(seconds)
+
+        with display, until_signalled() as received:
+            exit_code = await follower.follow(
+                request.until,
+                pace=request.pace,
+                timeout_seconds=request.timeout_seconds,
+                monotonic=session.clocks.monotonic,
+                sleep=wait,
+            )
+        # What was seen is printed whole, whatever signal came.
         with anyio.CancelScope(shield=True):
+            watched = Watched(
+                known=known,
+                request=request,
+                exit_code=ExitCode(128 + received[0]) if received else exit_code,
+                progress=await follower.progress(request.until),
+                elapsed_seconds=time.monotonic() - began,
+                groups=count_groups(await follower.job_counts()),
+                only=only,
+            )
             await _print_result(output, session.journal, watched)
-    return exit_code
-
-
-async def _follow_until_stopped(
-    session: ServiceSession, display: Display, known: KnownBatch, request: WatchRequest
-) -> tuple[ExitCode, Progress]:
-
-    async def is_run_under_way() -> bool:
-        return await session.journal.batch_holder(known.key) is not None
-
-    follower = Follower(
-        session.journal,
-        session.client,
-        session.events,
-        known.key,
-        is_run_under_way=is_run_under_way,
-    )
-
-    async def wait(seconds: float) -> None:
-        display.show(await session.journal.job_counts(known.record.batch), seconds)
-        await anyio.sleep(seconds)
-
-    with until_signalled() as received:
-        reached = await follower.follow(
-            request.until,
-            pace=request.pace,
-            timeout_seconds=request.timeout_seconds,
-            monotonic=session.clocks.monotonic,
-            sleep=wait,
-        )
-    with anyio.CancelScope(shield=True):
-        progress = await follower.progress(request.until)
-    return (ExitCode(128 + received[0]) if received else reached), progress
+    return watched.exit_code
 
 
 async def _print_result(output: Output, journal: JournalReader, watched: Watched) -> None:
-    batch = watched.known.record.batch
-    groups = count_groups(await journal.job_counts(batch))
+    groups = watched.groups
     if output.is_json:
         await output.stream_document(
             {
@@ -123,18 +122,20 @@ async def _print_result(output: Output, journal: JournalReader, watched: Watched
                 "groups": groups,
             },
             "entries",
-            _entries(journal, batch),
+            _entries(journal, watched),
         )
         return
-    await _print_waiting(output, journal, watched.known.record)
+    await _print_waiting(output, journal, watched)
     counted = ", ".join(f"{count} {group}" for group, count in groups.items()) or "no entries"
     output.say(f"{watched.known.record.name}: {counted}")
     for line in _next_steps(watched):
         output.note(line)
 
 
-async def _entries(journal: JournalReader, batch: str) -> AsyncIterator[dict[str, object]]:
-    async for record in journal.entries(batch):
+async def _entries(journal: JournalReader, watched: Watched) -> AsyncIterator[dict[str, object]]:
+    async for record in journal.entries(watched.known.record.batch):
+        if watched.only is not None and record.entry_id not in watched.only:
+            continue
         yield {
             "entry": record.entry_id,
             "state": record.state.value,
@@ -147,26 +148,24 @@ async def _entries(journal: JournalReader, batch: str) -> AsyncIterator[dict[str
         }
 
 
-async def _print_waiting(output: Output, journal: JournalReader, known: BatchRecord) -> None:
-    batch = known.batch
-    counts = await journal.counts(batch)
-    total = sum(counts.get(state, 0) for state in _NEEDS_PERSON)
+async def _print_waiting(output: Output, journal: JournalReader, watched: Watched) -> None:
     rows: list[Row] = []
-    async for record in journal.entries(batch, states=_NEEDS_PERSON):
-        if len(rows) == _SHOWN_ENTRIES:
-            break
-        rows.append((record.entry_id, record.job_id or "-", _why(record)))
+    total = 0
+    async for record in journal.entries(watched.known.record.batch, states=_NEEDS_PERSON):
+        if watched.only is not None and record.entry_id not in watched.only:
+            continue
+        total += 1
+        if total > _SHOWN_ENTRIES:
+            continue
+        why = f"review failed: {review_text(record) or 'no reason was given'}"
+        if record.state is EntryState.FAILED and record.error is not None:
+            why = f"failed: {record.error.message}"
+        rows.append((record.entry_id, record.job_id or "-", why))
     if rows:
         print_table(output, ("entry", "job", "reason"), rows)
     if total > len(rows):
-        command = f"`orchestrator status {quote(known.name)} --failed --all`"
+        command = f"`orchestrator status {quote(watched.known.record.name)} --failed --all`"
         output.say(f"... and {total - len(rows)} more; {command} lists all")
-
-
-def _why(record: EntryRecord) -> str:
-    if record.state is EntryState.FAILED and record.error is not None:
-        return f"failed: {record.error.message}"
-    return f"review failed: {review_text(record) or 'no reason was given'}"
 
 
 def _next_steps(watched: Watched) -> Iterator[str]:
@@ -178,17 +177,13 @@ def _next_steps(watched: Watched) -> Iterator[str]:
                 f"`orchestrator submit {name}` sends uploaded jobs to review"
             )
         case ExitCode.TEMPORARY:
-            yield _timed_out(watched)
+            progress = watched.progress
+            total = progress.reached + progress.stuck + progress.under_way
+            yield (
+                f"timed out after {duration(watched.elapsed_seconds)}: {total - progress.reached} of {total} jobs "
+                f"are not {watched.request.until} yet; run the same command again to keep watching"
+            )
         case ExitCode.INTERRUPTED:
             yield "interrupted; progress is saved, run the same command again to continue"
         case ExitCode.HUNG_UP | ExitCode.TERMINATED:
             yield "stopped; progress is saved, run the same command again to continue"
-
-
-def _timed_out(watched: Watched) -> str:
-    progress, passed = watched.progress, duration(watched.elapsed_seconds)
-    total = progress.reached + progress.stuck + progress.under_way
-    return (
-        f"timed out after {passed}: {total - progress.reached} of {total} jobs are not {watched.request.until} yet; "
-        "run the same command again to keep watching"
-    )

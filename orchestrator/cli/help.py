@@ -1,0 +1,99 @@
+"""The command line as a whole: which command a name means, what is near a wrong name, and how help is laid out."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from orchestrator.cli import commands
+from orchestrator.cli.commands import ALIASES, SUMMARIES
+from orchestrator.domain.errors import UsageError
+
+PROGRAM = "orchestrator"
+#: Titles of the options in help: those of the command come first, those of every command last.
+OWN, CONTENT, SERVICE, TRANSFER, OUTPUT = "Options", "What is sent", "Service", "Transfer", "Output"
+_ARGUMENTS = "Arguments"
+#: Every one of these commands has them.
+_COMMON = frozenset({"json", "config", "help"})
+#: Help is as wide as the terminal, up to where lines are hard to read.
+_WIDEST_COLUMNS = 120
+_SETTINGS = {
+    "rich_markup_mode": None,
+    "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": _WIDEST_COLUMNS},
+}
+
+
+class PanelCommand(TyperCommand):
+    """A command whose help groups the options by what they are about."""
+
+    # The classes of typer's contexts and formatters are its own affair: their module is private.
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, then the options panel by panel."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                panels.setdefault(panel_of(parameter), []).append(record)
+        for title in (_ARGUMENTS, OWN, CONTENT, SERVICE, TRANSFER, OUTPUT):
+            if title in panels:
+                with formatter.section(title):
+                    formatter.write_dl(panels[title])
+
+
+def panel_of(parameter: Any) -> str:
+    """The title under which help shows *parameter*."""
+    if parameter.param_type_name == "argument":
+        return _ARGUMENTS
+    return OUTPUT if parameter.name in _COMMON else parameter.rich_help_panel or OWN
+
+
+class Program(TyperGroup):
+    """All commands; each is loaded when it is asked for, since loading all takes longer than most of them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in the order of a working day."""
+        del ctx
+        return list(SUMMARIES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name or alias; raises UsageError, naming the nearest, when there is none."""
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name in SUMMARIES and name not in self.commands:
+            self.commands[name] = _loaded(name)
+        if name in SUMMARIES or ctx.resilient_parsing or name.startswith("-"):
+            return self.commands.get(name)
+        nearest = get_close_matches(name, [*SUMMARIES, *ALIASES], n=1)
+        raise UsageError(
+            f"no such command: {name}{f'; did you mean {nearest[0]}?' if nearest else ''}",
+            hint=f"`{PROGRAM} --help` lists the commands",
+        )
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write what each command does without loading it."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take `help COMMAND` for `COMMAND --help`, as people know it from git."""
+        return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
+
+
+def _loaded(name: str) -> Any:
+    command = getattr(import_module(f"{commands.__name__}.{name}"), name)
+    if isinstance(command, typer.Typer):
+        return typer.main.get_group(command)
+    app = typer.Typer(add_completion=False, **_SETTINGS)  # type: ignore[arg-type]  # a table of keywords
+    app.command(name, cls=PanelCommand)(command)
+    return typer.main.get_command(app)
+
+
+def program(callback: Any) -> Any:
+    """The command line, whose *callback* runs before a command, and alone when none is named."""
+    app = typer.Typer(name=PROGRAM, cls=Program, pretty_exceptions_enable=False, **_SETTINGS)  # type: ignore[arg-type]
+    app.callback(invoke_without_command=True)(callback)
+    return typer.main.get_command(app)

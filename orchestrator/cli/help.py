@@ -69,7 +69,7 @@ class Program(TyperGroup):
         nearest = get_close_matches(name, [*SUMMARIES, *ALIASES], n=1)
         raise UsageError(
             f"no such command: {name}{f'; did you mean {nearest[0]}?' if nearest else ''}",
-            hint=f"`{PROGRAM} --help` lists the commands",
+            hint="`orchestrator --help` lists the commands",
         )
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -175,6 +175,8 @@ def known_flags() -> frozenset[str]:
 def complaint(command: str) -> str | None:
     """Why the program does not take *command*, as a person would paste it; None when it does."""
     words = shlex.split(_pasted(command))[1:]
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     if words[:1] == [_ANY] or words == []:
         return None  # the text names no certain command
     context = _root().make_context(_PROGRAM, [], resilient_parsing=True)

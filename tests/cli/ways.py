@@ -293,7 +293,7 @@ WAYS: tuple[Way, ...] = (
         cli("submit", "studio"),
     ),
     Way(
-        f"{CLI}work/validate.py",
+        "orchestrator/api/checking.py",
         ("--default",),
         cli("validate", "{manifest}", "--default", "contact"),
         cli("validate", "{manifest}", "--default", "contact=ops@example.com"),
@@ -409,6 +409,12 @@ WAYS: tuple[Way, ...] = (
         cli("demo", "--dir", "{folder}/demo", "--avatars", "1"),
     ),
     Way(
+        f"{CLI}help.py",
+        ("orchestrator --help",),
+        cli("statsu"),
+        cli("--help"),
+    ),
+    Way(
         f"{CLI}commands/explain.py",
         ("--all",),
         cli("explain"),
@@ -428,7 +434,7 @@ WAYS: tuple[Way, ...] = (
     ),
     Way(f"{CLI}main.py", ("--help",), cli("run"), cli("run", "--help")),
     Way(
-        f"{CLI}work/plan.py",
+        "orchestrator/api/planning.py",
         ("--endpoint", "--project-id", "--region"),
         first(on_two_endpoints, without_project, cli("plan", "{manifest}")),
         first(
@@ -473,13 +479,13 @@ WAYS: tuple[Way, ...] = (
         first(cli("status", "studio"), run("--on-change", "recreate")),
     ),
     Way(
-        f"{CLI}work/validate.py",
+        "orchestrator/api/checking.py",
         ("--entry",),
         run("--entry", "zebra-*"),
         run("--entry", "a*"),
     ),
     Way(
-        f"{CLI}work/validate.py",
+        "orchestrator/api/checking.py",
         ("orchestrator plan {}",),
         run("--entry", "zebra-*"),
         first(cli("plan", "{manifest}"), run("--entry", "anna")),
@@ -510,7 +516,7 @@ WAYS: tuple[Way, ...] = (
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "another"),
     ),
     Way(
-        f"{CLI}work/report.py",
+        "orchestrator/api/run_document.py",
         (RETRY, RETRY_ONE),
         first(lambda stage: stage.refused_review(), cli("retry", "studio")),
         first(lambda stage: stage.replace_film(), cli("retry", "studio")),
@@ -518,7 +524,7 @@ WAYS: tuple[Way, ...] = (
         options=REVIEWED,
     ),
     Way(
-        f"{CLI}work/report.py",
+        "orchestrator/api/run_document.py",
         (RETRY, RETRY_ONE),
         first(lambda stage: stage.refused_review(), run()),
         cli("retry", "studio", "--entry", "anna"),
@@ -526,26 +532,26 @@ WAYS: tuple[Way, ...] = (
         options=REVIEWED,
     ),
     Way(
-        f"{CLI}work/report.py",
+        "orchestrator/api/run_document.py",
         (RETRY,),
         first(lambda stage: stage.refused_review(), lambda stage: stage.replace_film(), run()),
         cli("retry", "studio"),
         options=REVIEWED,
     ),
     Way(
-        f"{CLI}work/report.py",
+        "orchestrator/api/run_document.py",
         (RETRY_ONE, "orchestrator retry {} --cancelled"),
         first(run(), cli("cancel", "studio", "--yes"), run()),
         first(cli("retry", "studio", "--entry", "anna"), cli("retry", "studio", "--cancelled")),
     ),
     Way(
-        f"{CLI}work/report.py",
+        "orchestrator/api/run_document.py",
         ("orchestrator cancel {} --entry {} --yes",),
         first(run(), lambda stage: stage.batch.write(stage.batch.entry("bo")), run()),
         cli("cancel", "studio", "--entry", "anna", "--yes"),
     ),
     Way(
-        f"{CLI}telling.py",
+        "orchestrator/cli/output.py",
         ("--events", "--json"),
         run("--events", "-", "--json"),
         run("--json"),
@@ -657,13 +663,13 @@ WAYS: tuple[Way, ...] = (
         first(cli("validate", "{manifest}"), right_manifest, run()),
     ),
     Way(
-        "orchestrator/journal/sqlite/connections.py",
+        "orchestrator/journal/sqlite/files.py",
         ("--state",),
         run("--state", "/dev/null"),
         run("--state", "{folder}/journal.db"),
     ),
     Way(
-        "orchestrator/journal/sqlite/connections.py",
+        "orchestrator/journal/sqlite/files.py",
         ("--state",),
         run("--state", "/proc/nowhere/journal.db"),
         run("--state", "{folder}/journal.db"),
@@ -787,12 +793,12 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ),
     (f"{CLI}work/init.py", ("orchestrator validate {}",)): f"{_INIT}test_a_sample_validates_plans_and_runs",
     (f"{CLI}work/doctor.py", ("orchestrator validate {}",)): _DOCTOR,
-    ("orchestrator/cli/commands/status.py", ("--reviews",)): "tests/cli/test_documents.py",
-    ("orchestrator/cli/work/status.py", ("orchestrator watch BATCH",)): "tests/engine/test_after_upload.py",
-    ("orchestrator/cli/work/validate.py", ("--look", "--report")): "tests/cli/test_look.py",
-    ("orchestrator/cli/work/validate.py", ("--look",)): "tests/cli/test_look.py",
-    ("orchestrator/cli/commands/validate.py", ("--look",)): "tests/cli/test_look.py",
-    ("orchestrator/cli/work/look.py", ("--report",)): "tests/cli/test_look.py",
+    (f"{CLI}commands/status.py", ("--reviews",)): "tests/cli/test_documents.py",
+    (f"{CLI}work/status.py", ("orchestrator watch BATCH",)): "tests/engine/test_after_upload.py",
+    (f"{CLI}work/validate.py", ("--look", "--report")): "tests/cli/test_look.py",
+    (f"{CLI}work/validate.py", ("--look",)): "tests/cli/test_look.py",
+    (f"{CLI}commands/validate.py", ("--look",)): "tests/cli/test_look.py",
+    (f"{CLI}work/look.py", ("--report",)): "tests/cli/test_look.py",
     ("orchestrator/engine/steps/submit.py", ("--submit-anyway",)): "tests/engine/test_gate.py",
     (
         "orchestrator/engine/steps/submit.py",
@@ -864,6 +870,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
 #: Texts that repeat what was given, or are help themselves, and how many there are.
 NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
     (f"{CLI}commands/simulate.py", ("--world",)): 1,
+    (f"{CLI}commands/status.py", ("--json",)): 1,
     (f"{CLI}commands/watch.py", ("--interval",)): 1,
     ("orchestrator/api/options.py", ("-v",)): 1,
     (f"{CLI}work/plan.py", ("--rate",)): 2,

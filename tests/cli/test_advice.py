@@ -15,6 +15,7 @@ from tests.cli.advice import (
 
 #: Flags of other programs that the documents name.
 _OF_OTHERS: dict[str, frozenset[str]] = {
+    "README.md": frozenset({"-m"}),
     "docs/reliability.md": frozenset({"--rounds", "--seed", "-9"}),
 }
 

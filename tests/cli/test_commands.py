@@ -253,6 +253,8 @@ def test_the_demo_runs_and_the_second_time_there_is_nothing_to_do(cli: Cli, tmp_
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert "anna   confirmed" in first.stdout
     assert "demo: nothing to do, all 1 entries are done" in second.stdout
+    for result in (first, second):
+        assert f"look at it: orchestrator status demo --state {tmp_path}/demo/journal.db" in result.stdout
 
 
 def test_version_and_help(cli: Cli) -> None:

@@ -398,6 +398,18 @@ WAYS: tuple[Way, ...] = (
     ),
     Way(
         f"{CLI}work/demo.py",
+        ("orchestrator status demo --state {}",),
+        cli("demo", "--dir", "{folder}/demo", "--avatars", "1"),
+        cli("status", "demo", "--state", "{folder}/demo/journal.db"),
+    ),
+    Way(
+        f"{CLI}work/demo.py",
+        ("orchestrator init --sample {}",),
+        cli("demo", "--dir", "{folder}/demo", "--avatars", "1"),
+        cli("init", "--sample", "{folder}/demo/own"),
+    ),
+    Way(
+        f"{CLI}work/demo.py",
         ("--dir",),
         cli("demo", "--dir", "/dev/null/demo", "--avatars", "1"),
         cli("demo", "--dir", "{folder}/demo", "--avatars", "1"),

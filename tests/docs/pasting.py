@@ -66,11 +66,16 @@ class Page:
 
     path: Path
     shell: Shell
-    pasted: int = 0
+    #: Commands at the top that another test pastes.
+    skipped: int = 0
     _left: list[tuple[str, list[str]]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._left = list(sections(self.path.read_text(encoding="utf-8")))
+        for _ in range(self.skipped):
+            self._left[0][1].pop(0)
+            if not self._left[0][1]:
+                self._left.pop(0)
 
     def paste(self, heading: str) -> Printed:
         """Paste the commands of the next section, which is to have this *heading*; each must end as it says."""
@@ -91,7 +96,6 @@ class Page:
     def _typed(self, command: str, before: str) -> tuple[str, int]:
         expected = _EXIT.search(command)
         ended = self.shell.run(command)
-        self.pasted += 1
         assert ended.exit_code == (int(expected[1]) if expected else 0), (
             f"{self.path.name}: {command}\nended with {ended.exit_code}:\n{ended.text}"
         )

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import anyio
 import anyio.to_thread
@@ -65,7 +66,7 @@ async def _demonstrate(
                 "part_size": _PART_BYTES,
             }
         )
-        return await run_once(
+        exit_code = await run_once(
             invocation,
             Asked(path=manifest),
             replace(effective, values=values),
@@ -75,6 +76,11 @@ async def _demonstrate(
                 "HUAWEICLOUD_SDK_SK": simulator.options.sk,
             },
         )
+    output.say(f"look at it: orchestrator status demo --state {quote(values.state)}")
+    output.say(
+        f"do the same with a simulator that stays: orchestrator init --sample {quote(str(folder / 'own'))}"
+    )
+    return exit_code
 
 
 def prepare_batch(folder: Path, avatars: int) -> Path:
@@ -85,6 +91,7 @@ def prepare_batch(folder: Path, avatars: int) -> Path:
     manifest = folder / "demo.yaml"
     batch = {
         "batch_name": "demo",
+        "defaults": {"contact": "ops@example.com"},
         "avatars": [_avatar(footage, name, seed) for seed, name in enumerate(names)],
     }
     manifest.write_text(yaml.safe_dump(batch, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -26,7 +26,7 @@ from orchestrator.api.run_document import RunReport, with_results
 from orchestrator.api.service import new_run_id, real_clocks, work_settings
 from orchestrator.api.session import open_session, work_on
 from orchestrator.api.settings import EffectiveSettings, settings_of_keywords
-from orchestrator.api.status import BatchStatus, batch_head, entry_status
+from orchestrator.api.status import BatchStatus, batch_head, entry_status, warnings_of_batch
 from orchestrator.api.telling import Surroundings
 from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import UsageError
@@ -235,9 +235,10 @@ class Batch:
             record = await journal.batch(digest)
             if record is None:
                 return None
-            head = batch_head(record, await journal.counts(digest))
+            counts = await journal.counts(digest)
             return BatchStatus(
-                **head,
+                **batch_head(record, counts),
+                warnings=await warnings_of_batch(journal, record, counts),
                 holder=await journal.batch_holder(key_of(record)),
                 results=[entry_status(entry) async for entry in journal.entries(digest)],
             )

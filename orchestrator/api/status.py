@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.api.run_document import error_of
+from orchestrator.api.run_document import error_of, named, untouched
 from orchestrator.domain.states import EntryState
+from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord, EntryRecord
+from orchestrator.journal.timeline import IncidentKind
 from orchestrator.observe.wording import moment
 
 SCHEMA = 1
@@ -41,7 +43,8 @@ class EntryStatus:
 class BatchStatus:
     """Where a batch stands; `last_run` has `run_id`, `at` and, once it ended, `exit_code`.
 
-    `entries` counts them: `total`, and each state that some are in. `holder` is the process that works on it now.
+    `entries` counts them: `total`, and each state that some are in. `holder` is the process that works on it now;
+    `warnings` what a person should know: decisions that are needed, and entries that no run touches.
     """
 
     batch: str
@@ -52,6 +55,7 @@ class BatchStatus:
     entries: Mapping[str, int]
     last_run: Mapping[str, str | int | None]
     holder: str | None
+    warnings: Sequence[str]
     results: Sequence[EntryStatus]
 
     def as_dict(self) -> dict[str, object]:
@@ -60,7 +64,7 @@ class BatchStatus:
         return {"schema": SCHEMA, **head, "results": [entry.as_dict() for entry in self.results]}
 
 
-_HEAD = ("batch", "digest", "endpoint", "project_id", "manifest", "entries", "last_run")
+_HEAD = ("batch", "digest", "endpoint", "project_id", "manifest", "entries", "last_run", "warnings")
 
 
 def batch_head(batch: BatchRecord, counts: Mapping[EntryState, int]) -> dict[str, Any]:
@@ -78,6 +82,27 @@ def batch_head(batch: BatchRecord, counts: Mapping[EntryState, int]) -> dict[str
             "exit_code": batch.last_exit_code,
         },
     }
+
+
+async def warnings_of_batch(
+    journal: Journal, batch: BatchRecord, counts: Mapping[EntryState, int]
+) -> list[str]:
+    """What a person should know of *batch*: of its last run and of entries that no run touches, with what to do."""
+    noted = [
+        incident for incident in await journal.incidents(batch.batch) if incident.run_id == batch.last_run_id
+    ]
+    lines = [
+        f"{incident.subject} needs a decision: {incident.message}"
+        for incident in noted
+        if incident.kind == IncidentKind.DECISION
+    ]
+    lines += [
+        f"{incident.subject}, left alone by the last run: {named(incident.message.split(', '))}; "
+        "run the manifest again once they are right"
+        for incident in noted
+        if incident.kind == IncidentKind.LEFT_ALONE
+    ]
+    return lines + [line async for line in untouched(journal, batch.batch, batch.name, counts)]
 
 
 def entry_status(record: EntryRecord) -> EntryStatus:

@@ -36,7 +36,7 @@ from orchestrator.engine.events import (
 )
 from orchestrator.engine.file_comparison import ContentComparison
 from orchestrator.engine.following import Follower
-from orchestrator.engine.incidents import IncidentKeeper
+from orchestrator.engine.incidents import INVALID, TOO_YOUNG, IncidentKeeper
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.limits import TransferLimit, limit_duration
 from orchestrator.engine.outage import gates
@@ -252,6 +252,8 @@ class BatchRun:
             )
             run.events.subscribe(keeper)
             self._announce(beginning)
+            keeper.left_alone(INVALID, self._registration.invalid)
+            keeper.left_alone(TOO_YOUNG, self._registration.too_young)
             if run.settings.max_duration is not None:
                 group.start_soon(limit_duration, run.settings.max_duration, run.drain, run.clocks.sleep)
             with anyio.CancelScope() as scope, stops.heard(group, scope):

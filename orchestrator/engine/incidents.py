@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from orchestrator.engine.events import (
@@ -18,6 +18,9 @@ from orchestrator.journal.timeline import IncidentKind
 
 #: Of one run; what goes wrong with thousands of entries is told by the first hundreds.
 MOST_INCIDENTS: Final = 500
+#: Why a run leaves entries alone that its batch may not even know yet.
+INVALID: Final = "invalid, skipped"
+TOO_YOUNG: Final = "files written just now"
 
 
 class IncidentKeeper:
@@ -48,6 +51,11 @@ class IncidentKeeper:
                 self._keep(IncidentKind.WARNING, "", event.message)
             case DecisionNeeded():
                 self._keep(IncidentKind.DECISION, event.entry, event.reason)
+
+    def left_alone(self, why: str, entries: Collection[str]) -> None:
+        """Have it kept that the run leaves *entries*, if there are any, as they are."""
+        if entries:
+            self._keep(IncidentKind.LEFT_ALONE, why, ", ".join(sorted(entries)))
 
     def _keep(self, kind: IncidentKind, subject: str, message: str) -> None:
         if self._left:

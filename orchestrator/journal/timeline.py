@@ -29,6 +29,8 @@ class IncidentKind(StrEnum):
     OUTAGE = "outage"
     WARNING = "warning"
     DECISION = "decision"
+    #: The subject says why, the message which entries.
+    LEFT_ALONE = "left alone"
 
 
 class SegmentTimes(NamedTuple):

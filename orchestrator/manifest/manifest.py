@@ -38,7 +38,8 @@ class Manifest:
     """What a file asks for.
 
     `problems` are those of the file's head until `entries` has been gone through; then they are all, and
-    `rejected_rows` are the rows of a results file that gave no entry because of one.
+    `rejected_rows` are the rows of a results file that gave no entry because of one, and `listed` is how many avatars
+    the file has, valid or not.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Manifest:
         self._ignored = frozenset(head.ignore or ())
         self.problems = list(problems)
         self.rejected_rows: list[RejectedRow] = []
+        self.listed = 0
         self._opening_problems = problems
         self._source = source
         self._folder = folder_of(path)
@@ -69,6 +71,7 @@ class Manifest:
         """The valid entries in the order of the file; finds the problems of all of them on the way."""
         self.problems[:] = self._opening_problems
         self.rejected_rows.clear()
+        self.listed = 0
         taken = _Taken()
         try:
             for draft in self._source.drafts():
@@ -77,13 +80,13 @@ class Manifest:
                     yield entry
         except UnreadableError as error:
             self.problems.append(error.problem(self.path))
-        if not taken.drafts and not self.has_errors:
+        if not self.listed and not self.has_errors:
             self.problems.append(
                 Problem(file=str(self.path), message="the manifest has no avatars", rule="M17")
             )
 
     def _entry(self, draft: Draft, taken: _Taken) -> Entry | None:
-        taken.drafts += 1
+        self.listed += 1
         if draft.is_broken:
             self.problems += in_order(draft.problems, None)
             return None
@@ -106,7 +109,6 @@ class Manifest:
 class _Taken:
     """The ids and names of the entries before, with their lines."""
 
-    drafts: int = 0
     ids: dict[str, int | None] = field(default_factory=dict)
     names: dict[str, int | None] = field(default_factory=dict)
 

@@ -62,22 +62,31 @@ def test_validate_of_a_good_manifest_ends_with_zero(cli: Cli, batch: Batch) -> N
     """Credentials and network are not needed."""
     result = cli("validate", batch.manifest)
 
-    assert (result.exit_code, result.stdout) == (0, f"{batch.manifest}: 2 valid entries, no problems\n")
+    assert (result.exit_code, result.stdout) == (0, f"{batch.manifest}: 2 entries, no problems\n")
 
 
 def test_many_problems_are_cut_and_counted(cli: Cli, batch: Batch, simulator: Simulator) -> None:
-    """Errors come before warnings, so that none is cut for them."""
+    """Errors come first; what is said of many entries is said once, with how many and which."""
     del simulator
     without_letter = {**batch.entry("anna"), "grant_file": None, "ignore": ["M08"]}
     entries = [{**without_letter, "id": f"a{place}", "name": f"a{place}"} for place in range(60)]
-    batch.write(*entries, {**batch.entry("bo"), "training_video": "none.mp4"})
+    missing = [{**batch.entry("bo"), "id": f"b{place}", "cover": f"none{place}.png"} for place in range(60)]
+    batch.write(*entries, *missing)
 
     result = cli("run", batch.manifest)
+    checked = cli("validate", batch.manifest)
 
     lines = result.stderr.splitlines()
     assert result.exit_code == 3
-    assert "none.mp4" in lines[0]
-    assert lines[validate.SHOWN_PROBLEMS] == "... and 11 more (1 error, 60 warnings in all)"
+    assert "none0.png" in lines[0]
+    assert lines[validate.SHOWN_PROBLEMS].startswith("... and 1")
+    (grouped,) = [line for line in checked.stdout.splitlines() if "60 entries" in line]
+    assert f"{batch.manifest}:" in grouped
+    assert "(a0, a1, ...)" in grouped
+    assert checked.stdout.splitlines()[-1].startswith(
+        f"{batch.manifest}: 120 entries, 60 errors in 60 of them, "
+    )
+    assert len(cli("validate", batch.manifest, "--json").document["problems"]) >= 120
 
 
 def test_plan_tells_what_a_run_would_do_and_makes_no_journal(cli: Cli, batch: Batch, home: Path) -> None:

@@ -6,10 +6,13 @@ import os
 import pty
 import subprocess
 import sys
+import time
 
 import pytest
 
+from orchestrator.simulator import SimulatorOptions
 from tests.cli.conftest import Batch, Cli
+from tests.cli.documents import check_document
 
 
 def ask_for_another_job(batch: Batch) -> None:
@@ -32,6 +35,62 @@ def test_an_entry_that_needs_a_decision_is_not_done(cli: Cli, batch: Batch) -> N
     assert "1 of 2 entries done, 1 need a decision" in told.stdout
     last = cli("status", "studio", "--runs", "--json").document["runs"][0]
     assert last["entries"]["done"] == 1
+    seen = cli("status", "studio", "--json").document
+    check_document("status", seen)
+    assert [warning for warning in seen["warnings"] if warning.startswith("bo needs a decision: ")]
+    assert "bo needs a decision: " in cli("status", "studio").stdout
+    assert cli("run", batch.manifest, "--on-change", "recreate").exit_code == 0
+    assert cli("status", "studio", "--json").document["warnings"] == []
+
+
+@pytest.mark.usefixtures("simulator")
+def test_status_names_what_was_left_alone_with_the_next_command(cli: Cli, batch: Batch) -> None:
+    """As the run did: cancelled entries, and files that were too young."""
+    cli("run", batch.manifest)
+    cli("cancel", "studio", "--entry", "anna", "--yes")
+    batch.write(batch.entry("anna"), batch.entry("bo"), batch.entry("cem"))
+    long_ago = time.time() - 3600
+    for path in batch.folder.glob("*"):
+        if not path.name.startswith("cem"):
+            os.utime(path, (long_ago, long_ago))
+
+    assert cli("run", batch.manifest, "--min-age", "10m").exit_code == 0
+
+    told = cli("status", "studio").stdout
+    assert "cancelled, left alone: anna; `orchestrator retry studio --entry anna`" in told
+    assert "files written just now, left alone by the last run: cem; " in told
+
+
+@pytest.mark.usefixtures("simulator")
+@pytest.mark.parametrize("simulator_options", [SimulatorOptions(min_part_bytes=300_000)])
+def test_what_is_said_of_many_entries_is_said_once(cli: Cli, batch: Batch) -> None:
+    """At the end of a run and in status, with how many and the first of them."""
+    batch.write(
+        *({**batch.entry("anna", video_multipart_count=2), "id": f"a{n}", "name": f"a{n}"} for n in range(5))
+    )
+
+    ran, told = cli("run", batch.manifest), cli("status", "studio")
+
+    for printed in (ran.stdout, told.stdout):
+        (line,) = [line for line in printed.splitlines() if "5 entries: " in line]
+        assert line.endswith("(a0, a1, ...)")
+
+
+@pytest.mark.usefixtures("simulator")
+def test_the_table_is_cut_off_a_terminal_as_on_one(cli: Cli, batch: Batch) -> None:
+    """--all shows all, --summary none."""
+    batch.write(*({**batch.entry("anna"), "id": f"a{n:03}", "name": f"a{n}"} for n in range(203)))
+    cli("run", batch.manifest, "-j", "100", "--no-media-check")
+
+    cut, whole, summary = (
+        cli("status", "studio", *flags).stdout for flags in ((), ("--all",), ("--summary",))
+    )
+
+    assert "... and 3 more; `orchestrator status studio --all` lists all" in cut
+    assert sum(line.startswith("a") for line in cut.splitlines()) == 200
+    assert sum(line.startswith("a") for line in whole.splitlines()) == 203
+    assert summary.startswith("studio (")
+    assert "203 confirmed" in summary
 
 
 @pytest.mark.usefixtures("simulator")

@@ -39,6 +39,7 @@ def test_skip_invalid_sends_the_good_entries_and_names_the_others(
     assert "invalid, skipped: cem" in result.stderr
     assert any("invalid, skipped: cem" in warning for warning in result.document["warnings"])
     assert result.document["entries"]["done"] == 2
+    assert "invalid, skipped, left alone by the last run: cem; " in cli("status", "studio").stdout
     batch.write(batch.entry("anna"), batch.entry("bo"), bad)
     assert cli("run", batch.manifest, "--skip-invalid").exit_code == 0
     assert jobs(simulator) == ["anna", "bo", "cem"]

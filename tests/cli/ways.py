@@ -862,6 +862,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ),
     ("orchestrator/journal/sqlite/group_commit.py", ("--state",)): "tests/journal/test_failing_database.py",
     ("orchestrator/journal/sqlite/files.py", ("--state",)): "tests/journal/test_lock.py",
+    ("orchestrator/api/settings.py", ("orchestrator config show",)): "tests/cli/test_settings.py",
     ("orchestrator/metastudio/calls.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
     ("orchestrator/metastudio/client.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
     ("orchestrator/metastudio/iam.py", ("--project-id",)): (

@@ -50,7 +50,7 @@ async def print_run(output: Output, report: RunReport, journal: JournalReader, *
         output.complain(line)
     for line in (*_next_steps(report), *notes):
         output.note(line)
-    if had_work:
+    if output.is_json or report.exit_code != ExitCode.OK or had_work:
         output.say(f"run {report.run_id}: exit code {int(report.exit_code)}")
 
 

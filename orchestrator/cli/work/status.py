@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.api.history import key_of
-from orchestrator.api.run_document import untouched
 from orchestrator.api.settings import EffectiveSettings
-from orchestrator.api.status import batch_head, entry_status
+from orchestrator.api.status import batch_head, entry_status, warnings_of_batch
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import run_async
@@ -115,8 +114,9 @@ async def _show_batch(output: Output, effective: EffectiveSettings, name: str, v
             print_detail(output, await read_detail(journal, batch, record))
             return
         counts = await journal.counts(batch.batch)
+        warnings = await warnings_of_batch(journal, batch, counts)
         if output.is_json:
-            head = {"schema": SCHEMA, **batch_head(batch, counts)}
+            head = {"schema": SCHEMA, **batch_head(batch, counts), "warnings": warnings}
             found = (
                 entry_status(record).as_dict()
                 async for record in journal.entries(batch.batch, states=view.states)
@@ -137,7 +137,7 @@ async def _show_batch(output: Output, effective: EffectiveSettings, name: str, v
         output.say(f"{batch.name} ({batch.batch}) on {batch.endpoint}, project {batch.project_id}")
         holder = await journal.batch_holder(key_of(batch))
         output.say(f"{_counted(counts)}; last run {_last_run(batch, holder)}")
-        async for line in untouched(journal, batch.batch, batch.name, counts):
+        for line in warnings:
             output.say(line)
 
 

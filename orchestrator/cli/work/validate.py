@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.api.checking import Asked, check, check_manifest
 from orchestrator.api.settings import settings_of_flags
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.work.look import look_shown, write_film_page
+from orchestrator.cli.work.report import GROUPED_ENTRIES, examples
 from orchestrator.domain.errors import ManifestError, OrchestratorError, UsageError
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.manifest import (
-    Problem,
-    Severity,
-)
+from orchestrator.manifest import Problem
 
 SHOWN_PROBLEMS = 50
 
@@ -34,31 +32,60 @@ class ProblemReport:
         """Print *problems*: errors always, warnings unless quiet."""
         self.was_called = True
         self.problems = list(problems)
-        ordered = sorted(problems, key=lambda problem: problem.severity is not Severity.ERROR)
-        for problem in islice(ordered, SHOWN_PROBLEMS):
-            write_line = self._output.complain if problem.severity is Severity.ERROR else self._output.note
-            write_line(str(problem))
-        if len(ordered) > SHOWN_PROBLEMS:
-            self._output.note(f"... and {len(ordered) - SHOWN_PROBLEMS} more ({counted(problems)} in all)")
-        if any(problem.severity is Severity.ERROR for problem in problems):
+        lines = list(grouped_problems(sorted(problems, key=lambda problem: not problem.is_error)))
+        for line in lines[:SHOWN_PROBLEMS]:
+            write_line = self._output.complain if line.is_error else self._output.note
+            write_line(line.text)
+        if len(lines) > SHOWN_PROBLEMS:
+            self._output.note(f"... and {len(lines) - SHOWN_PROBLEMS} more ({counted(problems)} in all)")
+        if any(problem.is_error for problem in problems):
             self._output.known["problems"] = [problem.as_dict() for problem in problems]
 
 
-def counted(problems: Sequence[Problem]) -> str:
-    """`2 errors, 1 warning`."""
-    counts = Counter(problem.severity for problem in problems)
-    return ", ".join(
-        f"{counts[severity]} {severity}{'' if counts[severity] == 1 else 's'}"
-        for severity in Severity
-        if counts[severity]
-    )
+class ProblemLine(NamedTuple):
+    """A line about one problem, or about many of which it says the same."""
+
+    text: str
+    is_error: bool
+
+
+def grouped_problems(problems: Iterable[Problem]) -> Iterator[ProblemLine]:
+    """A line for each problem, in their order; what is said of many entries stands where the first is."""
+    alike: dict[tuple[object, ...], list[Problem]] = {}
+    for problem in problems:
+        key = (problem.rule, problem.severity, problem.field, problem.message)
+        # What is about the file as a whole is about nothing else.
+        alike.setdefault(key if problem.entry is not None else (problem,), []).append(problem)
+    for first, *others in alike.values():
+        if len(others) + 1 < GROUPED_ENTRIES:
+            yield from (ProblemLine(str(one), one.is_error) for one in (first, *others))
+            continue
+        entries = [one.entry or "" for one in (first, *others)]
+        whole = replace(
+            first, entry=f"{len(entries)} entries", message=f"{first.message} ({examples(entries)})"
+        )
+        yield ProblemLine(str(whole), first.is_error)
+
+
+def counted(problems: Sequence[Problem], *, is_of_entries: bool = False) -> str:
+    """`10 errors, 1 warning`; where a number of entries stands before it, `10 errors in 2 of them`."""
+    errors = [problem for problem in problems if problem.is_error]
+    warnings = len(problems) - len(errors)
+    faulty = len({problem.entry for problem in errors if problem.entry is not None})
+    parts = []
+    if errors:
+        where = f" in {faulty} of them" if faulty and is_of_entries else ""
+        parts.append(f"{len(errors)} error{'' if len(errors) == 1 else 's'}{where}")
+    if warnings:
+        parts.append(f"{warnings} warning{'' if warnings == 1 else 's'}")
+    return ", ".join(parts)
 
 
 def refuse_invalid(invocation: Invocation, asked: Asked, report: ProblemReport) -> None:
     """Raise ManifestError when the manifest has errors; of the settings only the flags count."""
     settings = settings_of_flags(invocation.flags).values
     _, problems = check_manifest(asked.open(settings), with_media=settings.media_check)
-    errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    errors = sum(problem.is_error for problem in problems)
     if errors:
         report(problems)
         raise ManifestError(f"{asked.path} has {errors} error{'' if errors == 1 else 's'}; nothing was sent")
@@ -85,12 +112,11 @@ def validate_manifest(invocation: Invocation, asked: Asked, report: Path | None 
             {"schema": SCHEMA, "ok": checked.is_valid, "entries": checked.entries, "problems": listed}
         )
     else:
-        for problem in problems:
-            output.say(str(problem))
-        verdict = counted(problems) or "no problems"
-        output.say(
-            f"{asked.path}: {checked.entries} valid entr{'y' if checked.entries == 1 else 'ies'}, {verdict}"
-        )
+        for line in grouped_problems(problems):
+            output.say(line.text)
+        listed_entries = checked.manifest.listed
+        verdict = counted(problems, is_of_entries=True) or "no problems"
+        output.say(f"{asked.path}: {listed_entries} entr{'y' if listed_entries == 1 else 'ies'}, {verdict}")
     return ExitCode.OK if checked.is_valid else ExitCode.MANIFEST_INVALID
 
 

@@ -21,7 +21,7 @@ from orchestrator.domain.segments import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN
 from orchestrator.journal.backend import is_url
 from orchestrator.metastudio.endpoints import region_endpoint
 from orchestrator.metastudio.limiter import ApiRate, parse_api_rate
-from orchestrator.transfer.bandwidth import Timetable, parse_timetable
+from orchestrator.transfer.pacing import Timetable, parse_timetable
 
 APPLICATION = "metastudio-orchestrator"
 #: The file that stands for the standard output.

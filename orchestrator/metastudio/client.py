@@ -10,8 +10,8 @@ import aiohttp
 
 from orchestrator.domain.errors import ConfigurationError, InterruptedTransferError, RequestRejectedError
 from orchestrator.domain.foreign import quotable
+from orchestrator.domain.presigned import ServiceTime
 from orchestrator.domain.retry import Draw, RetryPolicy
-from orchestrator.domain.service_time import ServiceTime
 from orchestrator.metastudio.attempts import ApiAttempt, Gate, Retrying, ignore
 from orchestrator.metastudio.auth import Authenticator
 from orchestrator.metastudio.calls import Call, Caller

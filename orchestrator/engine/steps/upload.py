@@ -103,6 +103,8 @@ class _Sending:
         self._entry = entry
         self._run = run
         self._inquiry = inquiry
+        # Once for all parts: a film has up to a thousand, and the journal's row is text.
+        self._assets = {asset.kind: asset for asset in entry.record.assets}
         self._failures: list[OrchestratorError] = []
         self._has_proved_unmarked = False
 
@@ -221,9 +223,10 @@ class _Sending:
         if url is None:
             raise UrlExpiredError(f"the upload URL of {segment.kind} is no longer known")
         if url.expires_at is not None:
-            self._run.service_time.check_alive([url.expires_at])
+            service_time = self._run.connection.service_time
+            service_time.check_alive([url.expires_at])
             needed = self._run.rate.seconds_for(segment.segment.length)
-            if self._run.service_time.now() + needed >= url.expires_at:
+            if service_time.now() + needed >= url.expires_at:
                 raise UrlExpiredError(f"the upload URL of {segment.kind} has expired or soon will")
         return url
 
@@ -250,7 +253,7 @@ class _Sending:
             try:
                 with self._entry.step(Point.PUT, segment):
                     receipt = await self._run.sender.put(
-                        self._entry.asset(segment.kind), segment.segment, url, progress.add, pace
+                        self._assets[segment.kind], segment.segment, url, progress.add, pace
                     )
             except BaseException:
                 progress.take_back()

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from orchestrator.simulator.between import intercepted_response, oversized
+from orchestrator.simulator.between import intercepted_response, missing_page, oversized
 from orchestrator.simulator.connections import Holder, close_after, cut_answer, drop, reset
 from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.put import PutExchange, incomplete_body, store_error_response
@@ -44,6 +44,9 @@ async def perform(
         case "intercepted":
             await exchange.drain()
             return intercepted_response(turn)
+        case "page-404":
+            await exchange.drain()
+            return missing_page()
         case _:
             return await _store_badly(fault, exchange)
 

@@ -38,8 +38,8 @@ _WORKERS_PER_PUT: Final = 2
 #: How often a URL must refuse a file whose fate is unknown before that means that it was used: one refusal may be
 #: a fault that passes.
 _TELLING_REFUSALS: Final = 3
-#: The store's word that a URL's upload was joined or cancelled (metastudio-protocol section 5.3). A 404 without it may
-#: be a page in between, and is no reason to replace a job.
+#: The store's word that a URL's upload was joined or cancelled (metastudio-protocol section 5.3). A 404 without it
+#: may be a page in between, and is no reason to replace a job.
 _UPLOAD_IS_OVER: Final = "NoSuchUpload"
 #: How often in a row a file must seem to be taken when the answers have no mark of the store; more often once
 #: something in between was seen to answer in its place.

@@ -134,6 +134,8 @@ class Settings(BaseModel):
     grace: float = _option("grace", ge=0, allow_inf_nan=False)
     #: STDOUT for the standard output.
     events: Path | None = _option("events")
+    metrics_file: Path | None = _option("metrics_file")
+    metrics_port: int | None = _option("metrics_port", ge=1, le=65535)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,8 @@ from orchestrator.engine.scope import scope_of
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Manifest, Problem
-from orchestrator.transfer.pacing import PutSlots
 from orchestrator.transfer.sender import SegmentSender
+from orchestrator.transfer.slots import PutSlots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +170,10 @@ async def open_run(
                     clock=connection.service_time.now,
                     on_warning=lambda message: events.publish(ServiceWarning(message=message)),
                 ),
-                slots=PutSlots(work.settings.most_parallel, work.bandwidth),
+                slots=PutSlots(
+                    work.settings.most_parallel,
+                    is_divided=lambda: work.bandwidth.bytes_per_second is not None,
+                ),
                 budget=RetryBudget(work.settings.run_retries),
             )
 

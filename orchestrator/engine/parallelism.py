@@ -12,7 +12,7 @@ from orchestrator.engine.context import MAX_PARALLEL
 from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import Event, ParallelismAdjusted, RetryScheduled, SegmentProgressed
 from orchestrator.network.errors import TimeoutCode
-from orchestrator.transfer.pacing import PutSlots
+from orchestrator.transfer.slots import PutSlots
 
 FIRST_PARALLEL: Final = 16
 #: After a change: how long goodput needs to follow, and how long it is then measured.

@@ -13,7 +13,7 @@ FLOORS = (
     ("cli",),
     ("api",),
     ("fleet",),
-    ("observe",),
+    ("observe", "report"),
     ("engine",),
     ("manifest", "metastudio", "transfer", "journal", "simulator"),
     ("preflight", "network"),

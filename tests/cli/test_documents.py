@@ -25,6 +25,7 @@ SCHEMA_OF = {
             "watch",
             "cancel",
             "results",
+            "report",
             "clean",
             "explain",
             "doctor",
@@ -67,6 +68,8 @@ def test_documents_of_a_good_day(cli: Cli, batch: Batch, tmp_path: Path) -> None
     check_document("run", cli("retry", "studio", "--json").document)
     check_document("run", cli("submit", "studio", "--json").document)
     check_document("results", cli("results", "studio", "--json").document)
+    page = cli("report", "studio", "-o", tmp_path / "page.html", "--no-pictures", "--json")
+    check_document("report", page.document)
     check_document("clean", cli("clean", "--older-than", "1d", "--dry-run", "--json").document)
     check_document("verify", cli("verify", "studio", "--json").document)
     check_document("doctor", cli("doctor", batch.manifest, "--json").document)

@@ -787,6 +787,22 @@ WAYS: tuple[Way, ...] = (
 _INIT = "tests/cli/test_init.py::"
 _DOCTOR = "tests/cli/test_doctor.py::test_what_the_fixes_name_leads_on"
 PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
+    **dict.fromkeys(
+        (
+            ("orchestrator/report/attention.py", ("orchestrator retry {} --entry {}{}",)),
+            ("orchestrator/report/attention.py", ("orchestrator status {} --entry {}{}",)),
+            ("orchestrator/report/attention.py", ("orchestrator status {}{}",)),
+            ("orchestrator/report/attention.py", ("orchestrator plan {}{}",)),
+            (f"{CLI}work/report_page.py", ("--state",)),
+        ),
+        "tests/cli/test_report.py::test_every_command_of_a_page_works_as_it_is_pasted",
+    ),
+    (f"{CLI}work/report_page.py", ("--live", "-o")): (
+        "tests/cli/test_report.py::test_without_a_place_for_the_page_there_is_none"
+    ),
+    (f"{CLI}work/report_live.py", ("--host", "--port")): (
+        "tests/cli/test_report.py::test_a_port_that_is_taken_is_a_sentence"
+    ),
     ("orchestrator/engine/limits.py", ("--max-transfer",)): (
         "tests/cli/test_limits.py::test_a_run_that_reaches_its_limit_finishes_what_is_on_its_way_and_ends_with_5"
     ),
@@ -882,6 +898,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
 
 #: Texts that repeat what was given, or are help themselves, and how many there are.
 NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
+    (f"{CLI}commands/report.py", ("--live",)): 2,
     (f"{CLI}commands/simulate.py", ("--world",)): 1,
     (f"{CLI}commands/status.py", ("--json",)): 1,
     (f"{CLI}commands/watch.py", ("--interval",)): 1,

@@ -22,6 +22,7 @@ SUMMARIES: Mapping[str, str] = {
     "retry": "Retry failed entries.",
     "cancel": "Delete jobs and their files.",
     "results": "Write the result of every avatar as a CSV table.",
+    "report": "Write a page about a batch, or serve it while a run works.",
     "clean": "Remove finished batches, and delete orphaned jobs.",
     "explain": "Explain a rule: what it checks, why, and how to fix what it finds.",
     "doctor": "Check what a run needs, and show how to fix it.",

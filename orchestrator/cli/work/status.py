@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator.api.history import key_of
 from orchestrator.api.settings import EffectiveSettings
@@ -30,7 +28,7 @@ from orchestrator.journal.history import ReviewRecord
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.observe.wording import moment, short_moment
-from orchestrator.preflight.reviews import rule_of_review
+from orchestrator.report.refusals import reviews_document
 
 _SHOWN_ENTRIES = 200
 _ALL = 10**9
@@ -197,34 +195,3 @@ def show_reviews(invocation: Invocation) -> ExitCode:
 async def _read(effective: EffectiveSettings) -> list[ReviewRecord]:
     async with open_journal(effective.values.state, clock=time.time) as journal:
         return await journal.reviews()
-
-
-def reviews_document(reviews: Sequence[ReviewRecord]) -> dict[str, Any]:
-    """The reviews, oldest first, grouped by what was said."""
-    first: dict[tuple[str, str], bool] = {}
-    for review in reviews:
-        first.setdefault((review.batch, review.entry_id), review.is_passed)
-    failed = [review for review in reviews if not review.is_passed]
-    counts = Counter((review.reason, review.code) for review in failed)
-    return {
-        "reviewed": len(first),
-        "first_pass_rate": sum(first.values()) / len(first) if first else None,
-        "reasons": [
-            {
-                "reason": reason,
-                "code": code,
-                "count": count,
-                "rule": rule_of_review(reason, code),
-                "entries": sorted(
-                    {one.entry_id for one in failed if (one.reason, one.code) == (reason, code)}
-                ),
-                "redo_reasons": _redo_reasons(failed, reason, code),
-            }
-            for (reason, code), count in counts.most_common()
-        ],
-    }
-
-
-def _redo_reasons(failed: Sequence[ReviewRecord], reason: str | None, code: str | None) -> list[str]:
-    alike = (one for one in failed if (one.reason, one.code) == (reason, code))
-    return list(dict.fromkeys(redo for one in alike for redo in one.redo_reasons))

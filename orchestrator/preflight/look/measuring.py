@@ -38,6 +38,10 @@ _FADE_SECONDS = 2.5
 STRIP_PICTURES = 8
 _STRIP_SIDE = 176
 _STRIP_QUALITY = 9  # of 2, the best, to 31
+#: Of one picture for an avatar, where in the film it is taken, and the qualities that are tried in turn.
+_PICTURE_SIDE = 176
+_PICTURE_PLACE = 0.2
+_PICTURE_QUALITIES = (6, 10, 16, 31)
 
 
 def measure_film(path: str, *, is_deep: bool = False) -> Measures:
@@ -178,21 +182,43 @@ def strip_of(path: str) -> Sequence[Thumbnail]:
             chosen = list(dict.fromkeys(places[round(number)] for number in spread))
             for frame in frames_at(film, film.streams.video[0], chosen):
                 width, height = _size_within(frame, _STRIP_SIDE)
-                small = reformatter.reformat(
-                    frame, width=width, height=height, format="yuvj420p", interpolation="AREA"
-                )
-                encoder = av.CodecContext.create("mjpeg", "w")
-                encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuvj420p"
-                encoder.time_base = Fraction(1, 25)
-                encoder.qmin = encoder.qmax = _STRIP_QUALITY
-                content = b"".join(
-                    bytes(packet) for packet in (*encoder.encode(small), *encoder.encode(None))
-                )
+                content = _jpeg_of(reformatter, frame, _STRIP_SIDE, _STRIP_QUALITY)
                 jpeg = base64.b64encode(content).decode("ascii")
                 strip.append(Thumbnail(frame.time or 0.0, jpeg, width, height))
     except (av.error.FFmpegError, ValueError, IndexError, OSError):
         return []
     return strip
+
+
+def picture_of(path: str, most_bytes: int) -> bytes | None:
+    """A small JPEG of at most *most_bytes* of the picture, or from the film, at *path*; None where there is none."""
+    reformatter = VideoReformatter()
+    try:
+        with av.open(path) as opened:
+            stream = opened.streams.video[0]
+            stream.codec_context.thread_count = 1
+            if (seconds := _seconds(opened)) >= 1:
+                # A film, and past what is black, or not yet still.
+                stream.codec_context.skip_frame = "NONKEY"
+                opened.seek(round(seconds * _PICTURE_PLACE * av.time_base))
+            frame = next(opened.decode(stream))
+            for quality in _PICTURE_QUALITIES:
+                content = _jpeg_of(reformatter, frame, _PICTURE_SIDE, quality)
+                if len(content) <= most_bytes:
+                    return content
+    except (av.error.FFmpegError, ValueError, IndexError, OSError, StopIteration):
+        return None
+    return None
+
+
+def _jpeg_of(reformatter: VideoReformatter, frame: av.VideoFrame, longer: int, quality: int) -> bytes:
+    width, height = _size_within(frame, longer)
+    small = reformatter.reformat(frame, width=width, height=height, format="yuvj420p", interpolation="AREA")
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuvj420p"
+    encoder.time_base = Fraction(1, 25)
+    encoder.qmin = encoder.qmax = quality
+    return b"".join(bytes(packet) for packet in (*encoder.encode(small), *encoder.encode(None)))
 
 
 def _size_within(frame: av.VideoFrame, longer: int) -> tuple[int, int]:

@@ -64,6 +64,20 @@ def strips_of_films(paths: Iterable[str], *, jobs: int) -> dict[str, Sequence[Th
     return dict(_worked(list(dict.fromkeys(paths)), jobs, _strip, nothing))
 
 
+def pictures_of_files(
+    paths: Iterable[str], *, jobs: int, most_bytes: int, on_progress: Progress
+) -> dict[str, bytes]:
+    """A small JPEG of each picture or film that can be decoded, by path; they are kept nowhere."""
+    unique = list(dict.fromkeys(paths))
+    found: dict[str, bytes] = {}
+    pictures = _worked(unique, jobs, partial(_picture, most_bytes=most_bytes), None)
+    for done, (path, picture) in enumerate(pictures, start=1):
+        if picture is not None:
+            found[path] = picture
+        on_progress(done, len(unique))
+    return found
+
+
 def _worked(
     paths: Sequence[str], jobs: int, work: Callable[[str], Found], crashed: Found
 ) -> Iterator[tuple[str, Found]]:
@@ -135,3 +149,9 @@ def _strip(path: str) -> Sequence[Thumbnail]:
     from orchestrator.preflight.look.measuring import strip_of  # noqa: PLC0415 - needs the extra
 
     return strip_of(path)
+
+
+def _picture(path: str, most_bytes: int) -> bytes | None:
+    from orchestrator.preflight.look.measuring import picture_of  # noqa: PLC0415 - needs the extra
+
+    return picture_of(path, most_bytes)

@@ -1,0 +1,124 @@
+"""`report --live`: the page served until a signal ends it, and its last state as a file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from aiohttp import web
+from anyio import to_thread
+from platformdirs import user_state_path
+
+from orchestrator.api.settings import APPLICATION
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.output import SCHEMA, Output, dumped
+from orchestrator.cli.process import run_async
+from orchestrator.cli.work.batches import KnownBatch, known_batch
+from orchestrator.cli.work.report_page import PageRequest, picture_progress, pictures, read_report
+from orchestrator.cli.work.results import written_file
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.engine.drain import until_signalled
+from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.report.document import ReportData
+from orchestrator.report.event_tail import EventTail
+from orchestrator.report.live import LivePage, Place, is_loopback
+
+#: An open page's stream never ends by itself.
+_GOODBYE_SECONDS = 0.5
+
+
+def serve_report(
+    invocation: Invocation, name: str, request: PageRequest, *, host: str, port: int
+) -> ExitCode:
+    """Serve the page about the batch called *name* until a signal, its usual end, and write the file if one is named.
+
+    Raises UsageError, ConfigurationError or JournalError when it cannot begin, or the file cannot be written.
+    """
+    known = known_batch(invocation, name)
+    token = None if is_loopback(host) else _token()
+    run_async(_serve, known, request, Place(host=host, port=port, token=token), invocation.output)
+    return ExitCode.OK
+
+
+async def _serve(known: KnownBatch, request: PageRequest, place: Place, output: Output) -> None:
+    async with open_journal(known.effective.values.state, clock=time.time) as journal:
+
+        async def read() -> ReportData:
+            return (await read_report(journal, known))[1]
+
+        live = LivePage(read, EventTail())
+        await live.look()
+        with until_signalled():
+            async with _listening(live, place, output), anyio.create_task_group() as group:
+                group.start_soon(live.keep_up)
+                if request.with_pictures:
+                    group.start_soon(_show_pictures, live, journal, known, output)
+        if request.file is not None:
+            page = await to_thread.run_sync(lambda: live.page(is_live=False))
+            async with written_file(request.file) as write:
+                await write(page)
+            output.note(f"wrote the last state to {request.file}")
+
+
+@asynccontextmanager
+async def _listening(live: LivePage, place: Place, output: Output) -> AsyncIterator[None]:
+    """Serve the page for the block, and print where."""
+    runner = web.AppRunner(live.application(place), access_log=None, shutdown_timeout=_GOODBYE_SECONDS)
+    await runner.setup()
+    try:
+        await _bind(runner, place)
+        _print_url(runner, place, output)
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await runner.cleanup()
+
+
+async def _bind(runner: web.AppRunner, place: Place) -> None:
+    try:
+        await web.TCPSite(runner, place.host, place.port).start()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the page cannot be served on {place.host}:{place.port}: {error.strerror}",
+            hint="choose another --port or --host",
+        ) from None
+
+
+def _print_url(runner: web.AppRunner, place: Place, output: Output) -> None:
+    port = runner.addresses[0][1]
+    host = f"[{place.host}]" if ":" in place.host else place.host
+    url = f"http://{host}:{port}{place.prefix}/"
+    if output.is_json:
+        output.write_data(dumped({"schema": SCHEMA, "url": url}) + "\n")
+    else:
+        output.write(f"{url}\n")
+        output.note("press Ctrl-C to stop; the run is not affected")
+
+
+async def _show_pictures(live: LivePage, journal: Journal, known: KnownBatch, output: Output) -> None:
+    facts, data = await read_report(journal, known)
+    progress = picture_progress(output)
+    live.show_pictures(await to_thread.run_sync(pictures, facts, data, progress, abandon_on_cancel=True))
+
+
+def _token() -> str:
+    """The token of this user, made once: open pages find a server that was started again."""
+    path = Path(user_state_path(APPLICATION)) / "report.token"
+    try:
+        if path.exists() and (known := path.read_text(encoding="ascii").strip()):
+            return known
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        token = secrets.token_urlsafe(24)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
+            file.write(token)
+    except (OSError, RuntimeError, UnicodeDecodeError):
+        # Without a place to keep it, it is good until the server ends.
+        return secrets.token_urlsafe(24)
+    return token

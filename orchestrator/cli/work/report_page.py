@@ -1,0 +1,110 @@
+"""`report`: the page about a batch, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+from anyio import to_thread
+
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.process import run_async
+from orchestrator.cli.work.batches import KnownBatch, known_batch
+from orchestrator.cli.work.results import written_file
+from orchestrator.domain.errors import UsageError
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.report.document import ReportData, report_data
+from orchestrator.report.reading import BatchFacts, read_batch
+
+#: Seconds between two lines of progress.
+_PROGRESS_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRequest:
+    """Where the page goes, and whether it has pictures."""
+
+    file: Path | None
+    with_pictures: bool
+
+
+def write_report(invocation: Invocation, name: str, request: PageRequest) -> ExitCode:
+    """Write the page about the batch called *name*; raises UsageError, ConfigurationError or JournalError."""
+    if request.file is None:
+        raise UsageError("no file named for the page", hint="add -o report.html, or --live to serve it")
+    known = known_batch(invocation, name)
+    document = run_async(_write, known, request, request.file, invocation.output)
+    if invocation.is_json:
+        invocation.output.document({"schema": SCHEMA, "file": str(request.file.absolute()), **document})
+    else:
+        invocation.output.note(f"wrote {document['entries']} avatars to {request.file}")
+    return ExitCode.OK
+
+
+async def _write(known: KnownBatch, request: PageRequest, file: Path, output: Output) -> dict[str, object]:
+    async with open_journal(known.effective.values.state, clock=time.time) as journal:
+        facts, data = await read_report(journal, known)
+    shown = {}
+    if request.with_pictures:
+        shown = await to_thread.run_sync(pictures, facts, data, picture_progress(output))
+    page = await to_thread.run_sync(_rendered, data, shown)
+    async with written_file(file) as write:
+        await write(page)
+    return {
+        "batch": known.record.name,
+        "digest": known.record.batch,
+        "bytes": len(page.encode("utf-8")),
+        "entries": len(data.rows),
+        "pictures": len(shown),
+        "waiting": len(data.attention),
+    }
+
+
+async def read_report(journal: Journal, known: KnownBatch) -> tuple[BatchFacts, ReportData]:
+    """What the journal knows of the batch now, and what the page makes of it."""
+    # Read again: a run may have started since it was looked up.
+    record = await journal.batch(known.record.batch) or known.record
+    facts = await read_batch(journal, record)
+    data = await to_thread.run_sync(lambda: report_data(facts, now=time.time(), options=options_of(known)))
+    return facts, data
+
+
+def options_of(known: KnownBatch) -> str:
+    """The options that the page's commands need to find this journal, as they are pasted."""
+    effective = known.effective
+    if effective.source_of("state") == "default":
+        return ""
+    return f" --state {quote(str(Path(effective.values.state).absolute()))}"
+
+
+def pictures(facts: BatchFacts, data: ReportData, on_progress: Callable[[int, int], None]) -> dict[str, str]:
+    """The avatars' pictures by entry, what needs a person first; blocks."""
+    from orchestrator.report.pictures import pictures_of  # noqa: PLC0415 - loads what starts processes
+
+    first = {str(item["entry_id"]) for item in data.attention}
+    return pictures_of(facts.entries, first, jobs=os.cpu_count() or 1, on_progress=on_progress)
+
+
+def picture_progress(output: Output) -> Callable[[int, int], None]:
+    """Say on stderr how far the pictures are, where it takes long."""
+    last = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _PROGRESS_SECONDS:
+            last = time.monotonic()
+            output.note(f"pictures: {done} of {total}")
+
+    return show
+
+
+def _rendered(data: ReportData, shown: dict[str, str]) -> str:
+    from orchestrator.report.page import render_page  # noqa: PLC0415 - loads the template engine
+
+    return render_page(data, shown)

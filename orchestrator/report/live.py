@@ -1,0 +1,201 @@
+"""The page served while a run works: each open page gets what changed, as server-sent events.
+
+Nothing is asked of the run: the journal is read again and again, and its events file where it has one. So the page
+can be opened, stopped and started while a run works, and outlives one that is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio
+from aiohttp import web
+
+from orchestrator.domain.errors import JournalError
+from orchestrator.domain.foreign import disarmed_json
+from orchestrator.report.document import ReportData
+from orchestrator.report.event_tail import EventTail
+from orchestrator.report.page import render_cards, render_page
+
+#: Between two looks at the journal: at least this, and so much longer than a look that it costs a tenth of a core.
+LEAST_SECONDS: Final = 1.0
+_TIMES_AS_LONG: Final = 10
+#: Without news a page gets a sign of life this often; what is between it and us would cut the connection.
+_HEARTBEAT_SECONDS: Final = 15.0
+_STREAM_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}
+_PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+Read = Callable[[], Awaitable[ReportData]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the page is served; with a *token* only under that."""
+
+    host: str
+    port: int
+    token: str | None
+
+    @property
+    def prefix(self) -> str:
+        """What every path begins with."""
+        return f"/{self.token}" if self.token else ""
+
+
+def is_loopback(host: str) -> bool:
+    """True for a name or address that only this machine reaches."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return host.lower() == "localhost"
+
+
+class LivePage:
+    """Keeps the page's data up to date by *read*, and tells every open page what changed."""
+
+    def __init__(self, read: Read, events: EventTail) -> None:
+        self._read = read
+        self._events = events
+        self._pages: set[asyncio.Queue[str]] = set()
+        self._pictures: Mapping[str, str] = {}
+        self.data: ReportData | None = None
+
+    async def keep_up(self) -> None:
+        """Look at the journal until cancelled; one that cannot be read now is read later."""
+        while True:
+            began = time.monotonic()
+            with suppress(JournalError):
+                await self.look()
+            took = time.monotonic() - began
+            await anyio.sleep(max(LEAST_SECONDS, _TIMES_AS_LONG * took))
+
+    async def look(self) -> None:
+        """Look at the journal once, and tell the pages what changed; raises JournalError."""
+        data = await self._read()
+        now = await anyio.to_thread.run_sync(self._events.read, data.summary["events_path"])
+        data = data.with_now(now)
+        before, self.data = self.data, data
+        if before is not None and (parts := changed_parts(before, data)):
+            self._publish(parts)
+
+    def show_pictures(self, pictures: Mapping[str, str]) -> None:
+        """Show *pictures* from now on, also on pages that are open."""
+        self._pictures = pictures
+        self._publish({"pictures": pictures, "rows": list(self.data.rows.values()) if self.data else []})
+
+    def _publish(self, parts: Mapping[str, Any]) -> None:
+        message = _event(parts)
+        for page in self._pages:
+            page.put_nowait(message)
+
+    def page(self, *, is_live: bool) -> str:
+        """The page as it is now; one that is not live is for a file."""
+        assert self.data is not None  # noqa: S101 - nothing is served before the first look
+        return render_page(self.data, self._pictures, stream="stream" if is_live else None)
+
+    def application(self, place: Place) -> web.Application:
+        """What serves the page and its events at *place*."""
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Callable[..., Any]) -> web.StreamResponse:
+            # Another site's name may be made to lead here: without a token the browser must have meant this machine.
+            if place.token is None and not is_loopback(request.url.host or ""):
+                raise web.HTTPForbidden(text="this page is for this machine alone\n")
+            response: web.StreamResponse = await handler(request)
+            return response
+
+        application = web.Application(middlewares=[guard])
+        if place.token is None:
+            application.router.add_get("/", self._serve_page)
+            application.router.add_get("/stream", self._serve_stream)
+            return application
+
+        def known(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
+            async def serve(request: web.Request) -> web.StreamResponse:
+                given = request.match_info["token"].encode("utf-8", "replace")
+                if not hmac.compare_digest(given, (place.token or "").encode("ascii")):
+                    raise web.HTTPNotFound(text="not found\n")
+                return await handler(request)
+
+            return serve
+
+        application.router.add_get("/{token}/", known(self._serve_page))
+        application.router.add_get("/{token}/stream", known(self._serve_stream))
+        return application
+
+    async def _serve_page(self, _request: web.Request) -> web.StreamResponse:
+        page = await anyio.to_thread.run_sync(lambda: self.page(is_live=True))
+        return web.Response(text=page, content_type="text/html", headers=_PAGE_HEADERS)
+
+    async def _serve_stream(self, request: web.Request) -> web.StreamResponse:
+        """Everything at first, since a page may come back after a break; then what changes."""
+        response = web.StreamResponse(headers=_STREAM_HEADERS)
+        await response.prepare(request)
+        news: asyncio.Queue[str] = asyncio.Queue()
+        self._pages.add(news)
+        try:
+            await response.write(self._everything().encode("utf-8"))
+            while True:
+                try:
+                    message = await asyncio.wait_for(news.get(), _HEARTBEAT_SECONDS)
+                except TimeoutError:
+                    message = ": still here\n\n"
+                await response.write(message.encode("utf-8"))
+        except ConnectionResetError:
+            return response
+        finally:
+            self._pages.discard(news)
+
+    def _everything(self) -> str:
+        data = self.data
+        assert data is not None  # noqa: S101 - nothing is served before the first look
+        return _event(
+            {
+                "is_whole": True,
+                "summary": data.summary,
+                "attention": data.attention,
+                "cards": render_cards(data),
+                "night": data.night,
+                "rows": list(data.rows.values()),
+                "pictures": self._pictures,
+            }
+        )
+
+
+def changed_parts(before: ReportData, now: ReportData) -> dict[str, Any]:
+    """What a page that shows *before* needs to show *now*; nothing where only the time has passed."""
+    parts: dict[str, Any] = {}
+    rows = [row for entry_id, row in now.rows.items() if before.rows.get(entry_id) != row]
+    if before.rows.keys() - now.rows.keys():
+        parts["is_whole"] = True
+        rows = list(now.rows.values())
+    if rows:
+        parts["rows"] = rows
+    if before.attention != now.attention:
+        parts |= {"attention": now.attention, "cards": render_cards(now)}
+    if before.night != now.night:
+        parts["night"] = now.night
+    if parts or {**before.summary, "made_at": 0} != {**now.summary, "made_at": 0}:
+        parts["summary"] = now.summary
+    return parts
+
+
+def _event(parts: Mapping[str, Any]) -> str:
+    text = disarmed_json(json.dumps(parts, ensure_ascii=False, separators=(",", ":")))
+    return f"event: change\ndata: {text}\n\n"

@@ -279,6 +279,8 @@ class EventStream:
     A reader that falls `KEPT_EVENTS` behind misses the oldest; `missed` counts them.
     """
 
+    name = "the stream of events"
+
     def __init__(self, *, with_progress: bool) -> None:
         self.missed = 0
         self.hears = TOLD | {SegmentProgressed} if with_progress else TOLD

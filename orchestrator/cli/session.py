@@ -168,6 +168,7 @@ class ServiceSession:
 class _OutageNotes:
     """Says on stderr why the command waits."""
 
+    name = "the notes about outages"
     hears = frozenset({OutageBegan, OutageProlonged, OutageEnded})
 
     def __init__(self, output: Output) -> None:

@@ -19,7 +19,10 @@ Subscriber = Callable[[Event], None]
 
 
 class EventBus:
-    """Hands each event to every subscriber, but to one that has `hears` only the kinds in it."""
+    """Hands each event to every subscriber, but to one that has `hears` only the kinds in it.
+
+    A subscriber's `name` is what messages call it, such as "the progress display".
+    """
 
     def __init__(self, *subscribers: Subscriber) -> None:
         self._subscribers = list(subscribers)
@@ -47,7 +50,7 @@ class EventBus:
             return
         self._subscribers.remove(subscriber)
         self._listeners.clear()
-        name = type(subscriber).__name__
+        name = getattr(subscriber, "name", "a subscriber")
         if not isinstance(error, OSError):
             log.error("subscriber.crashed", exc_info=error, extra={"told": {"subscriber": name}})
         reason = (error.strerror if isinstance(error, OSError) else None) or "an unexpected error"

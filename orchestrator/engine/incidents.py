@@ -29,6 +29,7 @@ class IncidentKeeper:
     *flush* is called where nothing else may be written for a long time.
     """
 
+    name = "the history of the run"
     hears = frozenset({OutageBegan, OutageEnded, WarningRaised, ServiceWarning, DecisionNeeded})
 
     def __init__(self, journal: Journal, batch: str, run_id: str, flush: Callable[[], object]) -> None:

@@ -15,6 +15,7 @@ _HINT = "run the same command again for the rest"
 class TransferLimit:
     """A subscriber that drains the run once *limit_bytes* were handed to the network."""
 
+    name = "the limit of --max-transfer"
     hears = frozenset({SegmentProgressed})
 
     def __init__(self, limit_bytes: int, drain: Drain) -> None:

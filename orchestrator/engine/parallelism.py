@@ -174,6 +174,7 @@ class AdaptiveParallelism:
     It acts when something happens, so it needs no task of its own.
     """
 
+    name = "the adjustment of parallel uploads"
     hears = frozenset({SegmentProgressed, RetryScheduled})
 
     def __init__(self, slots: PutSlots, events: EventBus, clock: Callable[[], float]) -> None:

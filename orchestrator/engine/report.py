@@ -24,6 +24,7 @@ SCHEMA = 1
 class Tally:
     """A subscriber that counts segments and bytes sent, and segments retried, and keeps warnings."""
 
+    name = "the run's report"
     hears = frozenset({SegmentStored, RetryScheduled, WarningRaised, ServiceWarning})
 
     def __init__(self) -> None:

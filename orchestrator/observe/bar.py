@@ -40,6 +40,7 @@ _BAR_COLUMNS = 30
 class BarProgress:
     """Shows *tracker* on *console*, repainted by rich's own thread while the run works."""
 
+    name = "the progress display"
     hears = frozenset(
         {
             RunStarted,

@@ -60,6 +60,7 @@ class EventFile:
     The texts in *hidden* appear in no line.
     """
 
+    name = "the events file"
     hears = TOLD
 
     def __init__(

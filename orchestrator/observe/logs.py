@@ -173,6 +173,8 @@ def _shown(value: object) -> str:
 class EventLog:
     """Writes every event to the log, but the bytes on their way, which are too many."""
 
+    name = "the log"
+
     def __init__(self) -> None:
         self._log = structlog.get_logger()
 

@@ -40,6 +40,7 @@ class PlainProgress:
     *clock* gives their time, seconds since the epoch.
     """
 
+    name = "the progress display"
     hears = frozenset(
         {
             RunStarted,

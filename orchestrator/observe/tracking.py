@@ -52,6 +52,8 @@ class ActiveEntry:
 class RunTracker:
     """A subscriber that knows how far the run is; *monotonic* is a clock in seconds."""
 
+    name = "the count of what is done"
+
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.batch = ""
         self.entries_total = 0

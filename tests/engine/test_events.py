@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import errno
+import io
+import time
+from pathlib import Path
+
 import pytest
 
+import orchestrator
 from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import BatchDrained, Event, ServiceWarning, StepReached, SubscriberDropped
+from orchestrator.observe.plain import PlainProgress
+from orchestrator.observe.tracking import RunTracker
 
 
 class Hearing:
@@ -67,8 +76,54 @@ def test_a_subscriber_that_fails_is_left_out_and_the_others_hear_of_it_once(erro
 
     dropped, *rest = told
     assert isinstance(dropped, SubscriberDropped)
-    assert "failed and is left out" in dropped.message
+    assert dropped.message.startswith("a subscriber failed and is left out: ")
     assert rest == [warned, warned]
+
+
+class FullDisk(io.StringIO):
+    """Takes nothing."""
+
+    def write(self, _: str) -> int:
+        """Fail as a full file system does."""
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_subscriber_that_fails_is_named_in_words_of_its_own() -> None:
+    """People know the progress display; the name of a class in our code says nothing to them."""
+    told: list[Event] = []
+    display = PlainProgress(RunTracker(time.monotonic), FullDisk(), time.time)
+
+    EventBus(display, told.append).publish(ServiceWarning(message="slow"))
+
+    dropped = told[0]
+    assert isinstance(dropped, SubscriberDropped)
+    assert dropped.message == "the progress display failed and is left out: No space left on device"
+
+
+def test_every_subscriber_of_the_program_has_a_name_for_messages() -> None:
+    """Whoever writes the next one is reminded."""
+    nameless = [
+        node.name
+        for path in Path(orchestrator.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and _is_subscriber(node) and not _has_name(node)
+    ]
+
+    assert nameless == []
+
+
+def _is_subscriber(node: ast.ClassDef) -> bool:
+    is_protocol = any(ast.unparse(base) == "Protocol" for base in node.bases)
+    return not is_protocol and any(
+        isinstance(each, ast.FunctionDef)
+        and each.name == "__call__"
+        and [ast.unparse(argument.annotation or argument) for argument in each.args.args[1:]] == ["Event"]
+        for each in node.body
+    )
+
+
+def _has_name(node: ast.ClassDef) -> bool:
+    return any(isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "name" for each in node.body)
 
 
 def test_when_every_subscriber_fails_the_work_goes_on() -> None:

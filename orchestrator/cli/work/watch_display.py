@@ -47,6 +47,8 @@ class Display(Protocol):
 class Lines:
     """Prints a line per change through *write*."""
 
+    name = "the display of watch"
+
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
 
@@ -71,6 +73,8 @@ class Lines:
 
 class Board:
     """A table of the console's groups on a terminal, with the changes above it."""
+
+    name = "the display of watch"
 
     def __init__(self, name: str, console: Console) -> None:
         from rich.live import Live  # noqa: PLC0415 - slow to load, and only terminals need it

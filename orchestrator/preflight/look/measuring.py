@@ -55,7 +55,7 @@ def measure_film(path: str, *, is_deep: bool = False) -> Measures:
         freezes, jumps = moves_of(path) if is_deep else ([], [])
     except (av.error.FFmpegError, ValueError, IndexError, OSError) as error:
         said = str(error).splitlines()
-        words = getattr(error, "strerror", None) or (said[0] if said else type(error).__name__)
+        words = getattr(error, "strerror", None) or (said[0] if said else "it cannot be decoded")
         return Measures(trouble=words)
     if not shots:
         return Measures(trouble="no picture of it can be decoded")

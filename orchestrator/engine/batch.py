@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -22,7 +23,6 @@ from orchestrator.domain.states import EntryState
 from orchestrator.engine.breaker import Breaker
 from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.context import Run, WorkSettings
-from orchestrator.engine.decision import Retry
 from orchestrator.engine.drain import Drain, StopWishes
 from orchestrator.engine.earlier_manifest import earlier_manifest
 from orchestrator.engine.event_bus import EventBus, telling_attempts
@@ -51,6 +51,9 @@ from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Manifest, Problem
 from orchestrator.transfer.sender import SegmentSender
 from orchestrator.transfer.slots import PutSlots
+
+if TYPE_CHECKING:
+    from orchestrator.engine.decision import Retry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

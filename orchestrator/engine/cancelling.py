@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.errors import RequestRejectedError
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import EntryTransitioned
 from orchestrator.engine.job_search import JobFinder
 from orchestrator.engine.steps.takeover import contents_of
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord, ErrorRecord
 from orchestrator.metastudio.client import MetaStudioClient
+
+if TYPE_CHECKING:
+    from orchestrator.engine.event_bus import EventBus
 
 #: Finished, or cancelled already.
 LEFT_ALONE = frozenset({EntryState.TRAINED, EntryState.CANCELLED})

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import Entry, normal
 from orchestrator.domain.errors import SourceChangedError
 from orchestrator.domain.sameness import Sameness, changed_fields, is_untouched, sameness_of_file
 from orchestrator.domain.states import AFTER_SUBMIT, Change, EntryState, is_done
-from orchestrator.engine.context import RunSettings
 from orchestrator.journal.records import EntryRecord
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import RunSettings
 
 
 class Action(StrEnum):

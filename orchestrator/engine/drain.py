@@ -11,13 +11,16 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.abc
 
 from orchestrator.domain.errors import RunError, StoppedError
-from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import BatchDrained
+
+if TYPE_CHECKING:
+    from orchestrator.engine.event_bus import EventBus
 
 Sleep = Callable[[float], Awaitable[object]]
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.avatar import Avatar
@@ -16,7 +16,6 @@ from orchestrator.domain.foreign import without
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import Attempts, RetryBudget
 from orchestrator.domain.states import EntryState, Facts
-from orchestrator.engine.context import Run
 from orchestrator.engine.events import (
     EntryFailed,
     EntryTransitioned,
@@ -29,6 +28,9 @@ from orchestrator.engine.events import (
 from orchestrator.journal.history import AttemptRecord
 from orchestrator.journal.records import EntryRecord, ErrorRecord, SegmentRecord, Twin
 from orchestrator.journal.timeline import NOT_TIMED, SegmentTimes
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import Run
 
 
 class HeldEntry:

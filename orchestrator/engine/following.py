@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import (
@@ -19,7 +20,6 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.foreign import plain_name, quotable
 from orchestrator.domain.states import AFTER_SUBMIT, STATE_OF_GROUP, EntryState, JobGroup, group_of
-from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import EntryTransitioned, JobStateChanged, ServiceWarning
 from orchestrator.journal.history import ReviewRecord
 from orchestrator.journal.journal import Journal
@@ -27,6 +27,9 @@ from orchestrator.journal.records import EntryRecord
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.requests import JobQuery
 from orchestrator.metastudio.wire import JobDetail, JobSummary, OperationLog
+
+if TYPE_CHECKING:
+    from orchestrator.engine.event_bus import EventBus
 
 
 class Milestone(StrEnum):

@@ -6,6 +6,7 @@ import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -20,7 +21,6 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.retry import Attempts
 from orchestrator.domain.states import STATE_OF_GROUP, EntryState, Facts, Step, group_of, is_done, next_step
-from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import EntryFinished, EntryStarted, Point
 from orchestrator.engine.steps.adopt import Adopter
@@ -30,6 +30,9 @@ from orchestrator.engine.steps.inquiry import Inquiry
 from orchestrator.engine.steps.submit import Submitter
 from orchestrator.engine.steps.upload import Uploader
 from orchestrator.journal.records import EntryRecord
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import Run
 
 #: The standard library's, since most runs log nothing and need not load more.
 log = logging.getLogger(__name__)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.errors import LimitReachedError
 from orchestrator.domain.quantities import format_bytes, format_duration
-from orchestrator.engine.drain import Drain
 from orchestrator.engine.events import Event, SegmentProgressed
+
+if TYPE_CHECKING:
+    from orchestrator.engine.drain import Drain
 
 _HINT = "run the same command again for the rest"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -18,11 +18,13 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.outage import Availability, Failure, OutagePolicy, Phase, Sign, sign_of
 from orchestrator.domain.retry import Draw
-from orchestrator.engine.connection import Clocks
-from orchestrator.engine.drain import Drain
-from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import OutageBegan, OutageEnded, OutageProlonged
 from orchestrator.metastudio.attempts import Turn
+
+if TYPE_CHECKING:
+    from orchestrator.engine.connection import Clocks
+    from orchestrator.engine.drain import Drain
+    from orchestrator.engine.event_bus import EventBus
 
 #: A shorter wait for a first try that succeeds is no news.
 _WORTH_SAYING_SECONDS: Final = 3.0

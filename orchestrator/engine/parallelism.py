@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.engine.context import MAX_PARALLEL
-from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import Event, ParallelismAdjusted, RetryScheduled, SegmentProgressed
 from orchestrator.network.errors import TimeoutCode
 from orchestrator.transfer.slots import PutSlots
+
+if TYPE_CHECKING:
+    from orchestrator.engine.event_bus import EventBus
 
 FIRST_PARALLEL: Final = 16
 #: After a change: how long goodput needs to follow, and how long it is then measured.

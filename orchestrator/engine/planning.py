@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from shlex import quote
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
 
@@ -17,11 +17,8 @@ from orchestrator.domain.errors import ManifestError
 from orchestrator.domain.sameness import Sameness, as_known, is_untouched
 from orchestrator.domain.segments import total_segments
 from orchestrator.domain.states import Change, EntryState, is_done
-from orchestrator.engine.context import RunSettings
 from orchestrator.engine.decision import Action, Decider, EntryPlan, Retry
-from orchestrator.engine.earlier_manifest import EarlierManifest
 from orchestrator.engine.events import Totals
-from orchestrator.engine.file_comparison import ContentComparison
 from orchestrator.engine.registration import Registration
 from orchestrator.engine.result_rows import misplaced_rows, rejected_row_jobs, row_job
 from orchestrator.engine.scope import EVERYTHING, Scope, is_newer
@@ -29,6 +26,11 @@ from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import NOT_IN_MANIFEST
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspect_files
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import RunSettings
+    from orchestrator.engine.earlier_manifest import EarlierManifest
+    from orchestrator.engine.file_comparison import ContentComparison
 
 #: Entries that are looked up, inspected and written together.
 CHUNK_ENTRIES = 500

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from orchestrator.engine.events import Totals
+if TYPE_CHECKING:
+    from orchestrator.engine.events import Totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ Tested by tests/engine/test_existing_jobs.py and tests/engine/test_ways_on.py.
 from __future__ import annotations
 
 from shlex import quote
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -14,11 +15,13 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import DecisionNeededError, LockHeldError
 from orchestrator.domain.sameness import changed_fields
 from orchestrator.engine.context import OnExisting, Run
-from orchestrator.engine.entry import HeldEntry
-from orchestrator.engine.steps.create import JobMaker
 from orchestrator.engine.steps.existing_jobs import Existing, ExistingJob, ExistingJobs
 from orchestrator.engine.steps.takeover import JobContents, Takeover, contents_of
 from orchestrator.journal.records import Twin
+
+if TYPE_CHECKING:
+    from orchestrator.engine.entry import HeldEntry
+    from orchestrator.engine.steps.create import JobMaker
 
 #: Other jobs of the batch that are looked at to learn how this service shows one that holds its film.
 _MODELS = 20

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import anyio.to_thread
 
@@ -34,14 +34,16 @@ from orchestrator.domain.joining import (
 )
 from orchestrator.domain.receipts import VERIFIED, Evidence
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.context import Run
-from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import Point
 from orchestrator.engine.steps.delivery import DeliveryCheck
 from orchestrator.engine.steps.inquiry import Finding, Inquiry, PartList
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.requests import Command
 from orchestrator.transfer.source import Source
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import Run
+    from orchestrator.engine.entry import HeldEntry
 
 #: The action video first, as the vendor's library documents it (metastudio-protocol section 0, fact 2).
 _CONFIRM_COMMANDS: Final = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.entries import SeenJob, create_tag
@@ -24,14 +24,16 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.segments import Segment, part_counts, plan_segments
 from orchestrator.domain.states import Change
 from orchestrator.engine.context import OnExpired, Run
-from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import Point, UrlsExpired
 from orchestrator.engine.job_search import Found, JobFinder
-from orchestrator.engine.steps.inquiry import Inquiry
 from orchestrator.engine.steps.takeover import JobContents, Takeover
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.requests import create_body, update_body
 from orchestrator.metastudio.wire import JobUrls, UploadUrls
+
+if TYPE_CHECKING:
+    from orchestrator.engine.entry import HeldEntry
+    from orchestrator.engine.steps.inquiry import Inquiry
 
 #: Errors after which a create provably made no job (metastudio-protocol section 3).
 _NOT_CARRIED_OUT = (RequestRejectedError, CredentialsError, ServiceUnreachableError, ThrottledError)

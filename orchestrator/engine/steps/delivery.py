@@ -6,6 +6,7 @@ Tested by tests/engine/test_run.py and tests/faults/test_evidence.py.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.errors import DecisionNeededError, EntryError
@@ -20,11 +21,13 @@ from orchestrator.domain.receipts import (
     is_md5,
     unverified,
 )
-from orchestrator.engine.context import Run
-from orchestrator.engine.entry import HeldEntry
-from orchestrator.engine.steps.inquiry import Inquiry
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import DownloadUrls
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import Run
+    from orchestrator.engine.entry import HeldEntry
+    from orchestrator.engine.steps.inquiry import Inquiry
 
 Confirmations = Mapping[AssetKind, Confirmation]
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import anyio
 
 from orchestrator.domain.entries import SeenJob, entry_digests, forms, listed_since, normal, parse_tag
-from orchestrator.engine.context import Run
-from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import Point
 from orchestrator.engine.job_search import seen_job, show_job
 from orchestrator.journal.records import Twin
 from orchestrator.metastudio.requests import JobQuery
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import Run
+    from orchestrator.engine.entry import HeldEntry
 
 #: Jobs looked through one after another that have nothing to do with the batch: more only come where the service pays
 #: no attention to any filter, and the newest are looked at first.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import RequestRejectedError, UrlExpiredError
@@ -15,12 +15,14 @@ from orchestrator.domain.joining import Listing
 from orchestrator.domain.receipts import Evidence, Receipt, is_md5
 from orchestrator.domain.segments import MAX_AUTO_PARTS
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, JobGroup, group_of
-from orchestrator.engine.context import Run
-from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import Point
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.requests import Command
 from orchestrator.metastudio.wire import JobDetail
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import Run
+    from orchestrator.engine.entry import HeldEntry
 
 _LIST_COMMANDS = {
     AssetKind.TRAINING_VIDEO: Command.GET_MULTIPART_UPLOADED,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
@@ -18,10 +19,7 @@ from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.errors import DecisionNeededError, InterruptedTransferError, RequestRejectedError
 from orchestrator.domain.joining import Confirmation, Reply, reply_of_refusal
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, EntryState, JobGroup, group_of
-from orchestrator.engine.context import Run
-from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import Point
-from orchestrator.engine.steps.inquiry import Inquiry
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest.files import wanted_of
 from orchestrator.metastudio.requests import Command
@@ -30,6 +28,11 @@ from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.films.film import Film, known_film, read_film
 from orchestrator.preflight.films.judging import judge_film
 from orchestrator.preflight.look.measures import has_look
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import Run
+    from orchestrator.engine.entry import HeldEntry
+    from orchestrator.engine.steps.inquiry import Inquiry
 
 #: What a manifest can ask for with `submit_requires`.
 LOOK = "look"

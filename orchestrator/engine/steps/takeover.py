@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.entries import normal
@@ -17,13 +18,15 @@ from orchestrator.domain.errors import DecisionNeededError, RequestRejectedError
 from orchestrator.domain.receipts import VERIFIED, expected_etag, is_md5
 from orchestrator.domain.segments import plan_segments
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, EntryState
-from orchestrator.engine.context import Run
-from orchestrator.engine.entry import HeldEntry
 from orchestrator.engine.events import Point
 from orchestrator.engine.job_search import show_job
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.requests import Command
 from orchestrator.metastudio.wire import JobDetail
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import Run
+    from orchestrator.engine.entry import HeldEntry
 
 ADOPTED = "unverified (adopted)"
 #: The number of parts, 1 to 10000, that ends the ETag of a joined object (metastudio-protocol section 5.2).

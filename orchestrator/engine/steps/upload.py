@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -26,12 +26,14 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.context import Run
-from orchestrator.engine.entry import HeldEntry
-from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import Point, SegmentProgressed
 from orchestrator.engine.steps.inquiry import Finding, Inquiry
 from orchestrator.journal.records import SegmentRecord
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import Run
+    from orchestrator.engine.entry import HeldEntry
+    from orchestrator.engine.event_bus import EventBus
 
 #: One sends while what the other has sent is written down, or what it will send.
 _WORKERS_PER_PUT: Final = 2

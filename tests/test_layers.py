@@ -79,10 +79,9 @@ DISTRIBUTIONS = {
     "multidict": "aiohttp",  # the type of aiohttp's headers, by its documentation
 }
 
-#: The layers that extras of another name are for.
-LAYER_OF_EXTRA = {"excel": "cli"}
-#: The journal's only backend.
-BACKEND = "sqlite"
+#: The layers that extras are for, where they are not one of that name.
+LAYERS_OF_EXTRA = {"excel": {"cli"}, "fleet": {"fleet", "journal"}}
+BACKENDS = {f"orchestrator.journal.{name}" for name in ("sqlite", "postgres")}
 
 MAX_FUNCTION_LINES = 50
 MAX_FILE_LINES = 400
@@ -210,23 +209,19 @@ def test_nothing_outside_the_journal_knows_where_or_how_it_is_kept() -> None:
     """Neither SQLite nor a file or lock beside it: another database comes in through `journal/backend.py` alone."""
 
     def leaks(module: str) -> set[str]:
-        found = {
-            name
-            for name in imports_of(module)
-            if is_within(name, {f"{PACKAGE}.journal.{BACKEND}", "sqlite3"})
-        }
+        found = {name for name in imports_of(module) if is_within(name, {*BACKENDS, "sqlite3", "psycopg"})}
         return found | (
             names_of(module) & {"lock_path", "hold_batch_lock", "batch_lock_holder", "find_journal"}
         )
 
     outside = [module for module in MODULES if layer_of(module) not in {"journal", "simulator", "preflight"}]
     core = [module for module in MODULES if is_within(module, {f"{PACKAGE}.journal"})]
-    core = [module for module in core if not is_within(module, {f"{PACKAGE}.journal.{BACKEND}"})]
+    core = [module for module in core if not is_within(module, BACKENDS)]
 
     assert offences(leaks, outside) == {}
-    #: `journal.py` chooses the backend.
+    # `journal.py` chooses the backend.
     assert set(offences(leaks, core)) == {f"{PACKAGE}.journal.journal"}
-    assert offences(lambda module: packages_of(module) & {"sqlite3", "fcntl"}, core) == {}
+    assert offences(lambda module: packages_of(module) & {"sqlite3", "fcntl", "psycopg"}, core) == {}
 
 
 def test_exceptions_of_the_http_client_are_translated_in_one_place() -> None:
@@ -353,7 +348,7 @@ def test_what_is_imported_is_declared() -> None:
             - {
                 name
                 for extra in groups
-                if LAYER_OF_EXTRA.get(extra, extra.split("-")[0]) == layer_of(module)
+                if layer_of(module) in LAYERS_OF_EXTRA.get(extra, {extra.split("-")[0]})
                 for name in groups[extra]
             }
         )

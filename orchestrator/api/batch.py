@@ -17,6 +17,7 @@ from typing import NoReturn, Self, TypedDict, Unpack
 
 import anyio
 import anyio.to_thread
+from anyio import to_thread
 
 from orchestrator.api.checking import Asked, check, check_patterns
 from orchestrator.api.history import kept_in_history, key_of
@@ -227,7 +228,7 @@ class Batch:
         Raises ConfigurationError where it is not clear which batch of the journal is meant, and JournalError.
         """
         state = self._effective.values.state
-        if not exists(state):
+        if not await to_thread.run_sync(exists, state):
             return None
         manifest = await anyio.to_thread.run_sync(self._asked.open, self._effective.values)
         async with open_journal(state, clock=time.time) as journal:

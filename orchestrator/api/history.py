@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import anyio
+from anyio import to_thread
 
 from orchestrator.api.service import new_run_id
 from orchestrator.domain.entries import BatchKey
@@ -32,7 +33,7 @@ async def keep_end(
 
     Where the journal knows no batch that *is_meant*, or several, nothing is kept.
     """
-    if not exists(state):
+    if not await to_thread.run_sync(exists, state):
         return
     run_id = run_id or new_run_id(started_at)
     async with open_journal(state, clock=time.time) as journal:

@@ -43,7 +43,7 @@ OUTPUT_OPTIONS = (
         name="state",
         flags=("--state",),
         metavar="PATH",
-        summary="Where the journal is: a file or a directory",
+        summary="Where the journal is: a file, a directory, or postgresql://USER@HOST/DATABASE",
         default_note="in the user's state directory",
         is_path=True,
     ),

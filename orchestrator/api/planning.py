@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from anyio import to_thread
+
 from orchestrator.api.checking import Asked
 from orchestrator.api.service import home_folder, run_settings
 from orchestrator.api.settings import EffectiveSettings
@@ -180,7 +182,7 @@ def _decision(
 @asynccontextmanager
 async def _known_journal(state: str) -> AsyncIterator[Journal | None]:
     """The journal, None where there is none: looking must not make one."""
-    if not exists(state):
+    if not await to_thread.run_sync(exists, state):
         yield None
         return
     async with open_journal(state, clock=time.time) as journal:

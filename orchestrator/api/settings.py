@@ -18,7 +18,7 @@ from orchestrator.api.options import ALL_OPTIONS, DEFAULTS, ENVIRONMENT_PREFIX
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError
 from orchestrator.domain.quantities import parse_bytes, parse_duration
 from orchestrator.domain.segments import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
-from orchestrator.journal.backend import is_url
+from orchestrator.journal.backend import has_password, is_url
 from orchestrator.metastudio.endpoints import region_endpoint
 from orchestrator.metastudio.limiter import ApiRate, parse_api_rate
 from orchestrator.transfer.bandwidth import Timetable, parse_timetable
@@ -181,6 +181,11 @@ def load_settings(
 
     Raises UsageError for a wrong flag, ConfigurationError for a wrong value or key from elsewhere.
     """
+    if has_password(str(flags.get("state", ""))):
+        raise UsageError(
+            "--state holds a password, which everybody on this machine can read in the list of processes",
+            hint="leave it out: ~/.pgpass (PGPASSFILE) or PGPASSWORD holds it; special characters are %XX",
+        )
     return _loaded(flags_layer(flags), os.environ, config, beside)
 
 

@@ -2,11 +2,12 @@
 
 The statements are SQL with named parameters (`:name`) that SQLite and PostgreSQL understand alike
 (`journal/statements.py`). How they get there, where the data is kept and how a batch is locked is the backend's own:
-`journal/sqlite/` is one, a file and a lock file for each batch.
+`journal/sqlite/` is one, a file and a lock file for each batch; `journal/postgres/` is a server that hosts share.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -60,6 +61,10 @@ class JournalHealth(NamedTuple):
 class Backend(Protocol):
     """An open database of one journal."""
 
+    async def upgrade(self, operation: Operation[None], newest: int) -> None:
+        """Run *operation*, which brings the tables to version *newest*, while no other process does."""
+        ...
+
     async def write(self, operation: Operation[T]) -> T:
         """Run *operation* in a transaction and return its result once it is durable.
 
@@ -98,11 +103,36 @@ class Backend(Protocol):
         ...
 
 
+#: A URL whose parts are what they seem: with a character that only belongs into an encoded password it is none.
+_PLAIN_URL = re.compile(
+    r"""(?P<scheme>[a-z][a-z0-9+.-]*)://
+        (?:(?P<user>[\w.%~-]+)(?::(?P<password>[^@/?\#\s]*))?@)?
+        (?P<place>(?:(?:[\w.%-]+|\[[\da-f:.]+\])?(?::\d+)?,?)*(?:/[\w.%-]*)?)
+        (?:\?(?P<query>[^@\#\s]*))?
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+
+
 def is_url(location: str) -> bool:
     """True for what names a database and never a path."""
     return "://" in location
 
 
 def shown(location: str) -> str:
-    """*location* as people may see it: a URL may hold a password."""
-    return f"{location.split('://', 1)[0]}://..." if is_url(location) else location
+    """*location* as people may see it: a URL may hold a password, and its query too."""
+    if not is_url(location):
+        return location
+    parts = _PLAIN_URL.fullmatch(location)
+    if parts is None:
+        return f"{location.split('://', 1)[0]}://..."
+    user = f"{parts['user']}@" if parts["user"] else ""
+    return f"{parts['scheme']}://{user}{parts['place']}{'?...' if parts['query'] else ''}"
+
+
+def has_password(location: str) -> bool:
+    """True when *location* holds a password, or may hold one where it is not clear which part is what."""
+    if not is_url(location):
+        return False
+    parts = _PLAIN_URL.fullmatch(location)
+    return parts is None or bool(parts["password"]) or "password=" in (parts["query"] or "").lower()

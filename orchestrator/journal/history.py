@@ -125,6 +125,8 @@ class TransitionRecord:
     to_state: str
     reason: str | None
     epoch: int
+    #: The process that wrote it; None where an older program did.
+    holder: str | None
 
 
 _ATTEMPT_SHAPE = RowShape("attempts", types_of(AttemptRecord, AttemptRecord.__slots__))

@@ -6,21 +6,22 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import BatchKey, normal
-from orchestrator.domain.errors import JournalError
+from orchestrator.domain.errors import ConfigurationError, JournalError
 from orchestrator.domain.foreign import repaired
 from orchestrator.domain.states import EntryState
 from orchestrator.journal import statements
-from orchestrator.journal.backend import Backend, JournalHealth, Row, Transaction
+from orchestrator.journal.backend import Backend, JournalHealth, Row, Transaction, is_url, shown
 from orchestrator.journal.history import ReviewRecord, run_end, run_row
-from orchestrator.journal.migrations import migrate
+from orchestrator.journal.migrations import NEWEST, migrate
 from orchestrator.journal.records import plan_columns
+from orchestrator.journal.sqlite.backend import examine_file, open_sqlite
 from orchestrator.journal.sqlite.files import find_journal
-from orchestrator.journal.sqlite.group_commit import examine_file, open_sqlite
 from orchestrator.journal.timeline import KEPT_INCIDENTS, IncidentKind, IncidentRecord, incident_row
 from orchestrator.journal.writing import EntryWriter
 
@@ -200,13 +201,19 @@ class Journal(EntryWriter):
 
 
 def exists(location: str) -> bool:
-    """True when there is a journal at *location*: looking must not make one. Raises as `open_journal` does."""
-    return find_journal(location).exists
+    """True when there is a journal at *location*: looking must not make one. Raises as `open_journal` does.
+
+    May ask a server, so it is not for the event loop.
+    """
+    return examine(location) is not None if is_url(location) else find_journal(location).exists
 
 
-def folder_of(location: str) -> Path:
-    """Where files that go with the journal at *location* may be kept; raises as `open_journal` does."""
-    return find_journal(location).path.parent
+def folder_of(location: str) -> Path | None:
+    """Where files that go with the journal at *location* may be kept, None where it is on a server.
+
+    Raises as `open_journal` does.
+    """
+    return None if is_url(location) else find_journal(location).path.parent
 
 
 def examine(location: str) -> JournalHealth | None:
@@ -214,24 +221,30 @@ def examine(location: str) -> JournalHealth | None:
 
     Raises as `open_journal` does, but not for a version it does not know.
     """
+    if is_url(location):
+        return _server(location).examine_server(location)
     file = find_journal(location)
     return examine_file(file.path) if file.exists else None
 
 
 @asynccontextmanager
 async def open_journal(location: str, *, clock: Callable[[], float]) -> AsyncIterator[Journal]:
-    """Open the journal at *location* (a path) and bring it to the newest version.
+    """Open the journal at *location* (a path or a URL) and bring it to the newest version.
 
     Raises ConfigurationError for a location this program cannot serve, JournalError for one that fails.
     """
-    # The one place that chooses a backend; a second one is chosen here, by `location.is_url`.
-    async with open_sqlite(location) as backend, _flushed(backend):
+    opened = _server(location).open_server(location) if is_url(location) else open_sqlite(location)
+    async with opened as backend, _flushed(backend):
 
         def upgrade(transaction: Transaction) -> None:
             migrate(transaction, clock())
 
-        await backend.write(upgrade)
+        await backend.upgrade(upgrade, NEWEST)
         yield Journal(backend, clock)
+
+
+#: How long a journal that closes after an error waits for a server that is away.
+_LAST_WAIT_SECONDS = 10.0
 
 
 @asynccontextmanager
@@ -240,7 +253,34 @@ async def _flushed(backend: Backend) -> AsyncIterator[None]:
     try:
         yield
     except BaseException:
-        with anyio.CancelScope(shield=True), suppress(JournalError):
+        with anyio.move_on_after(_LAST_WAIT_SECONDS, shield=True), suppress(JournalError):
             await backend.flush()
         raise
     await backend.flush()
+
+
+class _Server(Protocol):
+    """What the module of a server's journals offers."""
+
+    def open_server(self, location: str) -> AbstractAsyncContextManager[Backend]:
+        """Connect to the database at *location*."""
+
+    def examine_server(self, location: str) -> JournalHealth | None:
+        """Check the journal at *location*; None where there is none."""
+
+
+def _server(location: str) -> _Server:
+    """The module for journals on a server; raises ConfigurationError where there is none for *location*."""
+    if not location.startswith(("postgresql://", "postgres://")):
+        raise ConfigurationError(
+            f"a journal is kept in a file or in PostgreSQL, not at {shown(location)}",
+            hint="give --state the path of a file or a directory, or postgresql://USER@HOST/DATABASE",
+        )
+    try:
+        from orchestrator.journal.postgres import backend  # noqa: PLC0415 - its driver is an extra
+    except ImportError:
+        raise ConfigurationError(
+            "a journal in PostgreSQL needs the extra fleet",
+            hint="`pip install 'metastudio-orchestrator[fleet]'`",
+        ) from None
+    return backend

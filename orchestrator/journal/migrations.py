@@ -144,7 +144,18 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX incidents_by_batch ON incidents (batch, at)",
         ),
     ),
+    Migration(
+        10,
+        "which process holds an entry, and which one moved it",
+        (
+            "ALTER TABLE entries ADD COLUMN holder TEXT",
+            "ALTER TABLE entries ADD COLUMN held_at DOUBLE PRECISION",
+            "ALTER TABLE transitions ADD COLUMN holder TEXT",
+        ),
+    ),
 )
+
+NEWEST = MIGRATIONS[-1].version
 
 
 def migrate(transaction: Transaction, now: float, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:

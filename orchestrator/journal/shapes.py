@@ -24,7 +24,7 @@ class RowShape:
     def __init__(self, table: str, annotations: Iterable[object]) -> None:
         self._table = table
         #: As which the driver returns them: SQLite has no booleans, and may keep a whole number without its point.
-        stored: dict[object, set[object]] = {bool: {int, NoneType}, float: {float, int}}
+        stored: dict[object, set[object]] = {bool: {bool, int, NoneType}, float: {float, int}}
         kinds = [get_args(annotation) or (annotation,) for annotation in annotations]
         self._allowed = [{found for kind in each for found in stored.get(kind, {kind})} for each in kinds]
         self._seen: set[tuple[type, ...]] = set()

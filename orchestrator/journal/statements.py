@@ -10,10 +10,16 @@ from functools import lru_cache
 
 _OF_ENTRY = "batch = :key_batch AND entry_id = :key_entry_id"
 
-#: A segment's row, if the entry is still held under the caller's epoch.
+#: What a server adds to a SELECT so that no other transaction changes the row before this one ends. SQLite has one
+#: writer at a time and reads a comment.
+LOCKS = {"/* locked for share */": "FOR SHARE", "/* locked for update */": "FOR UPDATE"}
+_FOR_SHARE, _FOR_UPDATE = LOCKS
+
+#: A segment's row, if the entry is still held under the caller's epoch. Without the lock a receipt of an old holder
+#: could be committed after the claim of the next one, who has read the segments by then.
 _HELD_SEGMENT = (
     f"{_OF_ENTRY} AND asset = :key_asset AND part_number = :key_part_number"
-    f" AND :key_epoch = (SELECT epoch FROM entries WHERE {_OF_ENTRY})"
+    f" AND :key_epoch = (SELECT epoch FROM entries WHERE {_OF_ENTRY} {_FOR_SHARE})"
 )
 
 UPDATE_EXIT_CODE = (
@@ -66,7 +72,9 @@ DELETE_SEGMENTS = f"DELETE FROM segments WHERE {_OF_ENTRY}"
 DROP_URLS = f"UPDATE segments SET url = NULL WHERE {_OF_ENTRY}"
 
 
-HAS_ENTRY = f"SELECT 1 FROM entries WHERE {_OF_ENTRY} AND epoch = :key_epoch AND state = :key_state"
+HAS_ENTRY = (
+    f"SELECT 1 FROM entries WHERE {_OF_ENTRY} AND epoch = :key_epoch AND state = :key_state {_FOR_UPDATE}"
+)
 #: The entry's job is another entry's now.
 GIVE_JOB_UP = (
     "UPDATE entries SET state = :cancelled, epoch = epoch + 1, updated_at = :at, job_id = NULL, create_tag = NULL,"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -12,7 +14,7 @@ from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.states import Change, EntryState, check_takeover, check_transition
 from orchestrator.journal import statements
 from orchestrator.journal.backend import Backend, Row, Transaction
-from orchestrator.journal.history import AttemptRecord
+from orchestrator.journal.history import AttemptRecord, process_name
 from orchestrator.journal.records import (
     ERROR_COLUMNS,
     EntryRecord,
@@ -66,6 +68,8 @@ class EntryWriter(TimelineReader):
     def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
         super().__init__(backend)
         self._clock = clock
+        #: Of a fleet's hosts, the one to ask about what it did.
+        self._holder = process_name(os.getpid(), socket.gethostname())
 
     async def replan_entry(
         self,
@@ -112,8 +116,9 @@ class EntryWriter(TimelineReader):
 
     async def claim(self, record: EntryRecord) -> EntryRecord:
         """Raise the entry's epoch, so that whoever held it before can no longer write; returns it anew."""
-        started_at = record.started_at or self._clock()
-        facts = {"epoch": record.epoch + 1, "started_at": started_at}
+        now = self._clock()
+        started_at = record.started_at or now
+        facts = {"epoch": record.epoch + 1, "started_at": started_at, "holder": self._holder, "held_at": now}
         kept: Row = {"batch": record.batch, "entry_id": record.entry_id, "kept": KEPT_ATTEMPTS}
 
         def forget_old_attempts(transaction: Transaction) -> None:
@@ -210,9 +215,8 @@ class EntryWriter(TimelineReader):
             transaction.execute(statements.MOVE_SEGMENTS, {**key, **place})
             cancelled = {"cancelled": EntryState.CANCELLED.value, "at": self._clock()}
             transaction.execute(statements.GIVE_JOB_UP, {**key, **cancelled})
-            row = _transition_row(
-                giver, EntryState.CANCELLED, "another batch took its job over", self._clock()
-            )
+            reason = "another batch took its job over"
+            row = self._transition_row(giver, EntryState.CANCELLED, reason, self._clock())
             transaction.insert("transitions", row)
 
         return await self._guarded(record, target, reason, facts, give, also=giver)
@@ -327,7 +331,7 @@ class EntryWriter(TimelineReader):
             if transaction.execute(statement, {**parameters, **guard}) == 0:
                 raise _stale(record)
             if reason is not None:
-                transaction.insert("transitions", _transition_row(record, target, reason, now))
+                transaction.insert("transitions", self._transition_row(record, target, reason, now))
             if then is not None:
                 then(transaction)
 
@@ -335,6 +339,18 @@ class EntryWriter(TimelineReader):
         # Some columns, such as those of an error, are no field of the record.
         known = {name: value for name, value in facts.items() if name in EntryRecord._fields}
         return record._replace(state=target, updated_at=now, **known)
+
+    def _transition_row(self, record: EntryRecord, target: EntryState, reason: str, now: float) -> Row:
+        return {
+            "batch": record.batch,
+            "entry_id": record.entry_id,
+            "at": now,
+            "from_state": record.state.value,
+            "to_state": target.value,
+            "reason": reason,
+            "epoch": record.epoch,
+            "holder": self._holder,
+        }
 
     async def _write_rows(self, statement: str, rows: Sequence[Row]) -> None:
         """Execute *statement* for each of *rows*.
@@ -370,18 +386,6 @@ def _state_of(giver: EntryRecord) -> EntryState:
 
 def _segment_key(record: EntryRecord, kind: AssetKind, part_number: int) -> Row:
     return {**_entry_key(record), "key_asset": kind.value, "key_part_number": part_number}
-
-
-def _transition_row(record: EntryRecord, target: EntryState, reason: str, now: float) -> Row:
-    return {
-        "batch": record.batch,
-        "entry_id": record.entry_id,
-        "at": now,
-        "from_state": record.state.value,
-        "to_state": target.value,
-        "reason": reason,
-        "epoch": record.epoch,
-    }
 
 
 def _stale(record: EntryRecord) -> StaleEpochError:

@@ -172,7 +172,7 @@ def test_an_unreachable_service_is_temporary(cli: Cli, simulator: Simulator) -> 
         ("ORCHESTRATOR_ENDPOINT", "http://example.com", "endpoint"),
         ("ORCHESTRATOR_REGION", "cn-nowhere-9", "endpoint"),
         ("ORCHESTRATOR_JOBS", "many", "settings"),
-        ("ORCHESTRATOR_STATE", "postgresql://u:secretword@h/db", "journal"),
+        ("ORCHESTRATOR_STATE", "mysql://u:secretword@h/db", "journal"),
         ("HTTPS_PROXY", "http://[broken", "proxy"),
     ],
 )

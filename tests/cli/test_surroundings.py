@@ -81,18 +81,19 @@ def test_a_film_is_read_whatever_the_locale(
 @pytest.mark.usefixtures("simulator")
 @pytest.mark.parametrize("command", [("status",), ("run",), ("plan",), ("results", "studio"), ("clean",)])
 def test_the_url_of_a_database_is_never_a_folder(cli: Cli, batch: Batch, command: tuple[str, ...]) -> None:
-    """In the file beside the manifest as on the command line: exit 4, and no word of the password."""
-    url = "postgresql://studio:hunter2@db/journal"
+    """In the file beside the manifest, where its server is away, as on the command line, where it is refused."""
+    url = "postgresql://studio:hunter2@127.0.0.1:1/journal"
     config = batch.folder / "orchestrator.toml"
     config.write_text(f'state = "{url}"\n')
     arguments = [*command, *([batch.manifest] if command[0] in {"run", "plan"} else [])]
     arguments += ["--older-than", "30d", "--yes"] if command[0] == "clean" else []
     before = sorted(batch.folder.iterdir())
 
-    for result in (cli(*arguments, "--config", config), cli(*arguments, "--state", url)):
-        assert result.exit_code == 4
-        assert "not at postgresql://..." in result.stderr
-        assert "hunter2" not in result.stdout + result.stderr
+    away, refused = cli(*arguments, "--config", config), cli(*arguments, "--state", url)
+    assert (away.exit_code, refused.exit_code) == (5, 2)
+    assert "cannot be reached" in away.stderr
+    assert "holds a password" in refused.stderr
+    assert "hunter2" not in away.stdout + away.stderr + refused.stdout + refused.stderr
     shown = cli("config", "show", "--config", config)
 
     assert shown.exit_code == 0

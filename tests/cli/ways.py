@@ -687,6 +687,12 @@ WAYS: tuple[Way, ...] = (
         run("--state", "{folder}/journal.db"),
     ),
     Way(
+        "orchestrator/journal/journal.py",
+        ("--state",),
+        run("--state", "mysql://db/journal"),
+        run("--state", "{folder}/journal.db"),
+    ),
+    Way(
         "orchestrator/journal/sqlite/files.py",
         ("--state",),
         run("--state", "/dev/null/journal.db"),
@@ -876,9 +882,13 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ("orchestrator/engine/steps/delivery.py", ("--verify-object",)): (
         "tests/cli/test_submit_and_retry.py::test_verify_object_insists_on_proof_of_delivery"
     ),
-    ("orchestrator/journal/sqlite/group_commit.py", ("--state",)): "tests/journal/test_failing_database.py",
+    ("orchestrator/journal/sqlite/backend.py", ("--state",)): "tests/journal/test_failing_database.py",
     ("orchestrator/journal/sqlite/files.py", ("--state",)): "tests/journal/test_lock.py",
     ("orchestrator/api/settings.py", ("orchestrator config show",)): "tests/cli/test_settings.py",
+    ("orchestrator/journal/postgres/backend.py", ("--state",)): "tests/journal/test_postgres.py",
+    ("orchestrator/api/settings.py", ("--state",)): (
+        "tests/cli/test_server_journal.py::test_a_password_on_the_command_line_is_refused_and_leads_on_without_it"
+    ),
     ("orchestrator/metastudio/calls.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
     ("orchestrator/metastudio/client.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
     ("orchestrator/metastudio/iam.py", ("--project-id",)): (

@@ -12,9 +12,9 @@ from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.segments import plan_segments
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.backend import Operation, Transaction
+from orchestrator.journal.group_commit import GroupCommit
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord, ErrorRecord, SegmentRecord
-from orchestrator.journal.sqlite.group_commit import SqliteBackend
 
 KEY = BatchKey("https://metastudio.example.com", "project", "studio")
 BATCH = KEY.digest
@@ -85,9 +85,9 @@ async def confirm(journal: Journal, record: EntryRecord) -> EntryRecord:
     return await journal.confirmed(record, "joined", delivered="verified")
 
 
-def database_of(journal: Journal) -> SqliteBackend:
+def database_of(journal: Journal) -> GroupCommit:
     """The database behind a journal."""
-    assert isinstance(journal._backend, SqliteBackend)
+    assert isinstance(journal._backend, GroupCommit)
     return journal._backend
 
 

@@ -31,6 +31,12 @@ from tests.journal.samples import (
 )
 
 
+@pytest.fixture
+def location(path: Path) -> str:
+    """SQLite's alone."""
+    return str(path)
+
+
 async def failure_of(path: Path) -> JournalError:
     """How opening the journal and writing to it fails."""
     with pytest.raises(JournalError) as caught:

@@ -21,6 +21,13 @@ from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.sqlite.files import batch_lock_holder, hold_batch_lock
 from tests.journal.samples import KEY, Clock
 
+
+@pytest.fixture
+def location(path: Path) -> str:
+    """SQLite's alone."""
+    return str(path)
+
+
 SCRIPT = """
 import sys
 from pathlib import Path

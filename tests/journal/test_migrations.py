@@ -14,9 +14,17 @@ from orchestrator.domain.errors import JournalError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.migrations import MIGRATIONS, Migration, migrate
-from orchestrator.journal.sqlite.connections import transaction
+from orchestrator.journal.sqlite.connections import SqliteConnection
+from orchestrator.journal.transactions import transaction
 from tests.journal.conftest import Look
 from tests.journal.samples import BATCH, SPEC, Clock, add_entry
+
+
+@pytest.fixture
+def location(path: Path) -> str:
+    """SQLite's alone."""
+    return str(path)
+
 
 NEWEST = MIGRATIONS[-1].version
 ADDITION = Migration(
@@ -30,15 +38,15 @@ BROKEN = Migration(
 
 
 @pytest.fixture
-def connection(path: Path) -> Iterator[sqlite3.Connection]:
+def connection(path: Path) -> Iterator[SqliteConnection]:
     """A connection to an empty journal that leaves transactions to the test."""
     path.parent.mkdir()
-    with closing(sqlite3.connect(path, isolation_level=None)) as opened:
+    with closing(sqlite3.connect(path, isolation_level=None, factory=SqliteConnection)) as opened:
         yield opened
 
 
 def migrate_all(
-    connection: sqlite3.Connection, migrations: tuple[Migration, ...] = MIGRATIONS, *, now: float = 1.0
+    connection: SqliteConnection, migrations: tuple[Migration, ...] = MIGRATIONS, *, now: float = 1.0
 ) -> None:
     """Migrate in a transaction, as opening a journal does."""
     with transaction(connection) as begun:
@@ -48,7 +56,7 @@ def migrate_all(
 VERSIONS = "SELECT version, name, applied_at FROM schema_migrations ORDER BY version"
 
 
-def test_each_migration_is_recorded_with_its_time(connection: sqlite3.Connection, look: Look) -> None:
+def test_each_migration_is_recorded_with_its_time(connection: SqliteConnection, look: Look) -> None:
     """What was done when."""
     migrate_all(connection, MIGRATIONS, now=5.0)
     migrate_all(connection, (*MIGRATIONS, ADDITION), now=9.0)
@@ -57,7 +65,7 @@ def test_each_migration_is_recorded_with_its_time(connection: sqlite3.Connection
     assert look(VERSIONS) == [*earlier, (ADDITION.version, ADDITION.name, 9.0)]
 
 
-def test_migrating_again_changes_nothing(connection: sqlite3.Connection, look: Look) -> None:
+def test_migrating_again_changes_nothing(connection: SqliteConnection, look: Look) -> None:
     """Every run opens the journal."""
     migrate_all(connection, now=5.0)
     before = look(VERSIONS), look("SELECT name, sql FROM sqlite_master")
@@ -77,7 +85,7 @@ OLD_TABLE = """CREATE TABLE schema_migrations (
 
 
 def test_a_table_of_migrations_made_by_an_older_program_is_gone_on_with(
-    connection: sqlite3.Connection, look: Look
+    connection: SqliteConnection, look: Look
 ) -> None:
     """Only what it lacks is applied."""
     connection.execute(OLD_TABLE)
@@ -98,7 +106,7 @@ def test_versions_count_up_from_one_without_a_gap() -> None:
 
 @pytest.mark.parametrize("known", range(1, NEWEST))
 async def test_a_journal_of_any_older_version_is_brought_up_to_date_with_its_rows(
-    connection: sqlite3.Connection, path: Path, known: int
+    connection: SqliteConnection, path: Path, known: int
 ) -> None:
     """What an older program wrote is what the newer one reads."""
     migrate_all(connection, MIGRATIONS[:known])
@@ -119,7 +127,7 @@ async def test_a_journal_of_any_older_version_is_brought_up_to_date_with_its_row
 
 
 def test_a_migration_that_fails_leaves_version_and_tables_as_they_were(
-    connection: sqlite3.Connection, look: Look
+    connection: SqliteConnection, look: Look
 ) -> None:
     """Those before it in the same transaction too: the older program can still read the journal."""
     migrate_all(connection)
@@ -157,7 +165,7 @@ def content_of(path: Path) -> bytes:
 
 
 async def test_a_journal_from_a_newer_program_is_refused_and_untouched(
-    connection: sqlite3.Connection, path: Path
+    connection: SqliteConnection, path: Path
 ) -> None:
     """The message names both versions; exit 4."""
     newer = replace(ADDITION, version=NEWEST + 3)

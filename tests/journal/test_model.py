@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from orchestrator.domain.states import TRANSITIONS, EntryState
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord
 from tests.journal.samples import BATCH, ERROR, RECEIPT, Clock, add_entries, planned
+from tests.postgres import schema_of
 
 VIDEO = AssetKind.TRAINING_VIDEO
 ENTRIES = 2
@@ -55,8 +57,8 @@ class ModelEntry:
 class Comparison:
     """Does everything to the journal and to the model; *records* are all that were ever handed out."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, location: str) -> None:
+        self._location = location
         self._stack = AsyncExitStack()
         self._clock = Clock()
         self.journal: Journal
@@ -65,7 +67,7 @@ class Comparison:
 
     async def open(self) -> None:
         """Open the journal, as each run does."""
-        self.journal = await self._stack.enter_async_context(open_journal(str(self._path), clock=self._clock))
+        self.journal = await self._stack.enter_async_context(open_journal(self._location, clock=self._clock))
         if not self.records:
             self.records = [[record] for record in await add_entries(self.journal, ENTRIES)]
 
@@ -206,13 +208,25 @@ ACTIONS = st.tuples(
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
-@given(st.lists(ACTIONS, min_size=10, max_size=40))
-def test_the_journal_tells_what_a_model_tells(actions: list[tuple[str, int, int, int]]) -> None:
-    """Holders, losers, leaps and reopened files in any order."""
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@given(actions=st.lists(ACTIONS, min_size=10, max_size=40))
+def test_the_journal_tells_what_a_model_tells(
+    request: pytest.FixtureRequest, database: str, actions: list[tuple[str, int, int, int]]
+) -> None:
+    """Holders, losers, leaps and reopened journals in any order."""
+
+    @contextmanager
+    def new_place() -> Iterator[str]:
+        if database == "sqlite":
+            with tempfile.TemporaryDirectory() as folder:
+                yield str(Path(folder) / "journal.db")
+            return
+        with schema_of(request.getfixturevalue("postgres")) as url:
+            yield url
 
     async def compare() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            comparison = Comparison(Path(folder) / "journal.db")
+        with new_place() as location:
+            comparison = Comparison(location)
             await comparison.open()
             try:
                 for action in actions:

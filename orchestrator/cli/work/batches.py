@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from anyio import to_thread
+
 from orchestrator.api.history import key_of
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
@@ -16,6 +18,7 @@ from orchestrator.cli.process import run_async
 from orchestrator.domain.entries import BatchKey, is_named_by, normal
 from orchestrator.domain.errors import UsageError
 from orchestrator.domain.states import EntryState
+from orchestrator.journal.backend import shown
 from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
@@ -82,7 +85,7 @@ def unknown_batch(name: str, effective: EffectiveSettings) -> UsageError:
     hint = "`orchestrator status` lists the batches; --state names another journal"
     if state in set(EntryState):
         hint = f"--state names the journal; --in-state {state} shows the entries in that state"
-    return UsageError(f"there is no batch {name} in {state}", hint=hint)
+    return UsageError(f"there is no batch {name} in {shown(state)}", hint=hint)
 
 
 def has_journal(effective: EffectiveSettings) -> bool:
@@ -125,7 +128,7 @@ async def matching_entries(
 
 
 async def _find(effective: EffectiveSettings, name: str) -> BatchRecord:
-    if not has_journal(effective):
+    if not await to_thread.run_sync(has_journal, effective):
         raise unknown_batch(name, effective)
     async with open_journal(effective.values.state, clock=time.time) as journal:
         return await find_batch(journal, effective, name)

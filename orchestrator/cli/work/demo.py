@@ -12,9 +12,10 @@ from shlex import quote
 import anyio
 import anyio.to_thread
 import yaml
+from platformdirs import user_state_path
 
 from orchestrator.api.checking import Asked
-from orchestrator.api.settings import EffectiveSettings
+from orchestrator.api.settings import APPLICATION, EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.work.run import run_once
@@ -39,7 +40,8 @@ _NAMES = ("Anna", "Bai Lin", "Carla", "Dmitri", "Esra", "Femi", "Gao Min", "Hana
 def demonstrate(invocation: Invocation, directory: Path | None, avatars: int) -> int:
     """Run the demo's batch; what is there from the last time is used again."""
     effective = invocation.settings()
-    folder = directory or folder_of(effective.values.state) / "demo"
+    beside = folder_of(effective.values.state) or user_state_path(APPLICATION)
+    folder = directory or beside / "demo"
     return run_on_network(_demonstrate, invocation, effective, folder.absolute(), avatars)
 
 

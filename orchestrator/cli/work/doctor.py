@@ -72,7 +72,9 @@ async def _remote(
 def _folders(effective: EffectiveSettings) -> list[Check]:
     checks = []
     try:
-        checks.append(check_folder("state", folder_of(effective.values.state)))
+        folder = folder_of(effective.values.state)
+        if folder is not None:
+            checks.append(check_folder("state", folder))
     except OrchestratorError as error:
         checks.append(failed_by("state", error, "name another place with --state"))
     if effective.values.log_file is not None:

@@ -132,9 +132,16 @@ def _facts(record: EntryRecord) -> list[tuple[str, str]]:
 def _print_transitions(output: Output, transitions: list[TransitionRecord]) -> None:
     if not transitions:
         return
-    rows = [(moment(one.at), one.from_state, one.to_state, one.reason or "") for one in transitions]
+    heads: tuple[str, ...] = ("at", "from", "to", "reason")
+    rows: list[tuple[str, ...]] = [
+        (moment(one.at), one.from_state, one.to_state, one.reason or "") for one in transitions
+    ]
+    # On one machine it says nothing that the times do not.
+    if len({(one.holder or "").partition(" on ")[2] for one in transitions}) > 1:
+        heads = (*heads, "by")
+        rows = [(*row, one.holder or "") for row, one in zip(rows, transitions, strict=True)]
     output.say()
-    print_table(output, ("at", "from", "to", "reason"), rows)
+    print_table(output, heads, rows)
 
 
 def _print_attempts(output: Output, attempts: list[AttemptRecord]) -> None:

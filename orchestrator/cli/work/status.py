@@ -24,6 +24,7 @@ from orchestrator.cli.work.report import print_entries
 from orchestrator.domain.entries import normal
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
+from orchestrator.journal.backend import shown
 from orchestrator.journal.history import ReviewRecord
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import BatchRecord
@@ -46,7 +47,7 @@ def show_batches(invocation: Invocation) -> ExitCode:
     if output.is_json:
         output.document({"schema": SCHEMA, "batches": [batch_head(*known) for known in batches]})
     elif not batches:
-        output.say(f"no batches yet in {effective.values.state}")
+        output.say(f"no batches yet in {shown(effective.values.state)}")
     elif output.is_narrow:
         for batch, counts in batches:
             when = "-" if batch.last_run_at is None else short_moment(batch.last_run_at)

@@ -15,7 +15,6 @@ from shlex import quote
 from typing import NamedTuple
 
 from orchestrator.domain.errors import ConfigurationError, JournalError, LockHeldError
-from orchestrator.journal.backend import is_url, shown
 from orchestrator.journal.history import process_name
 
 FILE_NAME = "journal.db"
@@ -38,13 +37,8 @@ class JournalFile(NamedTuple):
 def find_journal(location: str) -> JournalFile:
     """The file that *location*, a path to a file or a directory, means.
 
-    Raises ConfigurationError for a location that can be no path, JournalError for a path that cannot be used.
+    Raises ConfigurationError where `~` leads nowhere, JournalError for a path that cannot be used.
     """
-    if is_url(location):
-        # No more of it than its kind: it may hold a password.
-        raise ConfigurationError(
-            f"this version keeps its journal in a file, not at {shown(location)}", hint=_HOW_TO_NAME
-        )
     try:
         named = Path(location).expanduser().absolute()
         if named.is_dir():

@@ -5,8 +5,9 @@ from __future__ import annotations
 from orchestrator.cli.work.checks.check import Check, failed, failed_by, passed
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.journal.backend import shown
 from orchestrator.journal.journal import examine
-from orchestrator.journal.migrations import MIGRATIONS
+from orchestrator.journal.migrations import NEWEST
 from orchestrator.journal.shapes import DAMAGE_HINT
 
 _NAME = "journal"
@@ -19,13 +20,12 @@ def check_journal(state: str) -> tuple[Check, PresignedUrl | None]:
     except OrchestratorError as error:
         return failed_by(_NAME, error, "name another place with --state"), None
     if health is None:
-        return passed(_NAME, f"{state} does not exist yet; the first run makes it"), None
-    newest = MIGRATIONS[-1].version
+        return passed(_NAME, f"{shown(state)} does not exist yet; the first run makes it"), None
     if health.damage is not None:
         return failed(_NAME, f"{health.place} is damaged: {health.damage}", DAMAGE_HINT), None
-    if health.version > newest:
-        detail = f"{health.place} was written by a newer version (schema {health.version}, known {newest})"
+    if health.version > NEWEST:
+        detail = f"{health.place} was written by a newer version (schema {health.version}, known {NEWEST})"
         fix = "upgrade metastudio-orchestrator, or name another journal with --state"
         return failed(_NAME, detail, fix), None
-    later = "" if health.version == newest else f"; the next command that opens it brings it to {newest}"
+    later = "" if health.version == NEWEST else f"; the next command that opens it brings it to {NEWEST}"
     return passed(_NAME, f"{health.place} is whole, schema {health.version}{later}"), health.upload_url

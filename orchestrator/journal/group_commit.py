@@ -1,0 +1,247 @@
+"""One group commit for all concurrent writers of a journal, whatever database is behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import anyio
+from anyio import to_thread
+
+from orchestrator.domain.errors import JournalError, OrchestratorError
+from orchestrator.journal.backend import Operation, Row
+from orchestrator.journal.transactions import Connection, Readers, transaction
+
+T = TypeVar("T")
+
+MAX_GROUP = 256
+#: Minimum spacing of commits while several writers share them: a commit costs the CPU as much as some requests.
+COMMIT_INTERVAL_SECONDS = 0.008
+#: After this many lone commits in a row, stop waiting for other writers.
+LONE_COMMITS = 8
+#: How many queries may run at a time.
+READERS = 2
+
+
+class LostConnectionError(JournalError):
+    """The database went away in the middle: a commit that was under way may have gone through or not."""
+
+
+@dataclass(slots=True, eq=False)
+class Pending(Generic[T]):
+    """A write on its way; the thread that commits settles it, the event loop then finishes it."""
+
+    operation: Operation[T]
+    is_settled: bool = False
+    is_finished: bool = False
+    result: T | None = None
+    error: Exception | None = None
+    #: Of a writer that waits: done when the operation is finished, or when the writer is to lead.
+    wake: asyncio.Future[None] | None = None
+
+    def settle(self, error: Exception | None = None) -> None:
+        """It is durable, or has failed with *error*."""
+        self.is_settled = True
+        self.error = self.error if error is None else error
+
+    def finish(self) -> None:
+        """Let its writer go on."""
+        self.is_finished = True
+        if self.wake is not None and not self.wake.done():
+            self.wake.set_result(None)
+
+
+class GroupCommit:
+    """One connection for writers, who share commits, and a few for readers; a backend of the journal adds its locks.
+
+    Concurrent writers form a queue. One of them leads: it commits for all in one transaction and one thread hop, so
+    many entries share one fsync and each returns only when its own write is durable. They are all woken at once.
+
+    *translated* raises JournalError for what the database raises in its block, and LostConnectionError where the
+    connection is lost. Then the leader has `_reconnect` find out what became of the group before anything else is
+    written.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        readers: Readers,
+        writer: Connection,
+        translated: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._place = place
+        self._readers = readers
+        self._writer = writer
+        self._translated = translated
+        self._queue: list[Pending[Any]] = []
+        self._has_leader = False
+        self._committed_at = -math.inf
+        self._lone_commits = LONE_COMMITS
+        #: The operations of the transaction that was begun last, as long as they are not settled.
+        self._under_way: list[Pending[Any]] = []
+        #: Set when only the database knows whether they were committed: what was raised.
+        self._doubt: LostConnectionError | None = None
+        self._thread = anyio.CapacityLimiter(1)
+        self._reading = anyio.CapacityLimiter(READERS)
+        #: Held by the thread that writes: it goes on when its task is cut off by force.
+        self._in_use = threading.Lock()
+
+    def __repr__(self) -> str:
+        state = "connection lost" if self._doubt else "a leader commits" if self._has_leader else "idle"
+        return (
+            f"<{type(self).__name__} {self._place}: {len(self._queue)} writes queued,"
+            f" {state}, {self._lone_commits} lone commits>"
+        )
+
+    async def write(self, operation: Operation[T]) -> T:
+        """Run *operation* in the next transaction; the error it raises spoils no write of the others."""
+        pending = Pending(operation)
+        self._queue.append(pending)
+        if self._has_leader:
+            await self._follow(pending)
+        if not pending.is_finished:
+            await self._lead(pending)
+        if pending.error is not None:
+            raise pending.error
+        return pending.result  # type: ignore[return-value]  # T may be None
+
+    async def _follow(self, pending: Pending[T]) -> None:
+        """Wait until *pending* is finished, or its writer is to lead."""
+        pending.wake = asyncio.get_running_loop().create_future()
+        try:
+            await pending.wake
+        except asyncio.CancelledError:
+            if not (pending.wake.cancelled() or pending.is_finished):
+                self._hand_over()
+            raise
+
+    async def _lead(self, pending: Pending[T]) -> None:
+        """Commit until *pending* is finished, and leave the rest to another."""
+        self._has_leader = True
+        try:
+            while not pending.is_finished:
+                if self._doubt is not None:
+                    # Not shielded, as it may take minutes: a writer that is stopped leaves the wait to the next one.
+                    await self._resolve(self._doubt)
+                else:
+                    with anyio.CancelScope(shield=True):
+                        await self._commit_group()
+        finally:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Let the first waiting writer lead."""
+        waiting = (each.wake for each in [*self._under_way, *self._queue])
+        next_leader = next((wake for wake in waiting if wake and not wake.done()), None)
+        self._has_leader = next_leader is not None
+        if next_leader is not None:
+            next_leader.set_result(None)
+
+    def write_later(self, operation: Operation[None]) -> None:
+        """Queue *operation* for the next commit."""
+        self._queue.append(Pending(operation))
+
+    async def flush(self) -> None:
+        """Commit what was queued by `write_later`."""
+        while self._queue or self._doubt:
+            await self.write(lambda _: None)
+
+    async def close(self) -> None:
+        """Close the connections, once no thread writes any more."""
+        # Blocks rather than awaits: a cancelled task closes its journal all the same.
+        with self._in_use:
+            self._writer.close()
+        self._readers.close()
+
+    async def read(self, query: str, parameters: Row | None = None) -> list[tuple[Any, ...]]:
+        """All rows of *query*; they are the driver's own: booleans may be 0 and 1."""
+        with self._translated():
+            # One hop into a thread for all of it: a driver that hops for every call takes six.
+            read = self._readers.read
+            return await to_thread.run_sync(read, query, parameters or {}, limiter=self._reading)
+
+    async def _commit_group(self) -> None:
+        distance = COMMIT_INTERVAL_SECONDS if self._lone_commits < LONE_COMMITS else 0
+        await anyio.sleep(max(self._committed_at + distance - time.monotonic(), 0))
+        group, self._queue = self._queue[:MAX_GROUP], self._queue[MAX_GROUP:]
+        try:
+            await to_thread.run_sync(self._commit, group, limiter=self._thread)
+        except LostConnectionError as error:
+            self._doubt = error
+            # What the lost transaction held is decided first, what was still to come after it is as it was.
+            self._queue[:0] = [each for each in group if not (each.is_settled or each in self._under_way)]
+        except BaseException:
+            for pending in group:
+                pending.settle(JournalError("the journal could not be written: the writer was interrupted"))
+            raise
+        finally:
+            self._finish_settled(group)
+            self._committed_at = time.monotonic()
+            self._lone_commits = 0 if len(group) > 1 else self._lone_commits + 1
+
+    def _finish_settled(self, group: list[Pending[Any]]) -> None:
+        for pending in group:
+            if pending.is_settled:
+                pending.finish()
+
+    async def _resolve(self, doubt: LostConnectionError) -> None:
+        """Connect anew and settle the group that was under way; without a database nothing that waits is written."""
+        try:
+            is_committed = await self._reconnect(doubt)
+        except JournalError as error:
+            group, self._under_way, self._queue = [*self._under_way, *self._queue], [], []
+            for pending in group:
+                pending.settle(error)
+        else:
+            group, self._under_way = self._under_way, []
+            self._doubt = None
+            if is_committed:
+                for pending in group:
+                    pending.settle()
+            else:
+                self._queue[:0] = group
+        self._finish_settled(group)
+
+    async def _reconnect(self, lost: LostConnectionError) -> bool:
+        """Connect the writer anew, and say whether the transaction that was cut off has been committed.
+
+        Raises JournalError when there is no hope any more, as where a backend knows no way to connect anew.
+        """
+        raise lost
+
+    def _commit(self, group: list[Pending[Any]]) -> None:
+        """Commit *group* in one transaction; when an operation fails, each by itself, so that one spoils no other.
+
+        What fails because of the disk or a lock would fail for each, and each would wait as long for it.
+        """
+        try:
+            self._commit_together(group)
+        except LostConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever broke, every waiting writer must get it
+            if len(group) == 1 or (isinstance(error, JournalError) and error.is_temporary):
+                for pending in group:
+                    pending.settle(error)
+                return
+            for pending in group:
+                self._commit([pending])
+
+    def _commit_together(self, group: list[Pending[Any]]) -> None:
+        self._under_way = group
+        with self._in_use, self._translated(), transaction(self._writer) as begun:
+            for pending in group:
+                pending.error = None
+                # A guard that fails is its own writer's affair: the others' writes are committed with this group.
+                try:
+                    pending.result = pending.operation(begun)
+                except OrchestratorError as error:
+                    pending.error = error
+        for pending in group:
+            pending.settle()
+        self._under_way = []

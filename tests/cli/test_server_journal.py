@@ -1,0 +1,102 @@
+"""The program with its journal in PostgreSQL, wherever the location is set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from orchestrator.domain.exit_codes import ExitCode
+from tests.cli.conftest import Batch, Cli
+from tests.postgres import postgres, schema_of
+
+__all__ = ["postgres"]
+
+PASSWORD = "hunter2"
+
+
+@pytest.fixture
+def state(postgres: str) -> Iterator[str]:
+    """An empty schema of the server."""
+    with schema_of(postgres) as url:
+        yield url
+
+
+@pytest.mark.usefixtures("simulator")
+def test_a_batch_runs_and_is_told_of_from_a_server(
+    cli: Cli, batch: Batch, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command that reads or writes a journal finds it by the environment; a second run finds nothing left."""
+    monkeypatch.setenv("ORCHESTRATOR_STATE", state)
+    batch.write(batch.entry("anna", size=300_000), batch.entry("bela", size=300_000))
+
+    assert cli("plan", batch.manifest).exit_code == ExitCode.OK
+    assert cli("status").stderr + cli("status").stdout != ""
+    first = cli("run", batch.manifest, "--json")
+    again = cli("run", batch.manifest, "--json")
+
+    assert (first.exit_code, again.exit_code) == (ExitCode.OK, ExitCode.OK)
+    assert first.document["segments"]["sent"] > 0
+    assert again.document["segments"]["sent"] == 0
+    name = first.document["batch"]
+    assert cli("status", "--json").document["batches"][0]["entries"]["confirmed"] == 2
+    assert {row["state"] for row in cli("results", name, "--json").document["results"]} == {"confirmed"}
+    assert len(cli("status", name, "--runs", "--json").document["runs"]) == 2
+    with psycopg.connect(state) as server:
+        server.execute("UPDATE transitions SET holder = 'process 7 on studio-2' WHERE to_state = 'confirmed'")
+    assert "process 7 on studio-2" in cli("status", name, "--entry", "anna").stdout
+    assert cli("cancel", name, "--yes").exit_code == ExitCode.OK
+    with psycopg.connect(state) as server:
+        assert server.execute("SELECT DISTINCT state FROM entries").fetchall() == [("cancelled",)]
+
+
+def test_a_password_on_the_command_line_is_refused_and_leads_on_without_it(
+    cli: Cli, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of processes shows it to everybody; the hint names where it belongs."""
+    with_password = state.replace("postgres:@", f"postgres:{PASSWORD}@")
+    refused = cli("status", "--state", with_password)
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    leads_on = cli("status", "--state", state)
+
+    assert refused.exit_code == ExitCode.USAGE
+    assert "--state holds a password" in refused.stderr
+    assert "PGPASSWORD" in refused.stderr
+    assert PASSWORD not in refused.stdout + refused.stderr
+    assert leads_on.exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_a_password_from_elsewhere_works_and_is_never_shown(
+    cli: Cli, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Neither by `config show` nor by a command that has nothing to tell; and the URL is no folder."""
+    monkeypatch.chdir(tmp_path)
+    location = state.replace("postgres:@", f"postgres:{PASSWORD}@")
+    if place == "environment":
+        monkeypatch.setenv("ORCHESTRATOR_STATE", location)
+    else:
+        (tmp_path / "orchestrator.toml").write_text(f'state = "{location}"\n', encoding="utf-8")
+
+    results = [cli("config", "show"), cli("config", "show", "--json"), cli("status"), cli("submit", "studio")]
+
+    assert [result.exit_code for result in results] == [0, 0, 0, 2]
+    said = "".join(result.stdout + result.stderr for result in results)
+    assert "postgresql://postgres@/postgres" in said
+    assert PASSWORD not in said
+    assert not list(tmp_path.glob("postgresql*"))
+
+
+def test_doctor_looks_at_a_journal_on_a_server(cli: Cli, state: str) -> None:
+    """Without making one."""
+    before = cli("doctor", "--state", state, "--json")
+    with psycopg.connect(state) as server:
+        tables = server.execute(
+            "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()"
+        ).fetchall()
+
+    journal = next(check for check in before.document["checks"] if check["name"] == "journal")
+    assert "does not exist yet" in journal["detail"]
+    assert tables == [(0,)]

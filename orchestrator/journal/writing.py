@@ -98,10 +98,7 @@ class EntryWriter(TimelineReader):
             **plan_columns(spec, assets),
         }
 
-        def drop_segments(transaction: Transaction) -> None:
-            transaction.execute(statements.DELETE_SEGMENTS, _entry_key(record))
-
-        return await self._guarded(record, EntryState.PENDING, "brought back", facts, drop_segments)
+        return await self._guarded(record, EntryState.PENDING, "brought back", facts, _replaced(record, ()))
 
     async def put_plan_back(self, record: EntryRecord) -> EntryRecord:
         """Undo `replan_entry` for a change that the service refused: the job is as it was."""
@@ -191,14 +188,11 @@ class EntryWriter(TimelineReader):
         """Keep a job that holds its files already, which this journal did not send; *target* is where it stands."""
         check_takeover(record.state, target)
 
-        def drop_segments(transaction: Transaction) -> None:
-            transaction.execute(statements.DELETE_SEGMENTS, _entry_key(record))
-
         now = self._clock()
         facts = {"job_id": job_id, "created_at": now, "confirmed_at": now, "delivered": delivered}
         if target is not EntryState.CONFIRMED:
             facts["submitted_at"] = now
-        return await self._guarded(record, target, reason, facts, drop_segments)
+        return await self._guarded(record, target, reason, facts, _replaced(record, ()))
 
     async def job_moved(self, record: EntryRecord, giver: EntryRecord, reason: str) -> EntryRecord:
         """Give the entry, which has no job, the job of *giver* with all that is known of it; *giver* is cancelled.
@@ -225,11 +219,8 @@ class EntryWriter(TimelineReader):
         """Forget the job, which the service no longer has; the entry is pending again."""
         check_transition(record.state, EntryState.PENDING)
 
-        def drop_segments(transaction: Transaction) -> None:
-            transaction.execute(statements.DELETE_SEGMENTS, _entry_key(record))
-
         facts = dict.fromkeys(_JOB_FACTS)
-        return await self._guarded(record, EntryState.PENDING, reason, facts, drop_segments)
+        return await self._guarded(record, EntryState.PENDING, reason, facts, _replaced(record, ()))
 
     async def job_reopened(
         self, record: EntryRecord, planned: Sequence[SegmentRecord], reason: str

@@ -141,7 +141,9 @@ class PostgresBackend(GroupCommit):
                 )
             yield
         finally:
-            connection.close()
+            # The server notices a closed connection a moment later, and the next run may be there already.
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(_let_go, connection, key)
 
     async def batch_holder(self, key: BatchKey) -> str | None:
         """The process whose session holds the batch's advisory lock."""
@@ -169,6 +171,12 @@ class PostgresBackend(GroupCommit):
                 break
         # Not a connection but a commit ends the wait: a write may be what the server breaks at each time.
         self._patience.succeed()
+
+
+def _let_go(connection: PostgresConnection, key: BatchKey) -> None:
+    with suppress(psycopg.Error):
+        connection.execute(f"SELECT pg_advisory_unlock({_LOCK_ID})", {"name": key.digest})
+    connection.close()
 
 
 @contextmanager

@@ -20,8 +20,12 @@ from orchestrator.journal.statements import LOCKS
 
 #: In front of the process in the list of the server's sessions, which is also how a batch's holder is found.
 APPLICATION: Final = "orchestrator "
-#: A process that is frozen in the middle of a transaction keeps rows from those who take its entries over.
-_FROZEN_SECONDS = 30
+#: A process that is frozen in a transaction keeps rows from those who take its entries over: its session
+#: ends, unless the server or the URL says when.
+_LIMIT_FREEZES: Final = (
+    b"SELECT set_config('idle_in_transaction_session_timeout', '30s', false)"
+    b" WHERE current_setting('idle_in_transaction_session_timeout') = '0'"
+)
 #: What the URL itself says comes first. A server that is cut off without a word is noticed after half a minute.
 _DEFAULTS: Final = {
     "connect_timeout": 10,
@@ -53,9 +57,8 @@ def connection_string(location: str) -> str:
             f"{shown(location)} is no PostgreSQL URL",
             hint="write postgresql://USER@HOST:PORT/DATABASE, and special characters as %XX",
         ) from None
-    options = f"-c idle_in_transaction_session_timeout={_FROZEN_SECONDS}s {given.pop('options', None) or ''}"
     name = APPLICATION + process_name(os.getpid(), socket.gethostname())
-    fields: dict[str, Any] = {**_DEFAULTS, "application_name": name, **given, "options": options.strip()}
+    fields: dict[str, Any] = {**_DEFAULTS, "application_name": name, **given}
     return make_conninfo(**fields)
 
 
@@ -72,6 +75,11 @@ class PostgresConnection:
         connection = psycopg.connect(self._conninfo, autocommit=True)
         # The journal has few statements, and every one comes again.
         connection.prepare_threshold = 1
+        try:
+            connection.execute(_LIMIT_FREEZES, prepare=False)
+        except psycopg.Error:
+            connection.close()
+            raise
         return connection
 
     @property

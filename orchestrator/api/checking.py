@@ -14,7 +14,7 @@ from orchestrator.api.look import FilmOfEntry, Looked, films_of, look_problems, 
 from orchestrator.api.settings import Settings
 from orchestrator.domain.entries import Entry, is_named_by
 from orchestrator.domain.errors import UsageError
-from orchestrator.engine.result_rows import RowJob, misplaced_rows, rejected_row_jobs, row_job
+from orchestrator.engine.registration import RowJob, misplaced_rows, rejected_row_jobs, row_job
 from orchestrator.journal.journal import exists, open_journal
 from orchestrator.manifest import LocalFiles, Manifest, Problem, inspect_files, open_manifest
 

@@ -17,10 +17,10 @@ from orchestrator.api.settings import EffectiveSettings
 from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, ManifestError
 from orchestrator.engine.decision import EntryPlan
-from orchestrator.engine.earlier_manifest import earlier_manifest
 from orchestrator.engine.file_comparison import ContentComparison
 from orchestrator.engine.planning import Planner
-from orchestrator.engine.scope import scope_of
+from orchestrator.engine.registration import earlier_manifest
+from orchestrator.engine.selection import scope_of
 from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.manifest import Manifest, Problem

@@ -12,19 +12,13 @@ from typing import TYPE_CHECKING
 import anyio
 
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.errors import (
-    JournalError,
-    LimitReachedError,
-    RunError,
-)
+from orchestrator.domain.errors import JournalError, LimitReachedError, RunError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.breaker import Breaker
 from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.context import Run, WorkSettings
-from orchestrator.engine.drain import Drain, StopWishes
-from orchestrator.engine.earlier_manifest import earlier_manifest
+from orchestrator.engine.drain import Breaker, Drain, StopWishes, TransferLimit, limit_duration
 from orchestrator.engine.event_bus import EventBus, telling_attempts
 from orchestrator.engine.events import (
     ComparisonStarted,
@@ -36,16 +30,21 @@ from orchestrator.engine.events import (
 )
 from orchestrator.engine.file_comparison import ContentComparison
 from orchestrator.engine.following import Follower
-from orchestrator.engine.incidents import INVALID, TOO_YOUNG, IncidentKeeper
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
-from orchestrator.engine.limits import TransferLimit, limit_duration
 from orchestrator.engine.outage import gates
 from orchestrator.engine.parallelism import AdaptiveParallelism
 from orchestrator.engine.planning import Planner
-from orchestrator.engine.queue import EntryQueue, Selection, failed, unfinished, uploaded
-from orchestrator.engine.registration import Registration
-from orchestrator.engine.report import EntryCounts, RunReport, Tally, count_entries
-from orchestrator.engine.scope import scope_of
+from orchestrator.engine.registration import Registration, earlier_manifest
+from orchestrator.engine.report import (
+    INVALID,
+    TOO_YOUNG,
+    EntryCounts,
+    IncidentKeeper,
+    RunReport,
+    Tally,
+    count_entries,
+)
+from orchestrator.engine.selection import EntryQueue, Selection, failed, scope_of, unfinished, uploaded
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Manifest, Problem
@@ -254,13 +253,17 @@ class BatchRun:
                 run.journal, run.batch.digest, run.work.run_id, partial(group.start_soon, self._flush)
             )
             run.events.subscribe(keeper)
-            self._announce(beginning)
+            run.events.publish(beginning)
+            for entry_id, reason in self._registration.undecided.items():
+                run.events.publish(DecisionNeeded(entry=entry_id, reason=reason))
             keeper.left_alone(INVALID, self._registration.invalid)
             keeper.left_alone(TOO_YOUNG, self._registration.too_young)
             if run.settings.max_duration is not None:
                 group.start_soon(limit_duration, run.settings.max_duration, run.drain, run.clocks.sleep)
             with anyio.CancelScope() as scope, stops.heard(group, scope):
-                await self._share_among_workers()
+                async with self._queue, anyio.create_task_group() as workers:
+                    for _ in range(run.settings.jobs):
+                        workers.start_soon(self._worker)
             if is_followed and stops.received is None and run.drain.cause is None:
                 await follower.poll_or_warn()
             group.cancel_scope.cancel()
@@ -295,25 +298,10 @@ class BatchRun:
             stored_bytes=stored_bytes,
         )
 
-    def _announce(self, beginning: RunStarted) -> None:
-        events = self._run.events
-        events.publish(beginning)
-        for entry_id, reason in self._registration.undecided.items():
-            events.publish(DecisionNeeded(entry=entry_id, reason=reason))
-
     async def _flush(self) -> None:
         # What cannot be written now is seen by the next write that somebody waits for.
         with suppress(JournalError):
             await self._run.journal.flush()
-
-    async def _share_among_workers(self) -> None:
-        try:
-            async with anyio.create_task_group() as group:
-                for _ in range(self._run.settings.jobs):
-                    group.start_soon(self._worker)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._queue.close()
 
     async def _worker(self) -> None:
         run = self._run

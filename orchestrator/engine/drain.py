@@ -1,6 +1,7 @@
 """Draining: no new work is taken, what runs finishes or is left where the next run goes on.
 
-Signals are how a person asks for it: the first drains the run, the second ends it at once.
+A person asks for it by a signal: the first drains the run, the second ends it at once. So do a limit of the run, and
+the same refusal of several entries in a row.
 """
 
 from __future__ import annotations
@@ -16,8 +17,16 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.abc
 
-from orchestrator.domain.errors import RunError, StoppedError
-from orchestrator.engine.events import BatchDrained
+from orchestrator.domain.errors import (
+    LimitReachedError,
+    OrchestratorError,
+    RequestRejectedError,
+    RunError,
+    ServiceRefusesError,
+    StoppedError,
+)
+from orchestrator.domain.quantities import format_bytes, format_duration
+from orchestrator.engine.events import BatchDrained, Event, SegmentProgressed
 
 if TYPE_CHECKING:
     from orchestrator.engine.event_bus import EventBus
@@ -26,6 +35,8 @@ Sleep = Callable[[float], Awaitable[object]]
 
 #: What asks a command to stop (design section 2.1).
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Refusals that concern the account rather than the one entry: authentication, payment, permission.
+_ACCOUNT_STATUSES = frozenset({401, 402, 403})
 
 
 class Drain:
@@ -205,3 +216,61 @@ class StopWishes:
     async def _cancel_after_grace(self, run_scope: anyio.CancelScope) -> None:
         await self._sleep(self._grace_seconds)
         run_scope.cancel()
+
+
+class TransferLimit:
+    """A subscriber that drains the run once *limit_bytes* were handed to the network."""
+
+    name = "the limit of --max-transfer"
+    hears = frozenset({SegmentProgressed})
+
+    def __init__(self, limit_bytes: int, drain: Drain) -> None:
+        self._limit_bytes = limit_bytes
+        self._drain = drain
+        self._sent_bytes = 0
+
+    def __call__(self, event: Event) -> None:
+        """Count *event*; bytes of a failed attempt were sent as well."""
+        if isinstance(event, SegmentProgressed) and event.bytes > 0:
+            self._sent_bytes += event.bytes
+            if self._sent_bytes >= self._limit_bytes:
+                _end(self._drain, f"--max-transfer {format_bytes(self._limit_bytes)} is reached")
+
+
+async def limit_duration(seconds: float, drain: Drain, sleep: Callable[[float], Awaitable[object]]) -> None:
+    """Drain the run after *seconds*."""
+    await sleep(seconds)
+    _end(drain, f"--max-duration {format_duration(seconds)} is reached")
+
+
+def _end(drain: Drain, reason: str) -> None:
+    cause = LimitReachedError(reason, hint="run the same command again for the rest")
+    drain.begin(f"{reason}; letting running uploads finish", cause)
+
+
+class Breaker:
+    """Counts equal refusals in a row; opens at *threshold* of them."""
+
+    def __init__(self, threshold: int) -> None:
+        self._threshold = threshold
+        self._last: tuple[int | None, str | None] | None = None
+        self._count = 0
+
+    def passed(self) -> None:
+        """An entry came through: the service works."""
+        self._last, self._count = None, 0
+
+    def failed(self, error: OrchestratorError) -> ServiceRefusesError | None:
+        """Count an entry's failure; the error that stops the run when there were enough of a kind."""
+        if not isinstance(error, RequestRejectedError) or error.status not in _ACCOUNT_STATUSES:
+            return None
+        refusal = (error.status, error.code)
+        self._count = self._count + 1 if refusal == self._last else 1
+        self._last = refusal
+        if self._count < self._threshold:
+            return None
+        return error.restated(
+            ServiceRefusesError,
+            f"the service refused {self._count} entries in a row alike: {error.message}",
+            hint=error.hint or "check quota, balance and permissions of the account, then run again",
+        )

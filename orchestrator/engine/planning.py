@@ -19,9 +19,8 @@ from orchestrator.domain.segments import total_segments
 from orchestrator.domain.states import Change, EntryState, is_done
 from orchestrator.engine.decision import Action, Decider, EntryPlan, Retry
 from orchestrator.engine.events import Totals
-from orchestrator.engine.registration import Registration
-from orchestrator.engine.result_rows import misplaced_rows, rejected_row_jobs, row_job
-from orchestrator.engine.scope import EVERYTHING, Scope, is_newer
+from orchestrator.engine.registration import Registration, misplaced_rows, rejected_row_jobs, row_job
+from orchestrator.engine.selection import EVERYTHING, Scope, is_newer
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import NOT_IN_MANIFEST
 from orchestrator.journal.records import EntryRecord
@@ -29,8 +28,8 @@ from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspe
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import RunSettings
-    from orchestrator.engine.earlier_manifest import EarlierManifest
     from orchestrator.engine.file_comparison import ContentComparison
+    from orchestrator.engine.registration import EarlierManifest
 
 #: Entries that are looked up, inspected and written together.
 CHUNK_ENTRIES = 500

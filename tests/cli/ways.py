@@ -657,13 +657,13 @@ WAYS: tuple[Way, ...] = (
         lambda stage: stage.run("--project-id", stage.simulator.options.project_id),
     ),
     Way(
-        "orchestrator/engine/earlier_manifest.py",
+        "orchestrator/engine/registration.py",
         ("orchestrator run {} --batch-name NAME", "orchestrator run {} --batch-name {}"),
         first(run(), lambda stage: stage.cli("run", stage.second("carl"))),
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "another"),
     ),
     Way(
-        "orchestrator/engine/earlier_manifest.py",
+        "orchestrator/engine/registration.py",
         ("orchestrator run {} --batch-name NAME", "orchestrator run {} --batch-name {}"),
         first(run(), lambda stage: stage.cli("run", stage.second("carl"))),
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "studio"),
@@ -809,10 +809,10 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     (f"{CLI}work/report_live.py", ("--host", "--port")): (
         "tests/cli/test_report.py::test_a_port_that_is_taken_is_a_sentence"
     ),
-    ("orchestrator/engine/limits.py", ("--max-transfer",)): (
+    ("orchestrator/engine/drain.py", ("--max-transfer",)): (
         "tests/cli/test_limits.py::test_a_run_that_reaches_its_limit_finishes_what_is_on_its_way_and_ends_with_5"
     ),
-    ("orchestrator/engine/limits.py", ("--max-duration",)): (
+    ("orchestrator/engine/drain.py", ("--max-duration",)): (
         "tests/cli/test_limits.py::test_a_run_that_reaches_its_limit_finishes_what_is_on_its_way_and_ends_with_5"
     ),
     (f"{CLI}work/checks/journal.py", ("--state",)): _DOCTOR,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.engine.events import OutageBegan, OutageEnded, ServiceWarning, WarningRaised
-from orchestrator.engine.incidents import MOST_INCIDENTS, IncidentKeeper
+from orchestrator.engine.report import MOST_INCIDENTS, IncidentKeeper
 from orchestrator.journal.history import AttemptRecord
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.timeline import KEPT_ATTEMPTS

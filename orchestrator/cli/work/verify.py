@@ -18,7 +18,7 @@ from orchestrator.domain.errors import OrchestratorError, RequestRejectedError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.receipts import ObjectFacts
 from orchestrator.engine.connection import Connection, ServiceSettings, connect
-from orchestrator.engine.verifying import FileState, FileVerdict, verify_entry
+from orchestrator.engine.file_comparison import FileState, FileVerdict, verify_entry
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.transfer.probe import probe_object

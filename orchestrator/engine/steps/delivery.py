@@ -5,7 +5,7 @@ Tested by tests/engine/test_run.py and tests/faults/test_evidence.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.assets import Asset, AssetKind
@@ -17,10 +17,10 @@ from orchestrator.domain.receipts import (
     DIGEST_OFF,
     VERIFIED,
     Evidence,
-    expected_etag,
     is_md5,
     unverified,
 )
+from orchestrator.engine.file_comparison import etag_of_sent
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import DownloadUrls
 
@@ -113,12 +113,3 @@ def _differs(entry: HeldEntry, asset: Asset, how: str, *, is_by_evidence: bool) 
         code="Integrity",
         hint=entry.way_to_new_job,
     )
-
-
-def etag_of_sent(mine: Sequence[SegmentRecord], asset: Asset) -> str | None:
-    """The ETag of what was sent, from digests of our own only; None when one is missing."""
-    in_order = sorted(mine, key=lambda segment: segment.segment.part_number)
-    md5s = [segment.receipt.md5 for segment in in_order if segment.receipt and segment.receipt.md5]
-    if not mine or len(md5s) != len(mine):
-        return None
-    return expected_etag(md5s, is_multipart=asset.kind.is_multipart)

@@ -1,16 +1,52 @@
-"""Which entry a worker takes next: started ones first, so that URLs are used while they are fresh."""
+"""Which entries a run or a plan is about, and which of them a worker takes next."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import anyio
 
-from orchestrator.domain.entries import normal
+from orchestrator.domain.entries import is_named_by, normal
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Which entries of a manifest are meant.
+
+    Those that one of *patterns* fits (globs; none for all), that are not *held* back, and whose files were not
+    written after *newest_mtime*, in epoch seconds.
+    """
+
+    patterns: tuple[str, ...] = ()
+    held: frozenset[str] = frozenset()
+    newest_mtime: float | None = None
+
+    def names(self, entry_id: str) -> bool:
+        """True when the patterns mean the entry."""
+        return not self.patterns or any(is_named_by(entry_id, pattern) for pattern in self.patterns)
+
+
+EVERYTHING = Scope()
+
+
+def scope_of(patterns: Sequence[str], min_age: float | None, now: float) -> Scope:
+    """The entries that *patterns* mean and that were not written less than *min_age* seconds before *now*."""
+    return Scope(patterns=tuple(patterns), newest_mtime=None if min_age is None else now - min_age)
+
+
+def is_newer(path: str, *, than: float) -> bool:
+    """True when the file at *path* was written after *than*, in epoch seconds; a missing one was not."""
+    try:
+        return Path(path).stat().st_mtime > than
+    except OSError:
+        return False
+
 
 #: States in which nothing is left to do without a person, unless a change is wanted.
 _AT_REST = frozenset({EntryState.CANCELLED, *AFTER_SUBMIT})
@@ -81,9 +117,14 @@ class EntryQueue:
         async with self._lock:
             return await anext(self._records, None)
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> Self:
+        """Nothing is read before the first entry is taken."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         """Stop reading from the journal."""
-        await self._records.aclose()
+        with anyio.CancelScope(shield=True):
+            await self._records.aclose()
 
     async def _read(self) -> AsyncGenerator[EntryRecord]:
         # An entry may lose its job while a worker has it: it must not be given out a second time.

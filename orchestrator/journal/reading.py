@@ -228,24 +228,31 @@ class JournalReader:
         Only for entries of *batch* that have none.
         """
         batches = {known.batch: known for known in await self.batches()}
+        mine = batches[batch]
+        others = [
+            known.batch
+            for known in batches.values()
+            if known is not mine and (known.endpoint, known.project_id) == (mine.endpoint, mine.project_id)
+        ]
+        # The batches are named so that each entry is looked up by its key: without them the database compares every
+        # entry of the journal with every one of the batch.
+        is_other, parameters = among("other", others)
         columns = ", ".join(f"other.{listed([column])}" for column in ENTRY_COLUMNS)
         query = (
             f"SELECT mine.files, {columns} FROM entries AS mine JOIN entries AS other"
-            " ON other.entry_id = mine.entry_id AND other.bytes = mine.bytes AND other.batch <> mine.batch"
+            f" ON other.batch IN {is_other} AND other.entry_id = mine.entry_id AND other.bytes = mine.bytes"
             " WHERE mine.batch = :batch AND mine.position >= 0 AND other.state <> :cancelled"
             " AND coalesce(mine.job_id, mine.create_tag) IS NULL"
             " AND coalesce(other.job_id, other.create_tag) IS NOT NULL"
         )
-        rows = await self._backend.read(query, {"batch": batch, "cancelled": EntryState.CANCELLED.value})
+        told = {"batch": batch, "cancelled": EntryState.CANCELLED.value, **parameters}
         found: dict[str, Twin] = {}
-        for files, *row in rows:
+        for files, *row in await self._backend.read(query, told) if others else ():
             other = entry_record(row)
-            twin = Twin(batches[other.batch], other)
             with intact("the files of an entry"):
                 is_same = are_same_files(assets_of(files), other.assets)
-            mine = batches[batch]
-            if is_same and (mine.endpoint, mine.project_id) == (twin.batch.endpoint, twin.batch.project_id):
-                found[other.entry_id] = twin
+            if is_same:
+                found[other.entry_id] = Twin(batches[other.batch], other)
         return found
 
     async def entry_ids(self, batch: str) -> set[str]:

@@ -56,7 +56,8 @@ def read_object(body: bytes) -> dict[str, object] | None:
 
     What is nested too deeply, or has over MAX_JSON_ITEMS items, counts as none.
     """
-    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_JSON_ITEMS:
+    # Each takes a byte at least, and nearly every answer is far shorter.
+    if len(body) > MAX_JSON_ITEMS and sum(map(body.count, (b",", b"[", b"{"))) > MAX_JSON_ITEMS:
         return None
     try:
         text = body.decode(json.detect_encoding(body), errors="replace")

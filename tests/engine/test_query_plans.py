@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -18,7 +17,7 @@ LARGE = re.compile(r"SCAN (?:entries|segments|transitions|attempts|creates|mine|
 
 
 @pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+def statements(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The texts of what is asked of the journal from now on."""
     asked: set[str] = set()
     opened = sqlite3.connect
@@ -29,7 +28,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
         return connection
 
     monkeypatch.setattr(connections.sqlite3, "connect", connect)
-    yield asked
+    return asked
 
 
 async def test_no_question_of_a_run_looks_through_every_entry_of_the_journal(

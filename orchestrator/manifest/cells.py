@@ -143,7 +143,9 @@ def from_workbook(text: str) -> str:
 
 def is_suspect(column: str, text: str) -> bool:
     """True when `read_cell` may say more of *text*, which is not blank, than that it is that text."""
-    return text[0] in _FIRST_SUSPECTS or column in _TEXT_NUMBERS or "{" in text or "E+" in text
+    # Ids and phone numbers have more ways to be damaged, none of them with nothing but letters and digits.
+    is_odd = column in _TEXT_NUMBERS and not text.isalnum()
+    return is_odd or text[0] in _FIRST_SUSPECTS or "{" in text or "E+" in text
 
 
 def is_damaged(text: str) -> bool:

@@ -126,6 +126,8 @@ class _Inspection:
 
     def check_twins(self) -> None:
         """Report a file that is given for two kinds; only the cover is often one of the pictures."""
+        if len({asset.fingerprint.inode for asset, _ in self.found}) == len(self.found):
+            return
         first: dict[tuple[int, int], AssetKind] = {}
         for asset, device in self.found:
             other = first.setdefault((device, asset.fingerprint.inode), asset.kind)
@@ -135,11 +137,9 @@ class _Inspection:
 
     def check_copies(self, copies: Copies) -> None:
         """Warn of a file that an earlier avatar names too."""
-        copies.begin_avatar(self._entry.line)
-        for asset, device in self.found:
-            if line := copies.line_before(asset, device):
-                message = f"{asset.path}: the avatar in line {line} names the same file; was a row copied?"
-                self._report("M08", asset.kind, message, _WARNING)
+        for asset, line in copies.named_before(self._entry.line, self.found):
+            message = f"{asset.path}: the avatar in line {line} names the same file; was a row copied?"
+            self._report("M08", asset.kind, message, _WARNING)
 
     def check_review_needs(self, given: Container[AssetKind]) -> None:
         """Warn of what the review asks of most accounts."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import zipfile
@@ -40,8 +39,11 @@ def read_ends(path: str, size: int, tail_bytes: int) -> tuple[bytes, bytes]:
     """The first and the last bytes of *path*, which has *size*; raises OSError when it may not be read."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if size <= tail_bytes:
+            content = os.read(descriptor, tail_bytes)
+            return content[:HEAD_BYTES], content
         head = os.read(descriptor, HEAD_BYTES)
-        return head, os.pread(descriptor, tail_bytes, max(0, size - tail_bytes)) if tail_bytes else b""
+        return head, os.pread(descriptor, tail_bytes, size - tail_bytes) if tail_bytes else b""
     finally:
         os.close(descriptor)
 
@@ -151,20 +153,22 @@ def _look(folders: Folders, kind: AssetKind, path: str) -> Look:
         message = complaint if is_address(path) else f"{path}: {complaint}"
         return Look(None, 0, (refused("M05", message),))
     asset = Asset(kind, path, Fingerprint.of(status))
-    return Look(asset, status.st_dev, tuple(_findings(asset, head, tail)))
+    return Look(asset, status.st_dev, _findings(asset, head, tail))
 
 
-def _findings(asset: Asset, head: bytes, tail: bytes) -> Iterator[Finding]:
-    found = format_of(head)
-    if found not in _USUAL_FORMATS.get(asset.kind, _PICTURES):
-        yield from _format_findings(asset, found)
-    if not asset.kind.is_multipart:
-        with contextlib.suppress(
-            OSError
-        ):  # it could be read a moment ago, and the upload will say what is wrong
-            yield from paper_findings(asset.kind, asset.path, found, head, tail)
-    if asset.size > MAX_PART_BYTES and not asset.kind.is_multipart:
-        yield refused("M06", f"has {format_bytes(asset.size)}; the store takes at most 5 GiB")
+def _findings(asset: Asset, head: bytes, tail: bytes) -> tuple[Finding, ...]:
+    kind, found = asset.kind, format_of(head)
+    is_usual = found in _USUAL_FORMATS.get(kind, _PICTURES)
+    findings = [] if is_usual else list(_format_findings(asset, found))
+    if kind.is_multipart:
+        return tuple(findings)
+    try:  # noqa: SIM105 - `suppress` costs as much as the rest for each of hundreds of thousands of files
+        findings += paper_findings(kind, asset.path, found, head, tail)
+    except OSError:
+        pass  # it could be read a moment ago, and the upload will say what is wrong
+    if asset.size > MAX_PART_BYTES:
+        findings.append(refused("M06", f"has {format_bytes(asset.size)}; the store takes at most 5 GiB"))
+    return tuple(findings)
 
 
 def _format_findings(asset: Asset, found: str | None) -> Iterator[Finding]:

@@ -37,13 +37,13 @@ class PathError(ValueError):
 def absolute_path(text: str, folder: str, environment: Mapping[str, str]) -> str:
     """Expand *text* and make it absolute from *folder*; `$$` stands for one `$`. Raises PathError."""
     expanded = text
-    if text.startswith("~"):
+    if text[:1] == "~":
         expanded = os.path.expanduser(text)  # noqa: PTH111 - pathlib raises where this leaves the text alone
         if expanded.startswith("~"):
             raise PathError("the home directory is not known; for a file whose name starts with ~ write ./~")
     if "$" in expanded:
         expanded = _VARIABLE.sub(lambda match: _variable(match, environment), expanded)
-    path = expanded if expanded.startswith("/") else f"{folder}/{expanded.removeprefix('./')}"
+    path = expanded if expanded[:1] == "/" else f"{folder}/{expanded.removeprefix('./')}"
     if not path.isascii():
         try:
             path.encode()

@@ -126,7 +126,7 @@ class TableSource:
         line, written = row
         places = RowPlaces(line, self._places)
         draft = Draft(file=self.head.file, start=Place(line), places=places, faulty=set(self._absent))
-        cells = self._of_width(written, width)
+        cells = written if len(written) == width else self._of_width(written, width)
         if len(cells) != width:
             draft.is_broken = True
             draft.report(

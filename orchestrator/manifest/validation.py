@@ -51,11 +51,11 @@ class Head(BaseModel):
 
 def resolve_paths(draft: Draft, folder: str) -> None:
     """Make the paths of *draft* absolute, from the manifest's *folder*."""
+    values = draft.values
     for name in PATH_FIELDS:
-        text = draft.values.get(name)
-        if isinstance(text, str):
+        if name in values and isinstance(text := values[name], str):
             try:
-                draft.values[name] = absolute_path(text, folder, os.environ)
+                values[name] = absolute_path(text, folder, os.environ)
             except PathError as error:
                 draft.report(str(error), name, rule="M05")
 
@@ -64,7 +64,7 @@ def check_lists(draft: Draft) -> None:
     """Report what is one item of a list where two were meant, and what a spreadsheet has damaged."""
     for name in _LISTS:
         items = draft.values.get(name)
-        if not isinstance(items, list):
+        if not items or not isinstance(items, list):
             continue
         for item in items:
             if len(items) > 1 and is_damaged(item) and not draft.is_faulty(name):

@@ -20,6 +20,7 @@ _MOST_SCANNED_BYTES = 64 * 1024**2
 _CARD_KINDS = frozenset({AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2})
 #: The longer side of a card whose small print can still be read.
 _CARD_PIXELS = 1000
+_ENDS = {"PNG": b"IEND", "PDF": b"%%EOF"}
 _END_OF_JPEG = b"\xff\xd9"
 _MAX_SEGMENTS = 1000
 #: Starts of frames of JPEG, which hold the picture's size.
@@ -30,29 +31,30 @@ _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 _FEWEST_DIGITS = 7
 
 
-def paper_findings(
-    kind: AssetKind, path: str, found: str | None, head: bytes, tail: bytes
-) -> Iterator[Finding]:
+def paper_findings(kind: AssetKind, path: str, found: str | None, head: bytes, tail: bytes) -> list[Finding]:
     """What is wrong with the picture, letter or voice at *path*, whose format *found* is known by its *head*.
 
     *tail* are the last bytes. Raises OSError when the file cannot be read.
     """
     if not _is_whole(path, found, tail):
-        yield likely_refused("P06", f"{path}: has no end, so it was cut: copy or export it again")
-    elif kind in _CARD_KINDS and (size := _picture_size(path, found, head)):
-        if max(size) < _CARD_PIXELS:
-            side = f"{size[0]}x{size[1]} pixels"
-            message = f"has {side}; a card is hard to read under {_CARD_PIXELS} on its longer side"
-            yield look_first("P06", f"{path}: {message}")
-    elif kind is AssetKind.AUDIO and (strange := _strange_members(path)):
+        return [likely_refused("P06", f"{path}: has no end, so it was cut: copy or export it again")]
+    if kind in _CARD_KINDS:
+        size = _picture_size(path, found, head)
+        if size is None or max(size) >= _CARD_PIXELS:
+            return []
+        side = f"{size[0]}x{size[1]} pixels"
+        message = f"has {side}; a card is hard to read under {_CARD_PIXELS} on its longer side"
+        return [look_first("P06", f"{path}: {message}")]
+    if kind is AssetKind.AUDIO and (strange := _strange_members(path)):
         names = ", ".join(repr(name) for name in strange[:_SHOWN_MEMBERS])
         more = f" and {len(strange) - _SHOWN_MEMBERS} more" if len(strange) > _SHOWN_MEMBERS else ""
-        yield likely_refused("P06", f"{path}: holds {names}{more}; a voice has WAV or MP3 files only")
+        return [likely_refused("P06", f"{path}: holds {names}{more}; a voice has WAV or MP3 files only")]
+    return []
 
 
 def _is_whole(path: str, found: str | None, tail: bytes) -> bool:
     if found != "JPEG":
-        return {"PNG": b"IEND", "PDF": b"%%EOF"}.get(found or "", b"") in tail
+        return tail.rfind(_ENDS.get(found or "", b"")) >= 0  # from its end, where it is
     size = os.stat(path).st_size  # noqa: PTH116 - hundreds of thousands of paths
     if size > _SMALL_BYTES and _END_OF_JPEG in tail:
         return True
@@ -109,6 +111,7 @@ def contact_complaint(contact: str | None) -> str | None:
     """What is wrong with *contact*, which is not repeated; None when it looks like a number or an address."""
     if not contact:
         return "is not given; the creator's phone number or e-mail address, for questions of the review"
-    if _ADDRESS.fullmatch(contact) or sum(map(str.isdigit, contact)) >= _FEWEST_DIGITS:
+    is_number = contact.isdigit() and len(contact) >= _FEWEST_DIGITS  # nearly all, and quick to see
+    if is_number or _ADDRESS.fullmatch(contact) or sum(map(str.isdigit, contact)) >= _FEWEST_DIGITS:
         return None
     return f"has neither {_FEWEST_DIGITS} digits nor an @; is it a phone number or an e-mail address?"

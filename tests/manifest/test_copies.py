@@ -126,10 +126,9 @@ def test_the_first_line_of_every_file_is_remembered(files: list[tuple[int, int]]
     """As a dictionary would, over devices, over growth; an inode of 0 says nothing."""
     copies, expected, named = Copies(), {}, Counter()
     for line, (device, inode) in enumerate(files, 10):
-        copies.begin_avatar(line)
         asset = Asset(AssetKind.TRAINING_VIDEO, "a", Fingerprint(1, 1, inode))
         first = expected.setdefault((device, inode), line) if inode else line
 
         named[device, inode] += 1
         is_told = first != line and named[device, inode] <= MAX_COPIES + 1
-        assert copies.line_before(asset, device) == (first if is_told else None)
+        assert copies.named_before(line, [(asset, device)]) == ([(asset, first)] if is_told else [])

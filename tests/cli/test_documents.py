@@ -28,6 +28,7 @@ SCHEMA_OF = {
             "report",
             "clean",
             "explain",
+            "docs",
             "doctor",
             "verify",
         )
@@ -74,6 +75,8 @@ def test_documents_of_a_good_day(cli: Cli, batch: Batch, tmp_path: Path) -> None
     check_document("verify", cli("verify", "studio", "--json").document)
     check_document("doctor", cli("doctor", batch.manifest, "--json").document)
     check_document("explain", cli("explain", "--all", "--json").document)
+    check_document("docs", cli("docs", "--json").document)
+    check_document("docs", cli("docs", "running", "--json").document)
     check_document("config-show", cli("config", "show", batch.manifest, "--json").document)
 
 

@@ -427,6 +427,12 @@ WAYS: tuple[Way, ...] = (
         cli("--help"),
     ),
     Way(
+        f"{CLI}commands/docs.py",
+        ("orchestrator docs",),
+        cli("docs", "runing"),
+        cli("docs"),
+    ),
+    Way(
         f"{CLI}commands/explain.py",
         ("--all",),
         cli("explain"),

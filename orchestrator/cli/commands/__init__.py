@@ -30,6 +30,7 @@ SUMMARIES: Mapping[str, str] = {
     "simulate": "Serve a simulated MetaStudio on this machine.",
     "demo": "Show a complete upload, without an account.",
     "config": "Show effective settings.",
+    "docs": "Print where the documentation is, or a page of it.",
 }
 #: What other uploaders call it.
 ALIASES: Mapping[str, str] = {

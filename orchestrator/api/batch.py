@@ -20,11 +20,11 @@ import anyio.to_thread
 from anyio import to_thread
 
 from orchestrator.api.checking import Asked, check, check_patterns
-from orchestrator.api.history import kept_in_history, key_of
+from orchestrator.api.history import kept_in_history, key_of, new_run_id
 from orchestrator.api.look import look_at
 from orchestrator.api.planning import BatchPlan, digest_of, plan_batch, refusal
 from orchestrator.api.run_document import RunReport, with_results
-from orchestrator.api.service import new_run_id, real_clocks, work_settings
+from orchestrator.api.service import real_clocks, work_settings
 from orchestrator.api.session import open_session, work_on
 from orchestrator.api.settings import EffectiveSettings, settings_of_keywords
 from orchestrator.api.status import BatchStatus, batch_head, entry_status, warnings_of_batch

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 
 import anyio
 from anyio import to_thread
 
-from orchestrator.api.service import new_run_id
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import OrchestratorError, UsageError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of
-from orchestrator.engine.report import count_entries
 from orchestrator.journal.journal import exists, open_journal
 from orchestrator.journal.records import BatchRecord
 
 #: Picks the batch that a run was meant for.
 IsMeant = Callable[[BatchRecord], bool]
+
+
+def new_run_id(now: float) -> str:
+    """An id that sorts by time."""
+    return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def key_of(record: BatchRecord) -> BatchKey:
@@ -33,6 +38,8 @@ async def keep_end(
 
     Where the journal knows no batch that *is_meant*, or several, nothing is kept.
     """
+    from orchestrator.engine.report import count_entries  # noqa: PLC0415 - loads what looking at a batch does not need
+
     if not await to_thread.run_sync(exists, state):
         return
     run_id = run_id or new_run_id(started_at)

@@ -6,15 +6,20 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from dataclasses import dataclass
 from itertools import islice
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.states import EntryState
-from orchestrator.engine import report as engine
-from orchestrator.engine.report import EntryCounts
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import EntryRecord, OutcomeRecord
 
+if TYPE_CHECKING:
+    # Loaded by whoever has a run to tell of; a look at a batch starts sooner without.
+    from orchestrator.engine import report as engine
+    from orchestrator.engine.report import EntryCounts
+
+#: Of the document; fields may be added to it.
+SCHEMA = 1
 _SHOWN_UNDECIDED = 20
 _NAMED_ENTRIES = 10
 
@@ -56,7 +61,7 @@ class RunReport:
         """The document of `orchestrator run --json`."""
         error = {} if self.error is None else {"error": self.error.document}
         return {
-            "schema": engine.SCHEMA,
+            "schema": SCHEMA,
             "batch": self.batch,
             "run_id": self.run_id,
             "exit_code": self.exit_code,

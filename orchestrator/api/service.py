@@ -6,7 +6,6 @@ import random
 import secrets
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -126,8 +125,3 @@ def real_clocks() -> Clocks:
         draw=random.random,
         nonce=lambda: secrets.token_hex(8),
     )
-
-
-def new_run_id(now: float) -> str:
-    """An id that sorts by time."""
-    return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

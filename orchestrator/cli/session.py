@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.api.service import new_run_id, real_clocks, service_settings, work_settings
+from orchestrator.api.history import new_run_id
+from orchestrator.api.service import real_clocks, service_settings, work_settings
 from orchestrator.api.session import Session, open_session
 from orchestrator.api.settings import EffectiveSettings, ProgressStyle, Settings
 from orchestrator.api.telling import Surroundings, telling

@@ -341,6 +341,20 @@ def test_help_needs_none_of_the_heavy_modules() -> None:
     assert not loaded & {"aiohttp", "sqlite3", "pydantic", "structlog", "yaml"}
 
 
+@pytest.mark.parametrize("words", [["status"], ["results", "studio"]], ids=" ".join)
+def test_a_look_at_the_journal_loads_nothing_for_the_network(words: list[str]) -> None:
+    """So that it starts in the time of two helps."""
+    loaded = loaded_by(f"from orchestrator.cli.main import run_command; run_command({words})")
+
+    assert "orchestrator.journal.journal" in loaded
+    assert not loaded & {
+        "aiohttp",
+        "structlog",
+        "orchestrator.engine.report",
+        "orchestrator.metastudio.client",
+    }
+
+
 @pytest.mark.parametrize("words", [("run", "--help"), ("config", "show", "--help")])
 def test_of_the_commands_only_the_one_that_is_called_is_loaded(words: tuple[str, ...]) -> None:
     """The options of the others cost more to take apart than most commands to run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from shlex import quote
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.api.run_document import decisions, head_of, left_alone, results
 from orchestrator.cli.output import Output, print_table
@@ -12,10 +12,12 @@ from orchestrator.domain.errors import LimitReachedError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.report import RunReport
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import EntryRecord
 from orchestrator.observe.wording import duration
+
+if TYPE_CHECKING:
+    from orchestrator.engine.report import RunReport
 
 SHOWN_ENTRIES = 40
 #: From so many on of whom the same is said they share a line.

@@ -76,6 +76,7 @@ DISTRIBUTIONS = {
     "pydantic_core": "pydantic",  # where pydantic's documentation takes its error class from
     "cv2": "opencv-python-headless",
     "python_calamine": "python-calamine",
+    "prometheus_client": "prometheus-client",
     "multidict": "aiohttp",  # the type of aiohttp's headers, by its documentation
 }
 
@@ -195,6 +196,7 @@ def test_the_domain_does_no_io() -> None:
         ("sqlite3", {"journal", "simulator", "preflight"}),
         ("yaml", {"manifest", "cli"}),
         ("rich", {"observe", "cli"}),
+        ("prometheus_client", {"observe"}),
         ("typer", {"cli"}),
     ],
 )

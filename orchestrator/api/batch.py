@@ -81,6 +81,8 @@ class SettingKeywords(TypedDict, total=False):
     fail_fast: bool | None
     grace: float | None
     events: str | os.PathLike[str] | None
+    metrics_file: str | os.PathLike[str] | None
+    metrics_port: int | None
 
 
 @asynccontextmanager

@@ -296,6 +296,25 @@ TELLING_OPTIONS = (
     ),
 )
 
+METRICS_OPTIONS = (
+    SettingOption(
+        name="metrics_file",
+        flags=("--metrics-file",),
+        metavar="FILE",
+        summary="Write the run's metrics to FILE, for the textfile collector of Prometheus' node_exporter",
+        is_path=True,
+    ),
+    SettingOption(
+        name="metrics_port",
+        flags=("--metrics-port",),
+        metavar="PORT",
+        summary="Serve the run's metrics to Prometheus on this port of 127.0.0.1",
+    ),
+)
+
+#: What commands have that work on entries.
+RUN_TELLING_OPTIONS = (*TELLING_OPTIONS, *METRICS_OPTIONS)
+
 #: Of those the one that also says how many films are looked at.
 JOBS_OPTIONS = tuple(option for option in RUN_OPTIONS if option.name == "jobs")
 #: Of those the ones that service calls alone depend on, also where the command has its own way to wait.
@@ -310,7 +329,7 @@ ALL_OPTIONS = (
     *LOOK_OPTIONS,
     *PLAN_OPTIONS,
     *RUN_OPTIONS,
-    *TELLING_OPTIONS,
+    *RUN_TELLING_OPTIONS,
 )
 
 #: What each setting is where no place sets it.

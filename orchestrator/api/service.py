@@ -19,7 +19,7 @@ from orchestrator.engine.connection import Clocks, ServiceSettings
 from orchestrator.engine.context import OnExisting, OnExpired, RunSettings, WorkSettings
 from orchestrator.engine.drain import Listening, by_signals
 from orchestrator.metastudio.credentials import find_credentials
-from orchestrator.transfer.bandwidth import BandwidthLimit
+from orchestrator.transfer.pacing import BandwidthLimit
 
 _API_CAP_SECONDS = 20.0
 #: For a service that was never reached, while a person watches: mostly a setting is wrong.

@@ -21,7 +21,7 @@ from orchestrator.domain.segments import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN
 from orchestrator.journal.backend import has_password, is_url
 from orchestrator.metastudio.endpoints import region_endpoint
 from orchestrator.metastudio.limiter import ApiRate, parse_api_rate
-from orchestrator.transfer.bandwidth import Timetable, parse_timetable
+from orchestrator.transfer.pacing import Timetable, parse_timetable
 
 APPLICATION = "metastudio-orchestrator"
 #: The file that stands for the standard output.
@@ -134,6 +134,8 @@ class Settings(BaseModel):
     grace: float = _option("grace", ge=0, allow_inf_nan=False)
     #: STDOUT for the standard output.
     events: Path | None = _option("events")
+    metrics_file: Path | None = _option("metrics_file")
+    metrics_port: int | None = _option("metrics_port", ge=1, le=65535)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.api.history import code_of
 from orchestrator.api.settings import STDOUT, Settings
+from orchestrator.domain.errors import LockHeldError
 
 if TYPE_CHECKING:
     from orchestrator.engine.event_bus import Subscriber
+    from orchestrator.observe.event_file import EventFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +42,50 @@ def telling(
     values: Settings, context: Mapping[str, str], clock: Callable[[], float], around: Surroundings
 ) -> Iterator[Telling]:
     """Report events as the settings say for the block; *context* is in every line."""
-    place = values.events
-    if place is None:
-        yield Telling()
-        return
+    with ExitStack() as open_ones:
+        lines = None
+        if values.events is not None:
+            lines = open_ones.enter_context(_lines(values.events, context, clock, around))
+        subscribers: list[Subscriber] = [] if lines is None else [lines]
+        # Metrics are those of a run: other commands about a batch do not make it look like one.
+        if "run_id" in context and (values.metrics_file is not None or values.metrics_port is not None):
+            subscribers.append(open_ones.enter_context(_metrics(values, context, clock, around)))
+        is_file = lines is not None and values.events != STDOUT
+        yield Telling(tuple(subscribers), str(Path(values.events or "").absolute()) if is_file else None)
+
+
+def _lines(
+    place: Path, context: Mapping[str, str], clock: Callable[[], float], around: Surroundings
+) -> AbstractContextManager[EventFile | None]:
     from orchestrator.observe.event_file import event_file  # noqa: PLC0415 - for those who want events only
 
-    with event_file(
+    return event_file(
         around.stdout() if place == STDOUT else place,
         context,
         clock=clock,
         hidden=around.hidden,
         warn=around.warn,
-    ) as lines:
-        if lines is None:
-            yield Telling()
-        else:
-            yield Telling((lines,), None if place == STDOUT else str(place.absolute()))
+    )
+
+
+@contextmanager
+def _metrics(
+    values: Settings, context: Mapping[str, str], clock: Callable[[], float], around: Surroundings
+) -> Iterator[Subscriber]:
+    # Loaded for those who want metrics only.
+    from orchestrator.observe.metrics import RunMetrics, metrics_file, metrics_port  # noqa: PLC0415
+
+    metrics = RunMetrics(context["batch"], context["run_id"], clock)
+    with ExitStack() as open_ones:
+        if values.metrics_file is not None:
+            open_ones.enter_context(metrics_file(values.metrics_file, metrics, around.warn))
+        if values.metrics_port is not None:
+            open_ones.enter_context(metrics_port(values.metrics_port, metrics, around.warn))
+        try:
+            yield metrics
+        except LockHeldError:
+            # The metrics are those of the run that works.
+            raise
+        except BaseException as error:
+            metrics.end(code_of(error))
+            raise

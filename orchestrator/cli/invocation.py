@@ -16,8 +16,8 @@ from orchestrator.api.options import (
     CALL_OPTIONS,
     OUTPUT_OPTIONS,
     RUN_OPTIONS,
+    RUN_TELLING_OPTIONS,
     SERVICE_OPTIONS,
-    TELLING_OPTIONS,
     SettingOption,
 )
 from orchestrator.cli.completion import batch_names, entry_ids, values_of
@@ -120,7 +120,7 @@ def _panel_of(option: SettingOption) -> str:
     """Where help shows it: for a person, what calls cost and how long an outage is waited for is the service's."""
     if option in SERVICE_OPTIONS or option in CALL_OPTIONS:
         return SERVICE
-    if option in OUTPUT_OPTIONS or option in TELLING_OPTIONS:
+    if option in OUTPUT_OPTIONS or option in RUN_TELLING_OPTIONS:
         return OUTPUT
     is_about_transfer = option in RUN_OPTIONS and option.name != "submit_anyway"
     return TRANSFER if is_about_transfer else CONTENT

@@ -38,7 +38,7 @@ from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.observe.streams import failure_of
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.observe.wording import outage_news
-from orchestrator.transfer.bandwidth import BandwidthLimit
+from orchestrator.transfer.pacing import BandwidthLimit
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

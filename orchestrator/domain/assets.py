@@ -24,16 +24,14 @@ class AssetKind(StrEnum):
     is_multipart: bool
     #: True for what belongs to one person or one film; letters and covers may be shared.
     is_personal: bool
+    #: The Content-Type that is part of the URL's signature (metastudio-protocol section 0, fact 6).
+    content_type: str
 
     def __init__(self, field: str) -> None:
         """Decide once what is asked for every file: a property of a member costs a call each time."""
         self.is_multipart = field in {"training_video", "action_video"}
         self.is_personal = self.is_multipart or field in {"audio", "id_card_image1", "id_card_image2"}
-
-    @property
-    def content_type(self) -> str:
-        """The Content-Type that is part of the URL's signature (metastudio-protocol section 0, fact 6)."""
-        return "application/zip" if self is AssetKind.AUDIO else "application/octet-stream"
+        self.content_type = "application/zip" if field == "audio" else "application/octet-stream"
 
 
 class FileStatus(Protocol):

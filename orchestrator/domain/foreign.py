@@ -185,6 +185,17 @@ def plain_name(text: str | None, *, longest: int = 128) -> str | None:
 _NAME = re.compile(r"[A-Za-z0-9._:/+=-]+")
 
 
+def bare_etag(text: str | None) -> str | None:
+    """Return an ETag without quotes, weakness mark and capitals; None when there is none.
+
+    Gateways that compress or rewrite answers mark ETags as weak (`W/"..."`, RFC 9110 section 8.8.3).
+    """
+    etag = repaired(text or "").strip()
+    if etag[:2].lower() == "w/":
+        etag = etag[2:]
+    return etag.strip().strip('"').lower() or None
+
+
 def _masked_url(found: re.Match[str]) -> str:
     scheme, user, place, query = found.groups()
     return f"{scheme}{f'{MASK}@' if user else ''}{place}{f'?{MASK}' if query else ''}"

@@ -132,6 +132,8 @@ def reply_of_refusal(status: int | None, code: str | None) -> Reply:
         return Reply.PARTS_LACKING
     if code in _PART_CODES:
         return Reply.PARTS_REFUSED
-    if status not in _SUBJECT_STATUSES or (code or "").startswith("APIG"):
+    # What the service itself refuses has its code; but an HTTP 200 that says no needs none to be the service's.
+    is_service = status == 200 or (code is not None and not code.startswith("APIG"))
+    if status not in _SUBJECT_STATUSES or not is_service:
         return Reply.UNRELATED
     return Reply.REFUSED

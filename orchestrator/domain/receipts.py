@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.foreign import repaired
 
 
 class Evidence(StrEnum):
@@ -44,17 +43,6 @@ class Receipt:
     is_verified: bool
     request_id: str | None = None
     evidence: Evidence = Evidence.ACKNOWLEDGED
-
-
-def bare_etag(text: str | None) -> str | None:
-    """Return an ETag without quotes, weakness mark and capitals; None when there is none.
-
-    Gateways that compress or rewrite answers mark ETags as weak (`W/"..."`, RFC 9110 section 8.8.3).
-    """
-    etag = repaired(text or "").strip()
-    if etag[:2].lower() == "w/":
-        etag = etag[2:]
-    return etag.strip().strip('"').lower() or None
 
 
 VERIFIED = "verified"

@@ -48,8 +48,8 @@ from orchestrator.engine.selection import EntryQueue, Selection, failed, scope_o
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Manifest, Problem
+from orchestrator.transfer.pacing import PutSlots
 from orchestrator.transfer.sender import SegmentSender
-from orchestrator.transfer.slots import PutSlots
 
 if TYPE_CHECKING:
     from orchestrator.engine.decision import Retry
@@ -172,10 +172,7 @@ async def open_run(
                     clock=connection.service_time.now,
                     on_warning=lambda message: events.publish(ServiceWarning(message=message)),
                 ),
-                slots=PutSlots(
-                    work.settings.most_parallel,
-                    is_divided=lambda: work.bandwidth.bytes_per_second is not None,
-                ),
+                slots=PutSlots(work.settings.most_parallel, work.bandwidth),
                 budget=RetryBudget(work.settings.run_retries),
             )
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from orchestrator.domain.entries import BatchKey, SeenJob, normal, parse_tag, proves_ours
 from orchestrator.domain.states import AFTER_SUBMIT, WAIT_FILE_UPLOAD, EntryState
-from orchestrator.engine.job_search import seen_job, show_job
+from orchestrator.engine.job_search import seen_job
 from orchestrator.engine.steps.takeover import contents_of
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord
@@ -91,7 +91,7 @@ class _Leftovers:
         """What the job is to this journal; None when it is nothing, or an entry's own."""
         batch = self._names.get((normal(job.batch_name or ""), normal(job.name)))
         if not job.tags and batch is not None and not await self._journal.owns_job(job.job_id):
-            job = await show_job(self._client, job.job_id, job.app_user_id) or job
+            job = await self._client.find_job(job.job_id, app_user_id=job.app_user_id) or job
         tags = tuple(tag for tag in job.tags if tag_batch(tag) in self._batches)
         if job.tags:
             batch = self._batches[tag_batch(tags[0]) or ""] if tags else None

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.outage import OutagePolicy
+from orchestrator.domain.presigned import ServiceTime
 from orchestrator.domain.retry import Draw, RetryPolicy
-from orchestrator.domain.service_time import ServiceTime
 from orchestrator.metastudio.attempts import ApiAttempt, Gate, Retrying, ignore
 from orchestrator.metastudio.auth import AkSkAuth, Authenticator, StaticTokenAuth
 from orchestrator.metastudio.client import MetaStudioClient

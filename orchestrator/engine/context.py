@@ -8,27 +8,25 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import RetryableError
-from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.domain.presigned import PresignedUrl, ServiceTime
 from orchestrator.domain.receipts import ObjectFacts
 from orchestrator.domain.retry import RetryBudget, RetryPolicy
-from orchestrator.domain.segments import MIN_PART_BYTES
 from orchestrator.domain.states import Change
 from orchestrator.engine.drain import Listening, by_signals
 from orchestrator.metastudio.attempts import Retrying
-from orchestrator.transfer.bandwidth import BandwidthLimit
+from orchestrator.transfer.pacing import BandwidthLimit, RateEstimate
 from orchestrator.transfer.probe import probe_object
 
 # The context names its parts, it makes none of them.
 if TYPE_CHECKING:
-    from orchestrator.domain.service_time import ServiceTime
     from orchestrator.engine.connection import Clocks, Connection, ServiceSettings
     from orchestrator.engine.drain import Drain
     from orchestrator.engine.event_bus import EventBus
     from orchestrator.engine.outage import Outages
     from orchestrator.journal.journal import Journal
     from orchestrator.metastudio.client import MetaStudioClient
+    from orchestrator.transfer.pacing import PutSlots
     from orchestrator.transfer.sender import SegmentSender
-    from orchestrator.transfer.slots import PutSlots
 
 #: More PUTs at once have not been seen to gain anything, and each costs memory and a connection.
 MAX_PARALLEL: Final = 64
@@ -100,33 +98,6 @@ class WorkSettings:
     listening: Listening = by_signals
     #: The file to which events are written, for whoever looks at the run; None where there is none.
     events_path: str | None = None
-
-
-class RateEstimate:
-    """A moving average of bytes per second of single PUTs; *weight* is that of each new measurement."""
-
-    def __init__(self, weight: float = 0.3) -> None:
-        self._weight = weight
-        self._bytes_per_second: float | None = None
-
-    def add(self, sent_bytes: int, seconds: float) -> None:
-        """Take one finished PUT into account, if it is long enough to say something of the link.
-
-        What a small file takes is the way there and back, and as a rate it would condemn every part of a film.
-        """
-        if sent_bytes < MIN_PART_BYTES:
-            return
-        measured = sent_bytes / max(seconds, 1e-6)
-        before = self._bytes_per_second
-        self._bytes_per_second = measured if before is None else before + self._weight * (measured - before)
-
-    def forget(self) -> None:
-        """Drop what was measured, because it no longer holds."""
-        self._bytes_per_second = None
-
-    def seconds_for(self, send_bytes: int) -> float:
-        """How long a PUT of *send_bytes* will take; 0.0 while nothing was measured."""
-        return send_bytes / self._bytes_per_second if self._bytes_per_second else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

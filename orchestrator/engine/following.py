@@ -25,6 +25,7 @@ from orchestrator.journal.history import ReviewRecord
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.metastudio.client import MetaStudioClient
+from orchestrator.metastudio.failures import is_job_gone
 from orchestrator.metastudio.requests import JobQuery
 from orchestrator.metastudio.wire import JobDetail, JobSummary, OperationLog
 
@@ -239,7 +240,7 @@ class Follower:
         try:
             job = await self._show(record)
         except RequestRejectedError as error:
-            if error.status != 404:
+            if not is_job_gone(error):
                 return False
             return await self._take_deleted(record)
         if job is None or job.state == record.service_state:

@@ -13,12 +13,11 @@ from orchestrator.domain.entries import (
     may_be_ours,
     proves_ours,
 )
-from orchestrator.domain.errors import RequestRejectedError
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import EntryRecord
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.requests import JobQuery
-from orchestrator.metastudio.wire import JobDetail, JobSummary
+from orchestrator.metastudio.wire import JobSummary
 
 #: Jobs looked through for a tag: more only come where the service pays no attention to any filter.
 MAX_LISTED_JOBS = 2000
@@ -76,7 +75,7 @@ class JobFinder:
             known = job
             if not job.tags and shown < MAX_SHOWN_JOBS:
                 shown += 1
-                detail = await show_job(self._client, job.job_id, app_user_id)
+                detail = await self._client.find_job(job.job_id, app_user_id=app_user_id)
                 if detail is None:
                     continue
                 known = seen_job(detail)
@@ -96,16 +95,6 @@ def seen_job(job: JobSummary) -> SeenJob:
         tags=job.tags,
         created_at=instant(job.create_time),
     )
-
-
-async def show_job(client: MetaStudioClient, job_id: str, app_user_id: str | None) -> JobDetail | None:
-    """The job as the service shows it; None when it has none of that id."""
-    try:
-        return await client.show_job(job_id, app_user_id=app_user_id)
-    except RequestRejectedError as error:
-        if error.status == 404:
-            return None
-        raise
 
 
 async def limited(jobs: AsyncIterator[JobSummary], limit: int) -> AsyncIterator[JobSummary]:

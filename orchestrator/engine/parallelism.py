@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.engine.context import MAX_PARALLEL
 from orchestrator.engine.events import Event, ParallelismAdjusted, RetryScheduled, SegmentProgressed
 from orchestrator.network.errors import TimeoutCode
-from orchestrator.transfer.slots import PutSlots
+from orchestrator.transfer.pacing import PutSlots
 
 if TYPE_CHECKING:
     from orchestrator.engine.event_bus import EventBus

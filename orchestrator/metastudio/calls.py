@@ -20,7 +20,7 @@ from orchestrator.domain.errors import (
     RequestRejectedError,
     ThrottledError,
 )
-from orchestrator.domain.service_time import ServiceTime
+from orchestrator.domain.presigned import ServiceTime
 from orchestrator.metastudio.attempts import ApiAttempt, Retrying
 from orchestrator.metastudio.auth import Authenticator
 from orchestrator.metastudio.exchange import Answer, OversizedAnswerError, exchange

@@ -10,8 +10,8 @@ import aiohttp
 
 from orchestrator.domain.errors import ConfigurationError, InterruptedTransferError, RequestRejectedError
 from orchestrator.domain.foreign import quotable
+from orchestrator.domain.presigned import ServiceTime
 from orchestrator.domain.retry import Draw, RetryPolicy
-from orchestrator.domain.service_time import ServiceTime
 from orchestrator.metastudio.attempts import ApiAttempt, Gate, Retrying, ignore
 from orchestrator.metastudio.auth import Authenticator
 from orchestrator.metastudio.calls import Call, Caller
@@ -140,8 +140,17 @@ class MetaStudioClient:
             if is_past_end or stale_pages > len(seen) // MAX_PAGE_JOBS + 1:
                 return
 
+    async def find_job(self, job_id: str, *, app_user_id: str | None = None) -> JobDetail | None:
+        """Show a job; None when the service has none of that id."""
+        try:
+            return await self.show_job(job_id, app_user_id=app_user_id)
+        except RequestRejectedError as error:
+            if is_job_gone(error):
+                return None
+            raise
+
     async def show_job(self, job_id: str, *, app_user_id: str | None = None) -> JobDetail:
-        """Show a job; raises RequestRejectedError with status 404 when there is none."""
+        """Show a job; raises RequestRejectedError, for which `is_job_gone` holds, when there is none."""
         return await self._caller.run(
             Call(
                 operation="show",

@@ -170,8 +170,8 @@ class Refusal:
 
 
 def is_job_gone(error: RequestRejectedError) -> bool:
-    """True when the service, not the gateway in front of it, answered 404."""
-    return error.status == 404 and not (error.code or "").startswith("APIG")
+    """True when the service itself answered 404: its gateway has codes of its own, and a page in between has none."""
+    return error.status == 404 and error.code is not None and not error.code.startswith("APIG")
 
 
 def service_code(value: object) -> str | None:

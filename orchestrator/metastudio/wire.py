@@ -9,9 +9,8 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.foreign import one_line
+from orchestrator.domain.foreign import bare_etag, one_line
 from orchestrator.domain.presigned import PresignedUrl, in_part_order
-from orchestrator.domain.receipts import bare_etag
 
 SUCCESS = "EXCUTE_SUCCESS"
 #: Ten times what is documented of each, and more (metastudio-protocol section 1): past these it is another server.

@@ -24,6 +24,13 @@ def intercepted_response(turn: int) -> web.Response:
     return response
 
 
+def missing_page() -> web.Response:
+    """Return a 404 of a portal or proxy, as HTML."""
+    response = web.Response(status=404, text=_PORTAL, content_type="text/html")
+    response[STRANGER] = True
+    return response
+
+
 async def oversized(body: bytes) -> bytes:
     """Return *body* with 16 MiB of spaces after it, compressed with gzip to some 16 KiB."""
     return await asyncio.to_thread(gzip.compress, body + b" " * _PADDING_BYTES)

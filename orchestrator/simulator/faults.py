@@ -41,6 +41,7 @@ FAULTS: Mapping[str, Fault] = {
     "intercepted": Fault(
         "not stored; something in between answers 200 with HTML, JSON or nothing, in turns", _PUT
     ),
+    "page-404": Fault("not stored; something in between answers 404 with HTML", _PUT),
     "oversized-answer": Fault("stored, then answered with 16 MiB of gzip", _PUT),
     "lost-create": Fault("done, then the connection drops without an answer", frozenset({"create"})),
     "lost-confirm": Fault(
@@ -57,6 +58,7 @@ FAULTS: Mapping[str, Fault] = {
     "intercepted-api": Fault(
         "not done; something in between answers 200 with HTML, JSON or nothing, in turns", _API
     ),
+    "page-404-api": Fault("not done; something in between answers 404 with HTML", _API),
     "oversized-answer-api": Fault("done, answered with 16 MiB of gzip", _API),
     "task-limit": Fault("not done, 403 MSS.41000012", frozenset({"create"})),
     "reset-api": Fault("not done, connection reset", _API),

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.simulator.auth import Call, Credentials
-from orchestrator.simulator.between import intercepted_response, oversized
+from orchestrator.simulator.between import intercepted_response, missing_page, oversized
 from orchestrator.simulator.connections import Holder, close_after, drop, reset
 from orchestrator.simulator.errors import ApiError, StoreError
 from orchestrator.simulator.faults import Faults
@@ -104,6 +104,8 @@ class Gate:
                 return reset(request)
             case "intercepted-api":
                 return intercepted_response(self._faults.counts[fault])
+            case "page-404-api":
+                return missing_page()
             case "task-limit":
                 raise ApiError(403, "MSS.41000012", "The number of concurrent tasks exceeds the limit")
             case "error-500-api":

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from orchestrator.simulator.between import intercepted_response, oversized
+from orchestrator.simulator.between import intercepted_response, missing_page, oversized
 from orchestrator.simulator.connections import Holder, close_after, cut_answer, drop, reset
 from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.put import PutExchange, incomplete_body, store_error_response
@@ -34,7 +34,7 @@ async def perform(
         case "slow-down" | "error-500" | "too-many-requests" | "conflict-409" | "incomplete-body":
             await exchange.drain()
             raise _REFUSALS[fault]
-        case "early-403" | "early-slow-down" | "timeout-408" | "reset" | "redirect":
+        case "early-403" | "early-slow-down" | "timeout-408" | "reset" | "redirect" | "page-404":
             return await _interrupt(fault, exchange)
         case "stall":
             return await holder.hold(exchange.request)
@@ -63,6 +63,9 @@ async def _interrupt(fault: str, exchange: PutExchange) -> web.StreamResponse:
             # Another host to any client, yet still this machine.
             elsewhere = f"{request.scheme}://127.0.0.2:{request.url.port}{request.raw_path}"
             return web.Response(status=307, headers={"Location": elsewhere})
+        case "page-404":
+            await exchange.drain()
+            return missing_page()
         case _:
             return await close_after(request, store_error_response(request, _EARLY[fault]))
 

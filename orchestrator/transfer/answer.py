@@ -11,8 +11,7 @@ import aiohttp
 import anyio
 from multidict import CIMultiDictProxy
 
-from orchestrator.domain.foreign import plain_name, quotable
-from orchestrator.domain.receipts import bare_etag
+from orchestrator.domain.foreign import bare_etag, plain_name, quotable
 from orchestrator.network.errors import CONNECTION_ERRORS
 
 #: More than any error document of a store; the rest is not read.

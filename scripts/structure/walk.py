@@ -15,24 +15,38 @@ import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from inspect import CO_OPTIMIZED
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "orchestrator"
 
 
+class Call(NamedTuple):
+    """One call of a function, or, at an import, of the body of a module or class."""
+
+    file: str
+    function: str
+    is_body: bool
+
+
 @dataclass
 class Trip:
-    """Calls of our functions, in order, as `file` and `function`."""
+    """The calls of our code, in order."""
 
-    calls: list[tuple[str, str]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
 
     @property
     def files(self) -> list[str]:
         """The files entered, in order of the first entry."""
-        return list(dict.fromkeys(file for file, _ in self.calls))
+        return list(dict.fromkeys(call.file for call in self.calls))
+
+    @property
+    def opened(self) -> int:
+        """How many files a reader opens: an import enters files of which the trip needs no function."""
+        return len({call.file for call in self.calls if not call.is_body})
 
     @property
     def functions(self) -> int:
@@ -42,13 +56,13 @@ class Trip:
     @property
     def moves(self) -> int:
         """How often the trip went from one file to another."""
-        return sum(a[0] != b[0] for a, b in zip(self.calls, self.calls[1:], strict=False))
+        return sum(a.file != b.file for a, b in zip(self.calls, self.calls[1:], strict=False))
 
     def line(self, name: str) -> str:
         """The trip as a line of the report."""
         return (
-            f"{name}: {len(self.calls)} calls, {len(self.files)} files, {self.functions} functions, "
-            f"{self.moves} moves from file to file"
+            f"{name}: {len(self.calls)} calls, {len(self.files)} files ({self.opened} of them by a function), "
+            f"{self.functions} functions, {self.moves} moves from file to file"
         )
 
 
@@ -72,7 +86,9 @@ class Tracer:
             self._put = None
         if event != "call":
             return
-        call = (code.co_filename.removeprefix(self._prefix), code.co_name)
+        # Bodies of modules and classes have their names in a dictionary, functions in fast slots.
+        is_body = not code.co_flags & CO_OPTIMIZED
+        call = Call(code.co_filename.removeprefix(self._prefix), code.co_name, is_body)
         self.run.calls.append(call)
         if code.co_name == self._first and self._put is None:
             self._put = Trip()

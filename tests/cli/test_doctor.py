@@ -16,7 +16,7 @@ from orchestrator.cli.work.checks.check import CheckStatus
 from orchestrator.cli.work.checks.journal import check_journal
 from orchestrator.cli.work.checks.machine import check_digest, check_folder, check_open_files
 from orchestrator.cli.work.checks.service import _clock
-from orchestrator.domain.service_time import ServiceTime
+from orchestrator.domain.presigned import ServiceTime
 from orchestrator.journal.shapes import DAMAGE_HINT
 from orchestrator.simulator import Simulator
 from orchestrator.transfer.md5 import HASHLIB

@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from orchestrator.domain.errors import ConfigurationError, EntryError
-from orchestrator.domain.service_time import ServiceTime
+from orchestrator.domain.presigned import ServiceTime
 
 NOW = 1_800_000_000.0
 DAY = 86_400.0

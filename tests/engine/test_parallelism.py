@@ -32,8 +32,7 @@ from orchestrator.engine.parallelism import (
     HillClimber,
     Reason,
 )
-from orchestrator.transfer.bandwidth import BandwidthLimit, parse_timetable
-from orchestrator.transfer.slots import PutSlots
+from orchestrator.transfer.pacing import BandwidthLimit, PutSlots, parse_timetable
 from tests.rig import Rig, no_sleep
 
 MB = 1_000_000.0
@@ -223,7 +222,7 @@ class Governed:
     def __init__(self) -> None:
         self.now = 0.0
         self.events: list[Event] = []
-        self.slots = PutSlots(1, is_divided=lambda: False)
+        self.slots = PutSlots(1, BandwidthLimit())
         self.bus = EventBus(self.events.append)
         self.bus.subscribe(AdaptiveParallelism(self.slots, self.bus, lambda: self.now))
 

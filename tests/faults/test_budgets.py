@@ -30,6 +30,8 @@ EXIT_CODES = {
     "corrupt": SOME_FAILED,
     "early-403": SOME_FAILED,
     "redirect": SOME_FAILED,
+    "page-404": SOME_FAILED,
+    "page-404-api": ExitCode.CONFIGURATION,
 }
 ENDLESS = sorted(name for name, fault in FAULTS.items() if fault.operations != {"review"})
 #: More virtual seconds than any budget allows for an entry of a few segments.

@@ -198,3 +198,49 @@ async def test_a_worker_that_loses_its_entry_during_the_create_leaves_no_orphan(
     await trial.run()
 
     assert len(trial.rig.simulator.jobs) == jobs
+
+
+async def test_a_page_in_place_of_an_answer_to_a_delete_leaves_no_second_job(trial: Trial) -> None:
+    """The orphan is not gone because a proxy says 404: nothing new is made before it is deleted."""
+    entries = trial.rig.make_entries(1, size=200_000)
+    trial.rig.simulator.faults.script("create", ["lost-create"])
+    trial.rig.simulator.faults.script("delete", ["page-404-api"])
+
+    stopped = await trial.run()
+    jobs = len(trial.rig.simulator.jobs)
+    report = await trial.run()
+
+    assert (stopped.exit_code, jobs) == (ExitCode.SOME_FAILED, 1)
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert len(trial.rig.simulator.jobs) == 1
+
+
+@pytest.mark.parametrize(("fault", "state"), [("page-404-api", "submitted"), (None, "cancelled")])
+async def test_a_page_does_not_make_a_job_count_as_deleted(
+    trial: Trial, fault: str | None, state: str
+) -> None:
+    """A job that is not listed is only given up when the service itself knows it no more."""
+    trial.rig.make_entries(1, size=200_000)
+    trial.rig.settings = replace(trial.rig.settings, is_submit_wanted=True)
+    await trial.run()
+    trial.rig.simulator._service.jobs.clear()
+    trial.rig.simulator.faults.script("show", [fault])
+
+    await trial.follow()
+
+    assert (await trial.rig.entries())["avatar-0"].state == state
+
+
+async def test_a_page_in_place_of_the_store_replaces_no_job(trial: Trial) -> None:
+    """A bare 404 says nothing about the upload URL; the entry fails, and the next run goes on with the same job."""
+    entries = trial.rig.make_entries(1, size=200_000)
+    trial.rig.simulator.faults.script("put", ["page-404"])
+
+    failed = await trial.run()
+    report = await trial.run()
+
+    assert failed.exit_code == ExitCode.SOME_FAILED
+    assert report.exit_code == ExitCode.OK
+    trial.assert_delivered(entries)
+    assert len(trial.rig.simulator.all_jobs) == 1

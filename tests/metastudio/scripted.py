@@ -71,6 +71,15 @@ def refuses(status: int, code: str, message: str = "no", **headers: str) -> Repl
     return says(status, {"error_code": code, "error_msg": message}, **headers)
 
 
+def shows_page(status: int) -> Reply:
+    """Answer as something in between does: with HTML, and nothing of the service's."""
+
+    async def reply(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, text="<html>sign in</html>", content_type="text/html")
+
+    return reply
+
+
 async def hangs_up(request: web.Request) -> web.StreamResponse:
     """Close the connection instead of answering."""
     assert request.transport is not None

@@ -15,7 +15,7 @@ from orchestrator.metastudio.failures import CommandFailedError
 from orchestrator.metastudio.requests import Command, JobQuery
 from orchestrator.metastudio.signing import SignableRequest
 from orchestrator.metastudio.wire import Part
-from tests.metastudio.scripted import PROJECT_ID, Received, refuses, says
+from tests.metastudio.scripted import PROJECT_ID, Received, refuses, says, shows_page
 
 JOBS = f"/v1/{PROJECT_ID}/digital-human-training-manage/user/jobs"
 JOB_ID = "efc5300ecdba4ea48d1ff13a9d907bc0"
@@ -188,6 +188,23 @@ async def test_a_gateway_that_does_not_know_the_api_is_not_a_deleted_job(make_cl
         await make_client().delete_job(JOB_ID)
 
     assert "--endpoint" in (caught.value.hint or "")
+
+
+async def test_a_page_that_says_404_is_not_a_job_that_is_gone(make_client, service):
+    """Something in between has answered: only the service's own code says that there is no such job."""
+    client = make_client()
+    service.script = [shows_page(404)] * 2
+
+    for call in (client.delete_job, client.find_job):
+        with pytest.raises(RequestRejectedError, match="404"):
+            await call(JOB_ID)
+
+
+async def test_a_job_that_is_looked_for_may_be_gone(make_client, service):
+    """By the service's own 404."""
+    service.script = [refuses(404, "MSS.41000003", "task does not exist")]
+
+    assert await make_client().find_job(JOB_ID) is None
 
 
 async def test_update_keeps_the_job_id_when_the_answer_does_not_repeat_it(make_client, service):

@@ -24,7 +24,7 @@ REFUSALS = {
     "early-403": (403, b"AccessDenied"),
     "redirect": (307, b""),
 }
-STRANGE = {"intercepted", "oversized-answer"}
+STRANGE = {"intercepted", "page-404", "oversized-answer"}
 LOST_BUT_STORED = {"lost-answer", "truncated-answer"}
 ANSWERED = {"wrong-etag", "corrupt", "close-keepalive"}
 HELD = {"stall", "never-answer"}
@@ -307,6 +307,20 @@ async def test_something_in_between_answers_and_stores_nothing(client: Any) -> N
     }
     assert not any({"etag", "x-obs-request-id"} & set(answer.headers) for answer in answers)
     assert not any("OBS" in answer.headers["server"] for answer in answers)
+    assert client.job(created["job_id"]).objects == {}
+
+
+async def test_a_page_in_between_says_404_and_nothing_is_done(client: Any) -> None:
+    """HTML with neither a code nor an id of the service or the store."""
+    created = await client.create()
+    client.simulator.faults.script("delete", ["page-404-api"])
+    client.simulator.faults.script("put", ["page-404"])
+
+    deleted = await client.call("DELETE", f"/{created['job_id']}")
+    put = await client.put(created["cover_upload_url"], b"cover")
+
+    assert (deleted.status, put.status) == (404, 404)
+    assert not {"x-request-id", "x-obs-request-id"} & {*deleted.headers, *put.headers}
     assert client.job(created["job_id"]).objects == {}
 
 

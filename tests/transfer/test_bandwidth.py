@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.bandwidth import BandwidthLimit, Timetable, parse_timetable
+from orchestrator.transfer.pacing import BandwidthLimit, Timetable, parse_timetable
 from tests.transfer.conftest import EVERY_BODY, MakeAsset, MakeSender, ignore
 from tests.transfer.store import serving, store_it
 

@@ -9,7 +9,11 @@ import anyio
 import anyio.abc
 import pytest
 
-from orchestrator.transfer.slots import PutSlots
+from orchestrator.transfer.pacing import BandwidthLimit, PutSlots, parse_timetable
+
+#: Under a limit slots are divided.
+LIMITED = BandwidthLimit(parse_timetable("20M"))
+UNLIMITED = BandwidthLimit()
 
 
 class Putters:
@@ -45,7 +49,7 @@ class Putters:
 
 async def test_who_comes_first_leaves_room_for_those_who_take_part() -> None:
     """Even though they have nothing to send yet."""
-    slots = PutSlots(16, is_divided=lambda: True)
+    slots = PutSlots(16, LIMITED)
     async with anyio.create_task_group() as group:
         putters = Putters(slots, group)
         with slots.member("early"), slots.member("late"):
@@ -62,7 +66,7 @@ async def test_who_comes_first_leaves_room_for_those_who_take_part() -> None:
 @pytest.mark.parametrize(("total", "participants", "most"), [(16, 5, 4), (4, 5, 1), (7, 1, 7)])
 async def test_all_slots_are_used(total: int, participants: int, most: int) -> None:
     """Parts are rounded up, and there are never more than allowed."""
-    slots = PutSlots(total, is_divided=lambda: True)
+    slots = PutSlots(total, LIMITED)
     async with anyio.create_task_group() as group:
         putters = Putters(slots, group)
         with ExitStack() as parts:
@@ -79,7 +83,7 @@ async def test_all_slots_are_used(total: int, participants: int, most: int) -> N
 
 async def test_the_part_of_one_who_leaves_goes_to_the_others() -> None:
     """At once, without a PUT having to end first."""
-    slots = PutSlots(6, is_divided=lambda: True)
+    slots = PutSlots(6, LIMITED)
     async with anyio.create_task_group() as group:
         putters = Putters(slots, group)
         with slots.member("stays"):
@@ -93,7 +97,7 @@ async def test_the_part_of_one_who_leaves_goes_to_the_others() -> None:
 
 async def test_undivided_slots_are_all_anybodys_but_the_next_goes_to_who_has_fewest() -> None:
     """Nobody waits while a slot is free, and nobody is starved by who has many segments."""
-    slots = PutSlots(4, is_divided=lambda: False)
+    slots = PutSlots(4, UNLIMITED)
     async with anyio.create_task_group() as group:
         putters = Putters(slots, group)
         with slots.member("many"), slots.member("one"):
@@ -107,7 +111,7 @@ async def test_undivided_slots_are_all_anybodys_but_the_next_goes_to_who_has_few
 
 async def test_the_number_can_be_changed_while_puts_run() -> None:
     """More begin at once; fewer are reached as PUTs end."""
-    slots = PutSlots(2, is_divided=lambda: False)
+    slots = PutSlots(2, UNLIMITED)
     async with anyio.create_task_group() as group:
         putters = Putters(slots, group)
         await putters.begin("entry", 10)
@@ -124,7 +128,7 @@ async def test_the_number_can_be_changed_while_puts_run() -> None:
 
 async def test_a_cancelled_put_gives_its_slot_or_its_place_back() -> None:
     """Also when it was given the slot in the moment it was cancelled."""
-    slots = PutSlots(1, is_divided=lambda: False)
+    slots = PutSlots(1, UNLIMITED)
     async with anyio.create_task_group() as group:
         putters = Putters(slots, group)
         await putters.begin("holder", 1)
@@ -141,7 +145,7 @@ async def test_a_cancelled_put_gives_its_slot_or_its_place_back() -> None:
 
 async def test_the_state_of_the_slots_can_be_read_in_a_debugger() -> None:
     """How many are held, who waits, who takes part."""
-    slots = PutSlots(1, is_divided=lambda: False)
+    slots = PutSlots(1, UNLIMITED)
     with slots.member("anna"), slots.member("bob"):
         async with slots.slot("anna"), anyio.create_task_group() as group:
             waiting = slots.slot("bob")

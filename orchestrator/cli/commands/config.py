@@ -12,8 +12,8 @@ from orchestrator.api.options import (
     MANIFEST_OPTIONS,
     PLAN_OPTIONS,
     RUN_OPTIONS,
+    RUN_TELLING_OPTIONS,
     SERVICE_OPTIONS,
-    TELLING_OPTIONS,
 )
 from orchestrator.cli.help import PanelCommand
 from orchestrator.cli.invocation import Invocation, takes_settings
@@ -24,7 +24,14 @@ config = typer.Typer(
 
 
 @config.command("show", cls=PanelCommand)
-@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, LOOK_OPTIONS, TELLING_OPTIONS)
+@takes_settings(
+    SERVICE_OPTIONS,
+    RUN_OPTIONS,
+    RUN_TELLING_OPTIONS,
+    PLAN_OPTIONS,
+    MANIFEST_OPTIONS,
+    LOOK_OPTIONS,
+)
 def show(
     invocation: Invocation,
     manifest: Annotated[

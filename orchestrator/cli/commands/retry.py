@@ -11,14 +11,14 @@ from orchestrator.api.options import (
     MANIFEST_OPTIONS,
     PLAN_OPTIONS,
     RUN_OPTIONS,
+    RUN_TELLING_OPTIONS,
     SERVICE_OPTIONS,
-    TELLING_OPTIONS,
 )
 from orchestrator.cli.invocation import BatchArgument, Defaults, EntryPatterns, Invocation, takes_settings
 from orchestrator.domain.errors import UsageError
 
 
-@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, TELLING_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, RUN_TELLING_OPTIONS)
 def retry(
     invocation: Invocation,
     batch: BatchArgument,

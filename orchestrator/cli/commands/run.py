@@ -10,8 +10,8 @@ from orchestrator.api.options import (
     MANIFEST_OPTIONS,
     PLAN_OPTIONS,
     RUN_OPTIONS,
+    RUN_TELLING_OPTIONS,
     SERVICE_OPTIONS,
-    TELLING_OPTIONS,
 )
 from orchestrator.cli.invocation import (
     BatchName,
@@ -23,7 +23,7 @@ from orchestrator.cli.invocation import (
 )
 
 
-@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, TELLING_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, RUN_TELLING_OPTIONS)
 def run(
     invocation: Invocation,
     manifest: ManifestPath,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.api.options import RUN_OPTIONS, SERVICE_OPTIONS, TELLING_OPTIONS
+from orchestrator.api.options import RUN_OPTIONS, RUN_TELLING_OPTIONS, SERVICE_OPTIONS
 from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, takes_settings
 
 #: Of a run's options those that are about files, of which it sends none.
@@ -12,7 +12,7 @@ _OF_UPLOADS = (
 )
 
 
-@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, TELLING_OPTIONS, unused=_OF_UPLOADS)
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, RUN_TELLING_OPTIONS, unused=_OF_UPLOADS)
 def submit(invocation: Invocation, batch: BatchArgument, *, entry: EntryPatterns = None) -> int:
     """Send uploaded jobs to review.
 

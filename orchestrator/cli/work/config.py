@@ -19,7 +19,7 @@ from orchestrator.journal.backend import shown
 from orchestrator.metastudio.credentials import FoundCredentials, find_credentials
 from orchestrator.metastudio.limiter import ApiRate
 from orchestrator.network.tls import TLS_VARIABLE, chosen_tls
-from orchestrator.transfer.bandwidth import Timetable
+from orchestrator.transfer.pacing import Timetable
 
 #: Variables with our prefix that are no setting: credentials, and what belongs to one command.
 _OTHER_VARIABLES = frozenset(

@@ -14,7 +14,7 @@ import anyio
 
 from orchestrator.domain.entries import SeenJob, entry_digests, forms, listed_since, normal, parse_tag
 from orchestrator.engine.events import Point
-from orchestrator.engine.job_search import seen_job, show_job
+from orchestrator.engine.job_search import seen_job
 from orchestrator.journal.records import Twin
 from orchestrator.metastudio.requests import JobQuery
 
@@ -164,7 +164,7 @@ class ExistingJobs:
         such a job can be what a lost create left behind.
         """
         for job in survey.untagged.get(normal(entry.avatar.name), ())[:MAX_SHOWN_JOBS]:
-            detail = await show_job(self._run.client, job.job_id, entry.avatar.app_user_id)
+            detail = await self._run.client.find_job(job.job_id, app_user_id=entry.avatar.app_user_id)
             if detail is None:
                 continue
             survey.shows_tags |= bool(detail.tags)

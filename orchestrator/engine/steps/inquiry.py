@@ -70,13 +70,8 @@ class Inquiry:
 
     async def show(self, entry: HeldEntry) -> JobDetail | None:
         """The job as the service has it; None when it has none of that id."""
-        try:
-            with entry.step(Point.SHOW):
-                return await self._run.client.show_job(entry.job_id, app_user_id=entry.avatar.app_user_id)
-        except RequestRejectedError as error:
-            if error.status == 404:
-                return None
-            raise
+        with entry.step(Point.SHOW):
+            return await self._run.client.find_job(entry.job_id, app_user_id=entry.avatar.app_user_id)
 
     async def part_list(self, entry: HeldEntry, kind: AssetKind) -> PartList:
         """Return what the service lists of a video.

@@ -19,7 +19,6 @@ from orchestrator.domain.receipts import VERIFIED, expected_etag, is_md5
 from orchestrator.domain.segments import plan_segments
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, EntryState
 from orchestrator.engine.events import Point
-from orchestrator.engine.job_search import show_job
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.requests import Command
 from orchestrator.metastudio.wire import JobDetail
@@ -68,7 +67,7 @@ class JobContents:
 
 async def contents_of(client: MetaStudioClient, job_id: str, app_user_id: str | None) -> JobContents | None:
     """Ask what the job holds; None when the service has no such job."""
-    job = await show_job(client, job_id, app_user_id)
+    job = await client.find_job(job_id, app_user_id=app_user_id)
     if job is None or job.state != WAIT_FILE_UPLOAD:
         return None if job is None else JobContents(job)
     # One refusal may pass; what follows from it does not.

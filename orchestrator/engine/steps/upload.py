@@ -40,6 +40,9 @@ _WORKERS_PER_PUT: Final = 2
 #: How often a URL must refuse a file whose fate is unknown before that means that it was used: one refusal may be
 #: a fault that passes.
 _TELLING_REFUSALS: Final = 3
+#: The store's word that a URL's upload was joined or cancelled (metastudio-protocol section 5.3). A 404 without it
+#: may be a page in between, and is no reason to replace a job.
+_UPLOAD_IS_OVER: Final = "NoSuchUpload"
 #: How often in a row a file must seem to be taken when the answers have no mark of the store; more often once
 #: something in between was seen to answer in its place.
 _UNMARKED_SENDS: Final = 2
@@ -105,6 +108,8 @@ class _Sending:
         self._entry = entry
         self._run = run
         self._inquiry = inquiry
+        # Once for all parts: a film has up to a thousand, and the journal's row is text.
+        self._assets = {asset.kind: asset for asset in entry.record.assets}
         self._failures: list[OrchestratorError] = []
         self._has_proved_unmarked = False
 
@@ -210,7 +215,7 @@ class _Sending:
             raise error.restated(RetryableError) from None
         if is_possible and doubt.unmarked_answers:
             return _used_up()
-        if doubt.may_be_held or error.status == 404:
+        if doubt.may_be_held or error.code == _UPLOAD_IS_OVER:
             raise error.restated(UrlExpiredError) from None
         raise error.restated(RequestRejectedError, hint=error.hint or _REFUSED_HINT) from None
 
@@ -223,9 +228,10 @@ class _Sending:
         if url is None:
             raise UrlExpiredError(f"the upload URL of {segment.kind} is no longer known")
         if url.expires_at is not None:
-            self._run.service_time.check_alive([url.expires_at])
+            service_time = self._run.connection.service_time
+            service_time.check_alive([url.expires_at])
             needed = self._run.rate.seconds_for(segment.segment.length)
-            if self._run.service_time.now() + needed >= url.expires_at:
+            if service_time.now() + needed >= url.expires_at:
                 raise UrlExpiredError(f"the upload URL of {segment.kind} has expired or soon will")
         return url
 
@@ -252,7 +258,7 @@ class _Sending:
             try:
                 with self._entry.step(Point.PUT, segment):
                     receipt = await self._run.sender.put(
-                        self._entry.asset(segment.kind), segment.segment, url, progress.add, pace
+                        self._assets[segment.kind], segment.segment, url, progress.add, pace
                     )
             except BaseException:
                 progress.take_back()

@@ -14,9 +14,8 @@ from orchestrator.api.service import service_settings
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.work.checks.check import Check, failed, failed_by, passed, skipped, warned
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError
-from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.domain.presigned import SKEW_SECONDS, PresignedUrl, ServiceTime
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.domain.service_time import SKEW_SECONDS, ServiceTime
 from orchestrator.engine.connection import Clocks, ServiceSettings, connect
 from orchestrator.metastudio.credentials import FoundCredentials, IamAccount, find_credentials
 from orchestrator.metastudio.endpoints import check_endpoint

@@ -50,8 +50,9 @@ OUTPUT_OPTIONS = (
     SettingOption(
         name="progress",
         flags=("--progress",),
-        metavar="auto|bar|plain|none",
-        summary="How progress is shown on stderr; plain prints a line every 30 s and per change of state",
+        metavar="auto|bar|plain|line|none",
+        summary="How progress is shown on stderr; plain prints a line every 30 s and per change of state, "
+        "line keeps a single one",
         default="auto",
         default_note="auto: bar on a terminal, else plain",
     ),

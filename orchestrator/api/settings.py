@@ -34,6 +34,7 @@ class ProgressStyle(StrEnum):
     AUTO = "auto"
     BAR = "bar"
     PLAIN = "plain"
+    LINE = "line"
     NONE = "none"
 
 

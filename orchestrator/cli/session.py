@@ -118,8 +118,7 @@ def _display(values: Settings, tracker: RunTracker, clocks: Clocks) -> Iterator[
     if style is ProgressStyle.NONE:
         yield [] if values.quiet else [_print_warning]
         return
-    display = _bar(tracker) if style is ProgressStyle.BAR else _plain(tracker, clocks)
-    with display as shown:
+    with _display_of(style, tracker, clocks) as shown:
         yield [shown]
 
 
@@ -142,15 +141,20 @@ def progress_style(values: Settings) -> ProgressStyle:
     return ProgressStyle.BAR if is_picture_kept else ProgressStyle.PLAIN
 
 
-def _bar(tracker: RunTracker) -> AbstractContextManager[Subscriber]:
-    from rich.console import Console  # noqa: PLC0415 - only on a terminal
+def _display_of(
+    style: ProgressStyle, tracker: RunTracker, clocks: Clocks
+) -> AbstractContextManager[Subscriber]:
+    # Each is loaded by those who see it.
+    if style is ProgressStyle.BAR:
+        from rich.console import Console  # noqa: PLC0415
 
-    from orchestrator.observe.bar import BarProgress  # noqa: PLC0415
+        from orchestrator.observe.bar import BarProgress  # noqa: PLC0415
 
-    return BarProgress(tracker, Console(stderr=True))
+        return BarProgress(tracker, Console(stderr=True))
+    if style is ProgressStyle.LINE:
+        from orchestrator.observe.line import LineProgress  # noqa: PLC0415
 
-
-def _plain(tracker: RunTracker, clocks: Clocks) -> AbstractContextManager[Subscriber]:
+        return LineProgress(tracker, sys.stderr)
     from orchestrator.observe.plain import PlainProgress  # noqa: PLC0415
 
     return PlainProgress(tracker, sys.stderr, clocks.clock)

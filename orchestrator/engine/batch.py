@@ -23,12 +23,14 @@ from orchestrator.engine.event_bus import EventBus, telling_attempts
 from orchestrator.engine.events import (
     ComparisonStarted,
     DecisionNeeded,
+    FilmsChecked,
     RunFinished,
     RunStarted,
     ServiceWarning,
     Totals,
 )
 from orchestrator.engine.file_comparison import ContentComparison
+from orchestrator.engine.film_count import FilmCount
 from orchestrator.engine.following import Follower
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.outage import gates
@@ -206,6 +208,9 @@ async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Reg
         scope=scope_of(request.patterns, run.settings.min_age, run.clocks.clock()),
         contents=ContentComparison(
             run.journal, lambda files: run.events.publish(ComparisonStarted(files=files))
+        ),
+        films=FilmCount(
+            lambda done, total: run.events.publish(FilmsChecked(done=done, total=total)), run.clocks.monotonic
         ),
     )
     try:

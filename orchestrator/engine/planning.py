@@ -19,7 +19,11 @@ from orchestrator.domain.segments import total_segments
 from orchestrator.domain.states import Change, EntryState, is_done
 from orchestrator.engine.decision import Action, Decider, EntryPlan, Retry
 from orchestrator.engine.events import Totals
+from orchestrator.engine.file_comparison import ContentComparison
+from orchestrator.engine.film_count import FilmCount
 from orchestrator.engine.registration import Registration, misplaced_rows, rejected_row_jobs, row_job
+from orchestrator.engine.result_rows import misplaced_rows, rejected_row_jobs, row_job
+from orchestrator.engine.scope import EVERYTHING, Scope, is_newer
 from orchestrator.engine.selection import EVERYTHING, Scope, is_newer
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import NOT_IN_MANIFEST
@@ -53,8 +57,8 @@ class _Draft(NamedTuple):
 class Planner:
     """Compares a manifest with the journal, None when there is none yet, entry by entry, in flat memory.
 
-    *retry* is about what failed only. *earlier* is the file that the batch was made from, where it was another;
-    *contents* compares files, which only a plan without a journal can do without.
+    *films* counts those that are checked. *retry* is about what failed only. *earlier* is the file that the batch was
+    made from, where it was another; *contents* compares files, which only a plan without a journal can do without.
     """
 
     def __init__(
@@ -69,7 +73,9 @@ class Planner:
         earlier: EarlierManifest | None = None,
         contents: ContentComparison | None = None,
         scope: Scope = EVERYTHING,
+        films: FilmCount | None = None,
     ) -> None:
+        self._films = films
         self._retry = retry
         self._earlier = earlier
         self._contents = contents
@@ -92,7 +98,10 @@ class Planner:
         self._copies = self._manifest.copies()
         entries = enumerate(self._manifest.entries())
         while chunk := await anyio.to_thread.run_sync(lambda: list(islice(entries, CHUNK_ENTRIES))):
+            is_last = len(chunk) < CHUNK_ENTRIES
             chunk = self._in_scope(chunk)
+            if self._films is not None:
+                self._films.expect((entry for _, entry in chunk), is_last=is_last)
             ids = [entry.entry_id for _, entry in chunk]
             records = await self._journal.entries_named(self._batch, ids) if self._journal else {}
             stored = await self._stored_bytes(records.values())
@@ -288,6 +297,8 @@ class Planner:
             # Its letters are composed in another way, and the journal goes by the id it has.
             entry = replace(entry, entry_id=record.entry_id)
         assets, problems = self._assets(_as_known(entry, record), record, local)
+        if self._films is not None:
+            self._films.checked(entry)
         return _Draft(position, entry, record, assets, problems)
 
     def _plan_chunk(self, drafts: list[_Draft], stored: dict[str, int]) -> list[EntryPlan]:

@@ -20,6 +20,7 @@ from orchestrator.engine.events import (
     ComparisonStarted,
     EntryFailed,
     Event,
+    FilmsChecked,
     OutageBegan,
     OutageEnded,
     OutageEvent,
@@ -30,7 +31,15 @@ from orchestrator.engine.events import (
     WarningRaised,
 )
 from orchestrator.observe.tracking import ActiveEntry, RunTracker
-from orchestrator.observe.wording import comparing, duration, outage_line, outage_news
+from orchestrator.observe.wording import (
+    checking,
+    comparing,
+    duration,
+    outage_line,
+    outage_news,
+    retries,
+    retry_line,
+)
 
 REPAINTS_PER_SECOND = 5
 _SHOWN_ENTRIES = 12
@@ -53,6 +62,7 @@ class BarProgress:
             OutageBegan,
             OutageEnded,
             BatchDrained,
+            FilmsChecked,
         }
     )
 
@@ -77,7 +87,7 @@ class BarProgress:
 
     def __call__(self, event: Event) -> None:
         """Leave a line above the bar for what must not be missed."""
-        if isinstance(event, RunStarted):
+        if isinstance(event, RunStarted | FilmsChecked):
             self._live.start()
         elif isinstance(event, RunFinished):
             self._live.stop()
@@ -90,11 +100,13 @@ class BarProgress:
     def render(self) -> RenderableType:
         """The picture of this moment."""
         self._tracker.sample()
+        if self._tracker.checking is not None:
+            return Text(checking(self._tracker.checking))
         # A copy: the run changes the original while this thread paints.
         active = list(self._tracker.active.values())
         shown = Table.grid(padding=(0, 2), expand=False)
         for entry in islice(active, _SHOWN_ENTRIES):
-            shown.add_row(*_entry_row(entry))
+            shown.add_row(*self._entry_row(entry))
         waits = [
             Text(f"waiting: {outage_line(event, passed_seconds=passed)}", style="yellow")
             for event, passed in self._tracker.waits()
@@ -125,21 +137,31 @@ class BarProgress:
         counts.append(f" · {active} at work")
         if tracker.entries_failed:
             counts.append(f" · {tracker.entries_failed} failed", style="red")
-        if tracker.retries:
-            counts.append(f" · {tracker.retries} retried")
+        if tracker.causes:
+            counts.append(f" · {retries(tracker.causes)}", style="yellow")
         counts.append(f" · {duration(tracker.elapsed_seconds)}")
         if tracker.is_draining:
             counts.append(" · stopping", style="yellow")
         return counts
 
-
-def _entry_row(entry: ActiveEntry) -> tuple[RenderableType, ...]:
-    name = Text(f"  {shown(entry.entry)}", no_wrap=True, overflow="ellipsis")
-    state = Text(entry.state, style="cyan")
-    if entry.state is not EntryState.UPLOADING:
-        return name, state
-    bar = ProgressBar(total=max(entry.bytes_total, 1), completed=entry.bytes_done, width=_BAR_COLUMNS // 2)
-    return name, state, bar, f"{format_bytes(entry.bytes_done)} of {format_bytes(entry.bytes_total)}"
+    def _entry_row(self, entry: ActiveEntry) -> tuple[RenderableType, ...]:
+        """One entry: a bar while it uploads, else how long its step takes by now; then what it tries again."""
+        name = Text(f"  {shown(entry.entry)}", no_wrap=True, overflow="ellipsis")
+        state = Text(entry.state, style="cyan")
+        retry = self._tracker.retry_of(entry)
+        again = Text("" if retry is None else shown(retry_line(*retry)), style="yellow", no_wrap=True)
+        if entry.state is not EntryState.UPLOADING:
+            return name, state, duration(self._tracker.seconds_in_state(entry)), "", again
+        bar = ProgressBar(
+            total=max(entry.bytes_total, 1), completed=entry.bytes_done, width=_BAR_COLUMNS // 2
+        )
+        return (
+            name,
+            state,
+            bar,
+            f"{format_bytes(entry.bytes_done)} of {format_bytes(entry.bytes_total)}",
+            again,
+        )
 
 
 def _line(event: Event) -> Text | None:

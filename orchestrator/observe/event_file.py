@@ -1,10 +1,12 @@
 """The events as JSON lines for programs: a file that is appended to, or stdout (docs/events.md).
 
-A line is one write, so that a program that follows the file never reads half of one.
+Lines are written whole, those of a tenth of a second in one write: a program that follows the file never reads half
+of one, and events that come together cost little more than one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import stat
@@ -13,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from orchestrator.domain.foreign import disarmed_json, masked, without
 from orchestrator.engine import events
@@ -50,8 +52,9 @@ TOLD: Final = frozenset(
         events.WarningRaised,
     }
 )
-#: Texts that are remembered masked: most are said again and again.
+#: Texts that are remembered.
 _REMEMBERED = 2048
+_DELAY_SECONDS = 0.1
 
 
 class EventFile:
@@ -74,44 +77,67 @@ class EventFile:
         self._context = dict(context)
         self._clock = clock
         self._hidden = hidden
-        self._masked: dict[str, str] = {}
         self._names = {kind: [field.name for field in fields(kind)] for kind in TOLD}
+        #: Texts that were masked, those of our own fields and those of others: most are said again and again.
+        self._ours: dict[str, str] = {}
+        self._masked: dict[str, str] = {}
+        self._waiting: list[tuple[float, Event]] = []
+        self._second = -1
+        self._second_text = ""
 
     def __call__(self, event: Event) -> None:
-        """Write *event*; of the calls of the service only those that failed."""
+        """Write *event*, soon; of the calls of the service only those that failed."""
         if isinstance(event, CallAttempted) and event.outcome == "ok":
             return
-        self._file.write(self.line(event).encode("utf-8"))
+        self._waiting.append((self._clock(), event))
+        if len(self._waiting) == 1:
+            try:
+                asyncio.get_running_loop().call_later(_DELAY_SECONDS, self.flush)
+            except RuntimeError:  # a caller without a loop
+                self.flush()
+        elif isinstance(event, events.RunFinished):
+            self.flush()
 
-    def line(self, event: Event) -> str:
-        """The line for *event*, with its end; what is not known of it is left out."""
-        time = datetime.fromtimestamp(self._clock(), UTC)
-        line = {
-            "schema": SCHEMA,
-            "type": event.name,
-            "time": f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond:06}Z",
-            **self._context,
-        }
+    def flush(self) -> None:
+        """Write what waits."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._file.write("".join(self.line(at, event) for at, event in waiting).encode("utf-8"))
+
+    def line(self, at: float, event: Event) -> str:
+        """The line for *event*, which happened at *at*, with its end; what is not known of it is left out."""
+        line = {"schema": SCHEMA, "type": event.name, "time": self._time_text(at), **self._context}
         for name in self._names[type(event)]:
             value = getattr(event, name)
-            if value is not None:
-                line[name] = self._told(name, value)
+            if value is None:
+                continue
+            kind = type(value)
+            if kind is str:
+                known = self._ours if name in OUR_FIELDS else self._masked
+                line[name] = known.get(value) or self._mask(value, known)
+            elif kind is float:
+                line[name] = round(value, 6)
+            elif is_dataclass(kind):
+                line[name] = asdict(value)
+            else:
+                line[name] = value
         return disarmed_json(_ENCODE(line)) + "\n"
 
-    def _told(self, name: str, value: Any) -> Any:
-        if isinstance(value, float):
-            return round(value, 6)
-        if isinstance(value, str):
-            return without(value, self._hidden) if name in OUR_FIELDS else self._mask(value)
-        return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    def _time_text(self, at: float) -> str:
+        second = int(at)
+        if second != self._second:
+            self._second, self._second_text = (
+                second,
+                f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}",
+            )
+        return f"{self._second_text}.{int((at - second) * 1e6):06}Z"
 
-    def _mask(self, text: str) -> str:
-        known = self._masked.get(text)
-        if known is None:
-            if len(self._masked) >= _REMEMBERED:
-                self._masked.clear()
-            known = self._masked[text] = masked(text, hidden=self._hidden)
-        return known
+    def _mask(self, text: str, known: dict[str, str]) -> str:
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        clean = without(text, self._hidden)
+        known[text] = clean if known is self._ours else masked(clean)
+        return known[text]
 
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -144,7 +170,11 @@ def event_file(
     with SinkFile(descriptor, is_owner=True, on_failure=lost) as file:
         if isinstance(opened, Path) and _is_cut(opened):
             file.write(b"\n")
-        yield EventFile(file, context, clock, hidden)
+        lines = EventFile(file, context, clock, hidden)
+        try:
+            yield lines
+        finally:
+            lines.flush()
 
 
 def _open_to_append(path: Path) -> int:

@@ -17,6 +17,7 @@ from orchestrator.engine.events import (
     EntryFailed,
     EntryTransitioned,
     Event,
+    FilmsChecked,
     OutageBegan,
     OutageEnded,
     OutageEvent,
@@ -27,7 +28,7 @@ from orchestrator.engine.events import (
     WarningRaised,
 )
 from orchestrator.observe.tracking import RunTracker
-from orchestrator.observe.wording import comparing, duration, outage_news
+from orchestrator.observe.wording import checking, comparing, duration, outage_news, retries
 
 INTERVAL_SECONDS = 30.0
 #: Journalled before a request is sent; only the result is printed.
@@ -54,6 +55,7 @@ class PlainProgress:
             OutageEnded,
             BatchDrained,
             ComparisonStarted,
+            FilmsChecked,
         }
     )
 
@@ -68,6 +70,7 @@ class PlainProgress:
         self._stream = stream
         self._clock = clock
         self._interval_seconds = interval_seconds
+        self._checking_at: float | None = None
         self._has_ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_reporting, name="progress", daemon=True)
 
@@ -87,9 +90,17 @@ class PlainProgress:
         """Write a line when *event* is one that people want to know."""
         if isinstance(event, RunStarted):
             self._thread.start()
+        if isinstance(event, FilmsChecked):
+            self._report_checking(event)
         line = outage_news(event) if isinstance(event, OutageEvent) else _line(event)
         if line is not None:
             self._write(line)
+
+    def _report_checking(self, event: FilmsChecked) -> None:
+        now = self._clock()
+        if self._checking_at is None or now - self._checking_at >= self._interval_seconds:
+            self._checking_at = now
+            self._write(checking(event))
 
     def report(self) -> None:
         """Write how far the run is."""
@@ -103,7 +114,18 @@ class PlainProgress:
             f"{tracker.entries_failed} failed; {format_bytes(tracker.bytes_done)} of "
             f"{format_bytes(tracker.bytes_total)}, {format_bytes(tracker.bytes_per_second)}/s"
             + (f", {duration(left)} left" if left is not None else "")
+            + "".join(f"; {part}" for part in (self._confirming(), retries(tracker.causes)) if part)
         )
+
+    def _confirming(self) -> str:
+        """`2 confirming, the longest for 0:42`; "" where none is."""
+        # A copy: the run changes the original while this thread reads.
+        waits = [
+            self._tracker.seconds_in_state(entry)
+            for entry in list(self._tracker.active.values())
+            if entry.state is EntryState.CONFIRMING
+        ]
+        return f"{len(waits)} confirming, the longest for {duration(max(waits))}" if waits else ""
 
     def _keep_reporting(self) -> None:
         while not self._has_ended.wait(self._interval_seconds):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +15,7 @@ from orchestrator.engine.events import (
     EntryStarted,
     EntryTransitioned,
     Event,
+    FilmsChecked,
     OutageBegan,
     OutageEnded,
     OutageProlonged,
@@ -40,8 +41,13 @@ class ActiveEntry:
     state: EntryState
     bytes_total: int
     bytes_stored: int
+    #: When it came into its state, by the tracker's clock.
+    since: float = 0.0
     moving: dict[Part, int] = field(default_factory=dict)
     bytes_moving: int = 0
+    #: Its last try that failed, until something of it succeeds, and when that was.
+    retry: RetryScheduled | None = None
+    retried_at: float = 0.0
 
     @property
     def bytes_done(self) -> int:
@@ -61,6 +67,10 @@ class RunTracker:
         self.entries_failed = 0
         self.bytes_total = 0
         self.retries = 0
+        #: Tries that failed and are repeated, of calls and segments, by the kind of error.
+        self.causes: Counter[str] = Counter()
+        #: How many films are checked, until the run begins.
+        self.checking: FilmsChecked | None = None
         self.bytes_sent = 0
         self.is_draining = False
         self.has_worked = False
@@ -87,6 +97,7 @@ class RunTracker:
             OutageProlonged: self._waiting,
             OutageEnded: self._waited,
             BatchDrained: self._drained,
+            FilmsChecked: self._checked,
         }
         self.hears = self._handlers.keys()
 
@@ -98,6 +109,16 @@ class RunTracker:
         """What the run waits for now, each with the seconds since it was last reported."""
         now = self._monotonic()
         return [(event, now - told_at) for event, told_at in list(self.outages.values())]
+
+    def seconds_in_state(self, entry: ActiveEntry) -> float:
+        """How long *entry* is in its state."""
+        return self._monotonic() - entry.since
+
+    def retry_of(self, entry: ActiveEntry) -> tuple[RetryScheduled, float] | None:
+        """The try that *entry* waits to repeat, and in how many seconds; None where nothing failed."""
+        if entry.retry is None:
+            return None
+        return entry.retry, max(entry.retried_at + entry.retry.delay - self._monotonic(), 0.0)
 
     @property
     def elapsed_seconds(self) -> float:
@@ -136,17 +157,20 @@ class RunTracker:
         self.batch = event.batch
         self.entries_total, self.entries_done = event.totals.entries, event.done_entries
         self.bytes_total, self._bytes_stored = event.totals.bytes, event.stored_bytes
+        self.checking = None
 
     def _entry_started(self, event: EntryStarted) -> None:
         self.has_worked = True
         stored = event.bytes_total - event.bytes_left
-        self.active[event.entry] = ActiveEntry(event.entry, event.state, event.bytes_total, stored)
+        self.active[event.entry] = ActiveEntry(
+            event.entry, event.state, event.bytes_total, stored, since=self._monotonic()
+        )
 
     def _transitioned(self, event: EntryTransitioned) -> None:
         entry = self.active.get(event.entry)
         if entry is None:
             return
-        entry.state = event.to_state
+        entry.state, entry.since, entry.retry = event.to_state, self._monotonic(), None
         if event.to_state is EntryState.PENDING:
             self._lose(entry, entry.bytes_stored)
 
@@ -175,6 +199,7 @@ class RunTracker:
         entry = self.active.get(event.entry)
         if entry is None:
             return
+        entry.retry = None
         moved = entry.moving.pop((event.asset, event.part_number), 0)
         entry.bytes_moving -= moved
         self._bytes_moving -= moved
@@ -185,6 +210,10 @@ class RunTracker:
 
     def _retried(self, event: RetryScheduled) -> None:
         self.retries += event.asset is not None
+        self.causes[event.kind] += 1
+        entry = self.active.get(event.entry)
+        if entry is not None:
+            entry.retry, entry.retried_at = event, self._monotonic()
 
     def _expired(self, event: UrlsExpired) -> None:
         entry = self.active.get(event.entry)
@@ -201,6 +230,9 @@ class RunTracker:
 
     def _waited(self, event: OutageEnded) -> None:
         self.outages.pop(event.side, None)
+
+    def _checked(self, event: FilmsChecked) -> None:
+        self.checking = event
 
     def _drained(self, _event: BatchDrained) -> None:
         self.is_draining = True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from orchestrator.engine.events import OutageBegan, OutageEvent
+from orchestrator.engine.events import FilmsChecked, OutageBegan, OutageEvent, RetryScheduled
 
 #: In English whatever the locale, as all that is printed.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -33,6 +34,26 @@ def short_moment(seconds: float) -> str:
 def comparing(files: int) -> str:
     """What is said while *files* local files are read to compare them."""
     return f"comparing {files} file{'' if files == 1 else 's'} with what was sent"
+
+
+def checking(event: FilmsChecked) -> str:
+    """What is said while the films of a manifest are checked."""
+    return f"checking {event.done}{'' if event.total is None else f' of {event.total}'} films"
+
+
+def retries(causes: Mapping[str, int]) -> str:
+    """`12 retries (8 interrupted, 4 throttled)`, the most frequent first; "" for none."""
+    total = sum(causes.values())
+    if not total:
+        return ""
+    ordered = sorted(causes.items(), key=lambda cause: -cause[1])
+    listed = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in ordered)
+    return f"{total} retr{'y' if total == 1 else 'ies'} ({listed})"
+
+
+def retry_line(event: RetryScheduled, seconds: float) -> str:
+    """Why a try is repeated, and in how many *seconds*."""
+    return f"try {event.attempt + 1} in {seconds:.0f} s: {event.message}"
 
 
 def outage_news(event: OutageEvent) -> str:

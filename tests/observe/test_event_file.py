@@ -19,6 +19,7 @@ from orchestrator.engine.events import (
     EntryTransitioned,
     Event,
     RetryScheduled,
+    RunFinished,
     SegmentProgressed,
     ServiceWarning,
     StepReached,
@@ -134,6 +135,29 @@ def test_words_of_others_are_masked_and_disarmed(tmp_path: Path) -> None:
     assert lines_of(path)[1]["message"].startswith("call *** or https://store/x?***")
 
 
+async def test_events_that_come_together_are_one_write_and_the_last_of_a_run_waits_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a program may read the file as soon as it knows of the end."""
+    path, written = tmp_path / "events.jsonl", list[bytes]()
+    real: Callable[..., int] = os.write
+    monkeypatch.setattr(os, "write", lambda to, data: (written.append(bytes(data)), real(to, data))[1])
+    finished = RunFinished(batch="studio", run_id="r1", exit_code=0, elapsed_seconds=1.0, entries={})
+    context = {"batch": "studio"}
+
+    with event_file(path, context, clock=lambda: NOON, hidden=(), warn=lambda _: None) as lines:
+        assert lines is not None
+        lines(MOVED)
+        lines(MOVED)
+        assert written == []
+        lines(finished)
+        assert written[0].count(b"\n") == 3
+        lines(MOVED)
+
+    assert len(written) == 2
+    assert len(lines_of(path)) == 4
+
+
 def test_a_line_is_one_write_at_the_end_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a line that a full disk left stays by itself, and whoever follows the file sees whole ones."""
     path = tmp_path / "events.jsonl"
@@ -163,9 +187,7 @@ def test_a_file_that_cannot_be_written_is_one_warning(place: str) -> None:
 def test_what_is_said_again_is_masked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Masking costs more than all else about a line."""
     masked: list[str] = []
-    monkeypatch.setattr(
-        "orchestrator.observe.event_file.masked", lambda text, **_: masked.append(text) or text
-    )
+    monkeypatch.setattr("orchestrator.observe.event_file.masked", lambda text: masked.append(text) or text)
 
     write(tmp_path / "events.jsonl", MOVED, MOVED)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import (
@@ -27,7 +27,7 @@ from orchestrator.journal.records import EntryRecord
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.failures import is_job_gone
 from orchestrator.metastudio.requests import JobQuery
-from orchestrator.metastudio.wire import JobDetail, JobSummary, OperationLog
+from orchestrator.metastudio.wire import JobDetail, OperationLog
 
 if TYPE_CHECKING:
     from orchestrator.engine.event_bus import EventBus
@@ -51,6 +51,8 @@ _PASSED = frozenset({EntryState.TRAINING, EntryState.TRAINED})
 _NO_REVIEW: Mapping[str, object] = {"review_reason": None, "review_code": None}
 _NO_REASON = "the service gives no reason"
 _LONGEST_REASON = 2000
+#: Jobs that a poll asks for one by one, because the list lacks them; the others' turn comes with the next.
+MOST_SHOWN: Final = 100
 #: What only a person can move on.
 _STUCK_STATES = frozenset({EntryState.REVIEW_FAILED, EntryState.FAILED, EntryState.CANCELLED})
 _STUCK_GROUPS = frozenset({JobGroup.AWAITING_USER, JobGroup.REJECTED, JobGroup.SUSPENDED})
@@ -105,6 +107,9 @@ class Follower:
         self._events = events
         self._key = key
         self._has_polled = False
+        #: Of those that the list lacks, the ones that were shown in this round of polls.
+        self._shown: set[str] = set()
+        self._shows_left = MOST_SHOWN
 
     async def follow(
         self,
@@ -131,12 +136,18 @@ class Follower:
 
     async def poll(self) -> bool:
         """Ask once and journal what changed; True when anything did."""
+        # Where the service ignores the filter it lists all jobs of the account: of others nothing is kept.
+        ours = {outcome.job_id async for outcome in self._journal.outcomes(self._key.digest)}
         listed = self._client.iterate_jobs(JobQuery(batch_name=self._key.name))
-        jobs = {job.job_id: job async for job in listed}
+        states = {job.job_id: job.state async for job in listed if job.job_id in ours}
+        self._shows_left = MOST_SHOWN
         changes = 0
         async for record in self._journal.entries(self._key.digest, has_job=True):
             if self._only is None or record.entry_id in self._only:
-                changes += await self._take(record, jobs)
+                changes += await self._take(record, states)
+        if self._shows_left:
+            # Each was asked about; the next poll begins again.
+            self._shown.clear()
         return changes > 0
 
     async def job_counts(self) -> Mapping[tuple[EntryState, str | None], int]:
@@ -192,26 +203,26 @@ class Follower:
         self._events.publish(ServiceWarning(message=f"asking again later: {error.message}"))
         return False
 
-    async def _take(self, record: EntryRecord, jobs: Mapping[str, JobSummary]) -> bool:
+    async def _take(self, record: EntryRecord, states: Mapping[str, str]) -> bool:
         """Journal what the service says of one entry, if it is news."""
-        job = jobs.get(record.job_id or "")
+        state = states.get(record.job_id or "")
         if record.confirmed_at is None or record.state is EntryState.CANCELLED:
             return False
-        if job is None:
+        if state is None:
             return await self._take_missing(record)
-        if job.state == record.service_state:
+        if state == record.service_state:
             return False
         try:
-            await self._move(record, job)
+            await self._move(record, state)
         except StaleEpochError:
             # A run works on the entry; the next poll sees what came of it.
             return False
         return True
 
-    async def _move(self, record: EntryRecord, job: JobSummary) -> None:
-        group = group_of(job.state)
+    async def _move(self, record: EntryRecord, state: str) -> None:
+        group = group_of(state)
         target = STATE_OF_GROUP.get(group)
-        facts: dict[str, object] = {"service_state": job.state}
+        facts: dict[str, object] = {"service_state": state}
         if target is None or target is record.state:
             await self._journal.set_facts(record, **facts)
         else:
@@ -220,13 +231,13 @@ class Follower:
             redo_reasons = facts.pop("redo_reasons", ())
             # The event goes first: after a kill in between it is published, and kept, once more.
             await self._keep_review(record, target, facts, redo_reasons)
-            await self._journal.transition(record, target, _transition_reason(job, facts), **facts)
-            self._publish_transition(record, target, f"{group}: {job.state}")
+            await self._journal.transition(record, target, _transition_reason(state, facts), **facts)
+            self._publish_transition(record, target, f"{group}: {state}")
         self._events.publish(
             JobStateChanged(
                 entry=record.entry_id,
                 job_id=record.job_id,
-                service_state=job.state,
+                service_state=state,
                 group=group,
                 reason=str(facts.get("review_reason") or "") or None,
                 code=str(facts.get("review_code") or "") or None,
@@ -237,6 +248,10 @@ class Follower:
         """A job that is not listed may be under another batch name, or deleted in the console."""
         if record.state in {EntryState.FAILED, EntryState.CONFIRMED} or record.job_id is None:
             return False
+        if not self._shows_left or record.entry_id in self._shown:
+            return False
+        self._shows_left -= 1
+        self._shown.add(record.entry_id)
         try:
             job = await self._show(record)
         except RequestRejectedError as error:
@@ -245,7 +260,7 @@ class Follower:
             return await self._take_deleted(record)
         if job is None or job.state == record.service_state:
             return False
-        await self._move(record, job)
+        await self._move(record, job.state)
         return True
 
     async def _take_deleted(self, record: EntryRecord) -> bool:
@@ -329,9 +344,9 @@ def review_log(job: JobDetail) -> OperationLog | None:
     return reasons[-1] if reasons else None
 
 
-def _transition_reason(job: JobSummary, facts: Mapping[str, object]) -> str:
+def _transition_reason(state: str, facts: Mapping[str, object]) -> str:
     code = f" ({facts['review_code']})" if facts["review_code"] else ""
-    return f"the service says {job.state}" + (
+    return f"the service says {state}" + (
         f": {facts['review_reason']}{code}" if facts["review_reason"] else ""
     )
 

@@ -19,11 +19,7 @@ from orchestrator.domain.segments import total_segments
 from orchestrator.domain.states import Change, EntryState, is_done
 from orchestrator.engine.decision import Action, Decider, EntryPlan, Retry
 from orchestrator.engine.events import Totals
-from orchestrator.engine.file_comparison import ContentComparison
-from orchestrator.engine.film_count import FilmCount
 from orchestrator.engine.registration import Registration, misplaced_rows, rejected_row_jobs, row_job
-from orchestrator.engine.result_rows import misplaced_rows, rejected_row_jobs, row_job
-from orchestrator.engine.scope import EVERYTHING, Scope, is_newer
 from orchestrator.engine.selection import EVERYTHING, Scope, is_newer
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import NOT_IN_MANIFEST
@@ -33,6 +29,7 @@ from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspe
 if TYPE_CHECKING:
     from orchestrator.engine.context import RunSettings
     from orchestrator.engine.file_comparison import ContentComparison
+    from orchestrator.engine.film_count import FilmCount
     from orchestrator.engine.registration import EarlierManifest
 
 #: Entries that are looked up, inspected and written together.

@@ -36,7 +36,7 @@ class Size:
 
 
 def without_colours(text: str) -> str:
-    """*text* without escape sequences; the grey part of a bar becomes a thin line, which can be told from the rest."""
+    """*text* without escape sequences; the grey part of a bar becomes a thin line."""
     parts = _ESCAPE.split(text)
     plain = [parts[0]]
     for codes, shown in zip(parts[1::2], parts[2::2], strict=True):

@@ -18,7 +18,7 @@ from orchestrator.domain.sameness import Sameness, sameness_of_content, sameness
 from orchestrator.domain.segments import Segment
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord, SegmentRecord
-from orchestrator.transfer.comparing import md5s_of
+from orchestrator.transfer.hashing import md5s_of
 
 #: An entry the journal knows, and its files as they are now.
 Found = tuple[EntryRecord, Sequence[Asset]]

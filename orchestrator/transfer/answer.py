@@ -1,8 +1,13 @@
-"""What a store answered to a PUT, reduced to what decides; it never carries a URL in its text form."""
+"""What a store answered to a PUT, and what that means: pure decisions, by the XML code before the status.
+
+Codes are those of metastudio-protocol section 5.3, and those S3-compatible stores use for the same things. An answer
+never carries a URL in its text form.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,7 +16,20 @@ import aiohttp
 import anyio
 from multidict import CIMultiDictProxy
 
+from orchestrator.domain.errors import (
+    ConfigurationError,
+    ETagMismatchError,
+    InterruptedTransferError,
+    OrchestratorError,
+    RefusedUploadError,
+    RequestRejectedError,
+    RetryableError,
+    ThrottledError,
+    UnmarkedAnswerError,
+    UrlExpiredError,
+)
 from orchestrator.domain.foreign import bare_etag, plain_name, quotable
+from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.network.errors import CONNECTION_ERRORS
 
 #: More than any error document of a store; the rest is not read.
@@ -23,6 +41,36 @@ _FOREIGN_TYPE: Final = re.compile(
     r"text/html|application/xhtml\+xml|application/([\w.-]+\+)?json", re.IGNORECASE
 )
 _FOREIGN_BODY: Final = re.compile(rb"\s*(<!doctype\s+html|<html|[{\[])", re.IGNORECASE)
+_MD5: Final = re.compile(r"[0-9a-f]{32}")
+
+_EXPIRED_CODES: Final = frozenset({"RequestTimeTooSkewed", "ExpiredToken", "RequestExpired"})
+_REFUSED_CODES: Final = frozenset({"NoSuchUpload", "AccessDenied"})
+_THROTTLED_CODES: Final = frozenset({"SlowDown", "TooManyRequests", "ServiceUnavailable", "Throttling"})
+_UNDONE_CODES: Final = frozenset({"IncompleteBody", "RequestTimeout", "OperationAborted"})
+_UNCLEAR_CODES: Final = frozenset({"InternalError", "BadGateway", "GatewayTimeout"})
+#: Codes that mean what they say, whatever our clock thinks of the URL; with what to do about them.
+_REJECTED_CODES: Final[dict[str, str | None]] = {
+    "SignatureDoesNotMatch": "the URL was altered, or something on the way changes headers: look for a proxy",
+    "InvalidAccessKeyId": "the service signs with an unknown key: send the vendor the request id",
+    "InArrearOrInsufficientBalance": "settle the account's balance, then run again",
+    "InsufficientStorageSpace": "the store's space is used up: send the vendor the request id",
+    "EntityTooLarge": "a part may have 5 GiB: use more parts",
+    "EntityTooSmall": "every part but the last needs 100 KiB: use fewer parts",
+    "MissingContentLength": "something on the way removes the Content-Length header: look for a proxy",
+    "MethodNotAllowed": None,
+    "PreconditionFailed": None,
+    "NoSuchBucket": None,
+    "NoSuchKey": None,
+    "InvalidArgument": None,
+    "BadDigest": None,
+    "TooManyWrongSignature": None,
+}
+
+_PROXY_HINT: Final = "a proxy asks for credentials: check HTTP_PROXY, its user and password, and NO_PROXY"
+_UNDONE_STATUSES: Final = frozenset({408, 409, 425})
+_THROTTLED_STATUSES: Final = frozenset({429, 503})
+_REFUSED_STATUSES: Final = frozenset({403, 404})
+_STORED_STATUSES: Final = frozenset({200, 201, 204})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,33 +104,29 @@ class ErrorDocument:
 
 async def read_answer(response: aiohttp.ClientResponse, body_timeout: float) -> Answer:
     """Reduce *response*; what came of its body within *body_timeout* seconds counts."""
+    body = bytearray()
     # The usual answer has no body, and nothing to wait for.
-    body = b"" if response.content.at_eof() else await _read_body(response, body_timeout)
-    document = parse_error_document(body) if body else ErrorDocument()
+    if not response.content.at_eof():
+        with anyio.move_on_after(body_timeout), suppress(*CONNECTION_ERRORS):
+            while piece := await response.content.read(BODY_LIMIT_BYTES - len(body)):
+                body += piece
+    document = parse_error_document(bytes(body)) if body else ErrorDocument()
     headers = response.headers
     names = " ".join(headers).lower()
-    named = next(filter(None, map(headers.get, _REQUEST_ID_HEADERS)), None)
+    etag, named = marks_of(headers)
     return Answer(
         status=response.status,
         code=document.code,
         message=document.message,
         request_id=plain_name(named) or document.request_id,
-        etag=bare_etag(headers.get("ETag")),
+        etag=etag,
         # Several headers have names that start alike, such as the one with the key.
         is_encrypted=any(name in names for name in _ENCRYPTION_HEADERS),
-        is_marked=is_marked(headers),
+        is_marked=etag is not None or named is not None,
         is_foreign=is_foreign(headers, body),
         retry_after=headers.get("Retry-After"),
         location=headers.get("Location"),
     )
-
-
-async def _read_body(response: aiohttp.ClientResponse, timeout: float) -> bytes:
-    body = bytearray()
-    with anyio.move_on_after(timeout), suppress(*CONNECTION_ERRORS):
-        while piece := await response.content.read(BODY_LIMIT_BYTES - len(body)):
-            body += piece
-    return bytes(body)
 
 
 def parse_error_document(body: bytes) -> ErrorDocument:
@@ -134,13 +178,131 @@ class _ErrorReading:
         )
 
 
-def is_marked(headers: CIMultiDictProxy[str]) -> bool:
-    """True when an answer has an ETag or a store's request id (metastudio-protocol section 5.3)."""
-    return bare_etag(headers.get("ETag")) is not None or any(map(headers.get, _REQUEST_ID_HEADERS))
+def marks_of(headers: CIMultiDictProxy[str]) -> tuple[str | None, str | None]:
+    """The ETag and the store's request id of an answer; with neither it is no store's (section 5.3)."""
+    named = next(filter(None, map(headers.get, _REQUEST_ID_HEADERS)), None)
+    return bare_etag(headers.get("ETag")), named
 
 
-def is_foreign(headers: CIMultiDictProxy[str], body: bytes) -> bool:
+def is_foreign(headers: CIMultiDictProxy[str], body: bytes | bytearray) -> bool:
     """True when the body is a page or a JSON document, by its type or by how it starts."""
     is_empty = not body and headers.get("Content-Length", "0") == "0"
     is_typed = _FOREIGN_TYPE.match(headers.get("Content-Type", "").strip()) is not None
     return (is_typed and not is_empty) or _FOREIGN_BODY.match(body) is not None
+
+
+def is_success(answer: Answer) -> bool:
+    """True when the answer is a success; an error document in the body takes a 200 back."""
+    return answer.status in _STORED_STATUSES and answer.code is None
+
+
+def check_mark(answer: Answer, md5: str | None) -> None:
+    """Raise UnmarkedAnswerError unless a successful *answer* is certainly the store's.
+
+    A proxy, a login page or a gateway can answer 200 as well, for a PUT that never got any further.
+    """
+    if answer.is_marked and not answer.is_foreign:
+        return
+    if answer.is_foreign:
+        sentence = "a page or document came in place of the store's answer"
+        raise UnmarkedAnswerError(sentence, status=answer.status)
+    sentence = f"the answer {answer.status} has neither an ETag nor a request id of the store"
+    error = UnmarkedAnswerError(sentence, code="Unmarked", status=answer.status)
+    error.receipt = Receipt(etag=None, md5=md5, is_verified=False, evidence=Evidence.UNMARKED)
+    raise error
+
+
+def error_of(
+    answer: Answer, *, is_url_past: bool, is_body_sent: bool, retry_after: float | None
+) -> OrchestratorError:
+    """The error *answer* stands for; *is_url_past* tells that by our clock the URL's time is over."""
+    kind = _kind_of(answer, is_url_past=is_url_past)
+    if issubclass(kind, RetryableError):
+        error: OrchestratorError = kind(
+            _sentence(answer),
+            code=answer.code,
+            status=answer.status,
+            request_id=answer.request_id,
+            retry_after=retry_after,
+        )
+        if isinstance(error, InterruptedTransferError):
+            error.is_body_sent = is_body_sent
+        return error
+    return kind(
+        _sentence(answer),
+        code=answer.code,
+        status=answer.status,
+        request_id=answer.request_id,
+        hint=_PROXY_HINT if kind is ConfigurationError else _REJECTED_CODES.get(answer.code or ""),
+    )
+
+
+def receipt_of(answer: Answer, md5: str | None, on_warning: Callable[[str], None]) -> Receipt:
+    """The receipt a successful *answer* stands for; raises ETagMismatchError unless its ETag can be no MD5.
+
+    With server-side encryption the ETag need not be the MD5 (metastudio-protocol section 5.2).
+    """
+    if md5 is None or answer.etag == md5:
+        return _receipt(answer, md5, is_verified=md5 is not None)
+    if answer.etag is None:
+        on_warning("the store sends no ETag, so what it stored cannot be compared with what was sent")
+    elif answer.is_encrypted:
+        on_warning("the store encrypts what it stores, so its ETags cannot be compared with the MD5 sent")
+    elif not _MD5.fullmatch(answer.etag):
+        on_warning("the store's ETags are no MD5, so what it stored cannot be compared with what was sent")
+    else:
+        raise ETagMismatchError(
+            f"the store holds other bytes than were sent (ETag {answer.etag}, MD5 {md5})",
+            status=answer.status,
+            request_id=answer.request_id,
+        )
+    return _receipt(answer, md5, is_verified=False)
+
+
+def _receipt(answer: Answer, md5: str | None, *, is_verified: bool) -> Receipt:
+    return Receipt(etag=answer.etag, md5=md5, is_verified=is_verified, request_id=answer.request_id)
+
+
+def _kind_of(answer: Answer, *, is_url_past: bool) -> type[OrchestratorError]:
+    """By the code where it decides, then by the clock, then by the status."""
+    by_code = _kind_by_code(answer)
+    if by_code not in {None, RefusedUploadError}:
+        return by_code or RequestRejectedError
+    if is_url_past and answer.status in {400, 403}:
+        return UrlExpiredError
+    return by_code or _kind_by_status(answer.status)
+
+
+def _kind_by_code(answer: Answer) -> type[OrchestratorError] | None:
+    code = answer.code or ""
+    says_expired = "expired" in (answer.message or "").lower()
+    if code in _EXPIRED_CODES or (code in {"AccessDenied", "InvalidRequest"} and says_expired):
+        return UrlExpiredError
+    kinds: tuple[tuple[frozenset[str], type[OrchestratorError]], ...] = (
+        (_REFUSED_CODES, RefusedUploadError),
+        (_THROTTLED_CODES, ThrottledError),
+        (_UNDONE_CODES, RetryableError),
+        (_UNCLEAR_CODES, InterruptedTransferError),
+        (frozenset(_REJECTED_CODES), RequestRejectedError),
+    )
+    return next((kind for codes, kind in kinds if code in codes), None)
+
+
+def _kind_by_status(status: int) -> type[OrchestratorError]:
+    if status in _REFUSED_STATUSES:
+        return RefusedUploadError
+    if status in _THROTTLED_STATUSES:
+        return ThrottledError
+    if status in _UNDONE_STATUSES:
+        return RetryableError
+    if status == 407:
+        return ConfigurationError
+    if status >= 500 and status not in {501, 505}:
+        return InterruptedTransferError
+    return RequestRejectedError
+
+
+def _sentence(answer: Answer) -> str:
+    code = f" {answer.code}" if answer.code else ""
+    message = f": {answer.message}" if answer.message else ""
+    return f"the store answered {answer.status}{code}{message}"

@@ -1,18 +1,91 @@
-"""Segments' MD5s, computed in worker threads for several segments at once."""
+"""Segments' MD5s, those of several at once: computed in worker threads, each in a lane of its own.
+
+Where the compiled module is missing, because there was no C compiler when the package was installed, hashlib does
+it one stream after another: the same digests at several times the cost.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache, partial
 from threading import Lock
+from typing import Any, Final, Protocol
 
-from orchestrator.transfer.md5 import Digest, Md5
-from orchestrator.transfer.source import Buffers, Source, Span
+from orchestrator.domain.assets import Asset
+from orchestrator.domain.segments import Segment
+from orchestrator.transfer.reader import Buffers, Source, Span, result_of
 
 #: What is read of all lanes before it is hashed: a core's own cache holds it, and what else the core works on.
 _CACHED_BYTES = 512 * 1024
 _MOST_PIECE_BYTES = 256 * 1024
+#: What is read of each segment of a file that is compared.
+_COMPARED_BYTES: Final = 128 * 1024
+#: How long a sender waits for a full batch before forcing a partial one: the kernel has just taken more of the last
+#: bytes than it sends meanwhile.
+_PATIENCE_SECONDS = 0.02
+
+Piece = bytes | bytearray | memoryview
+
+
+class Digest(Protocol):
+    """An MD5 that grows."""
+
+    def hexdigest(self) -> str:
+        """The digest of all that was taken so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Md5:
+    """A way to compute MD5s."""
+
+    #: How many streams advance in about the time of one.
+    lanes: int
+    #: Makes the digest of a stream of which nothing is known yet.
+    new_digest: Callable[[], Digest]
+    #: Lets each of at most `lanes` digests, made by `new_digest`, take its piece.
+    update_all: Callable[[Sequence[Any], Sequence[Piece]], None]
+
+    def of_all(self, bodies: Sequence[Piece]) -> list[str]:
+        """The hex digests of *bodies*, however many they are."""
+        digests = [self.new_digest() for _ in bodies]
+        for first in range(0, len(bodies), self.lanes):
+            group = slice(first, first + self.lanes)
+            self.update_all(digests[group], bodies[group])
+        return [digest.hexdigest() for digest in digests]
+
+
+def _update_in_turn(digests: Sequence[hashlib._Hash], pieces: Sequence[Piece]) -> None:
+    for digest, piece in zip(digests, pieces, strict=True):
+        digest.update(piece)
+
+
+HASHLIB: Final = Md5(
+    lanes=1,
+    # Where FIPS rules hold, MD5 is refused for anything that could be security.
+    new_digest=partial(hashlib.md5, usedforsecurity=False),
+    update_all=_update_in_turn,
+)
+
+
+@cache
+def best_md5() -> Md5:
+    """The cheapest way this machine has, shown to agree with hashlib."""
+    try:
+        from orchestrator.transfer import _multibuffer_md5 as multibuffer  # noqa: PLC0415 - may be missing
+    except ImportError:
+        return HASHLIB
+    found = Md5(lanes=multibuffer.LANES, new_digest=multibuffer.Digest, update_all=multibuffer.update_all)
+    return found if _agrees_with_hashlib(found) else HASHLIB
+
+
+def _agrees_with_hashlib(md5: Md5) -> bool:
+    """Try each lane: a compiler's mistake would otherwise look like a store that damages every upload."""
+    bodies = [bytes([lane]) * (100 + lane) for lane in range(md5.lanes)]
+    return md5.of_all(bodies) == HASHLIB.of_all(bodies)
 
 
 class HashPool:
@@ -29,7 +102,7 @@ class HashPool:
         self._lock = Lock()
         self._queue: list[HashRequest] = []
         #: Streams that will ask for another span but have not yet.
-        self._absent: set[HashedStream] = set()
+        self._absent: set[Hashed] = set()
         self._is_flushing = False
         self._is_called = False
 
@@ -39,29 +112,29 @@ class HashPool:
             f" {self._md5.lanes} lanes{', flushing' if self._is_flushing else ''}>"
         )
 
-    def join(self, source: Source) -> HashedStream:
+    def join(self, source: Source) -> Hashed:
         """Begin a stream, whose `leave` must follow; *source* is opened with its first span."""
-        stream = HashedStream(self, source, self._md5.new_digest())
+        stream = Hashed(self, source, self._md5.new_digest())
         with self._lock:
             self._absent.add(stream)
         return stream
 
     def submit(self, request: HashRequest) -> Future[None]:
-        """Hash what *request* asks for, with others."""
+        """Hash what *request* asks for, in a batch with others."""
         with self._lock:
             self._absent.discard(request.stream)
             self._queue.append(request)
             self._call_when_due()
         return request.done
 
-    def flush(self, stream: HashedStream) -> None:
-        """What `stream.flush` does."""
+    def flush(self, stream: Hashed) -> None:
+        """Hash the queued span of *stream* now, in a partial batch: its sender waits for it."""
         with self._lock:
             self._is_flushing |= any(request.stream is stream for request in self._queue)
             self._call_when_due()
 
-    def leave(self, stream: HashedStream) -> None:
-        """What `stream.leave` does."""
+    def leave(self, stream: Hashed) -> None:
+        """Take *stream* out; a span of it that is being hashed is completed."""
         with self._lock:
             self._absent.discard(stream)
             self._queue = [request for request in self._queue if request.stream is not stream]
@@ -112,8 +185,13 @@ class HashPool:
             self._buffers.give_back(buffer)
 
 
-class HashedStream:
-    """A segment on its way through a HashPool."""
+class Hashed:
+    """Hashes each span of *source* in a HashPool.
+
+    A thread reads it into memory that its core's cache still holds when the digests take it, and the sender reads
+    again from the system's cache: cheaper than carrying what was hashed from one core to the other. The digest is
+    that of the file; a file that changed in between is noticed by its fingerprint or by the store's ETag.
+    """
 
     def __init__(self, pool: HashPool, source: Source, digest: Digest) -> None:
         self._pool = pool
@@ -121,17 +199,24 @@ class HashedStream:
         self.digest = digest
         self._is_open = False
 
-    def hash(self, span: Span, ahead: Span) -> Future[None]:
-        """Hash *span*, the next one, in a worker thread.
+    @property
+    def md5(self) -> str:
+        """The hex digest of all spans so far."""
+        return self.digest.hexdigest()
 
-        The bytes of *ahead*, which comes after it, are announced. Where nothing comes after it the file is found
-        unchanged at last. The future may hold a Source's error.
-        """
-        return self._pool.submit(HashRequest(self, span, ahead))
+    def start(self, span: Span, ahead: Span, *, is_first: bool) -> Future[None] | None:
+        """Hash *span* with those of other segments."""
+        return self._pool.submit(HashRequest(self, span, ahead)) if span.length else None
 
-    def flush(self) -> None:
-        """Hash the queued span now, in a partial batch: its sender waits for it."""
-        self._pool.flush(self)
+    async def wait_for(self, prepared: Future[None]) -> None:
+        """Wait for the digest, and force a partial batch when that takes too long."""
+        if prepared.done():
+            return prepared.result()
+        flush = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._pool.flush, self)
+        try:
+            return await result_of(prepared)
+        finally:
+            flush.cancel()
 
     def leave(self) -> None:
         """Leave the pool; a span already being hashed is completed."""
@@ -149,21 +234,19 @@ class HashedStream:
 class HashRequest:
     """A span to be hashed; `rest` is what of it is not yet."""
 
-    stream: HashedStream
+    stream: Hashed
     rest: Span
     ahead: Span
     done: Future[None] = field(default_factory=Future)
 
     def begin(self) -> bool:
         """Open the file; False when that fails or the sender has left."""
-        return self.done.set_running_or_notify_cancel() and self._succeeds(
-            lambda: self.stream.begin(self.ahead)
-        )
+        return self.done.set_running_or_notify_cancel() and self._succeeds(self.stream.begin, self.ahead)
 
     def read_into(self, buffer: memoryview) -> memoryview:
         """The next bytes to be hashed, in *buffer*; none when that fails."""
         piece = buffer[: self.rest.length]
-        if not self._succeeds(lambda: self.stream.source.read_into(piece, self.rest.offset)):
+        if not self._succeeds(self.stream.source.read_into, piece, self.rest.offset):
             return buffer[:0]
         self.rest = Span(self.rest.offset + len(piece), self.rest.length - len(piece))
         return piece
@@ -183,10 +266,73 @@ class HashRequest:
         if not self.done.done():
             self.done.set_exception(error)
 
-    def _succeeds(self, work: Callable[[], None]) -> bool:
+    def _succeeds(self, work: Callable[..., None], *arguments: object) -> bool:
+        # Arguments and no closure: this is done for every piece of every file.
         try:
-            work()
+            work(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever broke, the waiting sender must get it
             self.fail(error)
             return False
         return True
+
+
+class Unhashed:
+    """Opens the file and checks it; the bytes go as they are."""
+
+    md5 = None
+
+    def __init__(self, source: Source, readers: ThreadPoolExecutor) -> None:
+        self.source = source
+        self._readers = readers
+
+    def start(self, span: Span, ahead: Span, *, is_first: bool) -> Future[None] | None:
+        """Open or check the file in a thread, which the spans in between need no hop for."""
+        is_last = not ahead.length
+
+        def prepare() -> None:
+            if is_first:
+                self.source.open()
+            if is_last:
+                self.source.check()
+
+        return self._readers.submit(prepare) if is_first or (span.length and is_last) else None
+
+    async def wait_for(self, prepared: Future[None]) -> None:
+        """Wait for the thread."""
+        await result_of(prepared)
+
+    def leave(self) -> None:
+        """Nothing waits for this."""
+
+
+def md5s_of(asset: Asset, segments: Sequence[Segment]) -> list[str]:
+    """The hex MD5s of *segments* of the file, as many at once as MD5 has lanes; blocks.
+
+    Raises SourceChangedError when the file is not, or does not stay, as *asset* says.
+    """
+    md5 = best_md5()
+    source = Source(asset)
+    try:
+        source.open()
+        digests: list[str] = []
+        for first in range(0, len(segments), md5.lanes):
+            digests += _md5s_in_lanes(source, segments[first : first + md5.lanes], md5)
+        source.check()
+    finally:
+        source.close()
+    return digests
+
+
+def _md5s_in_lanes(source: Source, segments: Sequence[Segment], md5: Md5) -> list[str]:
+    digests = [md5.new_digest() for _ in segments]
+    buffers = [memoryview(bytearray(_COMPARED_BYTES)) for _ in segments]
+    longest = max(segment.length for segment in segments)
+    for done in range(0, longest, _COMPARED_BYTES):
+        lanes = [number for number, segment in enumerate(segments) if segment.length > done]
+        pieces = []
+        for number in lanes:
+            piece = buffers[number][: segments[number].length - done]
+            source.read_into(piece, segments[number].offset + done)
+            pieces.append(piece)
+        md5.update_all([digests[number] for number in lanes], pieces)
+    return [digest.hexdigest() for digest in digests]

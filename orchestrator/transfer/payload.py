@@ -17,11 +17,36 @@ from aiohttp.http import StreamWriter
 
 from orchestrator.network.session import set_tcp_option
 from orchestrator.network.tls import TlsTransport, until_writable
-from orchestrator.transfer.reader import Reader, SegmentReader
-from orchestrator.transfer.source import Span
+from orchestrator.transfer.reader import SegmentReader, Span
 
 #: Called with how many more bytes the connection has taken, negative when it turns out that it has not.
 OnTaken = Callable[[int], None]
+
+
+class Reader(Protocol):
+    """Says span by span which bytes of a segment may be sent, once and in order, and hands them out."""
+
+    @property
+    def md5(self) -> str | None:
+        """The hex digest of the segment, right once all of it is handed out; None when not hashing."""
+
+    async def next_span(self) -> Span | None:
+        """The next bytes that may be sent, when all before are; None after the last. Raises what Source raises."""
+
+    async def view(self, piece: Span) -> memoryview:
+        """The bytes of *piece*, which lies in the last span, or of its beginning.
+
+        They are never none, and stay as they are until `release`.
+        """
+
+    def release(self) -> None:
+        """Return the last viewed buffer to the pool; without it the caller keeps the bytes."""
+
+    async def check(self) -> None:
+        """Raise SourceChangedError unless the file is still as planned."""
+
+    def close(self) -> None:
+        """Close the file as soon as no thread works on it any more; never blocks."""
 
 
 class Outlet(Protocol):

@@ -7,11 +7,10 @@ import anyio
 from yarl import URL
 
 from orchestrator.domain.errors import InterruptedTransferError, NotSentError, ThrottledError
-from orchestrator.domain.foreign import bare_etag
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import ObjectFacts
 from orchestrator.network.errors import CONNECTION_ERRORS, connection_error
-from orchestrator.transfer.answer import is_foreign, is_marked
+from orchestrator.transfer.answer import is_foreign, marks_of
 
 #: A URL signed for GET is refused for HEAD by stores that sign the method, so one byte is asked for instead.
 _ATTEMPTS: tuple[tuple[str, dict[str, str]], ...] = (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}))
@@ -62,13 +61,11 @@ async def _ask(
             raise ThrottledError(f"the store answered {answer.status}", status=answer.status)
         if answer.status >= 500:
             raise InterruptedTransferError(f"the store answered {answer.status}", status=answer.status)
-        if (
-            answer.status not in {200, 206}
-            or not is_marked(answer.headers)
-            or is_foreign(answer.headers, b"")
-        ):
+        etag, request_id = marks_of(answer.headers)
+        is_marked = etag is not None or request_id is not None
+        if answer.status not in {200, 206} or not is_marked or is_foreign(answer.headers, b""):
             return None
         total = answer.headers.get("Content-Range", "").rpartition("/")[2]
         text = total if answer.status == 206 else answer.headers.get("Content-Length", "")
         is_length = text.isascii() and text.isdecimal() and len(text) < _LENGTH_DIGITS
-        return ObjectFacts(int(text) if is_length else None, bare_etag(answer.headers.get("ETag")))
+        return ObjectFacts(int(text) if is_length else None, etag)

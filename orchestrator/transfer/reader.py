@@ -1,55 +1,212 @@
-"""A segment's bytes, read in worker threads, and handed out span by span to the sender; small ones as a whole."""
+"""A segment's bytes: the file behind them, read by position and checked, handed out span by span to the sender."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple, Protocol, TypeVar
 
-from orchestrator.domain.assets import Asset
+from orchestrator.domain.assets import Asset, Fingerprint
+from orchestrator.domain.errors import OrchestratorError, RetryableError, SourceChangedError
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.hashing import HashPool
-from orchestrator.transfer.md5 import Md5
-from orchestrator.transfer.source import Buffers, Source, Span
 
 T = TypeVar("T")
-
-#: How long a sender waits for a full batch before forcing a partial one: the kernel has just taken more of the last
-#: bytes than it sends meanwhile.
-_PATIENCE_SECONDS = 0.02
 
 #: What is handed out at a time of a segment.
 SPAN_BYTES = 2 * 1024 * 1024
 #: What is read of it at a time to be copied into a connection: a core's own cache holds several.
 PIECE_BYTES = 256 * 1024
 
+#: The machine is short of something for the moment; the file itself is all right.
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+#: How far apart the bytes are by which a span is taken to be in memory. What is evicted goes in long runs.
+_STRIDE_BYTES = 512 * 1024
 
-class Reader(Protocol):
-    """Says span by span which bytes of a segment may be sent, once and in order, and hands them out."""
+
+class Span(NamedTuple):
+    """A range of bytes of a file."""
+
+    offset: int
+    length: int
 
     @property
-    def md5(self) -> str | None:
-        """The hex digest of the segment, right once all of it is handed out; None when not hashing."""
+    def end(self) -> int:
+        """The offset after the last byte."""
+        return self.offset + self.length
 
-    async def next_span(self) -> Span | None:
-        """The next bytes that may be sent, when all before are; None after the last. Raises what Source raises."""
 
-    async def view(self, piece: Span) -> memoryview:
-        """The bytes of *piece*, which lies in the last span, or of its beginning.
+class Source:
+    """An open file to read segments of; what may wait for a disk blocks, so call it in a worker thread.
 
-        They are never none, and stay as they are until `release`.
+    Nothing is opened before `open`.
+    """
+
+    def __init__(self, asset: Asset) -> None:
+        self._path = asset.path
+        self._place = Path(asset.path)
+        self._planned = asset.fingerprint
+        self._descriptor = -1
+        self._closing = Lock()
+        self._probe = memoryview(bytearray(1))
+        #: True where the system can say what is in memory, which is then read without waiting.
+        self.can_tell_cached = False
+
+    def open(self) -> None:
+        """Open and check the file; raises SourceChangedError, or RetryableError when descriptors run out."""
+        try:
+            # Without O_NONBLOCK a pipe put in the file's place would hold the thread for ever.
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise _unreadable(self._path, error) from None
+        self.check()
+        self.can_tell_cached = self._is_telling_cached()
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill *buffer* with the bytes at *offset*; raises SourceChangedError when the file ends before."""
+        done = 0
+        while done < len(buffer):
+            done += self._read_some(buffer[done:], offset + done)
+
+    def read_cached_into(self, buffer: memoryview, offset: int) -> int:
+        """Read what is in memory of the bytes at *offset* and return how many they are; never blocks."""
+        try:
+            return self._preadv_cached(buffer, offset)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise _unreadable(self._path, error) from None
+
+    def is_cached(self, span: Span) -> bool:
+        """True when *span* can be had without waiting, as far as a few of its bytes tell; never blocks."""
+        return all(self.read_cached_into(self._probe, position) for position in _positions(span))
+
+    def fetch(self, span: Span) -> None:
+        """Bring *span* into memory."""
+        self.announce(span)
+        for position in _positions(span):
+            self._read_some(self._probe, position)
+
+    def announce(self, span: Span) -> None:
+        """Let the system begin to bring *span* into memory, without waiting for it."""
+        # A length of 0 would mean all of the file.
+        if sys.platform == "linux" and span.length:
+            os.posix_fadvise(self._descriptor, span.offset, span.length, os.POSIX_FADV_WILLNEED)
+
+    def send(self, socket: int, span: Span) -> int:
+        """Let the kernel copy bytes of *span* to a non-blocking *socket* and return how many it took.
+
+        Blocks only where the span is not in memory; raises OSError as the socket has it, BlockingIOError when it
+        takes nothing now, SourceChangedError at the end of the file.
         """
+        sent = os.sendfile(socket, self._descriptor, span.offset, span.length)
+        if not sent:
+            raise self._too_short(span.offset)
+        return sent
 
-    def release(self) -> None:
-        """Return the last viewed buffer to the pool; without it the caller keeps the bytes."""
-
-    async def check(self) -> None:
-        """Raise SourceChangedError unless the file is still as planned."""
+    def check(self) -> None:
+        """Raise SourceChangedError unless the open file, and the one now at its path, are as planned."""
+        try:
+            found = (os.fstat(self._descriptor), self._place.stat())
+        except OSError as error:
+            raise _unreadable(self._path, error) from None
+        for status in found:
+            # A tuple as it is: the check comes twice for each file, however small.
+            if self._planned != (status.st_size, status.st_mtime_ns, status.st_ino):
+                raise SourceChangedError(
+                    f"{self._path} changed after it was planned: {_differences(self._planned, status)}",
+                    hint="let the file rest until the run is over, then retry the entry",
+                )
 
     def close(self) -> None:
-        """Close the file as soon as no thread works on it any more; never blocks."""
+        """Close the descriptor; closing twice is allowed, from whichever thread."""
+        with self._closing:
+            descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _read_some(self, buffer: memoryview, offset: int) -> int:
+        try:
+            count = os.preadv(self._descriptor, [buffer], offset)
+        except OSError as error:
+            raise _unreadable(self._path, error) from None
+        if not count:
+            raise self._too_short(offset)
+        return count
+
+    def _preadv_cached(self, buffer: memoryview, offset: int) -> int:
+        if sys.platform == "linux":
+            return os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def _is_telling_cached(self) -> bool:
+        """Network file systems and some others do not tell, and neither do systems other than Linux."""
+        if sys.platform != "linux":
+            return False
+        try:
+            self._preadv_cached(self._probe, 0)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def _too_short(self, offset: int) -> SourceChangedError:
+        return SourceChangedError(
+            f"{self._path} became shorter while it was read: it ends before byte {offset}"
+        )
+
+
+def _positions(span: Span) -> Iterator[int]:
+    """Offsets of bytes that stand for all of *span*."""
+    yield from range(span.offset, span.end, _STRIDE_BYTES)
+    if span.length:
+        yield span.end - 1
+
+
+def _differences(planned: Fingerprint, found: os.stat_result) -> str:
+    changes = []
+    if found.st_ino != planned.inode:
+        changes.append("another file is in its place")
+    if found.st_size != planned.size:
+        changes.append(f"its size was {planned.size} bytes and is {found.st_size}")
+    if found.st_mtime_ns != planned.mtime_ns:
+        changes.append("its modification time differs")
+    return ", ".join(changes)
+
+
+def _unreadable(path: str, error: OSError) -> OrchestratorError:
+    reason = os.strerror(error.errno) if error.errno else "unknown error"
+    if error.errno in _SHORTAGES:
+        return RetryableError(f"{path} cannot be opened right now: {reason}")
+    return SourceChangedError(f"{path} can no longer be read: {reason}")
+
+
+class Buffers:
+    """Buffers of *size* bytes that are used again, the last one first: the core's cache still knows it.
+
+    Threads may share them.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._free: list[memoryview] = []
+
+    def take(self) -> memoryview:
+        """A buffer no one else has."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return memoryview(bytearray(self._size))
+
+    def give_back(self, buffer: memoryview) -> None:
+        """Take back a buffer that is no longer read."""
+        self._free.append(buffer)
 
 
 class SegmentReader:
@@ -176,71 +333,6 @@ class Preparation(Protocol):
         """No further span will be asked for."""
 
 
-class Unhashed:
-    """Opens the file and checks it; the bytes go as they are."""
-
-    md5 = None
-
-    def __init__(self, source: Source, readers: ThreadPoolExecutor) -> None:
-        self.source = source
-        self._readers = readers
-
-    def start(self, span: Span, ahead: Span, *, is_first: bool) -> Future[None] | None:
-        """Open or check the file in a thread, which the spans in between need no hop for."""
-        is_last = not ahead.length
-
-        def prepare() -> None:
-            if is_first:
-                self.source.open()
-            if is_last:
-                self.source.check()
-
-        return self._readers.submit(prepare) if is_first or (span.length and is_last) else None
-
-    async def wait_for(self, prepared: Future[None]) -> None:
-        """Wait for the thread."""
-        await result_of(prepared)
-
-    def leave(self) -> None:
-        """Nothing waits for this."""
-
-
-class Hashed:
-    """Hashes each span in a HashPool.
-
-    A thread reads it into memory that its core's cache still holds when the digests take it, and the sender reads
-    again from the system's cache: cheaper than carrying what was hashed from one core to the other. The digest is
-    that of the file; a file that changed in between is noticed by its fingerprint or by the store's ETag.
-    """
-
-    def __init__(self, source: Source, pool: HashPool) -> None:
-        self.source = source
-        self._stream = pool.join(source)
-
-    @property
-    def md5(self) -> str:
-        """The hex digest of all spans so far."""
-        return self._stream.digest.hexdigest()
-
-    def start(self, span: Span, ahead: Span, *, is_first: bool) -> Future[None] | None:
-        """Hash *span* with those of other segments."""
-        return self._stream.hash(span, ahead) if span.length else None
-
-    async def wait_for(self, prepared: Future[None]) -> None:
-        """Wait for the digest, and force a partial batch when that takes too long."""
-        if prepared.done():
-            return prepared.result()
-        flush = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._stream.flush)
-        try:
-            return await result_of(prepared)
-        finally:
-            flush.cancel()
-
-    def leave(self) -> None:
-        """Leave the pool."""
-        self._stream.leave()
-
-
 async def result_of(hop: Future[T]) -> T:
     """Wait for what a thread does; a hop that is over needs no pass through the event loop."""
     return hop.result() if hop.done() else await asyncio.wrap_future(hop)
@@ -258,111 +350,3 @@ def close_after(source: Source, *hops: Future[T] | Future[None] | None) -> None:
         source.close()
     for hop in running:
         hop.add_done_callback(close_at_last)
-
-
-#: Below this a segment is held whole, which is no more than what sending it piece by piece holds of it.
-SMALL_BYTES = 256 * 1024
-#: How many files one hop reads: on a slow disk the first of them waits for the last.
-_FILES_PER_HOP = 8
-
-
-class SmallSegment:
-    """A segment in memory, as a Reader of it; what is sent is what was hashed."""
-
-    def __init__(self, body: bytearray, offset: int, md5: str | None) -> None:
-        self._body = memoryview(body)
-        self._offset = offset
-        self._span: Span | None = Span(offset, len(body))
-        self.md5 = md5
-
-    async def next_span(self) -> Span | None:
-        """All of it, once; then None."""
-        span, self._span = self._span, None
-        return span
-
-    async def view(self, piece: Span) -> memoryview:
-        """The bytes of *piece*."""
-        begin = piece.offset - self._offset
-        return self._body[begin : begin + piece.length]
-
-    def release(self) -> None:
-        """No pool has them."""
-
-    async def check(self) -> None:
-        """The file was found unchanged after the last byte was read, and no byte is read again."""
-
-    def close(self) -> None:
-        """Hold no file open."""
-
-
-class SmallSegmentReader:
-    """Reads small segments in worker threads, those asked for in one turn of the loop together.
-
-    Without *md5* nothing is hashed.
-    """
-
-    def __init__(self, readers: ThreadPoolExecutor, md5: Md5 | None) -> None:
-        self._readers = readers
-        self._md5 = md5
-        self._requests: list[_ReadRequest] = []
-
-    async def read(self, asset: Asset, segment: Segment) -> SmallSegment:
-        """Read *segment*; raises SourceChangedError unless its file is as planned before and after."""
-        loop = asyncio.get_running_loop()
-        request = _ReadRequest(asset, segment, loop.create_future())
-        if not self._requests:
-            loop.call_soon(self._send_out, loop)
-        self._requests.append(request)
-        return await request.result
-
-    def _send_out(self, loop: asyncio.AbstractEventLoop) -> None:
-        requests, self._requests = self._requests, []
-        for first in range(0, len(requests), _FILES_PER_HOP):
-            self._readers.submit(self._read, requests[first : first + _FILES_PER_HOP], loop)
-
-    def _read(self, requests: list[_ReadRequest], loop: asyncio.AbstractEventLoop) -> None:
-        found: list[bytearray | Exception] = []
-        for request in requests:
-            try:
-                found.append(_read_whole(request.asset, request.segment))
-            except Exception as error:  # noqa: BLE001 - whatever broke, the waiting sender must get it
-                found.append(error)
-        bodies = [body for body in found if isinstance(body, bytearray)]
-        digests = iter(self._md5.of_all(bodies) if self._md5 else [None] * len(bodies))
-        outcomes = [
-            SmallSegment(body, request.segment.offset, next(digests)) if isinstance(body, bytearray) else body
-            for request, body in zip(requests, found, strict=True)
-        ]
-        loop.call_soon_threadsafe(_fulfil, requests, outcomes)
-
-
-@dataclass(frozen=True, slots=True)
-class _ReadRequest:
-    """A segment to be read, and the future its sender waits on."""
-
-    asset: Asset
-    segment: Segment
-    result: asyncio.Future[SmallSegment]
-
-
-def _read_whole(asset: Asset, segment: Segment) -> bytearray:
-    """The bytes of *segment*, its file found unchanged before and after; blocks, raises what Source raises."""
-    source = Source(asset)
-    body = bytearray(segment.length)
-    try:
-        source.open()
-        source.read_into(memoryview(body), segment.offset)
-        source.check()
-    finally:
-        source.close()
-    return body
-
-
-def _fulfil(requests: list[_ReadRequest], outcomes: list[SmallSegment | Exception]) -> None:
-    for request, outcome in zip(requests, outcomes, strict=True):
-        if request.result.done():
-            continue  # the sender was cancelled
-        if isinstance(outcome, Exception):
-            request.result.set_exception(outcome)
-        else:
-            request.result.set_result(outcome)

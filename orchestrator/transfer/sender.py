@@ -1,12 +1,21 @@
-"""One segment to one presigned URL: one attempt, ending in a receipt or in an error that says what to do."""
+"""One segment to one presigned URL: one attempt, ending in a receipt or in an error that says what to do.
+
+The request itself, the watchdog that ends it when nothing moves, and its answer.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Final, Self
 
 import aiohttp
+import anyio
 from yarl import URL
 
 from orchestrator.domain.assets import Asset
@@ -20,22 +29,25 @@ from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import retry_after_seconds
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.answer import Answer
-from orchestrator.transfer.exchange import BodyInterruptedError, Exchange
-from orchestrator.transfer.hashing import HashPool
-from orchestrator.transfer.md5 import best_md5
-from orchestrator.transfer.payload import OnBytes, Pace, SegmentPayload
-from orchestrator.transfer.reader import (
-    PIECE_BYTES,
-    SMALL_BYTES,
-    Hashed,
-    Reader,
-    SegmentReader,
-    SmallSegmentReader,
-    Unhashed,
+from orchestrator.network.errors import (
+    CONNECTION_ERRORS,
+    BrokenConnectionError,
+    TimeoutCode,
+    connection_error,
 )
-from orchestrator.transfer.source import Buffers, Source
-from orchestrator.transfer.verdict import check_mark, error_of, is_success, receipt_of
+from orchestrator.network.session import forget_addresses
+from orchestrator.transfer.answer import Answer, check_mark, error_of, is_success, read_answer, receipt_of
+from orchestrator.transfer.hashing import HashPool, Unhashed, best_md5
+from orchestrator.transfer.payload import OnBytes, Pace, Reader, SegmentPayload, WithheldPayload
+from orchestrator.transfer.reader import PIECE_BYTES, Buffers, SegmentReader, Source
+from orchestrator.transfer.small import SMALL_BYTES, SmallSegmentReader
+
+#: Looks per idle timeout: how late a cut may come, at most one look.
+_LOOKS = 8
+#: How long a store may take to refuse a body that it has not seen.
+PROBE_TIMEOUT: Final = 10.0
+#: What aiohttp adds by itself; a store needs none of them.
+_UNWANTED_HEADERS: Final = ("Accept", "Accept-Encoding", "User-Agent")
 
 
 class SegmentSender:
@@ -103,7 +115,7 @@ class SegmentSender:
 
     async def digest(self, asset: Asset, segment: Segment) -> str:
         """The hex MD5 of *segment* as the file is now; raises SourceChangedError when it changed."""
-        hashed = Hashed(Source(asset), self._hash_pool)
+        hashed = self._hash_pool.join(Source(asset))
         reader = SegmentReader(segment, hashed, self._readers, self._buffers)
         try:
             while await reader.next_span():
@@ -115,18 +127,17 @@ class SegmentSender:
     async def _send(
         self, exchange: Exchange, asset: Asset, segment: Segment, on_bytes: OnBytes, pace: Pace | None
     ) -> tuple[Answer, SegmentPayload]:
-        reader = await self._reader(asset, segment)
+        reader: Reader
+        if segment.length < SMALL_BYTES:
+            reader = await self._small.read(asset, segment)
+        else:
+            source = Source(asset)
+            preparation = (
+                self._hash_pool.join(source) if self._is_verifying else Unhashed(source, self._readers)
+            )
+            reader = SegmentReader(segment, preparation, self._readers, self._buffers)
         payload = SegmentPayload(reader, segment.length, on_bytes=on_bytes, pace=pace)
         return await exchange.send(payload), payload
-
-    async def _reader(self, asset: Asset, segment: Segment) -> Reader:
-        if segment.length < SMALL_BYTES:
-            return await self._small.read(asset, segment)
-        source = Source(asset)
-        preparation = (
-            Hashed(source, self._hash_pool) if self._is_verifying else Unhashed(source, self._readers)
-        )
-        return SegmentReader(segment, preparation, self._readers, self._buffers)
 
     def _exchange(self, asset: Asset, url: PresignedUrl) -> Exchange:
         try:
@@ -177,3 +188,142 @@ def _redirected(answer: Answer, target: URL) -> URL | None:
             request_id=answer.request_id,
         )
     return location if answer.status in {307, 308} else None
+
+
+class BodyInterruptedError(InterruptedTransferError):
+    """The connection broke under the body: the store may have refused it, and its answer got lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """How PUTs to one URL are made; `host` is the name for it in messages."""
+
+    session: aiohttp.ClientSession
+    target: URL = field(repr=False)
+    host: str
+    content_type: str
+    idle_timeout: float
+
+    def to(self, target: URL) -> Exchange:
+        """The same exchange with another URL of the same host."""
+        return replace(self, target=target)
+
+    async def send(self, payload: SegmentPayload) -> Answer:
+        """PUT *payload* and return the answer, whatever it says.
+
+        Raises NotSentError, InterruptedTransferError (BodyInterruptedError when `ask` may know more),
+        ConfigurationError for an untrusted certificate and a proxy that refuses, or what kept the payload from
+        being read.
+        """
+        try:
+            answer = await self._watched(payload)
+            if payload.failure is None and answer.status < 300:
+                await payload.check_source()
+        except CONNECTION_ERRORS as error:
+            forget_addresses(self.session)
+            raise payload.failure or self._error_of(error, payload) from None
+        finally:
+            payload.abandon()
+        if payload.failure is not None:
+            raise payload.failure from None
+        return answer
+
+    async def ask(self, length: int) -> Answer | None:
+        """The store's refusal of a PUT of *length* bytes, None when it does not refuse or say.
+
+        Not one byte of the body is sent, so nothing can be stored: `Expect: 100-continue` lets the store
+        answer the headers alone. A store which does not know it waits for the body, hence the time limit.
+        """
+        with anyio.move_on_after(min(self.idle_timeout, PROBE_TIMEOUT)):
+            try:
+                async with self._put(WithheldPayload(length), length, is_expecting=True) as response:
+                    answer = await read_answer(response, self.idle_timeout)
+            except CONNECTION_ERRORS:
+                return None
+            return answer if answer.status >= 400 and answer.status != 417 else None
+        return None
+
+    async def _watched(self, payload: SegmentPayload) -> Answer:
+        with IdleWatchdog(payload.activity, self.idle_timeout) as watchdog:
+            async with self._put(payload, payload.length) as response:
+                watchdog.stop()
+                return await read_answer(response, self.idle_timeout)
+        forget_addresses(self.session)
+        waited = f"for {self.idle_timeout:g} s"
+        is_body_sent = payload.is_on_the_wire
+        conduct = f"did not answer {waited} after the last byte" if is_body_sent else f"took no byte {waited}"
+        error = InterruptedTransferError(f"{self.host} {conduct}", code=TimeoutCode.IDLE)
+        error.is_body_sent = is_body_sent
+        raise error
+
+    def _put(
+        self, payload: aiohttp.Payload, length: int, *, is_expecting: bool = False
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        return self.session.put(
+            self.target,
+            data=payload,
+            headers={"Content-Type": self.content_type, "Content-Length": str(length)},
+            skip_auto_headers=_UNWANTED_HEADERS,
+            allow_redirects=False,
+            expect100=is_expecting,
+        )
+
+    def _error_of(self, error: Exception, payload: SegmentPayload) -> OrchestratorError:
+        failure = connection_error(error, self.host)
+        is_body_sent = payload.is_handed_over
+        if isinstance(failure, BrokenConnectionError) and not is_body_sent:
+            return BodyInterruptedError(failure.message)
+        if isinstance(failure, InterruptedTransferError):
+            failure.is_body_sent = is_body_sent
+        return failure
+
+
+class IdleWatchdog:
+    """Cancels what runs inside when *activity* has not changed for *idle_timeout* seconds.
+
+    `activity` returns a mark that differs whenever bytes have moved, None while nothing is expected to move.
+    The watch lasts from `with` to its end, or to `stop`.
+    """
+
+    def __init__(self, activity: Callable[[], object], idle_timeout: float) -> None:
+        self._activity = activity
+        self._idle_timeout = idle_timeout
+        self._scope = anyio.CancelScope()
+        self._loop = asyncio.get_running_loop()
+        self._moved_at = self._loop.time()
+        self._mark: object = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def has_bitten(self) -> bool:
+        """True when the watch ended what ran inside."""
+        return self._scope.cancelled_caught
+
+    def __enter__(self) -> Self:
+        """Begin to watch."""
+        self._scope.__enter__()
+        self._look()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        """End the watch; the cancellation it caused stops here."""
+        self.stop()
+        return bool(self._scope.__exit__(kind, error, traceback))
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        mark = self._activity()
+        if mark is None or mark != self._mark:
+            self._mark, self._moved_at = mark, now
+        elif now - self._moved_at >= self._idle_timeout:
+            self._scope.cancel()
+            return
+        self._timer = self._loop.call_later(self._idle_timeout / _LOOKS, self._look)

@@ -15,7 +15,7 @@ from typing import Any
 from benchmark.cases import Case
 from benchmark.contenders import Contender
 from benchmark.measuring import Cost
-from orchestrator.transfer.md5 import best_md5
+from orchestrator.transfer.hashing import best_md5
 
 GIB = 1 << 30
 _CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")

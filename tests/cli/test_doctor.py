@@ -19,7 +19,7 @@ from orchestrator.cli.work.checks.service import _clock
 from orchestrator.domain.presigned import ServiceTime
 from orchestrator.journal.shapes import DAMAGE_HINT
 from orchestrator.simulator import Simulator
-from orchestrator.transfer.md5 import HASHLIB
+from orchestrator.transfer.hashing import HASHLIB
 from tests.cli.conftest import SECRETS, Batch, Cli, Result
 from tests.cli.documents import check_document
 from tests.cli.test_run import DEAD_ENDPOINT

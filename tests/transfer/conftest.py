@@ -26,7 +26,7 @@ from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.network.event_loop import TransferLoop
 from orchestrator.network.session import open_session
-from orchestrator.transfer.md5 import HASHLIB, best_md5
+from orchestrator.transfer.hashing import HASHLIB, best_md5
 from orchestrator.transfer.reader import SegmentReader
 from orchestrator.transfer.sender import SegmentSender
 from tests.transfer.store import SECRET
@@ -46,7 +46,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 def _blocking_calls_of_ours_are_errors() -> Iterator[None]:
     with blockbuster_ctx("orchestrator.transfer") as blockbuster:
         # On a socket that does not block it waits for nothing but the disk, and the outlet looks there first.
-        blockbuster.functions["os.sendfile"].can_block_in("transfer/source.py", "send")
+        blockbuster.functions["os.sendfile"].can_block_in("transfer/reader.py", "send")
         yield
 
 

@@ -17,15 +17,14 @@ import pytest
 
 from orchestrator.domain.errors import SourceChangedError
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.hashing import HashedStream, HashPool
-from orchestrator.transfer.md5 import Md5, Piece, best_md5
-from orchestrator.transfer.reader import PIECE_BYTES, Hashed, SegmentReader
-from orchestrator.transfer.source import Buffers, Source, Span
+from orchestrator.transfer.hashing import Hashed, HashPool, Md5, Piece, best_md5
+from orchestrator.transfer.reader import PIECE_BYTES, Buffers, SegmentReader, Source, Span
 from tests.transfer.conftest import MakeAsset, content_of
 
 LANES = 4
 SPAN_BYTES = 128 * 1024
 NOTHING = Span(0, 0)
+FIRST = Span(0, 1000)
 
 
 @dataclass
@@ -66,11 +65,11 @@ def pool(readers: ThreadPoolExecutor, counting: CountingMd5) -> HashPool:
 
 
 @pytest.fixture
-def make_streams(make_asset: MakeAsset, pool: HashPool) -> Iterator[Callable[[int], list[HashedStream]]]:
+def make_streams(make_asset: MakeAsset, pool: HashPool) -> Iterator[Callable[[int], list[Hashed]]]:
     """Make so many streams, of files of 1000, 1001, ... bytes; they are closed at the end."""
-    made: list[HashedStream] = []
+    made: list[Hashed] = []
 
-    def make(count: int) -> list[HashedStream]:
+    def make(count: int) -> list[Hashed]:
         made.extend(pool.join(Source(make_asset(1000 + number))) for number in range(count))
         return made[-count:]
 
@@ -80,12 +79,14 @@ def make_streams(make_asset: MakeAsset, pool: HashPool) -> Iterator[Callable[[in
         stream.source.close()
 
 
-def ask(stream: HashedStream, *, ahead: Span = NOTHING) -> Future[None]:
-    """Ask for the first 1000 bytes of *stream*."""
-    return stream.hash(Span(0, 1000), ahead)
+def ask(stream: Hashed, span: Span = FIRST, *, ahead: Span = NOTHING) -> Future[None]:
+    """Ask for *span* of *stream*."""
+    done = stream.start(span, ahead, is_first=span.offset == 0)
+    assert done is not None
+    return done
 
 
-MakeStreams = Callable[[int], list[HashedStream]]
+MakeStreams = Callable[[int], list[Hashed]]
 
 
 def test_a_span_waits_for_company_until_the_lanes_are_full(
@@ -118,15 +119,15 @@ def test_a_span_waits_for_nobody_when_nobody_is_left_to_come(
 
 
 def test_a_span_waits_for_nobody_as_soon_as_somebody_waits_for_it(
-    make_streams: MakeStreams, counting: CountingMd5
+    make_streams: MakeStreams, pool: HashPool, counting: CountingMd5
 ) -> None:
     """A connection that has nothing left to send takes along whoever is there."""
     streams = make_streams(LANES)
     done = [ask(stream) for stream in streams[:2]]
 
-    streams[3].flush()
+    pool.flush(streams[3])
     assert counting.widths == []  # it asked for nothing
-    streams[1].flush()
+    pool.flush(streams[1])
 
     for one in done:
         one.result(timeout=10)
@@ -160,7 +161,7 @@ def test_memory_is_that_of_the_lanes_however_much_is_hashed(
         pool = HashPool(thread, counting.md5)
         for _ in range(2):
             streams = [pool.join(Source(asset)) for _ in range(LANES)]
-            done = [stream.hash(Span(0, asset.size), NOTHING) for stream in streams]
+            done = [ask(stream, Span(0, asset.size)) for stream in streams]
             for one in done:
                 one.result(timeout=10)
             for stream in streams:
@@ -176,7 +177,7 @@ def test_a_stream_is_expected_until_its_last_span(make_streams: MakeStreams, cou
     done = [ask(long, ahead=Span(1000, 0)), ask(short, ahead=Span(1000, 1))]
     for one in done:
         one.result(timeout=10)
-    last = short.hash(Span(1000, 1), NOTHING)
+    last = ask(short, Span(1000, 1))
 
     last.result(timeout=10)
 
@@ -193,18 +194,18 @@ def test_spans_of_any_lengths_are_hashed_in_order(
         readers,
         Md5(lanes=lanes, new_digest=md5.new_digest, update_all=md5.update_all),
     )
-    sizes = [1, 64, SPAN_BYTES, SPAN_BYTES + 1, 3 * SPAN_BYTES - 17, 3 * SPAN_BYTES, 100, 65]
+    sizes = [2, 64, SPAN_BYTES, SPAN_BYTES + 1, 3 * SPAN_BYTES - 17, 3 * SPAN_BYTES, 100, 65]
     assets = [make_asset(size + number) for number, size in enumerate(sizes)]
     streams = [pool.join(Source(asset)) for asset in assets]
 
     half = [
-        stream.hash(Span(0, a.size // 2), Span(a.size // 2, 1))
+        ask(stream, Span(0, a.size // 2), ahead=Span(a.size // 2, 1))
         for stream, a in zip(streams, assets, strict=True)
     ]
     for one in half[1:]:
         one.result(timeout=10)
     rest = [
-        stream.hash(Span(a.size // 2, a.size - a.size // 2), NOTHING)
+        ask(stream, Span(a.size // 2, a.size - a.size // 2))
         for stream, a in zip(streams, assets, strict=True)
     ]
     for one in rest:
@@ -264,7 +265,7 @@ def test_a_stream_that_left_is_neither_read_nor_waited_for(
     first.leave()
 
     ask(second, ahead=Span(1000, 1)).result(timeout=10)
-    second.hash(Span(1000, 1), NOTHING).result(timeout=10)
+    ask(second, Span(1000, 1)).result(timeout=10)
 
     assert counting.widths == [1, 1]
 
@@ -273,11 +274,11 @@ async def test_a_reader_waits_for_the_company_of_others_only_so_long(
     make_asset: MakeAsset, readers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that sends slowly, and so asks for nothing, does not keep another from its bytes."""
-    monkeypatch.setattr("orchestrator.transfer.reader._PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("orchestrator.transfer.hashing._PATIENCE_SECONDS", 0)
     pool = HashPool(readers, replace(best_md5(), lanes=LANES))
     asset = make_asset(1000)
     idle = pool.join(Source(asset))
-    hashed = Hashed(Source(asset), pool)
+    hashed = pool.join(Source(asset))
     reader = SegmentReader(Segment(1, 0, asset.size), hashed, readers, Buffers(PIECE_BYTES))
 
     with anyio.fail_after(10):
@@ -295,7 +296,7 @@ async def test_the_state_of_the_pool_can_be_read_in_a_debugger(
     pool = HashPool(readers, replace(best_md5(), lanes=LANES))
     asset = make_asset(1000)
     asked, idle = pool.join(Source(asset)), pool.join(Source(asset))
-    hashing = asked.hash(Span(0, 1000), NOTHING)
+    hashing = ask(asked)
 
     text = repr(pool)
     idle.leave()

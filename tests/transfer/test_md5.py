@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.transfer.md5 import HASHLIB, Md5, best_md5
+from orchestrator.transfer.hashing import HASHLIB, Md5, best_md5
 
 LOCK_STEP = best_md5()
 needs_compiled = pytest.mark.skipif(

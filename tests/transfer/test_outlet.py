@@ -20,8 +20,8 @@ from orchestrator.domain.segments import Segment
 from orchestrator.network.event_loop import TransferLoop
 from orchestrator.network.session import open_session
 from orchestrator.transfer.payload import TransportOutlet
+from orchestrator.transfer.reader import Span
 from orchestrator.transfer.sender import SegmentSender
-from orchestrator.transfer.source import Span
 from tests.transfer.conftest import Body, Failure, MakeAsset, MakeSender, content_of, ignore
 from tests.transfer.store import Store, serving, store_it
 

@@ -15,9 +15,9 @@ import pytest
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.errors import SourceChangedError
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.md5 import best_md5
-from orchestrator.transfer.reader import SmallSegmentReader
-from orchestrator.transfer.source import Span
+from orchestrator.transfer.hashing import best_md5
+from orchestrator.transfer.reader import Span
+from orchestrator.transfer.small import SmallSegmentReader
 from tests.transfer.conftest import asset_at
 
 

@@ -14,8 +14,7 @@ from orchestrator.domain.errors import (
     ThrottledError,
     UrlExpiredError,
 )
-from orchestrator.transfer.answer import Answer
-from orchestrator.transfer.verdict import error_of, is_success, receipt_of
+from orchestrator.transfer.answer import Answer, error_of, is_success, receipt_of
 
 MD5 = "0123456789abcdef0123456789abcdef"
 OTHER_MD5 = "f" * 32

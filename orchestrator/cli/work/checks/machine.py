@@ -13,7 +13,7 @@ from orchestrator.api.settings import Settings
 from orchestrator.cli.work.checks.check import Check, failed, passed, warned
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.network.session import EnvironmentProxies
-from orchestrator.transfer.md5 import HASHLIB, Md5, best_md5
+from orchestrator.transfer.hashing import HASHLIB, Md5, best_md5
 
 #: A journal of 50,000 entries has some hundred MiB, and its write-ahead log may become as large.
 _ENOUGH_BYTES = 256 * 1024**2

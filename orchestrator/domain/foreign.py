@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 REPLACEMENT: Final = "\ufffd"
@@ -34,13 +35,13 @@ _LIVE_IN_JSON = re.compile(
 
 def repaired(text: str) -> str:
     """*text* with U+FFFD for each lone surrogate and NUL, so that it can be stored and encoded."""
-    return _BROKEN.sub(REPLACEMENT, text)
+    # Most texts are ASCII, and each call, ETag and id comes through here.
+    return text if text.isascii() and "\0" not in text else _BROKEN.sub(REPLACEMENT, text)
 
 
 def repaired_json(document: str) -> str:
     """A JSON *document* whose strings hold no lone surrogate and no NUL once they are decoded."""
-    # Most answers are ASCII without an escape, and there are thousands of them in a run.
-    whole = document if document.isascii() and "\0" not in document else repaired(document)
+    whole = repaired(document)
     if "\\u" not in whole:
         return whole
     return _ESCAPE.sub(lambda found: r"\ufffd" if found["broken"] else found[0], whole)
@@ -185,6 +186,8 @@ def plain_name(text: str | None, *, longest: int = 128) -> str | None:
 _NAME = re.compile(r"[A-Za-z0-9._:/+=-]+")
 
 
+# That of a part is read in the store's answer, in the part list and once more for the confirm.
+@lru_cache(maxsize=256)
 def bare_etag(text: str | None) -> str | None:
     """Return an ETag without quotes, weakness mark and capitals; None when there is none.
 

@@ -125,24 +125,24 @@ class ServiceTime:
         self._clock = clock
         self._ahead: float | None = None
         self._is_trusted = True
+        #: How far this machine's clock is ahead (behind, when negative); 0 when not by more than answers take.
+        self.ahead_seconds = 0.0
 
     def hear(self, date: str | None) -> None:
         """Take note of the `Date` header of an answer that has just come."""
         served_at = http_date_seconds(date)
         if served_at is not None:
             self._ahead = self._clock() - served_at
+            self._judge()
 
     @property
     def is_heard(self) -> bool:
         """True when an answer has said what time it is there."""
         return self._ahead is not None
 
-    @property
-    def ahead_seconds(self) -> float:
-        """How far this machine's clock is ahead (behind, when negative); 0 when not by more than answers take."""
-        if self._ahead is None or not self._is_trusted or abs(self._ahead) < SKEW_SECONDS:
-            return 0.0
-        return self._ahead
+    def _judge(self) -> None:
+        is_known = self._ahead is not None and self._is_trusted and abs(self._ahead) >= SKEW_SECONDS
+        self.ahead_seconds = (self._ahead or 0.0) if is_known else 0.0
 
     def now(self) -> float:
         """The service's time as far as it is known, else this machine's."""
@@ -150,6 +150,9 @@ class ServiceTime:
 
     def check_alive(self, expiries: Iterable[float | None]) -> None:
         """Raise ConfigurationError where only this machine's clock says that a URL's time is over."""
+        if not self.ahead_seconds:
+            # Asked before every PUT, and most clocks are right.
+            return
         earliest = min((each for each in expiries if each is not None), default=None)
         if earliest is not None and self.now() < earliest <= self._clock():
             raise ConfigurationError(
@@ -170,6 +173,7 @@ class ServiceTime:
         if earliest > now:
             # A Date by which they are dead all the same is not the service's.
             self._is_trusted &= earliest > self.now()
+            self._judge()
             return
         self.check_alive(known)
         if self._ahead is None:

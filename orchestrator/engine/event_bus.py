@@ -35,11 +35,13 @@ class EventBus:
 
     def is_heard(self, kind: type[Event]) -> bool:
         """True when a subscriber wants events of *kind*; lets callers skip building high-volume events."""
-        return bool(self._listeners_of(kind))
+        listeners = self._listeners.get(kind)
+        return bool(self._listeners_of(kind) if listeners is None else listeners)
 
     def publish(self, event: Event) -> None:
         """Call every subscriber that wants *event* with it; one that raises is dropped, as the others hear."""
-        for subscriber in self._listeners_of(type(event)):
+        listeners = self._listeners.get(type(event))
+        for subscriber in self._listeners_of(type(event)) if listeners is None else listeners:
             try:
                 subscriber(event)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the work is worth more
@@ -57,10 +59,9 @@ class EventBus:
         self.publish(SubscriberDropped(message=f"{name} failed and is left out: {reason}"))
 
     def _listeners_of(self, kind: type[Event]) -> tuple[Subscriber, ...]:
-        listeners = self._listeners.get(kind)
-        if listeners is None:
-            wanting = (each for each in self._subscribers if kind in getattr(each, "hears", (kind,)))
-            listeners = self._listeners[kind] = tuple(wanting)
+        """Look for them; the answer is kept, since an entry asks dozens of times."""
+        wanting = (each for each in self._subscribers if kind in getattr(each, "hears", (kind,)))
+        listeners = self._listeners[kind] = tuple(wanting)
         return listeners
 
 

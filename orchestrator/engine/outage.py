@@ -64,6 +64,8 @@ class Gate:
         self._state = Availability(policy=tools.policy)
         #: True when requests may go. An attribute: every request asks, and an open gate must cost next to nothing.
         self.is_open = True
+        #: True while an answer would teach nothing: it is open, and was seen to work since the last failure.
+        self._is_untroubled = False
         self._under_way = 0
         #: Held, in the order of coming, by the one that waits for the next try and makes it.
         self._turn = anyio.Lock()
@@ -115,6 +117,9 @@ class Gate:
 
     def ended(self, subject: Hashable, error: BaseException | None, *, is_probe: bool) -> None:
         """Learn from how a request ended; a failure that is part of an outage is marked as one."""
+        if error is None and self._is_untroubled:
+            self._under_way -= 1
+            return
         try:
             if error is None:
                 self._learn(self._judge(None), subject, None, is_probe=is_probe)
@@ -162,6 +167,7 @@ class Gate:
     def _become(self, state: Availability) -> None:
         self._state = state
         self.is_open = state.is_open
+        self._is_untroubled = state.answered() is state
 
     def _tell(self, before: Availability, now: float) -> None:
         """Wake those who wait when the side answers again, and publish what people want to know."""
@@ -277,7 +283,8 @@ class _Passage:
             try:
                 await self._held.__aexit__(kind, error, trace)
             finally:
-                self._withdraw()
+                if self._probed:
+                    self._withdraw()
 
     async def _has_passed(self) -> bool:
         """Take a turn once all gates admit the request; False, and no turn, when one was shut meanwhile."""

@@ -16,7 +16,7 @@ from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.segments import Segment
 from orchestrator.domain.states import Change, EntryState
-from orchestrator.journal.shapes import RowShape, damaged, intact, types_of
+from orchestrator.journal.shapes import UNREADABLE, RowShape, damaged, intact, types_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,11 @@ class EntryRecord(NamedTuple):
     @property
     def assets(self) -> tuple[Asset, ...]:
         """The entry's files as they were planned."""
-        with intact(f"the files of entry {self.entry_id}"):
+        try:
+            # Read many times in an entry's life, so neither a context nor a text is made for it.
             return assets_of(self.files)
+        except UNREADABLE:
+            raise damaged(f"the files of entry {self.entry_id}") from None
 
     @property
     def bytes(self) -> int:

@@ -40,6 +40,10 @@ class RowShape:
         self._seen.add(types)
 
 
+#: What reading a value of this program's own form raises when it is not of it.
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+
+
 class intact:  # noqa: N801 - reads as a word of the `with` statement
     """Raise JournalError where the journal's own words for *what* are not those this program writes.
 
@@ -58,7 +62,7 @@ class intact:  # noqa: N801 - reads as a word of the `with` statement
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Turn what reading raised into the one error."""
-        if isinstance(error, (ValueError, TypeError, LookupError, AttributeError, RecursionError)):
+        if isinstance(error, UNREADABLE):
             raise damaged(self._what) from None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from orchestrator.transfer.md5 import Piece
+from orchestrator.transfer.hashing import Piece
 
 LANES: Final[int]
 

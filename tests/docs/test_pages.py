@@ -41,6 +41,13 @@ def test_every_command_is_in_the_index() -> None:
     assert [name for name in names if f"`{name}`" not in index] == []
 
 
+def test_every_page_is_in_the_index() -> None:
+    """None can only be found by its file."""
+    pages = {path.name for path in DOCS.glob("*.md")} - {"usage.md"}
+
+    assert pages <= set(_LINK.findall((DOCS / "usage.md").read_text(encoding="utf-8")))
+
+
 def _exists(document: Path, link: str) -> bool:
     path, _, anchor = link.partition("#")
     target = document.parent / path if path else document

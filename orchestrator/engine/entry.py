@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.avatar import Avatar
@@ -31,6 +31,9 @@ from orchestrator.journal.timeline import NOT_TIMED, SegmentTimes
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run
+
+#: The context of every step that no subscriber wants to hear of.
+_UNHEARD: Final = nullcontext()
 
 
 class HeldEntry:
@@ -103,9 +106,7 @@ class HeldEntry:
     def step(self, point: Point, segment: SegmentRecord | None = None) -> AbstractContextManager[None]:
         """Publish the moments before and, unless it fails, after the request or journal write inside."""
         # An entry has dozens of steps, and in most runs no subscriber wants them.
-        return (
-            self._published_step(point, segment) if self._run.events.is_heard(StepReached) else nullcontext()
-        )
+        return self._published_step(point, segment) if self._run.events.is_heard(StepReached) else _UNHEARD
 
     @contextmanager
     def _published_step(self, point: Point, segment: SegmentRecord | None) -> Iterator[None]:
@@ -310,7 +311,18 @@ class HeldEntry:
         self, error: RetryableError, operation: str, attempt: int, sent: SegmentRecord | None
     ) -> int:
         error.conceal(self._contacts)
-        self._note(error, operation, attempt, sent)
+        asset = sent.kind if sent else None
+        part_number = sent.segment.part_number if sent else None
+        kept = AttemptRecord(
+            at=self._run.clocks.clock(),
+            operation=operation,
+            asset=asset.value if asset else None,
+            part_number=part_number,
+            attempt=attempt,
+            seconds=None,
+            **error.facts,
+        )
+        self._run.journal.note_attempt(self.record, kept)
         delay = (
             0.0
             if error.is_outage
@@ -327,8 +339,8 @@ class HeldEntry:
                 entry=self.entry_id,
                 job_id=self.record.job_id,
                 operation=operation,
-                asset=sent.kind if sent else None,
-                part_number=sent.segment.part_number if sent else None,
+                asset=asset,
+                part_number=part_number,
                 attempt=attempt,
                 delay=delay,
                 **error.facts,
@@ -339,19 +351,3 @@ class HeldEntry:
             return 0
         await self._run.drain.sleep(delay)
         return 1
-
-    def _note(
-        self, error: OrchestratorError, operation: str, attempt: int, sent: SegmentRecord | None
-    ) -> None:
-        self._run.journal.note_attempt(
-            self.record,
-            AttemptRecord(
-                at=self._run.clocks.clock(),
-                operation=operation,
-                asset=sent.kind.value if sent else None,
-                part_number=sent.segment.part_number if sent else None,
-                attempt=attempt,
-                seconds=None,
-                **error.facts,
-            ),
-        )

@@ -127,32 +127,29 @@ class Lifecycle:
         )
         if entry.record.state is EntryState.FAILED:
             await entry.transition(resumed_state(entry.facts, entry.record.service_state), "retried")
-        async with AsyncExitStack() as turn:
-            await self._take_steps(entry, turn)
-        self._finished(entry)
-
-    async def _take_steps(self, entry: HeldEntry, turn: AsyncExitStack) -> None:
         # One count for each step: a confirm that finds parts missing goes back to the upload and then fails again.
         attempts: dict[Step, Attempts] = {}
         refreshes = 0
-        while (step := self._next_step(entry)) is not Step.NOTHING:
-            self._run.drain.check()
-            try:
-                await self._steps[step](entry)
-            except UrlExpiredError as error:
-                refreshes += 1
-                if refreshes == 1:
-                    # URLs that died because too much is sent at once would die again: from here on, one by one.
-                    await turn.enter_async_context(self._renewed_turn)
-                    self._run.drain.check()
-                await self._renew_urls(entry, error, refreshes)
-            except RetryableError as error:
-                await attempts.setdefault(step, entry.attempts(step)).wait_after(error)
-
-    def _next_step(self, entry: HeldEntry) -> Step:
-        # Asked of the record each time: what is wanted of an entry may change while it is worked on.
-        with_submit = self._run.settings.is_submit_wanted or entry.record.is_submit_wanted
-        return next_step(entry.facts, with_submit=with_submit)
+        async with AsyncExitStack() as turn:
+            while True:
+                # Asked of the record each time: what is wanted of an entry may change while it is worked on.
+                with_submit = self._run.settings.is_submit_wanted or entry.record.is_submit_wanted
+                step = next_step(entry.facts, with_submit=with_submit)
+                if step is Step.NOTHING:
+                    break
+                self._run.drain.check()
+                try:
+                    await self._steps[step](entry)
+                except UrlExpiredError as error:
+                    refreshes += 1
+                    if refreshes == 1:
+                        # URLs that died because too much is sent at once would die again: from here on, one by one.
+                        await turn.enter_async_context(self._renewed_turn)
+                        self._run.drain.check()
+                    await self._renew_urls(entry, error, refreshes)
+                except RetryableError as error:
+                    await attempts.setdefault(step, entry.attempts(step)).wait_after(error)
+        self._finished(entry)
 
     async def _renew_urls(self, entry: HeldEntry, error: UrlExpiredError, refreshes: int) -> None:
         if refreshes > self._run.settings.url_refreshes:

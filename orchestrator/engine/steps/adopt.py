@@ -48,17 +48,16 @@ class Adopter:
         about it; else as `JobMaker.create` does.
         """
         existing = await self._existing.of(entry)
-        if not (existing and await self._is_settled(entry, existing)):
+        if not existing:
             await self._maker.create(entry)
-
-    async def _is_settled(self, entry: HeldEntry, existing: Existing) -> bool:
-        """Do with *existing* what was asked for; False when a job is to be made after all."""
+            return
         match self._run.settings.on_existing:
             case OnExisting.ADOPT:
-                return await self._adopt(entry, existing)
+                if not await self._adopt(entry, existing):
+                    await self._maker.create(entry)
             case OnExisting.CREATE:
                 entry.warn(f"a new job is made beside {existing}")
-                return False
+                await self._maker.create(entry)
             case OnExisting.ASK:
                 raise DecisionNeededError(
                     f"a job exists for this entry that this batch did not make: {existing}",
@@ -67,6 +66,7 @@ class Adopter:
                 )
 
     async def _adopt(self, entry: HeldEntry, existing: Existing) -> bool:
+        """Take over what exists; False when there was nothing to take, or it made room for a new job."""
         if existing.twin is not None:
             await self._move(entry, existing.twin)
             return True
@@ -83,7 +83,13 @@ class Adopter:
             entry.warn(
                 f"job {known.job.job_id} was taken over; these exist as well and were left alone: {others}"
             )
-        return await self._take(entry, known, contents)
+        if contents.is_seen_joined or contents.parts is None:
+            await self._takeover.keep(entry, contents)
+        elif not await self._maker.take_over(entry, known.job):
+            await self._make_room(entry, known, contents)
+            return False
+        self._existing.forget(entry, known.job.job_id)
+        return True
 
     async def _move(self, entry: HeldEntry, twin: Twin) -> None:
         """Let the entry have the job of the same entry in another batch, which gives it up.
@@ -109,21 +115,15 @@ class Adopter:
             ) from None
         self._existing.forget_twin(entry)
 
-    async def _take(self, entry: HeldEntry, known: ExistingJob, contents: JobContents) -> bool:
-        """Take the job over; False when it made room for a new one."""
-        job_id = known.job.job_id
-        if contents.is_seen_joined or contents.parts is None:
-            await self._takeover.keep(entry, contents)
-        elif not await self._maker.take_over(entry, known.job):
-            await self._make_room(entry, known, contents)
-            return False
-        self._existing.forget(entry, job_id)
-        return True
-
     async def _make_room(self, entry: HeldEntry, known: ExistingJob, contents: JobContents) -> None:
         """Delete a job that gives no URLs, if this program made it and it provably holds no film."""
         job_id = known.job.job_id
-        may_go = known.is_tagged and await self._is_open(entry, contents)
+        # An empty list may mean either, so that something else has to show that the training video is not joined.
+        may_go = known.is_tagged and (
+            contents.shows_other_files
+            or await self._is_partial(entry, contents)
+            or await self._are_joined_jobs_shown(entry)
+        )
         if may_go:
             await self._maker.delete(entry, job_id)
             self._existing.forget(entry, job_id)
@@ -136,14 +136,6 @@ class Adopter:
                 hint="check it in the console and delete it there if it is empty; "
                 "--on-existing create makes a new job beside it",
             )
-
-    async def _is_open(self, entry: HeldEntry, contents: JobContents) -> bool:
-        """True when it is proved that the training video is not joined, though an empty list may mean either."""
-        return (
-            contents.shows_other_files
-            or await self._is_partial(entry, contents)
-            or await self._are_joined_jobs_shown(entry)
-        )
 
     async def _is_partial(self, entry: HeldEntry, contents: JobContents) -> bool:
         """True when the job holds some parts of our file, cut as we cut it, and lacks others."""

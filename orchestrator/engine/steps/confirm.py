@@ -69,6 +69,16 @@ class _Video:
     confirmation: Confirmation | None
     was_listed: bool = False  #: the list had every part before this run's first confirm
 
+    @classmethod
+    def of(cls, entry: HeldEntry) -> list[_Video]:
+        """The entry's videos, in the order in which they are confirmed."""
+        known = {
+            AssetKind.ACTION_VIDEO: entry.record.action_confirm,
+            AssetKind.TRAINING_VIDEO: entry.record.training_confirm,
+        }
+        by_kind = {kind: [segment for segment in entry.segments if segment.kind is kind] for kind in known}
+        return [cls(kind, segments, known[kind]) for kind, segments in by_kind.items() if segments]
+
     @property
     def is_settled(self) -> bool:
         """True when no confirm of it is to be sent any more."""
@@ -97,16 +107,31 @@ class Confirmer:
         that contradicts what the service said.
         """
         await anyio.to_thread.run_sync(_check_unchanged, entry.record.assets)
-        videos = _videos(entry)
+        videos = _Video.of(entry)
         apart = await self._still_apart(entry, videos)
         unlisted = frozenset(video.kind for video in apart if not video.was_listed)
         doubtful = await self._unproved(entry, videos, unlisted)
-        await self._intend(entry, apart)
+        # Before the first confirm: that every part was proved, and that it may now be carried out.
+        facts: dict[str, object] = {}
+        if apart:
+            facts = {_FACTS[apart[0].kind]: Confirmation.SENT, "confirm_sent_at": self._run.clocks.clock()}
+        if entry.record.state is EntryState.UPLOADING:
+            await entry.transition(EntryState.UPLOADED, "every segment is stored")
+        if entry.record.state is not EntryState.CONFIRMING:
+            await entry.transition(EntryState.CONFIRMING, "the service holds every part", **facts)
+        elif apart and not apart[0].may_be_joined:
+            await entry.note(Point.WRITE_JOINED, **facts)
         await self._join_all(entry, apart)
         if doubtful and apart:
             # Once the films are joined, the service may show what it has.
             doubtful = await self._unproved(entry, videos, unlisted)
-        delivered = await self._delivered(entry, videos)
+        confirmations = {video.kind: video.confirmation for video in videos if video.confirmation}
+        try:
+            delivered = await self._delivery.verdict(entry, confirmations)
+        except OrchestratorError:
+            # The next run need not find out again that the videos are joined.
+            await entry.note(Point.WRITE_JOINED, **_facts(videos))
+            raise
         if delivered != VERIFIED:
             for warning in dict.fromkeys(_warning(entry, segment) for segment in doubtful):
                 entry.warn(warning)
@@ -156,18 +181,6 @@ class Confirmer:
             names = ", ".join(dict.fromkeys(_file_name(entry, segment.kind) for segment in missing))
             await self._send_again(entry, missing, f"the store does not have {names}", **_facts(videos))
         return doubtful
-
-    async def _intend(self, entry: HeldEntry, apart: Sequence[_Video]) -> None:
-        """Write down, before the first confirm, that every part was proved and that it may now be carried out."""
-        facts: dict[str, object] = {}
-        if apart:
-            facts = {_FACTS[apart[0].kind]: Confirmation.SENT, "confirm_sent_at": self._run.clocks.clock()}
-        if entry.record.state is EntryState.UPLOADING:
-            await entry.transition(EntryState.UPLOADED, "every segment is stored")
-        if entry.record.state is not EntryState.CONFIRMING:
-            await entry.transition(EntryState.CONFIRMING, "the service holds every part", **facts)
-        elif apart and not apart[0].may_be_joined:
-            await entry.note(Point.WRITE_JOINED, **facts)
 
     async def _join_all(self, entry: HeldEntry, apart: Sequence[_Video]) -> None:
         """Confirm one video after the other; at the end raises what the first of them failed with."""
@@ -245,15 +258,6 @@ class Confirmer:
         )
         return rule_on(evidence), parts
 
-    async def _delivered(self, entry: HeldEntry, videos: Sequence[_Video]) -> str:
-        confirmations = {video.kind: video.confirmation for video in videos if video.confirmation}
-        try:
-            return await self._delivery.verdict(entry, confirmations)
-        except OrchestratorError:
-            # The next run need not find out again that the videos are joined.
-            await entry.note(Point.WRITE_JOINED, **_facts(videos))
-            raise
-
     async def _send_parts(
         self, entry: HeldEntry, videos: Sequence[_Video], missing: list[SegmentRecord]
     ) -> NoReturn:
@@ -278,16 +282,6 @@ _CONFIRMATIONS: Final[Mapping[Ruling, Confirmation | None]] = {
     Ruling.NOT_JOINED: None,
     Ruling.SEND_PARTS: None,
 }
-
-
-def _videos(entry: HeldEntry) -> list[_Video]:
-    """The entry's videos, in the order in which they are confirmed."""
-    known = {
-        AssetKind.ACTION_VIDEO: entry.record.action_confirm,
-        AssetKind.TRAINING_VIDEO: entry.record.training_confirm,
-    }
-    by_kind = {kind: [segment for segment in entry.segments if segment.kind is kind] for kind in known}
-    return [_Video(kind, segments, known[kind]) for kind, segments in by_kind.items() if segments]
 
 
 def _facts(videos: Iterable[_Video]) -> dict[str, object]:

@@ -91,7 +91,17 @@ class JobMaker:
         for extra in candidates:
             if extra is not kept:
                 await self._clear_away(entry, extra)
-        await self._take_back(entry, kept)
+        if kept.is_seen_joined:
+            await self._takeover.keep(entry, kept)
+            return
+        # Its URLs were in the lost answer and cannot be had again.
+        counts = self._counts(entry)
+        job = await self._updated(entry, kept.job.job_id, counts) if kept.is_seen_empty else None
+        if job is not None:
+            await self._keep(entry, job, counts, "job of a lost create taken over")
+            return
+        await self._clear_away(entry, kept)
+        await entry.forget_job("the orphan of a lost create makes room for a new job")
 
     async def renew_urls(self, entry: HeldEntry, error: UrlExpiredError) -> None:
         """Get fresh upload URLs: by update where the service allows it, else by a new job in the old one's place.
@@ -167,20 +177,6 @@ class JobMaker:
     async def _find(self, entry: HeldEntry) -> Found:
         with entry.step(Point.LIST):
             return await self._finder.find(entry.record)
-
-    async def _take_back(self, entry: HeldEntry, contents: JobContents) -> None:
-        """Keep the job of a lost create; its URLs were in the lost answer and cannot be had again."""
-        job_id = contents.job.job_id
-        if contents.is_seen_joined:
-            await self._takeover.keep(entry, contents)
-            return
-        counts = self._counts(entry)
-        job = await self._updated(entry, job_id, counts) if contents.is_seen_empty else None
-        if job is not None:
-            await self._keep(entry, job, counts, "job of a lost create taken over")
-            return
-        await self._clear_away(entry, contents)
-        await entry.forget_job("the orphan of a lost create makes room for a new job")
 
     async def _clear_away(self, entry: HeldEntry, contents: JobContents) -> None:
         """Delete a job that is proved ours, unless it may hold files."""

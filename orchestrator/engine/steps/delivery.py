@@ -49,7 +49,12 @@ class DeliveryCheck:
         urls = DownloadUrls() if job is None else job.download_urls
         doubts: list[str] = []
         for asset in entry.record.assets:
-            if not _is_proved(entry.segments, asset):
+            # A file of one PUT is proved by its receipt; what was joined from parts must be looked at.
+            is_proved = not asset.kind.is_multipart and any(
+                segment.kind is asset.kind and segment.receipt is not None and segment.receipt.is_verified
+                for segment in entry.segments
+            )
+            if not is_proved:
                 confirmation = confirmations.get(asset.kind)
                 doubt = await self._doubt(entry, asset, urls.of(asset.kind), confirmation)
                 doubts += [doubt] if doubt else []
@@ -89,14 +94,6 @@ class DeliveryCheck:
         if not is_md5(facts.etag.partition("-")[0]):
             return f"the ETag of {asset.kind} is no MD5"
         raise _differs(entry, asset, "another content than was sent", is_by_evidence=is_by_evidence)
-
-
-def _is_proved(segments: list[SegmentRecord], asset: Asset) -> bool:
-    """A file of one PUT is proved by its receipt; what was joined from parts must be looked at."""
-    return not asset.kind.is_multipart and any(
-        segment.kind is asset.kind and segment.receipt is not None and segment.receipt.is_verified
-        for segment in segments
-    )
 
 
 def _was_not_hashed(segment: SegmentRecord) -> bool:

@@ -6,7 +6,7 @@ Tested by tests/engine/test_existing_jobs.py and tests/engine/test_no_harm.py.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,16 @@ class ExistingJobs:
         digests = entry_digests(entry.entry_id)
         jobs = [ExistingJob(job, True) for digest in digests for job in survey.tagged.get(digest, ())]
         jobs += [known async for known in self._untagged(entry, survey)]
-        return Existing(tuple(await self._unknown(jobs)), self._twins.get(entry.entry_id))
+        # Those that this journal neither owns nor made.
+        tags = {tag for known in jobs for tag in known.job.tags}
+        creates = await self._run.journal.creates_tagged(tags) if tags else {}
+        made = {tag for tag, create in creates.items() if create.job_id is None}
+        unknown = [
+            known
+            for known in jobs
+            if made.isdisjoint(known.job.tags) and not await self._run.journal.owns_job(known.job.job_id)
+        ]
+        return Existing(tuple(unknown), self._twins.get(entry.entry_id))
 
     def forget(self, entry: HeldEntry, job_id: str) -> None:
         """The job is gone, or is the entry's now."""
@@ -135,22 +144,16 @@ class ExistingJobs:
             unrelated = 0
             async for job in self._run.client.iterate_jobs(query, app_user_id=app_user_id):
                 survey.shows_tags |= bool(job.tags)
-                is_related = self._take(seen_job(job), survey)
-                unrelated = 0 if is_related else unrelated + 1
+                tag = next(filter(None, map(self._tag_of_batch, job.tags)), None)
+                is_of_batch = tag is not None or normal(job.batch_name or "") == normal(self._run.batch.name)
+                if tag is not None:
+                    survey.tagged[tag].append(seen_job(job))
+                elif is_of_batch and not job.tags:
+                    survey.untagged[normal(job.name)].append(seen_job(job))
+                unrelated = 0 if is_of_batch else unrelated + 1
                 if unrelated == MAX_UNRELATED_JOBS:
                     break
         return survey
-
-    def _take(self, job: SeenJob, survey: _Survey) -> bool:
-        """Keep a job of the batch; False for one that is none."""
-        tag = next(filter(None, map(self._tag_of_batch, job.tags)), None)
-        if tag is not None:
-            survey.tagged[tag].append(job)
-            return True
-        is_of_batch = normal(job.batch_name or "") == normal(self._run.batch.name)
-        if is_of_batch and not job.tags:
-            survey.untagged[normal(job.name)].append(job)
-        return is_of_batch
 
     def _tag_of_batch(self, tag: str) -> str | None:
         """The entry's digest in a tag of this batch."""
@@ -173,14 +176,3 @@ class ExistingJobs:
                 yield ExistingJob(replace(job, tags=detail.tags), True)
             elif self._since is None and not survey.shows_tags:
                 yield ExistingJob(job, False)
-
-    async def _unknown(self, jobs: Collection[ExistingJob]) -> list[ExistingJob]:
-        """Those of *jobs* that this journal neither owns nor made."""
-        tags = {tag for known in jobs for tag in known.job.tags}
-        creates = await self._run.journal.creates_tagged(tags) if tags else {}
-        made = {tag for tag, create in creates.items() if create.job_id is None}
-        return [
-            known
-            for known in jobs
-            if made.isdisjoint(known.job.tags) and not await self._run.journal.owns_job(known.job.job_id)
-        ]

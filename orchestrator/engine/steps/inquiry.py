@@ -50,8 +50,18 @@ class PartList:
 
     def missing(self, segments: list[SegmentRecord]) -> list[SegmentRecord]:
         """Those of *segments* that are not listed as they were sent; none while nothing is listed."""
-        held = self.held
-        return [segment for segment in segments if not _is_held(segment, held)] if held is not None else []
+        return [segment for segment in segments if not self.holds(segment)] if self.held is not None else []
+
+    def holds(self, segment: SegmentRecord) -> bool:
+        """True when the part is listed as it was sent, as far as its ETag can be compared."""
+        number, receipt, held = segment.segment.part_number, segment.receipt, self.held or {}
+        if number not in held:
+            return _is_beyond_cap(number, held)
+        etag = held[number]
+        if receipt is None or not is_md5(etag) or etag == receipt.etag:
+            return True
+        sent = receipt.md5 or receipt.etag or ""
+        return not is_md5(sent) or etag == sent
 
     def listing(self, segments: list[SegmentRecord]) -> Listing:
         """What the answer says of *segments* as a whole."""
@@ -162,15 +172,3 @@ class Inquiry:
 def _is_beyond_cap(number: int, held: Mapping[int, str]) -> bool:
     """True when a list that may be capped (metastudio-protocol section 0, fact 9) ends before the part."""
     return len(held) >= MAX_AUTO_PARTS and number > max(held)
-
-
-def _is_held(segment: SegmentRecord, held: Mapping[int, str]) -> bool:
-    """True when the part is listed as it was sent, as far as its ETag can be compared."""
-    number, receipt = segment.segment.part_number, segment.receipt
-    if number not in held:
-        return _is_beyond_cap(number, held)
-    etag = held[number]
-    if receipt is None or not is_md5(etag) or etag == receipt.etag:
-        return True
-    sent = receipt.md5 or receipt.etag or ""
-    return not is_md5(sent) or etag == sent

@@ -44,7 +44,8 @@ class Submitter:
     def __init__(self, run: Run, inquiry: Inquiry) -> None:
         self._run = run
         self._inquiry = inquiry
-        #: Read from the journal with the first entry; empty for nothing.
+        #: What the batch's manifest asks of an entry before it is submitted, read from the journal with the first
+        #: entry; empty for nothing.
         self._required: str | None = None
 
     async def submit(self, entry: HeldEntry) -> None:
@@ -56,7 +57,10 @@ class Submitter:
         """
         is_settled = entry.record.submit_sent_at is not None and await self._has_moved_on(entry)
         if not is_settled and not self._run.settings.is_submit_forced:
-            await hold_back(entry.record, requires=await self._requirement())
+            if self._required is None:
+                batch = await self._run.journal.batch(self._run.batch.digest)
+                self._required = (batch.submit_requires if batch else None) or ""
+            await hold_back(entry.record, requires=self._required or None)
         if entry.record.state is not EntryState.SUBMITTING:
             await entry.transition(
                 EntryState.SUBMITTING, "submit requested", submit_sent_at=self._run.clocks.clock()
@@ -73,13 +77,6 @@ class Submitter:
             review_reason=None,
             review_code=None,
         )
-
-    async def _requirement(self) -> str | None:
-        """What the batch's manifest asks of an entry before it is submitted."""
-        if self._required is None:
-            batch = await self._run.journal.batch(self._run.batch.digest)
-            self._required = (batch.submit_requires if batch else None) or ""
-        return self._required or None
 
     async def _act(self, entry: HeldEntry) -> None:
         async for attempt in entry.attempts(Command.SUBMITVERIFYING, on=InterruptedTransferError):
@@ -156,19 +153,16 @@ def _reasons(record: EntryRecord, requires: str | None) -> Iterator[str]:
     cache = Cache()
     try:
         for asset in record.assets:
-            if asset.kind.is_multipart:
-                yield from _reasons_of_film(record, asset, cache, requires)
+            if not asset.kind.is_multipart:
+                continue
+            film = _film(asset, cache)
+            for finding in judge_film(film, wanted_of(record.avatar, asset.kind)) if film else ():
+                if finding.is_error:
+                    yield f"{asset.kind} {finding.message} [{finding.rule}]"
+            if requires == LOOK and not has_look(cache, asset.fingerprint):
+                yield f"{asset.kind} was not looked at, which submit_requires asks for"
     finally:
         cache.close()
-
-
-def _reasons_of_film(record: EntryRecord, asset: Asset, cache: Cache, requires: str | None) -> Iterator[str]:
-    film = _film(asset, cache)
-    for finding in judge_film(film, wanted_of(record.avatar, asset.kind)) if film else ():
-        if finding.is_error:
-            yield f"{asset.kind} {finding.message} [{finding.rule}]"
-    if requires == LOOK and not has_look(cache, asset.fingerprint):
-        yield f"{asset.kind} was not looked at, which submit_requires asks for"
 
 
 def _film(asset: Asset, cache: Cache) -> Film | None:

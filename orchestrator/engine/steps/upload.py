@@ -129,33 +129,30 @@ class _Sending:
         for segment in remaining:
             if self._failures:
                 return
+            began = self._run.clocks.monotonic()
+            doubt = _Doubt.of(segment)
             try:
-                await self._send(segment)
+                async for attempt in self._entry.attempts("put", segment):
+                    with attempt:
+                        self._run.drain.check()
+                        receipt = await self._attempt(segment, doubt)
+                    if attempt.error is not None:
+                        doubt.learn(attempt.error)
+                # The store has the segment: a cancelled worker must not lose the receipt.
+                with anyio.CancelScope(shield=True):
+                    seconds = self._run.clocks.monotonic() - began
+                    await self._entry.stored(
+                        segment,
+                        receipt,
+                        attempt=attempt.number,
+                        seconds=seconds,
+                        put_seconds=doubt.put_seconds,
+                    )
             except OrchestratorError as error:
                 self._failures.append(error)
                 # Dead URLs make the other segments' bytes worthless; else what is on its way may arrive.
                 if isinstance(error, UrlExpiredError):
                     scope.cancel()
-
-    async def _send(self, segment: SegmentRecord) -> None:
-        began = self._run.clocks.monotonic()
-        doubt = _Doubt.of(segment)
-        async for attempt in self._entry.attempts("put", segment):
-            with attempt:
-                self._run.drain.check()
-                receipt = await self._attempt(segment, doubt)
-            if attempt.error is not None:
-                doubt.learn(attempt.error)
-        # The store has the segment: a cancelled worker must not lose the receipt.
-        with anyio.CancelScope(shield=True):
-            seconds = self._run.clocks.monotonic() - began
-            await self._entry.stored(
-                segment,
-                receipt,
-                attempt=attempt.number,
-                seconds=seconds,
-                put_seconds=doubt.put_seconds,
-            )
 
     async def _attempt(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
         """Send once; where the outcome is unclear the service is asked before anything is declared."""
@@ -179,8 +176,12 @@ class _Sending:
         Where the marks of all answers are taken away on their way, so are those of the parts, and the service's
         list proves them all at once before the confirm.
         """
-        if segment.kind.is_multipart and error.receipt is not None and self._is_stripped():
-            return error.receipt
+        if segment.kind.is_multipart and error.receipt is not None:
+            known = [each.receipt.evidence for each in self._entry.segments if each.receipt is not None]
+            is_stripped = self._has_proved_unmarked or Evidence.UNMARKED in known
+            # The mark of one answer shows that nothing takes them away.
+            if is_stripped and Evidence.ACKNOWLEDGED not in known:
+                return error.receipt
         finding = await self._inquiry.find(self._entry, segment)
         if finding.receipt is not None:
             self._has_proved_unmarked = True
@@ -189,13 +190,6 @@ class _Sending:
         if error.receipt is None or finding.is_absent or not doubt.is_taken_often_enough:
             raise error
         return error.receipt
-
-    def _is_stripped(self) -> bool:
-        """True when answers without a mark are known to be the store's: one was proved, or there are no others."""
-        known = [segment.receipt.evidence for segment in self._entry.segments if segment.receipt is not None]
-        if Evidence.ACKNOWLEDGED in known:
-            return False
-        return self._has_proved_unmarked or Evidence.UNMARKED in known
 
     def _refused(
         self, segment: SegmentRecord, error: RefusedUploadError, doubt: _Doubt, finding: Finding

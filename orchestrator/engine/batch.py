@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.errors import JournalError, LimitReachedError, RunError
+from orchestrator.domain.errors import LimitReachedError, RunError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState
@@ -251,9 +250,7 @@ class BatchRun:
         if run.settings.parallel is None:
             run.events.subscribe(AdaptiveParallelism(run.slots, run.events, run.clocks.monotonic))
         async with anyio.create_task_group() as group:
-            keeper = IncidentKeeper(
-                run.journal, run.batch.digest, run.work.run_id, partial(group.start_soon, self._flush)
-            )
+            keeper = IncidentKeeper(run.journal, run.batch.digest, run.work.run_id, group.start_soon)
             run.events.subscribe(keeper)
             run.events.publish(beginning)
             for entry_id, reason in self._registration.undecided.items():
@@ -299,11 +296,6 @@ class BatchRun:
             stored_segments=segments,
             stored_bytes=stored_bytes,
         )
-
-    async def _flush(self) -> None:
-        # What cannot be written now is seen by the next write that somebody waits for.
-        with suppress(JournalError):
-            await self._run.journal.flush()
 
     async def _worker(self) -> None:
         run = self._run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,39 +46,42 @@ class Canceller:
 
     async def cancel(self, batch: str, entry_ids: Collection[str] | None) -> list[Cancellation]:
         """Cancel the entries of *batch* that are not finished, or those named, which the manifest need not have."""
-        return [
-            await self._cancel(await self._journal.claim(record))
-            async for record in self._meant(batch, entry_ids)
-            if record.state not in LEFT_ALONE
-        ]
-
-    async def _meant(self, batch: str, entry_ids: Collection[str] | None) -> AsyncIterator[EntryRecord]:
         if entry_ids is None:
-            async for record in self._journal.entries(batch):
-                yield record
-            return
-        for record in (await self._journal.entries_named(batch, entry_ids)).values():
-            yield record
-
-    async def _cancel(self, record: EntryRecord) -> Cancellation:
-        try:
-            job_ids, remark = await self._jobs_of(record)
-            for job_id in job_ids:
-                await self._client.delete_job(job_id, app_user_id=record.avatar.app_user_id)
-        except RequestRejectedError as error:
-            await self._refused(record, error)
-            return Cancellation(record.entry_id, record.job_id, error.message)
-        await self._journal.transition(record, EntryState.CANCELLED, "cancelled; its job was deleted")
-        self._events.publish(
-            EntryTransitioned(
-                entry=record.entry_id,
-                job_id=record.job_id,
-                from_state=record.state,
-                to_state=EntryState.CANCELLED,
-                reason="cancelled",
+            records = [record async for record in self._journal.entries(batch)]
+        else:
+            records = list((await self._journal.entries_named(batch, entry_ids)).values())
+        cancellations = []
+        for known in records:
+            if known.state in LEFT_ALONE:
+                continue
+            record = await self._journal.claim(known)
+            try:
+                job_ids, remark = await self._jobs_of(record)
+                for job_id in job_ids:
+                    await self._client.delete_job(job_id, app_user_id=record.avatar.app_user_id)
+            except RequestRejectedError as error:
+                reason = ErrorRecord(
+                    error.kind,
+                    error.code,
+                    f"the service does not let this job be deleted: {error.message}",
+                    error.request_id,
+                    "a job that has passed its first review stays; follow it with watch",
+                )
+                await self._journal.set_facts(record, **reason.columns())
+                cancellations.append(Cancellation(record.entry_id, record.job_id, error.message))
+                continue
+            await self._journal.transition(record, EntryState.CANCELLED, "cancelled; its job was deleted")
+            self._events.publish(
+                EntryTransitioned(
+                    entry=record.entry_id,
+                    job_id=record.job_id,
+                    from_state=record.state,
+                    to_state=EntryState.CANCELLED,
+                    reason="cancelled",
+                )
             )
-        )
-        return Cancellation(record.entry_id, record.job_id, None, remark)
+            cancellations.append(Cancellation(record.entry_id, record.job_id, None, remark))
+        return cancellations
 
     async def _jobs_of(self, record: EntryRecord) -> tuple[list[str], str | None]:
         """The entry's job, or those that its lost create is proved to have made; and what a person should know."""
@@ -97,13 +100,3 @@ class Canceller:
             else:
                 remarks.append(f"job {job.job_id} was kept: it may hold files that another journal sent")
         return job_ids, "; ".join(filter(None, remarks)) or None
-
-    async def _refused(self, record: EntryRecord, error: RequestRejectedError) -> None:
-        reason = ErrorRecord(
-            error.kind,
-            error.code,
-            f"the service does not let this job be deleted: {error.message}",
-            error.request_id,
-            "a job that has passed its first review stays; follow it with watch",
-        )
-        await self._journal.set_facts(record, **reason.columns())

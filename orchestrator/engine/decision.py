@@ -66,6 +66,30 @@ class Differences(NamedTuple):
     sources: tuple[str, ...] = ()  #: files that have another content at the same path
     unclear: tuple[str, ...] = ()  #: files whose content cannot be compared
 
+    @classmethod
+    def between(
+        cls, entry: Entry, assets: tuple[Asset, ...], record: EntryRecord, compare: Compare
+    ) -> Differences:
+        """What the manifest says otherwise than the journal; *compare* knows contents."""
+        if record.spec == entry.spec and record.assets == assets:
+            return cls()
+        known = {asset.kind: asset for asset in record.assets}
+        fields = changed_fields(record.avatar, entry.avatar)
+        fields += [kind.value for kind in known if kind not in {asset.kind for asset in assets}]
+        sources, unclear = [], []
+        for asset in assets:
+            before = known.get(asset.kind)
+            verdict = sameness_of_file(before, asset, compare(entry.entry_id, asset))
+            if verdict is Sameness.SAME:
+                continue
+            if verdict is not Sameness.DIFFERENT:
+                unclear.append(asset.kind.value)
+            elif before is not None and before.path == asset.path:
+                sources.append(asset.kind.value)
+            else:
+                fields.append(asset.kind.value)
+        return cls(tuple(fields), tuple(sources), tuple(unclear))
+
     def __bool__(self) -> bool:
         """True when there is any."""
         return bool(self.fields or self.sources or self.unclear)
@@ -148,11 +172,15 @@ class Decider:
             return Decision(Action.SKIP, "cancelled")
         if record.job_id is None and record.create_tag is None:
             return Decision(Action.CREATE, _why_again(record))
-        return self._decide_with_job(record, _differences(entry, assets, record, compare))
+        return self._decide_with_job(record, Differences.between(entry, assets, record, compare))
 
     def _decide_with_job(self, record: EntryRecord, differences: Differences) -> Decision:
         if record.change_wanted is not None and not differences:
-            return Decision(Action.CHANGE, "stopped while its job was changed", self._change_again(record))
+            # The change that was begun, or the way that is chosen now; what a review asks for is an update.
+            change = self.settings.on_change or record.change_wanted
+            if record.change_wanted is Change.AMEND:
+                change = Change.AMEND
+            return Decision(Action.CHANGE, "stopped while its job was changed", change)
         if record.state is EntryState.REVIEW_FAILED and (self.retry or self.settings.on_change is None):
             return self._decide_rejected(record, differences)
         if differences:
@@ -167,12 +195,6 @@ class Decider:
     def is_finished(self, record: EntryRecord) -> bool:
         """True when nothing is left to do for the entry, whether this run was asked to submit or one before."""
         return is_done(record.state, with_submit=self.settings.is_submit_wanted or record.is_submit_wanted)
-
-    def _change_again(self, record: EntryRecord) -> Change | None:
-        """The change that was begun, or the way that is chosen now; what a review asks for is an update."""
-        if record.change_wanted is Change.AMEND:
-            return Change.AMEND
-        return self.settings.on_change or record.change_wanted
 
     def _decide_rejected(self, record: EntryRecord, differences: Differences) -> Decision:
         """Only `retry` sends a job whose review failed again, and unnamed only what was replaced."""
@@ -208,27 +230,3 @@ def _why_again(record: EntryRecord) -> str:
     if record.state is EntryState.FAILED and record.error is not None:
         return f"failed before: {record.error.message}"
     return "not started" if record.state is EntryState.PENDING else f"stopped while {record.state}"
-
-
-def _differences(
-    entry: Entry, assets: tuple[Asset, ...], record: EntryRecord, compare: Compare
-) -> Differences:
-    """What the manifest says otherwise than the journal."""
-    if record.spec == entry.spec and record.assets == assets:
-        return Differences()
-    known = {asset.kind: asset for asset in record.assets}
-    fields = changed_fields(record.avatar, entry.avatar)
-    fields += [kind.value for kind in known if kind not in {asset.kind for asset in assets}]
-    sources, unclear = [], []
-    for asset in assets:
-        before = known.get(asset.kind)
-        verdict = sameness_of_file(before, asset, compare(entry.entry_id, asset))
-        if verdict is Sameness.SAME:
-            continue
-        if verdict is not Sameness.DIFFERENT:
-            unclear.append(asset.kind.value)
-        elif before is not None and before.path == asset.path:
-            sources.append(asset.kind.value)
-        else:
-            fields.append(asset.kind.value)
-    return Differences(tuple(fields), tuple(sources), tuple(unclear))

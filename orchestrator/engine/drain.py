@@ -70,17 +70,17 @@ class Drain:
         """Wait *seconds*, or *until* an event; raises StoppedError as soon as the run drains."""
         self.check()
         async with anyio.create_task_group() as group:
+
+            async def cut_short_by(event: anyio.Event) -> None:
+                await event.wait()
+                group.cancel_scope.cancel()
+
             for event in (self._began, until):
                 if event is not None:
-                    group.start_soon(_cancel_when, event, group.cancel_scope)
+                    group.start_soon(cut_short_by, event)
             await self._sleep(seconds)
             group.cancel_scope.cancel()
         self.check()
-
-
-async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
 
 
 def is_ignored(number: signal.Signals) -> bool:
@@ -100,27 +100,20 @@ def listening(numbers: Iterable[signal.Signals], hear: Callable[[signal.Signals]
     def pass_on(number: int, _frame: object) -> None:
         loop.call_soon_threadsafe(hear, signal.Signals(number))
 
-    with _woken_by_signals(loop), ExitStack() as before:
+    reader, writer = socket.socketpair()
+    with reader, writer, ExitStack() as before:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        # A signal ends the loop's wait for events, so that its handler is called.
+        loop.add_reader(reader, reader.recv, 4096)
+        before.callback(loop.remove_reader, reader)
+        before.callback(
+            signal.set_wakeup_fd, signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        )
         for number in numbers:
             if not is_ignored(number):
                 before.callback(signal.signal, number, signal.signal(number, pass_on))
         yield
-
-
-@contextmanager
-def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """End the loop's wait for events when a signal comes, so that its handler is called."""
-    reader, writer = socket.socketpair()
-    with reader, writer:
-        reader.setblocking(False)
-        writer.setblocking(False)
-        loop.add_reader(reader, reader.recv, 4096)
-        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(before)
-            loop.remove_reader(reader)
 
 
 @contextmanager
@@ -208,14 +201,14 @@ class StopWishes:
                 f"{name}: letting running uploads finish, at most {self._grace_seconds:.0f} s; "
                 "send it again to stop at once"
             )
-            group.start_soon(self._cancel_after_grace, run_scope)
+            group.start_soon(cancel_after_grace)
+
+        async def cancel_after_grace() -> None:
+            await self._sleep(self._grace_seconds)
+            run_scope.cancel()
 
         with self._listening(hear):
             yield
-
-    async def _cancel_after_grace(self, run_scope: anyio.CancelScope) -> None:
-        await self._sleep(self._grace_seconds)
-        run_scope.cancel()
 
 
 class TransferLimit:

@@ -44,19 +44,17 @@ class EventBus:
         for subscriber in self._listeners_of(type(event)) if listeners is None else listeners:
             try:
                 subscriber(event)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the work is worth more
-                self._drop(subscriber, error)
-
-    def _drop(self, subscriber: Subscriber, error: Exception) -> None:
-        if subscriber not in self._subscribers:
-            return
-        self._subscribers.remove(subscriber)
-        self._listeners.clear()
-        name = getattr(subscriber, "name", "a subscriber")
-        if not isinstance(error, OSError):
-            log.error("subscriber.crashed", exc_info=error, extra={"told": {"subscriber": name}})
-        reason = (error.strerror if isinstance(error, OSError) else None) or "an unexpected error"
-        self.publish(SubscriberDropped(message=f"{name} failed and is left out: {reason}"))
+            except Exception as error:
+                # Whatever is wrong with it, the work is worth more.
+                if subscriber not in self._subscribers:
+                    continue
+                self._subscribers.remove(subscriber)
+                self._listeners.clear()
+                name = getattr(subscriber, "name", "a subscriber")
+                if not isinstance(error, OSError):
+                    log.exception("subscriber.crashed", extra={"told": {"subscriber": name}})
+                reason = (error.strerror if isinstance(error, OSError) else None) or "an unexpected error"
+                self.publish(SubscriberDropped(message=f"{name} failed and is left out: {reason}"))
 
     def _listeners_of(self, kind: type[Event]) -> tuple[Subscriber, ...]:
         """Look for them; the answer is kept, since an entry asks dozens of times."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,6 @@ from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.receipts import ObjectFacts, expected_etag, is_md5
 from orchestrator.domain.sameness import Sameness, sameness_of_content, sameness_of_file
-from orchestrator.domain.segments import Segment
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord, SegmentRecord
 from orchestrator.transfer.hashing import md5s_of
@@ -37,10 +37,15 @@ class ContentComparison:
         """Answer what `content_of` will be asked about *found*; costs nothing where nothing is in question."""
         questions = {}
         for record, assets in found:
+            if record.assets == assets:
+                continue
+            # Those of which path, size and time do not say whether they are the files that were sent.
+            before = {asset.kind: asset for asset in record.assets}
             open_assets = [
                 asset
-                for asset in _in_question(record, assets)
-                if self.content_of(record.entry_id, asset) is Sameness.OPEN
+                for asset in assets
+                if sameness_of_file(before.get(asset.kind), asset) is Sameness.OPEN
+                and self.content_of(record.entry_id, asset) is Sameness.OPEN
             ]
             if open_assets:
                 questions[record.entry_id] = (record, open_assets)
@@ -62,31 +67,19 @@ class ContentComparison:
         for asset in assets:
             stored = [one for one in segments if one.kind is asset.kind and one.receipt is not None]
             sent = [one.receipt.md5 for one in stored if one.receipt is not None]
-            if None in sent:
-                # Nothing that is read could prove it.
-                verdict = Sameness.UNKNOWN
-            else:
-                verdict = await self._hash(asset, [one.segment for one in stored], sent)
+            # Nothing is proved without a digest of what was sent, nor by a file that changes or cannot be read.
+            verdict = Sameness.UNKNOWN
+            if None not in sent:
+                with suppress(OrchestratorError):
+                    found = await anyio.to_thread.run_sync(
+                        md5s_of,
+                        asset,
+                        [one.segment for one in stored],
+                        limiter=self._limiter,
+                        abandon_on_cancel=True,
+                    )
+                    verdict = sameness_of_content(sent, found)
             self._verdicts[record.entry_id, asset.kind] = (asset, verdict)
-
-    async def _hash(self, asset: Asset, segments: Sequence[Segment], sent: Sequence[str | None]) -> Sameness:
-        try:
-            found = await anyio.to_thread.run_sync(
-                md5s_of, asset, segments, limiter=self._limiter, abandon_on_cancel=True
-            )
-        except OrchestratorError:
-            # It changes while it is read, or cannot be read: nothing is proved.
-            return Sameness.UNKNOWN
-        return sameness_of_content(sent, found)
-
-
-def _in_question(record: EntryRecord, assets: Sequence[Asset]) -> list[Asset]:
-    """Those of *assets* of which path, size and time do not say whether they are the files that were sent."""
-    known = record.assets
-    if known == assets:
-        return []
-    before = {asset.kind: asset for asset in known}
-    return [asset for asset in assets if sameness_of_file(before.get(asset.kind), asset) is Sameness.OPEN]
 
 
 class FileState(StrEnum):

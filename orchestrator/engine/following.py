@@ -50,6 +50,7 @@ _REACHED = {
 _PASSED = frozenset({EntryState.TRAINING, EntryState.TRAINED})
 _NO_REVIEW: Mapping[str, object] = {"review_reason": None, "review_code": None}
 _NO_REASON = "the service gives no reason"
+_DELETED = "the job no longer exists on the service"
 _LONGEST_REASON = 2000
 #: Jobs that a poll asks for one by one, because the list lacks them; the others' turn comes with the next.
 MOST_SHOWN: Final = 100
@@ -124,7 +125,15 @@ class Follower:
         deadline = None if timeout_seconds is None else monotonic() + timeout_seconds
         wait = pace.first
         while True:
-            has_changed = await self._poll_tolerantly()
+            try:
+                has_changed = await self.poll()
+                self._has_polled = True
+            except (RetryableError, ServiceUnreachableError) as error:
+                # What passes is left to the next poll, but a service that never answered is an error.
+                if isinstance(error, ServiceUnreachableError) and not self._has_polled:
+                    raise
+                self._events.publish(ServiceWarning(message=f"asking again later: {error.message}"))
+                has_changed = False
             exit_code = (await self.progress(milestone)).exit_code()
             if exit_code is not None:
                 return exit_code
@@ -186,33 +195,16 @@ class Follower:
                 under_way += count
         return Progress(reached=reached, stuck=stuck, under_way=under_way)
 
-    async def _poll_tolerantly(self) -> bool:
-        """Poll; what passes is left to the next poll, but a service that never answered is an error."""
-        try:
-            has_changed = await self.poll()
-        except RetryableError as error:
-            return self._missed(error)
-        except ServiceUnreachableError as error:
-            if not self._has_polled:
-                raise
-            return self._missed(error)
-        self._has_polled = True
-        return has_changed
-
-    def _missed(self, error: OrchestratorError) -> bool:
-        self._events.publish(ServiceWarning(message=f"asking again later: {error.message}"))
-        return False
-
     async def _take(self, record: EntryRecord, states: Mapping[str, str]) -> bool:
         """Journal what the service says of one entry, if it is news."""
         state = states.get(record.job_id or "")
         if record.confirmed_at is None or record.state is EntryState.CANCELLED:
             return False
-        if state is None:
-            return await self._take_missing(record)
-        if state == record.service_state:
-            return False
         try:
+            if state is None:
+                return await self._take_missing(record)
+            if state == record.service_state:
+                return False
             await self._move(record, state)
         except StaleEpochError:
             # A run works on the entry; the next poll sees what came of it.
@@ -231,7 +223,10 @@ class Follower:
             redo_reasons = facts.pop("redo_reasons", ())
             # The event goes first: after a kill in between it is published, and kept, once more.
             await self._keep_review(record, target, facts, redo_reasons)
-            await self._journal.transition(record, target, _transition_reason(state, facts), **facts)
+            why = f": {facts['review_reason']}" if facts["review_reason"] else ""
+            if why and facts["review_code"]:
+                why += f" ({facts['review_code']})"
+            await self._journal.transition(record, target, f"the service says {state}{why}", **facts)
             self._publish_transition(record, target, f"{group}: {state}")
         self._events.publish(
             JobStateChanged(
@@ -257,19 +252,12 @@ class Follower:
         except RequestRejectedError as error:
             if not is_job_gone(error):
                 return False
-            return await self._take_deleted(record)
+            await self._journal.transition(record, EntryState.CANCELLED, _DELETED)
+            self._publish_transition(record, EntryState.CANCELLED, _DELETED)
+            return True
         if job is None or job.state == record.service_state:
             return False
         await self._move(record, job.state)
-        return True
-
-    async def _take_deleted(self, record: EntryRecord) -> bool:
-        reason = "the job no longer exists on the service"
-        try:
-            await self._journal.transition(record, EntryState.CANCELLED, reason)
-        except StaleEpochError:
-            return False
-        self._publish_transition(record, EntryState.CANCELLED, reason)
         return True
 
     async def _review(self, record: EntryRecord) -> dict[str, object]:
@@ -342,13 +330,6 @@ def review_log(job: JobDetail) -> OperationLog | None:
         log for log in job.operation_logs if log.error_code or (log.log_type or "").endswith("VERIFY_FAILED")
     ]
     return reasons[-1] if reasons else None
-
-
-def _transition_reason(state: str, facts: Mapping[str, object]) -> str:
-    code = f" ({facts['review_code']})" if facts["review_code"] else ""
-    return f"the service says {state}" + (
-        f": {facts['review_reason']}{code}" if facts["review_reason"] else ""
-    )
 
 
 def _is_stuck(state: EntryState, service_state: str | None, *, is_working: bool) -> bool:

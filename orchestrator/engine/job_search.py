@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from orchestrator.domain.entries import (
-    Create,
     SeenJob,
     instant,
     listed_since,
@@ -60,16 +59,8 @@ class JobFinder:
             return Found()
         query = JobQuery(tag=create.tag, create_since=listed_since(create.made_at), sort_dir="desc")
         app_user_id = record.avatar.app_user_id
-        listed = [
-            seen_job(job)
-            async for job in limited(
-                self._client.iterate_jobs(query, app_user_id=app_user_id), MAX_LISTED_JOBS
-            )
-            if may_be_ours(create, seen_job(job))
-        ]
-        return await self._sorted(create, listed, app_user_id)
-
-    async def _sorted(self, create: Create, listed: Iterable[SeenJob], app_user_id: str | None) -> Found:
+        jobs = limited(self._client.iterate_jobs(query, app_user_id=app_user_id), MAX_LISTED_JOBS)
+        listed = [seen async for job in jobs if may_be_ours(create, seen := seen_job(job))]
         found, shown = Found(), 0
         for job in listed:
             known = job

@@ -146,22 +146,19 @@ class Lifecycle:
                         # URLs that died because too much is sent at once would die again: from here on, one by one.
                         await turn.enter_async_context(self._renewed_turn)
                         self._run.drain.check()
-                    await self._renew_urls(entry, error, refreshes)
+                    if refreshes > self._run.settings.url_refreshes:
+                        raise EntryError(
+                            f"upload URLs expired {refreshes} times before the files were uploaded: {error.message}",
+                            code="UrlExpired",
+                            request_id=error.request_id,
+                            hint="the link is too slow for these files and URLs: use more parallel segments (-p), "
+                            "fewer entries at once (-j)",
+                        ) from None
+                    await self._maker.renew_urls(entry, error)
+                    self._run.rate.forget()
                 except RetryableError as error:
                     await attempts.setdefault(step, entry.attempts(step)).wait_after(error)
         self._finished(entry)
-
-    async def _renew_urls(self, entry: HeldEntry, error: UrlExpiredError, refreshes: int) -> None:
-        if refreshes > self._run.settings.url_refreshes:
-            raise EntryError(
-                f"upload URLs expired {refreshes} times before the files were uploaded: {error.message}",
-                code="UrlExpired",
-                request_id=error.request_id,
-                hint="the link is too slow for these files and URLs: use more parallel segments (-p), "
-                "fewer entries at once (-j)",
-            ) from None
-        await self._maker.renew_urls(entry, error)
-        self._run.rate.forget()
 
     async def _failed(
         self, record: EntryRecord, entry: HeldEntry | None, error: OrchestratorError

@@ -182,13 +182,10 @@ class Gate:
                 self._tools.events.publish(OutageEnded(side=self._side, lasted_seconds=lasted))
             self._is_told = False
             return
-        if state.phase is Phase.OUT and state.next_try_at != before.next_try_at:
-            self._tell_next_try(now)
-
-    def _tell_next_try(self, now: float) -> None:
-        state, reason = self._state, self._reason
-        wait = state.next_try_at - now
-        if reason is None or not (self._is_told or state.tries or wait >= _WORTH_SAYING_SECONDS):
+        reason, wait = self._reason, state.next_try_at - now
+        is_news = state.phase is Phase.OUT and state.next_try_at != before.next_try_at
+        is_worth_saying = self._is_told or state.tries or wait >= _WORTH_SAYING_SECONDS
+        if reason is None or not (is_news and is_worth_saying):
             return
         kind = OutageProlonged if self._is_told else OutageBegan
         self._is_told = True

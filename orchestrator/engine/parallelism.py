@@ -88,7 +88,13 @@ class HillClimber:
         now = self._clock()
         if self._has_overload:
             self._has_overload = False
-            return self._halve(now)
+            if now - self._overloaded_at < _PRESSURE_SECONDS:
+                return None
+            self._overloaded_at = now
+            goodput = max(self._bytes, 0) / max(now - self._measured_from, _MEASURE_SECONDS)
+            self._is_ascending, self._best_goodput = False, 0.0
+            self._rest_seconds = _REST_SECONDS[0]
+            return self._settle_at(max(self.parallel // 2, 1), Reason.OVERLOAD, goodput)
         if not is_limit_reached:
             # What is measured now says nothing about the link.
             self._measure(0.0, self._measured_until - self._measured_from)
@@ -99,15 +105,6 @@ class HillClimber:
         if self._base is not None:
             return self._judge(self._base, goodput)
         return self._ascend(goodput) if self._is_ascending else self._watch(goodput)
-
-    def _halve(self, now: float) -> Adjustment | None:
-        if now - self._overloaded_at < _PRESSURE_SECONDS:
-            return None
-        self._overloaded_at = now
-        goodput = max(self._bytes, 0) / max(now - self._measured_from, _MEASURE_SECONDS)
-        self._is_ascending, self._best_goodput = False, 0.0
-        self._rest_seconds = _REST_SECONDS[0]
-        return self._settle_at(max(self.parallel // 2, 1), Reason.OVERLOAD, goodput)
 
     def _ascend(self, goodput: float) -> Adjustment | None:
         self._best_goodput = max(self._best_goodput, goodput)
@@ -194,10 +191,8 @@ class AdaptiveParallelism:
         else:
             return
         adjustment = self._climber.decide(is_limit_reached=self._slots.free <= 0)
-        if adjustment is not None:
-            self._adjust(adjustment)
-
-    def _adjust(self, adjustment: Adjustment) -> None:
+        if adjustment is None:
+            return
         self._slots.total = adjustment.after
         self._events.publish(
             ParallelismAdjusted(

@@ -17,7 +17,7 @@ from orchestrator.domain.errors import ManifestError
 from orchestrator.domain.sameness import Sameness, as_known, is_untouched
 from orchestrator.domain.segments import total_segments
 from orchestrator.domain.states import Change, EntryState, is_done
-from orchestrator.engine.decision import Action, Decider, EntryPlan, Retry
+from orchestrator.engine.decision import Action, Compare, Decider, EntryPlan, Retry
 from orchestrator.engine.events import Totals
 from orchestrator.engine.registration import Registration, misplaced_rows, rejected_row_jobs, row_job
 from orchestrator.engine.selection import EVERYTHING, Scope, is_newer
@@ -76,6 +76,7 @@ class Planner:
         self._retry = retry
         self._earlier = earlier
         self._contents = contents
+        self._content_of: Compare = (lambda *_: Sameness.OPEN) if contents is None else contents.content_of
         self._scope = scope
         self.invalid: set[str] = set()
         self.too_young: set[str] = set()
@@ -101,11 +102,24 @@ class Planner:
                 self._films.expect((entry for _, entry in chunk), is_last=is_last)
             ids = [entry.entry_id for _, entry in chunk]
             records = await self._journal.entries_named(self._batch, ids) if self._journal else {}
-            stored = await self._stored_bytes(records.values())
+            # Of the finished ones nothing is sent anyway.
+            begun = [
+                one.entry_id for one in records.values() if one.job_id and not self._decider.is_finished(one)
+            ]
+            stored = await self._journal.stored_bytes(self._batch, begun) if self._journal and begun else {}
             found += await self._misplaced(chunk, records)
             drafts = await anyio.to_thread.run_sync(self._draft_chunk, chunk, records)
             drafts = self._without_young(drafts)
-            await self._compare(drafts)
+            if self._contents is not None:
+                # What is untouched is the journal's own.
+                await self._contents.compare(
+                    (draft.record, draft.assets)
+                    for draft in drafts
+                    if draft.record is not None
+                    and draft.assets is not draft.record.assets
+                    and draft.is_valid
+                    and _has_job(draft.record)
+                )
             found += [problem for draft in drafts for problem in draft.problems]
             for plan in await anyio.to_thread.run_sync(self._plan_chunk, drafts, stored):
                 yield plan
@@ -154,26 +168,6 @@ class Planner:
         ]
         return await misplaced_rows(doubtful, self._journal, str(self._manifest.path))
 
-    async def _stored_bytes(self, records: Iterable[EntryRecord]) -> dict[str, int]:
-        """What need not be sent of the entries that are begun; of finished ones nothing is sent anyway."""
-        begun = [
-            record.entry_id for record in records if record.job_id and not self._decider.is_finished(record)
-        ]
-        return await self._journal.stored_bytes(self._batch, begun) if self._journal and begun else {}
-
-    async def _compare(self, drafts: Iterable[_Draft]) -> None:
-        """Hash the files of valid entries with a job about which path, size and time leave doubt."""
-        if self._contents is not None:
-            await self._contents.compare(
-                (draft.record, draft.assets)
-                for draft in drafts
-                # What is untouched is the journal's own.
-                if draft.record is not None
-                and draft.assets is not draft.record.assets
-                and draft.is_valid
-                and _has_job(draft.record)
-            )
-
     async def register(self) -> Registration:
         """Take what the manifest says into the journal, all or nothing.
 
@@ -181,19 +175,25 @@ class Planner:
         """
         if self._journal is None:
             raise ValueError("there is no journal to register in")
-        totals = _Totals()
+        entries = segments = total_bytes = 0
         undecided: dict[str, str] = {}
         replaced: set[str] = set()
         present: set[str] = set()
         undecided_done = new_entries = 0
         is_writing_needed = False
         async for plan in self.plans():
-            totals.add(plan)
+            entries += 1
+            segments += plan.segments
+            total_bytes += plan.bytes
             present.add(plan.entry_id)
             is_writing_needed |= plan.is_to_be_taken or _has_moved(plan)
             if plan.action is Action.DECIDE:
                 undecided[plan.entry_id] = plan.reason
-                undecided_done += plan.record is not None and self._counts_as_done(plan.record)
+                undecided_done += (
+                    plan.record is not None
+                    and plan.record.state is not EntryState.REVIEW_FAILED
+                    and is_done(plan.record.state, with_submit=self._settings.is_submit_wanted)
+                )
             elif plan.action is Action.LEAVE:
                 replaced.add(plan.entry_id)
             new_entries += plan.record is None
@@ -204,7 +204,7 @@ class Planner:
         if is_writing_needed or removed:
             await self._write(self._journal, sorted(removed), frozenset(self.left_alone))
         return Registration(
-            totals=totals.as_totals(),
+            totals=Totals(entries=entries, segments=segments, bytes=total_bytes),
             undecided=undecided,
             undecided_done=undecided_done,
             removed=tuple(sorted(removed)),
@@ -228,10 +228,6 @@ class Planner:
     def left_alone(self) -> set[str]:
         """The entries of the manifest that are not planned."""
         return self.invalid | self.too_young | self.unnamed
-
-    def _counts_as_done(self, record: EntryRecord) -> bool:
-        is_rejected = record.state is EntryState.REVIEW_FAILED
-        return not is_rejected and is_done(record.state, with_submit=self._settings.is_submit_wanted)
 
     def _raise_if_invalid(self) -> None:
         errors = sum(problem.severity is Severity.ERROR for problem in self.problems)
@@ -286,43 +282,43 @@ class Planner:
         await journal.move_entries(self._batch, moved)
 
     def _draft_chunk(self, chunk: list[tuple[int, Entry]], records: dict[str, EntryRecord]) -> list[_Draft]:
-        local = LocalFiles()
-        return [self._draft(position, entry, records.get(entry.entry_id), local) for position, entry in chunk]
-
-    def _draft(self, position: int, entry: Entry, record: EntryRecord | None, local: LocalFiles) -> _Draft:
-        if record is not None and record.entry_id != entry.entry_id:
-            # Its letters are composed in another way, and the journal goes by the id it has.
-            entry = replace(entry, entry_id=record.entry_id)
-        assets, problems = self._assets(_as_known(entry, record), record, local)
-        if self._films is not None:
-            self._films.checked(entry)
-        return _Draft(position, entry, record, assets, problems)
+        local, drafts = LocalFiles(), []
+        for position, written in chunk:
+            entry, record = written, records.get(written.entry_id)
+            if record is not None and record.entry_id != entry.entry_id:
+                # Its letters are composed in another way, and the journal goes by the id it has.
+                entry = replace(entry, entry_id=record.entry_id)
+            assets, problems = self._assets(_as_known(entry, record), record, local)
+            if self._films is not None:
+                self._films.checked(entry)
+            drafts.append(_Draft(position, entry, record, assets, problems))
+        return drafts
 
     def _plan_chunk(self, drafts: list[_Draft], stored: dict[str, int]) -> list[EntryPlan]:
-        return [self._plan(draft, stored.get(draft.entry.entry_id, 0)) for draft in drafts if draft.is_valid]
-
-    def _plan(self, draft: _Draft, stored_bytes: int) -> EntryPlan:
-        record, assets = draft.record, draft.assets
-        entry = _as_known(draft.entry, record)
-        decision = self._decider.decide(entry, assets, record, self._content_of)
-        if decision.action in {Action.CHANGE, Action.CREATE}:
-            # A job that is made again, or updated, is what the manifest says to the letter.
-            entry = _with_known_id(draft.entry, record)
-        return EntryPlan(
-            entry_id=entry.entry_id,
-            position=draft.position,
-            action=decision.action,
-            reason=decision.reason,
-            change=decision.change,
-            spec=entry.spec,
-            assets=assets,
-            segments=total_segments(entry.avatar, assets, self._settings.part_bytes),
-            stored_bytes=stored_bytes,
-            record=record,
-        )
-
-    def _content_of(self, entry_id: str, asset: Asset) -> Sameness:
-        return Sameness.OPEN if self._contents is None else self._contents.content_of(entry_id, asset)
+        plans = []
+        for draft in drafts:
+            if not draft.is_valid:
+                continue
+            record, assets = draft.record, draft.assets
+            entry = _as_known(draft.entry, record)
+            decision = self._decider.decide(entry, assets, record, self._content_of)
+            if decision.action in {Action.CHANGE, Action.CREATE}:
+                # A job that is made again, or updated, is what the manifest says to the letter.
+                entry = _with_known_id(draft.entry, record)
+            plan = EntryPlan(
+                entry_id=entry.entry_id,
+                position=draft.position,
+                action=decision.action,
+                reason=decision.reason,
+                change=decision.change,
+                spec=entry.spec,
+                assets=assets,
+                segments=total_segments(entry.avatar, assets, self._settings.part_bytes),
+                stored_bytes=stored.get(draft.entry.entry_id, 0),
+                record=record,
+            )
+            plans.append(plan)
+        return plans
 
     def _assets(
         self, entry: Entry, record: EntryRecord | None, local: LocalFiles
@@ -331,9 +327,16 @@ class Planner:
         if record is not None and record.spec == entry.spec:
             # Footage of a finished entry may have been put away.
             is_finished = is_done(record.state, with_submit=self._settings.is_submit_wanted)
-            assets = _as_planned(record.assets, local, if_gone=is_finished)
-            if assets is not None:
-                return assets, []
+            found = [local.fingerprint(asset.path) for asset in record.assets]
+            if found == [asset.fingerprint for asset in record.assets]:
+                return record.assets, []
+            now = tuple(
+                asset if fingerprint is None else replace(asset, fingerprint=fingerprint)
+                for asset, fingerprint in zip(record.assets, found, strict=True)
+            )
+            is_missing = None in found and not is_finished
+            if not is_missing and all(map(is_untouched, record.assets, now)):
+                return now, []
         return inspect_files(
             entry,
             local,
@@ -341,19 +344,6 @@ class Planner:
             with_media=self._with_media,
             manifest_file=str(self._manifest.path),
         )
-
-
-class _Totals:
-    def __init__(self) -> None:
-        self._entries = self._segments = self._bytes = 0
-
-    def add(self, plan: EntryPlan) -> None:
-        self._entries += 1
-        self._segments += plan.segments
-        self._bytes += plan.bytes
-
-    def as_totals(self) -> Totals:
-        return Totals(entries=self._entries, segments=self._segments, bytes=self._bytes)
 
 
 def _as_known(entry: Entry, record: EntryRecord | None) -> Entry:
@@ -375,19 +365,6 @@ def _with_known_id(entry: Entry, record: EntryRecord | None) -> Entry:
 def _has_job(record: EntryRecord) -> bool:
     """True when the service may have a job of the entry."""
     return record.job_id is not None or record.create_tag is not None
-
-
-def _as_planned(assets: tuple[Asset, ...], local: LocalFiles, *, if_gone: bool) -> tuple[Asset, ...] | None:
-    """The *assets* with the fingerprints of now, None once one was touched; *if_gone* a file may be missing."""
-    found = [local.fingerprint(asset.path) for asset in assets]
-    if found == [asset.fingerprint for asset in assets]:
-        return assets
-    now = tuple(
-        asset if fingerprint is None else replace(asset, fingerprint=fingerprint)
-        for asset, fingerprint in zip(assets, found, strict=True)
-    )
-    is_missing = None in found and not if_gone
-    return now if not is_missing and all(map(is_untouched, assets, now)) else None
 
 
 def _has_moved(plan: EntryPlan) -> bool:

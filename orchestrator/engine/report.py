@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.errors import JournalError, OrchestratorError
 from orchestrator.domain.states import EntryState, is_done
 from orchestrator.engine.events import (
     DecisionNeeded,
@@ -153,16 +154,22 @@ def count_entries(
 class IncidentKeeper:
     """A subscriber that has outages, warnings and decisions kept in the journal, at most MOST_INCIDENTS.
 
-    *flush* is called where nothing else may be written for a long time.
+    *start* starts a task of the run: an outage is written at once, as nothing else may be for a long time.
     """
 
     name = "the history of the run"
     hears = frozenset({OutageBegan, OutageEnded, WarningRaised, ServiceWarning, DecisionNeeded})
 
-    def __init__(self, journal: Journal, batch: str, run_id: str, flush: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        batch: str,
+        run_id: str,
+        start: Callable[[Callable[[], Coroutine[Any, Any, None]]], object],
+    ) -> None:
         self._journal = journal
         self._run = batch, run_id
-        self._flush = flush
+        self._start = start
         self._left = MOST_INCIDENTS
 
     def __call__(self, event: Event) -> None:
@@ -170,7 +177,7 @@ class IncidentKeeper:
         match event:
             case OutageBegan():
                 self._keep(IncidentKind.OUTAGE, event.side, event.reason)
-                self._flush()
+                self._start(self.flush)
             case OutageEnded():
                 self._journal.end_incident(*self._run, IncidentKind.OUTAGE, event.side)
             case WarningRaised():
@@ -184,6 +191,11 @@ class IncidentKeeper:
         """Have it kept that the run leaves *entries*, if there are any, as they are."""
         if entries:
             self._keep(IncidentKind.LEFT_ALONE, why, ", ".join(sorted(entries)))
+
+    async def flush(self) -> None:
+        """Write down what was kept; where that cannot be, the next write that somebody waits for sees it."""
+        with suppress(JournalError):
+            await self._journal.flush()
 
     def _keep(self, kind: IncidentKind, subject: str, message: str) -> None:
         if self._left:

@@ -83,7 +83,19 @@ class ExistingJobs:
 
     async def of(self, entry: HeldEntry) -> Existing:
         """What exists of an entry whose job is about to be made; nothing that the journal knows."""
-        survey = self._surveys.get(entry.avatar.app_user_id) or await self._survey(entry)
+        app_user_id = entry.avatar.app_user_id
+        if app_user_id not in self._surveys:
+            async with self._lock:
+                if not self._is_begun:
+                    batch, journal = self._run.batch.digest, self._run.journal
+                    self._since = await journal.last_create_at(batch)
+                    self._twins = await journal.twins(batch)
+                    self._is_begun = True
+                # Another entry may have asked while this one waited.
+                if app_user_id not in self._surveys:
+                    with entry.step(Point.LIST_BATCH):
+                        self._surveys[app_user_id] = await self._ask(app_user_id)
+        survey = self._surveys[app_user_id]
         if not (survey.tagged or survey.untagged):
             # A new batch, as most are: nothing to compare its entries with.
             return Existing(twin=self._twins.get(entry.entry_id))
@@ -119,19 +131,6 @@ class ExistingJobs:
         """The jobs of the same listing: examples of how this service shows a job that holds its files."""
         survey = self._surveys[entry.avatar.app_user_id]
         return [job for jobs in (*survey.tagged.values(), *survey.untagged.values()) for job in jobs]
-
-    async def _survey(self, entry: HeldEntry) -> _Survey:
-        app_user_id = entry.avatar.app_user_id
-        async with self._lock:
-            if not self._is_begun:
-                batch, journal = self._run.batch.digest, self._run.journal
-                self._since = await journal.last_create_at(batch)
-                self._twins = await journal.twins(batch)
-                self._is_begun = True
-            if app_user_id not in self._surveys:
-                with entry.step(Point.LIST_BATCH):
-                    self._surveys[app_user_id] = await self._ask(app_user_id)
-            return self._surveys[app_user_id]
 
     async def _ask(self, app_user_id: str | None) -> _Survey:
         survey = _Survey()

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
+from orchestrator.domain.assets import AssetKind, Fingerprint
 from orchestrator.domain.errors import DecisionNeededError, InterruptedTransferError, RequestRejectedError
 from orchestrator.domain.joining import Confirmation, Reply, reply_of_refusal
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, EntryState, JobGroup, group_of
@@ -23,9 +24,8 @@ from orchestrator.engine.events import Point
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest.files import wanted_of
 from orchestrator.metastudio.requests import Command
-from orchestrator.metastudio.wire import JobDetail
 from orchestrator.preflight.cache import Cache
-from orchestrator.preflight.films.film import Film, known_film, read_film
+from orchestrator.preflight.films.film import known_film, read_film
 from orchestrator.preflight.films.judging import judge_film
 from orchestrator.preflight.look.measures import has_look
 
@@ -66,7 +66,12 @@ class Submitter:
                 EntryState.SUBMITTING, "submit requested", submit_sent_at=self._run.clocks.clock()
             )
         if not is_settled:
-            await self._confirm_letter(entry)
+            if any(asset.kind is AssetKind.GRANT_FILE for asset in entry.record.assets):
+                try:
+                    await self._command(entry, Command.CONFIRM_AUTHORIZATION_LETTER)
+                except (RequestRejectedError, InterruptedTransferError) as error:
+                    # Some tenants lack this command.
+                    entry.warn(f"the authorization letter was not confirmed: {error.message}")
             await self._act(entry)
         # Whatever the service says from now on is news, a second failed review too.
         await entry.transition(
@@ -92,15 +97,6 @@ class Submitter:
             if refusal is not None:
                 raise _contradiction(entry, refusal) or refusal
 
-    async def _confirm_letter(self, entry: HeldEntry) -> None:
-        """Some tenants lack this command, so a refusal is only worth a warning."""
-        if not any(asset.kind is AssetKind.GRANT_FILE for asset in entry.record.assets):
-            return
-        try:
-            await self._command(entry, Command.CONFIRM_AUTHORIZATION_LETTER)
-        except (RequestRejectedError, InterruptedTransferError) as error:
-            entry.warn(f"the authorization letter was not confirmed: {error.message}")
-
     async def _command(self, entry: HeldEntry, command: Command) -> None:
         with entry.step(Point(command.value.lower())):
             await self._run.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
@@ -109,8 +105,12 @@ class Submitter:
         job = await self._inquiry.show(entry)
         if job is None or job.state == WAIT_FILE_UPLOAD:
             return False
-        is_amended = entry.record.review_reason is not None
-        return not is_amended or group_of(job.state) is not JobGroup.REVIEW_FAILED or _is_resubmitted(job)
+        if entry.record.review_reason is None or group_of(job.state) is not JobGroup.REVIEW_FAILED:
+            return True
+        # An amended job stays in its failed review until it is submitted; only its history shows whether it was.
+        steps = [log.log_type for log in job.operation_logs]
+        updates = [place for place, step in enumerate(steps) if step == "USER_UPDATE_VIDEO"]
+        return "USER_VERIFYING_SUBMITTED" in steps[updates[-1] + 1 if updates else 0 :]
 
 
 def _contradiction(entry: HeldEntry, error: RequestRejectedError) -> DecisionNeededError | None:
@@ -124,13 +124,6 @@ def _contradiction(entry: HeldEntry, error: RequestRejectedError) -> DecisionNee
         f"job {entry.job_id} can be neither confirmed again nor submitted: {error.message}",
         hint=f"look at the job in the console and submit it there, or: {entry.way_to_new_job}",
     )
-
-
-def _is_resubmitted(job: JobDetail) -> bool:
-    """An amended job stays in its failed review until it is submitted; only its history shows whether it was."""
-    steps = [log.log_type for log in job.operation_logs]
-    updates = [place for place, step in enumerate(steps) if step == "USER_UPDATE_VIDEO"]
-    return "USER_VERIFYING_SUBMITTED" in steps[updates[-1] + 1 if updates else 0 :]
 
 
 async def hold_back(record: EntryRecord, *, requires: str | None) -> None:
@@ -155,7 +148,12 @@ def _reasons(record: EntryRecord, requires: str | None) -> Iterator[str]:
         for asset in record.assets:
             if not asset.kind.is_multipart:
                 continue
-            film = _film(asset, cache)
+            film = None
+            with suppress(OSError):
+                if Fingerprint.of(os.stat(asset.path)) == asset.fingerprint:  # noqa: PTH116 - as files were planned
+                    film = read_film(asset.path, cache)
+            # Where the film that was sent is away, what was kept of it counts, if anything.
+            film = film or known_film(cache, asset.fingerprint)
             for finding in judge_film(film, wanted_of(record.avatar, asset.kind)) if film else ():
                 if finding.is_error:
                     yield f"{asset.kind} {finding.message} [{finding.rule}]"
@@ -163,13 +161,3 @@ def _reasons(record: EntryRecord, requires: str | None) -> Iterator[str]:
                 yield f"{asset.kind} was not looked at, which submit_requires asks for"
     finally:
         cache.close()
-
-
-def _film(asset: Asset, cache: Cache) -> Film | None:
-    """The facts of the film that was sent; None where it is away and nothing was kept of it."""
-    try:
-        if Fingerprint.of(os.stat(asset.path)) == asset.fingerprint:  # noqa: PTH116 - as the files were planned
-            return read_film(asset.path, cache)
-    except OSError:
-        pass
-    return known_film(cache, asset.fingerprint)

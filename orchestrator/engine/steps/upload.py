@@ -23,7 +23,6 @@ from orchestrator.domain.errors import (
     UnmarkedAnswerError,
     UrlExpiredError,
 )
-from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import Point, SegmentProgressed
@@ -70,7 +69,21 @@ class Uploader:
         come last: that their URLs refuse them only says something while the store takes others.
         """
         if not entry.is_reconciled:
-            await self._reconcile(entry)
+            # The service may hold what the journal has no receipt for.
+            open_segments = entry.segments_left()
+            for kind in (AssetKind.TRAINING_VIDEO, AssetKind.ACTION_VIDEO):
+                mine = [segment for segment in open_segments if segment.kind is kind]
+                if not mine:
+                    continue
+                parts = await self._inquiry.part_list(entry, kind)
+                for segment in mine if parts.held else ():
+                    is_started = segment.started_at is not None
+                    finding = await self._inquiry.find_listed(entry, segment, parts, is_started=is_started)
+                    await self._take_over(entry, segment, finding)
+            for segment in open_segments:
+                if segment.started_at is not None and not segment.kind.is_multipart:
+                    await self._take_over(entry, segment, await self._inquiry.find(entry, segment))
+            entry.is_reconciled = True
         sending = _Sending(entry, self._run, self._inquiry)
         left = sorted(entry.segments_left(), key=lambda segment: segment.segment.length)
         singles = [segment for segment in left if not segment.kind.is_multipart]
@@ -78,23 +91,6 @@ class Uploader:
         await sending.send([segment for segment in entry.segments_left() if segment.kind.is_multipart])
         await sending.send([segment for segment in singles if segment.started_at is not None])
         await entry.transition(EntryState.UPLOADED, "every segment is stored")
-
-    async def _reconcile(self, entry: HeldEntry) -> None:
-        """Take over what the service holds although the journal has no receipt for it."""
-        left = entry.segments_left()
-        for kind in (AssetKind.TRAINING_VIDEO, AssetKind.ACTION_VIDEO):
-            mine = [segment for segment in left if segment.kind is kind]
-            if not mine:
-                continue
-            parts = await self._inquiry.part_list(entry, kind)
-            for segment in mine if parts.held else ():
-                is_started = segment.started_at is not None
-                finding = await self._inquiry.find_listed(entry, segment, parts, is_started=is_started)
-                await self._take_over(entry, segment, finding)
-        for segment in left:
-            if segment.started_at is not None and not segment.kind.is_multipart:
-                await self._take_over(entry, segment, await self._inquiry.find(entry, segment))
-        entry.is_reconciled = True
 
     async def _take_over(self, entry: HeldEntry, segment: SegmentRecord, finding: Finding) -> None:
         if finding.receipt is not None:
@@ -213,23 +209,8 @@ class _Sending:
             raise error.restated(UrlExpiredError) from None
         raise error.restated(RequestRejectedError, hint=error.hint or _REFUSED_HINT) from None
 
-    def _living_url(self, segment: SegmentRecord) -> PresignedUrl:
-        """The segment's URL; raises UrlExpiredError when the PUT could not finish before it dies.
-
-        Raises ConfigurationError when only this machine's clock says that it is dead.
-        """
-        url = segment.url
-        if url is None:
-            raise UrlExpiredError(f"the upload URL of {segment.kind} is no longer known")
-        if url.expires_at is not None:
-            service_time = self._run.connection.service_time
-            service_time.check_alive([url.expires_at])
-            needed = self._run.rate.seconds_for(segment.segment.length)
-            if service_time.now() + needed >= url.expires_at:
-                raise UrlExpiredError(f"the upload URL of {segment.kind} has expired or soon will")
-        return url
-
     async def _put(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
+        """Wait for the segment's turn and send it; raises UrlExpiredError when its URL would die under the PUT."""
         progress = _Progress(self._entry, segment, self._run.events)
         pace = self._run.work.bandwidth.share(self._entry.entry_id)
         if not doubt.is_start_noted:
@@ -247,7 +228,16 @@ class _Sending:
             self._run.drain.check()
             if self._failures:
                 raise StoppedError("another segment of the entry failed")
-            url = self._living_url(segment)
+            url = segment.url
+            if url is None:
+                raise UrlExpiredError(f"the upload URL of {segment.kind} is no longer known")
+            if url.expires_at is not None:
+                # Raises ConfigurationError when only this machine's clock says that it is dead.
+                service_time = self._run.connection.service_time
+                service_time.check_alive([url.expires_at])
+                needed = self._run.rate.seconds_for(segment.segment.length)
+                if service_time.now() + needed >= url.expires_at:
+                    raise UrlExpiredError(f"the upload URL of {segment.kind} has expired or soon will")
             began = self._run.clocks.monotonic()
             try:
                 with self._entry.step(Point.PUT, segment):

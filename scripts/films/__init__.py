@@ -1,0 +1,1 @@
+"""Labelled films: what each shows, how it is made, and which rules find it."""

@@ -81,7 +81,7 @@ DISTRIBUTIONS = {
 }
 
 #: The layers that extras are for, where they are not one of that name.
-LAYERS_OF_EXTRA = {"excel": {"cli"}, "fleet": {"fleet", "journal"}}
+LAYERS_OF_EXTRA = {"excel": {"cli"}, "fleet": {"fleet", "journal"}, "notify": {"api"}}
 BACKENDS = {f"orchestrator.journal.{name}" for name in ("sqlite", "postgres")}
 
 MAX_FUNCTION_LINES = 50

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import NoReturn, Self, TypedDict, Unpack
 
 import anyio
@@ -83,6 +84,9 @@ class SettingKeywords(TypedDict, total=False):
     events: str | os.PathLike[str] | None
     metrics_file: str | os.PathLike[str] | None
     metrics_port: int | None
+    notify: Sequence[str] | str | None
+    on_finish: str | None
+    heartbeat: str | None
 
 
 @asynccontextmanager
@@ -203,9 +207,10 @@ class Batch:
                     batch_name=manifest.batch_name,
                     subscribers=self._streams,
                     around=Surroundings(
-                        hidden=work.service.credentials.secret.texts,
+                        hidden=[*work.service.credentials.secret.texts, *values.secret_texts],
                         warn=warnings.append,
                         stdout=_no_stdout,
+                        command_output=DEVNULL,
                     ),
                 ) as session:
                     self._bus = session.events
@@ -216,6 +221,7 @@ class Batch:
                         with_media=values.media_check,
                         on_problems=self._note,
                     )
+                    await session.report_end(report)
                     return await with_results(report, session.journal, warnings)
         finally:
             self.close()

@@ -26,6 +26,10 @@ class SettingOption:
     default_note: str | None = None
     #: In a config file a path starts from the file's folder.
     is_path: bool = False
+    #: May be given several times; a variable separates its values by blanks.
+    is_list: bool = False
+    #: Its value is shown nowhere.
+    is_secret: bool = False
 
     @property
     def shown_default(self) -> str:
@@ -313,8 +317,33 @@ METRICS_OPTIONS = (
     ),
 )
 
+NOTIFY_OPTIONS = (
+    SettingOption(
+        name="notify",
+        flags=("--notify",),
+        metavar="URL",
+        summary="Notify this address of failures, decisions, outages and the end of the run; may be repeated",
+        is_list=True,
+        is_secret=True,
+    ),
+    SettingOption(
+        name="on_finish",
+        flags=("--on-finish",),
+        metavar="COMMAND",
+        summary="Run COMMAND with the shell at the end of a run that had work; its input is the document of --json",
+    ),
+    SettingOption(
+        name="heartbeat",
+        flags=("--heartbeat",),
+        metavar="URL",
+        summary="Request this address at the start, every minute and at the end, for an alarm that misses it; "
+        "{event} in it stands for start, log or the exit code",
+        is_secret=True,
+    ),
+)
+
 #: What commands have that work on entries.
-RUN_TELLING_OPTIONS = (*TELLING_OPTIONS, *METRICS_OPTIONS)
+RUN_TELLING_OPTIONS = (*TELLING_OPTIONS, *METRICS_OPTIONS, *NOTIFY_OPTIONS)
 
 #: Of those the one that also says how many films are looked at.
 JOBS_OPTIONS = tuple(option for option in RUN_OPTIONS if option.name == "jobs")

@@ -84,7 +84,7 @@ async def with_results(
         batch=report.batch,
         run_id=report.run_id,
         exit_code=int(report.exit_code),
-        elapsed_seconds=report.elapsed_seconds,
+        elapsed_seconds=document["elapsed_seconds"],
         entries=report.entries,
         segments=document["segments"],
         bytes=document["bytes"],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from orchestrator.api.checking import Asked
+from orchestrator.api.hooks import Ending, beating
+from orchestrator.api.notifying import Notifier, targets_of
 from orchestrator.api.settings import Settings
 from orchestrator.api.telling import Surroundings, telling
 from orchestrator.engine.batch import RunRequest, run_batch
@@ -29,6 +31,14 @@ class Session:
     events: EventBus
     clocks: Clocks
     tracker: RunTracker
+    ending: Ending
+    notifier: Notifier | None
+
+    async def report_end(self, report: RunReport) -> None:
+        """Notify whoever the settings name of how the run went."""
+        self.ending.exit_code = int(report.exit_code)
+        if self.notifier is not None:
+            await self.notifier.finish(report)
 
 
 @asynccontextmanager
@@ -44,18 +54,34 @@ async def open_session(
 ) -> AsyncIterator[Session]:
     """Open all for one run of a batch; raises JournalError, and ConfigurationError for a journal there cannot be."""
     context = {"batch": batch_name, "run_id": work.run_id}
-    with telling(values, context, clocks.clock, around) as told:
-        async with open_journal(values.state, clock=clocks.clock) as journal:
-            events = EventBus(tracker, *subscribers, *told.subscribers)
-            for warning in work.service.credentials.warnings:
-                events.publish(ServiceWarning(message=warning))
-            yield Session(
-                work=replace(work, events_path=told.events_path),
-                journal=journal,
-                events=events,
-                clocks=clocks,
-                tracker=tracker,
+    targets = targets_of(values.notify) if values.notify else []
+    async with AsyncExitStack() as opened:
+        ending = await opened.enter_async_context(beating(values.heartbeat, around.warn))
+        told = opened.enter_context(telling(values, context, clocks.clock, around))
+        journal = await opened.enter_async_context(open_journal(values.state, clock=clocks.clock))
+        notifier = None
+        if targets or values.on_finish is not None:
+            made = Notifier(
+                targets,
+                values.on_finish,
+                journal,
+                work.run_id,
+                has_worked=lambda: tracker.has_worked,
+                around=around,
             )
+            notifier = await opened.enter_async_context(made)
+        events = EventBus(tracker, *subscribers, *told.subscribers, *filter(None, [notifier]))
+        for warning in work.service.credentials.warnings:
+            events.publish(ServiceWarning(message=warning))
+        yield Session(
+            work=replace(work, events_path=told.events_path),
+            journal=journal,
+            events=events,
+            clocks=clocks,
+            tracker=tracker,
+            ending=ending,
+            notifier=notifier,
+        )
 
 
 async def work_on(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from platformdirs import user_config_path, user_state_path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrator.api.options import ALL_OPTIONS, DEFAULTS, ENVIRONMENT_PREFIX
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError
@@ -68,6 +68,26 @@ def _part_bytes(value: object) -> object:
 
 def _bytes(value: object) -> object:
     return parse_bytes(value) if isinstance(value, str) else value
+
+
+def _addresses(value: object) -> object:
+    return value.split() if isinstance(value, str) else value
+
+
+def _address(value: str) -> str:
+    # What is wrong with it is not repeated: most of an address is a secret.
+    if "://" not in value:
+        raise ValueError("must be a URL such as mailto://, wecombot:// or https://")
+    return value
+
+
+def _web_address(value: str) -> str:
+    if not value.startswith(("https://", "http://")):
+        raise ValueError("must be a URL that begins with https:// or http://")
+    return value
+
+
+_Address = Annotated[str, AfterValidator(_address)]
 
 
 def _state() -> str:
@@ -137,6 +157,14 @@ class Settings(BaseModel):
     events: Path | None = _option("events")
     metrics_file: Path | None = _option("metrics_file")
     metrics_port: int | None = _option("metrics_port", ge=1, le=65535)
+    notify: Annotated[tuple[_Address, ...], BeforeValidator(_addresses)] = ()
+    on_finish: str | None = _option("on_finish")
+    heartbeat: Annotated[str, AfterValidator(_web_address)] | None = _option("heartbeat")
+
+    @property
+    def secret_texts(self) -> tuple[str, ...]:
+        """What no line may hold of these settings."""
+        return (*self.notify, *filter(None, [self.heartbeat]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +206,7 @@ class EffectiveSettings:
 
 
 def load_settings(
-    *, flags: Mapping[str, str | bool], config: Path | None, beside: Path | None
+    *, flags: Mapping[str, str | bool | list[str]], config: Path | None, beside: Path | None
 ) -> EffectiveSettings:
     """Merge flags, environment, the file *config*, orchestrator.toml beside the manifest and the user's file.
 
@@ -228,7 +256,7 @@ def _loaded(
     return _merged(layers)
 
 
-def settings_of_flags(flags: Mapping[str, str | bool]) -> EffectiveSettings:
+def settings_of_flags(flags: Mapping[str, str | bool | list[str]]) -> EffectiveSettings:
     """What the command line alone says; for going on to see what else is wrong. Raises UsageError."""
     return _merged([flags_layer(flags)])
 
@@ -286,7 +314,7 @@ class Layer:
         return self.origins[name] if self.is_command_line else f"{name} (from {self.origins[name]})"
 
 
-def flags_layer(flags: Mapping[str, str | bool]) -> Layer:
+def flags_layer(flags: Mapping[str, str | bool | list[str]]) -> Layer:
     """What the command line says."""
     return Layer(values=flags, origins=_LONG_FLAGS, is_command_line=True)
 
@@ -318,9 +346,18 @@ def file_layers(settings: type[BaseModel], config: Path | None, beside: Path | N
             raise ConfigurationError(f"the configuration file {config} does not exist")
         yield _file_layer(settings, config)
     folder = beside.parent if beside is not None else Path()
-    for path in (folder / CONFIG_NAME, _user_file()):
-        if path is not None and _is_file(path):
-            yield _file_layer(settings, path)
+    neighbour, own = folder / CONFIG_NAME, _user_file()
+    if _is_file(neighbour):
+        layer = _file_layer(settings, neighbour)
+        # A folder of footage comes from others: what is in it may not choose what this machine executes.
+        if "on_finish" in layer.values:
+            raise ConfigurationError(
+                f"{neighbour}: on_finish is not read from a file beside the manifest",
+                hint="give it as --on-finish, in the file of --config, or in the user's own",
+            )
+        yield layer
+    if own is not None and _is_file(own):
+        yield _file_layer(settings, own)
 
 
 def _user_file() -> Path | None:

@@ -29,12 +29,14 @@ class Telling:
 class Surroundings:
     """What reports need of their program: texts in `hidden` are in none, `warn` hears why one is not made.
 
-    `stdout` gives a descriptor of the standard output, or raises UsageError where there is none to give.
+    `stdout` gives a descriptor of the standard output, or raises UsageError where there is none to give;
+    `command_output` is where commands write that are run, a descriptor or DEVNULL.
     """
 
     hidden: Collection[str]
     warn: Callable[[str], None]
     stdout: Callable[[], int]
+    command_output: int
 
 
 @contextmanager

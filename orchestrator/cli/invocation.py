@@ -37,7 +37,7 @@ class Invocation:
     """What every command works with: where it prints, and the flags that were given."""
 
     output: Output
-    flags: Mapping[str, str | bool]
+    flags: Mapping[str, str | bool | list[str]]
     config: Path | None
 
     @property
@@ -79,7 +79,7 @@ def takes_settings(
             return function(
                 Invocation(
                     output=output,
-                    flags={name: value for name, value in flags.items() if value is not None},
+                    flags={name: value for name, value in flags.items() if value not in (None, [])},
                     config=given.pop("config"),
                 ),
                 **given,
@@ -110,7 +110,7 @@ def setting_parameter(option: SettingOption, *, is_shown: bool) -> inspect.Param
         rich_help_panel=_panel_of(option),
         autocompletion=values_of(option.metavar),
     )
-    kind: Any = bool | None if option.metavar is None else str | None
+    kind: Any = bool | None if option.metavar is None else list[str] | None if option.is_list else str | None
     return inspect.Parameter(
         option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, typed]
     )

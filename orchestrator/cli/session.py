@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
     from orchestrator.cli.output import Output
 
+#: The descriptor: what a command prints must not get into a document on stdout.
+_STDERR = 2
+
 
 @asynccontextmanager
 async def open_shown_session(
@@ -64,7 +67,7 @@ async def open_shown_session(
     output.is_record = True
     with logs_of(effective.values, output.complain, batch=batch_name, run_id=run_id) as logs:
         work = work_settings(effective, environ, is_submit_wanted=is_submit_wanted, run_id=run_id)
-        logs.hidden.extend(work.service.credentials.secret.texts)
+        logs.hidden.extend((*work.service.credentials.secret.texts, *effective.values.secret_texts))
         tracker = RunTracker(clocks.monotonic)
         with (
             _display(effective.values, tracker, clocks) as shown,
@@ -88,6 +91,7 @@ def _surroundings(output: Output, logs: Logs) -> Surroundings:
         hidden=logs.hidden,
         warn=lambda sentence: output.complain(f"warning: {sentence}"),
         stdout=output.give_stdout_away,
+        command_output=_STDERR,
     )
 
 

@@ -19,6 +19,7 @@ from orchestrator.journal import statements
 from orchestrator.journal.backend import Backend, JournalHealth, Row, Transaction, is_url, shown
 from orchestrator.journal.history import ReviewRecord, run_end, run_row
 from orchestrator.journal.migrations import NEWEST, migrate
+from orchestrator.journal.notices import NoticeBook
 from orchestrator.journal.records import plan_columns
 from orchestrator.journal.sqlite.backend import examine_file, open_sqlite
 from orchestrator.journal.sqlite.files import find_journal
@@ -39,6 +40,10 @@ class Journal(EntryWriter):
     async def batch_holder(self, key: BatchKey) -> str | None:
         """The process that holds the batch, None where none does; one that starts meanwhile still gets it."""
         return await self._backend.batch_holder(key)
+
+    def notices(self, batch: str, target: str) -> NoticeBook:
+        """What *target* is to be notified of about the batch, and has been."""
+        return NoticeBook(self._backend, self._clock, batch, target)
 
     async def known_key(self, key: BatchKey) -> BatchKey:
         """The key under which the journal has the batch, where its name may be composed in another way."""

@@ -153,6 +153,17 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE transitions ADD COLUMN holder TEXT",
         ),
     ),
+    Migration(
+        11,
+        "what people and programs are notified of",
+        (
+            """CREATE TABLE notices (
+                batch TEXT NOT NULL REFERENCES batches (batch) ON DELETE CASCADE, target TEXT NOT NULL,
+                subject TEXT NOT NULL, reason TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
+                state TEXT NOT NULL, at DOUBLE PRECISION NOT NULL,
+                PRIMARY KEY (batch, target, subject))""",
+        ),
+    ),
 )
 
 NEWEST = MIGRATIONS[-1].version

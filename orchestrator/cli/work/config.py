@@ -8,13 +8,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from orchestrator.api.options import ENVIRONMENT_PREFIX
+from orchestrator.api.options import ALL_OPTIONS, ENVIRONMENT_PREFIX
 from orchestrator.api.service import home_folder
 from orchestrator.api.settings import EffectiveSettings, setting_names
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, print_table
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.notices import shown_address
 from orchestrator.journal.backend import shown
 from orchestrator.metastudio.credentials import FoundCredentials, find_credentials
 from orchestrator.metastudio.limiter import ApiRate
@@ -27,6 +28,7 @@ _OTHER_VARIABLES = frozenset(
     | {"TLS"}  # for support, not for daily use
     | {"CONFIG", "JSON", "DRY_RUN", "BATCH_NAME", "RATE"}
 )
+_SECRET = frozenset(option.name for option in ALL_OPTIONS if option.is_secret)
 
 
 def show_settings(invocation: Invocation, manifest: Path | None) -> ExitCode:
@@ -88,6 +90,8 @@ def _value(effective: EffectiveSettings, name: str) -> Any:
     value = getattr(effective.values, name)
     if name == "state":
         return shown(value)
+    if name in _SECRET and value is not None:
+        return list(map(shown_address, value)) if isinstance(value, tuple) else shown_address(value)
     return "auto" if name == "parallel" and value is None else _plain(value)
 
 
@@ -111,4 +115,4 @@ def _plain(value: Any) -> Any:
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return "not set" if value is None else str(value)
+    return "not set" if value in (None, []) else ", ".join(value) if isinstance(value, list) else str(value)

@@ -95,4 +95,5 @@ async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: R
         )
         report = await retry_batch(request, retry, session.journal, session.events, session.clocks)
         await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
+        await session.report_end(report)
     return report.exit_code

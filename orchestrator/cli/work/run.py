@@ -64,6 +64,7 @@ async def run_once(
             session, asked, manifest, with_media=effective.values.media_check, on_problems=problems
         )
         await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
+        await session.report_end(report)
     return report.exit_code
 
 
@@ -84,4 +85,5 @@ async def _submit(output: Output, known: KnownBatch, patterns: Collection[str] |
             session.work, name, session.journal, session.events, session.clocks, entry_ids=ids
         )
         await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
+        await session.report_end(report)
     return report.exit_code

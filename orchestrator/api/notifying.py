@@ -93,7 +93,7 @@ def _target(service: Apprise, url: str) -> Target:
 
 
 def notice_of(event: Event, occasion: str) -> Notice | None:
-    """What *event* gives to say, None where nothing; *occasion* tells one outage from the next."""
+    """What *event* gives to say, None where nothing; *occasion* makes one outage another than the last."""
     match event:
         case EntryFailed():
             return _failure(event.entry, event.kind, event.code, event.message)

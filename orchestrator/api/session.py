@@ -35,7 +35,7 @@ class Session:
     notifier: Notifier | None
 
     async def report_end(self, report: RunReport) -> None:
-        """Notify whoever the settings name of how the run went."""
+        """Notify the addresses and the command of the settings of how the run went."""
         self.ending.exit_code = int(report.exit_code)
         if self.notifier is not None:
             await self.notifier.finish(report)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.api.history import code_of
-from orchestrator.api.settings import STDOUT, Settings
+from orchestrator.api.setting_places import STDOUT
+from orchestrator.api.settings import Settings
 from orchestrator.domain.errors import LockHeldError
 
 if TYPE_CHECKING:

@@ -98,7 +98,7 @@ def takes_settings(
     return decorate
 
 
-def setting_parameter(option: SettingOption, *, is_shown: bool) -> inspect.Parameter:
+def setting_parameter(option: SettingOption, *, is_shown: bool = True) -> inspect.Parameter:
     """The parameter that makes typer offer *option*, in help where it *is_shown*; None stands for not given."""
     default = f"; default {option.shown_default}" if option.shown_default else ""
     typed = typer.Option(

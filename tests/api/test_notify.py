@@ -293,6 +293,10 @@ def test_a_command_is_not_taken_from_a_folder_of_footage(cli: Cli, batch: Batch)
 
     assert result.exit_code == 4
     assert "on_finish is not read from a file beside the manifest" in result.stderr
+    # What the hint names works.
+    (batch.folder / "orchestrator.toml").rename(batch.folder / "mine.toml")
+    assert cli("run", batch.manifest, "--config", batch.folder / "mine.toml").exit_code == 0
+    assert cli("run", batch.manifest, "--on-finish", "true").exit_code == 0
 
 
 @pytest.mark.usefixtures("simulator")

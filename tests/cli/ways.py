@@ -890,7 +890,11 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ),
     ("orchestrator/journal/sqlite/backend.py", ("--state",)): "tests/journal/test_failing_database.py",
     ("orchestrator/journal/sqlite/files.py", ("--state",)): "tests/journal/test_lock.py",
-    ("orchestrator/api/settings.py", ("orchestrator config show",)): "tests/cli/test_settings.py",
+    ("orchestrator/api/settings.py", ("orchestrator config show",)): "tests/api/test_batch.py",
+    ("orchestrator/api/setting_places.py", ("orchestrator config show",)): "tests/cli/test_settings.py",
+    ("orchestrator/api/setting_places.py", ("--config", "--on-finish")): (
+        "tests/api/test_notify.py::test_a_command_is_not_taken_from_a_folder_of_footage"
+    ),
     ("orchestrator/journal/postgres/backend.py", ("--state",)): "tests/journal/test_postgres.py",
     ("orchestrator/api/settings.py", ("--state",)): (
         "tests/cli/test_server_journal.py::test_a_password_on_the_command_line_is_refused_and_leads_on_without_it"
@@ -919,6 +923,9 @@ NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
     (f"{CLI}commands/status.py", ("--json",)): 1,
     (f"{CLI}commands/watch.py", ("--interval",)): 1,
     ("orchestrator/api/options.py", ("-v",)): 1,
+    ("orchestrator/api/options.py", ("--json",)): 1,
+    ("orchestrator/api/notifying.py", ("--notify",)): 2,
+    ("orchestrator/api/notifying.py", ("--on-finish",)): 1,
     (f"{CLI}work/plan.py", ("--rate",)): 2,
     (f"{CLI}work/simulate.py", ("--bucket", "--object-store")): 1,
     ("orchestrator/engine/batch.py", ("--fail-fast",)): 1,

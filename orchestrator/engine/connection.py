@@ -12,7 +12,6 @@ from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.presigned import ServiceTime
 from orchestrator.domain.retry import Draw, RetryPolicy
-from orchestrator.engine.hold import check_hold
 from orchestrator.metastudio.attempts import ApiAttempt, Gate, Retrying, ignore
 from orchestrator.metastudio.auth import AkSkAuth, Authenticator, StaticTokenAuth
 from orchestrator.metastudio.client import MetaStudioClient
@@ -116,7 +115,6 @@ async def connect(
                 timeout_seconds=settings.api_timeout,
                 gate=gate,
                 service_time=service_time,
-                before_send=check_hold,
             )
             yield Connection(
                 session=session,

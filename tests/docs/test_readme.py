@@ -45,6 +45,7 @@ def test_a_new_reader_gets_to_a_finished_batch(desk: Desk, exports: str) -> None
     printed = page.paste("A batch of your own, without an account").text
     assert "sample: 3 of 3 entries done" in printed
     assert "3 confirmed; last run" in printed
+    assert (desk.home / "report.html").exists()
 
 
 def test_the_first_real_batch(desk: Desk) -> None:
@@ -53,7 +54,7 @@ def test_the_first_real_batch(desk: Desk) -> None:
     desk.batch.manifest.unlink()
     desk.batch.folder.rename(footage)
     desk.shell.folder = desk.home
-    page = Page(README, desk.shell, skipped=6)
+    page = Page(README, desk.shell, skipped=7)
 
     page.paste("The first real batch")
     page.finish()

@@ -88,6 +88,8 @@ const Night = {
   marks() {
     const night = this.data, ends = { running: "now", killed: "killed" };
     const starts = night.runs.map((run, place) => ({ xAxis: run.start * 1000, name: place ? "resumed" : "started" }));
+    /* On a narrow screen the words would cover each other: there only the ends have them. */
+    if (this.chart.getWidth() < 500) for (const start of starts) start.label = { show: false };
     const stops = night.runs.map((run) => ({ xAxis: run.end * 1000, name: ends[run.state] ?? `exit ${run.exit_code}` }));
     return {
       type: "line", name: "runs", xAxisIndex: 1, yAxisIndex: 1, data: [], markArea: this.outages(),

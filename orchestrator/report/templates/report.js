@@ -191,13 +191,22 @@ const open = (id) => {
 };
 
 const count = () => { $("shown").textContent = `${table.getDataCount("active")} of ${rows.size} avatars`; };
+/* The part that scrolls can have the focus: it is the group of rows, and what is in it only layout. */
+const nameParts = () => {
+  const holder = $("grid").querySelector(".tabulator-tableholder");
+  holder.setAttribute("role", "rowgroup");
+  holder.setAttribute("aria-label", "Rows; arrow keys scroll");
+  holder.firstElementChild.setAttribute("role", "presentation");
+  $("grid").removeAttribute("aria-owns");
+  $("grid").setAttribute("aria-label", "Avatars");
+};
 const showTable = () => whenSeen($("grid"), () => {
   const list = [...rows.values()];
   if (table) { table.updateOrAddData(list).then(count); return; }
   const text = (title, field, width, more = {}) => ({ title, field, width, headerFilter: "input", headerFilterParams: { elementAttributes: { "aria-label": `Filter ${title}` } }, ...more });
   const number = { sorter: "number", hozAlign: "right" };
   table = new Tabulator("#grid", {
-    data: list, index: "id", height: Math.min(window.innerHeight * .75, 44 * (list.length + 3)), layout: "fitDataFill", placeholder: "no avatar fits", columnDefaults: { resizable: true },
+    data: list, index: "id", height: Math.min(window.innerHeight * .75, 44 * (list.length + 3)), layout: "fitDataFill", renderVerticalBuffer: 150, placeholder: "no avatar fits", columnDefaults: { resizable: true },
     columns: [text("name", "name", 170, { frozen: window.innerWidth > 700 }), text("id", "id", 130), text("state", "state", 110, { formatter: (cell) => document.createTextNode(stateOf(cell.getData())) }), text("why", "error", 320), text("code", "code", 130),
       { title: "size", field: "bytes", width: 90, ...number, formatter: (cell) => bytes(cell.getValue()) }, { title: "stored", field: "stored", width: 90, ...number, formatter: (cell) => bytes(cell.getValue()) }, { title: "tries", field: "tries", width: 75, ...number },
       { title: "started", field: "started", width: 130, sorter: "number", formatter: (cell) => when(cell.getValue()) }, { title: "confirmed", field: "finished", width: 130, sorter: "number", formatter: (cell) => when(cell.getValue()) },
@@ -205,7 +214,7 @@ const showTable = () => whenSeen($("grid"), () => {
   });
   table.on("rowClick", (_event, row) => open(row.getData().id));
   table.on("dataFiltered", (_filters, found) => { $("shown").textContent = `${found.length} of ${rows.size} avatars`; });
-  table.on("tableBuilt", count);
+  table.on("tableBuilt", () => { nameParts(); count(); });
 });
 $("find").addEventListener("input", (event) => {
   const wanted = event.target.value.trim().toLowerCase();

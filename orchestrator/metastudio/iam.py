@@ -147,6 +147,11 @@ class IamPasswordAuth:
 
     def _refused(self, answer: Answer) -> OrchestratorError:
         refusal = Refusal.read(answer, "IAM token", hidden=(self._account.password,))
+        if answer.status == 404 and refusal.code is None:
+            # IAM gives its code; a page without one says nothing about the account.
+            return ConfigurationError(
+                f"this is not IAM: {refusal.message}", hint="check ORCHESTRATOR_IAM_ENDPOINT, and any proxy"
+            )
         if answer.status in {400, 401, 403, 404}:
             return CredentialsError(
                 f"IAM does not accept the account: {refusal.message}",

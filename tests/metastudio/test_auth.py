@@ -22,7 +22,7 @@ from orchestrator.metastudio.attempts import Retrying
 from orchestrator.metastudio.auth import AkSkAuth, StaticTokenAuth
 from orchestrator.metastudio.credentials import Credentials, IamAccount
 from orchestrator.metastudio.iam import IamPasswordAuth
-from tests.metastudio.scripted import breaks_off, hangs_up, refuses, says
+from tests.metastudio.scripted import breaks_off, hangs_up, refuses, says, shows_page
 
 URL_ = URL("https://metastudio.example/v1")
 HOUR = 3600.0
@@ -195,6 +195,16 @@ async def test_a_refused_password_is_a_credentials_error_without_the_password(ma
 
     assert "pass-word-1" not in repr(caught.value)
     assert len(service.requests) == 1
+
+
+async def test_a_page_that_says_404_is_about_the_endpoint_and_not_the_account(make_auth, service):
+    """A wrong password has a code of IAM; a proxy or another server has none."""
+    service.script = [shows_page(404)]
+
+    with pytest.raises(ConfigurationError, match="this is not IAM: HTTP 404") as caught:
+        await make_auth().project_id()
+
+    assert "ORCHESTRATOR_IAM_ENDPOINT" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("reply", [hangs_up, breaks_off, refuses(503, "x"), says(201)])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,3 +87,28 @@ def desk(tmp_path: Path, simulator_options: SimulatorOptions) -> Iterator[Desk]:
     }
     yield Desk(home, batch, running, Shell(studio, environment, tmp_path / "shell"))
     running.stop()
+
+
+@contextmanager
+def a_run_under_way(desk: Desk) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the batch against a store that answers nothing for the block; the run is killed after it."""
+    before = desk.simulator.stats.requests["put"]
+    desk.simulator.faults.rates["never-answer"] = 1.0
+    process = desk.start("orchestrator run studio.yaml --on-change recreate")
+    deadline = time.monotonic() + 20
+    while desk.simulator.stats.requests["put"] == before:
+        assert time.monotonic() < deadline, "the run sends nothing"
+        time.sleep(0.02)
+    yield process
+    process.kill()
+    process.wait()
+    desk.simulator.faults.rates.clear()
+
+
+def in_journal(path: Path, statement: str) -> None:
+    """Do to a journal what only time, or another version, can do."""
+    connection = sqlite3.connect(path)
+    connection.create_function("expired", 1, lambda url: url and re.sub(r"Expires=\d+", "Expires=1", url))
+    connection.execute(statement)
+    connection.commit()
+    connection.close()

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from orchestrator.simulator import SimulatorOptions
 from orchestrator.simulator.footage import write_footage
-from tests.docs.conftest import AK, DOCS, PROJECT, ROOT, SK, Desk
+from tests.docs.conftest import AK, DOCS, PROJECT, ROOT, SK, Desk, a_run_under_way, in_journal
 from tests.docs.pasting import Shell
 
 #: Stands in for programs of the system: it is content when the units it is given are installed.
@@ -57,31 +54,6 @@ def age(folder: Path) -> None:
     hour_ago = time.time() - 3600
     for path in folder.iterdir():
         os.utime(path, (hour_ago, hour_ago))
-
-
-@contextmanager
-def a_run_under_way(desk: Desk) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the batch against a store that answers nothing for the block; the run is killed after it."""
-    before = desk.simulator.stats.requests["put"]
-    desk.simulator.faults.rates["never-answer"] = 1.0
-    process = desk.start("orchestrator run studio.yaml --on-change recreate")
-    deadline = time.monotonic() + 20
-    while desk.simulator.stats.requests["put"] == before:
-        assert time.monotonic() < deadline, "the run sends nothing"
-        time.sleep(0.02)
-    yield process
-    process.kill()
-    process.wait()
-    desk.simulator.faults.rates.clear()
-
-
-def in_journal(path: Path, statement: str) -> None:
-    """Do to a journal what only time, or another version, can do."""
-    connection = sqlite3.connect(path)
-    connection.create_function("expired", 1, lambda url: url and re.sub(r"Expires=\d+", "Expires=1", url))
-    connection.execute(statement)
-    connection.commit()
-    connection.close()
 
 
 def test_every_runbook_is_in_the_table_with_its_test() -> None:

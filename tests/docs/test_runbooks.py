@@ -15,6 +15,8 @@ from orchestrator.simulator.footage import write_footage
 from tests.docs.conftest import AK, DOCS, PROJECT, ROOT, SK, Desk, a_run_under_way, in_journal
 from tests.docs.pasting import Shell
 
+#: A page of commands is as many starts of Python, beside other tests.
+pytestmark = pytest.mark.timeout(180)
 #: Stands in for programs of the system: it is content when the units it is given are installed.
 _SYSTEMCTL = """#!/bin/sh
 for word in "$@"; do

@@ -19,7 +19,7 @@ OrchestratorError
 ├── RunError                   stop the run
 │   ├── ConfigurationError, CredentialsError, ServiceUnreachableError,
 │   └── ServiceRefusesError, LockHeldError, JournalError, StoppedError
-└── IllegalTransitionError, StaleEpochError   our bug, or another worker owns the entry
+└── IllegalTransitionError, StaleEpochError (HoldLostError)   our bug, or another worker owns the entry
 """
 
 from __future__ import annotations
@@ -285,3 +285,7 @@ class StaleEpochError(OrchestratorError):
     """Another worker has taken the entry over; this one may not write."""
 
     kind = "stale_epoch"
+
+
+class HoldLostError(StaleEpochError):
+    """This worker's time with the entry is over, so it may not send either; what it had begun is the next one's."""

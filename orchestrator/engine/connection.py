@@ -12,6 +12,7 @@ from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.presigned import ServiceTime
 from orchestrator.domain.retry import Draw, RetryPolicy
+from orchestrator.engine.hold import check_hold
 from orchestrator.metastudio.attempts import ApiAttempt, Gate, Retrying, ignore
 from orchestrator.metastudio.auth import AkSkAuth, Authenticator, StaticTokenAuth
 from orchestrator.metastudio.client import MetaStudioClient
@@ -115,6 +116,7 @@ async def connect(
                 timeout_seconds=settings.api_timeout,
                 gate=gate,
                 service_time=service_time,
+                before_send=check_hold,
             )
             yield Connection(
                 session=session,

@@ -1,4 +1,4 @@
-"""One group commit for all concurrent writers of a journal, whatever database is behind it."""
+"""Connections, transactions and the one group commit for all writers of a journal, whatever database is behind it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 from anyio import to_thread
 
 from orchestrator.domain.errors import JournalError, OrchestratorError
 from orchestrator.journal.backend import Operation, Row
-from orchestrator.journal.transactions import Connection, Readers, transaction
+from orchestrator.journal.statements import insert_into
 
 T = TypeVar("T")
 
@@ -27,6 +27,121 @@ COMMIT_INTERVAL_SECONDS = 0.008
 LONE_COMMITS = 8
 #: How many queries may run at a time.
 READERS = 2
+
+
+class Cursor(Protocol):
+    """What a statement came to."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows it changed."""
+
+    def fetchall(self) -> list[Any]:
+        """All rows it found."""
+
+
+class Connection(Protocol):
+    """A connection that leaves transactions to its caller; its methods raise what the driver raises."""
+
+    @property
+    def is_lost(self) -> bool:
+        """True when the database has gone away, so that nothing can be asked through it any more."""
+
+    def begin(self) -> None:
+        """Begin a transaction that may write."""
+
+    def execute(self, statement: str, row: Row = ..., /) -> Cursor:
+        """Execute *statement* with the parameters of *row*."""
+
+    def executemany(self, statement: str, rows: Sequence[Row], /) -> Cursor:
+        """Execute *statement* once for each of *rows*."""
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+
+    def roll_back(self) -> None:
+        """End a transaction of which nothing is to stay; raises nothing, whatever state the connection is in."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class Readers:
+    """Connections for reading, opened as they are needed and used again."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._idle: list[Connection] = []
+        self._is_closed = False
+        self._lock = threading.Lock()
+
+    def read(self, query: str, parameters: Row) -> list[tuple[Any, ...]]:
+        """All rows of *query*, which sees one consistent state; blocks, raises what the driver raises."""
+        with self._lock:
+            idle = self._idle.pop() if self._idle else None
+        connection = idle or self._connect()
+        try:
+            return connection.execute(query, parameters).fetchall()
+        finally:
+            with self._lock:
+                is_kept = not (self._is_closed or connection.is_lost)
+                if is_kept:
+                    self._idle.append(connection)
+            if not is_kept:
+                connection.close()
+
+    def close(self) -> None:
+        """Close all; one that is still in use is closed when it is given back."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+
+class GroupTransaction:
+    """A connection inside a transaction, and rows that share one statement with other writers."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._rows: dict[str, list[Row]] = {}
+
+    def execute(self, statement: str, row: Row) -> int:
+        """Execute *statement* with the parameters of *row* and return how many rows it changed."""
+        return self._connection.execute(statement, row).rowcount
+
+    def select(self, query: str, row: Row) -> list[tuple[Any, ...]]:
+        """All rows of *query* with the parameters of *row*."""
+        return self._connection.execute(query, row).fetchall()
+
+    def add_row(self, statement: str, row: Row) -> None:
+        """Execute *statement* for *row* before the commit, together with all rows of the same statement."""
+        self._rows.setdefault(statement, []).append(row)
+
+    def insert(self, table: str, row: Row) -> None:
+        """Insert *row* before the commit, together with all that have the same columns."""
+        self.add_row(insert_into(table, tuple(row)), row)
+
+    def execute_rows(self) -> None:
+        """Execute what was added."""
+        for statement, rows in self._rows.items():
+            self._connection.executemany(statement, rows)
+        self._rows.clear()
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[GroupTransaction]:
+    """Write all that is done in the block, or nothing; raises what the driver raises."""
+    connection.begin()
+    try:
+        begun = GroupTransaction(connection)
+        yield begun
+        begun.execute_rows()
+        connection.commit()
+    except BaseException:
+        # What went wrong first is what counts.
+        connection.roll_back()
+        raise
 
 
 class LostConnectionError(JournalError):
@@ -63,7 +178,7 @@ class GroupCommit:
     Concurrent writers form a queue. One of them leads: it commits for all in one transaction and one thread hop, so
     many entries share one fsync and each returns only when its own write is durable. They are all woken at once.
 
-    *translated* raises JournalError for what the database raises in its block, and LostConnectionError where the
+    What the driver raises is a *driver_error*; *meaning* makes a JournalError of it, LostConnectionError where the
     connection is lost. Then the leader has `_reconnect` find out what became of the group before anything else is
     written.
     """
@@ -73,12 +188,14 @@ class GroupCommit:
         place: str,
         readers: Readers,
         writer: Connection,
-        translated: Callable[[], AbstractContextManager[None]],
+        driver_error: type[Exception],
+        meaning: Callable[[Any], JournalError],
     ) -> None:
         self._place = place
         self._readers = readers
         self._writer = writer
-        self._translated = translated
+        self._driver_error = driver_error
+        self._meaning = meaning
         self._queue: list[Pending[Any]] = []
         self._has_leader = False
         self._committed_at = -math.inf
@@ -161,10 +278,12 @@ class GroupCommit:
 
     async def read(self, query: str, parameters: Row | None = None) -> list[tuple[Any, ...]]:
         """All rows of *query*; they are the driver's own: booleans may be 0 and 1."""
-        with self._translated():
+        try:
             # One hop into a thread for all of it: a driver that hops for every call takes six.
             read = self._readers.read
             return await to_thread.run_sync(read, query, parameters or {}, limiter=self._reading)
+        except self._driver_error as error:
+            raise self._meaning(error) from None
 
     async def _commit_group(self) -> None:
         distance = COMMIT_INTERVAL_SECONDS if self._lone_commits < LONE_COMMITS else 0
@@ -234,14 +353,17 @@ class GroupCommit:
 
     def _commit_together(self, group: list[Pending[Any]]) -> None:
         self._under_way = group
-        with self._in_use, self._translated(), transaction(self._writer) as begun:
-            for pending in group:
-                pending.error = None
-                # A guard that fails is its own writer's affair: the others' writes are committed with this group.
-                try:
-                    pending.result = pending.operation(begun)
-                except OrchestratorError as error:
-                    pending.error = error
+        try:
+            with self._in_use, transaction(self._writer) as begun:
+                for pending in group:
+                    pending.error = None
+                    # A guard that fails is its own writer's affair: the others' writes are committed with this group.
+                    try:
+                        pending.result = pending.operation(begun)
+                    except OrchestratorError as error:
+                        pending.error = error
+        except self._driver_error as error:
+            raise self._meaning(error) from None
         for pending in group:
             pending.settle()
         self._under_way = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -63,7 +63,8 @@ class Caller:
     """Carries calls out for one project.
 
     Calls that may not be repeated go through the session *fresh*; *service_time* hears the Date of every
-    answer. Raises ConfigurationError when *project_id* cannot be one.
+    answer. *before_send* is awaited right before each request and stops it by raising an OrchestratorError. Raises
+    ConfigurationError when *project_id* cannot be one.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Caller:
         on_attempt: Callable[[ApiAttempt], None],
         timeout_seconds: float,
         service_time: ServiceTime,
+        before_send: Callable[[], Awaitable[None]],
     ) -> None:
         if not _PROJECT_ID.fullmatch(project_id):
             raise ConfigurationError("the project id may have letters, digits, _ and -, at most 64")
@@ -94,6 +96,7 @@ class Caller:
         self._on_attempt = on_attempt
         self._timeout_seconds = timeout_seconds
         self._service_time = service_time
+        self._before_send = before_send
 
     async def run(self, call: Call[T]) -> T:
         """Carry *call* out; raises the errors that MetaStudioClient names."""
@@ -145,6 +148,8 @@ class Caller:
         headers = await self._auth.headers(call.method, url, self._plain_headers(call), body)
         # A request on a kept connection that the other side just closes is lost; a read is simply sent again.
         session = self._session if call.is_repeatable else self._fresh
+        # After all that may take time: the turn among other calls, a token for it.
+        await self._before_send()
         answer = await exchange(
             session, call.method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds
         )

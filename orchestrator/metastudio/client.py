@@ -39,6 +39,10 @@ from orchestrator.metastudio.wire import (
 MAX_LISTED_JOBS = 200_000
 
 
+async def _at_once() -> None:
+    """Let a request go."""
+
+
 class MetaStudioClient:
     """Calls the service; every method raises only OrchestratorError.
 
@@ -49,7 +53,8 @@ class MetaStudioClient:
 
     *clock* is in epoch seconds, *timeout_seconds* is for one attempt. While *gate* holds calls back they wait,
     and count no attempts. *service_time* hears the Date of every answer. Calls that may not be repeated go
-    through *fresh*, whose connections are new or were in use just now. Raises ConfigurationError when
+    through *fresh*, whose connections are new or were in use just now. *before_send* is awaited right before each
+    request, and stops it by raising. Raises ConfigurationError when
     *project_id* cannot be one.
     """
 
@@ -70,6 +75,7 @@ class MetaStudioClient:
         fresh: aiohttp.ClientSession | None = None,
         gate: Gate | None = None,
         service_time: ServiceTime | None = None,
+        before_send: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self._caller = Caller(
             session,
@@ -83,6 +89,7 @@ class MetaStudioClient:
             on_attempt=on_attempt,
             timeout_seconds=timeout_seconds,
             service_time=service_time or ServiceTime(clock),
+            before_send=before_send,
         )
 
     async def create_job(self, body: Mapping[str, object], *, app_user_id: str | None = None) -> JobUrls:

@@ -12,10 +12,10 @@ import pytest
 
 from orchestrator.domain.errors import JournalError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.journal.group_commit import transaction
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.migrations import MIGRATIONS, Migration, migrate
 from orchestrator.journal.sqlite.connections import SqliteConnection
-from orchestrator.journal.transactions import transaction
 from tests.journal.conftest import Look
 from tests.journal.samples import BATCH, SPEC, Clock, add_entry
 

@@ -25,6 +25,7 @@ from orchestrator.domain.segments import Segment, part_counts, plan_segments
 from orchestrator.domain.states import Change
 from orchestrator.engine.context import OnExpired, Run
 from orchestrator.engine.events import Point, UrlsExpired
+from orchestrator.engine.hold import ALWAYS_HELD, acting_under
 from orchestrator.engine.job_search import Found, JobFinder
 from orchestrator.engine.steps.takeover import JobContents, Takeover
 from orchestrator.journal.records import SegmentRecord
@@ -222,7 +223,9 @@ class JobMaker:
         except StaleEpochError:
             # Leave no orphan of a create whose entry another worker took meanwhile; it may have found the job.
             if not await self._run.journal.owns_job(job.job_id, [entry.record.create_tag or ""]):
-                await self._delete(entry, job.job_id)
+                # Nobody else can: the job is known to this worker alone, whose hold of the entry is over.
+                with acting_under(ALWAYS_HELD):
+                    await self._delete(entry, job.job_id)
             raise
         self._check_fresh(planned)
 

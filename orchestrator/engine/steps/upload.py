@@ -26,6 +26,7 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import Point, SegmentProgressed
+from orchestrator.engine.hold import check_hold
 from orchestrator.engine.steps.inquiry import Finding, Inquiry
 from orchestrator.journal.records import SegmentRecord
 
@@ -241,6 +242,7 @@ class _Sending:
             began = self._run.clocks.monotonic()
             try:
                 with self._entry.step(Point.PUT, segment):
+                    await check_hold()
                     receipt = await self._run.sender.put(
                         self._assets[segment.kind], segment.segment, url, progress.add, pace
                     )

@@ -16,10 +16,9 @@ from orchestrator.domain.errors import JournalError, LockHeldError
 from orchestrator.domain.foreign import quotable
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.journal.backend import JournalHealth, Operation, Row, Transaction, shown
-from orchestrator.journal.group_commit import GroupCommit, LostConnectionError, Pending
+from orchestrator.journal.group_commit import GroupCommit, LostConnectionError, Pending, Readers
 from orchestrator.journal.migrations import MIGRATIONS_TABLE
 from orchestrator.journal.postgres.connections import APPLICATION, PostgresConnection, connection_string
-from orchestrator.journal.transactions import Readers
 
 #: How long a server may be away. Nobody can take over meanwhile what this process holds.
 PATIENCE_SECONDS = 600.0
@@ -86,7 +85,8 @@ class PostgresBackend(GroupCommit):
     """The group commit on one database, which is waited for while it is away, and its advisory locks."""
 
     def __init__(self, location: str, conninfo: str, writer: PostgresConnection) -> None:
-        super().__init__(shown(location), Readers(lambda: PostgresConnection(conninfo)), writer, translated)
+        readers = Readers(lambda: PostgresConnection(conninfo))
+        super().__init__(shown(location), readers, writer, psycopg.Error, _journal_error)
         self._conninfo = conninfo
         self._server_writer = writer
         self._patience = Patience()

@@ -14,7 +14,7 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import JournalError
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.journal.backend import JournalHealth, Operation
-from orchestrator.journal.group_commit import GroupCommit
+from orchestrator.journal.group_commit import GroupCommit, Readers
 from orchestrator.journal.migrations import MIGRATIONS_TABLE
 from orchestrator.journal.shapes import DAMAGE_HINT
 from orchestrator.journal.sqlite.connections import (
@@ -24,14 +24,13 @@ from orchestrator.journal.sqlite.connections import (
     refuse_other_programs,
 )
 from orchestrator.journal.sqlite.files import batch_lock_holder, find_journal, hold_batch_lock, make_private
-from orchestrator.journal.transactions import Readers
 
 
 class SqliteBackend(GroupCommit):
     """The group commit on one file, and the lock files beside it."""
 
     def __init__(self, path: Path, writer: SqliteConnection) -> None:
-        super().__init__(str(path), Readers(lambda: connect(path)), writer, translated)
+        super().__init__(str(path), Readers(lambda: connect(path)), writer, sqlite3.Error, _journal_error)
         self._path = path
 
     async def upgrade(self, operation: Operation[None], newest: int) -> None:
@@ -53,7 +52,7 @@ class SqliteBackend(GroupCommit):
 
 
 @contextmanager
-def translated(path: Path | None = None) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """Raise JournalError, with a sentence that says what to do, for what the database raises in the block."""
     try:
         yield
@@ -61,7 +60,7 @@ def translated(path: Path | None = None) -> Iterator[None]:
         raise _journal_error(error, path) from None
 
 
-def _journal_error(error: sqlite3.Error, path: Path | None) -> JournalError:
+def _journal_error(error: sqlite3.Error, path: Path | None = None) -> JournalError:
     name = getattr(error, "sqlite_errorname", "")
     # The driver's own error, which quotes what it could not decode.
     is_garbled = not name and "decode" in str(error)

@@ -77,11 +77,12 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "python_calamine": "python-calamine",
     "prometheus_client": "prometheus-client",
+    "opentelemetry": "opentelemetry-api",
     "multidict": "aiohttp",  # the type of aiohttp's headers, by its documentation
 }
 
 #: The layers that extras are for, where they are not one of that name.
-LAYERS_OF_EXTRA = {"excel": {"cli"}, "fleet": {"fleet", "journal"}, "notify": {"api"}}
+LAYERS_OF_EXTRA = {"excel": {"cli"}, "fleet": {"fleet", "journal"}, "notify": {"api"}, "otel": {"observe"}}
 BACKENDS = {f"orchestrator.journal.{name}" for name in ("sqlite", "postgres")}
 
 MAX_FUNCTION_LINES = 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ def telling(
         # Metrics are those of a run: other commands about a batch do not make it look like one.
         if "run_id" in context and (values.metrics_file is not None or values.metrics_port is not None):
             subscribers.append(open_ones.enter_context(_metrics(values, context, clock, around)))
+        if "run_id" in context and (spans := _spans()) is not None:
+            subscribers.append(spans)
         is_file = lines is not None and values.events != STDOUT
         yield Telling(tuple(subscribers), str(Path(values.events or "").absolute()) if is_file else None)
 
@@ -69,6 +72,15 @@ def _lines(
         hidden=around.hidden,
         warn=around.warn,
     )
+
+
+def _spans() -> Subscriber | None:
+    # A program that has set up OpenTelemetry has loaded it; for others it need not even be installed.
+    if "opentelemetry.trace" not in sys.modules:
+        return None
+    from orchestrator.observe.spans import run_spans  # noqa: PLC0415
+
+    return run_spans()
 
 
 @contextmanager

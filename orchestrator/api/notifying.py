@@ -155,6 +155,7 @@ class Notifier:
     *has_worked* is asked at the end: a run that found nothing to do is not reported.
     """
 
+    name = "the notifications"
     hears = frozenset({RunStarted, EntryFailed, DecisionNeeded, OutageBegan, OutageEnded})
 
     def __init__(

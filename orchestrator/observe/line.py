@@ -19,6 +19,7 @@ INTERVAL_SECONDS = 1.0
 class LineProgress:
     """Keeps one line about *tracker* on *stream*, written over itself every *interval_seconds*."""
 
+    name = "the progress display"
     hears = frozenset({RunStarted, FilmsChecked, RunFinished})
 
     def __init__(

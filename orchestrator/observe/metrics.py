@@ -83,6 +83,8 @@ class RunMetrics:
     `registry` may be read from any thread. `is_begun` is True once the run has the batch to itself.
     """
 
+    name = "the metrics"
+
     def __init__(self, batch: str, run_id: str, clock: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
         self.is_begun = False

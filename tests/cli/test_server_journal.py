@@ -89,6 +89,29 @@ def test_a_password_from_elsewhere_works_and_is_never_shown(
     assert not list(tmp_path.glob("postgresql*"))
 
 
+@pytest.mark.usefixtures("simulator")
+def test_a_page_names_the_server_in_its_commands_but_no_password(
+    cli: Cli, batch: Batch, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page is passed on, and its commands are pasted; where there is a password they need the same settings."""
+    batch.write(batch.entry("anna", size=300_000) | {"name": "review-fail"})
+    page = tmp_path / "report.html"
+    cli("run", batch.manifest, "--submit", "--state", state)
+    cli("watch", "studio", "--interval", "0.01", "--state", state)
+
+    named = cli("report", "studio", "-o", page, "--state", state, "--no-pictures")
+    with_place = page.read_text(encoding="utf-8")
+    monkeypatch.setenv("ORCHESTRATOR_STATE", state.replace("postgres:@", f"postgres:{PASSWORD}@"))
+    unnamed = cli("report", "studio", "-o", page, "--no-pictures")
+    without_place = page.read_text(encoding="utf-8")
+
+    assert (named.exit_code, unnamed.exit_code) == (0, 0)
+    assert "--state 'postgresql://" in with_place.replace("&#39;", "'").replace("&#x27;", "'")
+    assert "review failed" in without_place
+    assert PASSWORD not in without_place
+    assert "postgresql:" not in without_place
+
+
 def test_doctor_looks_at_a_journal_on_a_server(cli: Cli, state: str) -> None:
     """Without making one."""
     before = cli("doctor", "--state", state, "--json")

@@ -194,6 +194,19 @@ async def test_a_commit_whose_answer_is_lost_is_not_made_twice(
     assert look("SELECT to_state FROM transitions") == [("creating",)]
 
 
+async def test_a_server_that_took_over_without_the_last_transactions_gets_them_again(location: str) -> None:
+    """It has not come as far yet as what it is asked for."""
+    async with open_journal(location, clock=Clock()) as journal:
+        connection = backend_of(journal)._server_writer
+        connection.begin()
+        connection.roll_back()
+        assert connection._transaction_id is not None
+        connection._transaction_id = str(int(connection._transaction_id) + 10**9)
+
+        assert connection.revive() is False
+        assert (await journal.claim(await add_entry(journal))).epoch == 1
+
+
 async def test_a_transaction_that_is_cut_off_before_its_commit_is_made_again(
     link: SeveredLink, linked: Journal, look: Look
 ) -> None:

@@ -18,6 +18,7 @@ from orchestrator.cli.work.batches import KnownBatch, known_batch
 from orchestrator.cli.work.results import written_file
 from orchestrator.domain.errors import UsageError
 from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.journal.backend import has_password, is_url
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.report.document import ReportData, report_data
 from orchestrator.report.reading import BatchFacts, read_batch
@@ -80,7 +81,11 @@ def options_of(known: KnownBatch) -> str:
     effective = known.effective
     if effective.source_of("state") == "default":
         return ""
-    return f" --state {quote(str(Path(effective.values.state).absolute()))}"
+    state = effective.values.state
+    if has_password(state):
+        # The page is passed on; whoever may use the journal has the place where this one was found.
+        return ""
+    return f" --state {quote(state if is_url(state) else str(Path(state).absolute()))}"
 
 
 def pictures(facts: BatchFacts, data: ReportData, on_progress: Callable[[int, int], None]) -> dict[str, str]:

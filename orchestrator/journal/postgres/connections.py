@@ -133,6 +133,10 @@ class PostgresConnection:
             b" WHERE backend_xid = (%(id)s::xid8)::xid AND pid <> pg_backend_pid()",
             row,
         )
-        status = self._connection.execute(b"SELECT pg_xact_status(%(id)s::xid8)", row).fetchone()
         self._transaction_id = None
+        try:
+            status = self._connection.execute(b"SELECT pg_xact_status(%(id)s::xid8)", row).fetchone()
+        except psycopg.errors.InvalidParameterValue:
+            # A transaction of the future: this is another server, which took over without the last of the old one.
+            return False
         return status == ("committed",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ def test_every_page_is_in_the_index() -> None:
     pages = {path.name for path in DOCS.glob("*.md")} - {"usage.md"}
 
     assert pages <= set(_LINK.findall((DOCS / "usage.md").read_text(encoding="utf-8")))
+
+
+def test_every_extra_is_explained() -> None:
+    """Where a person reads what to install; the developers' is theirs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    page = (DOCS / "getting-started.md").read_text(encoding="utf-8")
+
+    assert set(re.findall(r"^\| `([\w-]+)` \| ", page, re.MULTILINE)) == {
+        *project["optional-dependencies"]
+    } - {"dev"}
 
 
 def _exists(document: Path, link: str) -> bool:

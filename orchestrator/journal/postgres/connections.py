@@ -133,10 +133,11 @@ class PostgresConnection:
             b" WHERE backend_xid = (%(id)s::xid8)::xid AND pid <> pg_backend_pid()",
             row,
         )
-        self._transaction_id = None
         try:
             status = self._connection.execute(b"SELECT pg_xact_status(%(id)s::xid8)", row).fetchone()
         except psycopg.errors.InvalidParameterValue:
             # A transaction of the future: this is another server, which took over without the last of the old one.
-            return False
+            status = None
+        # Not before the answer: the connection may be lost again while it is asked for.
+        self._transaction_id = None
         return status == ("committed",)

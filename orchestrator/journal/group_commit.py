@@ -47,7 +47,7 @@ class Connection(Protocol):
     def is_lost(self) -> bool:
         """True when the database has gone away, so that nothing can be asked through it any more."""
 
-    def begin(self) -> None:
+    def begin(self) -> object:
         """Begin a transaction that may write."""
 
     def execute(self, statement: str, row: Row = ..., /) -> Cursor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, suppress
+from functools import partialmethod
 from pathlib import Path
 
 from orchestrator.domain.errors import JournalError
@@ -18,9 +19,8 @@ class SqliteConnection(sqlite3.Connection):
     #: A file does not go away as a server does; what is wrong with the disk is told by each statement.
     is_lost = False
 
-    def begin(self) -> None:
-        """Begin a transaction, with the lock: upgrading a read lock later could fail half-way."""
-        self.execute("BEGIN IMMEDIATE")
+    #: Begins a transaction, with the lock: upgrading a read lock later could fail half-way.
+    begin = partialmethod(sqlite3.Connection.execute, "BEGIN IMMEDIATE")
 
     def roll_back(self) -> None:
         """End the transaction; after some errors SQLite has done so by itself."""

@@ -84,6 +84,8 @@ def in_part_order(urls: list[PresignedUrl]) -> list[PresignedUrl]:
 
     The order of the arrays is not documented (metastudio-protocol section 7, step 2).
     """
+    if len(urls) < 2:
+        return urls
     numbers = [url.part_number for url in urls]
     if None in numbers or len(set(numbers)) != len(numbers):
         return urls

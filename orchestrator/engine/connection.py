@@ -13,13 +13,12 @@ from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.presigned import ServiceTime
 from orchestrator.domain.retry import Draw, RetryPolicy
 from orchestrator.engine.hold import check_hold
-from orchestrator.metastudio.attempts import ApiAttempt, Gate, Retrying, ignore
 from orchestrator.metastudio.auth import AkSkAuth, Authenticator, StaticTokenAuth
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials, UserToken
 from orchestrator.metastudio.endpoints import check_endpoint
 from orchestrator.metastudio.iam import IamPasswordAuth
-from orchestrator.metastudio.limiter import ApiRate, RateLimiter
+from orchestrator.metastudio.pacing import ApiAttempt, ApiRate, Gate, RateLimiter, Retrying, ignore
 from orchestrator.network.session import open_session
 
 if TYPE_CHECKING:

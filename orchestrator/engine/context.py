@@ -13,7 +13,7 @@ from orchestrator.domain.receipts import ObjectFacts
 from orchestrator.domain.retry import RetryBudget, RetryPolicy
 from orchestrator.domain.states import Change
 from orchestrator.engine.drain import Listening, by_signals
-from orchestrator.metastudio.attempts import Retrying
+from orchestrator.metastudio.pacing import Retrying
 from orchestrator.transfer.pacing import BandwidthLimit, RateEstimate
 from orchestrator.transfer.probe import probe_object
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 
 from orchestrator.engine.events import CallAttempted, Event, SubscriberDropped
-from orchestrator.metastudio.attempts import ApiAttempt
+from orchestrator.metastudio.pacing import ApiAttempt
 
 #: The standard library's, since most runs log nothing and need not load more.
 log = logging.getLogger(__name__)

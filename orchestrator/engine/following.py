@@ -24,8 +24,8 @@ from orchestrator.engine.events import EntryTransitioned, JobStateChanged, Servi
 from orchestrator.journal.history import ReviewRecord
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
+from orchestrator.metastudio.answers import is_job_gone
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.failures import is_job_gone
 from orchestrator.metastudio.requests import JobQuery
 from orchestrator.metastudio.wire import JobDetail, OperationLog
 

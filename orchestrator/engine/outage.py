@@ -19,7 +19,7 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.outage import Availability, Failure, OutagePolicy, Phase, Sign, sign_of
 from orchestrator.domain.retry import Draw
 from orchestrator.engine.events import OutageBegan, OutageEnded, OutageProlonged
-from orchestrator.metastudio.attempts import Turn
+from orchestrator.metastudio.pacing import Turn
 
 if TYPE_CHECKING:
     from orchestrator.engine.connection import Clocks

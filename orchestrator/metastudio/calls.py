@@ -21,12 +21,9 @@ from orchestrator.domain.errors import (
     ThrottledError,
 )
 from orchestrator.domain.presigned import ServiceTime
-from orchestrator.metastudio.attempts import ApiAttempt, Retrying
-from orchestrator.metastudio.auth import Authenticator
-from orchestrator.metastudio.exchange import Answer, OversizedAnswerError, exchange
-from orchestrator.metastudio.failures import Refusal
-from orchestrator.metastudio.limiter import CallKind, RateLimiter
-from orchestrator.metastudio.signing import canonical_query
+from orchestrator.metastudio.answers import Answer, OversizedAnswerError, Refusal, exchange
+from orchestrator.metastudio.auth import Authenticator, canonical_query
+from orchestrator.metastudio.pacing import ApiAttempt, CallKind, RateLimiter, Retrying
 
 USER_AGENT = f"metastudio-orchestrator/{__version__}"
 _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -128,18 +125,20 @@ class Caller:
     async def _ask(self, call: Call[Any]) -> Answer:
         """One answer of success; credentials that can be renewed are, once."""
         sent, answer = await self._send(call)
-        refusal = self._refusal(call, answer)
-        if refusal is not None and refusal.is_credentials_refused and self._auth.forget(sent):
+        if answer.is_success:
+            return answer
+        refusal = Refusal.read(answer, call.operation)
+        if refusal.is_credentials_refused and self._auth.forget(sent):
             # The gateway counts this request as well.
             await self._limiter.acquire(call.kind)
             _, answer = await self._send(call)
-            refusal = self._refusal(call, answer)
-        if refusal is not None:
-            if refusal.code is not None:
-                # Without one the answer may be of something in between.
-                self._service_time.hear(answer.headers.get("Date"))
-            raise refusal.error(advice=self._auth.advice, now=self._clock())
-        return answer
+            if answer.is_success:
+                return answer
+            refusal = Refusal.read(answer, call.operation)
+        if refusal.code is not None:
+            # Without one the answer may be of something in between.
+            self._service_time.hear(answer.headers.get("Date"))
+        raise refusal.error(advice=self._auth.advice, now=self._clock())
 
     async def _send(self, call: Call[Any]) -> tuple[Mapping[str, str], Answer]:
         body = b"" if call.body is None else json.dumps(call.body).encode()
@@ -167,11 +166,6 @@ class Caller:
                 )
             headers["X-App-UserId"] = call.app_user_id
         return headers
-
-    def _refusal(self, call: Call[Any], answer: Answer) -> Refusal | None:
-        if 200 <= answer.status < 300:
-            return None
-        return Refusal.read(answer, call.operation)
 
     def _heed(self, call: Call[Any], error: OrchestratorError) -> None:
         """Let every call of the kind wait when the gateway counts too many of them."""

@@ -12,17 +12,16 @@ from orchestrator.domain.errors import ConfigurationError, InterruptedTransferEr
 from orchestrator.domain.foreign import quotable
 from orchestrator.domain.presigned import ServiceTime
 from orchestrator.domain.retry import Draw, RetryPolicy
-from orchestrator.metastudio.attempts import ApiAttempt, Gate, Retrying, ignore
-from orchestrator.metastudio.auth import Authenticator
-from orchestrator.metastudio.calls import Call, Caller
-from orchestrator.metastudio.exchange import Answer
-from orchestrator.metastudio.failures import (
+from orchestrator.metastudio.answers import (
     INTERNAL_ERROR,
+    Answer,
     CommandFailedError,
     is_job_gone,
     service_code,
 )
-from orchestrator.metastudio.limiter import RateLimiter
+from orchestrator.metastudio.auth import Authenticator
+from orchestrator.metastudio.calls import Call, Caller
+from orchestrator.metastudio.pacing import ApiAttempt, Gate, RateLimiter, Retrying, ignore
 from orchestrator.metastudio.requests import MAX_PAGE_JOBS, Command, JobQuery
 from orchestrator.metastudio.wire import (
     SUCCESS,

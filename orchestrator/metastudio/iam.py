@@ -21,11 +21,10 @@ from orchestrator.domain.errors import (
     OrchestratorError,
     ThrottledError,
 )
-from orchestrator.metastudio.attempts import Retrying
+from orchestrator.metastudio.answers import Answer, OversizedAnswerError, Refusal, exchange, read_object
 from orchestrator.metastudio.auth import TOKEN_HEADER
 from orchestrator.metastudio.credentials import IamAccount
-from orchestrator.metastudio.exchange import Answer, OversizedAnswerError, exchange, read_object
-from orchestrator.metastudio.failures import Refusal
+from orchestrator.metastudio.pacing import Retrying
 
 _PATH = "/v3/auth/tokens?nocatalog=true"
 _LIFETIME_SECONDS = 24 * 3600.0

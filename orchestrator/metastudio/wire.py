@@ -165,6 +165,9 @@ class CommandResult:
     attachment_upload_urls: tuple[PresignedUrl, ...] = ()
 
 
+_UPLOAD_FIELDS = {kind: f"{kind.value}_upload_url" for kind in AssetKind}
+
+
 def job_urls(answer: Mapping[str, object], *, job_id: str | None = None) -> JobUrls:
     """Read a create or update answer; *job_id* stands in where an update does not repeat it.
 
@@ -172,7 +175,7 @@ def job_urls(answer: Mapping[str, object], *, job_id: str | None = None) -> JobU
     or there is no job id.
     """
     found = _Identified.model_validate({"job_id": answer.get("job_id") or job_id})
-    by_kind = {kind: _presigned(answer.get(f"{kind}_upload_url")) for kind in AssetKind}
+    by_kind = {kind: _presigned(answer.get(field)) for kind, field in _UPLOAD_FIELDS.items()}
     return JobUrls(found.job_id, {kind: in_part_order(urls) for kind, urls in by_kind.items() if urls})
 
 
@@ -190,6 +193,8 @@ def _presigned(value: object) -> list[PresignedUrl]:
     """One URL, a list of them, or nothing."""
     if value in (None, "", "null"):
         return []
+    if isinstance(value, str):
+        return [PresignedUrl(value)]
     urls = value if isinstance(value, list) else [value]
     if len(urls) > MAX_URLS:
         raise ValueError(f"the service returned over {MAX_URLS} upload URLs for one file")

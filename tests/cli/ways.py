@@ -758,7 +758,7 @@ WAYS: tuple[Way, ...] = (
         run("--endpoint", "{endpoint}"),
     ),
     Way(
-        "orchestrator/metastudio/failures.py",
+        "orchestrator/metastudio/answers.py",
         ("--project-id",),
         run("--project-id", "another"),
         lambda stage: stage.run("--project-id", stage.simulator.options.project_id),
@@ -850,7 +850,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         ("--max-outage",),
     ): "tests/faults/test_outages.py::test_an_outage_that_is_not_waited_for_ends_the_run_with_five",
     (
-        "orchestrator/metastudio/attempts.py",
+        "orchestrator/metastudio/pacing.py",
         ("--endpoint", "--region"),
     ): "tests/metastudio/test_retries.py::"
     "test_a_closed_port_ends_as_unreachable_after_all_attempts_even_for_a_create",
@@ -907,10 +907,10 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ("orchestrator/metastudio/iam.py", ("--project-id", "--region")): (
         "tests/metastudio/test_auth.py::test_an_account_without_project_and_region_is_a_configuration_error"
     ),
-    ("orchestrator/metastudio/failures.py", ("--endpoint",)): (
+    ("orchestrator/metastudio/answers.py", ("--endpoint",)): (
         "tests/faults/test_misconfiguration.py::test_a_wrong_setting_ends_the_run_at_the_first_entry"
     ),
-    ("orchestrator/metastudio/failures.py", ("--endpoint", "--region")): (
+    ("orchestrator/metastudio/answers.py", ("--endpoint", "--region")): (
         "tests/faults/test_misconfiguration.py::test_a_wrong_setting_ends_the_run_at_the_first_entry"
     ),
     ("orchestrator/transfer/sender.py", ("--insecure-http",)): "tests/transfer/test_put.py",
@@ -930,7 +930,7 @@ NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
     (f"{CLI}work/simulate.py", ("--bucket", "--object-store")): 1,
     ("orchestrator/engine/batch.py", ("--fail-fast",)): 1,
     ("orchestrator/preflight/rules/rule.py", ("orchestrator explain P10", "orchestrator explain --all")): 1,
-    ("orchestrator/metastudio/failures.py", ("--project-id",)): 1,
+    ("orchestrator/metastudio/answers.py", ("--project-id",)): 1,
 }
 
 

@@ -31,7 +31,7 @@ from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import open_journal
 from orchestrator.manifest import open_manifest
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
-from orchestrator.metastudio.limiter import ApiRate
+from orchestrator.metastudio.pacing import ApiRate
 from orchestrator.simulator.footage import write_footage
 from tests.rig import run_settings, service_settings
 

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from orchestrator.engine.connection import Clocks, connect
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
-from orchestrator.metastudio.limiter import ApiRate
+from orchestrator.metastudio.pacing import ApiRate
 from orchestrator.metastudio.requests import Command, JobQuery
 from tests.rig import service_settings
 

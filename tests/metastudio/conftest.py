@@ -10,12 +10,10 @@ from aiohttp import web
 from blockbuster import blockbuster_ctx
 
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.metastudio.attempts import ApiAttempt
-from orchestrator.metastudio.auth import AkSkAuth, Authenticator
+from orchestrator.metastudio.auth import AkSkAuth, Authenticator, SignableRequest
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.credentials import Credentials
-from orchestrator.metastudio.limiter import RateLimiter
-from orchestrator.metastudio.signing import SignableRequest
+from orchestrator.metastudio.pacing import ApiAttempt, RateLimiter
 from tests.metastudio.scripted import PROJECT_ID, ScriptedService, VirtualClock
 
 

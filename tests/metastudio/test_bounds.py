@@ -18,7 +18,7 @@ from orchestrator.domain.errors import (
     ThrottledError,
 )
 from orchestrator.metastudio import client as client_module
-from orchestrator.metastudio.exchange import MAX_ANSWER_BYTES, MAX_JSON_ITEMS, read_object
+from orchestrator.metastudio.answers import MAX_ANSWER_BYTES, MAX_JSON_ITEMS, read_object
 from orchestrator.metastudio.requests import Command, JobQuery
 from tests.metastudio.scripted import Reply, says
 

@@ -10,10 +10,10 @@ import pytest
 from orchestrator import __version__
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import ConfigurationError, RequestRejectedError
-from orchestrator.metastudio.attempts import ApiAttempt
-from orchestrator.metastudio.failures import CommandFailedError
+from orchestrator.metastudio.answers import CommandFailedError
+from orchestrator.metastudio.auth import SignableRequest
+from orchestrator.metastudio.pacing import ApiAttempt
 from orchestrator.metastudio.requests import Command, JobQuery
-from orchestrator.metastudio.signing import SignableRequest
 from orchestrator.metastudio.wire import Part
 from tests.metastudio.scripted import PROJECT_ID, Received, refuses, says, shows_page
 

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.metastudio.signing import (
+from orchestrator.metastudio.auth import (
     SignableRequest,
     authorization,
     canonical_query,
     canonical_request,
     query_pairs,
+    signed_headers,
 )
 
 AK, SK = "AKIDEXAMPLEEXAMPLE01", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY01"
@@ -70,7 +71,7 @@ def test_the_documented_vectors_are_signed_as_documented(
 
 def test_the_canonical_path_ends_with_a_slash_the_wire_does_not_have() -> None:
     """The second line of the canonical request is the path and a slash."""
-    assert canonical_request(SHOW).splitlines()[1] == SHOW.path + "/"
+    assert canonical_request(SHOW, signed_headers(SHOW)).splitlines()[1] == SHOW.path + "/"
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -11,13 +11,12 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.errors import CredentialsError, InterruptedTransferError, RequestRejectedError
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.metastudio.attempts import Retrying
+from orchestrator.metastudio.answers import CommandFailedError
 from orchestrator.metastudio.auth import AkSkAuth, StaticTokenAuth
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.credentials import Credentials, IamAccount
-from orchestrator.metastudio.failures import CommandFailedError
 from orchestrator.metastudio.iam import IamPasswordAuth
-from orchestrator.metastudio.limiter import RateLimiter
+from orchestrator.metastudio.pacing import RateLimiter, Retrying
 from orchestrator.metastudio.requests import Command, JobQuery, create_body
 from orchestrator.simulator import Simulator, SimulatorOptions
 

@@ -18,7 +18,7 @@ from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.notices import shown_address
 from orchestrator.journal.backend import shown
 from orchestrator.metastudio.credentials import FoundCredentials, find_credentials
-from orchestrator.metastudio.limiter import ApiRate
+from orchestrator.metastudio.pacing import ApiRate
 from orchestrator.network.tls import TLS_VARIABLE, chosen_tls
 from orchestrator.transfer.pacing import Timetable
 

@@ -17,9 +17,9 @@ from orchestrator.domain.errors import ConfigurationError, OrchestratorError
 from orchestrator.domain.presigned import SKEW_SECONDS, PresignedUrl, ServiceTime
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.connection import Clocks, ServiceSettings, connect
+from orchestrator.metastudio.answers import exchange
 from orchestrator.metastudio.credentials import FoundCredentials, IamAccount, find_credentials
 from orchestrator.metastudio.endpoints import check_endpoint
-from orchestrator.metastudio.exchange import exchange
 from orchestrator.metastudio.requests import JobQuery
 from orchestrator.network.session import open_session
 

@@ -1,0 +1,275 @@
+"""One request to the service, its answer, and what an answer that says no means (metastudio-protocol section 3)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from http.client import responses
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from orchestrator.domain.errors import (
+    ConfigurationError,
+    CredentialsError,
+    InterruptedTransferError,
+    OrchestratorError,
+    RequestRejectedError,
+    ThrottledError,
+)
+from orchestrator.domain.foreign import plain_name, quotable, repaired_json
+from orchestrator.domain.retry import http_date_seconds, retry_after_seconds
+from orchestrator.network.errors import CONNECTION_ERRORS, connection_error
+from orchestrator.network.session import forget_addresses
+
+#: Far more than any answer of the service, counted after inflating (design section 2.1).
+MAX_ANSWER_BYTES = 8 * 1024**2
+#: More than any refusal: its status decides, and what comes after these bytes is not read.
+MAX_REFUSAL_BYTES = 256 * 1024
+#: Values and members of a JSON text, each of which takes far more memory than its bytes.
+MAX_JSON_ITEMS = 200_000
+
+INVALID_TOKEN = "MSS.00010008"  # noqa: S105 -- an error code
+INTERNAL_ERROR = "MSS.00000004"
+_OTHER_PROJECT = "MSS.00010009"
+_TASK_LIMIT = "41000012"
+_WORTH_TELLING_SKEW_SECONDS = 300.0
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+_HINTS = {
+    "0302": "the IAM user has no permission for MetaStudio: grant it, then run again",
+    "0306": "the account may not call this API: check its permissions for MetaStudio",
+    "0310": "the project is not available: check --project-id and whether the account is in arrears",
+    "41000023": "the account has no resource left for this: buy or free one, then run again",
+}
+
+#: The API does not exist there: by the gateway's number, and by the service's own (metastudio-protocol section 3).
+_NO_API = frozenset({"0101", "00010003"})
+
+_PROXY_HINT = "give user and password in HTTPS_PROXY (http://user:password@host:port), or check NO_PROXY"
+_REDIRECT_HINT = "redirects are not followed: check --endpoint and whether a proxy stands in between"
+_ENDPOINT_HINT = "check --endpoint and --region; an endpoint is https://host and nothing else"
+
+
+class OversizedAnswerError(InterruptedTransferError):
+    """The answer goes on past every bound; the request may have been carried out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back; headers and body may hold secrets and stay out of its text form."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def is_success(self) -> bool:
+        """True when the request was carried out, or the service says so."""
+        return 200 <= self.status < 300
+
+    @property
+    def request_id(self) -> str | None:
+        """The service's id for this call, for its support."""
+        return plain_name(self.headers.get("X-Request-Id"))
+
+    def json(self) -> dict[str, object]:
+        """The body as a JSON object; raises InterruptedTransferError when it is none."""
+        decoded = read_object(self.body)
+        if decoded is None:
+            raise InterruptedTransferError(
+                "the service's answer broke off, is not JSON, or has no end to its items",
+                request_id=self.request_id,
+                status=self.status,
+            )
+        return decoded
+
+
+def read_object(body: bytes) -> dict[str, object] | None:
+    """Return the JSON object in *body*, its texts without lone surrogates; None when there is none.
+
+    What is nested too deeply, or has over MAX_JSON_ITEMS items, counts as none.
+    """
+    # Each takes a byte at least, and nearly every answer is far shorter.
+    if len(body) > MAX_JSON_ITEMS and sum(map(body.count, (b",", b"[", b"{"))) > MAX_JSON_ITEMS:
+        return None
+    try:
+        text = body.decode(json.detect_encoding(body), errors="replace")
+        decoded = json.loads(repaired_json(text.removeprefix("\ufeff")))
+    except (ValueError, RecursionError):
+        return None
+    return decoded if isinstance(decoded, dict) else None
+
+
+async def exchange(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: URL,
+    *,
+    headers: Mapping[str, str],
+    body: bytes,
+    timeout_seconds: float,
+) -> Answer:
+    """Send one request and read the answer, whatever its status; redirects are not followed.
+
+    Raises NotSentError when no connection was made, InterruptedTransferError when the request may have
+    arrived (OversizedAnswerError when it was answered without end) and ConfigurationError when the server's
+    certificate is not trusted.
+    """
+    # Nothing is gained by compressing a few kilobytes, and a megabyte can inflate to a thousand.
+    headers = {**headers, "Accept-Encoding": "identity"}
+    timeout = _timeout(timeout_seconds)
+    try:
+        async with session.request(
+            method, url, data=body or None, headers=headers, timeout=timeout, allow_redirects=False
+        ) as response:
+            return Answer(status=response.status, headers=response.headers, body=await _read(response))
+    except CONNECTION_ERRORS as error:
+        forget_addresses(session)
+        host = url.host_port_subcomponent or "the service"
+        failure = connection_error(error, host, timeout_seconds=timeout_seconds)
+    # Raised out here so that the client's exception, whose text may hold the URL, is not even its context.
+    raise failure
+
+
+@lru_cache(maxsize=4)  # every call of a client has the same
+def _timeout(seconds: float) -> aiohttp.ClientTimeout:
+    """Connecting gets half, so that a network that is silent is told apart from a service that does not answer."""
+    return aiohttp.ClientTimeout(total=seconds, connect=seconds / 2)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read the body chunk by chunk, which is also how it is inflated, up to the bound for its status."""
+    is_success = 200 <= response.status < 300
+    limit = MAX_ANSWER_BYTES if is_success else MAX_REFUSAL_BYTES
+    if (response.content_length or limit) < limit and "Content-Encoding" not in response.headers:
+        # As long as it says, for there is nothing to inflate; nearly every answer is such a one.
+        return await response.read()
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            if is_success:
+                raise OversizedAnswerError(
+                    f"the answer of {response.url.host_port_subcomponent} is longer than {limit // 1024**2} MiB",
+                    code="AnswerTooLarge",
+                    status=response.status,
+                    request_id=plain_name(response.headers.get("X-Request-Id")),
+                )
+            break
+    return bytes(body[:limit])
+
+
+class CommandFailedError(RequestRejectedError):
+    """A command was answered with HTTP 200 and a body that does not say EXCUTE_SUCCESS."""
+
+    kind = "command_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An answer with a status other than success, read as far as it can be."""
+
+    answer: Answer
+    operation: str
+    code: str | None
+    message: str
+
+    @classmethod
+    def read(cls, answer: Answer, operation: str, *, hidden: Iterable[str] = ()) -> Refusal:
+        """Find code and message in any of the bodies the service, its gateway and IAM send.
+
+        The texts in *hidden* are masked in the message.
+        """
+        body = read_object(answer.body) or {}
+        nested = body.get("error")
+        problem = nested if isinstance(nested, dict) else body
+        code = problem.get("error_code") or problem.get("code")
+        phrase = f"HTTP {answer.status} {responses.get(answer.status, '')}".rstrip()
+        message = problem.get("error_msg") or problem.get("message") or phrase
+        return cls(
+            answer=answer,
+            operation=operation,
+            code=service_code(code),
+            message=quotable(str(message), hidden=hidden),
+        )
+
+    @property
+    def is_credentials_refused(self) -> bool:
+        """True for a 401, and for the two codes that say the same with a 400."""
+        return self.answer.status == 401 or (
+            self.answer.status == 400 and self.code in {INVALID_TOKEN, _OTHER_PROJECT}
+        )
+
+    def error(self, *, advice: str, now: float) -> OrchestratorError:
+        """The error to raise; *advice* says where the credentials come from, *now* is in epoch seconds."""
+        if self.is_credentials_refused:
+            if self.code == _OTHER_PROJECT:
+                advice = (
+                    "the credentials are another project's: check --project-id or HUAWEICLOUD_SDK_PROJECT_ID"
+                )
+            note = _skew_note(self.answer.headers.get("Date"), now)
+            sentence = f"the service does not accept the credentials: {self.message}"
+            return CredentialsError(sentence, hint=advice + note, **self._facts)
+        wrong = self._wrong_setting()
+        if wrong is not None:
+            what, hint = wrong
+            sentence = f"{what}: {self.message} (HTTP {self.answer.status} to the {self.operation} call)"
+            return ConfigurationError(sentence, hint=hint, **self._facts)
+        status = self.answer.status
+        retry_after = retry_after_seconds(self.answer.headers.get("Retry-After"), now)
+        if status == 429 or (status == 403 and self._code_number == _TASK_LIMIT):
+            sentence = f"the service asks to wait with the {self.operation} call: {self.message}"
+            return ThrottledError(sentence, retry_after=retry_after, **self._facts)
+        if status == 408 or status >= 500:
+            sentence = f"the service failed in the {self.operation} call: {self.message}"
+            return InterruptedTransferError(sentence, retry_after=retry_after, **self._facts)
+        sentence = f"the service refused the {self.operation} call: {self.message}"
+        return RequestRejectedError(sentence, hint=_HINTS.get(self._code_number), **self._facts)
+
+    def _wrong_setting(self) -> tuple[str, str] | None:
+        """What is wrong for every entry alike, and stays so until a setting is changed; with a hint."""
+        status = self.answer.status
+        if status == 407:
+            return "the proxy asks for credentials", _PROXY_HINT
+        # A 404 without JSON to a call that names no job: what listens there is not the service.
+        names_no_job = status == 404 and self.operation in {"create", "list"}
+        is_other_server = names_no_job and read_object(self.answer.body) is None
+        if status in {400, 404} and (self._code_number in _NO_API or is_other_server):
+            return "the endpoint does not offer this API", _ENDPOINT_HINT
+        if status < 400:
+            return "the endpoint answers with a redirect", _REDIRECT_HINT
+        return None
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        """What every error says of the answer."""
+        return {"code": self.code, "request_id": self.answer.request_id, "status": self.answer.status}
+
+    @property
+    def _code_number(self) -> str:
+        """The code without its prefix: the gateway writes both APIG. and APIGW."""
+        return (self.code or "").rpartition(".")[2]
+
+
+def is_job_gone(error: RequestRejectedError) -> bool:
+    """True when the service itself answered 404: its gateway has codes of its own, and a page in between has none."""
+    return error.status == 404 and error.code is not None and not error.code.startswith("APIG")
+
+
+def service_code(value: object) -> str | None:
+    """An error code as the service writes them; None when *value* is something else."""
+    return str(value) if value is not None and _CODE.fullmatch(str(value)) else None
+
+
+def _skew_note(date: str | None, now: float) -> str:
+    """A wrong clock makes every signature and token look expired, so it is said when it is seen."""
+    served_at = http_date_seconds(date)
+    if served_at is None or abs(now - served_at) < _WORTH_TELLING_SKEW_SECONDS:
+        return ""
+    direction = "ahead of" if now > served_at else "behind"
+    return f"; this machine's clock is {abs(now - served_at):.0f} s {direction} the service's: set it right"

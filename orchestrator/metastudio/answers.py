@@ -212,24 +212,38 @@ class Refusal:
                 advice = (
                     "the credentials are another project's: check --project-id or HUAWEICLOUD_SDK_PROJECT_ID"
                 )
-            note = _skew_note(self.answer.headers.get("Date"), now)
-            sentence = f"the service does not accept the credentials: {self.message}"
-            return CredentialsError(sentence, hint=advice + note, **self._facts)
+            return CredentialsError(
+                f"the service does not accept the credentials: {self.message}",
+                hint=advice + _skew_note(self.answer.headers.get("Date"), now),
+                **self._facts,
+            )
         wrong = self._wrong_setting()
         if wrong is not None:
             what, hint = wrong
-            sentence = f"{what}: {self.message} (HTTP {self.answer.status} to the {self.operation} call)"
-            return ConfigurationError(sentence, hint=hint, **self._facts)
+            return ConfigurationError(
+                f"{what}: {self.message} (HTTP {self.answer.status} to the {self.operation} call)",
+                hint=hint,
+                **self._facts,
+            )
         status = self.answer.status
         retry_after = retry_after_seconds(self.answer.headers.get("Retry-After"), now)
         if status == 429 or (status == 403 and self._code_number == _TASK_LIMIT):
-            sentence = f"the service asks to wait with the {self.operation} call: {self.message}"
-            return ThrottledError(sentence, retry_after=retry_after, **self._facts)
+            return ThrottledError(
+                f"the service asks to wait with the {self.operation} call: {self.message}",
+                retry_after=retry_after,
+                **self._facts,
+            )
         if status == 408 or status >= 500:
-            sentence = f"the service failed in the {self.operation} call: {self.message}"
-            return InterruptedTransferError(sentence, retry_after=retry_after, **self._facts)
-        sentence = f"the service refused the {self.operation} call: {self.message}"
-        return RequestRejectedError(sentence, hint=_HINTS.get(self._code_number), **self._facts)
+            return InterruptedTransferError(
+                f"the service failed in the {self.operation} call: {self.message}",
+                retry_after=retry_after,
+                **self._facts,
+            )
+        return RequestRejectedError(
+            f"the service refused the {self.operation} call: {self.message}",
+            hint=_HINTS.get(self._code_number),
+            **self._facts,
+        )
 
     def _wrong_setting(self) -> tuple[str, str] | None:
         """What is wrong for every entry alike, and stays so until a setting is changed; with a hint."""

@@ -85,9 +85,10 @@ class Retrying:
                 if self.gate is not None or not (is_silent or isinstance(error, NotSentError)):
                     # With a gate the service answers others: it is this call that fails.
                     raise error
+                number = attempts.made
                 raise error.restated(
                     ServiceUnreachableError,
-                    f"{error.message} ({attempts.made} attempts)",
+                    f"{error.message} ({number} attempts)",
                     hint=error.hint or _UNREACHABLE_HINT,
                 ) from None
             if delay:

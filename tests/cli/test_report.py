@@ -15,6 +15,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api.settings import load_settings
+from orchestrator.cli.work.batches import KnownBatch
+from orchestrator.cli.work.report_page import options_of
+from orchestrator.journal.records import BatchRecord
 from orchestrator.report.attention import Commands
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import SECRETS, Batch, Cli
@@ -75,6 +79,22 @@ def test_every_command_of_a_page_works_as_it_is_pasted(cli: Cli, batch: Batch, t
 
     assert [(result.exit_code, result.stderr) for result in results if result.exit_code] == []
     assert {shlex.split(command)[0] for command in pasted} == {"orchestrator"}
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("postgresql://me@host/db", " --state postgresql://me@host/db"),
+        ("postgresql://host/db?sslmode=require", " --state 'postgresql://host/db?sslmode=require'"),
+        ("/a b/journal.db", " --state '/a b/journal.db'"),
+    ],
+)
+def test_commands_name_the_journal_and_no_password(state: str, expected: str) -> None:
+    """Whoever gets the page may not get into the database with it."""
+    effective = load_settings(flags={"state": state}, config=None, beside=None)
+    batch = BatchRecord("d1", "https://m", "p", "studio", None, False, 1.0, None, None, None)
+
+    assert options_of(KnownBatch(record=batch, effective=effective)) == expected
 
 
 def test_nothing_secret_is_in_the_page(cli: Cli, batch: Batch, simulator: Simulator, tmp_path: Path) -> None:

@@ -51,10 +51,10 @@ def write_report(invocation: Invocation, name: str, request: PageRequest) -> Exi
 async def _write(known: KnownBatch, request: PageRequest, file: Path, output: Output) -> dict[str, object]:
     async with open_journal(known.effective.values.state, clock=time.time) as journal:
         facts, data = await read_report(journal, known)
-    shown = {}
+    made: dict[str, str] = {}
     if request.with_pictures:
-        shown = await to_thread.run_sync(pictures, facts, data, picture_progress(output))
-    page = await to_thread.run_sync(_rendered, data, shown)
+        made = await to_thread.run_sync(pictures, facts, data, picture_progress(output))
+    page = await to_thread.run_sync(_rendered, data, made)
     async with written_file(file) as write:
         await write(page)
     return {
@@ -62,7 +62,7 @@ async def _write(known: KnownBatch, request: PageRequest, file: Path, output: Ou
         "digest": known.record.batch,
         "bytes": len(page.encode("utf-8")),
         "entries": len(data.rows),
-        "pictures": len(shown),
+        "pictures": len(made),
         "waiting": len(data.attention),
     }
 
@@ -77,7 +77,10 @@ async def read_report(journal: Journal, known: KnownBatch) -> tuple[BatchFacts, 
 
 
 def options_of(known: KnownBatch) -> str:
-    """The options that the page's commands need to find this journal, as they are pasted."""
+    """The options that the page's commands need to find this journal, as they are pasted.
+
+    Of a database neither the password nor the parameters, which may hold one: they come from the environment.
+    """
     effective = known.effective
     if effective.source_of("state") == "default":
         return ""
@@ -109,7 +112,7 @@ def picture_progress(output: Output) -> Callable[[int, int], None]:
     return show
 
 
-def _rendered(data: ReportData, shown: dict[str, str]) -> str:
+def _rendered(data: ReportData, made: dict[str, str]) -> str:
     from orchestrator.report.page import render_page  # noqa: PLC0415 - loads the template engine
 
-    return render_page(data, shown)
+    return render_page(data, made)

@@ -30,6 +30,8 @@ LEAST_SECONDS: Final = 1.0
 _TIMES_AS_LONG: Final = 10
 #: Without news a page gets a sign of life this often; what is between it and us would cut the connection.
 _HEARTBEAT_SECONDS: Final = 15.0
+#: Changes that wait for a page at most.
+MOST_UNREAD: Final = 20
 _STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
@@ -72,7 +74,8 @@ class LivePage:
     def __init__(self, read: Read, events: EventTail) -> None:
         self._read = read
         self._events = events
-        self._pages: set[asyncio.Queue[str]] = set()
+        #: What each open page has not read yet; None ends its stream.
+        self._pages: set[asyncio.Queue[str | None]] = set()
         self._pictures: Mapping[str, str] = {}
         self.data: ReportData | None = None
 
@@ -101,8 +104,14 @@ class LivePage:
 
     def _publish(self, parts: Mapping[str, Any]) -> None:
         message = _event(parts)
-        for page in self._pages:
-            page.put_nowait(message)
+        for page in tuple(self._pages):
+            try:
+                page.put_nowait(message)
+            except asyncio.QueueFull:
+                # It reads slower than we write: cut off, it comes back and gets everything.
+                self._pages.discard(page)
+                page.get_nowait()
+                page.put_nowait(None)
 
     def page(self, *, is_live: bool) -> str:
         """The page as it is now; one that is not live is for a file."""
@@ -147,7 +156,7 @@ class LivePage:
         """Everything at first, since a page may come back after a break; then what changes."""
         response = web.StreamResponse(headers=_STREAM_HEADERS)
         await response.prepare(request)
-        news: asyncio.Queue[str] = asyncio.Queue()
+        news: asyncio.Queue[str | None] = asyncio.Queue(MOST_UNREAD)
         self._pages.add(news)
         try:
             await response.write(self._everything().encode("utf-8"))
@@ -156,6 +165,8 @@ class LivePage:
                     message = await asyncio.wait_for(news.get(), _HEARTBEAT_SECONDS)
                 except TimeoutError:
                     message = ": still here\n\n"
+                if message is None:
+                    return response
                 await response.write(message.encode("utf-8"))
         except ConnectionResetError:
             return response

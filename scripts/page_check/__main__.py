@@ -25,7 +25,7 @@ AXE = "axe-core@4.10.3"
 MOST_BYTES, MOST_SECONDS, MOST_SCROLL_SECONDS = 10_000_000, 1.0, 0.2
 LARGE_ROWS = 50_000
 LIVE_AVATARS = 300
-SIZES = ((390, 844), (1280, 900), (1920, 1080))
+SIZES = ((360, 740), (390, 844), (1280, 900), (1920, 1080), (2560, 1440))
 
 #: Jumps in the table, and waits each time until a row is drawn in the middle of it; seconds.
 _SLOWEST_JUMP = """(async () => {

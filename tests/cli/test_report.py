@@ -142,6 +142,21 @@ def test_without_a_place_for_the_page_there_is_none(cli: Cli, batch: Batch, tmp_
     assert "cannot be written" in refused.stderr
 
 
+@pytest.mark.usefixtures("simulator")
+def test_a_plain_install_makes_the_page_without_pictures_and_names_the_extra(
+    cli: Cli, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What decodes them is an extra."""
+    cli("run", batch.manifest)
+    monkeypatch.setattr("orchestrator.cli.work.report_page.is_installed", lambda _: False)
+
+    result = cli("report", "studio", "-o", tmp_path / "report.html")
+
+    assert result.exit_code == 0
+    assert "metastudio-orchestrator[preflight]" in result.stderr
+    assert json.loads(read((tmp_path / "report.html").read_text(encoding="utf-8")).data["pictures"]) == {}
+
+
 @pytest.fixture
 def start_live(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
     """Start `report --live` as a process; it, and the URL it prints."""

@@ -15,7 +15,7 @@ from orchestrator.domain.states import EntryState
 from orchestrator.journal.records import EntryRecord, ErrorRecord
 from orchestrator.report.document import ReportData, report_data
 from orchestrator.report.event_tail import EventTail
-from orchestrator.report.live import LivePage, Place, changed_parts, is_loopback
+from orchestrator.report.live import MOST_UNREAD, LivePage, Place, changed_parts, is_loopback
 from tests.report.test_page import NOON, entry, facts
 
 
@@ -87,6 +87,28 @@ async def test_pictures_come_when_they_are_made() -> None:
         assert (await next_event(stream))["pictures"] == {"e0": "/9j/"}
     assert '"e0":"/9j/"' in live.page(is_live=False)
     assert '"stream":null' in live.page(is_live=False)
+
+
+async def test_a_page_that_reads_too_slowly_is_cut_off_and_gets_everything_when_it_is_back() -> None:
+    """What waits for it would fill the memory of the server."""
+
+    async def read() -> ReportData:
+        return data_of(entry(0))
+
+    live = LivePage(read, EventTail())
+    await live.look()
+    async with served(live) as url, aiohttp.ClientSession() as session:
+        async with session.get(f"{url}stream") as stream:
+            await next_event(stream)
+            for _ in range(MOST_UNREAD + 5):
+                live.show_pictures({"e0": "/9j/"})
+            rest = await stream.content.read()
+        async with session.get(f"{url}stream") as stream:
+            again = await next_event(stream)
+
+    assert rest.count(b"event: change") < MOST_UNREAD + 5
+    assert again["is_whole"]
+    assert again["pictures"] == {"e0": "/9j/"}
 
 
 async def test_with_a_token_no_other_path_leads_anywhere() -> None:

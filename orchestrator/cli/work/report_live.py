@@ -19,7 +19,7 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, dumped
 from orchestrator.cli.process import run_async
 from orchestrator.cli.work.batches import KnownBatch, known_batch
-from orchestrator.cli.work.report_page import PageRequest, picture_progress, pictures, read_report
+from orchestrator.cli.work.report_page import PageRequest, can_show, picture_progress, pictures, read_report
 from orchestrator.cli.work.results import written_file
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
@@ -57,7 +57,7 @@ async def _serve(known: KnownBatch, request: PageRequest, place: Place, output: 
         with until_signalled():
             async with _listening(live, place, output), anyio.create_task_group() as group:
                 group.start_soon(live.keep_up)
-                if request.with_pictures:
+                if request.with_pictures and can_show(output):
                     group.start_soon(_show_pictures, live, journal, known, output)
         if request.file is not None:
             page = await to_thread.run_sync(lambda: live.page(is_live=False))

@@ -20,6 +20,9 @@ from orchestrator.domain.errors import UsageError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.journal.backend import has_password, is_url
 from orchestrator.journal.journal import Journal, open_journal
+from orchestrator.preflight.look.measures import is_installed
+from orchestrator.preflight.rules import Extra
+from orchestrator.preflight.rules.rule import install_command
 from orchestrator.report.document import ReportData, report_data
 from orchestrator.report.reading import BatchFacts, read_batch
 
@@ -52,7 +55,7 @@ async def _write(known: KnownBatch, request: PageRequest, file: Path, output: Ou
     async with open_journal(known.effective.values.state, clock=time.time) as journal:
         facts, data = await read_report(journal, known)
     made: dict[str, str] = {}
-    if request.with_pictures:
+    if request.with_pictures and can_show(output):
         made = await to_thread.run_sync(pictures, facts, data, picture_progress(output))
     page = await to_thread.run_sync(_rendered, data, made)
     async with written_file(file) as write:
@@ -89,6 +92,14 @@ def options_of(known: KnownBatch) -> str:
         # The page is passed on; whoever may use the journal has the place where this one was found.
         return ""
     return f" --state {quote(state if is_url(state) else str(Path(state).absolute()))}"
+
+
+def can_show(output: Output) -> bool:
+    """True where pictures can be made; a line says what to install for them where they cannot."""
+    if is_installed(Extra.PREFLIGHT):
+        return True
+    output.note(f"note: the page has no pictures: {install_command(Extra.PREFLIGHT)} installs what they need")
+    return False
 
 
 def pictures(facts: BatchFacts, data: ReportData, on_progress: Callable[[int, int], None]) -> dict[str, str]:

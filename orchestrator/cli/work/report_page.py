@@ -80,10 +80,7 @@ async def read_report(journal: Journal, known: KnownBatch) -> tuple[BatchFacts, 
 
 
 def options_of(known: KnownBatch) -> str:
-    """The options that the page's commands need to find this journal, as they are pasted.
-
-    Of a database neither the password nor the parameters, which may hold one: they come from the environment.
-    """
+    """The options that the page's commands need to find this journal, as they are pasted; never a password."""
     effective = known.effective
     if effective.source_of("state") == "default":
         return ""

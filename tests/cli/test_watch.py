@@ -192,5 +192,5 @@ def test_a_terminal_shows_the_groups_and_leaves_changes_above() -> None:
     shown = stream.getvalue()
     assert "anna: review failed (AUTO_VERIFY_FAILED): too [dark] (1)" in shown
     assert "BRAND_NEW 2" in shown
-    assert "next check in 1:30" in shown
+    assert "next check in 1:30; Ctrl-C stops watching, nothing is lost" in shown
     assert shown.index("training") < shown.index("done")

@@ -101,19 +101,20 @@ class Board:
 
     def show(self, counts: JobCounts, wait_seconds: float) -> None:
         """Paint the table again."""
-        self._live.update(self._table(counts, wait_seconds), refresh=True)
+        from rich.console import Group  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
 
-    def _table(self, counts: JobCounts, wait_seconds: float) -> Table:
+        now = datetime.now().astimezone().strftime("%H:%M:%S")
+        wait = f"at {now}; next check in {duration(wait_seconds)}; Ctrl-C stops watching, nothing is lost"
+        # A table's own caption would be wrapped to the width of the table.
+        self._live.update(Group(self._table(counts), Text(wait, style="dim")), refresh=True)
+
+    def _table(self, counts: JobCounts) -> Table:
         from rich.box import SIMPLE_HEAD  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
-        now = datetime.now().astimezone().strftime("%H:%M:%S")
-        table = Table(
-            box=SIMPLE_HEAD,
-            title=Text(shown(self._name)),
-            caption=f"at {now}; next check in {duration(wait_seconds)}; Ctrl-C stops watching, nothing is lost",
-        )
+        table = Table(box=SIMPLE_HEAD, title=Text(shown(self._name)))
         for heading in ("group", "jobs", "service states"):
             table.add_column(heading)
         for group, count in count_groups(counts).items():

@@ -2,10 +2,15 @@
 
 from orchestrator.simulator.faults import FAULTS, OPERATIONS, Fault, Faults, parse_faults
 from orchestrator.simulator.inspection import JobView
-from orchestrator.simulator.options import ObjectStoreOptions, SimulatorOptions
+from orchestrator.simulator.options import (
+    DIMENSIONS,
+    ObjectStoreOptions,
+    SimulatorOptions,
+    World,
+    parse_world,
+)
 from orchestrator.simulator.server import Simulator, serve
 from orchestrator.simulator.stats import Stats
-from orchestrator.simulator.world import DIMENSIONS, World, parse_world
 
 __all__ = [
     "DIMENSIONS",

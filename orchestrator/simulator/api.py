@@ -1,15 +1,18 @@
 """The training-job API over HTTP (metastudio-protocol section 1)."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from orchestrator.simulator.errors import ApiError, CommandRefusedError
 from orchestrator.simulator.gate import Act, Gate, error_response, refused
 from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.persistence import Document
 from orchestrator.simulator.requests import (
+    ApiError,
     CommandBody,
+    CommandRefusedError,
     CreateBody,
     ListQuery,
     UpdateBody,

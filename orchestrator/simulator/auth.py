@@ -1,5 +1,7 @@
 """Who calls: SDK-HMAC-SHA256 checked anew from the request, and tokens (metastudio-protocol section 4)."""
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import hmac
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from orchestrator.simulator.errors import ApiError
+from orchestrator.simulator.requests import ApiError
 
 ALGORITHM = "SDK-HMAC-SHA256"
 _AUTHORIZATION = re.compile(rf"{ALGORITHM} Access=([^,]+), SignedHeaders=([^,]+), Signature=([0-9a-f]{{64}})")

@@ -1,5 +1,7 @@
 """What the service needs of the place where its files lie, whoever keeps them."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass

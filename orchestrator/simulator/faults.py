@@ -1,5 +1,7 @@
 """Which request goes wrong, and how: seeded rates and exact scripts."""
 
+from __future__ import annotations
+
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """The API gateway: who calls, how often, and which fault strikes (metastudio-protocol section 3)."""
 
+from __future__ import annotations
+
 import json
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
@@ -9,12 +11,19 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.simulator.auth import Call, Credentials
-from orchestrator.simulator.between import intercepted_response, missing_page, oversized
-from orchestrator.simulator.connections import Holder, close_after, drop, reset
-from orchestrator.simulator.errors import ApiError, StoreError
+from orchestrator.simulator.connections import (
+    Holder,
+    close_after,
+    drop,
+    intercepted_response,
+    missing_page,
+    oversized,
+    reset,
+)
 from orchestrator.simulator.faults import Faults
 from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.persistence import Document
+from orchestrator.simulator.requests import ApiError, StoreError
 from orchestrator.simulator.stats import Stats
 
 READS = frozenset({"list", "show", "list-parts", "list-action-parts", "projects"})

@@ -1,5 +1,7 @@
 """IAM: tokens for a password, and the project of a name (metastudio-protocol sections 4.1 and 4.3)."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,10 +10,10 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.simulator.auth import Credentials
-from orchestrator.simulator.errors import ApiError
 from orchestrator.simulator.gate import Gate, error_response
 from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.persistence import Document
+from orchestrator.simulator.requests import ApiError
 from orchestrator.simulator.stats import Stats
 
 

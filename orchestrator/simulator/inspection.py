@@ -1,5 +1,7 @@
 """What tests and people may look at from outside, without credentials, on loopback."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,9 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
-from orchestrator.simulator.assets import ASSETS, object_key
 from orchestrator.simulator.faults import Faults
 from orchestrator.simulator.jobs import Job
+from orchestrator.simulator.links import ASSETS, object_key
 from orchestrator.simulator.objects import ObjectStore
 from orchestrator.simulator.persistence import Document
 from orchestrator.simulator.stats import Stats

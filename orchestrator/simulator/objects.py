@@ -1,5 +1,7 @@
 """Objects and parts on disk, with OBS's rules for multipart uploads (metastudio-protocol section 5.2)."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import hashlib
@@ -14,8 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
-from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.persistence import Document, Records
+from orchestrator.simulator.requests import StoreError
 
 _WRITE_BYTES = 1 << 20
 _COPY_BYTES = 1 << 30

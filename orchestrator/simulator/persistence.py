@@ -1,5 +1,7 @@
 """Records in one SQLite file that survive kill -9 of the simulator."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import sqlite3

@@ -1,12 +1,14 @@
 """Serving a stored object: whole or a range."""
 
+from __future__ import annotations
+
 import asyncio
 from pathlib import Path
 
 from aiohttp import web
 
-from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.objects import StoredObject
+from orchestrator.simulator.requests import StoreError
 
 _READ_BYTES = 1 << 20
 

@@ -1,11 +1,43 @@
-"""What the training-job calls accept: fields, ranges and enums (metastudio-protocol sections 1.1 to 1.6)."""
+"""What the training-job calls accept: fields, ranges and enums (metastudio-protocol sections 1.1 to 1.6);
+and what is answered when the simulator says no.
+"""
+
+from __future__ import annotations
 
 import json
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.simulator.errors import ApiError
+
+class ApiError(Exception):
+    """The control API refuses with an HTTP status and a JSON body (metastudio-protocol section 3)."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+class CommandRefusedError(Exception):
+    """A command is refused inside an HTTP 200 (metastudio-protocol section 1.6)."""
+
+    def __init__(self, message: str, code: str = "MSS.00000003") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class StoreError(Exception):
+    """The object store refuses with an XML body (metastudio-protocol section 5.3)."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
 
 CommandMessage = Literal["UPDATE_VIDEO", "UPLOAD_VIDEO", "CONFIRM_ACTION_VIDEO", "GET_ACTION_VIDEO_MULTIPART"]
 Name = Annotated[str, Field(min_length=1, max_length=256)]

@@ -1,13 +1,12 @@
-"""How the review of a submitted job will end."""
+"""How the review of a submitted job will end, and what it sees in a training video."""
 
-from orchestrator.simulator.assets import (
-    AUDIO,
-    GRANT_FILE,
-    ID_CARD_IMAGE1,
-    ID_CARD_IMAGE2,
-    TRAINING_VIDEO,
-    object_key,
-)
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from pymediainfo import MediaInfo, Track
+
 from orchestrator.simulator.bucket import Bucket
 from orchestrator.simulator.faults import Faults
 from orchestrator.simulator.jobs import (
@@ -17,8 +16,41 @@ from orchestrator.simulator.jobs import (
     Job,
     ReviewFailure,
 )
+from orchestrator.simulator.links import (
+    AUDIO,
+    GRANT_FILE,
+    ID_CARD_IMAGE1,
+    ID_CARD_IMAGE2,
+    TRAINING_VIDEO,
+    object_key,
+)
 from orchestrator.simulator.options import SimulatorOptions
-from orchestrator.simulator.resolution import ALLOWED_RESOLUTIONS, resolution_name, resolution_of
+
+ALLOWED_RESOLUTIONS = frozenset({(1920, 1080), (1080, 1920), (3840, 2160), (2160, 3840)})
+
+
+async def resolution_of(path: Path) -> tuple[int, int] | None:
+    """Return width and height of the first video track, None when the file is no video."""
+    return await asyncio.to_thread(_resolution, path)
+
+
+def _resolution(path: Path) -> tuple[int, int] | None:
+    # By its bytes: the library opens no name that the locale cannot write.
+    with path.open("rb", buffering=0) as file:
+        tracks = MediaInfo.parse(file).video_tracks
+    return next((_size(track) for track in tracks if track.width and track.height), None)
+
+
+def _size(track: Track) -> tuple[int, int]:
+    return int(track.width), int(track.height)
+
+
+def resolution_name(resolution: tuple[int, int] | None) -> str | None:
+    """Return the service's word for an allowed resolution."""
+    if resolution is None or resolution not in ALLOWED_RESOLUTIONS:
+        return None
+    return "4K" if max(resolution) == 3840 else "1080P"
+
 
 _RESOLUTION_REASON = (
     "The resolution of the training video is not allowed. Only 1080p (1920x1080, 1080x1920)"

@@ -1,10 +1,12 @@
 """The XML that an S3-compatible server speaks, as far as multipart uploads need it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from orchestrator.simulator.errors import StoreError
+from orchestrator.simulator.requests import StoreError
 
 
 @dataclass(frozen=True)

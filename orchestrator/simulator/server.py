@@ -1,5 +1,7 @@
 """The simulator as one HTTP server on loopback."""
 
+from __future__ import annotations
+
 import asyncio
 import ipaddress
 import shutil
@@ -19,10 +21,8 @@ from aiohttp import web
 
 from orchestrator.simulator.api import TrainingJobApi
 from orchestrator.simulator.auth import Credentials
-from orchestrator.simulator.between import STRANGER
 from orchestrator.simulator.bucket import Bucket, Signer
-from orchestrator.simulator.connections import Holder
-from orchestrator.simulator.errors import StoreError
+from orchestrator.simulator.connections import STRANGER, Holder
 from orchestrator.simulator.faults import Faults
 from orchestrator.simulator.gate import Gate
 from orchestrator.simulator.iam import IamApi
@@ -32,6 +32,7 @@ from orchestrator.simulator.objects import ObjectStore
 from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.persistence import Records
 from orchestrator.simulator.put import UsedUrls
+from orchestrator.simulator.requests import StoreError
 from orchestrator.simulator.review import Reviewer
 from orchestrator.simulator.s3 import S3Bucket, signer_of
 from orchestrator.simulator.service import TrainingService

@@ -1,22 +1,38 @@
 """The training-job service: create, list, show, update, delete, and what its commands do."""
 
+from __future__ import annotations
+
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import anyio
 
-from orchestrator.simulator.assets import ASSETS, COVER, GRANT_FILE, MULTIPART, Asset, object_key
 from orchestrator.simulator.bucket import Bucket
-from orchestrator.simulator.errors import ApiError, CommandRefusedError, StoreError
-from orchestrator.simulator.jobs import REVIEW_FAILED, WAIT_FILE_UPLOAD, Job
-from orchestrator.simulator.links import Links, wanted_uploads
+from orchestrator.simulator.jobs import REVIEW_FAILED, WAIT_FILE_UPLOAD, Job, basic_info, full_info, select
+from orchestrator.simulator.links import (
+    ASSETS,
+    COVER,
+    GRANT_FILE,
+    MULTIPART,
+    Asset,
+    Links,
+    object_key,
+    wanted_uploads,
+)
 from orchestrator.simulator.objects import shown_etag
 from orchestrator.simulator.options import SimulatorOptions
 from orchestrator.simulator.persistence import Document, Records
-from orchestrator.simulator.requests import CommandBody, CreateBody, ListQuery, UpdateBody
+from orchestrator.simulator.requests import (
+    ApiError,
+    CommandBody,
+    CommandRefusedError,
+    CreateBody,
+    ListQuery,
+    StoreError,
+    UpdateBody,
+)
 from orchestrator.simulator.review import Reviewer
-from orchestrator.simulator.views import basic_info, full_info, select
 
 TRAINING_VIDEO, ACTION_VIDEO = MULTIPART
 _FORGOTTEN = "command_message"

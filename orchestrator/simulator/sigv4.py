@@ -1,5 +1,7 @@
 """AWS Signature Version 4 for S3, in headers and in URLs (metastudio-protocol section 5.1)."""
 
+from __future__ import annotations
+
 import hashlib
 import hmac
 from collections.abc import Mapping

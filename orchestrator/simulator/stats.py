@@ -1,5 +1,7 @@
 """What happened, for tests to assert on; nothing in it is secret."""
 
+from __future__ import annotations
+
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,19 +1,20 @@
 """The object store over HTTP: presigned PUT, GET and HEAD (metastudio-protocol section 5)."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from aiohttp import web
 
 from orchestrator.simulator.connections import Holder
-from orchestrator.simulator.errors import ApiError, StoreError
 from orchestrator.simulator.faults import Faults
 from orchestrator.simulator.gate import error_response
 from orchestrator.simulator.objects import ObjectStore, shown_etag
 from orchestrator.simulator.options import SimulatorOptions
-from orchestrator.simulator.put import Pace, PutExchange, UsedUrls, store_error_response
-from orchestrator.simulator.put_faults import perform
+from orchestrator.simulator.put import Pace, PutExchange, UsedUrls, perform, store_error_response
 from orchestrator.simulator.reading import read_object
+from orchestrator.simulator.requests import ApiError, StoreError
 from orchestrator.simulator.stats import Stats
 from orchestrator.simulator.urls import SignedTarget, StoreKeys, verify
 

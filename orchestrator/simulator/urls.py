@@ -1,5 +1,7 @@
 """Presigned OBS URLs: V2 signing and checking (metastudio-protocol section 5.1)."""
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import hmac
@@ -8,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from orchestrator.simulator.bucket import Validity
-from orchestrator.simulator.errors import StoreError
+from orchestrator.simulator.requests import StoreError
 
 SIGNED_PARAMETERS = frozenset({"partNumber", "uploadId", "uploads", "acl", "x-obs-security-token"})
 OBS_ACCESS_KEY = "AccessKeyId"

@@ -13,7 +13,7 @@ import yaml
 from orchestrator.domain.receipts import VERIFIED
 from orchestrator.domain.segments import auto_part_count, plan_segments
 from orchestrator.engine.events import Point
-from orchestrator.simulator.assets import ASSETS
+from orchestrator.simulator.links import ASSETS
 from tests.crash.harness import Life, Place, Played
 from tests.crash.rounds import KILL_POINTS, PART_BYTES, tells
 

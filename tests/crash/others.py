@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.domain.entries import BatchKey, create_tag
 from orchestrator.simulator import JobView, Simulator
-from orchestrator.simulator.assets import COVER, TRAINING_VIDEO, object_key
+from orchestrator.simulator.links import COVER, TRAINING_VIDEO, object_key
 from orchestrator.simulator.requests import CommandBody, CreateBody
 
 _CONFIRM = CommandBody(command="CONFIRM_MULTIPART_UPLOADED")

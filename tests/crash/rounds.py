@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from orchestrator.engine.events import Point
-from orchestrator.simulator.world import DIMENSIONS, World, parse_world
+from orchestrator.simulator.options import DIMENSIONS, World, parse_world
 
 PART_BYTES = 100 * 1024
 LATE_SECONDS = 25 * 3600.0

@@ -16,8 +16,8 @@ from orchestrator.engine.connection import connect
 from orchestrator.engine.events import Event, Point, SegmentStored, StepReached, WarningRaised
 from orchestrator.metastudio.requests import Command
 from orchestrator.simulator import SimulatorOptions, parse_world
-from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.footage import write_footage
+from orchestrator.simulator.requests import StoreError
 from tests.faults.conftest import Trial
 from tests.journal.samples import database_of
 from tests.rig import BATCH

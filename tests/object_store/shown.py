@@ -9,7 +9,7 @@ import aiohttp
 from yarl import URL
 
 from orchestrator.simulator import Simulator
-from orchestrator.simulator.assets import ASSETS
+from orchestrator.simulator.links import ASSETS
 from tests.rig import Rig
 
 

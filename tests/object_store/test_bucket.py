@@ -14,7 +14,7 @@ from yarl import URL
 
 from orchestrator.simulator import ObjectStoreOptions, Simulator, SimulatorOptions
 from orchestrator.simulator.bucket import Validity
-from orchestrator.simulator.errors import StoreError
+from orchestrator.simulator.requests import StoreError
 from orchestrator.simulator.s3 import S3Bucket, signer_of
 from tests.object_store.scripted import store_that_says
 from tests.object_store.seaweed import Seaweed

@@ -11,9 +11,9 @@ import pytest
 from yarl import URL
 
 from orchestrator.simulator import ObjectStoreOptions, Simulator, SimulatorOptions
-from orchestrator.simulator.assets import ACTION_VIDEO, TRAINING_VIDEO, object_key
-from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.footage import sample_footage
+from orchestrator.simulator.links import ACTION_VIDEO, TRAINING_VIDEO, object_key
+from orchestrator.simulator.requests import StoreError
 from orchestrator.simulator.s3 import S3Bucket
 from tests.object_store.scripted import store_that_says
 from tests.object_store.seaweed import Seaweed

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.simulator.auth import Call, Credentials, canonical_request, sign
-from orchestrator.simulator.errors import ApiError
+from orchestrator.simulator.requests import ApiError
 
 PROJECT = "0d697589d98091f12f92c0073501cd79"
 PATH = f"/v1/{PROJECT}/digital-human-training-manage/user/jobs"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from orchestrator.simulator import World
-from orchestrator.simulator.errors import StoreError
 from orchestrator.simulator.persistence import Records
 from orchestrator.simulator.put import UsedUrls
+from orchestrator.simulator.requests import StoreError
 from orchestrator.simulator.urls import SignedTarget, StoreKeys, presign
 
 OCTET_STREAM = "application/octet-stream"

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from orchestrator.simulator.errors import StoreError
+from orchestrator.simulator.requests import StoreError
 from orchestrator.simulator.urls import StoreKeys, canonical_resource, presign, string_to_sign, verify
 
 KEYS = StoreKeys("AKIDEXAMPLEEXAMPLE01", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY01")

@@ -212,10 +212,14 @@ class Refusal:
                 advice = (
                     "the credentials are another project's: check --project-id or HUAWEICLOUD_SDK_PROJECT_ID"
                 )
+            served_at = http_date_seconds(self.answer.headers.get("Date"))
+            # A wrong clock makes every signature and token look expired, so it is said when it is seen.
+            if served_at is not None and abs(now - served_at) >= _WORTH_TELLING_SKEW_SECONDS:
+                direction = "ahead of" if now > served_at else "behind"
+                skew = f"{abs(now - served_at):.0f} s"
+                advice += f"; this machine's clock is {skew} {direction} the service's: set it right"
             return CredentialsError(
-                f"the service does not accept the credentials: {self.message}",
-                hint=advice + _skew_note(self.answer.headers.get("Date"), now),
-                **self._facts,
+                f"the service does not accept the credentials: {self.message}", hint=advice, **self._facts
             )
         wrong = self._wrong_setting()
         if wrong is not None:
@@ -278,12 +282,3 @@ def is_job_gone(error: RequestRejectedError) -> bool:
 def service_code(value: object) -> str | None:
     """An error code as the service writes them; None when *value* is something else."""
     return str(value) if value is not None and _CODE.fullmatch(str(value)) else None
-
-
-def _skew_note(date: str | None, now: float) -> str:
-    """A wrong clock makes every signature and token look expired, so it is said when it is seen."""
-    served_at = http_date_seconds(date)
-    if served_at is None or abs(now - served_at) < _WORTH_TELLING_SKEW_SECONDS:
-        return ""
-    direction = "ahead of" if now > served_at else "behind"
-    return f"; this machine's clock is {abs(now - served_at):.0f} s {direction} the service's: set it right"

@@ -78,7 +78,7 @@ class Caller:
         on_attempt: Callable[[ApiAttempt], None],
         timeout_seconds: float,
         service_time: ServiceTime,
-        before_send: Callable[[], Awaitable[None]],
+        before_send: Callable[[], Awaitable[None]] | None,
     ) -> None:
         if not _PROJECT_ID.fullmatch(project_id):
             raise ConfigurationError("the project id may have letters, digits, _ and -, at most 64")
@@ -106,7 +106,15 @@ class Caller:
                 is_repeatable=call.is_repeatable,
             )
         except OversizedAnswerError as error:
-            raise _without_end(call, error) from None
+            if not call.is_repeatable:
+                # A call that acts may have been carried out, whatever answered it.
+                raise
+            kind = RequestRejectedError if call.job_path else ConfigurationError
+            raise error.restated(
+                kind,
+                f"the answer to the {call.operation} call is not the service's: {error.message}",
+                hint="check --endpoint and what stands between this machine and the service (HTTPS_PROXY)",
+            ) from None
 
     async def _attempt(self, call: Call[T], attempt: int) -> T:
         started_at = self._clock()
@@ -117,7 +125,11 @@ class Caller:
         except OrchestratorError as error:
             error.conceal((*call.hidden, *self._auth.secrets))
             self._report(call, attempt, started_at, error)
-            self._heed(call, error)
+            # Every call of the kind waits when the gateway counts too many of them.
+            if isinstance(error, ThrottledError) and error.status == 429:
+                policy = self._retrying.policy
+                wait = policy.throttled_floor_seconds if error.retry_after is None else error.retry_after
+                self._limiter.back_off(call.kind, min(wait, policy.retry_after_cap_seconds))
             raise
         self._report(call, attempt, started_at, answer)
         return result
@@ -144,35 +156,26 @@ class Caller:
         body = b"" if call.body is None else json.dumps(call.body).encode()
         query = canonical_query(call.query)
         url = URL(self._jobs_url + call.job_path + (f"?{query}" if query else ""), encoded=True)
-        headers = await self._auth.headers(call.method, url, self._plain_headers(call), body)
-        # A request on a kept connection that the other side just closes is lost; a read is simply sent again.
-        session = self._session if call.is_repeatable else self._fresh
-        # After all that may take time: the turn among other calls, a token for it.
-        await self._before_send()
-        answer = await exchange(
-            session, call.method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds
-        )
-        return headers, answer
-
-    def _plain_headers(self, call: Call[Any]) -> dict[str, str]:
-        headers = {"User-Agent": USER_AGENT, "X-Project-Id": self._project_id}
+        plain = {"User-Agent": USER_AGENT, "X-Project-Id": self._project_id}
         if call.body is not None:
-            headers["Content-Type"] = "application/json"
+            plain["Content-Type"] = "application/json"
         if call.app_user_id is not None:
             # A manifest may hold any text, and a line break in a header would start another one.
             if not (call.app_user_id.isascii() and call.app_user_id.isprintable()):
                 raise RequestRejectedError(
                     "app_user_id is sent as a header and may have printable ASCII characters only"
                 )
-            headers["X-App-UserId"] = call.app_user_id
-        return headers
-
-    def _heed(self, call: Call[Any], error: OrchestratorError) -> None:
-        """Let every call of the kind wait when the gateway counts too many of them."""
-        if isinstance(error, ThrottledError) and error.status == 429:
-            policy = self._retrying.policy
-            wait = policy.throttled_floor_seconds if error.retry_after is None else error.retry_after
-            self._limiter.back_off(call.kind, min(wait, policy.retry_after_cap_seconds))
+            plain["X-App-UserId"] = call.app_user_id
+        headers = await self._auth.headers(call.method, url, plain, body)
+        # A request on a kept connection that the other side just closes is lost; a read is simply sent again.
+        session = self._session if call.is_repeatable else self._fresh
+        # After all that may take time: the turn among other calls, a token for it.
+        if self._before_send is not None:
+            await self._before_send()
+        answer = await exchange(
+            session, call.method, url, headers=headers, body=body, timeout_seconds=self._timeout_seconds
+        )
+        return headers, answer
 
     def _report(
         self, call: Call[Any], attempt: int, started_at: float, told: Answer | OrchestratorError
@@ -205,16 +208,4 @@ def _decoded(call: Call[T], answer: Answer) -> T:
         f"the answer to the {call.operation} call cannot be used: {reason}",
         request_id=answer.request_id,
         status=answer.status,
-    )
-
-
-def _without_end(call: Call[Any], error: OversizedAnswerError) -> OrchestratorError:
-    """What answers past every bound mean in the end; a call that acts may have been carried out all the same."""
-    if not call.is_repeatable:
-        return error
-    kind = RequestRejectedError if call.job_path else ConfigurationError
-    return error.restated(
-        kind,
-        f"the answer to the {call.operation} call is not the service's: {error.message}",
-        hint="check --endpoint and what stands between this machine and the service (HTTPS_PROXY)",
     )

@@ -38,10 +38,6 @@ from orchestrator.metastudio.wire import (
 MAX_LISTED_JOBS = 200_000
 
 
-async def _at_once() -> None:
-    """Let a request go."""
-
-
 class MetaStudioClient:
     """Calls the service; every method raises only OrchestratorError.
 
@@ -74,7 +70,7 @@ class MetaStudioClient:
         fresh: aiohttp.ClientSession | None = None,
         gate: Gate | None = None,
         service_time: ServiceTime | None = None,
-        before_send: Callable[[], Awaitable[None]] = _at_once,
+        before_send: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._caller = Caller(
             session,

@@ -113,14 +113,10 @@ def _vendor_file(environ: Mapping[str, str], home: Path | None) -> FoundCredenti
     if path is None:
         return None
     basic = _read_basic_section(path)
-    if basic is None and named:
-        raise ConfigurationError(f"{path} (from {_FILE}) has no section [basic] with ak and sk")
-    return None if basic is None else _from_basic_section(basic, path, environ)
-
-
-def _from_basic_section(
-    basic: Mapping[str, str], path: Path, environ: Mapping[str, str]
-) -> FoundCredentials | None:
+    if basic is None:
+        if named:
+            raise ConfigurationError(f"{path} (from {_FILE}) has no section [basic] with ak and sk")
+        return None
     ak, sk = _header_value(basic, "ak"), _header_value(basic, "sk")
     if not ak and not sk:
         return None
@@ -130,9 +126,9 @@ def _from_basic_section(
         _header_value(basic, "security_token"),
     )
     project_id = _header_value(environ, _PROJECT_ID) or _header_value(basic, "project_id")
-    return FoundCredentials(
-        secret=secret, source=str(path), project_id=project_id, warnings=_permission_warnings(path)
-    )
+    is_readable = path.stat().st_mode & 0o077
+    warnings = (f"{path} can be read by others; run: chmod 600 {path}",) if is_readable else ()
+    return FoundCredentials(secret=secret, source=str(path), project_id=project_id, warnings=warnings)
 
 
 def _read_basic_section(path: Path) -> Mapping[str, str] | None:
@@ -157,12 +153,6 @@ def _text_of(path: Path) -> str:
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file")
     return path.read_text(encoding="utf-8-sig")
-
-
-def _permission_warnings(path: Path) -> tuple[str, ...]:
-    if path.stat().st_mode & 0o077:
-        return (f"{path} can be read by others; run: chmod 600 {path}",)
-    return ()
 
 
 def _token(environ: Mapping[str, str]) -> FoundCredentials | None:

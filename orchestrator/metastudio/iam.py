@@ -175,20 +175,17 @@ class IamPasswordAuth:
             raise NotSentError("IAM answered without a token that can be sent", request_id=answer.request_id)
         token = _mapping((read_object(answer.body) or {}).get("token"))
         project_id = _mapping(token.get("project")).get("id")
+        issued_at = _epoch_seconds(token.get("issued_at"))
+        expires_at = _epoch_seconds(token.get("expires_at"))
+        # By IAM's own clock; renewed ten minutes before its end, or a tenth of a short life.
+        life = _LIFETIME_SECONDS
+        if issued_at is not None and expires_at is not None:
+            life = expires_at - issued_at
         return _Token(
             value=value,
             project_id=project_id if isinstance(project_id, str) else None,
-            renew_at=self._clock() + _usable_seconds(token),
+            renew_at=self._clock() + life - min(_MARGIN_SECONDS, life / 10),
         )
-
-
-def _usable_seconds(token: Mapping[str, object]) -> float:
-    """The token's life by IAM's own clock, less ten minutes or, when it is short, a tenth of it."""
-    issued_at, expires_at = _epoch_seconds(token.get("issued_at")), _epoch_seconds(token.get("expires_at"))
-    life = _LIFETIME_SECONDS
-    if issued_at is not None and expires_at is not None:
-        life = expires_at - issued_at
-    return life - min(_MARGIN_SECONDS, life / 10)
 
 
 def _epoch_seconds(value: object) -> float | None:

@@ -184,9 +184,14 @@ def command_result(answer: Mapping[str, object]) -> CommandResult:
     listed = answer.get("multipart_data")
     if isinstance(listed, list) and len(listed) > MAX_PARTS:
         raise ValueError(f"the service lists over {MAX_PARTS} parts")
-    parts = (_part(item) for item in listed) if isinstance(listed, list) else ()
+    parts: list[Part] = []
+    for item in listed if isinstance(listed, list) else ():
+        number = str(item.get("part_number")) if isinstance(item, Mapping) else ""
+        if number.isascii() and number.isdecimal() and len(number) <= _NUMBER_DIGITS:
+            etag = item.get("etag")
+            parts.append(Part(int(number), (bare_etag(etag) or "") if isinstance(etag, str) else ""))
     attachments = _presigned(answer.get("attachment_upload_url"))
-    return CommandResult(tuple(part for part in parts if part is not None), tuple(attachments))
+    return CommandResult(tuple(parts), tuple(attachments))
 
 
 def _presigned(value: object) -> list[PresignedUrl]:
@@ -201,13 +206,3 @@ def _presigned(value: object) -> list[PresignedUrl]:
     if not all(isinstance(url, str) for url in urls):
         raise ValueError("the service returned an upload URL that is not a string")
     return [PresignedUrl(str(url)) for url in urls]
-
-
-def _part(item: object) -> Part | None:
-    if not isinstance(item, Mapping):
-        return None
-    number = str(item.get("part_number"))
-    etag = item.get("etag")
-    if not (number.isascii() and number.isdecimal() and len(number) <= _NUMBER_DIGITS):
-        return None
-    return Part(int(number), (bare_etag(etag) or "") if isinstance(etag, str) else "")

@@ -79,13 +79,9 @@ def best_md5() -> Md5:
     except ImportError:
         return HASHLIB
     found = Md5(lanes=multibuffer.LANES, new_digest=multibuffer.Digest, update_all=multibuffer.update_all)
-    return found if _agrees_with_hashlib(found) else HASHLIB
-
-
-def _agrees_with_hashlib(md5: Md5) -> bool:
-    """Try each lane: a compiler's mistake would otherwise look like a store that damages every upload."""
-    bodies = [bytes([lane]) * (100 + lane) for lane in range(md5.lanes)]
-    return md5.of_all(bodies) == HASHLIB.of_all(bodies)
+    # Each lane is tried: a compiler's mistake would otherwise look like a store that damages every upload.
+    bodies = [bytes([lane]) * (100 + lane) for lane in range(found.lanes)]
+    return found if found.of_all(bodies) == HASHLIB.of_all(bodies) else HASHLIB
 
 
 class HashPool:

@@ -83,7 +83,17 @@ class TransportOutlet:
         """Send *span*, as much at a time as the reader hands out."""
         offset = span.offset
         while offset < span.end:
-            offset += await self._send_piece(Span(offset, span.end - offset))
+            found = await self._reader.view(Span(offset, span.end - offset))
+            # Counted before the wait: the answer to the last byte may come before the wait is over.
+            self._on_taken(len(found))
+            try:
+                await self._writer.write(found, drain=False)
+                await self._writer.drain()
+                self._reader.release()
+            except OSError:
+                self._on_taken(-len(found))
+                raise
+            offset += len(found)
         # A store as fast as we are would starve the other tasks.
         await asyncio.sleep(0)
 
@@ -91,19 +101,6 @@ class TransportOutlet:
         """Let the last packet go, though it is not full."""
         if self._corked is not None:
             set_tcp_option(self._corked, "TCP_CORK", 0)
-
-    async def _send_piece(self, piece: Span) -> int:
-        found = await self._reader.view(piece)
-        # Counted before the wait: the answer to the last byte may come before the wait is over.
-        self._on_taken(len(found))
-        try:
-            await self._writer.write(found, drain=False)
-            await self._writer.drain()
-            self._reader.release()
-        except OSError:
-            self._on_taken(-len(found))
-            raise
-        return len(found)
 
 
 class SocketOutlet:
@@ -216,7 +213,15 @@ class SegmentPayload(Payload):
             raise ConnectionResetError("the connection was closed")
         self._transport = writer.transport
         try:
-            await self._send_all(writer, writer.transport)
+            span = await self._reader.next_span()
+            outlet = self._outlet(writer, writer.transport)
+            try:
+                while span is not None:
+                    await self._send(outlet, span)
+                    span = await self._reader.next_span()
+            finally:
+                outlet.close()
+                self._report()
         except OSError:
             raise  # the connection's: what the reader meets it reports as one of our errors
         except Exception as error:
@@ -244,17 +249,6 @@ class SegmentPayload(Payload):
             socket = transport.get_extra_info("socket")
             if socket is not None and socket.fileno() >= 0:
                 transport.abort()
-
-    async def _send_all(self, writer: StreamWriter, transport: Transport) -> None:
-        span = await self._reader.next_span()
-        outlet = self._outlet(writer, transport)
-        try:
-            while span is not None:
-                await self._send(outlet, span)
-                span = await self._reader.next_span()
-        finally:
-            outlet.close()
-            self._report()
 
     def _outlet(self, writer: StreamWriter, transport: Transport) -> Outlet:
         reader = self._reader

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-
-from anyio import to_thread
+from typing import TypeVar
 
 from orchestrator.api.history import key_of
 from orchestrator.api.settings import EffectiveSettings
@@ -22,6 +21,8 @@ from orchestrator.journal.backend import shown
 from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,9 @@ def known_batch(invocation: Invocation, name: str) -> KnownBatch:
     is elsewhere than the flags say.
     """
     effective = invocation.settings()
-    record = run_async(_find, effective, name)
+    if not has_journal(effective):
+        raise unknown_batch(name, effective)
+    record = read_journal(effective, lambda journal: find_batch(journal, effective, name))
     is_given = not {"endpoint", "region"}.isdisjoint(invocation.flags)
     if is_given and (effective.endpoint or "").rstrip("/") != record.endpoint:
         raise UsageError(
@@ -93,6 +96,16 @@ def has_journal(effective: EffectiveSettings) -> bool:
     return exists(effective.values.state)
 
 
+def read_journal(effective: EffectiveSettings, read: Callable[[Journal], Awaitable[T]]) -> T:
+    """What *read* returns for the journal that is set; raises ConfigurationError, JournalError, StoppedBySignal."""
+
+    async def opened() -> T:
+        async with open_journal(effective.values.state, clock=time.time) as journal:
+            return await read(journal)
+
+    return run_async(opened)
+
+
 async def find_entry(journal: JournalReader, batch: BatchRecord, entry_id: str) -> EntryRecord:
     """The entry of this id; raises UsageError when the batch has none."""
     record = await journal.entry(batch.batch, entry_id)
@@ -125,10 +138,3 @@ async def matching_entries(
         # An entry that the manifest no longer has can still be named.
         found |= dict.fromkeys(matching or [(await find_entry(journal, batch, pattern)).entry_id])
     return list(found)
-
-
-async def _find(effective: EffectiveSettings, name: str) -> BatchRecord:
-    if not await to_thread.run_sync(has_journal, effective):
-        raise unknown_batch(name, effective)
-    async with open_journal(effective.values.state, clock=time.time) as journal:
-        return await find_batch(journal, effective, name)

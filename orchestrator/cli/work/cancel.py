@@ -54,16 +54,13 @@ def cancel_entries(
     known = known_batch(invocation, name)
     output.known["batch"] = known.record.name
     count = run_on_network(_count, known, entry_ids)
-    if count and not is_agreed(output, _question(known, count), is_yes=is_yes):
+    entries = "1 entry" if count == 1 else f"{count} entries"
+    question = f"Cancel {entries} of {known.record.name}? Their jobs and files are deleted from the service."
+    if count and not is_agreed(output, question, is_yes=is_yes):
         output.say("nothing was cancelled")
         return ExitCode.OK
     outcomes = run_on_network(_cancel, output, known, entry_ids)
     return _print_result(output, known, outcomes)
-
-
-def _question(known: KnownBatch, count: int) -> str:
-    entries = "1 entry" if count == 1 else f"{count} entries"
-    return f"Cancel {entries} of {known.record.name}? Their jobs and files are deleted from the service."
 
 
 async def _count(known: KnownBatch, entry_ids: Collection[str] | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 from orchestrator.api.checking import Asked, check_patterns
 from orchestrator.api.look import films_of, look_problems, strict
@@ -29,7 +30,18 @@ def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int
     manifest = asked.open(effective.values)
     check_patterns(manifest, asked.patterns)
     output = invocation.output
-    batch_plan = run_async(_planned, asked, manifest, effective, _rate(rate), output)
+    try:
+        bytes_per_second = None if rate is None else parse_bytes(rate.removesuffix("/s"))
+    except ValueError as error:
+        raise UsageError(f"--rate: {error}") from None
+    if bytes_per_second == 0:
+        raise UsageError("--rate must be greater than 0")
+    planned = partial(
+        plan_batch,
+        rate=bytes_per_second,
+        on_comparison=lambda files: output.note(comparing(files)),
+    )
+    batch_plan = run_async(planned, asked, manifest, effective, os.environ)
     _print_warnings(output, batch_plan)
     if batch_plan.has_errors:
         output.known["batch"] = manifest.batch_name
@@ -70,25 +82,6 @@ def _look(manifest: Manifest, effective: EffectiveSettings, output: Output) -> N
     errors = sum(problem.is_error for problem in problems)
     if errors:
         raise ManifestError(f"the look at the films of {manifest.path} found {errors} errors")
-
-
-def _rate(text: str | None) -> int | None:
-    try:
-        rate = None if text is None else parse_bytes(text.removesuffix("/s"))
-    except ValueError as error:
-        raise UsageError(f"--rate: {error}") from None
-    if rate == 0:
-        raise UsageError("--rate must be greater than 0")
-    return rate
-
-
-async def _planned(
-    asked: Asked, manifest: Manifest, effective: EffectiveSettings, rate: int | None, output: Output
-) -> BatchPlan:
-    def note(files: int) -> None:
-        output.note(comparing(files))
-
-    return await plan_batch(asked, manifest, effective, os.environ, rate=rate, on_comparison=note)
 
 
 def _print_warnings(output: Output, batch_plan: BatchPlan) -> None:

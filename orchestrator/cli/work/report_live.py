@@ -72,33 +72,24 @@ async def _listening(live: LivePage, place: Place, output: Output) -> AsyncItera
     runner = web.AppRunner(live.application(place), access_log=None, shutdown_timeout=_GOODBYE_SECONDS)
     await runner.setup()
     try:
-        await _bind(runner, place)
-        _print_url(runner, place, output)
+        try:
+            await web.TCPSite(runner, place.host, place.port).start()
+        except OSError as error:
+            raise ConfigurationError(
+                f"the page cannot be served on {place.host}:{place.port}: {error.strerror}",
+                hint="choose another --port or --host",
+            ) from None
+        host = f"[{place.host}]" if ":" in place.host else place.host
+        url = f"http://{host}:{runner.addresses[0][1]}{place.prefix}/"
+        if output.is_json:
+            output.write_data(dumped({"schema": SCHEMA, "url": url}) + "\n")
+        else:
+            output.write(f"{url}\n")
+            output.note("press Ctrl-C to stop; the run is not affected")
         yield
     finally:
         with anyio.CancelScope(shield=True):
             await runner.cleanup()
-
-
-async def _bind(runner: web.AppRunner, place: Place) -> None:
-    try:
-        await web.TCPSite(runner, place.host, place.port).start()
-    except OSError as error:
-        raise ConfigurationError(
-            f"the page cannot be served on {place.host}:{place.port}: {error.strerror}",
-            hint="choose another --port or --host",
-        ) from None
-
-
-def _print_url(runner: web.AppRunner, place: Place, output: Output) -> None:
-    port = runner.addresses[0][1]
-    host = f"[{place.host}]" if ":" in place.host else place.host
-    url = f"http://{host}:{port}{place.prefix}/"
-    if output.is_json:
-        output.write_data(dumped({"schema": SCHEMA, "url": url}) + "\n")
-    else:
-        output.write(f"{url}\n")
-        output.note("press Ctrl-C to stop; the run is not affected")
 
 
 async def _show_pictures(live: LivePage, journal: Journal, known: KnownBatch, output: Output) -> None:

@@ -22,7 +22,7 @@ from anyio import to_thread
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_async
-from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
+from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries, read_journal
 from orchestrator.cli.work.report import review_text
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
@@ -76,32 +76,28 @@ def show_results(
     if file is not None and file.suffix.lower() == WORKBOOK_SUFFIX:
         check_can_write()
     batch = known_batch(invocation, name)
-    only = None if patterns is None else run_async(_matching, batch, patterns)
+    only = (
+        read_journal(batch.effective, lambda journal: matching_entries(journal, batch.record, patterns))
+        if patterns is not None
+        else None
+    )
     wanted = Wanted(known=batch, only=only)
     output = invocation.output
     if file is not None:
         count = run_async(_write_file, wanted, file)
         output.note(f"wrote {count} {'entry' if count == 1 else 'entries'} to {file}")
     elif not output.is_json:
-        # What is read by a program gets the manifest's texts as they are.
-        disarmed = _shown_lines if output.is_terminal else str
 
         async def write(text: str) -> None:
-            output.write_data(disarmed(text))
+            # What is read by a program gets the manifest's texts as they are.
+            if output.is_terminal:
+                text = "".join(f"{shown(line)}\n" for line in text.splitlines())
+            output.write_data(text)
 
         run_async(_write_table, wanted, write)
     if output.is_json:
         run_async(_write_document, wanted, output, None if file is None else str(file.absolute()))
     return ExitCode.OK
-
-
-async def _matching(known: KnownBatch, patterns: Collection[str]) -> Collection[str] | None:
-    async with open_journal(known.effective.values.state, clock=time.time) as journal:
-        return await matching_entries(journal, known.record, patterns)
-
-
-def _shown_lines(text: str) -> str:
-    return "".join(f"{shown(line)}\n" for line in text.splitlines())
 
 
 async def _write_file(wanted: Wanted, file: Path) -> int:
@@ -184,23 +180,18 @@ def _review_rule(record: EntryRecord) -> str | None:
 
 
 def _outcome(record: EntryRecord) -> dict[str, object]:
+    began, changed = record.started_at, record.confirmed_at or record.updated_at
     return {
         "state": record.state.value,
         "job_id": record.job_id,
         "bytes": record.bytes,
-        "seconds": _seconds(record),
-        "started_at": None if record.started_at is None else moment(record.started_at),
+        # From when it was first taken up until its job held its files, or until its last change.
+        "seconds": None if began is None else round(max(changed - began, 0.0), 1),
+        "started_at": None if began is None else moment(began),
         "finished_at": (None if record.confirmed_at is None else moment(record.confirmed_at)),
         "attempts": record.attempts,
         "delivered": record.delivered,
     }
-
-
-def _seconds(record: EntryRecord) -> float | None:
-    """From when the entry was first taken up until its job held its files, or until its last change."""
-    if record.started_at is None:
-        return None
-    return round(max((record.confirmed_at or record.updated_at) - record.started_at, 0.0), 1)
 
 
 async def _write_document(wanted: Wanted, output: Output, file: str | None) -> None:
@@ -242,9 +233,14 @@ async def written_file(path: Path, *, encoding: str | None = "utf-8") -> AsyncIt
     """
     try:
         target = await to_thread.run_sync(_target, path)
-        writing = _written_through(path, encoding) if target is None else _replaced(target, encoding)
-        async with writing as write:
-            yield write
+        if target is None:
+            descriptor = await to_thread.run_sync(open_at_once, path, os.O_WRONLY)
+            async with _opened(descriptor, encoding) as stream:
+                yield stream.write
+                await stream.flush()
+        else:
+            async with _replaced(target, encoding) as write:
+                yield write
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigurationError(f"{path} cannot be written: {reason}") from None
@@ -265,14 +261,6 @@ def _opened(descriptor: int, encoding: str | None) -> AbstractAsyncContextManage
     if encoding is None:
         return aiofiles.open(descriptor, "wb")
     return aiofiles.open(descriptor, "w", encoding=encoding, newline="")
-
-
-@asynccontextmanager
-async def _written_through(path: Path, encoding: str | None) -> AsyncIterator[Write]:
-    descriptor = await to_thread.run_sync(open_at_once, path, os.O_WRONLY)
-    async with _opened(descriptor, encoding) as stream:
-        yield stream.write
-        await stream.flush()
 
 
 @asynccontextmanager

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.api.history import IsMeant, code_of, keep_end, key_of
 from orchestrator.api.options import ENVIRONMENT_PREFIX
-from orchestrator.api.settings import EffectiveSettings, settings_of_flags
+from orchestrator.api.settings import settings_of_flags
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import StoppedBySignal, run_async
-from orchestrator.cli.work.batches import KnownBatch, find_batch, has_journal, unknown_batch
+from orchestrator.cli.work.batches import KnownBatch, find_batch, has_journal, read_journal, unknown_batch
 from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import OrchestratorError, UsageError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.journal.history import RunRecord
-from orchestrator.journal.journal import open_journal
+from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.observe.wording import duration, moment, short_moment
 
@@ -82,8 +82,14 @@ def show_runs(invocation: Invocation, name: str, *, is_all_wanted: bool) -> Exit
     if not has_journal(effective):
         raise unknown_batch(name, effective)
     limit = _ALL if is_all_wanted or output.is_json else _SHOWN_RUNS
-    # One more than is shown, to know that there are more.
-    batch, holder, runs = run_async(_read, effective, name, limit + 1)
+
+    async def read(journal: Journal) -> tuple[BatchRecord, str | None, list[RunRecord]]:
+        batch = await find_batch(journal, effective, name)
+        holder = await journal.batch_holder(key_of(batch))
+        # One more than is shown, to know that there are more.
+        return batch, holder, await journal.runs(batch.batch, limit=limit + 1)
+
+    batch, holder, runs = read_journal(effective, read)
     if output.is_json:
         head = {"schema": SCHEMA, "batch": batch.name, "digest": batch.batch}
         output.document(
@@ -105,29 +111,13 @@ def show_runs(invocation: Invocation, name: str, *, is_all_wanted: bool) -> Exit
                 ],
             }
         )
-    else:
-        _print_result(output, batch, holder, runs, limit)
-    return ExitCode.OK
-
-
-async def _read(
-    effective: EffectiveSettings, name: str, limit: int
-) -> tuple[BatchRecord, str | None, list[RunRecord]]:
-    async with open_journal(effective.values.state, clock=time.time) as journal:
-        batch = await find_batch(journal, effective, name)
-        holder = await journal.batch_holder(key_of(batch))
-        return batch, holder, await journal.runs(batch.batch, limit=limit)
-
-
-def _print_result(
-    output: Output, batch: BatchRecord, holder: str | None, runs: Sequence[RunRecord], limit: int
-) -> None:
-    if not runs:
+    elif not runs:
         output.say(f"no runs of {batch.name} recorded yet")
-        return
-    print_table(output, _HEADINGS, [_row(run, holder) for run in runs[:limit]])
-    if len(runs) > limit:
-        output.say("earlier runs are not shown; --all shows them")
+    else:
+        print_table(output, _HEADINGS, [_row(run, holder) for run in runs[:limit]])
+        if len(runs) > limit:
+            output.say("earlier runs are not shown; --all shows them")
+    return ExitCode.OK
 
 
 def state_of_run(run: RunRecord, holder: str | None) -> str:

@@ -46,18 +46,15 @@ class Rehearsal:
         try:
             if self.store_rate is not None:
                 given["store_bytes_per_second"] = parse_bytes(self.store_rate)
-            given["object_store"] = self._object_store_options()
+            if self.object_store["bucket"] and not self.object_store["url"]:
+                raise UsageError("--bucket needs --object-store")
+            given["object_store"] = (
+                ObjectStoreOptions(**self.object_store) if self.object_store["url"] else None
+            )
             given["world"] = parse_world(",".join(self.world))
             return SimulatorOptions(fault_rates=parse_faults(",".join(self.faults)), **given)
         except ValueError as error:
             raise UsageError(str(error).rstrip(".")) from None
-
-    def _object_store_options(self) -> ObjectStoreOptions | None:
-        if self.object_store["url"]:
-            return ObjectStoreOptions(**self.object_store)
-        if self.object_store["bucket"]:
-            raise UsageError("--bucket needs --object-store")
-        return None
 
 
 def simulate_until_stopped(invocation: Invocation, rehearsal: Rehearsal) -> ExitCode:
@@ -67,17 +64,13 @@ def simulate_until_stopped(invocation: Invocation, rehearsal: Rehearsal) -> Exit
     try:
         run_async(_serve, options, rehearsal, invocation.output)
     except OSError as error:
+        hint = "choose another --port or --data, or stop the simulator that uses them"
+        if error.errno is None and options.object_store is not None:
+            hint = "check --object-store, --bucket and the keys, or choose another --data"
         raise ConfigurationError(
-            f"the simulator cannot start: {error.strerror or error}",
-            hint=_hint(error, options),
+            f"the simulator cannot start: {error.strerror or error}", hint=hint
         ) from None
     return ExitCode.OK
-
-
-def _hint(error: OSError, options: SimulatorOptions) -> str:
-    if error.errno is None and options.object_store is not None:
-        return "check --object-store, --bucket and the keys, or choose another --data"
-    return "choose another --port or --data, or stop the simulator that uses them"
 
 
 async def _serve(options: SimulatorOptions, rehearsal: Rehearsal, output: Output) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from orchestrator.api.history import key_of
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.api.status import batch_head, entry_status, warnings_of_batch
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.output import SCHEMA, Output, Row, print_table
+from orchestrator.cli.output import SCHEMA, Output, print_table
 from orchestrator.cli.process import run_async
 from orchestrator.cli.work.batches import (
     find_batch,
     find_entry,
     has_journal,
     matching_entries,
+    read_journal,
     unknown_batch,
 )
 from orchestrator.cli.work.entry_detail import print_detail, read_detail
@@ -25,8 +26,7 @@ from orchestrator.domain.entries import normal
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.backend import shown
-from orchestrator.journal.history import ReviewRecord
-from orchestrator.journal.journal import open_journal
+from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.observe.wording import moment, short_moment
 from orchestrator.report.refusals import reviews_document
@@ -40,9 +40,11 @@ Counts = Mapping[EntryState, int]
 def show_batches(invocation: Invocation) -> ExitCode:
     """Print all batches, the latest run first."""
     effective = invocation.settings()
-    batches: list[tuple[BatchRecord, Counts]] = []
-    if has_journal(effective):
-        batches = run_async(_read_batches, effective.values.state)
+
+    async def read(journal: Journal) -> list[tuple[BatchRecord, Counts]]:
+        return [(batch, await journal.counts(batch.batch)) for batch in await journal.batches()]
+
+    batches = read_journal(effective, read) if has_journal(effective) else []
     output = invocation.output
     if output.is_json:
         output.document({"schema": SCHEMA, "batches": [batch_head(*known) for known in batches]})
@@ -55,7 +57,18 @@ def show_batches(invocation: Invocation) -> ExitCode:
             output.say(f"{batch.name}  {when}  {ended}")
             output.say(f"  {_counted(counts)}; {batch.batch}, {batch.endpoint}")
     else:
-        rows = _rows(batches, short_moment if output.is_terminal else moment)
+        clock = short_moment if output.is_terminal else moment
+        rows = [
+            (
+                batch.name,
+                _counted(counts),
+                "-" if batch.last_run_at is None else clock(batch.last_run_at),
+                "-" if batch.last_exit_code is None else str(batch.last_exit_code),
+                batch.batch,
+                batch.endpoint,
+            )
+            for batch, counts in batches
+        ]
         print_table(output, ("batch", "entries", "last run", "exit", "digest", "service"), rows)
     return ExitCode.OK
 
@@ -97,11 +110,6 @@ def show_batch(
     return ExitCode.OK
 
 
-async def _read_batches(state: str) -> list[tuple[BatchRecord, Counts]]:
-    async with open_journal(state, clock=time.time) as journal:
-        return [(batch, await journal.counts(batch.batch)) for batch in await journal.batches()]
-
-
 async def _show_batch(output: Output, effective: EffectiveSettings, name: str, view: BatchView) -> None:
     async with open_journal(effective.values.state, clock=time.time) as journal:
         batch = await find_batch(journal, effective, name)
@@ -135,45 +143,22 @@ async def _show_batch(output: Output, effective: EffectiveSettings, name: str, v
         )
         output.say(f"{batch.name} ({batch.batch}) on {batch.endpoint}, project {batch.project_id}")
         holder = await journal.batch_holder(key_of(batch))
-        output.say(f"{_counted(counts)}; last run {_last_run(batch, holder)}")
+        began = None if batch.last_run_at is None else moment(batch.last_run_at)
+        ended = "killed" if batch.last_exit_code is None else f"exit code {batch.last_exit_code}"
+        how = ended if holder is None else f"running ({holder})"
+        output.say(f"{_counted(counts)}; last run {began}, {how}")
         for line in warnings:
             output.say(line)
-
-
-def _rows(batches: list[tuple[BatchRecord, Counts]], clock: Callable[[float], str]) -> list[Row]:
-    return [
-        (
-            batch.name,
-            _counted(counts),
-            "-" if batch.last_run_at is None else clock(batch.last_run_at),
-            "-" if batch.last_exit_code is None else str(batch.last_exit_code),
-            batch.batch,
-            batch.endpoint,
-        )
-        for batch, counts in batches
-    ]
 
 
 def _counted(counts: Counts) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in EntryState if counts.get(state)) or "no entries"
 
 
-def _last_run(batch: BatchRecord, holder: str | None) -> str:
-    if holder is not None:
-        return f"{_time(batch.last_run_at)}, running ({holder})"
-    if batch.last_exit_code is None:
-        return f"{_time(batch.last_run_at)}, killed"
-    return f"{_time(batch.last_run_at)}, exit code {batch.last_exit_code}"
-
-
-def _time(seconds: float | None) -> str | None:
-    return None if seconds is None else moment(seconds)
-
-
 def show_reviews(invocation: Invocation) -> ExitCode:
     """Print the reasons of failed reviews, the most frequent first, and how many passed at once."""
     effective = invocation.settings()
-    reviews = run_async(_read, effective) if has_journal(effective) else []
+    reviews = read_journal(effective, lambda journal: journal.reviews()) if has_journal(effective) else []
     document = reviews_document(reviews)
     output = invocation.output
     if output.is_json:
@@ -191,8 +176,3 @@ def show_reviews(invocation: Invocation) -> ExitCode:
         for redo in group["redo_reasons"]:
             output.say(f"       run again because: {redo}")
     return ExitCode.OK
-
-
-async def _read(effective: EffectiveSettings) -> list[ReviewRecord]:
-    async with open_journal(effective.values.state, clock=time.time) as journal:
-        return await journal.reviews()

@@ -38,7 +38,8 @@ def verify_files(invocation: Invocation, name: str, patterns: Sequence[str]) -> 
     known = known_batch(invocation, name)
     verdicts = run_on_network(_verify, known, patterns, invocation.output)
     counts = Counter(verdict.state for verdict in verdicts)
-    code = _exit_code(counts)
+    undecided = ExitCode.DECISION_NEEDED if counts[FileState.UNKNOWN] else ExitCode.OK
+    code = ExitCode.SOME_FAILED if counts[FileState.CHANGED] else undecided
     if invocation.is_json:
         files = [
             {
@@ -72,12 +73,6 @@ def verify_files(invocation: Invocation, name: str, patterns: Sequence[str]) -> 
             f"{known.record.name}: {found}; {stored} of {len(verdicts)} also compared with the stored object"
         )
     return code
-
-
-def _exit_code(counts: Mapping[FileState, int]) -> ExitCode:
-    if counts.get(FileState.CHANGED):
-        return ExitCode.SOME_FAILED
-    return ExitCode.DECISION_NEEDED if counts.get(FileState.UNKNOWN) else ExitCode.OK
 
 
 async def _verify(known: KnownBatch, patterns: Sequence[str], output: Output) -> list[FileVerdict]:

@@ -52,12 +52,14 @@ def write_report(invocation: Invocation, name: str, request: PageRequest) -> Exi
 
 
 async def _write(known: KnownBatch, request: PageRequest, file: Path, output: Output) -> dict[str, object]:
+    from orchestrator.report.page import render_page  # noqa: PLC0415 - loads the template engine
+
     async with open_journal(known.effective.values.state, clock=time.time) as journal:
         facts, data = await read_report(journal, known)
     made: dict[str, str] = {}
     if request.with_pictures and can_show(output):
         made = await to_thread.run_sync(pictures, facts, data, picture_progress(output))
-    page = await to_thread.run_sync(_rendered, data, made)
+    page = await to_thread.run_sync(render_page, data, made)
     async with written_file(file) as write:
         await write(page)
     return {
@@ -118,9 +120,3 @@ def picture_progress(output: Output) -> Callable[[int, int], None]:
             output.note(f"pictures: {done} of {total}")
 
     return show
-
-
-def _rendered(data: ReportData, made: dict[str, str]) -> str:
-    from orchestrator.report.page import render_page  # noqa: PLC0415 - loads the template engine
-
-    return render_page(data, made)

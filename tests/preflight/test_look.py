@@ -68,6 +68,7 @@ def test_a_good_film_has_nothing_to_find() -> None:
         (measures(*[{"faces": [0.07]}] * 10), "P16", Verdict.LOOK_FIRST),
         (measures(freezes=[(100.0, 1.2)]), "P17", Verdict.LOOK_FIRST),
         (measures(jumps=[100.0]), "P17", Verdict.LOOK_FIRST),
+        (Measures(trouble="no picture of it can be decoded"), "P12", Verdict.LOOK_FIRST),
     ],
 )
 def test_each_fault_is_found_by_its_rule_alone(measured: Measures, rule: str, verdict: Verdict) -> None:

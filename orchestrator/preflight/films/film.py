@@ -128,24 +128,24 @@ def _examined(read: Read, size: int, boxes: Sequence[Box], moov: memoryview) -> 
         damage = _cut_at(size, cut.end, f"within {cut.type}")
     elif not damage and not film.seconds:
         damage = "has no picture: " + _INTERRUPTED
-    return replace(film, damage=damage or blank_pictures(read, pictures))
+    return replace(film, damage=damage or blank_pictures(read, size, pictures))
 
 
 def _cut_at(size: int, end: int, place: str) -> str:
     return f"is cut {place}: {format_bytes(end - size)} of {format_bytes(end)} are missing at its end"
 
 
-def blank_pictures(read: Read, track: Track) -> str | None:
-    """From where on *track* has zeros in place of pictures; None where it has none, or where that cannot be seen.
+def blank_pictures(read: Read, size: int, track: Track) -> str | None:
+    """From where in a file of *size* on *track* has zeros for pictures; None where it has none, or none can be seen.
 
     A picture of H.264 or H.265 begins with the length of its first unit, which is never zero.
     """
     width = pictures_of(track.entry).length_bytes
     if not width or track.is_encrypted:
         return None
-    for place, (offset, length) in enumerate(probes := track.layout.spread(_PROBED_PICTURES)):
+    for offset, length in track.layout.spread(_PROBED_PICTURES):
         if length > width and not any(read(offset, width)):
-            percent = round(100 * place / len(probes))
+            percent = round(100 * offset / size)
             return f"has no pictures from {percent} % on: the copy reserved the space, but did not fill it"
     return None
 

@@ -315,3 +315,16 @@ def test_what_entries_share_is_looked_at_once_for_each_moment(make: Make, tmp_pa
     assert moment.fingerprint(str(tmp_path / "film.mp4")) == before[0][0].fingerprint
     assert LocalFiles().fingerprint(str(tmp_path / "letter.pdf")) is None
     assert "letter.pdf: no such file" in problems_of(make())[0].message
+
+
+def test_a_film_that_went_away_while_it_was_looked_at_is_an_error(make: Make, tmp_path: Path) -> None:
+    """It was there a moment ago, when the file was looked for; a share that broke off does this."""
+    entry, local = make(), LocalFiles()
+    for kind, path in entry.avatar.files().items():
+        local.look(kind, path)
+    (tmp_path / "film.mp4").unlink()
+
+    (problem,) = inspect_files(entry, local, with_media=True, manifest_file="m.yaml")[1]
+
+    assert (problem.rule, problem.field, problem.is_error) == ("M05", "training_video", True)
+    assert "no such file" in problem.message

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,7 +31,12 @@ from orchestrator.observe.masked import masked_event
 from orchestrator.observe.streams import reason_of
 
 _WARNINGS = (RetryScheduled, WarningRaised, ServiceWarning, SubscriberDropped, OutageBegan, UrlsExpired)
-_FIRST = ("timestamp", "level", "event")
+#: Of the events that are no mere information.
+_LEVELS = (
+    ((StepReached, CallAttempted), logging.DEBUG),
+    (EntryFailed, logging.ERROR),
+    (_WARNINGS, logging.WARNING),
+)
 _HARDLY_ANY = logging.CRITICAL
 
 Line = MutableMapping[str, Any]
@@ -40,17 +45,13 @@ Sink = Callable[[Line], None]
 OnLost = Callable[[str], None]
 
 
-def _ignore(_: str) -> None:
-    return
-
-
 @contextmanager
 def logging_to(
     stderr: TextIO | None,
     file: Path | None,
     *,
     is_verbose: bool,
-    on_lost: OnLost = _ignore,
+    on_lost: OnLost | None = None,
     hidden: Collection[str] = (),
     max_bytes: int | None = None,
 ) -> Iterator[None]:
@@ -60,39 +61,57 @@ def logging_to(
     The texts in *hidden* appear in no line, nor do those that are added to it later. A log that can no longer be
     written is given up, which *on_lost* hears once. Raises ConfigurationError when the file cannot be opened.
     """
-    sinks: list[Sink] = [] if stderr is None else [_human_sink(stderr)]
-    log_file = None if file is None else LogFile(file, max_bytes, on_lost)
-    if log_file is not None:
-        sinks.append(_json_sink(log_file))
-    root = logging.getLogger()
-    before = root.handlers, root.level
-    _configure(sinks, _level(sinks, is_verbose=is_verbose), on_lost, hidden)
-    try:
-        yield
-    finally:
-        _configure([], _HARDLY_ANY, on_lost)
-        root.handlers, root.level = before
-        if log_file is not None:
-            log_file.close()
+    lost = on_lost or (lambda _sentence: None)
+    streams = _Streams(lost)
+    with ExitStack() as opened:
+        if stderr is not None:
+            streams.add(partial(_write_for_people, stderr))
+        if file is not None:
+            log_file = LogFile(file, max_bytes, lost)
+            opened.callback(log_file.close)
+            streams.add(lambda line: log_file.write(disarmed_json(str(_AS_JSON(None, "", line)))))
+        root = logging.getLogger()
+        before = root.handlers, root.level
+        level = logging.DEBUG if is_verbose else logging.INFO
+        _configure(streams, level if stderr or file else _HARDLY_ANY, hidden)
+        try:
+            yield
+        finally:
+            _configure(_Streams(lost), _HARDLY_ANY)
+            root.handlers, root.level = before
 
 
-def _level(sinks: list[Sink], *, is_verbose: bool) -> int:
-    if not sinks:
-        return _HARDLY_ANY
-    return logging.DEBUG if is_verbose else logging.INFO
+class _Streams:
+    """What structlog calls its logger: it takes each masked line to all streams that can still be written."""
 
+    def __init__(self, on_lost: OnLost) -> None:
+        self._sinks: list[Sink] = []
+        self._on_lost = on_lost
 
-def _configure(sinks: list[Sink], level: int, on_lost: OnLost, hidden: Collection[str] = ()) -> None:
-    def write(_logger: object, _method: str, event: Line) -> Line:
-        # Renderers and sinks come after the mask: nothing that reaches a stream has escaped it.
-        line = masked_event(event, hidden=hidden)
-        for sink in tuple(sinks):
+    def add(self, sink: Sink) -> None:
+        """Write to *sink*, too."""
+        self._sinks.append(sink)
+
+    def log(self, **line: Any) -> None:
+        """Write *line* to each; one that fails is given up."""
+        for sink in tuple(self._sinks):
             try:
-                sink(line)
+                sink(dict(line))
             except Exception as error:  # noqa: BLE001 - a line that cannot be logged must not stop what it is about
-                sinks.remove(sink)
-                on_lost(f"the log can no longer be written: {reason_of(error)}; the run continues without it")
-        raise structlog.DropEvent
+                self._sinks.remove(sink)
+                self._on_lost(
+                    f"the log can no longer be written: {reason_of(error)}; the run continues without it"
+                )
+
+    #: By the names of structlog's levels.
+    debug = info = warning = error = critical = log
+
+
+def _configure(streams: _Streams, level: int, hidden: Collection[str] = ()) -> None:
+    def mask(_logger: object, _method: str, event: Line) -> Line:
+        # Renderers and streams come after the mask: nothing that is written has escaped it.
+        first = {name: event.pop(name) for name in ("timestamp", "level", "event")}
+        return masked_event({**first, **event}, hidden=hidden)
 
     structlog.configure(
         processors=[
@@ -100,10 +119,10 @@ def _configure(sinks: list[Sink], level: int, on_lost: OnLost, hidden: Collectio
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            write,
+            mask,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.ReturnLoggerFactory(),
+        logger_factory=lambda *_: streams,
         cache_logger_on_first_use=False,
     )
     # What libraries log takes the same way, from warnings up.
@@ -116,58 +135,54 @@ class _Forwarder(logging.Handler):
     """Takes our own records by their name and fields, and those of libraries as messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        told = getattr(record, "told", None)
         try:
-            self._forward(record)
+            name = "library.message_logged" if told is None else record.getMessage()
+            details = {"logger": record.name, "message": record.getMessage()} if told is None else told
+            structlog.get_logger().log(record.levelno, name, exc_info=record.exc_info, **details)
         except Exception:  # noqa: BLE001 - as logging's own handlers do, whatever a library wanted to log
             self.handleError(record)
-
-    def _forward(self, record: logging.LogRecord) -> None:
-        told = getattr(record, "told", None)
-        name = "library.message_logged" if told is None else record.getMessage()
-        details = {"logger": record.name, "message": record.getMessage()} if told is None else told
-        structlog.get_logger().log(record.levelno, name, exc_info=record.exc_info, **details)
-
-
-def _json_sink(file: LogFile) -> Sink:
-    def write(line: Line) -> None:
-        ordered = {name: line[name] for name in _FIRST if name in line} | dict(line)
-        file.write(disarmed_json(json.dumps(ordered, ensure_ascii=False, default=str)))
-
-    return write
-
-
-def _human_sink(stream: TextIO) -> Sink:
-    def write(line: Line) -> None:
-        known = " ".join(f"{name}={_shown(value)}" for name, value in _flat(line) if _is_shown(name, value))
-        time = str(line["timestamp"])[11:23]
-        stream.write(shown(f"{time} {line['level']:<7} {line['event']} {known}".rstrip()) + "\n")
-        stream.writelines(f"{shown(traced)}\n" for traced in _lines(line.get("exception")))
-        stream.flush()
-
-    return write
-
-
-def _lines(traced: object) -> list[str]:
-    """The lines of a traceback as we broke them: others' line ends are in the middle of one."""
-    return str(traced).rstrip("\n").split("\n") if traced else []
-
-
-def _flat(line: Line) -> Iterator[tuple[str, object]]:
-    """The fields of *line*, those of a mapping by `outer.inner`."""
-    for name, value in line.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{name}.{inner}", each) for inner, each in value.items())
-        else:
-            yield name, value
-
-
-def _is_shown(name: str, value: object) -> bool:
-    return name not in _FIRST and name != "exception" and value is not None
 
 
 def _shown(value: object) -> str:
     text = shown(f"{value:.3f}" if isinstance(value, float) else str(value))
     return repr(text) if " " in text or not text else text
+
+
+def _column(name: str, form: Callable[[str], str]) -> structlog.dev.Column:
+    return structlog.dev.Column(name, lambda _key, value: form(str(value)))
+
+
+_AS_JSON = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+_AS_TEXT = structlog.dev.ConsoleRenderer(
+    sort_keys=False,
+    columns=[
+        _column("timestamp", lambda time: time[11:23]),
+        _column("level", lambda level: f"{level:<7}"),
+        _column("event", str),
+        # All others.
+        structlog.dev.Column(
+            "",
+            structlog.dev.KeyValueColumnFormatter(
+                key_style="", value_style="", reset_style="", value_repr=_shown
+            ),
+        ),
+    ],
+)
+
+
+def _write_for_people(stream: TextIO, line: Line) -> None:
+    """Write *line* with the fields of a mapping as `outer.inner`, and the lines of a traceback after it."""
+    traced = str(line.pop("exception", "") or "")
+    flat: dict[str, Any] = {}
+    for name, value in line.items():
+        is_outer = isinstance(value, Mapping)
+        flat |= {f"{name}.{each}": inner for each, inner in value.items()} if is_outer else {name: value}
+    text = _AS_TEXT(None, "", {name: value for name, value in flat.items() if value is not None})
+    stream.write(shown(text.rstrip()) + "\n")
+    # As we broke them: others' line ends are in the middle of one.
+    stream.writelines(f"{shown(each)}\n" for each in (traced.rstrip("\n").split("\n") if traced else []))
+    stream.flush()
 
 
 class EventLog:
@@ -183,12 +198,5 @@ class EventLog:
         if isinstance(event, SegmentProgressed):
             return
         told = {field.name: getattr(event, field.name) for field in fields(event)}
-        self._log.log(_severity(event), event.name, **told)
-
-
-def _severity(event: Event) -> int:
-    if isinstance(event, StepReached | CallAttempted):
-        return logging.DEBUG
-    if isinstance(event, EntryFailed):
-        return logging.ERROR
-    return logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO
+        level = next((level for kinds, level in _LEVELS if isinstance(event, kinds)), logging.INFO)
+        self._log.log(level, event.name, **told)

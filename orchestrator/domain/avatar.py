@@ -125,12 +125,14 @@ _RETIRED = frozenset({ModelVersion.V2, ModelVersion.V3})
 
 
 class VoiceProperties(BaseModel):
-    """The voice to train; all three are mandatory once any is given."""
+    """The voice to train; style and language are mandatory once any is given."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     job_tag: VoiceJobTag = Field(description="The style of the voice.")
-    sex: Sex = Field(description="The sex of the voice.")
+    sex: Sex = Field(
+        default=Sex.FEMALE, description="The sex of the voice; default: FEMALE, as the service has it."
+    )
     language: Language = Field(description="The language of the voice.")
 
 
@@ -214,7 +216,7 @@ class Avatar(BaseModel):
         description="Where the voice comes from: VIDEO (the service's default) or the audio zip.",
     )
     voice_properties: VoiceProperties | None = Field(
-        default=None, description="The voice to train, for flexus; all three once any is given."
+        default=None, description="The voice to train, for flexus; job_tag and language once any is given."
     )
     supported_service: Annotated[tuple[Service, ...], Field(max_length=10)] | None = Field(
         default=None, description="What the avatar may be used for; flexus: only VIDEO_2D."

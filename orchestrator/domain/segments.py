@@ -33,8 +33,17 @@ class Segment:
 
 
 def plan_segments(asset_bytes: int, part_count: int) -> Iterator[Segment]:
-    """Cut *asset_bytes* into *part_count* ranges that differ by at most one byte."""
+    """Cut *asset_bytes* into *part_count* ranges that differ by at most one byte.
+
+    Where that would make them smaller than a part may be, only the last is smaller.
+    """
     length, longer = divmod(asset_bytes, part_count)
+    if length < MIN_PART_BYTES <= (asset_bytes - 1) // max(part_count - 1, 1):
+        for part_number in range(1, part_count):
+            yield Segment(part_number, (part_number - 1) * MIN_PART_BYTES, MIN_PART_BYTES)
+        before = (part_count - 1) * MIN_PART_BYTES
+        yield Segment(part_count, before, asset_bytes - before)
+        return
     offset = 0
     for part_number in range(1, part_count + 1):
         part_length = length + (part_number <= longer)
@@ -73,7 +82,8 @@ def auto_part_count(asset_bytes: int, part_bytes: int = DEFAULT_PART_BYTES) -> i
 
     Raises SegmentError when no allowed count can hold the file.
     """
-    wanted = min(_ceil_div(asset_bytes, part_bytes), MAX_AUTO_PARTS, largest_part_count(asset_bytes))
+    even = max(asset_bytes // MIN_PART_BYTES, 1)
+    wanted = min(_ceil_div(asset_bytes, part_bytes), MAX_AUTO_PARTS, even)
     return max(wanted, smallest_part_count(asset_bytes), 1)
 
 
@@ -94,8 +104,8 @@ def explicit_part_count(asset_bytes: int, part_count: int) -> int:
 
 
 def largest_part_count(asset_bytes: int) -> int:
-    """The most parts the file can have with none under 100 KiB; 1 for a small file."""
-    return min(max(asset_bytes // MIN_PART_BYTES, 1), MAX_PART_COUNT)
+    """The most parts the file can have with none but the last under 100 KiB; 1 for a small file."""
+    return min(max(_ceil_div(asset_bytes, MIN_PART_BYTES), 1), MAX_PART_COUNT)
 
 
 def smallest_part_count(asset_bytes: int) -> int:

@@ -9,6 +9,7 @@ from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.avatar import AudioSourceType, Avatar
 from orchestrator.domain.entries import Entry
 from orchestrator.domain.segments import (
+    MAX_AUTO_PARTS,
     SegmentError,
     auto_part_count,
     explicit_part_count,
@@ -21,6 +22,7 @@ from orchestrator.preflight.films.judging import Wanted, judge_film
 from orchestrator.preflight.finding import Finding
 from orchestrator.preflight.papers import contact_complaint
 
+_URL_CAP = "MetaStudio's definitions cap them at 50, so the service may not give them all"
 #: Without these the review fails, unless the account is on the vendor's list.
 _REVIEW_NEEDS = (AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2, AssetKind.GRANT_FILE)
 
@@ -117,12 +119,15 @@ class _Inspection:
         count = own or avatar.video_multipart_count
         is_inherited = kind is AssetKind.ACTION_VIDEO and own is None
         if count == "auto":
-            auto_part_count(size)
+            count = auto_part_count(size)
         elif is_inherited and count > (largest := largest_part_count(size)):
             message = f"is too small for the {count} parts it inherits from video_multipart_count"
             self._report("M07", kind, f"{message}; {largest} will be used", _WARNING)
+            count = largest
         else:
             explicit_part_count(size, count)
+        if count > MAX_AUTO_PARTS:
+            self._report("M07", kind, f"needs {count} upload URLs; {_URL_CAP}", _WARNING)
 
     def check_twins(self) -> None:
         """Report a file that is given for two kinds; only the cover is often one of the pictures."""

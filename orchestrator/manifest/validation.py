@@ -54,6 +54,10 @@ def resolve_paths(draft: Draft, folder: str) -> None:
     values = draft.values
     for name in PATH_FIELDS:
         if name in values and isinstance(text := values[name], str):
+            if not text.strip():
+                # An empty name is no file, not the manifest's folder: it takes a default away, as null does.
+                values[name] = None
+                continue
             try:
                 values[name] = absolute_path(text, folder, os.environ)
             except PathError as error:

@@ -53,11 +53,23 @@ def test_ranges_cover_the_file_exactly_and_in_order(asset_bytes: int, part_count
 
 
 @given(ASSET_BYTES, PART_COUNTS)
-def test_ranges_differ_by_at_most_one_byte(asset_bytes: int, part_count: int) -> None:
-    """No part is a straggler."""
-    lengths = [segment.length for segment in plan_segments(asset_bytes, part_count)]
+def test_ranges_differ_by_at_most_one_byte_unless_parts_are_the_smallest_there_are(
+    asset_bytes: int, part_count: int
+) -> None:
+    """No part is a straggler but the last, where all others are as small as a part may be."""
+    *lengths, last = [segment.length for segment in plan_segments(asset_bytes, part_count)]
 
-    assert max(lengths) - min(lengths) <= 1
+    is_even = max([*lengths, last]) - min([*lengths, last]) <= 1
+    assert is_even or (set(lengths) == {MIN_PART_BYTES} and 0 < last < MIN_PART_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("asset_bytes", "lengths"), [(307_199, [102_400, 102_400, 102_399]), (204_801, [102_400] * 2 + [1])]
+)
+def test_the_last_part_may_be_smaller_than_the_others(asset_bytes: int, lengths: list[int]) -> None:
+    """The store asks for 100 KiB of each part but the last."""
+    assert explicit_part_count(asset_bytes, 3) == 3
+    assert [segment.length for segment in plan_segments(asset_bytes, 3)] == lengths
 
 
 def test_a_plan_is_made_lazily() -> None:
@@ -112,8 +124,10 @@ def test_a_count_is_refused_exactly_when_a_part_would_be_too_small_or_too_large(
     asset_bytes: int, part_count: int
 ) -> None:
     """A file in one piece may be small."""
-    lengths = [segment.length for segment in plan_segments(asset_bytes, part_count)]
-    is_possible = max(lengths) <= MAX_PART_BYTES and (part_count == 1 or min(lengths) >= MIN_PART_BYTES)
+    *lengths, last = [segment.length for segment in plan_segments(asset_bytes, part_count)]
+    is_possible = (
+        max([*lengths, last]) <= MAX_PART_BYTES and min(lengths, default=MIN_PART_BYTES) >= MIN_PART_BYTES
+    )
 
     if is_possible:
         assert explicit_part_count(asset_bytes, part_count) == part_count
@@ -133,8 +147,8 @@ def test_the_bounds_that_messages_name_are_themselves_allowed(asset_bytes: int) 
 
 def test_a_refused_count_names_what_is_possible() -> None:
     """The message is something to act on, in both directions."""
-    with pytest.raises(SegmentError, match=r"use at most 9, or auto"):
-        explicit_part_count(1_000_000, 10)
+    with pytest.raises(SegmentError, match=r"use at most 10, or auto"):
+        explicit_part_count(1_000_000, 11)
     with pytest.raises(SegmentError, match=r"use at least 3, or auto"):
         explicit_part_count(2 * MAX_PART_BYTES + 1, 2)
 

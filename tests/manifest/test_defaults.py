@@ -102,6 +102,24 @@ def test_a_default_stands_in_for_a_column_the_table_lacks(read: Read) -> None:
     assert len(outcome.entries) == 2
 
 
+@pytest.mark.parametrize("empty", ["''", "'  '", "null"])
+def test_an_empty_file_takes_the_default_away(read: Read, empty: str) -> None:
+    """It is no file, and not the manifest's folder either."""
+    text = f"defaults: {{cover: c.png}}\navatars: [{{name: A, training_video: a.mp4, cover: {empty}}}]\n"
+
+    outcome = read("m.yaml", text)
+
+    assert outcome.problems == []
+    assert outcome.entries[0].avatar.cover is None
+
+
+def test_the_sex_of_a_voice_has_the_default_of_the_service(read: Read) -> None:
+    """Style and language have none."""
+    text = "avatars: [{name: A, training_video: a.mp4, voice_properties: {job_tag: NEWS, language: CN}}]\n"
+
+    assert read("m.yaml", text).entries[0].avatar.voice_properties.sex == "FEMALE"
+
+
 @pytest.mark.parametrize("name", ["", "   ", "x" * 257, "a\nb"])
 def test_a_batch_name_that_cannot_be_is_refused(read: Read, name: str) -> None:
     """The problem names the flag."""

@@ -217,12 +217,29 @@ def test_a_single_file_over_5_gib_does_not_fit_the_store(make: Make, tmp_path: P
 def test_an_explicit_part_count_that_makes_parts_too_small_is_an_error(make: Make, tmp_path: Path) -> None:
     """The message says how many would do."""
     write_footage(tmp_path / "large.mp4", size=1_000_000, seed=1)
-    entry = make(training_video=tmp_path / "large.mp4", video_multipart_count=10)
+    entry = make(training_video=tmp_path / "large.mp4", video_multipart_count=11)
 
     (problem,) = problems_of(entry)
 
     assert (problem.field, problem.severity) == ("training_video", Severity.ERROR)
-    assert "at most 9" in problem.message
+    assert "at most 10" in problem.message
+
+
+@pytest.mark.parametrize(("count", "is_warned"), [(50, False), (51, True), (1000, True)])
+def test_more_than_fifty_parts_are_warned_of_before_a_job_is_made(
+    make: Make, tmp_path: Path, count: int, is_warned: bool
+) -> None:
+    """The service may not give so many URLs."""
+    with (tmp_path / "large.mp4").open("wb") as film:
+        film.write(b"\x00\x00\x00\x18ftypmp42")
+        film.truncate(110_000_000)
+    entry = make(training_video=tmp_path / "large.mp4", video_multipart_count=count)
+
+    found = [problem for problem in problems_of(entry) if problem.rule == "M07"]
+
+    assert [(problem.severity, f"needs {count} upload URLs" in problem.message) for problem in found] == (
+        [(Severity.WARNING, True)] if is_warned else []
+    )
 
 
 @pytest.mark.parametrize(("own_count", "severity"), [(None, Severity.WARNING), (9, Severity.ERROR)])
@@ -242,7 +259,7 @@ def test_an_inherited_part_count_is_lowered_with_a_warning(
     (problem,) = problems_of(entry)
 
     assert (problem.field, problem.severity) == ("action_video", severity)
-    assert "2" in problem.message
+    assert "3" in problem.message
 
 
 def test_what_the_review_asks_of_most_accounts_is_one_warning(make: Make) -> None:

@@ -77,7 +77,11 @@ MANIFEST_RULES = (
         id="M07",
         title="films can be cut into the parts that were asked for",
         source="OBS multipart uploads: at least 100 KiB each part but the last, at most 5 GiB",
-        explanation="An explicit part count that makes parts too small, or too large, is refused at the upload.",
+        explanation=(
+            "An explicit part count that makes parts too small, or too large, is refused at the upload; only the "
+            "last part may be under 100 KiB. MetaStudio's definitions cap the upload URLs of a film at 50, while its "
+            "texts allow counts to 1000: over 50, a film may not get its URLs, and its job is then deleted again."
+        ),
         fix="Leave video_multipart_count at auto, or take the count that the message names.",
     ),
     Rule(

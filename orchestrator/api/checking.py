@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
@@ -12,11 +13,16 @@ import anyio
 
 from orchestrator.api.look import FilmOfEntry, Looked, films_of, look_problems, strict
 from orchestrator.api.settings import Settings
-from orchestrator.domain.entries import Entry, is_named_by
-from orchestrator.domain.errors import UsageError
+from orchestrator.domain.entries import Entry, is_named_by, normal
+from orchestrator.domain.errors import JournalError, UsageError
+from orchestrator.domain.states import is_done
 from orchestrator.engine.registration import RowJob, misplaced_rows, rejected_row_jobs, row_job
 from orchestrator.journal.journal import exists, open_journal
-from orchestrator.manifest import LocalFiles, Manifest, Problem, inspect_files, open_manifest
+from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspect_files, open_manifest
+
+#: Of a file that is named and cannot be read.
+MISSING_FILE_RULE = "M05"
+_ENTRIES_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +125,12 @@ def check(asked: Asked, settings: Settings, look: Callable[[Sequence[FilmOfEntry
 
     count, problems = check_manifest(manifest, with_media=settings.media_check, on_entry=note)
     rows += rejected_row_jobs(manifest)
-    if rows and exists(settings.state):
-        problems += anyio.run(_misplaced, rows, settings.state, str(asked.path))
+    if exists(settings.state):
+        if rows:
+            problems += anyio.run(_misplaced, rows, settings.state, str(asked.path))
+        # The journal is only asked what it can forgive: one that cannot be read forgives nothing.
+        with suppress(JournalError):
+            problems = anyio.run(_forgiven, problems, settings.state, manifest)
     looked = look(films)
     problems += look_problems(looked, str(asked.path))
     return Checked(
@@ -131,6 +141,50 @@ def check(asked: Asked, settings: Settings, look: Callable[[Sequence[FilmOfEntry
     )
 
 
+def _is_missing_file(problem: Problem) -> bool:
+    return problem.is_error and problem.rule == MISSING_FILE_RULE and problem.entry is not None
+
+
 async def _misplaced(rows: Sequence[RowJob], state: str, manifest_file: str) -> list[Problem]:
     async with open_journal(state, clock=time.time) as journal:
         return await misplaced_rows(rows, journal, manifest_file)
+
+
+async def _forgiven(found: list[Problem], state: str, manifest: Manifest) -> list[Problem]:
+    """The problems *found*; that a file is gone whose entry's job is done is only a warning.
+
+    Which batch is meant is clear where one of that name is known; otherwise a missing file stays an error.
+    """
+    faulty = {problem.entry for problem in found if _is_missing_file(problem) and problem.entry}
+    if not faulty:
+        return found
+    async with open_journal(state, clock=time.time) as journal:
+        named = [
+            batch for batch in await journal.batches() if normal(batch.name) == normal(manifest.batch_name)
+        ]
+        if len(named) != 1:
+            return found
+        done = set()
+        for few in _in_batches(sorted(faulty)):
+            records = await journal.entries_named(named[0].batch, few)
+            done |= {
+                entry
+                for entry, record in records.items()
+                if is_done(record.state, with_submit=manifest.is_submit_wanted)
+            }
+    return [
+        replace(
+            problem,
+            severity=Severity.WARNING,
+            message=f"{problem.message}; the entry's job is done, and a run does not need the file",
+        )
+        if _is_missing_file(problem) and problem.entry in done
+        else problem
+        for problem in found
+    ]
+
+
+def _in_batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The *ids*, as many at a time as the journal takes."""
+    for start in range(0, len(ids), _ENTRIES_AT_ONCE):
+        yield ids[start : start + _ENTRIES_AT_ONCE]

@@ -22,6 +22,8 @@ Arguments = TypeVarTuple("Arguments")
 #: Those of `engine.drain`, which takes too long to load before anything is listened to.
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STDERR = 2
+#: Of every terminal since the VT220.
+_SHOW_CURSOR, _HIDE_CURSOR = b"\x1b[?25h", b"\x1b[?25l"
 _KEY_LOG_VARIABLE = "SSLKEYLOGFILE"
 
 
@@ -75,6 +77,27 @@ def stop_on_signals() -> Stopper:
         if not (number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN):
             signal.signal(number, stopper)
     return stopper
+
+
+@contextmanager
+def cursor_shown_while_suspended() -> Iterator[None]:
+    """Give the cursor back for as long as ^Z holds the block, which hides it, and at its end."""
+
+    def suspend(_number: int, _frame: FrameType | None) -> None:
+        os.write(_STDERR, _SHOW_CURSOR)
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        # From here on it goes on in the foreground.
+        signal.signal(signal.SIGTSTP, suspend)
+        os.write(_STDERR, _HIDE_CURSOR)
+
+    before = signal.signal(signal.SIGTSTP, suspend)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
+        with suppress(OSError):
+            os.write(_STDERR, _SHOW_CURSOR)
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:

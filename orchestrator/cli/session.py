@@ -8,15 +8,17 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.api.environment import doubts
 from orchestrator.api.history import new_run_id
 from orchestrator.api.service import real_clocks, service_settings, work_settings
 from orchestrator.api.session import Session, open_session
 from orchestrator.api.settings import EffectiveSettings, ProgressStyle, Settings
 from orchestrator.api.telling import Surroundings, telling
+from orchestrator.cli.process import cursor_shown_while_suspended
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import format_bytes
@@ -65,6 +67,8 @@ async def open_shown_session(
     run_id = new_run_id(clocks.clock())
     output.known |= {"batch": batch_name, "run_id": run_id}
     output.is_record = True
+    for doubt in doubts(environ):
+        output.note(f"warning: {doubt}")
     with logs_of(effective.values, output.complain, batch=batch_name, run_id=run_id) as logs:
         work = work_settings(effective, environ, is_submit_wanted=is_submit_wanted, run_id=run_id)
         logs.hidden.extend((*work.service.credentials.secret.texts, *effective.values.secret_texts))
@@ -122,7 +126,11 @@ def _display(values: Settings, tracker: RunTracker, clocks: Clocks) -> Iterator[
     if style is ProgressStyle.NONE:
         yield [] if values.quiet else [_print_warning]
         return
-    with _display_of(style, tracker, clocks) as shown:
+    is_painted = style is ProgressStyle.BAR
+    with (
+        cursor_shown_while_suspended() if is_painted else nullcontext(),
+        _display_of(style, tracker, clocks) as shown,
+    ):
         yield [shown]
 
 

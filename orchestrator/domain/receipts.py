@@ -68,13 +68,25 @@ def expected_etag(part_md5s: Sequence[str], *, is_multipart: bool) -> str:
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(part_md5s)}"
 
 
+def not_shown(kind: AssetKind, *, is_compared: bool) -> str:
+    """Why the object of a video is not looked at once more; *is_compared* where each part was when it was sent."""
+    if is_compared:
+        return f"every part compared when sent; the service does not show the joined {kind}"
+    return f"the service shows no {kind}"
+
+
 def unverified(doubts: Sequence[str]) -> str:
     """Return `unverified (why)`, each of *doubts* once.
 
     Where digests were switched off, or a join was concluded, that one reason says it all for the videos.
     """
     named = [doubt for doubt in (DIGEST_OFF, BY_EVIDENCE) if doubt in doubts]
-    hidden = {f"the service shows no {kind}" for kind in AssetKind if kind.is_multipart} if named else set()
+    hidden = {
+        not_shown(kind, is_compared=is_compared)
+        for kind in AssetKind
+        if kind.is_multipart and named
+        for is_compared in (True, False)
+    }
     others = [doubt for doubt in dict.fromkeys(doubts) if doubt not in {*named, *hidden}]
     return f"unverified ({'; '.join([*named, *others])})"
 

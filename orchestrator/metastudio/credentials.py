@@ -14,7 +14,7 @@ from orchestrator.metastudio.endpoints import DEFAULT_IAM_ENDPOINT
 
 _AK, _SK = "HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK"
 _SECURITY_TOKEN = "HUAWEICLOUD_SDK_SECURITY_TOKEN"  # noqa: S105 -- the variable's name
-_PROJECT_ID = "HUAWEICLOUD_SDK_PROJECT_ID"
+PROJECT_VARIABLE = "HUAWEICLOUD_SDK_PROJECT_ID"
 _FILE = "HUAWEICLOUD_SDK_CREDENTIALS_FILE"
 _TOKEN = "ORCHESTRATOR_AUTH_TOKEN"  # noqa: S105 -- the variable's name
 _USER, _PASSWORD, _DOMAIN = "ORCHESTRATOR_IAM_USER", "ORCHESTRATOR_IAM_PASSWORD", "ORCHESTRATOR_IAM_DOMAIN"
@@ -98,7 +98,7 @@ def _key_pair(environ: Mapping[str, str]) -> FoundCredentials | None:
         _header_value(environ, _SECURITY_TOKEN),
     )
     return FoundCredentials(
-        secret=secret, source=f"{_AK} and {_SK}", project_id=_header_value(environ, _PROJECT_ID)
+        secret=secret, source=f"{_AK} and {_SK}", project_id=_header_value(environ, PROJECT_VARIABLE)
     )
 
 
@@ -125,7 +125,7 @@ def _vendor_file(environ: Mapping[str, str], home: Path | None) -> FoundCredenti
         _required(sk, f"sk in {path}", because="ak"),
         _header_value(basic, "security_token"),
     )
-    project_id = _header_value(environ, _PROJECT_ID) or _header_value(basic, "project_id")
+    project_id = _header_value(environ, PROJECT_VARIABLE) or _header_value(basic, "project_id")
     is_readable = path.stat().st_mode & 0o077
     warnings = (f"{path} can be read by others; run: chmod 600 {path}",) if is_readable else ()
     return FoundCredentials(secret=secret, source=str(path), project_id=project_id, warnings=warnings)
@@ -160,7 +160,7 @@ def _token(environ: Mapping[str, str]) -> FoundCredentials | None:
     if not token:
         return None
     return FoundCredentials(
-        secret=UserToken(token), source=_TOKEN, project_id=_header_value(environ, _PROJECT_ID)
+        secret=UserToken(token), source=_TOKEN, project_id=_header_value(environ, PROJECT_VARIABLE)
     )
 
 
@@ -174,7 +174,7 @@ def _iam_account(environ: Mapping[str, str]) -> FoundCredentials | None:
         domain=_required(domain, _DOMAIN, because=_USER),
         endpoint=environ.get(_IAM_ENDPOINT) or environ.get(_VENDOR_IAM_ENDPOINT) or DEFAULT_IAM_ENDPOINT,
     )
-    return FoundCredentials(secret=account, source=_USER, project_id=_header_value(environ, _PROJECT_ID))
+    return FoundCredentials(secret=account, source=_USER, project_id=_header_value(environ, PROJECT_VARIABLE))
 
 
 def _required(value: str | None, name: str, *, because: str) -> str:
@@ -186,6 +186,11 @@ def _required(value: str | None, name: str, *, because: str) -> str:
 def _header_value(values: Mapping[str, str], name: str) -> str | None:
     """The value without blanks around it, None when nothing is left; raises when no header could carry it."""
     value = values.get(name, "").strip()
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        raise ConfigurationError(
+            f"{name} has quotation marks around it, which are no part of it",
+            hint=f"write {name}=VALUE without them; docker --env-file takes them for part of the value",
+        )
     if not (value.isascii() and value.isprintable() and " " not in value):
         raise ConfigurationError(f"{name} contains a blank, a line break or a character that is not ASCII")
     return value or None

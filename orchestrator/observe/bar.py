@@ -39,6 +39,7 @@ from orchestrator.observe.wording import (
     outage_news,
     retries,
     retry_line,
+    stop_reason,
 )
 
 REPAINTS_PER_SECOND = 5
@@ -175,6 +176,6 @@ def _line(event: Event) -> Text | None:
         case ComparisonStarted():
             return Text(comparing(event.files))
         case BatchDrained():
-            return Text(shown(event.reason), style="yellow")
+            return Text(shown(f"stopping: {stop_reason(event.reason)}"), style="yellow")
         case _:
             return None

@@ -28,7 +28,7 @@ class LogFile:
         self._max_bytes = max_bytes
         self._on_lost = on_lost
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # A folder that is not there is more likely a typing mistake than a wish for a new one.
             self._stream = self._opened()
         except (OSError, ValueError) as error:
             raise ConfigurationError(

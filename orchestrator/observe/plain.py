@@ -28,7 +28,7 @@ from orchestrator.engine.events import (
     WarningRaised,
 )
 from orchestrator.observe.tracking import RunTracker
-from orchestrator.observe.wording import checking, comparing, duration, outage_news, retries
+from orchestrator.observe.wording import checking, comparing, duration, outage_news, retries, stop_reason
 
 INTERVAL_SECONDS = 30.0
 #: Journalled before a request is sent; only the result is printed.
@@ -152,5 +152,5 @@ def _line(event: Event) -> str | None:
         case ComparisonStarted():
             line = comparing(event.files)
         case BatchDrained():
-            line = f"stopping: {event.reason}"
+            line = f"stopping: {stop_reason(event.reason)}"
     return line

@@ -74,3 +74,9 @@ def outage_line(event: OutageBegan, *, passed_seconds: float = 0.0) -> str:
 def outage_end_line(event: OutageEvent) -> str:
     """That the run continues."""
     return f"{event.side} answers again after {duration(event.lasted_seconds)}"
+
+
+def stop_reason(reason: str) -> str:
+    """Why a run takes no new work, in a few words: the whole sentence, with what to do, is the last thing it says."""
+    head, _, _ = reason.partition(": ")
+    return head if " " in head else reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import shutil
 import ssl
 import tempfile
@@ -18,6 +19,7 @@ from typing import Self
 
 import anyio
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from orchestrator.simulator.api import TrainingJobApi
 from orchestrator.simulator.auth import Credentials
@@ -43,6 +45,22 @@ from orchestrator.simulator.urls import StoreKeys, V2Signer
 _MAX_API_BODY_BYTES = 12 << 20
 _READ_BUFFER_BYTES = 1 << 19
 _SHUTDOWN_SECONDS = 1.0
+
+
+class _JunkFilter(logging.Filter):
+    """Keeps quiet about what was no HTTP: scanners and mistaken clients send it, and have their 400."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True for what is worth a line."""
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+def _log() -> logging.Logger:
+    """The log of a server's own failures, which shows on stderr where nobody listens."""
+    log = logging.getLogger(__name__)
+    if not any(isinstance(known, _JunkFilter) for known in log.filters):
+        log.addFilter(_JunkFilter())
+    return log
 
 
 class Simulator:
@@ -102,7 +120,11 @@ class Simulator:
         application.on_response_prepare.append(self._add_headers)
         application.add_routes(self._routes(used))
         return web.AppRunner(
-            application, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, read_bufsize=_READ_BUFFER_BYTES
+            application,
+            logger=_log(),
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            read_bufsize=_READ_BUFFER_BYTES,
         )
 
     async def _open_bucket(self) -> tuple[Bucket, Signer]:

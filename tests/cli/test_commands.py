@@ -390,3 +390,33 @@ def test_pydantic_looks_for_no_plugins(tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert (result.returncode, result.stderr) == (3, "")
+
+
+@pytest.mark.usefixtures("simulator")
+def test_a_missing_file_of_a_done_entry_is_a_warning(cli: Cli, batch: Batch) -> None:
+    """As a run has it: the job has the file; of an entry that is not done it is an error."""
+    cli("run", batch.manifest)
+    (batch.folder / "anna.mp4").unlink()
+
+    result = cli("validate", batch.manifest, "--json")
+
+    assert result.exit_code == 0
+    (problem,) = result.document["problems"]
+    assert (problem["entry"], problem["severity"]) == ("anna", "warning")
+    assert "the entry's job is done" in problem["message"]
+    assert cli("run", batch.manifest).exit_code == 0
+    assert cli("validate", batch.manifest, "--batch-name", "another").exit_code == 3
+
+
+@pytest.mark.usefixtures("simulator")
+def test_a_cause_that_stops_a_run_is_said_whole_once(
+    cli: Cli, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last thing it says; while it stops, a few words."""
+    monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "wrong")
+
+    result = cli("run", batch.manifest)
+
+    assert result.exit_code == 4
+    assert result.stderr.count("verify aksk signature fail") == 1
+    assert "stopping: the service does not accept the credentials" in result.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.api.environment import unknown_time_zone
 from orchestrator.api.options import ALL_OPTIONS
 from orchestrator.api.settings import EffectiveSettings, Settings, load_settings
 from tests.cli.conftest import Batch, Cli
@@ -194,3 +195,62 @@ def test_whose_tls_connections_are_used_is_shown(cli: Cli, monkeypatch: pytest.M
     assert "is no setting" not in people.stderr
     assert wrong.exit_code == 4
     assert "neither own nor asyncio" in wrong.stderr
+
+
+def test_config_show_says_where_the_project_comes_from(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vendor's variable sets it as well; ours goes before it."""
+    for name in ("AK", "SK", "PROJECT_ID"):
+        monkeypatch.setenv(f"HUAWEICLOUD_SDK_{name}", f"vendors-{name.lower()}")
+
+    assert shown(cli)["project_id"] == ("vendors-project_id", "environment HUAWEICLOUD_SDK_PROJECT_ID")
+    monkeypatch.setenv("ORCHESTRATOR_PROJECT_ID", "ours")
+    assert shown(cli)["project_id"] == ("ours", "environment ORCHESTRATOR_PROJECT_ID")
+
+
+def test_config_show_writes_sizes_as_a_person_would(cli: Cli) -> None:
+    """The document has bytes."""
+    rows = {line.split()[0]: line.split()[1] for line in cli("config", "show").stdout.splitlines()}
+
+    assert (rows["part_size"], rows["log_max_size"]) == ("32MiB", "100M")
+    assert shown(cli)["part_size"][0] == 32 * 1024**2
+
+
+@pytest.mark.usefixtures("simulator")
+def test_a_run_warns_of_a_variable_that_sets_nothing(
+    cli: Cli, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A typing mistake is seen where it matters, and stops nothing."""
+    monkeypatch.setenv("ORCHESTRATOR_JOB", "3")
+
+    result = cli("run", batch.manifest)
+
+    assert result.exit_code == 0
+    assert "ORCHESTRATOR_JOB is not a setting; did you mean ORCHESTRATOR_JOBS?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("zone", "is_known"),
+    [
+        ("Europe/Nowhere", False),
+        ("Shanghai", False),
+        ("Asia/Shanghai", True),
+        ("CST-8", True),
+        ("<+08>-8", True),
+        ("UTC", True),
+        ("", True),
+    ],
+)
+def test_a_time_zone_without_data_is_said(zone: str, is_known: bool) -> None:
+    """The machine would take UTC without a word."""
+    assert (unknown_time_zone({"TZ": zone}) == []) is is_known
+
+
+def test_a_log_file_in_a_folder_that_is_not_there_makes_none(cli: Cli, batch: Batch, tmp_path: Path) -> None:
+    """It is more likely a typing mistake; nothing is sent."""
+    log = tmp_path / "no" / "such" / "run.log"
+
+    result = cli("run", batch.manifest, "--region", "cn-north-4", "--log-file", log)
+
+    assert result.exit_code == 4
+    assert str(log) in result.stderr
+    assert not (tmp_path / "no").exists()

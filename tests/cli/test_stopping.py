@@ -65,3 +65,30 @@ def test_a_signal_ends_what_runs_on_a_loop_in_order(number: signal.Signals) -> N
     assert closed == [True]
     assert stopped.value.exit_code == 128 + number
     assert [signal.getsignal(each) for each in signal.valid_signals()] == before
+
+
+def test_the_cursor_is_there_while_a_command_is_suspended() -> None:
+    """^Z gives it back to the shell, fg takes it again, and the end of the command gives it back for good."""
+    code = (
+        "import sys\n"
+        "from orchestrator.cli.process import cursor_shown_while_suspended\n"
+        "with cursor_shown_while_suspended():\n"
+        "    print('begun', flush=True)\n"
+        "    sys.stdin.readline()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+
+    process.send_signal(signal.SIGTSTP)
+    assert os.read(process.stderr.fileno(), 100) == b"\x1b[?25h"
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    process.send_signal(signal.SIGCONT)
+    assert os.read(process.stderr.fileno(), 100) == b"\x1b[?25l"
+    _, rest = process.communicate(b"\n")
+    assert (process.returncode, rest) == (0, b"\x1b[?25h")

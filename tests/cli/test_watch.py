@@ -194,3 +194,31 @@ def test_a_terminal_shows_the_groups_and_leaves_changes_above() -> None:
     assert "BRAND_NEW 2" in shown
     assert "next check in 1:30; Ctrl-C stops watching, nothing is lost" in shown
     assert shown.index("training") < shown.index("done")
+
+
+def test_where_jobs_stand_at_the_start_is_in_the_table_alone() -> None:
+    """Changes after it leave lines, and failed reviews always do; no line is folded in 80 columns."""
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=80)
+    done = JobStateChanged(
+        entry="anna", job_id="j1", service_state="JOB_SUCCESS", group=JobGroup.DONE, reason=None, code=None
+    )
+    failed = JobStateChanged(
+        entry="bo",
+        job_id="j2",
+        service_state="AUTO_VERIFY_FAILED",
+        group=JobGroup.REVIEW_FAILED,
+        reason="blurred",
+        code=None,
+    )
+
+    with Board("studio", console) as board:
+        board(done)
+        board(failed)
+        board.show({(EntryState.TRAINED, "JOB_SUCCESS"): 1}, 15.0)
+        board(done)
+
+    printed = stream.getvalue()
+    assert printed.count("anna: done") == 1
+    assert "bo: review failed" in printed
+    assert "Ctrl-C stops watching, nothing is lost" in printed

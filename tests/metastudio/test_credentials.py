@@ -256,3 +256,14 @@ def test_what_is_no_endpoint_is_refused_without_quoting_it(url):
         check_endpoint(url)
 
     assert "s3cret" not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotation_marks_around_a_key_are_named(tmp_path, quote):
+    """docker --env-file takes them for part of the value; the service would only say that the signature is wrong."""
+    environ = {**PAIR, "HUAWEICLOUD_SDK_SK": f"{quote}env-sk{quote}"}
+
+    with pytest.raises(ConfigurationError, match="HUAWEICLOUD_SDK_SK has quotation marks") as caught:
+        find_credentials(environ, tmp_path)
+
+    assert "env-sk" not in f"{caught.value} {caught.value.hint}"

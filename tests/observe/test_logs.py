@@ -95,7 +95,7 @@ def test_what_is_hidden_after_the_log_was_opened_is_in_no_line(tmp_path: Path) -
 
 def test_events_become_lines_with_their_name_and_fields(tmp_path: Path) -> None:
     """In a file only its owner can read."""
-    path = tmp_path / "logs" / "run.log"
+    path = tmp_path / "run.log"
     with logging_to(None, path, is_verbose=False):
         log = EventLog()
         log(

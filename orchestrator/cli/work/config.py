@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from orchestrator.api.options import ALL_OPTIONS, ENVIRONMENT_PREFIX
+from orchestrator.api.environment import doubts
+from orchestrator.api.options import ALL_OPTIONS
 from orchestrator.api.service import home_folder
 from orchestrator.api.settings import EffectiveSettings, setting_names
 from orchestrator.cli.invocation import Invocation
@@ -17,18 +17,13 @@ from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.notices import shown_address
 from orchestrator.journal.backend import shown
-from orchestrator.metastudio.credentials import FoundCredentials, find_credentials
+from orchestrator.metastudio.credentials import PROJECT_VARIABLE, FoundCredentials, find_credentials
 from orchestrator.metastudio.pacing import ApiRate
 from orchestrator.network.tls import TLS_VARIABLE, chosen_tls
 from orchestrator.transfer.pacing import Timetable
 
-#: Variables with our prefix that are no setting: credentials, and what belongs to one command.
-_OTHER_VARIABLES = frozenset(
-    {"AUTH_TOKEN", "IAM_USER", "IAM_PASSWORD", "IAM_DOMAIN", "IAM_ENDPOINT"}
-    | {"TLS"}  # for support, not for daily use
-    | {"CONFIG", "JSON", "DRY_RUN", "BATCH_NAME", "RATE"}
-)
 _SECRET = frozenset(option.name for option in ALL_OPTIONS if option.is_secret)
+_SIZES = frozenset({"part_size", "log_max_size", "max_transfer"})
 
 
 def show_settings(invocation: Invocation, manifest: Path | None) -> ExitCode:
@@ -36,14 +31,22 @@ def show_settings(invocation: Invocation, manifest: Path | None) -> ExitCode:
     effective = invocation.settings(beside=manifest)
     output = invocation.output
     credentials = _credentials()
+    values = {name: (_value(effective, name), effective.source_of(name)) for name in setting_names()}
+    # The vendor's names hold for the project too; a setting of ours goes before them.
+    project_id = credentials.project_id if isinstance(credentials, FoundCredentials) else None
+    if project_id is not None and effective.values.project_id is None:
+        in_environment = bool(os.environ.get(PROJECT_VARIABLE, "").strip())
+        values["project_id"] = (
+            project_id,
+            f"environment {PROJECT_VARIABLE}" if in_environment else "the vendor's credentials",
+        )
     if output.is_json:
         source = credentials.source if isinstance(credentials, FoundCredentials) else None
         output.document(
             {
                 "schema": SCHEMA,
                 "settings": {
-                    name: {"value": _value(effective, name), "source": effective.source_of(name)}
-                    for name in setting_names()
+                    name: {"value": value, "source": source_of} for name, (value, source_of) in values.items()
                 },
                 "service": effective.endpoint,
                 "tls": chosen_tls(os.environ).value,
@@ -51,7 +54,7 @@ def show_settings(invocation: Invocation, manifest: Path | None) -> ExitCode:
             }
         )
     else:
-        rows = [(name, _text(_value(effective, name)), effective.source_of(name)) for name in setting_names()]
+        rows = [(name, _text(name, value), source_of) for name, (value, source_of) in values.items()]
         print_table(output, ("setting", "value", "from"), rows)
         output.say(f"service: {effective.endpoint or 'not set; use --region or --endpoint'}")
         output.say(f"TLS connections: {chosen_tls(os.environ)} ({TLS_VARIABLE}=own or asyncio)")
@@ -60,7 +63,7 @@ def show_settings(invocation: Invocation, manifest: Path | None) -> ExitCode:
         else:
             output.say(f"credentials: {credentials.message}; {credentials.hint}")
     complaints = credentials.warnings if isinstance(credentials, FoundCredentials) else ()
-    for warning in (*complaints, *unknown_variables()):
+    for warning in (*complaints, *doubts(os.environ)):
         output.note(f"warning: {warning}")
     return ExitCode.OK
 
@@ -70,20 +73,6 @@ def _credentials() -> FoundCredentials | ConfigurationError:
         return find_credentials(os.environ, home_folder())
     except ConfigurationError as error:
         return error
-
-
-def unknown_variables() -> list[str]:
-    """A sentence for each variable of the environment that looks like a setting and is none."""
-    known = {name.upper() for name in setting_names()}
-    known |= {f"NO_{name}" for name in known} | _OTHER_VARIABLES
-    warnings = []
-    for variable in sorted(os.environ):
-        name = variable.removeprefix(ENVIRONMENT_PREFIX)
-        if name != variable and name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {ENVIRONMENT_PREFIX}{nearest[0]}?" if nearest else ""
-            warnings.append(f"the environment variable {variable} is not a setting{hint}")
-    return warnings
 
 
 def _value(effective: EffectiveSettings, name: str) -> Any:
@@ -112,7 +101,11 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _text(value: object) -> str:
+def _text(name: str, value: object) -> str:
+    """As a person would write it: sizes with their unit, a switch as on or off."""
     if isinstance(value, bool):
         return "on" if value else "off"
+    if name in _SIZES and isinstance(value, int):
+        units = ((1024**3, "GiB"), (1024**2, "MiB"), (10**9, "G"), (10**6, "M"), (1024, "KiB"))
+        return next((f"{value // unit}{name}" for unit, name in units if value % unit == 0), str(value))
     return "not set" if value in (None, []) else ", ".join(value) if isinstance(value, list) else str(value)

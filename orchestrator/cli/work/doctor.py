@@ -9,6 +9,7 @@ from pathlib import Path
 from shlex import quote
 
 from orchestrator.api.checking import Asked, check_manifest
+from orchestrator.api.environment import doubts
 from orchestrator.api.service import home_folder, real_clocks
 from orchestrator.api.settings import EffectiveSettings, settings_of_flags
 from orchestrator.cli.invocation import Invocation
@@ -26,7 +27,6 @@ from orchestrator.cli.work.checks.check import (
 from orchestrator.cli.work.checks.journal import check_journal
 from orchestrator.cli.work.checks.machine import check_digest, check_folder, check_open_files, check_proxy
 from orchestrator.cli.work.checks.service import Access, check_service, check_store, find_access
-from orchestrator.cli.work.config import unknown_variables
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.presigned import PresignedUrl
@@ -57,7 +57,7 @@ def _settings(invocation: Invocation, manifest: Path | None) -> tuple[EffectiveS
         return settings_of_flags(invocation.flags), failed_by(
             "settings", error, "see `orchestrator config show`"
         )
-    for warning in unknown_variables():
+    for warning in doubts(os.environ):
         return effective, warned("settings", warning, "rename or unset it; `orchestrator config show`")
     return effective, passed("settings", f"{len(effective.sources)} set, the others default")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from orchestrator.api.settings import ProgressStyle
 from orchestrator.cli.output import Output
+from orchestrator.cli.process import cursor_shown_while_suspended
 from orchestrator.cli.session import progress_style
 from orchestrator.domain.foreign import shown
 from orchestrator.domain.states import EntryState, JobGroup, group_of
@@ -80,10 +81,13 @@ class Board:
         from rich.live import Live  # noqa: PLC0415 - slow to load, and only terminals need it
 
         self._name = name
+        self._has_begun = False
         self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._cursor = cursor_shown_while_suspended()
 
     def __enter__(self) -> Self:
         """Take the terminal's last lines."""
+        self._cursor.__enter__()
         self._live.start()
         return self
 
@@ -92,9 +96,12 @@ class Board:
     ) -> None:
         """Give them back."""
         self._live.stop()
+        self._cursor.__exit__(kind, error, traceback)
 
     def __call__(self, event: Event) -> None:
-        """Leave a line about *event* above the table."""
+        """Leave a line about *event* above the table; where jobs stand at the start is in the table."""
+        if not self._has_begun and isinstance(event, JobStateChanged) and event.reason is None:
+            return
         line = _line(event)
         if line is not None:
             self._live.console.print(shown(line), markup=False, highlight=False)
@@ -104,6 +111,7 @@ class Board:
         from rich.console import Group  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
+        self._has_begun = True
         now = datetime.now().astimezone().strftime("%H:%M:%S")
         wait = f"at {now}; next check in {duration(wait_seconds)}; Ctrl-C stops watching, nothing is lost"
         # A table's own caption would be wrapped to the width of the table.

@@ -18,6 +18,7 @@ from orchestrator.domain.receipts import (
     VERIFIED,
     Evidence,
     is_md5,
+    not_shown,
     unverified,
 )
 from orchestrator.engine.file_comparison import etag_of_sent
@@ -84,9 +85,7 @@ class DeliveryCheck:
         if facts is None or facts.length is None:
             if is_by_evidence:
                 return BY_EVIDENCE
-            return (
-                f"the service shows no {asset.kind}" if url is None else f"{asset.kind} cannot be looked at"
-            )
+            return f"{asset.kind} cannot be looked at" if url is not None else _why_unseen(mine, asset.kind)
         expected = etag_of_sent(mine, asset)
         if expected is None or facts.etag is None:
             return f"no digest of {asset.kind} to compare"
@@ -95,6 +94,13 @@ class DeliveryCheck:
         if not is_md5(facts.etag.partition("-")[0]):
             return f"the ETag of {asset.kind} is no MD5"
         raise _differs(entry, asset, "another content than was sent", is_by_evidence=is_by_evidence)
+
+
+def _why_unseen(segments: list[SegmentRecord], kind: AssetKind) -> str:
+    """The usual case is no alarm: the parts of a film were compared one by one as they were sent."""
+    receipts = [segment.receipt for segment in segments]
+    is_compared = all(receipt is not None and receipt.is_verified for receipt in receipts)
+    return not_shown(kind, is_compared=is_compared and kind.is_multipart)
 
 
 def _differs(entry: HeldEntry, asset: Asset, how: str, *, is_by_evidence: bool) -> EntryError:

@@ -47,5 +47,7 @@ def unknown_time_zone(environ: Mapping[str, str]) -> list[str]:
     try:
         ZoneInfo(zone.removeprefix(":"))
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        return [f"TZ is {zone!r}, of which this machine has no data: times, also those of --bwlimit, are UTC"]
+        return [
+            f"TZ is {zone!r}, of which this machine has no data: all times are UTC, those of a bandwidth timetable too"
+        ]
     return []

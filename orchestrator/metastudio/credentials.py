@@ -189,7 +189,7 @@ def _header_value(values: Mapping[str, str], name: str) -> str | None:
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         raise ConfigurationError(
             f"{name} has quotation marks around it, which are no part of it",
-            hint=f"write {name}=VALUE without them; docker --env-file takes them for part of the value",
+            hint=f"write {name}=VALUE without them; a file of variables for docker has none either",
         )
     if not (value.isascii() and value.isprintable() and " " not in value):
         raise ConfigurationError(f"{name} contains a blank, a line break or a character that is not ASCII")

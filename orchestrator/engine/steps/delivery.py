@@ -22,6 +22,7 @@ from orchestrator.domain.receipts import (
     unverified,
 )
 from orchestrator.engine.file_comparison import etag_of_sent
+from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import DownloadUrls
 
 if TYPE_CHECKING:

@@ -48,6 +48,6 @@ def unknown_time_zone(environ: Mapping[str, str]) -> list[str]:
         ZoneInfo(zone.removeprefix(":"))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return [
-            f"TZ is {zone!r}, of which this machine has no data: all times are UTC, those of a bandwidth timetable too"
+            f"TZ is {zone!r}, of which this machine has no data: times are UTC, those of a bandwidth timetable too"
         ]
     return []

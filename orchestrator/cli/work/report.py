@@ -187,6 +187,8 @@ def _next_steps(report: RunReport) -> Iterator[str]:
             f"{_STOPPED_BY[ExitCode(report.exit_code)]}; state is saved, "
             "run the same command again to continue"
         )
+    elif report.exit_code == ExitCode.CONFIGURATION:
+        yield "stopped; state is saved: once that is fixed, run the same command again to continue"
     elif report.cause is not None:
         yield "stopped; state is saved, run the same command again to continue"
     elif report.entries.failed and report.exit_code == ExitCode.DECISION_NEEDED:

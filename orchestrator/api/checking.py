@@ -151,7 +151,7 @@ async def _misplaced(rows: Sequence[RowJob], state: str, manifest_file: str) -> 
 
 
 async def _forgiven(found: list[Problem], state: str, manifest: Manifest) -> list[Problem]:
-    """The problems *found*; that a file is gone whose entry's job is done is only a warning.
+    """The problems *found*; a missing file of an entry that is done is only a warning.
 
     Which batch is meant is clear where one of that name is known; otherwise a missing file stays an error.
     """

@@ -5,6 +5,8 @@ A shell shows nothing where something is wrong: no journal, a manifest that cann
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -45,10 +47,27 @@ def _choices(
     context: typer.Context, incomplete: str, read: Callable[[dict[str, Any]], Iterable[str]]
 ) -> list[str]:
     try:
-        found = [choice for choice in read(context.params) if choice.startswith(incomplete)]
+        found = [choice for choice in read(_given(context, incomplete)) if choice.startswith(incomplete)]
     except (OrchestratorError, OSError):
         return []
     return found[:_MOST_CHOICES]
+
+
+def _given(context: typer.Context, incomplete: str) -> dict[str, Any]:
+    """What the command line says before the word that is completed.
+
+    An option that waits for its value ends the parsing of it all, so the words before that are parsed once more.
+    """
+    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
+    try:
+        words = shlex.split(line)[2:]
+    except ValueError:  # a quotation mark that is not closed yet
+        words = line.split()[2:]
+    before = words[:-1] if words and words[-1] == incomplete else words
+    while before and before[-1].startswith("-"):
+        before = before[:-1]
+    parsed = context.command.make_context(context.info_name, list(before), resilient_parsing=True)
+    return {name: value for name, value in (context.params | parsed.params).items() if value}
 
 
 def _state(given: dict[str, Any]) -> str:

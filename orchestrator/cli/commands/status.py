@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.options import SERVICE_OPTIONS
-from orchestrator.cli.completion import entry_ids
+from orchestrator.cli.completion import batch_names, entry_ids
 from orchestrator.cli.invocation import Invocation, takes_settings
 from orchestrator.domain.errors import UsageError
 from orchestrator.domain.states import EntryState
@@ -44,7 +44,10 @@ def status(
     batch: Annotated[
         str | None,
         typer.Argument(
-            metavar="BATCH", help="The name of a batch, or its digest, for its entries.", show_default=False
+            metavar="BATCH",
+            help="The name of a batch, or its digest, for its entries.",
+            show_default=False,
+            autocompletion=batch_names,
         ),
     ] = None,
     *,

@@ -25,6 +25,15 @@ Runs = Annotated[
     bool,
     typer.Option("--runs", help="Show the batch's runs: when, for how long, exit code, counts, process."),
 ]
+OneBatch = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="BATCH",
+        help="The name of a batch, or its digest, for its entries.",
+        show_default=False,
+        autocompletion=batch_names,
+    ),
+]
 OfEntries = Annotated[
     list[str] | None,
     typer.Option(
@@ -41,15 +50,7 @@ OfEntries = Annotated[
 @takes_settings(SERVICE_OPTIONS, unused=("insecure_http", "progress", "log_max_size"))
 def status(
     invocation: Invocation,
-    batch: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="BATCH",
-            help="The name of a batch, or its digest, for its entries.",
-            show_default=False,
-            autocompletion=batch_names,
-        ),
-    ] = None,
+    batch: OneBatch = None,
     *,
     every: Annotated[
         bool,

@@ -77,9 +77,11 @@ class Terminal:
         self._call("kill-server")
 
     def type(self, command: str) -> None:
-        """Type *command* and press Enter."""
+        """Type *command*, which fits a line, and press Enter."""
         self._command = command
         self._call("send-keys", "-l", command)
+        # Until the shell has echoed it, the prompt on the screen is that of the command before.
+        self._wait(lambda text: text.endswith(_PROMPT + command), f"{command!r} to be echoed")
         self._call("send-keys", "Enter")
 
     def press(self, key: str) -> None:

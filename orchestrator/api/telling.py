@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,6 @@ from orchestrator.domain.errors import LockHeldError
 
 if TYPE_CHECKING:
     from orchestrator.engine.event_bus import Subscriber
-    from orchestrator.observe.event_file import EventFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,17 @@ def telling(
     with ExitStack() as open_ones:
         lines = None
         if values.events is not None:
-            lines = open_ones.enter_context(_lines(values.events, context, clock, around))
+            # Loaded for those who want events only.
+            from orchestrator.observe.event_file import event_file  # noqa: PLC0415
+
+            opened = event_file(
+                around.stdout() if values.events == STDOUT else values.events,
+                context,
+                clock=clock,
+                hidden=around.hidden,
+                warn=around.warn,
+            )
+            lines = open_ones.enter_context(opened)
         subscribers: list[Subscriber] = [] if lines is None else [lines]
         # Metrics are those of a run: other commands about a batch do not make it look like one.
         if "run_id" in context and (values.metrics_file is not None or values.metrics_port is not None):
@@ -58,20 +67,6 @@ def telling(
             subscribers.append(spans)
         is_file = lines is not None and values.events != STDOUT
         yield Telling(tuple(subscribers), str(Path(values.events or "").absolute()) if is_file else None)
-
-
-def _lines(
-    place: Path, context: Mapping[str, str], clock: Callable[[], float], around: Surroundings
-) -> AbstractContextManager[EventFile | None]:
-    from orchestrator.observe.event_file import event_file  # noqa: PLC0415 - for those who want events only
-
-    return event_file(
-        around.stdout() if place == STDOUT else place,
-        context,
-        clock=clock,
-        hidden=around.hidden,
-        warn=around.warn,
-    )
 
 
 def _spans() -> Subscriber | None:

@@ -162,7 +162,11 @@ def event_file(
         warn(f"events are not written to {name}: {reason_of(error)}; the command continues without them")
 
     try:
-        descriptor = opened if isinstance(opened, int) else _open_to_append(opened)
+        if isinstance(opened, Path):
+            opened.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = open_at_once(opened, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        else:
+            descriptor = opened
     except (OSError, ValueError) as error:
         warn(f"events are not written to {name}: {reason_of(error)}; the command continues without them")
         yield None
@@ -175,11 +179,6 @@ def event_file(
             yield lines
         finally:
             lines.flush()
-
-
-def _open_to_append(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return open_at_once(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 def _is_cut(path: Path) -> bool:

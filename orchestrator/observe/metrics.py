@@ -71,12 +71,6 @@ _METRICS: Final[Mapping[str, _Shape]] = {
 }
 
 
-def _made(registry: CollectorRegistry, name: str, shape: _Shape) -> Any:
-    options = {} if shape.buckets is None else {"buckets": shape.buckets}
-    labels = ["batch", *shape.labels]
-    return shape.kind(f"{PREFIX}_{name}", shape.help_text, labels, registry=registry, **options)
-
-
 class RunMetrics:
     """A subscriber that counts what happens in a run of *batch*; *clock* is in seconds since the epoch.
 
@@ -92,10 +86,14 @@ class RunMetrics:
         self._clock = clock
         info = Info(f"{PREFIX}_run", "The run and the program's version", ["batch"], registry=self.registry)
         info.labels(batch).info({"run_id": run_id, "version": __version__})
-        self._metrics = {name: _made(self.registry, name, shape) for name, shape in _METRICS.items()}
+        self._metrics: dict[str, Any] = {}
         #: The child of a metric, by the values of its labels: finding one each time costs more than counting.
         self._children: dict[tuple[str, ...], Any] = {}
         for name, shape in _METRICS.items():
+            labels, options = ["batch", *shape.labels], {"buckets": shape.buckets} if shape.buckets else {}
+            self._metrics[name] = shape.kind(
+                f"{PREFIX}_{name}", shape.help_text, labels, registry=self.registry, **options
+            )
             # A metric that begins at 0 shows that nothing has happened, one that is missing shows nothing.
             if not shape.labels:
                 self._of(name)
@@ -113,7 +111,9 @@ class RunMetrics:
             events.SegmentStored: self._segment_stored,
             events.UrlsExpired: lambda event: self._of("batch_stored_bytes").dec(event.lost_bytes),
             events.RetryScheduled: lambda event: self._of("retries", event.operation, event.kind).inc(),
-            events.CallAttempted: self._call_attempted,
+            events.CallAttempted: lambda event: self._of(
+                "api_call_seconds", event.operation, event.outcome
+            ).observe(event.seconds),
             events.OutageBegan: self._outage_began,
             events.OutageEnded: self._outage_ended,
             events.WarningRaised: lambda _: self._of("warnings").inc(),
@@ -164,9 +164,6 @@ class RunMetrics:
         if not event.is_resumed:
             self._of("sent_bytes").inc(event.bytes)
             self._of("put_seconds").observe(event.put_seconds)
-
-    def _call_attempted(self, event: events.CallAttempted) -> None:
-        self._of("api_call_seconds", event.operation, event.outcome).observe(event.seconds)
 
     def _outage_began(self, event: events.OutageBegan) -> None:
         self._of("outage_active", event.side).set(1)

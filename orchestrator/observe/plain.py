@@ -91,16 +91,13 @@ class PlainProgress:
         if isinstance(event, RunStarted):
             self._thread.start()
         if isinstance(event, FilmsChecked):
-            self._report_checking(event)
+            last, now = self._checking_at, self._clock()
+            if last is None or now - last >= self._interval_seconds:
+                self._checking_at = now
+                self._write(checking(event))
         line = outage_news(event) if isinstance(event, OutageEvent) else _line(event)
         if line is not None:
             self._write(line)
-
-    def _report_checking(self, event: FilmsChecked) -> None:
-        now = self._clock()
-        if self._checking_at is None or now - self._checking_at >= self._interval_seconds:
-            self._checking_at = now
-            self._write(checking(event))
 
     def report(self) -> None:
         """Write how far the run is."""

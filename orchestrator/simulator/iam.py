@@ -54,17 +54,14 @@ class IamApi:
             return _iam_error(401, "The project is not found.", "Unauthorized")
         issued_at = self._clock()
         token, expires_at = self._credentials.issue_token(issued_at)
-        document = {
-            "token": {**self._claims(), "issued_at": _instant(issued_at), "expires_at": _instant(expires_at)}
-        }
-        return web.json_response(document, status=201, headers={"X-Subject-Token": token})
-
-    def _claims(self) -> Document:
-        return {
+        claims = {
             "methods": ["password"],
             "project": {"id": self._options.project_id, "name": self._options.project_name},
             "user": {"name": self._options.user, "domain": {"name": self._options.domain}},
+            "issued_at": _instant(issued_at),
+            "expires_at": _instant(expires_at),
         }
+        return web.json_response({"token": claims}, status=201, headers={"X-Subject-Token": token})
 
     async def _list_projects(self, request: web.Request) -> web.StreamResponse:
         try:

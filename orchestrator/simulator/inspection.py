@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
@@ -13,7 +12,6 @@ from orchestrator.simulator.faults import Faults
 from orchestrator.simulator.jobs import Job
 from orchestrator.simulator.links import ASSETS, object_key
 from orchestrator.simulator.objects import ObjectStore
-from orchestrator.simulator.persistence import Document
 from orchestrator.simulator.stats import Stats
 
 
@@ -82,9 +80,5 @@ class InspectionApi:
         return web.json_response({**self._stats.to_document(), "faults": dict(self._faults.counts)})
 
     async def _show_jobs(self, _: web.Request) -> web.Response:
-        return web.json_response({"jobs": [_document(job) for job in self._jobs()]})
-
-
-def _document(job: JobView) -> Document:
-    document: dict[str, Any] = asdict(job)
-    return document | {"objects": {kind: str(path) for kind, path in job.objects.items()}}
+        objects = (({kind: str(path) for kind, path in job.objects.items()}, job) for job in self._jobs())
+        return web.json_response({"jobs": [{**asdict(job), "objects": paths} for paths, job in objects]})

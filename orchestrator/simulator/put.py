@@ -123,7 +123,8 @@ class PutExchange:
         receiver = self._store.receiver()
         try:
             async for chunk in self.chunks():
-                await receiver.write(_flip_first_bit(chunk) if is_corrupted and not receiver.taken else chunk)
+                is_first = is_corrupted and not receiver.taken
+                await receiver.write(bytes([chunk[0] ^ 1]) + chunk[1:] if is_first else chunk)
             return await receiver.finish()
         except BaseException:
             await receiver.discard()
@@ -174,10 +175,6 @@ def store_error_response(request: web.Request, error: StoreError) -> web.Respons
 def incomplete_body() -> StoreError:
     """Return the error for a body shorter than announced."""
     return StoreError(400, "IncompleteBody", "The request body is shorter than its Content-Length")
-
-
-def _flip_first_bit(chunk: bytes) -> bytes:
-    return bytes([chunk[0] ^ 1]) + chunk[1:]
 
 
 _REFUSALS = {

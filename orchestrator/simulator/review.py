@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from pymediainfo import MediaInfo, Track
+from pymediainfo import MediaInfo
 
 from orchestrator.simulator.bucket import Bucket
 from orchestrator.simulator.faults import Faults
@@ -38,11 +38,9 @@ def _resolution(path: Path) -> tuple[int, int] | None:
     # By its bytes: the library opens no name that the locale cannot write.
     with path.open("rb", buffering=0) as file:
         tracks = MediaInfo.parse(file).video_tracks
-    return next((_size(track) for track in tracks if track.width and track.height), None)
-
-
-def _size(track: Track) -> tuple[int, int]:
-    return int(track.width), int(track.height)
+    return next(
+        ((int(track.width), int(track.height)) for track in tracks if track.width and track.height), None
+    )
 
 
 def resolution_name(resolution: tuple[int, int] | None) -> str | None:

@@ -173,7 +173,8 @@ class S3Bucket:
                 yield part
             is_more = page.is_truncated and bool(page.parts)
             if is_more:
-                marker = _next_marker(marker, page.parts[-1].number)
+                # A page may end between two PUTs of one part, and a marker skips both: that part is asked for again.
+                marker = max(marker + 1, page.parts[-1].number - 1)
 
     async def complete(self, upload_id: str, key: str, count: int) -> None:
         """Join parts 1 to *count* into the object or raise StoreError; the upload is gone afterwards."""
@@ -226,14 +227,6 @@ class S3Bucket:
             yield path
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
-
-
-def _next_marker(marker: int, last_number: int) -> int:
-    """Return after which part the next page begins.
-
-    A page may end between two PUTs of one part, and a marker skips both: so that part is asked for again.
-    """
-    return max(marker + 1, last_number - 1)
 
 
 def _signing_keys(options: ObjectStoreOptions) -> SigningKeys:

@@ -112,7 +112,15 @@ class Simulator:
     async def _prepare(self) -> web.AppRunner:
         self._store = ObjectStore(self.folder, self._records, min_part_bytes=self.options.min_part_bytes)
         await self._store.open()
-        self._service = self._make_service(*await self._open_bucket())
+        bucket, signer = await self._open_bucket()
+        self._service = TrainingService(
+            self.options,
+            records=self._records,
+            bucket=bucket,
+            links=Links(self.options, bucket=bucket, signer=signer, clock=self._clock),
+            reviewer=Reviewer(self.options, bucket, self.faults),
+            clock=self._clock,
+        )
         used = UsedUrls(self._records)
         for part in (self._service, used):
             await part.open()
@@ -136,18 +144,15 @@ class Simulator:
         bucket = S3Bucket(remote, scratch=self.folder / "incoming")
         return await self._exits.enter_async_context(bucket), signer_of(remote)
 
-    def _make_service(self, bucket: Bucket, signer: Signer) -> TrainingService:
-        return TrainingService(
-            self.options,
-            records=self._records,
-            bucket=bucket,
-            links=Links(self.options, bucket=bucket, signer=signer, clock=self._clock),
-            reviewer=Reviewer(self.options, bucket, self.faults),
-            clock=self._clock,
-        )
-
     def _routes(self, used: UsedUrls) -> list[web.RouteDef]:
-        credentials = _credentials(self.options)
+        credentials = Credentials(
+            ak=self.options.ak,
+            sk=self.options.sk,
+            security_token=self.options.security_token,
+            static_token=self.options.token,
+            token_lifetime_seconds=self.options.token_lifetime_seconds,
+            max_clock_skew_seconds=self.options.max_clock_skew_seconds,
+        )
         gate = Gate(
             self.options,
             credentials=credentials,
@@ -246,14 +251,3 @@ def _check_loopback(host: str) -> None:
         raise ValueError(
             f"The simulator only listens on loopback addresses such as 127.0.0.1, not on {host!r}."
         )
-
-
-def _credentials(options: SimulatorOptions) -> Credentials:
-    return Credentials(
-        ak=options.ak,
-        sk=options.sk,
-        security_token=options.security_token,
-        static_token=options.token,
-        token_lifetime_seconds=options.token_lifetime_seconds,
-        max_clock_skew_seconds=options.max_clock_skew_seconds,
-    )

@@ -63,7 +63,13 @@ class Program(TyperGroup):
         """The command of this name or alias; raises UsageError, naming the nearest, when there is none."""
         name = ALIASES.get(cmd_name, cmd_name)
         if name in SUMMARIES and name not in self.commands:
-            self.commands[name] = _loaded(name)
+            command = getattr(import_module(f"{commands.__name__}.{name}"), name)
+            if isinstance(command, typer.Typer):
+                self.commands[name] = typer.main.get_group(command)
+            else:
+                app = typer.Typer(add_completion=False, **_SETTINGS)  # type: ignore[arg-type]  # a table of keywords
+                app.command(name, cls=PanelCommand)(command)
+                self.commands[name] = typer.main.get_command(app)
         if name in SUMMARIES or ctx.resilient_parsing or name.startswith("-"):
             return self.commands.get(name)
         nearest = get_close_matches(name, [*SUMMARIES, *ALIASES], n=1)
@@ -81,15 +87,6 @@ class Program(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take `help COMMAND` for `COMMAND --help`, as people know it from git."""
         return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
-
-
-def _loaded(name: str) -> Any:
-    command = getattr(import_module(f"{commands.__name__}.{name}"), name)
-    if isinstance(command, typer.Typer):
-        return typer.main.get_group(command)
-    app = typer.Typer(add_completion=False, **_SETTINGS)  # type: ignore[arg-type]  # a table of keywords
-    app.command(name, cls=PanelCommand)(command)
-    return typer.main.get_command(app)
 
 
 def program(callback: Any) -> Any:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -141,7 +141,8 @@ class Output:
 
     def print_error(self, error: OrchestratorError) -> None:
         """Print the error's sentence and its hint on stderr."""
-        about = ", ".join(_particulars(error))
+        request = error.request_id and f"request {error.request_id}"
+        about = ", ".join(filter(None, (error.code, request)))
         self.complain(f"error: {error.message}{f' ({about})' if about else ''}")
         if error.hint:
             self.complain(f"hint: {error.hint}")
@@ -172,13 +173,6 @@ async def _chunks(items: AsyncIterable[Mapping[str, Any]]) -> AsyncIterator[list
             chunk = []
     if chunk:
         yield chunk
-
-
-def _particulars(error: OrchestratorError) -> Iterable[str]:
-    if error.code:
-        yield error.code
-    if error.request_id:
-        yield f"request {error.request_id}"
 
 
 def dumped(value: object) -> str:

@@ -72,7 +72,7 @@ def stop_on_signals() -> Stopper:
     """From now on end on a signal that stops; SIGUSR1 does nothing, and SIGHUP nothing where it was ignored."""
     stopper = Stopper()
     # No command dies of the signal by which `run` reads its settings again.
-    signal.signal(signal.SIGUSR1, _do_nothing)
+    signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
     for number in _STOP_SIGNALS:
         if not (number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN):
             signal.signal(number, stopper)
@@ -98,10 +98,6 @@ def cursor_shown_while_suspended() -> Iterator[None]:
         signal.signal(signal.SIGTSTP, before)
         with suppress(OSError):
             os.write(_STDERR, _SHOW_CURSOR)
-
-
-def _do_nothing(_number: int, _frame: FrameType | None) -> None:
-    return
 
 
 def run_async(function: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
@@ -149,22 +145,14 @@ def standard_streams() -> Iterator[tuple[TextIO, TextIO]]:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
-    with _unwritable() as nowhere:
-        sys.stdout, sys.stderr = map(steady, before)
-        try:
-            yield sys.stdout, sys.stderr
-        finally:
-            sys.stdout, sys.stderr = before
-
-
-@contextmanager
-def _unwritable() -> Iterator[int]:
-    """A descriptor on which every write fails, for what was closed when Python started."""
-    descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    # Every write to it fails: it is for what was closed when Python started.
+    nowhere = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        yield descriptor
+        sys.stdout, sys.stderr = map(steady, before)
+        yield sys.stdout, sys.stderr
     finally:
-        os.close(descriptor)
+        sys.stdout, sys.stderr = before
+        os.close(nowhere)
 
 
 def drop_unusable_key_log(warn: Callable[[str], object]) -> None:

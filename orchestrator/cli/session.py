@@ -247,8 +247,13 @@ def logs_of(values: Settings, warn: Callable[[str], None], **context: str | None
     Raises ConfigurationError when the log file cannot be opened.
     """
     if not values.verbose and values.log_file is None:
-        with _libraries_silenced():
+        # Where the root has no handler, Python shows what libraries warn of on stderr.
+        root, handler = logging.getLogger(), logging.NullHandler()
+        root.addHandler(handler)
+        try:
             yield Logs()
+        finally:
+            root.removeHandler(handler)
         return
     # Loaded for those who want logs only: structlog and what it loads are a tenth of a start.
     import structlog  # noqa: PLC0415
@@ -275,14 +280,3 @@ def logs_of(values: Settings, warn: Callable[[str], None], **context: str | None
             failure = failure_of(sys.stderr)
             if failure is not None:
                 log.warning("stderr.lost", reason=failure.strerror)
-
-
-@contextmanager
-def _libraries_silenced() -> Iterator[None]:
-    """Keep what libraries log from stderr, where Python shows warnings without a handler."""
-    root, handler = logging.getLogger(), logging.NullHandler()
-    root.addHandler(handler)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)

@@ -56,7 +56,12 @@ class Commands:
 
 def attention_of(facts: BatchFacts, commands: Commands) -> Iterator[Attention]:
     """The entries that wait for a person: decisions, failures, failed reviews, then what waits in the console."""
-    decisions = _decisions(facts)
+    # What the last run could not decide, by entry.
+    decisions = {
+        incident.subject: incident.message
+        for incident in facts.incidents
+        if incident.kind == IncidentKind.DECISION and incident.run_id == facts.batch.last_run_id
+    }
     by_kind: tuple[Callable[[EntryRecord], Attention | None], ...] = (
         lambda record: _decision(record, decisions, commands),
         lambda record: _failure(record, commands),
@@ -93,16 +98,6 @@ def _failure(record: EntryRecord, commands: Commands) -> Attention | None:
         hint=error.hint,
         command=commands.retry(record.entry_id),
     )
-
-
-def _decisions(facts: BatchFacts) -> Mapping[str, str]:
-    """What the last run could not decide, by entry."""
-    last = facts.batch.last_run_id
-    return {
-        incident.subject: incident.message
-        for incident in facts.incidents
-        if incident.kind == IncidentKind.DECISION and incident.run_id == last
-    }
 
 
 def _decision(record: EntryRecord, decisions: Mapping[str, str], commands: Commands) -> Attention | None:

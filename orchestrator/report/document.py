@@ -179,7 +179,11 @@ def _night(facts: BatchFacts, night: Night) -> dict[str, Any]:
             {
                 "start": incident.at,
                 # One that a kill cut short lasted at least until its run's last sign.
-                "end": incident.ended_at or _end_of(incident.run_id, night.windows, incident.at),
+                "end": incident.ended_at
+                or max(
+                    (window.end for window in night.windows if window.run.run_id == incident.run_id),
+                    default=incident.at,
+                ),
                 "side": incident.subject,
                 "reason": incident.message,
             }
@@ -190,7 +194,3 @@ def _night(facts: BatchFacts, night: Night) -> dict[str, Any]:
         "slowest": [segment._asdict() for segment in night.slowest],
         "causes": [cause._asdict() for cause in facts.causes[:MOST_CAUSES]],
     }
-
-
-def _end_of(run_id: str, windows: Sequence[Window], start: float) -> float:
-    return max((window.end for window in windows if window.run.run_id == run_id), default=start)

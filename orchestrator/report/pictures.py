@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from orchestrator.domain.assets import AssetKind
@@ -29,20 +29,15 @@ def pictures_of(
         return {}
     ordered = sorted(entries, key=lambda entry: entry.entry_id not in first)
     most_bytes = min(_MOST_OF_ONE, max(_LEAST_OF_ONE, MOST_BYTES * 3 // 4 // max(len(ordered), 1)))
-    wanted = _sources(ordered[: MOST_BYTES * 3 // 4 // most_bytes])
+    wanted: dict[str, str] = {}
+    for entry in ordered[: MOST_BYTES * 3 // 4 // most_bytes]:
+        files = entry.avatar.files()
+        source = files.get(AssetKind.COVER) or files.get(AssetKind.TRAINING_VIDEO)
+        if source is not None:
+            wanted[entry.entry_id] = source
     found = pictures_of_files(wanted.values(), jobs=jobs, most_bytes=most_bytes, on_progress=on_progress)
     return {
         entry_id: base64.b64encode(found[path]).decode("ascii")
         for entry_id, path in wanted.items()
         if path in found
     }
-
-
-def _sources(entries: Iterable[EntryRecord]) -> dict[str, str]:
-    sources: dict[str, str] = {}
-    for entry in entries:
-        files = entry.avatar.files()
-        path = files.get(AssetKind.COVER) or files.get(AssetKind.TRAINING_VIDEO)
-        if path is not None:
-            sources[entry.entry_id] = path
-    return sources

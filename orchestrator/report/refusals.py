@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +16,9 @@ def reviews_document(reviews: Sequence[ReviewRecord]) -> dict[str, Any]:
     for review in reviews:
         first.setdefault((review.batch, review.entry_id), review.is_passed)
     failed = [review for review in reviews if not review.is_passed]
-    counts = Counter((review.reason, review.code) for review in failed)
+    alike: defaultdict[tuple[str | None, str | None], list[ReviewRecord]] = defaultdict(list)
+    for review in failed:
+        alike[review.reason, review.code].append(review)
     return {
         "reviewed": len(first),
         "first_pass_rate": sum(first.values()) / len(first) if first else None,
@@ -24,18 +26,11 @@ def reviews_document(reviews: Sequence[ReviewRecord]) -> dict[str, Any]:
             {
                 "reason": reason,
                 "code": code,
-                "count": count,
+                "count": len(said),
                 "rule": rule_of_review(reason, code),
-                "entries": sorted(
-                    {one.entry_id for one in failed if (one.reason, one.code) == (reason, code)}
-                ),
-                "redo_reasons": _redo_reasons(failed, reason, code),
+                "entries": sorted({one.entry_id for one in said}),
+                "redo_reasons": list(dict.fromkeys(redo for one in said for redo in one.redo_reasons)),
             }
-            for (reason, code), count in counts.most_common()
+            for (reason, code), said in sorted(alike.items(), key=lambda group: -len(group[1]))
         ],
     }
-
-
-def _redo_reasons(failed: Sequence[ReviewRecord], reason: str | None, code: str | None) -> list[str]:
-    alike = (one for one in failed if (one.reason, one.code) == (reason, code))
-    return list(dict.fromkeys(redo for one in alike for redo in one.redo_reasons))

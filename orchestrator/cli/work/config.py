@@ -30,7 +30,11 @@ def show_settings(invocation: Invocation, manifest: Path | None) -> ExitCode:
     """Print the effective settings and where each comes from."""
     effective = invocation.settings(beside=manifest)
     output = invocation.output
-    credentials = _credentials()
+    credentials: FoundCredentials | ConfigurationError
+    try:
+        credentials = find_credentials(os.environ, home_folder())
+    except ConfigurationError as error:
+        credentials = error
     values = {name: (_value(effective, name), effective.source_of(name)) for name in setting_names()}
     # The vendor's names hold for the project too; a setting of ours goes before them.
     project_id = credentials.project_id if isinstance(credentials, FoundCredentials) else None
@@ -66,13 +70,6 @@ def show_settings(invocation: Invocation, manifest: Path | None) -> ExitCode:
     for warning in (*complaints, *doubts(os.environ)):
         output.note(f"warning: {warning}")
     return ExitCode.OK
-
-
-def _credentials() -> FoundCredentials | ConfigurationError:
-    try:
-        return find_credentials(os.environ, home_folder())
-    except ConfigurationError as error:
-        return error
 
 
 def _value(effective: EffectiveSettings, name: str) -> Any:

@@ -111,18 +111,13 @@ def _avatar(footage: Path, name: str, seed: int) -> dict[str, str]:
     avatar = {"name": name}
     for field, (suffix, write) in files.items():
         path = footage / f"{slug(name)}.{suffix}"
-        _write_once(path, write)
+        # Under another name first: a file that exists is complete, and stays the same.
+        if not path.exists():
+            unfinished = path.with_name(f".{path.name}")
+            write(unfinished)
+            unfinished.replace(path)
         avatar[field] = f"footage/{path.name}"
     return avatar
-
-
-def _write_once(path: Path, write: Callable[[Path], None]) -> None:
-    """Write under another name first, so that a file that exists is complete and stays the same."""
-    if path.exists():
-        return
-    unfinished = path.with_name(f".{path.name}")
-    write(unfinished)
-    unfinished.replace(path)
 
 
 @asynccontextmanager

@@ -26,10 +26,9 @@ from orchestrator.cli.work.checks.check import (
 )
 from orchestrator.cli.work.checks.journal import check_journal
 from orchestrator.cli.work.checks.machine import check_digest, check_folder, check_open_files, check_proxy
-from orchestrator.cli.work.checks.service import Access, check_service, check_store, find_access
+from orchestrator.cli.work.checks.service import check_service, check_store, find_access
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.journal.journal import folder_of
 
 
@@ -40,7 +39,9 @@ def examine_all(invocation: Invocation, manifest: Path | None, defaults: Sequenc
     journal, upload_url = check_journal(effective.values.state)
     proxy = check_proxy(access.endpoint)
     checks = [settings_check, *access.checks, proxy]
-    checks += run_on_network(_remote, effective, access, upload_url)
+    clocks = real_clocks()
+    checks += run_on_network(check_service, effective, access, clocks)
+    checks.append(run_on_network(check_store, upload_url, clocks))
     checks += [journal, *_folders(effective), check_open_files(effective.values), check_digest()]
     if manifest is not None:
         checks.append(_footage(manifest, effective, defaults))
@@ -60,13 +61,6 @@ def _settings(invocation: Invocation, manifest: Path | None) -> tuple[EffectiveS
     for warning in doubts(os.environ):
         return effective, warned("settings", warning, "rename or unset it; `orchestrator config show`")
     return effective, passed("settings", f"{len(effective.sources)} set, the others default")
-
-
-async def _remote(
-    effective: EffectiveSettings, access: Access, upload_url: PresignedUrl | None
-) -> list[Check]:
-    clocks = real_clocks()
-    return [*await check_service(effective, access, clocks), await check_store(upload_url, clocks)]
 
 
 def _folders(effective: EffectiveSettings) -> list[Check]:

@@ -147,18 +147,12 @@ def _print_transitions(output: Output, transitions: list[TransitionRecord]) -> N
 def _print_attempts(output: Output, attempts: list[AttemptRecord]) -> None:
     if not attempts:
         return
-    rows = [
-        (moment(one.at), _what(one), str(one.attempt), _answer(one), one.message or "") for one in attempts
-    ]
+    rows = []
+    for one in attempts:
+        part = f" part {one.part_number}" if one.part_number else ""
+        what = f"{one.operation} {one.asset}{part}" if one.asset else one.operation
+        request = one.request_id and f"request {one.request_id}"
+        answer = ", ".join(filter(None, (one.kind, one.code, request)))
+        rows.append((moment(one.at), what, str(one.attempt), answer, one.message or ""))
     output.say()
     print_table(output, ("failed at", "request", "attempt", "answer", "message"), rows)
-
-
-def _what(attempt: AttemptRecord) -> str:
-    part = f" part {attempt.part_number}" if attempt.part_number else ""
-    return f"{attempt.operation} {attempt.asset}{part}" if attempt.asset else attempt.operation
-
-
-def _answer(attempt: AttemptRecord) -> str:
-    request = attempt.request_id and f"request {attempt.request_id}"
-    return ", ".join(filter(None, (attempt.kind, attempt.code, request)))

@@ -57,11 +57,7 @@ def scan_to_manifest(output: Output, manifest: Path, folder: Path, *, is_forced:
             f"#   {_one_line(str(path))}: {_one_line(why)}" for path, why in sorted(scan.unclear.items())
         ]
     write_new(manifest, "\n".join(lines) + "\n", is_forced=is_forced)
-    if output.is_json:
-        output.document(_document(scan, manifest))
-    _show(output, scan)
-    output.say(f"wrote {manifest}: {len(scan.people)} avatars, {len(scan.unclear)} files left as comments")
-    output.say(f"check it, then: orchestrator validate {quote(str(manifest))}")
+    _print_result(output, scan, manifest)
 
 
 def write_new(path: Path, text: str, *, is_forced: bool) -> None:
@@ -86,7 +82,14 @@ def _one_line(text: str) -> str:
     return " ".join(text.split()) if text.isprintable() else ascii(text)
 
 
-def _show(output: Output, scan: Scan) -> None:
+def _print_result(output: Output, scan: Scan, manifest: Path) -> None:
+    if output.is_json:
+        people = [
+            {"entry": slug(person.name), "files": {str(kind): str(path) for kind, path in _ordered(person)}}
+            for person in scan.people
+        ]
+        unclear = [{"path": str(path), "reason": why} for path, why in sorted(scan.unclear.items())]
+        output.document({"schema": SCHEMA, "manifest": str(manifest), "avatars": people, "unclear": unclear})
     rows = [
         (person.name, person.film or "-", ", ".join(f"{kind}: {path}" for kind, path in _ordered(person)))
         for person in scan.people
@@ -95,15 +98,8 @@ def _show(output: Output, scan: Scan) -> None:
         print_table(output, ("avatar", "film", "files"), rows)
     for path, why in sorted(scan.unclear.items()):
         output.say(f"unclear: {path}: {why}")
-
-
-def _document(scan: Scan, manifest: Path) -> dict[str, object]:
-    people = [
-        {"entry": slug(person.name), "files": {str(kind): str(path) for kind, path in _ordered(person)}}
-        for person in scan.people
-    ]
-    unclear = [{"path": str(path), "reason": why} for path, why in sorted(scan.unclear.items())]
-    return {"schema": SCHEMA, "manifest": str(manifest), "avatars": people, "unclear": unclear}
+    output.say(f"wrote {manifest}: {len(scan.people)} avatars, {len(scan.unclear)} files left as comments")
+    output.say(f"check it, then: orchestrator validate {quote(str(manifest))}")
 
 
 def write_sample(output: Output, folder: Path, *, is_forced: bool) -> None:

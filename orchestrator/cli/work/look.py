@@ -77,7 +77,11 @@ def write_film_page(
             kind=one.film.kind.value.replace("_", " "),
             name=Path(one.film.path).name,
             seconds=one.measures.seconds,
-            findings=_findings(one, problems),
+            findings=[
+                Finding(p.rule, p.message.removeprefix(f"{one.film.path}: "), p.verdict, is_error=p.is_error)
+                for p in problems
+                if (p.entry, p.field) == (one.film.entry.entry_id, one.film.kind.value)
+            ],
             strip=strips.get(one.film.path, ()),
             curve=one.measures.curve,
         )
@@ -85,16 +89,6 @@ def write_film_page(
     ]
     made_at = time.strftime("%Y-%m-%d %H:%M")
     _write_private(path, render_page(title, rows, made_at))
-
-
-def _findings(one: Looked, problems: Sequence[Problem]) -> list[Finding]:
-    """What is said of the film, without its path."""
-    film = one.film
-    about = (p for p in problems if (p.entry, p.field) == (film.entry.entry_id, film.kind.value))
-    return [
-        Finding(p.rule, p.message.removeprefix(f"{film.path}: "), p.verdict, is_error=p.is_error)
-        for p in about
-    ]
 
 
 def _write_private(path: Path, text: str) -> None:

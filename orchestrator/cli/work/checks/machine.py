@@ -36,13 +36,9 @@ def check_folder(name: str, folder: Path) -> Check:
         return failed(name, f"{place} is not writable", f"make it writable for this user: ls -ld {place}")
     free = status.f_bavail * status.f_frsize
     # Some file systems have no fixed number of inodes and report none at all.
-    files = status.f_favail if status.f_files else None
-    counted = "" if files is None else f", {files:,} inodes free"
+    files = status.f_favail if status.f_files else _ENOUGH_FILES
+    counted = f", {files:,} inodes free" if status.f_files else ""
     detail = f"{folder}: {format_bytes(free)} free{counted}"
-    return _judged_room(name, detail, free, _ENOUGH_FILES if files is None else files, place)
-
-
-def _judged_room(name: str, detail: str, free: int, files: int, place: Path) -> Check:
     fix = f"free some space: `df -h {place}`, `df -i {place}`"
     if free < _LEAST_BYTES or files < _LEAST_FILES:
         return failed(name, detail, fix, is_temporary=True)

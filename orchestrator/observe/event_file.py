@@ -14,8 +14,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from orchestrator.domain.foreign import disarmed_json, masked, without
 from orchestrator.engine import events
@@ -74,11 +75,19 @@ class EventFile:
         hidden: Collection[str] = (),
     ) -> None:
         self._file = file
-        self._context = dict(context)
         self._clock = clock
         self._hidden = hidden
-        self._names = {kind: [field.name for field in fields(kind)] for kind in TOLD}
-        #: Texts that were masked, those of our own fields and those of others: most are said again and again.
+        self._context = "".join(f',"{name}":{_json(text)}' for name, text in context.items())
+        #: The fields that are not in the context, each as a line begins it, and whether its words are ours.
+        self._fields = {
+            kind: [
+                (field.name, f',"{field.name}":', field.name in OUR_FIELDS)
+                for field in fields(kind)
+                if field.name not in context
+            ]
+            for kind in TOLD
+        }
+        #: Texts as lines have them, those of our own fields and those of others: most are said again and again.
         self._ours: dict[str, str] = {}
         self._masked: dict[str, str] = {}
         self._waiting: list[tuple[float, Event]] = []
@@ -106,22 +115,26 @@ class EventFile:
 
     def line(self, at: float, event: Event) -> str:
         """The line for *event*, which happened at *at*, with its end; what is not known of it is left out."""
-        line = {"schema": SCHEMA, "type": event.name, "time": self._time_text(at), **self._context}
-        for name in self._names[type(event)]:
+        # Put together by hand: an encoder costs more than all else here, and most values were encoded before.
+        parts = [f'{{"schema":{SCHEMA},"type":"{event.name}","time":"{self._time_text(at)}"', self._context]
+        for name, prefix, is_ours in self._fields[type(event)]:
             value = getattr(event, name)
             if value is None:
                 continue
             kind = type(value)
-            if kind is str:
-                known = self._ours if name in OUR_FIELDS else self._masked
-                line[name] = known.get(value) or self._mask(value, known)
+            if isinstance(value, str):
+                known = self._ours if is_ours else self._masked
+                text = known.get(value) or self._told(value, known)
+            elif kind is int:
+                text = str(value)
             elif kind is float:
-                line[name] = round(value, 6)
-            elif is_dataclass(kind):
-                line[name] = asdict(value)
+                text = str(round(value, 6)) if isfinite(value) else "null"
+            elif kind is bool:
+                text = "true" if value else "false"
             else:
-                line[name] = value
-        return disarmed_json(_ENCODE(line)) + "\n"
+                text = _json(asdict(value) if is_dataclass(kind) else value)
+            parts += (prefix, text)
+        return "".join((*parts, "}\n"))
 
     def _time_text(self, at: float) -> str:
         second = int(at)
@@ -132,15 +145,19 @@ class EventFile:
             )
         return f"{self._second_text}.{int((at - second) * 1e6):06}Z"
 
-    def _mask(self, text: str, known: dict[str, str]) -> str:
+    def _told(self, text: str, known: dict[str, str]) -> str:
         if len(known) >= _REMEMBERED:
             known.clear()
         clean = without(text, self._hidden)
-        known[text] = clean if known is self._ours else masked(clean)
+        known[text] = _json(clean if known is self._ours else masked(clean))
         return known[text]
 
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _json(value: Any) -> str:
+    return disarmed_json(_ENCODE(value))
 
 
 @contextmanager

@@ -44,6 +44,8 @@ def run_spans() -> RunSpans | None:
 class RunSpans:
     """Begins and ends spans as the events of one run say."""
 
+    name = "the tracing"
+
     def __init__(self, provider: trace.TracerProvider) -> None:
         self._tracer = provider.get_tracer("orchestrator", __version__)
         self._batch: Span | None = None

@@ -17,6 +17,7 @@ from orchestrator.domain.errors import (
     EntryError,
     ETagMismatchError,
     GaveUpError,
+    HoldLostError,
     IllegalTransitionError,
     InterruptedTransferError,
     JournalError,
@@ -70,6 +71,7 @@ EXIT_CODES = {
     RefusedUploadError: ExitCode.UNEXPECTED,
     IllegalTransitionError: ExitCode.UNEXPECTED,
     StaleEpochError: ExitCode.UNEXPECTED,
+    HoldLostError: ExitCode.UNEXPECTED,
 }
 #: Kinds that several classes share on purpose: reports tell what happened, classes what the caller does.
 SHARED_KINDS = {
@@ -77,6 +79,7 @@ SHARED_KINDS = {
     "internal": {OrchestratorError, IllegalTransitionError},
     "temporary": {RetryableError, GaveUpError},
     "unreachable": {NotSentError, ServiceUnreachableError},
+    "stale_epoch": {StaleEpochError, HoldLostError},
 }
 
 

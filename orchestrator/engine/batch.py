@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import LimitReachedError, RunError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
-from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.connection import Clocks, connect
+from orchestrator.engine.connection import Clocks
 from orchestrator.engine.context import Run, WorkSettings
-from orchestrator.engine.drain import Breaker, Drain, StopWishes, TransferLimit, limit_duration
-from orchestrator.engine.event_bus import EventBus, telling_attempts
+from orchestrator.engine.drain import Breaker, StopWishes, TransferLimit, limit_duration
+from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import (
     ComparisonStarted,
     DecisionNeeded,
     FilmsChecked,
     RunFinished,
     RunStarted,
-    ServiceWarning,
     Totals,
 )
 from orchestrator.engine.file_comparison import ContentComparison
 from orchestrator.engine.film_count import FilmCount
 from orchestrator.engine.following import Follower
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
-from orchestrator.engine.outage import gates
 from orchestrator.engine.parallelism import AdaptiveParallelism
 from orchestrator.engine.planning import Planner
 from orchestrator.engine.registration import Registration, earlier_manifest
@@ -46,11 +40,10 @@ from orchestrator.engine.report import (
     count_entries,
 )
 from orchestrator.engine.selection import EntryQueue, Selection, failed, scope_of, unfinished, uploaded
+from orchestrator.engine.workplace import open_run
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Manifest, Problem
-from orchestrator.transfer.pacing import PutSlots
-from orchestrator.transfer.sender import SegmentSender
 
 if TYPE_CHECKING:
     from orchestrator.engine.decision import Retry
@@ -132,50 +125,6 @@ async def submit_batch(
         segments, stored_bytes = await journal.count_stored(run.batch.digest)
         totals = Totals(entries=count, segments=segments, bytes=stored_bytes)
         return await BatchRun(run, Registration(totals=totals), uploaded(entry_ids)).work()
-
-
-@asynccontextmanager
-async def open_run(
-    work: WorkSettings, batch_name: str, journal: Journal, events: EventBus, clocks: Clocks
-) -> AsyncIterator[Run]:
-    """Connect, take the batch's lock, and put together what the engine works with.
-
-    Raises what `run_batch` does before it plans; the lock is held until the block is left.
-    """
-    service = work.service
-    drain = Drain(clocks.sleep, events)
-    outages = gates(service.outage, clocks, drain, events)
-    async with connect(
-        service,
-        # The waits of calls end, too, as soon as the run drains.
-        replace(clocks, sleep=drain.sleep),
-        reader_threads=os.cpu_count() or 1,
-        on_attempt=telling_attempts(events),
-        gate=outages.call,
-    ) as connection:
-        key = await journal.known_key(BatchKey(connection.endpoint, connection.project_id, batch_name))
-        async with journal.hold_batch(key):
-            yield Run(
-                batch=key,
-                work=work,
-                journal=journal,
-                events=events,
-                clocks=clocks,
-                drain=drain,
-                outages=outages,
-                connection=connection,
-                sender=SegmentSender(
-                    connection.session,
-                    readers=connection.readers,
-                    idle_timeout=service.idle_timeout,
-                    is_verifying=service.is_verifying,
-                    is_insecure_http_allowed=service.is_insecure_http_allowed,
-                    clock=connection.service_time.now,
-                    on_warning=lambda message: events.publish(ServiceWarning(message=message)),
-                ),
-                slots=PutSlots(work.settings.most_parallel, work.bandwidth),
-                budget=RetryBudget(work.settings.run_retries),
-            )
 
 
 async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Registration:

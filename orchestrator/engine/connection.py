@@ -18,7 +18,7 @@ from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials, UserToken
 from orchestrator.metastudio.endpoints import check_endpoint
 from orchestrator.metastudio.iam import IamPasswordAuth
-from orchestrator.metastudio.pacing import ApiAttempt, ApiRate, Gate, RateLimiter, Retrying, ignore
+from orchestrator.metastudio.pacing import ApiAttempt, ApiRate, Gate, Pacer, RateLimiter, Retrying, ignore
 from orchestrator.network.session import open_session
 
 if TYPE_CHECKING:
@@ -72,6 +72,10 @@ class Connection:
     service_time: ServiceTime
 
 
+#: Makes what paces the calls to an endpoint's project, the two arguments: several processes may share a rate.
+MakePacer = Callable[[str, str], Pacer]
+
+
 @asynccontextmanager
 async def connect(
     settings: ServiceSettings,
@@ -80,9 +84,11 @@ async def connect(
     reader_threads: int,
     on_attempt: Callable[[ApiAttempt], None] = ignore,
     gate: Gate | None = None,
+    make_pacer: MakePacer | None = None,
 ) -> AsyncIterator[Connection]:
     """Open a session to the service, whose calls go through *gate*; the first call is the first to reach it.
 
+    Without *make_pacer* the connection has the rate of the settings to itself.
     Raises ConfigurationError when endpoint or project are missing or wrong, CredentialsError when IAM refuses.
     """
     endpoint = check_endpoint(settings.endpoint, is_insecure_http_allowed=settings.is_insecure_http_allowed)
@@ -106,7 +112,9 @@ async def connect(
                     settings.api_rate.reads_per_second,
                     clock=clocks.monotonic,
                     sleep=clocks.sleep,
-                ),
+                )
+                if make_pacer is None
+                else make_pacer(endpoint, project_id),
                 policy=settings.api_policy,
                 sleep=clocks.sleep,
                 draw=clocks.draw,

@@ -23,7 +23,7 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.presigned import ServiceTime
 from orchestrator.metastudio.answers import Answer, OversizedAnswerError, Refusal, exchange
 from orchestrator.metastudio.auth import Authenticator, canonical_query
-from orchestrator.metastudio.pacing import ApiAttempt, CallKind, RateLimiter, Retrying
+from orchestrator.metastudio.pacing import ApiAttempt, CallKind, Pacer, Retrying
 
 USER_AGENT = f"metastudio-orchestrator/{__version__}"
 _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -72,7 +72,7 @@ class Caller:
         endpoint: str,
         project_id: str,
         auth: Authenticator,
-        limiter: RateLimiter,
+        limiter: Pacer,
         retrying: Retrying,
         clock: Callable[[], float],
         on_attempt: Callable[[ApiAttempt], None],

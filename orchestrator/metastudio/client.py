@@ -21,7 +21,7 @@ from orchestrator.metastudio.answers import (
 )
 from orchestrator.metastudio.auth import Authenticator
 from orchestrator.metastudio.calls import Call, Caller
-from orchestrator.metastudio.pacing import ApiAttempt, Gate, RateLimiter, Retrying, ignore
+from orchestrator.metastudio.pacing import ApiAttempt, Gate, Pacer, Retrying, ignore
 from orchestrator.metastudio.requests import MAX_PAGE_JOBS, Command, JobQuery
 from orchestrator.metastudio.wire import (
     SUCCESS,
@@ -60,7 +60,7 @@ class MetaStudioClient:
         endpoint: str,
         project_id: str,
         auth: Authenticator,
-        limiter: RateLimiter,
+        limiter: Pacer,
         policy: RetryPolicy,
         sleep: Callable[[float], Awaitable[object]],
         draw: Draw,

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from orchestrator.domain.errors import (
     ConfigurationError,
@@ -138,6 +138,22 @@ def parse_api_rate(text: str) -> ApiRate:
     return ApiRate(*rates)
 
 
+class Pacer(Protocol):
+    """Lets calls go at a rate."""
+
+    def slot(self, kind: CallKind) -> AbstractAsyncContextManager[None]:
+        """Wait for a slot and hold it."""
+        ...
+
+    async def acquire(self, kind: CallKind) -> None:
+        """Wait for a slot."""
+        ...
+
+    def back_off(self, kind: CallKind, seconds: float) -> None:
+        """Let no call of this kind start for *seconds*, nor those that wait for a slot already."""
+        ...
+
+
 class RateLimiter:
     """Hands out slots in even steps, so that no second ever holds more calls than the rate.
 
@@ -161,7 +177,7 @@ class RateLimiter:
 
     def slot(self, kind: CallKind) -> AbstractAsyncContextManager[None]:
         """Wait for a slot and hold it; a call takes no longer than its own time."""
-        return _Slot(self, kind)
+        return Slot(self, kind)
 
     async def acquire(self, kind: CallKind) -> None:
         """Wait for a slot; a pause that begins meanwhile is waited for as well."""
@@ -180,18 +196,18 @@ class RateLimiter:
         self._lanes[kind].pause_until(self._clock() + seconds)
 
 
-class _Slot:
+class Slot:
     """One call's slot; each call makes one, so it is no generator."""
 
-    __slots__ = ("_kind", "_limiter")
+    __slots__ = ("_kind", "_pacer")
 
-    def __init__(self, limiter: RateLimiter, kind: CallKind) -> None:
-        self._limiter = limiter
+    def __init__(self, pacer: Pacer, kind: CallKind) -> None:
+        self._pacer = pacer
         self._kind = kind
 
     async def __aenter__(self) -> None:
         """Wait for the slot."""
-        await self._limiter.acquire(self._kind)
+        await self._pacer.acquire(self._kind)
 
     async def __aexit__(self, *_ended: object) -> None:
         """Nothing is given back: a slot is a moment."""

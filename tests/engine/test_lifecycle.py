@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 
 from orchestrator.domain.errors import JournalError
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.batch import open_run, register
+from orchestrator.engine.batch import register
 from orchestrator.engine.context import Run
 from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.lifecycle import End, Lifecycle
+from orchestrator.engine.workplace import open_run
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import EntryRecord
 from tests.rig import BATCH, Rig

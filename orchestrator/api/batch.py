@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 from anyio import to_thread
 
-from orchestrator.api.checking import Asked, check, check_patterns
+from orchestrator.api.checking import Asked, check, check_patterns, refuse_fleet
 from orchestrator.api.history import kept_in_history, key_of, new_run_id
 from orchestrator.api.look import look_at
 from orchestrator.api.planning import BatchPlan, digest_of, plan_batch, refusal
@@ -188,6 +188,7 @@ class Batch:
         run_id = new_run_id(clocks.clock())
         warnings: list[str] = []
         state, values = self._effective.values.state, self._effective.values
+        refuse_fleet(state, manifest.path)
         try:
             async with kept_in_history(
                 state, lambda batch: normal(batch.name) == normal(manifest.batch_name), run_id

@@ -75,7 +75,7 @@ async def open_shown_session(
         tracker = RunTracker(clocks.monotonic)
         with (
             _display(effective.values, tracker, clocks) as shown,
-            _changeable_bandwidth(output, effective, work.bandwidth),
+            changeable_bandwidth(output, effective, work.bandwidth),
         ):
             subscribers = [*shown, *logs.subscribers]
             async with open_session(
@@ -85,12 +85,13 @@ async def open_shown_session(
                 tracker,
                 batch_name=batch_name,
                 subscribers=subscribers,
-                around=_surroundings(output, logs),
+                around=surroundings_of(output, logs),
             ) as session:
                 yield session
 
 
-def _surroundings(output: Output, logs: Logs) -> Surroundings:
+def surroundings_of(output: Output, logs: Logs) -> Surroundings:
+    """Where reports of a command go beside its own output."""
     return Surroundings(
         hidden=logs.hidden,
         warn=lambda sentence: output.complain(f"warning: {sentence}"),
@@ -100,7 +101,7 @@ def _surroundings(output: Output, logs: Logs) -> Surroundings:
 
 
 @contextmanager
-def _changeable_bandwidth(
+def changeable_bandwidth(
     output: Output, effective: EffectiveSettings, bandwidth: BandwidthLimit
 ) -> Iterator[None]:
     """Read the settings again on SIGUSR1, for the bandwidth limit they name; a wrong one changes nothing."""
@@ -182,8 +183,8 @@ class ServiceSession:
     clocks: Clocks
 
 
-class _OutageNotes:
-    """Says on stderr why the command waits."""
+class OutageNotes:
+    """A subscriber that says on stderr why the command waits."""
 
     name = "the notes about outages"
     hears = frozenset({OutageBegan, OutageProlonged, OutageEnded})
@@ -217,10 +218,10 @@ async def open_service_session(
     context = {} if batch_name is None else {"batch": batch_name}
     with (
         logs_of(effective.values, output.complain, **context) as logs,
-        telling(effective.values, context, clocks.clock, _surroundings(output, logs)) as told,
+        telling(effective.values, context, clocks.clock, surroundings_of(output, logs)) as told,
     ):
         logs.hidden.extend(service.credentials.secret.texts)
-        events = EventBus(*subscribers, *logs.subscribers, _OutageNotes(output), *told.subscribers)
+        events = EventBus(*subscribers, *logs.subscribers, OutageNotes(output), *told.subscribers)
         outages = gates(service.outage, clocks, Drain(clocks.sleep, events), events)
         gate = outages.call if is_patient else None
         async with (

@@ -217,6 +217,12 @@ class DecisionNeededError(EntryError):
     kind = "decision_needed"
 
 
+class ParkedError(EntryError):
+    """The workers of a fleet end over this entry; it is laid aside until a person has looked."""
+
+    kind = "parked"
+
+
 class RunError(OrchestratorError):
     """The whole run must stop; what is journalled stays."""
 

@@ -156,9 +156,18 @@ class JournalReader:
     ) -> AsyncIterator[EntryRecord]:
         """The entries in *states*, and those whose job is in the middle of being changed or amended."""
         is_in_states, parameters = _in_states(states)
-        is_changing = "change_wanted IS NOT NULL OR (is_submit_wanted AND submitted_at IS NULL)"
-        condition = f"({is_in_states} OR {is_changing}) AND {_has_job(has_job)}"
+        condition = f"({is_in_states} OR {_IS_CHANGING}) AND {_has_job(has_job)}"
         async for page in self._pages(batch, ENTRY_COLUMNS, condition, parameters):
+            for row in page:
+                yield entry_record(row)
+
+    async def begun_entries(self, batch: str, states: Collection[EntryState]) -> AsyncIterator[EntryRecord]:
+        """The entries of `unfinished_entries` that a worker once claimed, without failed and cancelled ones."""
+        is_in_states, parameters = _in_states(states)
+        is_begun = "holder IS NOT NULL AND state NOT IN (:failed, :cancelled)"
+        condition = f"{is_begun} AND ({is_in_states} OR {_IS_CHANGING})"
+        given_up = {"failed": EntryState.FAILED.value, "cancelled": EntryState.CANCELLED.value}
+        async for page in self._pages(batch, ENTRY_COLUMNS, condition, {**parameters, **given_up}):
             for row in page:
                 yield entry_record(row)
 
@@ -307,6 +316,7 @@ class JournalReader:
 
 
 _ALWAYS = "1 = 1"
+_IS_CHANGING = "change_wanted IS NOT NULL OR (is_submit_wanted AND submitted_at IS NULL)"
 #: Creates with what the avatar is called now, for those an older program wrote down, and their batch's name.
 _CREATES = (
     "SELECT creates.batch, creates.entry_id, creates.tag, creates.made_at, creates.name, creates.job_id,"

@@ -31,8 +31,11 @@ SCHEMA_OF = {
             "docs",
             "doctor",
             "verify",
+            "enqueue",
+            "work",
         )
     },
+    "install": "fleet-install",
     **dict.fromkeys(("run", "submit", "retry", "demo"), "run"),
     "simulate": "simulate",
     "show": "config-show",

@@ -25,25 +25,31 @@ def state(postgres: str) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("simulator")
-def test_a_batch_runs_and_is_told_of_from_a_server(
+def test_a_batch_is_uploaded_and_told_of_from_a_server(
     cli: Cli, batch: Batch, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every command that reads or writes a journal finds it by the environment; a second run finds nothing left."""
+    """Every command that reads or writes a journal finds it by the environment; `run` leaves it to workers."""
     monkeypatch.setenv("ORCHESTRATOR_STATE", state)
     batch.write(batch.entry("anna", size=300_000), batch.entry("bela", size=300_000))
 
     assert cli("plan", batch.manifest).exit_code == ExitCode.OK
     assert cli("status").stderr + cli("status").stdout != ""
-    first = cli("run", batch.manifest, "--json")
-    again = cli("run", batch.manifest, "--json")
+    refused = cli("run", batch.manifest)
+    cli("fleet", "install")
+    queued = cli("enqueue", batch.manifest, "--json")
+    worked = cli("work", "--until-done", "--json")
 
-    assert (first.exit_code, again.exit_code) == (ExitCode.OK, ExitCode.OK)
-    assert first.document["segments"]["sent"] > 0
-    assert again.document["segments"]["sent"] == 0
-    name = first.document["batch"]
+    assert (refused.exit_code, queued.exit_code, worked.exit_code) == (
+        ExitCode.USAGE,
+        ExitCode.OK,
+        ExitCode.OK,
+    )
+    assert f"`orchestrator enqueue {batch.manifest}`" in refused.stderr
+    assert (worked.document["done"], worked.document["failed"]) == (2, 0)
+    name = queued.document["batch"]
     assert cli("status", "--json").document["batches"][0]["entries"]["confirmed"] == 2
     assert {row["state"] for row in cli("results", name, "--json").document["results"]} == {"confirmed"}
-    assert len(cli("status", name, "--runs", "--json").document["runs"]) == 2
+    assert len(cli("status", name, "--runs", "--json").document["runs"]) == 1
     with psycopg.connect(state) as server:
         server.execute("UPDATE transitions SET holder = 'process 7 on studio-2' WHERE to_state = 'confirmed'")
     assert "process 7 on studio-2" in cli("status", name, "--entry", "anna").stdout

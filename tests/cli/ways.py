@@ -798,7 +798,30 @@ WAYS: tuple[Way, ...] = (
 #: Texts whose state needs more than a command line: the test that brings it about and sees the text.
 _INIT = "tests/cli/test_init.py::"
 _DOCTOR = "tests/cli/test_doctor.py::test_what_the_fixes_name_leads_on"
+_FLEET = "tests/cli/test_fleet.py"
 PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
+    ("orchestrator/api/checking.py", ("orchestrator enqueue {}", "orchestrator enqueue {} --wait")): (
+        f"{_FLEET}::test_run_leaves_the_journal_to_the_workers"
+    ),
+    **dict.fromkeys(
+        (
+            (f"{CLI}commands/work.py", ("--hold",)),
+            (f"{CLI}commands/work.py", ("orchestrator work --hold 60s",)),
+            (f"{CLI}work/worker.py", ("orchestrator work -j {}", "-j")),
+            ("orchestrator/fleet/location.py", ("--state",)),
+        ),
+        f"{_FLEET}::test_what_a_worker_cannot_do_is_refused_with_what_it_can",
+    ),
+    **dict.fromkeys(
+        (
+            (f"{CLI}work/enqueue.py", ("orchestrator status {}",)),
+            ("orchestrator/fleet/queue.py", ("orchestrator fleet install",)),
+        ),
+        f"{_FLEET}::test_what_is_queued_is_uploaded_by_a_worker",
+    ),
+    ("orchestrator/fleet/parking.py", ("orchestrator retry {} --entry {}",)): (
+        f"{_FLEET}::test_an_entry_that_ends_its_workers_is_laid_aside"
+    ),
     **dict.fromkeys(
         (
             ("orchestrator/report/attention.py", ("orchestrator retry {} --entry {}{}",)),

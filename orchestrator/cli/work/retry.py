@@ -7,20 +7,27 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 from orchestrator.api.checking import Asked
+from orchestrator.api.session import Session
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_shown_session
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
+from orchestrator.cli.work.enqueue import enqueue_by
 from orchestrator.cli.work.report import print_run
 from orchestrator.cli.work.run_history import known_kept_in_history
 from orchestrator.cli.work.validate import ProblemReport
 from orchestrator.domain.errors import ManifestError
 from orchestrator.engine.batch import RunRequest, retry_batch
 from orchestrator.engine.decision import Retry
+from orchestrator.journal.backend import is_url
 from orchestrator.manifest import Manifest
+
+if TYPE_CHECKING:
+    from orchestrator.fleet.enqueueing import Enqueued, Office
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,26 +81,29 @@ def _last_manifest(known: KnownBatch) -> Path:
 
 
 async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: Retry) -> int:
-    values = known.effective.values
-    async with open_shown_session(
-        output,
-        known.effective,
-        known.record.name,
-        is_submit_wanted=manifest.is_submit_wanted,
-        environ=os.environ,
-    ) as session:
+    async def asked_of(session: Session) -> tuple[RunRequest, Retry]:
         ids = await matching_entries(session.journal, known.record, retry.entry_ids)
-        retry = replace(retry, entry_ids=ids)
         request = RunRequest(
             manifest=manifest,
             work=session.work,
-            with_media=values.media_check,
+            with_media=known.effective.values.media_check,
             # Whichever manifest is read, it is this batch that is meant.
             is_batch_named=True,
             patterns=tuple(ids or ()),
             on_problems=ProblemReport(output),
         )
-        report = await retry_batch(request, retry, session.journal, session.events, session.clocks)
+        return request, replace(retry, entry_ids=ids)
+
+    async def enqueue(session: Session, office: Office) -> Enqueued:
+        return await office.enqueue(*await asked_of(session))
+
+    name, is_submit_wanted = known.record.name, manifest.is_submit_wanted
+    if is_url(known.effective.values.state):
+        return await enqueue_by(output, known.effective, name, enqueue, is_submit_wanted=is_submit_wanted)
+    async with open_shown_session(
+        output, known.effective, name, is_submit_wanted=is_submit_wanted, environ=os.environ
+    ) as session:
+        report = await retry_batch(*await asked_of(session), session.journal, session.events, session.clocks)
         await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
         await session.report_end(report)
     return report.exit_code

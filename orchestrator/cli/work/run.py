@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
-from orchestrator.api.checking import Asked, check_patterns
-from orchestrator.api.session import work_on
+from orchestrator.api.checking import Asked, check_patterns, refuse_fleet
+from orchestrator.api.session import Session, work_on
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_shown_session
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
+from orchestrator.cli.work.enqueue import enqueue_by
 from orchestrator.cli.work.report import print_run
 from orchestrator.cli.work.run_history import batch_of, kept_in_history, known_kept_in_history, state_of
 from orchestrator.cli.work.validate import (
@@ -22,6 +24,10 @@ from orchestrator.cli.work.validate import (
 )
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.engine.batch import submit_batch
+from orchestrator.journal.backend import is_url
+
+if TYPE_CHECKING:
+    from orchestrator.fleet.enqueueing import Enqueued, Office
 
 
 def run_manifest(invocation: Invocation, asked: Asked) -> int:
@@ -35,6 +41,7 @@ def run_manifest(invocation: Invocation, asked: Asked) -> int:
     with kept_in_history(output, lambda: state_of(invocation, asked.path), is_meant):
         try:
             effective = invocation.settings(beside=asked.path)
+            refuse_fleet(effective.values.state, asked.path)
             return run_on_network(run_once, invocation, asked, effective, problems)
         except OrchestratorError as error:
             if is_setting_wrong(error) and not problems.was_called:
@@ -77,6 +84,13 @@ def submit_jobs(invocation: Invocation, name: str, patterns: Collection[str] | N
 
 async def _submit(output: Output, known: KnownBatch, patterns: Collection[str] | None) -> int:
     name = known.record.name
+    if is_url(known.effective.values.state):
+
+        async def act(session: Session, office: Office) -> Enqueued:
+            ids = await matching_entries(session.journal, known.record, patterns)
+            return await office.submit(session.work, name, ids)
+
+        return await enqueue_by(output, known.effective, name, act, is_submit_wanted=True)
     async with open_shown_session(
         output, known.effective, name, is_submit_wanted=True, environ=os.environ
     ) as session:

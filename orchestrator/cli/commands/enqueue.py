@@ -1,0 +1,49 @@
+"""`orchestrator enqueue`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.api.options import MANIFEST_OPTIONS, PLAN_OPTIONS, SERVICE_OPTIONS
+from orchestrator.cli.invocation import (
+    BatchName,
+    Defaults,
+    EntryPatterns,
+    Invocation,
+    ManifestPath,
+    takes_settings,
+)
+
+
+@takes_settings(SERVICE_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS)
+def enqueue(
+    invocation: Invocation,
+    manifest: ManifestPath,
+    *,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait until workers have finished, and exit with the codes of `run`"),
+    ] = False,
+    batch_name: BatchName = None,
+    default: Defaults = None,
+    entry: EntryPatterns = None,
+) -> int:
+    """Queue a manifest's avatars for workers on several hosts.
+
+    Checks the manifest and brings the journal in line with it, as `run` does, but sends nothing: workers
+    (`orchestrator work`) upload what is queued. Run it again to queue what failed. An entry is queued once,
+    however often this is called. Needs a journal in PostgreSQL that `orchestrator fleet install` has prepared.
+
+    \b
+    Examples:
+      orchestrator enqueue studio.yaml
+      orchestrator enqueue studio.yaml --wait     from cron or another scheduler
+      orchestrator enqueue studio.yaml --json     counts, as one JSON document
+    """
+    from orchestrator.api.checking import Asked  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.enqueue import enqueue_manifest  # noqa: PLC0415
+
+    asked = Asked(path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ())
+    return enqueue_manifest(invocation, asked, is_waiting=wait)

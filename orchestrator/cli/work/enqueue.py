@@ -1,0 +1,132 @@
+"""`enqueue`, and `retry` and `submit` on a fleet's journal: what is wanted is written down, and workers do it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from orchestrator.api.checking import Asked, check_patterns
+from orchestrator.api.session import Session
+from orchestrator.api.settings import EffectiveSettings
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.process import run_on_network
+from orchestrator.cli.session import open_shown_session
+from orchestrator.cli.work.run_history import batch_of, kept_in_history, state_of
+from orchestrator.cli.work.validate import ProblemReport, is_setting_wrong, refuse_invalid
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.engine.batch import RunRequest
+from orchestrator.fleet.location import require_server
+
+if TYPE_CHECKING:
+    from orchestrator.fleet.enqueueing import Enqueued, Office
+
+#: Writes down, in the office of a session, what a command wants.
+Act = Callable[[Session, "Office"], Awaitable["Enqueued"]]
+
+
+def enqueue_manifest(invocation: Invocation, asked: Asked, *, is_waiting: bool) -> int:
+    """Queue the unfinished entries of the manifest and return the exit code; errors are refused as by `run`."""
+    output = invocation.output
+    problems = ProblemReport(output)
+    is_meant = batch_of(output, asked.path, asked.batch_name)
+    with kept_in_history(output, lambda: state_of(invocation, asked.path), is_meant):
+        try:
+            effective = invocation.settings(beside=asked.path)
+            require_server(effective.values.state)
+            return run_on_network(_enqueue, output, asked, effective, problems, is_waiting)
+        except OrchestratorError as error:
+            if is_setting_wrong(error) and not problems.was_called:
+                refuse_invalid(invocation, asked, problems)
+            raise
+
+
+async def _enqueue(
+    output: Output, asked: Asked, effective: EffectiveSettings, problems: ProblemReport, is_waiting: bool
+) -> int:
+    manifest = asked.open(effective.values)
+    check_patterns(manifest, asked.patterns)
+
+    async def act(session: Session, office: Office) -> Enqueued:
+        return await office.enqueue(
+            RunRequest(
+                manifest=manifest,
+                work=session.work,
+                with_media=effective.values.media_check,
+                is_batch_named=asked.batch_name is not None,
+                patterns=tuple(asked.patterns),
+                on_problems=problems,
+            )
+        )
+
+    return await enqueue_by(
+        output,
+        effective,
+        manifest.batch_name,
+        act,
+        is_submit_wanted=manifest.is_submit_wanted,
+        is_waiting=is_waiting,
+    )
+
+
+async def enqueue_by(
+    output: Output,
+    effective: EffectiveSettings,
+    batch_name: str,
+    act: Act,
+    *,
+    is_submit_wanted: bool,
+    is_waiting: bool = False,
+) -> int:
+    """Have *act* queue what a command wants, print how much that is, and wait for its end where that is wanted."""
+    # Its libraries are an extra, which no other journal needs.
+    from orchestrator.fleet.enqueueing import Office  # noqa: PLC0415
+    from orchestrator.fleet.queue import open_queue  # noqa: PLC0415
+
+    async with (
+        open_queue(effective.values.state) as queries,
+        open_shown_session(
+            output, effective, batch_name, is_submit_wanted=is_submit_wanted, environ=os.environ
+        ) as session,
+    ):
+        office = Office(
+            journal=session.journal, queries=queries, events=session.events, clocks=session.clocks
+        )
+        enqueued = await act(session, office)
+        for entry_id, reason in enqueued.undecided.items():
+            output.complain(f"{entry_id}: decide: {reason}")
+        output.say(_counted(enqueued))
+        exit_code = await office.wait(enqueued) if is_waiting else enqueued.exit_code
+    _print_end(output, enqueued, exit_code, is_waiting=is_waiting)
+    return exit_code
+
+
+def _counted(enqueued: Enqueued) -> str:
+    count = len(enqueued.wanted)
+    entries = "1 entry" if count == 1 else f"{count} entries"
+    already = f", {enqueued.already} queued already" if enqueued.already else ""
+    return f"{enqueued.batch.name}: {entries} for workers{already}"
+
+
+def _print_end(output: Output, enqueued: Enqueued, exit_code: ExitCode, *, is_waiting: bool) -> None:
+    name = enqueued.batch.name
+    if output.is_json:
+        output.document(
+            {
+                "schema": SCHEMA,
+                "batch": name,
+                "digest": enqueued.batch.digest,
+                "entries": len(enqueued.wanted),
+                "queued": enqueued.queued,
+                "already": enqueued.already,
+                "undecided": dict(enqueued.undecided),
+                "exit_code": int(exit_code),
+            }
+        )
+    if is_waiting:
+        output.note(f"{name}: workers have finished; `orchestrator status {quote(name)}` shows the entries")
+    elif enqueued.wanted:
+        output.note(f"`orchestrator status {quote(name)}` shows how far the workers are")

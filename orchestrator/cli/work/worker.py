@@ -1,0 +1,105 @@
+"""`work`: one host's part in the upload of what is queued."""
+
+from __future__ import annotations
+
+import os
+
+from orchestrator.api.history import new_run_id
+from orchestrator.api.service import real_clocks, work_settings
+from orchestrator.api.settings import EffectiveSettings
+from orchestrator.api.telling import telling
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.process import run_on_network
+from orchestrator.cli.session import OutageNotes, changeable_bandwidth, logs_of, surroundings_of
+from orchestrator.cli.work.batches import known_batch
+from orchestrator.domain.errors import UsageError
+from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import BatchDrained, EntryFailed, EntryFinished, Event
+from orchestrator.engine.workplace import open_workplace
+from orchestrator.fleet.location import require_server
+from orchestrator.journal.journal import open_journal
+
+#: PgQueuer does not work on one alone.
+_LEAST_ENTRIES = 2
+
+
+def work_on_queue(
+    invocation: Invocation, batch: str | None, *, hold_seconds: float, is_until_done: bool
+) -> int:
+    """Work on what is queued, of *batch* alone where one is named, until a signal; returns the exit code."""
+    effective = invocation.settings()
+    require_server(effective.values.state)
+    if effective.values.jobs < _LEAST_ENTRIES:
+        raise UsageError(
+            f"a worker has at least {_LEAST_ENTRIES} entries in progress at once",
+            hint=f"`orchestrator work -j {_LEAST_ENTRIES}`, or leave -j out; "
+            f"jobs comes from {effective.source_of('jobs')}",
+        )
+    digest = None
+    if batch is not None:
+        known = known_batch(invocation, batch)
+        effective, digest = known.effective, known.record.batch
+    return run_on_network(_work, invocation.output, effective, digest, hold_seconds, is_until_done)
+
+
+class _EntryNotes:
+    """A subscriber that says on stderr what became of each entry, and counts them."""
+
+    name = "the notes about entries"
+    hears = frozenset({EntryFinished, EntryFailed, BatchDrained})
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self.done = self.failed = 0
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case EntryFailed():
+                self.failed += 1
+                self._output.note(f"{event.entry}: failed: {event.message}")
+            case EntryFinished(is_done=True):
+                self.done += 1
+                self._output.note(f"{event.entry}: {event.state}")
+            case BatchDrained():
+                self._output.note(event.reason)
+
+
+async def _work(
+    output: Output, effective: EffectiveSettings, batch: str | None, hold_seconds: float, is_until_done: bool
+) -> int:
+    # Its libraries are an extra, which no other journal needs.
+    from orchestrator.fleet.queue import open_queue  # noqa: PLC0415
+    from orchestrator.fleet.worker import Worker, WorkerSettings  # noqa: PLC0415
+
+    output.is_record = True
+    values, clocks = effective.values, real_clocks()
+    run_id = new_run_id(clocks.clock())
+    work = work_settings(effective, os.environ, is_submit_wanted=False, run_id=run_id)
+    settings = WorkerSettings(
+        entries=values.jobs, hold_seconds=hold_seconds, batch=batch, is_until_done=is_until_done
+    )
+    with (
+        logs_of(values, output.complain, worker=run_id) as logs,
+        telling(values, {}, clocks.clock, surroundings_of(output, logs)) as told,
+        changeable_bandwidth(output, effective, work.bandwidth),
+    ):
+        logs.hidden.extend((*work.service.credentials.secret.texts, *values.secret_texts))
+        for warning in work.service.credentials.warnings:
+            output.note(f"warning: {warning}")
+        notes = _EntryNotes(output)
+        events = EventBus(notes, OutageNotes(output), *logs.subscribers, *told.subscribers)
+        async with (
+            open_journal(values.state, clock=clocks.clock) as journal,
+            open_queue(values.state) as queries,
+            open_workplace(work, journal, events, clocks) as place,
+        ):
+            output.note("ready: waiting for entries")
+            worker = Worker(place, queries, settings)
+            exit_code = await worker.work()
+            if place.drain.cause is not None:
+                output.print_error(place.drain.cause)
+    if output.is_json:
+        head = {"schema": SCHEMA, "done": notes.done, "failed": notes.failed}
+        output.document({**head, "exit_code": int(exit_code)})
+    return exit_code

@@ -1,0 +1,172 @@
+"""What commands want of a batch, written to the journal and queued for the workers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.errors import StaleEpochError
+from orchestrator.domain.exit_codes import ExitCode, exit_code_of_failures
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.batch import RunRequest, register
+from orchestrator.engine.context import Run, WorkSettings
+from orchestrator.engine.registration import Registration
+from orchestrator.engine.selection import EntryQueue, Selection, failed, unfinished, uploaded
+from orchestrator.engine.workplace import open_run
+from orchestrator.fleet.queue import OwnedQueries, Wanted
+
+if TYPE_CHECKING:
+    from orchestrator.engine.connection import Clocks
+    from orchestrator.engine.decision import Retry
+    from orchestrator.engine.event_bus import EventBus
+    from orchestrator.journal.journal import Journal
+
+#: How often the end of what was queued is looked for.
+_LOOK_SECONDS: Final = 1.0
+#: A worker may write to an entry between its being read and its being changed.
+_WRITES: Final = 3
+#: What no worker goes on with before a person has looked.
+_GIVEN_UP: Final = frozenset({EntryState.FAILED, EntryState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enqueued:
+    """What is `wanted` of a batch: some had a row in the queue `already`, the others were `queued`.
+
+    `undecided` names, with the reason, the entries that a person must decide on; `left_alone` counts other entries
+    that should have been sent and were not.
+    """
+
+    batch: BatchKey
+    wanted: frozenset[Wanted]
+    queued: int
+    undecided: Mapping[str, str]
+    left_alone: int
+    is_submit_wanted: bool
+
+    @property
+    def already(self) -> int:
+        """How many of the entries were queued or at work before."""
+        return len(self.wanted) - self.queued
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What of the batch needs a person now, whatever becomes of what was queued."""
+        return exit_code_of_failures({}, len(self.undecided), self.left_alone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Office:
+    """Where work for a fleet is written down."""
+
+    journal: Journal
+    queries: OwnedQueries
+    events: EventBus
+    clocks: Clocks
+
+    async def enqueue(self, request: RunRequest, retry: Retry | None = None) -> Enqueued:
+        """Bring the journal in line with the manifest, as a run does, and queue what is left to do.
+
+        With *retry* what failed. Raises as `engine.batch.run_batch` does before it sends anything.
+        """
+        name = request.manifest.batch_name
+        async with open_run(request.work, name, self.journal, self.events, self.clocks) as run:
+            registration = await register(request, run, retry=retry)
+            if retry is None:
+                selection = unfinished(
+                    is_submit_wanted=run.settings.is_submit_wanted,
+                    undecided=registration.held,
+                    named=registration.named,
+                )
+            else:
+                selection = failed(
+                    retry.entry_ids,
+                    undecided=registration.held,
+                    is_cancelled_wanted=retry.is_cancelled_wanted,
+                )
+            return await self._queue(run, selection, registration)
+
+    async def submit(
+        self, work: WorkSettings, batch_name: str, entry_ids: Collection[str] | None
+    ) -> Enqueued:
+        """Have the jobs that hold their files handed to review, all or those of *entry_ids*."""
+        async with open_run(work, batch_name, self.journal, self.events, self.clocks) as run:
+            known = await self.journal.batch(run.batch.digest)
+            await self.journal.open_batch(
+                run.batch,
+                manifest_path=None,
+                # Of the entries that are still to be uploaded nothing is said.
+                is_submit_wanted=known is not None and known.is_submit_wanted,
+                run_id=work.run_id,
+            )
+            selection = uploaded(entry_ids)
+            for wanted in await _entries_of(run, selection):
+                await self._want_submitted(wanted)
+            return await self._queue(run, selection)
+
+    async def _want_submitted(self, wanted: Wanted) -> None:
+        for attempt in range(1, _WRITES + 1):
+            record = await self.journal.entry(wanted.batch, wanted.entry_id)
+            if record is None or record.is_submit_wanted or record.submitted_at is not None:
+                return
+            try:
+                await self.journal.set_facts(record, is_submit_wanted=True)
+            except StaleEpochError:
+                if attempt == _WRITES:
+                    raise
+            else:
+                return
+
+    async def _queue(
+        self, run: Run, selection: Selection, registration: Registration | None = None
+    ) -> Enqueued:
+        wanted = await _entries_of(run, selection)
+        enqueued = Enqueued(
+            batch=run.batch,
+            wanted=frozenset(wanted),
+            queued=await self.queries.put(wanted),
+            undecided={} if registration is None else registration.undecided,
+            left_alone=int(registration is not None and registration.has_skipped_errors),
+            is_submit_wanted=run.settings.is_submit_wanted,
+        )
+        # Until somebody waits for more, this is all that the command has to do.
+        await self.journal.close_batch(run.batch.digest, run.work.run_id, enqueued.exit_code)
+        return enqueued
+
+    async def wait(self, enqueued: Enqueued) -> ExitCode:
+        """Wait until workers have brought all that is wanted to its end; returns what a run would have exited with.
+
+        Rows that are lost meanwhile are put back. Raises JournalError.
+        """
+        digest = enqueued.batch.digest
+        while True:
+            if not await self.queries.count_rows([digest]):
+                left = [wanted async for wanted in self._still_left(enqueued)]
+                if not left:
+                    break
+                await self.queries.put(left)
+            await self.clocks.sleep(_LOOK_SECONDS)
+        counts = await self.journal.counts(digest)
+        return exit_code_of_failures(
+            await self.journal.failures(digest),
+            len(enqueued.undecided),
+            counts.get(EntryState.REVIEW_FAILED, 0) + enqueued.left_alone,
+        )
+
+    async def _still_left(self, enqueued: Enqueued) -> AsyncIterator[Wanted]:
+        digest, states = enqueued.batch.digest, unfinished(is_submit_wanted=enqueued.is_submit_wanted).states
+        for has_job in (True, False):
+            async for record in self.journal.unfinished_entries(digest, states, has_job=has_job):
+                wanted = Wanted(digest, record.entry_id)
+                if wanted in enqueued.wanted and record.state not in _GIVEN_UP:
+                    yield wanted
+
+
+async def _entries_of(run: Run, selection: Selection) -> list[Wanted]:
+    wanted = []
+    async with EntryQueue(run.journal, run.batch.digest, selection) as queue:
+        while (record := await queue.take()) is not None:
+            wanted.append(Wanted(record.batch, record.entry_id))
+    return wanted

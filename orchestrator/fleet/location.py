@@ -1,0 +1,25 @@
+"""Whether there can be a fleet on a journal."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from orchestrator.domain.errors import ConfigurationError, UsageError
+from orchestrator.journal.backend import is_url
+
+
+def require_server(state: str) -> None:
+    """Raise UsageError for a journal in a file, ConfigurationError where the libraries for a fleet are missing.
+
+    Imports none of them: modules that do can be loaded afterwards.
+    """
+    if not is_url(state):
+        raise UsageError(
+            f"workers on several hosts need a journal in PostgreSQL, not {state}",
+            hint="set --state or ORCHESTRATOR_STATE to postgresql://USER@HOST/DATABASE",
+        )
+    if find_spec("pgqueuer") is None or find_spec("psycopg") is None:
+        raise ConfigurationError(
+            "workers on several hosts need the extra fleet",
+            hint="`pip install 'metastudio-orchestrator[fleet]'`",
+        )

@@ -1,0 +1,51 @@
+"""When an entry is laid aside: its workers ended over it again and again."""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import Final
+
+from pgqueuer.domain.types import JobId
+
+from orchestrator.domain.errors import ParkedError, StaleEpochError
+from orchestrator.engine.context import Run
+from orchestrator.engine.entry import HeldEntry
+from orchestrator.fleet.queue import OwnedQueries
+from orchestrator.journal.records import EntryRecord
+
+#: So many workers an entry may outlive without a new receipt.
+MOST_TAKEOVERS: Final = 10
+_NAMED_HOLDERS: Final = 3
+
+
+async def is_parked(run: Run, queries: OwnedQueries, job_id: JobId, record: EntryRecord) -> bool:
+    """Lay the entry aside, as failed, where its workers do not survive it; True when it was.
+
+    Raises JournalError.
+    """
+    # Each of them has claimed it, so most entries cost no question.
+    if record.epoch <= MOST_TAKEOVERS:
+        return False
+    transitions = await run.journal.transitions(record)
+    moments = [segment.stored_at or 0.0 for segment in await run.journal.segments(record)]
+    moments += [transition.at for transition in transitions]
+    count = await queries.count_takeovers(job_id, max(moments, default=0.0))
+    if count <= MOST_TAKEOVERS:
+        return False
+    holders = dict.fromkeys(each.holder for each in reversed(transitions) if each.holder)
+    last = ", ".join(list(holders)[:_NAMED_HOLDERS])
+    entry = HeldEntry(record, run)
+    try:
+        entry.record = await run.journal.claim(record)
+        await entry.failed(
+            ParkedError(
+                f"{count} workers in a row ended over this entry without a new receipt"
+                + (f"; those that last changed it: {last}" if last else ""),
+                hint="look at the logs and the memory of the workers' hosts, then queue it again with "
+                f"`orchestrator retry {quote(run.batch.name)} --entry {quote(record.entry_id)}`",
+            )
+        )
+    except StaleEpochError:
+        # Who writes to it is alive.
+        return False
+    return True

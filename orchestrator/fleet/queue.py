@@ -1,0 +1,268 @@
+"""The queue: PgQueuer's tables beside the journal, from which workers take entries.
+
+The journal decides, the queue suggests. A row too many is a worker that finds nothing to do; one too few is put
+back by the sweep. Who acts for an entry is decided by the journal's epoch and the hold, which a row's heartbeat
+renews.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import Final, NamedTuple, TypeVar
+
+import psycopg
+from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
+from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.domain.models import Job, TracebackRecord
+from pgqueuer.domain.types import JOB_STATUS, JobId
+from pgqueuer.ports.driver import NotifyCallback
+
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.engine.hold import Hold, awake_and_asleep
+from orchestrator.journal.group_commit import LostConnectionError
+from orchestrator.journal.postgres.backend import Patience, translated
+from orchestrator.journal.postgres.connections import connection_string
+
+T = TypeVar("T")
+
+#: Rows written by one statement.
+_ROWS_AT_ONCE: Final = 1000
+#: Until an entry is given out again whose worker crashed over it.
+_AFTER_CRASH: Final = timedelta(seconds=60)
+
+
+class WaitingDriver(PsycopgDriver):
+    """PgQueuer's driver on a connection that is opened again when the server was away.
+
+    It polls: with LISTEN each query of PgQueuer's own driver may wait a second for the listener.
+    """
+
+    def __init__(self, conninfo: str, connection: psycopg.AsyncConnection) -> None:
+        super().__init__(connection)
+        self._conninfo = conninfo
+        self._opening = asyncio.Lock()
+        self._patience = Patience()
+
+    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
+        """All rows of *query*; raises JournalError when the server is away for too long."""
+        return await self._patiently(lambda: PsycopgDriver.fetch(self, query, *args))
+
+    async def execute(self, query: str, *args: object) -> str:
+        """Execute *query*; raises as `fetch` does."""
+        return await self._patiently(lambda: PsycopgDriver.execute(self, query, *args))
+
+    async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
+        """Keep who listens, for `notify`."""
+        self._listeners.setdefault(channel, []).append(callback)
+
+    async def remove_listener(self, channel: str, callback: NotifyCallback) -> None:
+        """Forget who listens."""
+        self._listeners.get(channel, []).remove(callback)
+
+    async def notify(self, channel: str, payload: str) -> None:
+        """Tell those who listen in this process: PgQueuer asks whether its listener is well."""
+        for callback in self._listeners.get(channel, []):
+            callback(payload)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            try:
+                with translated():
+                    result = await call()
+            except LostConnectionError as lost:
+                await self._open_again(lost)
+            else:
+                self._patience.succeed()
+                return result
+
+    async def _open_again(self, lost: LostConnectionError) -> None:
+        async with self._opening:
+            while self._connection.closed:
+                await self._patience.wait(lost)
+                try:
+                    with translated():
+                        self._connection = await _connected(self._conninfo)
+                except LostConnectionError as error:
+                    lost = error
+
+
+async def _connected(conninfo: str) -> psycopg.AsyncConnection:
+    return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+
+
+class Wanted(NamedTuple):
+    """An entry that is to be worked on."""
+
+    batch: str
+    entry_id: str
+
+    @property
+    def key(self) -> str:
+        """What the queue has at most one row of."""
+        return f"{self.batch}:{self.entry_id}"
+
+
+def wanted_of(job: Job) -> Wanted:
+    """The entry that a row of the queue is about."""
+    return Wanted(job.entrypoint, (job.payload or b"").decode())
+
+
+class OwnedQueries(Queries):
+    """PgQueuer's queries, but a row is changed only while this worker has it.
+
+    Its own would let a worker that was frozen, and has lost its rows, refresh and delete those of its heirs.
+    """
+
+    def __init__(self, driver: WaitingDriver) -> None:
+        super().__init__(driver)
+        #: Who takes rows, a QueueManager's id; nobody before a worker says so.
+        self.taker: object = None
+        self._holds: dict[JobId, Hold] = {}
+
+    @contextmanager
+    def renewing(self, job_id: JobId, hold: Hold) -> Iterator[None]:
+        """Renew *hold* with each heartbeat of the row in the block, and lose it with the row."""
+        self._holds[job_id] = hold
+        try:
+            yield
+        finally:
+            del self._holds[job_id]
+
+    async def renew(self, job_id: JobId) -> bool:
+        """Refresh the row's heartbeat now; False when this worker has it no more."""
+        return job_id in await self._beat([job_id])
+
+    async def update_heartbeat(self, job_ids: list[JobId]) -> None:
+        """Refresh the heartbeats of those of *job_ids* that this worker still has, and tell the holds."""
+        # Before the question: the server's time of the answer is later.
+        at = awake_and_asleep()
+        kept = await self._beat(job_ids)
+        for job_id in set(job_ids):
+            hold = self._holds.get(job_id)
+            if hold is not None and job_id in kept:
+                hold.renewed(at)
+            elif hold is not None:
+                hold.lose()
+
+    async def _beat(self, job_ids: Collection[JobId]) -> set[object]:
+        rows = await self.driver.fetch(
+            f"UPDATE {self.qbq.qualified.queue_table} SET heartbeat = now()"
+            " WHERE id = ANY($1::bigint[]) AND queue_manager_id = $2 AND status = 'picked' RETURNING id",
+            list(set(job_ids)),
+            self.taker,
+        )
+        return {row["id"] for row in rows}
+
+    async def log_jobs(self, job_status: list[tuple[Job, JOB_STATUS, TracebackRecord | None]]) -> None:
+        """End the rows whose handlers came to their end; those of others go back into the queue.
+
+        PgQueuer would drop or hold these, though nothing is known of how their entries stand.
+        """
+        tables = self.qbq.qualified
+        for job, status, traceback in job_status:
+            if status != "successful":
+                delay = timedelta() if status == "canceled" else _AFTER_CRASH
+                await self.retry_job(job, delay, traceback)
+        await self.driver.execute(
+            f"WITH ended AS (DELETE FROM {tables.queue_table} WHERE id = ANY($1::bigint[])"
+            " AND queue_manager_id = $2 RETURNING id, entrypoint, priority)"
+            f" INSERT INTO {tables.queue_table_log} (job_id, status, entrypoint, priority)"
+            " SELECT id, 'successful', entrypoint, priority FROM ended",
+            [job.id for job, status, _ in job_status if status == "successful"],
+            self.taker,
+        )
+
+    async def retry_job(self, job: Job, delay: timedelta, traceback_record: TracebackRecord | None) -> None:
+        """Give the row back, for whoever takes it after *delay*."""
+        tables = self.qbq.qualified
+        await self.driver.execute(
+            f"WITH given AS (UPDATE {tables.queue_table} SET status = 'queued', updated = now(),"
+            " execute_after = now() + $2::interval, attempts = attempts + 1, queue_manager_id = NULL"
+            " WHERE id = $1 AND queue_manager_id = $4 RETURNING id, entrypoint, priority)"
+            f" INSERT INTO {tables.queue_table_log} (job_id, status, entrypoint, priority, traceback)"
+            " SELECT id, 'queued', entrypoint, priority, $3::jsonb FROM given",
+            job.id,
+            delay,
+            traceback_record.model_dump_json() if traceback_record else None,
+            self.taker,
+        )
+
+    async def put(self, wanted: Sequence[Wanted]) -> int:
+        """Queue the entries that have no row yet; returns how many these were."""
+        added = 0
+        for start in range(0, len(wanted), _ROWS_AT_ONCE):
+            some = wanted[start : start + _ROWS_AT_ONCE]
+            job_ids = await self.enqueue(
+                [each.batch for each in some],
+                [each.entry_id.encode() for each in some],
+                [0] * len(some),
+                dedupe_key=[each.key for each in some],
+                on_conflict="skip",
+            )
+            added += sum(job_id is not None for job_id in job_ids)
+        return added
+
+    async def count_rows(self, batches: Collection[str]) -> int:
+        """How many entries of *batches* are queued or at work."""
+        (row,) = await self.driver.fetch(
+            f"SELECT count(*) AS count FROM {self.qbq.qualified.queue_table} WHERE entrypoint = ANY($1)",
+            list(batches),
+        )
+        return int(str(row["count"]))
+
+    async def count_takeovers(self, job_id: JobId, since: float) -> int:
+        """How often the row changed hands since it was given back last, and after *since*, in epoch seconds."""
+        log = self.qbq.qualified.queue_table_log
+        (row,) = await self.driver.fetch(
+            f"SELECT count(*) AS count FROM {log} WHERE job_id = $1 AND status = 'picked'"
+            " AND created > to_timestamp($2) AND id >"
+            f" (SELECT coalesce(max(id), 0) FROM {log} WHERE job_id = $1 AND status = 'queued')",
+            job_id,
+            since,
+        )
+        # The first one took it from nobody.
+        return max(int(str(row["count"])) - 1, 0)
+
+    async def is_installed(self) -> bool:
+        """True when `fleet install` has made the tables."""
+        return await self.has_table(self.qbq.settings.queue_table)
+
+
+@asynccontextmanager
+async def open_queue(location: str, *, is_new: bool = False) -> AsyncIterator[OwnedQueries]:
+    """Open the queue beside the journal at *location*, a URL.
+
+    Raises ConfigurationError where it was not installed, unless it *is_new*; JournalError when the server fails.
+    """
+    conninfo = connection_string(location)
+    with translated():
+        connection = await _connected(conninfo)
+    driver = WaitingDriver(conninfo, connection)
+    try:
+        queries = OwnedQueries(driver)
+        if not is_new and not await queries.is_installed():
+            raise ConfigurationError(
+                "this journal has no queue for workers yet",
+                hint="make it once with `orchestrator fleet install`",
+            )
+        yield queries
+    finally:
+        await driver.close()
+
+
+async def install(location: str) -> bool:
+    """Make the queue's tables, or bring them to what this version needs; True when there were none."""
+    async with open_queue(location, is_new=True) as queries:
+        is_new = not await queries.is_installed()
+        if is_new:
+            await queries.install()
+        else:
+            await queries.upgrade()
+    return is_new

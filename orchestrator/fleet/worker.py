@@ -1,0 +1,220 @@
+"""A worker: takes entries from the queue, holds each while it works on it, and hands back what it does not finish."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Final
+
+import anyio
+from pgqueuer.core.executors import EntrypointExecutor, EntrypointExecutorParameters
+from pgqueuer.core.qm import QueueManager
+from pgqueuer.domain.errors import RetryRequested
+from pgqueuer.domain.models import Job
+from pgqueuer.domain.types import QueueEntrypoint
+
+from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.errors import HoldLostError, RunError
+from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.domain.retry import RetryBudget
+from orchestrator.domain.states import EntryState, is_done
+from orchestrator.engine.context import Run
+from orchestrator.engine.drain import Breaker, StopWishes
+from orchestrator.engine.events import BatchDrained, Event
+from orchestrator.engine.hold import Hold, awake_and_asleep
+from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
+from orchestrator.engine.parallelism import AdaptiveParallelism
+from orchestrator.engine.workplace import Workplace
+from orchestrator.fleet.parking import is_parked
+from orchestrator.fleet.queue import OwnedQueries, wanted_of
+from orchestrator.fleet.sweep import put_back
+from orchestrator.journal.records import BatchRecord, EntryRecord
+
+#: PgQueuer cannot work on fewer at once.
+LEAST_ENTRIES: Final = 2
+#: How often the queue is asked for work, and the journal for batches that are new.
+_POLL_SECONDS: Final = 1.0
+_SWEEP_SECONDS: Final = 300.0
+#: A worker that was frozen may write between the heir's look at the entry and its claim.
+_CLAIMS: Final = 3
+_AFTER_LOST_CLAIM: Final = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What a worker takes; *batch* is the digest of the only one it works on, None for all of its project.
+
+    Another worker may take an entry over *hold_seconds* after this one's last sign of life.
+    """
+
+    entries: int
+    hold_seconds: float
+    batch: str | None = None
+    is_until_done: bool = False
+
+
+class Worker:
+    """Works on what is queued for the endpoint and the project of its *place* until it is asked to stop."""
+
+    def __init__(self, place: Workplace, queries: OwnedQueries, settings: WorkerSettings) -> None:
+        self._place = place
+        self._queries = queries
+        self._settings = settings
+        self._manager = QueueManager(queries)
+        queries.taker = self._manager.queue_manager_id
+        self._breaker = Breaker(place.work.settings.breaker_entries)
+        #: By batch and whether it is to be submitted; the batch's entries share turns.
+        self._parts: dict[tuple[str, bool], tuple[Run, Lifecycle]] = {}
+
+    async def work(self) -> int:
+        """Work until a signal, or until nothing is left where that is wanted; returns the exit code.
+
+        Raises JournalError when the server is away for too long.
+        """
+        place = self._place
+        stops = StopWishes(place.drain, place.work.grace_seconds, place.clocks.sleep, place.work.listening)
+        place.events.subscribe(_Shutter(self._manager.shutdown.set))
+        if place.work.settings.parallel is None:
+            place.events.subscribe(AdaptiveParallelism(place.slots, place.events, place.clocks.monotonic))
+        await self._meet_batches()
+        async with anyio.create_task_group() as group:
+            with anyio.CancelScope() as scope, stops.heard(group, scope):
+                group.start_soon(self._look_around)
+                await self._manager.run(
+                    dequeue_timeout=timedelta(seconds=_POLL_SECONDS),
+                    batch_size=1,
+                    max_concurrent_tasks=max(self._settings.entries, LEAST_ENTRIES),
+                    heartbeat_timeout=timedelta(seconds=self._settings.hold_seconds),
+                )
+            group.cancel_scope.cancel()
+        if scope.cancelled_caught and stops.received is not None:
+            return 128 + stops.received
+        return ExitCode.OK if place.drain.cause is None else exit_code_of(place.drain.cause)
+
+    async def _look_around(self) -> None:
+        """Put lost rows back, now and every few minutes; meet new batches; see when nothing is left."""
+        clocks, queue_again_at = self._place.clocks, 0.0
+        while not self._place.drain.is_draining:
+            try:
+                batches = await self._meet_batches()
+                if clocks.monotonic() >= queue_again_at:
+                    await put_back(self._place.journal, self._queries, batches)
+                    queue_again_at = clocks.monotonic() + _SWEEP_SECONDS
+                if self._settings.is_until_done and await self._is_all_done(batches):
+                    self._place.drain.begin("nothing is queued any more")
+                    return
+            except RunError as error:
+                self._place.drain.begin(error.message, error)
+                return
+            await clocks.sleep(_POLL_SECONDS)
+
+    async def _is_all_done(self, batches: Collection[BatchRecord]) -> bool:
+        if await self._queries.count_rows([batch.batch for batch in batches]):
+            return False
+        # The row of an entry that was left in the middle may have been lost.
+        return await put_back(self._place.journal, self._queries, batches) == 0
+
+    async def _meet_batches(self) -> list[BatchRecord]:
+        """The batches to work on; PgQueuer is told of each, under its digest, so that it gives out no others."""
+        connection, only = self._place.connection, self._settings.batch
+        batches = [
+            batch
+            for batch in await self._place.journal.batches()
+            if (batch.endpoint, batch.project_id) == (connection.endpoint, connection.project_id)
+            and only in {None, batch.batch}
+        ]
+        for batch in batches:
+            if QueueEntrypoint(batch.batch) not in self._manager.entrypoint_registry:
+                parameters = EntrypointExecutorParameters(func=self._handle, concurrency_limit=0)
+                self._manager.register_executor(batch.batch, EntrypointExecutor(parameters))
+        return batches
+
+    async def _handle(self, job: Job) -> None:
+        """Work on the entry of a row; returns when nothing is left to do, raises RetryRequested to hand it back."""
+        asked_at = awake_and_asleep()
+        hold = Hold(self._settings.hold_seconds, renew=partial(self._queries.renew, job.id))
+        # The row may have been taken long ago, by this process's clock, if it was frozen since.
+        if not await self._queries.renew(job.id):
+            return
+        hold.renewed(asked_at)
+        with self._queries.renewing(job.id, hold):
+            try:
+                outcome = await hold.work(partial(self._bring_to_its_end, job))
+            except HoldLostError:
+                return
+        if outcome is not None and not hold.is_lost:
+            self._learn(outcome)
+
+    async def _bring_to_its_end(self, job: Job) -> Outcome | None:
+        """The outcome of the entry; None where there is nothing to do."""
+        wanted, journal, place = wanted_of(job), self._place.journal, self._place
+        outcome = None
+        for _ in range(_CLAIMS):
+            if place.drain.is_draining:
+                return Outcome(End.STOPPED)
+            batch = await journal.batch(wanted.batch)
+            record = await journal.entry(wanted.batch, wanted.entry_id)
+            if batch is None or record is None or not _is_left(batch, record):
+                return None
+            run, lifecycle = self._parts_for(batch)
+            if await is_parked(run, self._queries, job.id, record):
+                return None
+            # Entries of two batches may have one id.
+            with place.slots.member(wanted.key):
+                outcome = await lifecycle.bring_to_its_end(record)
+            if outcome.end is not End.LOST or isinstance(outcome.error, HoldLostError):
+                break
+        return outcome
+
+    def _parts_for(self, batch: BatchRecord) -> tuple[Run, Lifecycle]:
+        known = self._parts.get((batch.batch, batch.is_submit_wanted))
+        if known is not None:
+            return known
+        key = BatchKey(batch.endpoint, batch.project_id, batch.name, known_digest=batch.batch)
+        # A worker has no end by which the retries of all its entries could be counted; each entry has its own budget.
+        budget = RetryBudget(sys.maxsize)
+        run = self._place.run(key, is_submit_wanted=batch.is_submit_wanted, budget=budget)
+        parts = self._parts[batch.batch, batch.is_submit_wanted] = run, Lifecycle(run)
+        return parts
+
+    def _learn(self, outcome: Outcome) -> None:
+        """Stop the worker where that is about more than the entry; raises RetryRequested to hand the entry back."""
+        drain, error = self._place.drain, outcome.error
+        match outcome.end:
+            case End.DONE:
+                self._breaker.passed()
+            case End.FAILED:
+                cause = None if error is None else self._breaker.failed(error)
+                if cause is not None:
+                    drain.begin(cause.message, cause)
+            case End.STOPPED:
+                if isinstance(error, RunError):
+                    drain.begin(error.message, error)
+                raise RetryRequested(reason="the worker stops")
+            case End.LOST:
+                raise RetryRequested(_AFTER_LOST_CLAIM, "the entry could not be claimed")
+
+
+def _is_left(batch: BatchRecord, record: EntryRecord) -> bool:
+    """True when something is to be done for the entry."""
+    if record.state is EntryState.CANCELLED:
+        return False
+    with_submit = batch.is_submit_wanted or record.is_submit_wanted
+    return record.change_wanted is not None or not is_done(record.state, with_submit=with_submit)
+
+
+class _Shutter:
+    """Has no more taken from the queue once the worker drains."""
+
+    name = "the end of the queue"
+    hears = frozenset({BatchDrained})
+
+    def __init__(self, shut: Callable[[], object]) -> None:
+        self._shut = shut
+
+    def __call__(self, _event: Event) -> None:
+        """Take no more."""
+        self._shut()

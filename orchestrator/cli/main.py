@@ -59,7 +59,13 @@ def _code_of(arguments: Sequence[str], output: Output) -> int:
         given = list(arguments)
         return int(application().main(given, prog_name=PROGRAM, standalone_mode=False, obj=output) or 0)
     except typer.TyperException as error:
-        return _fail(output, _usage_error(error))
+        context: typer.Context | None = getattr(error, "ctx", None)
+        command = PROGRAM if context is None else context.command_path
+        nearest: Sequence[str] = getattr(error, "possibilities", None) or ()
+        message = (
+            f"{error.message}; did you mean {nearest[0]}?" if nearest else error.format_message().strip()
+        )
+        return _fail(output, UsageError(message, hint=f"`{command} --help` shows its arguments and options"))
     except OrchestratorError as error:
         return _fail(output, error)
     except StoppedBySignal as stop:
@@ -95,14 +101,6 @@ def _before_the_command(
     elif context.invoked_subcommand is None:
         context.obj.write(context.get_help() + "\n")
         raise UsageError("no command given")
-
-
-def _usage_error(error: typer.TyperException) -> UsageError:
-    context: typer.Context | None = getattr(error, "ctx", None)
-    command = PROGRAM if context is None else context.command_path
-    nearest: Sequence[str] = getattr(error, "possibilities", None) or ()
-    message = f"{error.message}; did you mean {nearest[0]}?" if nearest else error.format_message().strip()
-    return UsageError(message, hint=f"`{command} --help` shows its arguments and options")
 
 
 def _unexpected(error: Exception, output: Output) -> OrchestratorError:

@@ -93,7 +93,24 @@ def clean_batches(invocation: Invocation, request: CleanRequest) -> ExitCode:
     if request.older_than is not None and not request.is_dry_run:
         require_consent(output, is_yes=request.is_yes)
     effective = invocation.settings()
-    rubbish = run_on_network(_find, output, effective, request) if has_journal(effective) else Rubbish()
+
+    async def find() -> Rubbish:
+        rubbish = Rubbish()
+        if request.with_orphans:
+            async with open_service_session(output, effective, None) as session:
+                batches = {batch.batch: batch for batch in await session.journal.batches()}
+                async for job in orphans(session.journal, session.client):
+                    if job.whose is Leftover.ORPHAN:
+                        rubbish.orphans.append(Found(job))
+                    else:
+                        rubbish.foreign.append(Foreign(job, _adopting(batches[job.batch])))
+        if request.older_than is not None:
+            async with open_journal(effective.values.state, clock=time.time) as journal:
+                old = await finished_batches(journal, run_before=time.time() - request.older_than)
+                rubbish.batches.extend(map(Found, old))
+        return rubbish
+
+    rubbish = run_on_network(find) if has_journal(effective) else Rubbish()
     _show(output, request, rubbish)
     if (rubbish.batches or rubbish.orphans) and _is_agreed(output, request, rubbish):
         run_on_network(_remove, output, effective, rubbish)
@@ -121,23 +138,6 @@ def _is_agreed(output: Output, request: CleanRequest, rubbish: Rubbish) -> bool:
     if jobs:
         removals.append(f"delete {jobs} orphaned job{'' if jobs == 1 else 's'} from the service")
     return is_agreed(output, " and ".join(removals).capitalize() + "?", is_yes=request.is_yes)
-
-
-async def _find(output: Output, effective: EffectiveSettings, request: CleanRequest) -> Rubbish:
-    rubbish = Rubbish()
-    if request.with_orphans:
-        async with open_service_session(output, effective, None) as session:
-            batches = {batch.batch: batch for batch in await session.journal.batches()}
-            async for job in orphans(session.journal, session.client):
-                if job.whose is Leftover.ORPHAN:
-                    rubbish.orphans.append(Found(job))
-                else:
-                    rubbish.foreign.append(Foreign(job, _adopting(batches[job.batch])))
-    if request.older_than is not None:
-        async with open_journal(effective.values.state, clock=time.time) as journal:
-            old = await finished_batches(journal, run_before=time.time() - request.older_than)
-            rubbish.batches.extend(map(Found, old))
-    return rubbish
 
 
 async def _remove(output: Output, effective: EffectiveSettings, rubbish: Rubbish) -> None:

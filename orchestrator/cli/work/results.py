@@ -84,7 +84,19 @@ def show_results(
     wanted = Wanted(known=batch, only=only)
     output = invocation.output
     if file is not None:
-        count = run_async(_write_file, wanted, file)
+
+        async def write_file() -> int:
+            if file.suffix.lower() == WORKBOOK_SUFFIX:
+                rows = _rows(wanted)
+                content, count = await workbook_of(rows, NUMBER_COLUMNS, folder=file.parent)
+                async with written_file(file, encoding=None) as write:
+                    await write(content)
+                return count
+            async with written_file(file) as write:
+                await write(_BYTE_ORDER_MARK)
+                return await _write_table(wanted, write)
+
+        count = run_async(write_file)
         output.note(f"wrote {count} {'entry' if count == 1 else 'entries'} to {file}")
     elif not output.is_json:
 
@@ -98,18 +110,6 @@ def show_results(
     if output.is_json:
         run_async(_write_document, wanted, output, None if file is None else str(file.absolute()))
     return ExitCode.OK
-
-
-async def _write_file(wanted: Wanted, file: Path) -> int:
-    if file.suffix.lower() == WORKBOOK_SUFFIX:
-        rows = _rows(wanted)
-        content, count = await workbook_of(rows, NUMBER_COLUMNS, folder=file.parent)
-        async with written_file(file, encoding=None) as write:
-            await write(content)
-        return count
-    async with written_file(file) as write:
-        await write(_BYTE_ORDER_MARK)
-        return await _write_table(wanted, write)
 
 
 async def _write_table(wanted: Wanted, write: Write) -> int:

@@ -125,7 +125,23 @@ async def _print_result(output: Output, journal: JournalReader, watched: Watched
             _entries(journal, watched),
         )
         return
-    await _print_waiting(output, journal, watched)
+    rows: list[Row] = []
+    total = 0
+    async for record in journal.entries(watched.known.record.batch, states=_NEEDS_PERSON):
+        if watched.only is not None and record.entry_id not in watched.only:
+            continue
+        total += 1
+        if total > _SHOWN_ENTRIES:
+            continue
+        why = f"review failed: {review_text(record) or 'no reason was given'}"
+        if record.state is EntryState.FAILED and record.error is not None:
+            why = f"failed: {record.error.message}"
+        rows.append((record.entry_id, record.job_id or "-", why))
+    if rows:
+        print_table(output, ("entry", "job", "reason"), rows)
+    if total > len(rows):
+        command = f"`orchestrator status {quote(watched.known.record.name)} --failed --all`"
+        output.say(f"... and {total - len(rows)} more; {command} lists all")
     counted = ", ".join(f"{count} {group}" for group, count in groups.items()) or "no entries"
     output.say(f"{watched.known.record.name}: {counted}")
     for line in _next_steps(watched):
@@ -146,26 +162,6 @@ async def _entries(journal: JournalReader, watched: Watched) -> AsyncIterator[di
             "review_code": record.review_code,
             "error": error_of(record),
         }
-
-
-async def _print_waiting(output: Output, journal: JournalReader, watched: Watched) -> None:
-    rows: list[Row] = []
-    total = 0
-    async for record in journal.entries(watched.known.record.batch, states=_NEEDS_PERSON):
-        if watched.only is not None and record.entry_id not in watched.only:
-            continue
-        total += 1
-        if total > _SHOWN_ENTRIES:
-            continue
-        why = f"review failed: {review_text(record) or 'no reason was given'}"
-        if record.state is EntryState.FAILED and record.error is not None:
-            why = f"failed: {record.error.message}"
-        rows.append((record.entry_id, record.job_id or "-", why))
-    if rows:
-        print_table(output, ("entry", "job", "reason"), rows)
-    if total > len(rows):
-        command = f"`orchestrator status {quote(watched.known.record.name)} --failed --all`"
-        output.say(f"... and {total - len(rows)} more; {command} lists all")
 
 
 def _next_steps(watched: Watched) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,24 +37,20 @@ class Asked:
 
     def open(self, settings: Settings) -> Manifest:
         """Open it; raises UsageError for a default that is not `field=value`."""
+        fields = {}
+        for text in self.defaults:
+            name, separator, value = text.partition("=")
+            if not separator or not name.strip():
+                raise UsageError(
+                    "--default takes field=value", hint="for example --default contact=ops@example.com"
+                )
+            fields[name.strip()] = value
         return open_manifest(
             self.path,
             batch_name=self.batch_name,
-            defaults=_fields(self.defaults),
+            defaults=fields,
             is_submit_wanted=settings.submit,
         )
-
-
-def _fields(texts: Sequence[str]) -> Mapping[str, str]:
-    fields = {}
-    for text in texts:
-        name, separator, value = text.partition("=")
-        if not separator or not name.strip():
-            raise UsageError(
-                "--default takes field=value", hint="for example --default contact=ops@example.com"
-            )
-        fields[name.strip()] = value
-    return fields
 
 
 def refuse_fleet(state: str, manifest: Path) -> None:

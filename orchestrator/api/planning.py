@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -193,7 +193,10 @@ async def digest_of(
     journal: Journal | None, name: str, effective: EffectiveSettings, environ: Mapping[str, str]
 ) -> str:
     """Which batch of the journal is meant, as far as endpoint and project are known without asking anybody."""
-    endpoint, project_id = effective.endpoint, effective.values.project_id or _project_id(environ)
+    endpoint, project_id = effective.endpoint, effective.values.project_id or None
+    if not project_id:
+        with suppress(ConfigurationError):
+            project_id = find_credentials(environ, home_folder()).project_id
     if endpoint is not None and project_id is not None:
         key = BatchKey(endpoint.rstrip("/"), project_id, name)
         return (key if journal is None else await journal.known_key(key)).digest
@@ -210,10 +213,3 @@ async def digest_of(
             hint="choose one with --endpoint or --region, and --project-id",
         )
     return alike[0] if alike else ""
-
-
-def _project_id(environ: Mapping[str, str]) -> str | None:
-    try:
-        return find_credentials(environ, home_folder()).project_id
-    except ConfigurationError:
-        return None

@@ -94,7 +94,12 @@ def work_settings(
 
     Raises UsageError when proof is asked for that the same settings make impossible.
     """
-    _check_proof(effective)
+    if effective.values.verify_object and effective.values.verify == "off":
+        raise UsageError(
+            "--verify-object needs the digests that --verify off turns off",
+            hint=f"remove one of them: verify comes from {effective.source_of('verify')}, "
+            f"verify_object from {effective.source_of('verify_object')}",
+        )
     return WorkSettings(
         service=service_settings(effective, environ),
         settings=run_settings(effective.values, is_submit_wanted=is_submit_wanted),
@@ -104,16 +109,6 @@ def work_settings(
         bandwidth=BandwidthLimit(effective.values.bwlimit),
         listening=listening,
     )
-
-
-def _check_proof(effective: EffectiveSettings) -> None:
-    values = effective.values
-    if values.verify_object and values.verify == "off":
-        raise UsageError(
-            "--verify-object needs the digests that --verify off turns off",
-            hint=f"remove one of them: verify comes from {effective.source_of('verify')}, "
-            f"verify_object from {effective.source_of('verify_object')}",
-        )
 
 
 def real_clocks() -> Clocks:

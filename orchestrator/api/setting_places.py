@@ -111,17 +111,15 @@ def _file_layer(settings: type[BaseModel], path: Path) -> Layer:
             )
     for name in _PATHS:
         if isinstance(values.get(name), str) and values[name] != str(STDOUT) and not is_url(values[name]):
-            values[name] = str(path.absolute().parent / _expanded(path, name, values[name]))
+            try:
+                place = Path(values[name]).expanduser()
+            except RuntimeError:
+                raise ConfigurationError(
+                    f"{path}: {name} is {values[name]}, but that home directory does not exist",
+                    hint="write the full path",
+                ) from None
+            values[name] = str(path.absolute().parent / place)
     return Layer(values=values, origins=dict.fromkeys(values, str(path)))
-
-
-def _expanded(file: Path, name: str, text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise ConfigurationError(
-            f"{file}: {name} is {text}, but that home directory does not exist", hint="write the full path"
-        ) from None
 
 
 def _read(path: Path) -> Mapping[str, Any]:

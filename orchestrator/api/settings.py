@@ -41,40 +41,16 @@ class ProgressStyle(StrEnum):
     NONE = "none"
 
 
-def _api_rate(value: object) -> object:
-    try:
-        return parse_api_rate(value) if isinstance(value, str) else value
-    except ConfigurationError as error:
-        raise ValueError(f"{error.message}; {error.hint}") from None
+def _parsed(parse: Callable[[str], object]) -> BeforeValidator:
+    """Text is read by *parse*; what comes as a value is taken as it is."""
 
+    def read(value: object) -> object:
+        try:
+            return parse(value) if isinstance(value, str) else value
+        except ConfigurationError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from None
 
-def _parallel(value: object) -> object:
-    return None if value == "auto" else value
-
-
-def _timetable(value: object) -> object:
-    try:
-        return parse_timetable(value) if isinstance(value, str) else value
-    except ConfigurationError as error:
-        raise ValueError(f"{error.message}; {error.hint}") from None
-
-
-def _duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-def _part_bytes(value: object) -> object:
-    if value == "auto":
-        return DEFAULT_PART_BYTES
-    return parse_bytes(value) if isinstance(value, str) else value
-
-
-def _bytes(value: object) -> object:
-    return parse_bytes(value) if isinstance(value, str) else value
-
-
-def _addresses(value: object) -> object:
-    return value.split() if isinstance(value, str) else value
+    return BeforeValidator(read)
 
 
 def _address(value: str) -> str:
@@ -120,38 +96,36 @@ class Settings(BaseModel):
     quiet: bool = _option("quiet")
     verbose: bool = _option("verbose")
     log_file: Path | None = _option("log_file")
-    log_max_size: Annotated[int, BeforeValidator(_bytes)] = _option("log_max_size", gt=0)
+    log_max_size: Annotated[int, _parsed(parse_bytes)] = _option("log_max_size", gt=0)
     media_check: bool = _option("media_check")
     look: Literal["quick", "deep", "off"] = _option("look")
     look_strict: bool = _option("look_strict")
-    part_size: Annotated[int, BeforeValidator(_part_bytes)] = _option(
-        "part_size", ge=MIN_PART_BYTES, le=MAX_PART_BYTES
-    )
+    part_size: Annotated[
+        int, _parsed(lambda text: DEFAULT_PART_BYTES if text == "auto" else parse_bytes(text))
+    ] = _option("part_size", ge=MIN_PART_BYTES, le=MAX_PART_BYTES)
     submit: bool | None = _option("submit")
     submit_anyway: bool = _option("submit_anyway")
     jobs: int = _option("jobs", ge=1, le=256)
     #: None finds out while running how many are worth it.
-    parallel: Annotated[Annotated[int, Field(ge=1, le=256)] | None, BeforeValidator(_parallel)] = _option(
-        "parallel"
-    )
-    bwlimit: Annotated[Timetable, BeforeValidator(_timetable)] = _option("bwlimit")
+    parallel: Annotated[
+        Annotated[int, Field(ge=1, le=256)] | None, _parsed(lambda text: None if text == "auto" else text)
+    ] = _option("parallel")
+    bwlimit: Annotated[Timetable, _parsed(parse_timetable)] = _option("bwlimit")
     verify: Literal["etag", "off"] = _option("verify")
     verify_object: bool = _option("verify_object")
     idle_timeout: float = _option("idle_timeout", gt=0, allow_inf_nan=False)
-    api_rate: Annotated[ApiRate, BeforeValidator(_api_rate)] = _option("api_rate")
+    api_rate: Annotated[ApiRate, _parsed(parse_api_rate)] = _option("api_rate")
     api_attempts: int = _option("api_attempts", ge=1, le=100)
-    max_outage: Annotated[float, BeforeValidator(_duration)] = _option(
-        "max_outage", ge=0, allow_inf_nan=False
-    )
-    max_duration: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_duration)] = _option(
+    max_outage: Annotated[float, _parsed(parse_duration)] = _option("max_outage", ge=0, allow_inf_nan=False)
+    max_duration: Annotated[Annotated[float, Field(gt=0)] | None, _parsed(parse_duration)] = _option(
         "max_duration"
     )
-    max_transfer: Annotated[Annotated[int, Field(gt=0)] | None, BeforeValidator(_bytes)] = _option(
+    max_transfer: Annotated[Annotated[int, Field(gt=0)] | None, _parsed(parse_bytes)] = _option(
         "max_transfer"
     )
     on_expired: Literal["recreate", "fail"] = _option("on_expired")
     skip_invalid: bool = _option("skip_invalid")
-    min_age: Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_duration)] = _option("min_age")
+    min_age: Annotated[Annotated[float, Field(ge=0)] | None, _parsed(parse_duration)] = _option("min_age")
     on_change: Literal["ask", "update", "recreate"] = _option("on_change")
     on_existing: Literal["ask", "adopt", "create"] = _option("on_existing")
     fail_fast: bool = _option("fail_fast")
@@ -160,7 +134,7 @@ class Settings(BaseModel):
     events: Path | None = _option("events")
     metrics_file: Path | None = _option("metrics_file")
     metrics_port: int | None = _option("metrics_port", ge=1, le=65535)
-    notify: Annotated[tuple[_Address, ...], BeforeValidator(_addresses)] = ()
+    notify: Annotated[tuple[_Address, ...], _parsed(str.split)] = ()
     on_finish: str | None = _option("on_finish")
     heartbeat: Annotated[str, AfterValidator(_web_address)] | None = _option("heartbeat")
 
@@ -279,15 +253,13 @@ def _merged(layers: Sequence[Layer]) -> EffectiveSettings:
 
 def _first_complaint(error: ValidationError, winners: Mapping[str, Layer]) -> OrchestratorError:
     """The worst complaint: a wrong flag is reported before anything in files."""
-    complaints = [_complaint(winners[str(problem["loc"][0])], problem) for problem in error.errors()]
+    complaints: list[OrchestratorError] = []
+    for problem in error.errors():
+        name = str(problem["loc"][0])
+        text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+        kind = UsageError if winners[name].is_command_line else ConfigurationError
+        complaints.append(kind(f"{winners[name].called(name)}: {text}"))
     return next((found for found in complaints if isinstance(found, UsageError)), complaints[0])
-
-
-def _complaint(layer: Layer, problem: Mapping[str, Any]) -> OrchestratorError:
-    name = str(problem["loc"][0])
-    text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
-    kind = UsageError if layer.is_command_line else ConfigurationError
-    return kind(f"{layer.called(name)}: {text}")
 
 
 def setting_names() -> Iterable[str]:

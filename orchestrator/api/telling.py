@@ -63,19 +63,14 @@ def telling(
         # Metrics are those of a run: other commands about a batch do not make it look like one.
         if "run_id" in context and (values.metrics_file is not None or values.metrics_port is not None):
             subscribers.append(open_ones.enter_context(_metrics(values, context, clock, around)))
-        if "run_id" in context and (spans := _spans()) is not None:
-            subscribers.append(spans)
+        # A program that has set up OpenTelemetry has loaded it; for others it need not even be installed.
+        if "run_id" in context and "opentelemetry.trace" in sys.modules:
+            from orchestrator.observe.spans import run_spans  # noqa: PLC0415
+
+            if (spans := run_spans()) is not None:
+                subscribers.append(spans)
         is_file = lines is not None and values.events != STDOUT
         yield Telling(tuple(subscribers), str(Path(values.events or "").absolute()) if is_file else None)
-
-
-def _spans() -> Subscriber | None:
-    # A program that has set up OpenTelemetry has loaded it; for others it need not even be installed.
-    if "opentelemetry.trace" not in sys.modules:
-        return None
-    from orchestrator.observe.spans import run_spans  # noqa: PLC0415
-
-    return run_spans()
 
 
 @contextmanager

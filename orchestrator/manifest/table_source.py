@@ -68,7 +68,11 @@ class TableSource:
             self.head = Draft(file=str(path), start=Place(line))
             self.defaults = Draft(file=str(path), start=Place())
             if KNOWN_COLUMNS.isdisjoint(map(str.strip, header)):
-                _refuse_title(rows)
+                for below, cells in islice(rows, _ROWS_BEFORE_HEADER):
+                    if looks_like_header(cells):
+                        raise UnreadableError(
+                            f"line {below} looks like the header; delete the lines above it", 1
+                        )
             self._columns = self._read_header(header)
             first = next((row for row in rows if _is_filled(row)), None)
         self._places = frozenset(self._columns.values())
@@ -173,13 +177,6 @@ def _batch_cell(name: str, text: str) -> str:
 
 def _is_filled(row: Row) -> bool:
     return any(map(str.strip, row[1]))
-
-
-def _refuse_title(following: Iterator[Row]) -> None:
-    """Raise UnreadableError where a title stands above the header, which is one of the *following* rows."""
-    for line, cells in islice(following, _ROWS_BEFORE_HEADER):
-        if looks_like_header(cells):
-            raise UnreadableError(f"line {line} looks like the header; delete the lines above it", 1)
 
 
 def _unknown_column(name: str) -> str:

@@ -15,7 +15,7 @@ from orchestrator.manifest.cells import is_damaged
 from orchestrator.manifest.fields import FIELDS, PATH_FIELDS, PERSONAL_FIELDS, Shape
 from orchestrator.manifest.paths import PathError, absolute_path
 from orchestrator.manifest.problems import Problem, Severity, quoted, suggestion
-from orchestrator.manifest.raw_entry import Draft, Value
+from orchestrator.manifest.raw_entry import Draft
 from orchestrator.preflight.rules import RULES
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -136,7 +136,8 @@ def _instance(
     is_partial: bool = False,
 ) -> Model | None:
     values = {
-        name: value if isinstance(value, str) else _given(value)
+        # What a group does not say is left out.
+        name: {part: text for part, text in value.items() if text} if isinstance(value, dict) else value
         for name, value in draft.values.items()
         if value
     }
@@ -152,13 +153,6 @@ def _instance(
                 draft.report(sentence_of(each), *each["loc"], rule="M03")
         return None
     return instance if is_whole else None
-
-
-def _given(value: Value) -> Value:
-    """Leave out what a group does not say."""
-    if isinstance(value, dict):
-        return {name: text for name, text in value.items() if text}
-    return value
 
 
 def sentence_of(error: Mapping[str, Any]) -> str:

@@ -100,7 +100,10 @@ class EnvironmentProxies:
         """Point *request* at its proxy, if it has one."""
         proxy = self.proxy_for(request.url)
         if proxy is not None:
-            authorization = _authorization(proxy)
+            authorization: dict[str, str] = {}
+            if proxy.user:
+                credentials = b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
+                authorization["Proxy-Authorization"] = f"Basic {credentials}"
             request.update_proxy(proxy.with_user(None), None, authorization)
             if not request.is_ssl():
                 request.headers.update(authorization)
@@ -113,13 +116,6 @@ class EnvironmentProxies:
         if proxy is None or is_loopback(host) or proxy_bypass(host):
             return None
         return _proxy_url(proxy)
-
-
-def _authorization(proxy: URL) -> dict[str, str]:
-    if not proxy.user:
-        return {}
-    credentials = b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
-    return {"Proxy-Authorization": f"Basic {credentials}"}
 
 
 #: The congestion control that every Linux has, and that does not pace.

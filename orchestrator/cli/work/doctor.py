@@ -44,7 +44,16 @@ def examine_all(invocation: Invocation, manifest: Path | None, defaults: Sequenc
     checks.append(run_on_network(check_store, upload_url, clocks))
     checks += [journal, *_folders(effective), check_open_files(effective.values), check_digest()]
     if manifest is not None:
-        checks.append(_footage(manifest, effective, defaults))
+        # Every file that it names is opened; what is in the films is for `validate`.
+        opened = Asked(path=manifest, defaults=defaults).open(effective.values)
+        count, problems = check_manifest(opened, with_media=False)
+        errors = [problem for problem in problems if problem.is_error]
+        if errors:
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            fix = f"orchestrator validate {quote(str(manifest))}"
+            checks.append(failed("footage", f"{errors[0]}{more}", fix))
+        else:
+            checks.append(passed("footage", f"{manifest}: the files of {count} entries can be read"))
     code = exit_code_of_checks(checks)
     _print(invocation.output, checks, code)
     return code
@@ -74,17 +83,6 @@ def _folders(effective: EffectiveSettings) -> list[Check]:
     if effective.values.log_file is not None:
         checks.append(check_folder("log", effective.values.log_file.absolute().parent))
     return checks
-
-
-def _footage(manifest: Path, effective: EffectiveSettings, defaults: Sequence[str]) -> Check:
-    """Open every file that *manifest* names; what is in the films is for `validate`."""
-    asked = Asked(path=manifest, defaults=defaults)
-    count, problems = check_manifest(asked.open(effective.values), with_media=False)
-    errors = [problem for problem in problems if problem.is_error]
-    if errors:
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        return failed("footage", f"{errors[0]}{more}", f"orchestrator validate {quote(str(manifest))}")
-    return passed("footage", f"{manifest}: the files of {count} entries can be read")
 
 
 def _print(output: Output, checks: Sequence[Check], code: ExitCode) -> None:

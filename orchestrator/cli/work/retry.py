@@ -51,7 +51,17 @@ def retry_entries(invocation: Invocation, name: str, request: RetryRequest) -> i
     known = known_batch(invocation, name)
     retry = Retry(entry_ids=request.entry_ids, is_cancelled_wanted=request.is_cancelled_wanted)
     with known_kept_in_history(invocation.output, known):
-        values = known.effective.values
+        values, manifest = known.effective.values, request.manifest
+        if manifest is None:
+            last = known.record.manifest_path
+            if last is None or not Path(last).is_file():
+                where = "" if last is None else f", {last},"
+                raise ManifestError(
+                    f"the manifest of batch {known.record.name}{where} no longer exists",
+                    hint="give its new path with --manifest, or write one from the journal with "
+                    f"`orchestrator results {quote(known.record.name)} -o results.csv`",
+                )
+            manifest = Path(last)
         is_submit_wanted = (
             values.submit if values.submit is not None else known.record.is_submit_wanted or None
         )
@@ -60,24 +70,12 @@ def retry_entries(invocation: Invocation, name: str, request: RetryRequest) -> i
             invocation.output,
             known,
             Asked(
-                path=request.manifest or _last_manifest(known),
+                path=manifest,
                 batch_name=known.record.name,
                 defaults=request.defaults,
             ).open(values.model_copy(update={"submit": is_submit_wanted})),
             retry,
         )
-
-
-def _last_manifest(known: KnownBatch) -> Path:
-    path = known.record.manifest_path
-    if path is None or not Path(path).is_file():
-        where = "" if path is None else f", {path},"
-        raise ManifestError(
-            f"the manifest of batch {known.record.name}{where} no longer exists",
-            hint="give its new path with --manifest, or write one from the journal with "
-            f"`orchestrator results {quote(known.record.name)} -o results.csv`",
-        )
-    return Path(path)
 
 
 async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: Retry) -> int:

@@ -25,6 +25,8 @@ from orchestrator.observe.wording import duration, moment, short_moment
 
 _SHOWN_RUNS = 20
 _ALL = 10**9
+#: Said together, before the others.
+_COUNTED = frozenset({"total", "done"})
 _HEADINGS = ("started", "took", "exit", "entries", "run", "process")
 
 
@@ -130,13 +132,9 @@ def state_of_run(run: RunRecord, holder: str | None) -> str:
 def _row(run: RunRecord, holder: str | None) -> Row:
     took = "-" if run.ended_at is None else duration(run.ended_at - run.started_at)
     ended = state_of_run(run, holder) if run.exit_code is None else str(run.exit_code)
-    return (short_moment(run.started_at), took, ended, _counted(run), run.run_id, run.process)
-
-
-def _counted(run: RunRecord) -> str:
-    if run.entries is None:
-        return "-"
-    others = [
-        f"{count} {name}" for name, count in run.entries.items() if count and name not in {"total", "done"}
-    ]
-    return ", ".join([f"{run.entries.get('done', 0)} of {run.entries.get('total', 0)} done", *others])
+    counted = "-"
+    if run.entries is not None:
+        others = (f"{count} {name}" for name, count in run.entries.items() if count and name not in _COUNTED)
+        done = f"{run.entries.get('done', 0)} of {run.entries.get('total', 0)} done"
+        counted = ", ".join([done, *others])
+    return (short_moment(run.started_at), took, ended, counted, run.run_id, run.process)

@@ -93,8 +93,10 @@ class PostgresBackend(GroupCommit):
 
     async def upgrade(self, operation: Operation[None], newest: int) -> None:
         """Run *operation* unless the tables are of version *newest*: it takes a right that not every host needs."""
-        if await self._version() == newest:
-            return
+        if await self.read(f"SELECT 1 WHERE to_regclass('{MIGRATIONS_TABLE}') IS NOT NULL"):
+            ((version,),) = await self.read(f"SELECT max(version) FROM {MIGRATIONS_TABLE}")
+            if version == newest:
+                return
 
         def alone(transaction: Transaction) -> None:
             # Free again with the end of the transaction; the next host finds the tables made.
@@ -102,12 +104,6 @@ class PostgresBackend(GroupCommit):
             operation(transaction)
 
         await self.write(alone)
-
-    async def _version(self) -> int:
-        if not await self.read(f"SELECT 1 WHERE to_regclass('{MIGRATIONS_TABLE}') IS NOT NULL"):
-            return 0
-        ((version,),) = await self.read(f"SELECT max(version) FROM {MIGRATIONS_TABLE}")
-        return version or 0
 
     async def read(self, query: str, parameters: Row | None = None) -> list[tuple[Any, ...]]:
         """All rows of *query*; waits for a server that is away."""

@@ -101,20 +101,21 @@ async def connect(
             auth = authenticator(session, settings, retrying, clocks.clock)
             project_id = await _project_id(settings, auth)
             service_time = ServiceTime(clocks.clock)
+            rate = settings.api_rate
+            limiter = (
+                RateLimiter(
+                    rate.writes_per_second, rate.reads_per_second, clock=clocks.monotonic, sleep=clocks.sleep
+                )
+                if make_pacer is None
+                else make_pacer(endpoint, project_id)
+            )
             client = MetaStudioClient(
                 session,
                 fresh=fresh,
                 endpoint=endpoint,
                 project_id=project_id,
                 auth=auth,
-                limiter=RateLimiter(
-                    settings.api_rate.writes_per_second,
-                    settings.api_rate.reads_per_second,
-                    clock=clocks.monotonic,
-                    sleep=clocks.sleep,
-                )
-                if make_pacer is None
-                else make_pacer(endpoint, project_id),
+                limiter=limiter,
                 policy=settings.api_policy,
                 sleep=clocks.sleep,
                 draw=clocks.draw,

@@ -25,7 +25,7 @@ from orchestrator.engine import events
 from orchestrator.engine.events import Totals
 from orchestrator.journal.journal import open_journal
 from orchestrator.simulator import Simulator, SimulatorOptions
-from tests.cli.conftest import Batch, Cli
+from tests.cli.conftest import SECRETS, Batch, Cli
 
 #: apprise asks Python for a module that a later one has no more.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -133,6 +133,7 @@ def test_a_failure_is_told_once_until_its_reason_changes(cli: Cli, batch: Batch,
     assert failure["message"].startswith("anna: ")
     assert failure["type"] == "failure"
     assert "1 of 2 entries done, 1 failed" in room.posts[-1]["message"]
+    assert not any(secret in json.dumps(room.posts) for secret in SECRETS)
 
 
 @pytest.mark.usefixtures("simulator")
@@ -353,7 +354,7 @@ def test_addresses_are_shown_nowhere(cli: Cli, batch: Batch, monkeypatch: pytest
 
     result = cli("config", "show", "--json")
 
-    assert result.document["settings"]["notify"]["value"] == ["wecombot://...", "json://..."]
+    assert result.document["settings"]["notify"]["value"] == "wecombot://... json://..."
     assert result.document["settings"]["heartbeat"]["value"] == "https://..."
     assert TOKEN not in result.stdout + cli("config", "show").stdout
 

@@ -76,8 +76,9 @@ def _value(effective: EffectiveSettings, name: str) -> Any:
     value = getattr(effective.values, name)
     if name == "state":
         return shown(value)
-    if name in _SECRET and value is not None:
-        return list(map(shown_address, value)) if isinstance(value, tuple) else shown_address(value)
+    if name in _SECRET:
+        addresses = value if isinstance(value, tuple) else filter(None, [value])
+        return " ".join(map(shown_address, addresses)) or None
     return "auto" if name == "parallel" and value is None else _plain(value)
 
 
@@ -105,4 +106,4 @@ def _text(name: str, value: object) -> str:
     if name in _SIZES and isinstance(value, int):
         units = ((1024**3, "GiB"), (1024**2, "MiB"), (10**9, "G"), (10**6, "M"), (1024, "KiB"))
         return next((f"{value // unit}{name}" for unit, name in units if value % unit == 0), str(value))
-    return "not set" if value in (None, []) else ", ".join(value) if isinstance(value, list) else str(value)
+    return "not set" if value is None else str(value)

@@ -110,7 +110,7 @@ class LocalFiles:
         #: What is wrong with the file of that kind at that path.
         self.look: Callable[[AssetKind, str], Look] = lru_cache(_REMEMBERED)(partial(_look, Folders()))
         #: The fingerprint of what is at that path, None when nothing can be seen there.
-        self.fingerprint: Callable[[str], Fingerprint | None] = lru_cache(_REMEMBERED)(_fingerprint)
+        self.fingerprint: Callable[[str], Fingerprint | None] = lru_cache(_REMEMBERED)(fingerprint_of)
         #: The facts of the film at that path; raises OSError.
         self.film: Callable[[str], Film] = lru_cache(_REMEMBERED)(lambda path: read_film(path, films))
 
@@ -128,7 +128,8 @@ def access_complaint(path: str, error: Exception) -> str:
     return f"cannot be read: {reason or 'the system gives no reason'}"
 
 
-def _fingerprint(path: str) -> Fingerprint | None:
+def fingerprint_of(path: str) -> Fingerprint | None:
+    """What is at *path*; None when nothing can be seen there."""
     try:
         status = os.stat(path)  # noqa: PTH116 - hundreds of thousands of paths, and Path costs more than stat
     except OSError:

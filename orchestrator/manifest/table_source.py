@@ -111,7 +111,7 @@ class TableSource:
             if count > 1:
                 self.head.report(f"the column appears {count} times", name, rule="M15", place=place)
             if name not in KNOWN_COLUMNS:
-                self.head.report(_unknown_column(name), name, rule="M02", place=place)
+                self.head.report(unknown_column(name), name, rule="M02", place=place)
         return {index: name for index, name in enumerate(names) if name in _READ_COLUMNS}
 
     def _columns_among(self, names: Collection[str]) -> list[tuple[int, str]]:
@@ -179,7 +179,8 @@ def _is_filled(row: Row) -> bool:
     return any(map(str.strip, row[1]))
 
 
-def _unknown_column(name: str) -> str:
+def unknown_column(name: str) -> str:
+    """Say that a table has no column *name*, and which one may have been meant."""
     if name == "defaults":
         return "a table has no defaults; use --default field=value"
     rule = FIELDS.get(name)

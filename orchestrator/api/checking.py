@@ -17,7 +17,7 @@ from orchestrator.domain.entries import Entry, is_named_by, normal
 from orchestrator.domain.errors import JournalError, UsageError
 from orchestrator.domain.states import is_done
 from orchestrator.engine.registration import RowJob, misplaced_rows, rejected_row_jobs, row_job
-from orchestrator.journal.backend import is_url
+from orchestrator.journal.backend import is_server
 from orchestrator.journal.journal import exists, open_journal
 from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspect_files, open_manifest
 
@@ -55,7 +55,7 @@ class Asked:
 
 def refuse_fleet(state: str, manifest: Path) -> None:
     """Raise UsageError where the journal at *state* is a fleet's: a run would take over what its workers have."""
-    if is_url(state):
+    if is_server(state):
         name = quote(str(manifest))
         raise UsageError(
             "this journal is a fleet's: its workers upload what is queued, and `run` would interfere with them",

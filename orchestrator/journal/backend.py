@@ -119,6 +119,11 @@ def is_url(location: str) -> bool:
     return "://" in location
 
 
+def is_server(location: str) -> bool:
+    """True for a database server that several hosts can share; other URLs name nothing that a journal can be in."""
+    return location.startswith(("postgresql://", "postgres://"))
+
+
 def shown(location: str) -> str:
     """*location* as people may see it: a URL may hold a password, and its query too."""
     if not is_url(location):

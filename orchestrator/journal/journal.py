@@ -16,7 +16,7 @@ from orchestrator.domain.errors import ConfigurationError, JournalError
 from orchestrator.domain.foreign import repaired
 from orchestrator.domain.states import EntryState
 from orchestrator.journal import statements
-from orchestrator.journal.backend import Backend, JournalHealth, Row, Transaction, is_url, shown
+from orchestrator.journal.backend import Backend, JournalHealth, Row, Transaction, is_server, is_url, shown
 from orchestrator.journal.history import ReviewRecord, run_end, run_row
 from orchestrator.journal.migrations import NEWEST, migrate
 from orchestrator.journal.notices import NoticeBook
@@ -276,7 +276,7 @@ class _Server(Protocol):
 
 def _server(location: str) -> _Server:
     """The module for journals on a server; raises ConfigurationError where there is none for *location*."""
-    if not location.startswith(("postgresql://", "postgres://")):
+    if not is_server(location):
         raise ConfigurationError(
             f"a journal is kept in a file or in PostgreSQL, not at {shown(location)}",
             hint="give --state the path of a file or a directory, or postgresql://USER@HOST/DATABASE",

@@ -29,7 +29,7 @@ from orchestrator.domain.errors import (
     UrlExpiredError,
 )
 from orchestrator.domain.foreign import bare_etag, plain_name, quotable
-from orchestrator.domain.receipts import Evidence, Receipt
+from orchestrator.domain.receipts import Evidence, Receipt, is_md5
 from orchestrator.network.errors import CONNECTION_ERRORS
 
 #: More than any error document of a store; the rest is not read.
@@ -41,7 +41,6 @@ _FOREIGN_TYPE: Final = re.compile(
     r"text/html|application/xhtml\+xml|application/([\w.-]+\+)?json", re.IGNORECASE
 )
 _FOREIGN_BODY: Final = re.compile(rb"\s*(<!doctype\s+html|<html|[{\[])", re.IGNORECASE)
-_MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 _EXPIRED_CODES: Final = frozenset({"RequestTimeTooSkewed", "ExpiredToken", "RequestExpired"})
 _REFUSED_CODES: Final = frozenset({"NoSuchUpload", "AccessDenied"})
@@ -248,7 +247,7 @@ def receipt_of(answer: Answer, md5: str | None, on_warning: Callable[[str], None
         on_warning("the store sends no ETag, so what it stored cannot be compared with what was sent")
     elif answer.is_encrypted:
         on_warning("the store encrypts what it stores, so its ETags cannot be compared with the MD5 sent")
-    elif not _MD5.fullmatch(answer.etag):
+    elif not is_md5(answer.etag):
         on_warning("the store's ETags are no MD5, so what it stored cannot be compared with what was sent")
     else:
         raise ETagMismatchError(

@@ -76,6 +76,14 @@ class Connection:
 MakePacer = Callable[[str, str], Pacer]
 
 
+def _own_pacer(settings: ServiceSettings, clocks: Clocks) -> MakePacer:
+    """Have the rate of the settings for this connection alone."""
+    rate = settings.api_rate
+    return lambda _endpoint, _project_id: RateLimiter(
+        rate.writes_per_second, rate.reads_per_second, clock=clocks.monotonic, sleep=clocks.sleep
+    )
+
+
 @asynccontextmanager
 async def connect(
     settings: ServiceSettings,
@@ -101,21 +109,13 @@ async def connect(
             auth = authenticator(session, settings, retrying, clocks.clock)
             project_id = await _project_id(settings, auth)
             service_time = ServiceTime(clocks.clock)
-            rate = settings.api_rate
-            limiter = (
-                RateLimiter(
-                    rate.writes_per_second, rate.reads_per_second, clock=clocks.monotonic, sleep=clocks.sleep
-                )
-                if make_pacer is None
-                else make_pacer(endpoint, project_id)
-            )
             client = MetaStudioClient(
                 session,
                 fresh=fresh,
                 endpoint=endpoint,
                 project_id=project_id,
                 auth=auth,
-                limiter=limiter,
+                limiter=(make_pacer or _own_pacer(settings, clocks))(endpoint, project_id),
                 policy=settings.api_policy,
                 sleep=clocks.sleep,
                 draw=clocks.draw,

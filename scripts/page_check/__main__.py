@@ -53,6 +53,7 @@ class Measure:
     name: str
     found: str
     is_good: bool
+    is_time: bool = False
 
 
 def main() -> None:
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--avatars", type=int, default=1000)
     parser.add_argument("--pictures", type=Path, help="keep the screenshots in this folder")
     parser.add_argument("--folder", type=Path, help="work here, and leave the batch and the page behind")
+    parser.add_argument("--no-timing", action="store_true", help="show the times without judging them")
     asked = parser.parse_args()
     browser = find_browser()
     missing = "Chromium" if browser is None else "npm" if shutil.which("npm") is None else None
@@ -74,7 +76,8 @@ def main() -> None:
         measures = asyncio.run(_measured(browser, folder, page, asked.pictures))
     for measure in measures:
         print(f"{'ok  ' if measure.is_good else 'MISS'}  {measure.name:<58}{measure.found}")
-    sys.exit(0 if all(measure.is_good for measure in measures) else 1)
+    judged = (measure for measure in measures if not (asked.no_timing and measure.is_time))
+    sys.exit(0 if all(measure.is_good for measure in judged) else 1)
 
 
 def _made_page(folder: Path, avatars: int) -> Path:
@@ -99,7 +102,12 @@ async def _measured(browser: str, folder: Path, page: Path, pictures: Path | Non
         seconds = [await tab.open(page.as_uri()) for _ in range(3)]
         middle = sorted(seconds)[1]
         measures.append(
-            Measure("opens and paints, the middle of three", f"{middle:.2f} s", middle < MOST_SECONDS)
+            Measure(
+                "opens and paints, the middle of three",
+                f"{middle:.2f} s",
+                middle < MOST_SECONDS,
+                is_time=True,
+            )
         )
         await _see_all(tab)
         asked = [url for url in tab.requests if not url.startswith(("data:", page.as_uri()))]
@@ -181,7 +189,8 @@ async def _scrolled(tab: Tab, folder: Path) -> list[Measure]:
     )
     slowest = await tab.evaluate(_SLOWEST_JUMP)
     name = f"a jump in the table of {LARGE_ROWS:,} avatars, the slowest of seven"
-    return [Measure(name, f"{slowest:.2f} s", slowest < MOST_SCROLL_SECONDS), *_errors_of(tab)]
+    is_quick = slowest < MOST_SCROLL_SECONDS
+    return [Measure(name, f"{slowest:.2f} s", is_quick, is_time=True), *_errors_of(tab)]
 
 
 def _errors_of(tab: Tab) -> Iterator[Measure]:

@@ -22,7 +22,6 @@ from orchestrator.engine.planning import Planner
 from orchestrator.engine.registration import earlier_manifest
 from orchestrator.engine.selection import scope_of
 from orchestrator.journal.journal import Journal, exists, open_journal
-from orchestrator.journal.records import BatchRecord
 from orchestrator.manifest import Manifest, Problem
 from orchestrator.metastudio.credentials import find_credentials
 
@@ -143,6 +142,15 @@ async def plan_batch(
         known = await journal.entry_ids(digest) if journal is not None else set()
         removed = sorted(known - {entry.entry for entry in entries} - planner.left_alone)
         batch = None if journal is None or asked.batch_name is not None else await journal.batch(digest)
+    decision: DecisionNeededError | None = None
+    if batch is not None:
+        # What a run would ask because the batch was made from another file.
+        earlier = earlier_manifest(batch.manifest_path, manifest.path, batch.name)
+        try:
+            if earlier is not None:
+                earlier.check(kept=len(entries) - new, new=new, removed=len(removed))
+        except DecisionNeededError as error:
+            decision = error
     return BatchPlan(
         batch=manifest.batch_name,
         rate=rate,
@@ -152,9 +160,7 @@ async def plan_batch(
         has_errors=any(problem.is_error for problem in planner.problems) and not planner.is_sending_rest,
         invalid=sorted(planner.invalid),
         too_young=sorted(planner.too_young),
-        decision=None
-        if batch is None
-        else _decision(batch, manifest, kept=len(entries) - new, new=new, removed=len(removed)),
+        decision=decision,
     )
 
 
@@ -164,19 +170,6 @@ def refusal(plan: BatchPlan, manifest: Manifest) -> ManifestError:
     return ManifestError(
         f"{manifest.path} has {errors} error{'' if errors == 1 else 's'}; a run would refuse it"
     )
-
-
-def _decision(
-    batch: BatchRecord, manifest: Manifest, *, kept: int, new: int, removed: int
-) -> DecisionNeededError | None:
-    """What a run would ask because the batch was made from another file."""
-    earlier = earlier_manifest(batch.manifest_path, manifest.path, batch.name)
-    try:
-        if earlier is not None:
-            earlier.check(kept=kept, new=new, removed=removed)
-    except DecisionNeededError as error:
-        return error
-    return None
 
 
 @asynccontextmanager

@@ -73,7 +73,7 @@ def file_layers(settings: type[BaseModel], config: Path | None, beside: Path | N
             raise ConfigurationError(f"the configuration file {config} does not exist")
         yield _file_layer(settings, config)
     folder = beside.parent if beside is not None else Path()
-    neighbour, own = folder / CONFIG_NAME, _user_file()
+    neighbour = folder / CONFIG_NAME
     if _is_file(neighbour):
         layer = _file_layer(settings, neighbour)
         # A folder of footage comes from others: what is in it may not choose what this machine executes.
@@ -83,17 +83,12 @@ def file_layers(settings: type[BaseModel], config: Path | None, beside: Path | N
                 hint="give it as --on-finish, in the file of --config, or in the user's own",
             )
         yield layer
-    if own is not None and _is_file(own):
-        yield _file_layer(settings, own)
-
-
-def _user_file() -> Path | None:
-    """The user's own file; None where no home is known to have one."""
     try:
-        path = user_config_path("metastudio-orchestrator") / "config.toml"
+        own = user_config_path("metastudio-orchestrator") / "config.toml"
     except RuntimeError:
-        return None
-    return path if path.is_absolute() else None
+        return  # no home is known to have one
+    if own.is_absolute() and _is_file(own):
+        yield _file_layer(settings, own)
 
 
 def _is_file(path: Path) -> bool:

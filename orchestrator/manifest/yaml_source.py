@@ -110,21 +110,18 @@ class _Reader:
         match rule.shape:
             case _ if is_null(node):
                 value: Value = None
+            case Shape.LIST if isinstance(node, SequenceNode):
+                for index, item in enumerate(node.value):
+                    self._places[f"{name}.{index}"] = place_of(item)
+                value = [self._text(item, name, index) or "" for index, item in enumerate(node.value)]
             case Shape.LIST:
-                value = self._list(name, node)
+                self._draft.report(f"must be a list such as [a, b], not {kind_of(node)}", name, rule="M16")
+                value = []
             case Shape.GROUP:
                 value = self._group(rule.members, name, node)
             case _:
                 value = self._text(node, name)
         self._draft.values[name] = value
-
-    def _list(self, name: str, node: Node) -> list[str]:
-        if not isinstance(node, SequenceNode):
-            self._draft.report(f"must be a list such as [a, b], not {kind_of(node)}", name, rule="M16")
-            return []
-        for index, item in enumerate(node.value):
-            self._places[f"{name}.{index}"] = place_of(item)
-        return [self._text(item, name, index) or "" for index, item in enumerate(node.value)]
 
     def _group(self, members: Mapping[str, FieldRule], name: str, node: Node) -> Value:
         if not isinstance(node, MappingNode):

@@ -107,6 +107,10 @@ def _summary(facts: BatchFacts, night: Night, *, now: float, waiting: int) -> di
         if is_done(state, with_submit=batch.is_submit_wanted) and state is not EntryState.REVIEW_FAILED
     )
     last = night.windows[-1] if night.windows else None
+    # At the rate of the last minutes; None where nothing is sent.
+    recent = [rate for rate in night.goodput[-_RECENT_BINS:] if rate]
+    left = sum(record.bytes for record in facts.entries) - sum(facts.stored_bytes.values())
+    is_sending = facts.holder is not None and recent and left > 0
     return {
         "batch": batch.name,
         "digest": batch.batch,
@@ -123,7 +127,7 @@ def _summary(facts: BatchFacts, night: Night, *, now: float, waiting: int) -> di
         "bytes": sum(record.bytes for record in facts.entries),
         "stored": sum(facts.stored_bytes.values()),
         "working_seconds": sum(window.end - window.start for window in night.windows),
-        "seconds_left": _seconds_left(facts, night),
+        "seconds_left": left / (sum(recent) / len(recent)) if is_sending else None,
         "run": None if last is None else _window(last),
         "reviews": reviews_document(facts.reviews),
         "warnings": [
@@ -132,15 +136,6 @@ def _summary(facts: BatchFacts, night: Night, *, now: float, waiting: int) -> di
             if incident.kind == IncidentKind.WARNING
         ][-MOST_WARNINGS:],
     }
-
-
-def _seconds_left(facts: BatchFacts, night: Night) -> float | None:
-    """How long the rest takes at the rate of the last minutes; None where nothing is sent."""
-    recent = [rate for rate in night.goodput[-_RECENT_BINS:] if rate]
-    left = sum(record.bytes for record in facts.entries) - sum(facts.stored_bytes.values())
-    if facts.holder is None or not recent or left <= 0:
-        return None
-    return left / (sum(recent) / len(recent))
 
 
 def _window(window: Window) -> dict[str, Any]:

@@ -98,17 +98,13 @@ async def enqueue_by(
         enqueued = await act(session, office)
         for entry_id, reason in enqueued.undecided.items():
             output.complain(f"{entry_id}: decide: {reason}")
-        output.say(_counted(enqueued))
+        count = len(enqueued.wanted)
+        entries = "1 entry" if count == 1 else f"{count} entries"
+        already = f", {enqueued.already} queued already" if enqueued.already else ""
+        output.say(f"{enqueued.batch.name}: {entries} for workers{already}")
         exit_code = await office.wait(enqueued) if is_waiting else enqueued.exit_code
     _print_end(output, enqueued, exit_code, is_waiting=is_waiting)
     return exit_code
-
-
-def _counted(enqueued: Enqueued) -> str:
-    count = len(enqueued.wanted)
-    entries = "1 entry" if count == 1 else f"{count} entries"
-    already = f", {enqueued.already} queued already" if enqueued.already else ""
-    return f"{enqueued.batch.name}: {entries} for workers{already}"
 
 
 def _print_end(output: Output, enqueued: Enqueued, exit_code: ExitCode, *, is_waiting: bool) -> None:

@@ -95,18 +95,15 @@ class Credentials:
             raise unauthorized("authorization format is incorrect")
         if any(name not in call.headers for name in names):
             raise unauthorized("a signed header is missing")
-        self._check_payload_hash(call)
+        declared = call.headers.get("x-sdk-content-sha256", "UNSIGNED-PAYLOAD")
+        if declared not in ("UNSIGNED-PAYLOAD", hashlib.sha256(call.body).hexdigest()):
+            raise unauthorized("verify aksk signature fail, body hash differs")
         self._check_date(call.headers["x-sdk-date"], now)
         if self.security_token is not None and call.headers.get("x-security-token") != self.security_token:
             raise unauthorized("security token is invalid")
         expected = sign(self.sk, call.headers["x-sdk-date"], canonical_request(call, names))
         if match.group(1) != self.ak or not hmac.compare_digest(expected, match.group(3)):
             raise unauthorized("verify aksk signature fail")
-
-    def _check_payload_hash(self, call: Call) -> None:
-        declared = call.headers.get("x-sdk-content-sha256", "UNSIGNED-PAYLOAD")
-        if declared not in ("UNSIGNED-PAYLOAD", hashlib.sha256(call.body).hexdigest()):
-            raise unauthorized("verify aksk signature fail, body hash differs")
 
     def _check_date(self, sdk_date: str, now: float) -> None:
         try:

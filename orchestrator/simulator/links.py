@@ -118,7 +118,8 @@ class Links:
 
     async def downloads(self, job: Job, assets: tuple[Asset, ...] = ASSETS) -> Document:
         """Return the download URL fields of those assets that exist and may be read here and now."""
-        if not self._is_readable(job):
+        since = self._options.world.download_urls
+        if since != "joined" and not (since == "after-review" and job.is_reviewed):
             return {}
         keys = {asset: object_key(job.job_id, asset) for asset in assets}
         held = await self._bucket.held(keys.values())
@@ -127,10 +128,6 @@ class Links:
             for asset, key in keys.items()
             if key in held
         }
-
-    def _is_readable(self, job: Job) -> bool:
-        since = self._options.world.download_urls
-        return since == "joined" or (since == "after-review" and job.is_reviewed)
 
     async def has(self, job: Job, asset: Asset) -> bool:
         """Whether the job's object is in the store."""

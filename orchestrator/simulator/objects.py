@@ -173,7 +173,13 @@ class ObjectStore:
         """Join parts 1 to *count* into the object or raise StoreError; the upload is gone afterwards."""
         async with self._locks[upload_id]:
             upload = self.open_upload(upload_id, key)
-            _check_parts(upload, count, self._min_part_bytes)
+            check_complete(upload.parts, count)
+            if any(upload.parts[number][1] < self._min_part_bytes for number in range(1, count)):
+                raise StoreError(
+                    400,
+                    "EntityTooSmall",
+                    "Your proposed upload is smaller than the minimum allowed object size",
+                )
             await asyncio.to_thread(self._join, upload, count)
             parts = [upload.parts[number] for number in range(1, count + 1)]
             stored = StoredObject(
@@ -257,12 +263,4 @@ def check_complete(numbers: Container[int], count: int) -> None:
     if missing:
         raise StoreError(
             400, "InvalidPart", f"{len(missing)} of {count} parts are missing, the first is {missing[0]}"
-        )
-
-
-def _check_parts(upload: Upload, count: int, min_part_bytes: int) -> None:
-    check_complete(upload.parts, count)
-    if any(upload.parts[number][1] < min_part_bytes for number in range(1, count)):
-        raise StoreError(
-            400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed object size"
         )

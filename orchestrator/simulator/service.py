@@ -148,17 +148,13 @@ class TrainingService:
         """Forget a job with its files."""
         async with self._locks[job_id]:
             job = self._find(job_id)
-            if not self._may_delete(job):
+            is_stricter = self._world.delete_allowed == "waiting-only"
+            if not (job.state == WAIT_FILE_UPLOAD if is_stricter else job.is_deletable):
                 raise _wrong_state(job, "deleted")
             job.deleted_at = self._clock()
             await self._save(job)
             await self._abort_uploads(job)
             await self._delete_objects(job, ASSETS)
-
-    def _may_delete(self, job: Job) -> bool:
-        if self._world.delete_allowed == "waiting-only":
-            return job.state == WAIT_FILE_UPLOAD
-        return job.is_deletable
 
     async def _delete_objects(self, job: Job, assets: Iterable[Asset]) -> None:
         for asset in assets:

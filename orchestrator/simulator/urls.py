@@ -145,7 +145,9 @@ def verify(
             403, "InvalidAccessKeyId", "The access key id you provided does not exist in our records"
         )
     resource = canonical_resource(split.path, query.items())
-    vendor = _vendor_lines(headers, _VENDOR_PREFIXES[access_key])
+    prefix = _VENDOR_PREFIXES[access_key]
+    signed = ((name.lower(), value.strip()) for name, value in headers.items())
+    vendor = "".join(f"{name}:{value}\n" for name, value in sorted(signed) if name.startswith(prefix))
     expected = (
         keys.signature(
             string_to_sign(
@@ -166,13 +168,6 @@ def verify(
             "The request signature we calculated does not match the signature you provided",
         )
     return _target(split.path, bucket, resource, query)
-
-
-def _vendor_lines(headers: Mapping[str, str], prefix: str) -> str:
-    signed = sorted(
-        (name.lower(), value.strip()) for name, value in headers.items() if name.lower().startswith(prefix)
-    )
-    return "".join(f"{name}:{value}\n" for name, value in signed)
 
 
 def _target(path: str, bucket: str, resource: str, query: Mapping[str, str]) -> SignedTarget:

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.api.settings import EffectiveSettings, load_settings
 from orchestrator.cli.output import Output
-from orchestrator.cli.session import _changeable_bandwidth
+from orchestrator.cli.session import changeable_bandwidth
 from orchestrator.transfer.pacing import BandwidthLimit
 from tests.cli.conftest import Batch, Cli
 
@@ -32,7 +32,7 @@ def _write(config: Path, text: str) -> None:
 async def _signal(effective: EffectiveSettings, bandwidth: BandwidthLimit, config: Path, text: str) -> str:
     """Change the file, send SIGUSR1 and return what was told of it."""
     stderr = io.StringIO()
-    with _changeable_bandwidth(Output(io.StringIO(), stderr), effective, bandwidth):
+    with changeable_bandwidth(Output(io.StringIO(), stderr), effective, bandwidth):
         _write(config, text)
         os.kill(os.getpid(), signal.SIGUSR1)
         with anyio.fail_after(5):

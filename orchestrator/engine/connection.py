@@ -72,15 +72,16 @@ class Connection:
     service_time: ServiceTime
 
 
-#: Makes what paces the calls to an endpoint's project, the two arguments: several processes may share a rate.
-MakePacer = Callable[[str, str], Pacer]
+#: Makes what paces the calls to an endpoint's project, the first two arguments, and waits by the third: several
+#: processes may share a rate.
+MakePacer = Callable[[str, str, Callable[[float], Awaitable[object]]], Pacer]
 
 
 def _own_pacer(settings: ServiceSettings, clocks: Clocks) -> MakePacer:
     """Have the rate of the settings for this connection alone."""
     rate = settings.api_rate
-    return lambda _endpoint, _project_id: RateLimiter(
-        rate.writes_per_second, rate.reads_per_second, clock=clocks.monotonic, sleep=clocks.sleep
+    return lambda _endpoint, _project_id, sleep: RateLimiter(
+        rate.writes_per_second, rate.reads_per_second, clock=clocks.monotonic, sleep=sleep
     )
 
 
@@ -115,7 +116,7 @@ async def connect(
                 endpoint=endpoint,
                 project_id=project_id,
                 auth=auth,
-                limiter=(make_pacer or _own_pacer(settings, clocks))(endpoint, project_id),
+                limiter=(make_pacer or _own_pacer(settings, clocks))(endpoint, project_id, clocks.sleep),
                 policy=settings.api_policy,
                 sleep=clocks.sleep,
                 draw=clocks.draw,

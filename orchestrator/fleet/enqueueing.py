@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.errors import StaleEpochError
+from orchestrator.domain.errors import ServiceRefusesError, StaleEpochError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of_failures
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import RunRequest, register
@@ -15,6 +15,7 @@ from orchestrator.engine.context import Run, WorkSettings
 from orchestrator.engine.registration import Registration
 from orchestrator.engine.selection import EntryQueue, Selection, failed, unfinished, uploaded
 from orchestrator.engine.workplace import open_run
+from orchestrator.fleet.pacing import Brake
 from orchestrator.fleet.queue import OwnedQueries, Wanted
 
 if TYPE_CHECKING:
@@ -138,15 +139,25 @@ class Office:
     async def wait(self, enqueued: Enqueued) -> ExitCode:
         """Wait until workers have brought all that is wanted to its end; returns what a run would have exited with.
 
-        Rows that are lost meanwhile are put back. Raises JournalError.
+        Rows that are lost meanwhile are put back. Raises ServiceRefusesError when the brake is pulled, JournalError.
         """
         digest = enqueued.batch.digest
+        brake = Brake(
+            self.queries.driver, endpoint=enqueued.batch.endpoint, project_id=enqueued.batch.project_id
+        )
         while True:
             if not await self.queries.count_rows([digest]):
                 left = [wanted async for wanted in self._still_left(enqueued)]
                 if not left:
                     break
                 await self.queries.put(left)
+            pulled = await brake.pulled()
+            if pulled is not None:
+                raise ServiceRefusesError(
+                    f"the workers were stopped: {pulled.reason}",
+                    hint="check quota, balance and permissions of the account, then "
+                    "`orchestrator fleet release` lets them continue",
+                )
             await self.clocks.sleep(_LOOK_SECONDS)
         counts = await self.journal.counts(digest)
         return exit_code_of_failures(

@@ -17,11 +17,13 @@ import psycopg
 from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
 from pgqueuer.adapters.persistence.queries import Queries
 from pgqueuer.domain.models import Job, TracebackRecord
-from pgqueuer.domain.types import JOB_STATUS, JobId
+from pgqueuer.domain.types import JOB_STATUS, JobId, QueueEntrypoint, QueueManagerId
 from pgqueuer.ports.driver import NotifyCallback
+from pgqueuer.ports.repository import EntrypointExecutionParameter
 
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.engine.hold import Hold, awake_and_asleep
+from orchestrator.fleet.pacing import CREATE_TABLE
 from orchestrator.journal.group_commit import LostConnectionError
 from orchestrator.journal.postgres.backend import Patience, translated
 from orchestrator.journal.postgres.connections import connection_string
@@ -124,7 +126,24 @@ class OwnedQueries(Queries):
         super().__init__(driver)
         #: Who takes rows, a QueueManager's id; nobody before a worker says so.
         self.taker: object = None
+        #: While it is True nothing is taken.
+        self.is_braked = False
         self._holds: dict[JobId, Hold] = {}
+
+    async def dequeue(
+        self,
+        batch_size: int,
+        entrypoints: dict[QueueEntrypoint, EntrypointExecutionParameter],
+        queue_manager_id: QueueManagerId,
+        global_concurrency_limit: int | None,
+        heartbeat_timeout: timedelta,
+    ) -> list[Job]:
+        """Take rows, unless the brake is pulled."""
+        if self.is_braked:
+            return []
+        return await super().dequeue(
+            batch_size, entrypoints, queue_manager_id, global_concurrency_limit, heartbeat_timeout
+        )
 
     @contextmanager
     def renewing(self, job_id: JobId, hold: Hold) -> Iterator[None]:
@@ -265,4 +284,5 @@ async def install(location: str) -> bool:
             await queries.install()
         else:
             await queries.upgrade()
+        await queries.driver.execute(CREATE_TABLE)
     return is_new

@@ -19,15 +19,17 @@ from pgqueuer.domain.types import QueueEntrypoint
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import HoldLostError, RunError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.domain.quantities import format_duration
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, is_done
 from orchestrator.engine.context import Run
 from orchestrator.engine.drain import Breaker, StopWishes
-from orchestrator.engine.events import BatchDrained, Event
+from orchestrator.engine.events import BatchDrained, Event, ServiceWarning
 from orchestrator.engine.hold import Hold, awake_and_asleep
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.parallelism import AdaptiveParallelism
 from orchestrator.engine.workplace import Workplace
+from orchestrator.fleet.pacing import Brake
 from orchestrator.fleet.parking import is_parked
 from orchestrator.fleet.queue import OwnedQueries, wanted_of
 from orchestrator.fleet.sweep import put_back
@@ -65,6 +67,8 @@ class Worker:
         self._settings = settings
         self._manager = QueueManager(queries)
         queries.taker = self._manager.queue_manager_id
+        connection = place.connection
+        self._brake = Brake(queries.driver, endpoint=connection.endpoint, project_id=connection.project_id)
         self._breaker = Breaker(place.work.settings.breaker_entries)
         #: By batch and whether it is to be submitted; the batch's entries share turns.
         self._parts: dict[tuple[str, bool], tuple[Run, Lifecycle]] = {}
@@ -80,6 +84,7 @@ class Worker:
         if place.work.settings.parallel is None:
             place.events.subscribe(AdaptiveParallelism(place.slots, place.events, place.clocks.monotonic))
         await self._meet_batches()
+        await self._mind_brake()
         async with anyio.create_task_group() as group:
             with anyio.CancelScope() as scope, stops.heard(group, scope):
                 group.start_soon(self._look_around)
@@ -100,6 +105,7 @@ class Worker:
         while not self._place.drain.is_draining:
             try:
                 batches = await self._meet_batches()
+                await self._mind_brake()
                 if clocks.monotonic() >= queue_again_at:
                     await put_back(self._place.journal, self._queries, batches)
                     queue_again_at = clocks.monotonic() + _SWEEP_SECONDS
@@ -110,6 +116,17 @@ class Worker:
                 self._place.drain.begin(error.message, error)
                 return
             await clocks.sleep(_POLL_SECONDS)
+
+    async def _mind_brake(self) -> None:
+        pulled = await self._brake.pulled()
+        if pulled is not None and not self._queries.is_braked:
+            self._place.events.publish(
+                ServiceWarning(
+                    message=f"no entries are taken for {format_duration(pulled.seconds)}: {pulled.reason}; "
+                    "`orchestrator fleet release` ends that"
+                )
+            )
+        self._queries.is_braked = pulled is not None
 
     async def _is_all_done(self, batches: Collection[BatchRecord]) -> bool:
         if await self._queries.count_rows([batch.batch for batch in batches]):
@@ -146,7 +163,7 @@ class Worker:
             except HoldLostError:
                 return
         if outcome is not None and not hold.is_lost:
-            self._learn(outcome)
+            await self._learn(outcome)
 
     async def _bring_to_its_end(self, job: Job) -> Outcome | None:
         """The outcome of the entry; None where there is nothing to do."""
@@ -180,8 +197,8 @@ class Worker:
         parts = self._parts[batch.batch, batch.is_submit_wanted] = run, Lifecycle(run)
         return parts
 
-    def _learn(self, outcome: Outcome) -> None:
-        """Stop the worker where that is about more than the entry; raises RetryRequested to hand the entry back."""
+    async def _learn(self, outcome: Outcome) -> None:
+        """Stop the worker, or pull the brake, where the end is about more; raises RetryRequested to hand back."""
         drain, error = self._place.drain, outcome.error
         match outcome.end:
             case End.DONE:
@@ -189,7 +206,10 @@ class Worker:
             case End.FAILED:
                 cause = None if error is None else self._breaker.failed(error)
                 if cause is not None:
-                    drain.begin(cause.message, cause)
+                    await self._brake.pull(cause.message)
+                    # After the brake it takes as many refusals again.
+                    self._breaker.passed()
+                    await self._mind_brake()
             case End.STOPPED:
                 if isinstance(error, RunError):
                     drain.begin(error.message, error)

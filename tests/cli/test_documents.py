@@ -36,6 +36,7 @@ SCHEMA_OF = {
         )
     },
     "install": "fleet-install",
+    "release": "fleet-release",
     **dict.fromkeys(("run", "submit", "retry", "demo"), "run"),
     "simulate": "simulate",
     "show": "config-show",
@@ -50,7 +51,15 @@ def test_every_command_has_a_published_schema() -> None:
     names = {path.name.removesuffix(".schema.json") for path in SCHEMAS.iterdir()}
 
     assert commands - NO_DOCUMENT == SCHEMA_OF.keys()
-    assert names == {*SCHEMA_OF.values(), "status-entry", "status-reviews", "status-runs", "events", "error"}
+    assert names == {
+        *SCHEMA_OF.values(),
+        "fleet-status",
+        "status-entry",
+        "status-reviews",
+        "status-runs",
+        "events",
+        "error",
+    }
     for name in names:
         Draft202012Validator.check_schema(published(name))
 

@@ -819,6 +819,14 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         ),
         f"{_FLEET}::test_what_is_queued_is_uploaded_by_a_worker",
     ),
+    **dict.fromkeys(
+        (
+            ("orchestrator/fleet/enqueueing.py", ("orchestrator fleet release",)),
+            ("orchestrator/fleet/worker.py", ("orchestrator fleet release",)),
+            (f"{CLI}work/fleet.py", ("orchestrator fleet release",)),
+        ),
+        "tests/cli/test_fleet_workers.py::test_a_brake_stops_all_workers_until_it_is_released",
+    ),
     ("orchestrator/fleet/parking.py", ("orchestrator retry {} --entry {}",)): (
         f"{_FLEET}::test_an_entry_that_ends_its_workers_is_laid_aside"
     ),

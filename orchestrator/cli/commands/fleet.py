@@ -35,3 +35,38 @@ def install(invocation: Invocation) -> int:
     from orchestrator.cli.work.fleet import install_fleet  # noqa: PLC0415 - keeps --help quick
 
     return install_fleet(invocation)
+
+
+@fleet.command("status", cls=PanelCommand)
+@takes_settings()
+def status(invocation: Invocation) -> int:
+    """Show the workers, what is queued, and what stops them.
+
+    Workers that have entries, with the time since their last heartbeat; entries that are queued, deferred, in
+    progress, stale (their worker was silent for a minute) or parked (they ended their workers too often).
+
+    \b
+    Examples:
+      orchestrator fleet status
+      orchestrator fleet status --json
+    """
+    from orchestrator.cli.work.fleet import show_fleet  # noqa: PLC0415 - keeps --help quick
+
+    return show_fleet(invocation)
+
+
+@fleet.command("release", cls=PanelCommand)
+@takes_settings()
+def release(invocation: Invocation) -> int:
+    """Let workers continue that the service's refusals have stopped.
+
+    When the service refuses several avatars in a row alike, for payment or permission, all workers of the project
+    take none for 10 minutes. Use this once the account is in order.
+
+    \b
+    Examples:
+      orchestrator fleet release
+    """
+    from orchestrator.cli.work.fleet import release_fleet  # noqa: PLC0415 - keeps --help quick
+
+    return release_fleet(invocation)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.output import SCHEMA
+from orchestrator.cli.output import SCHEMA, print_table
 from orchestrator.cli.process import run_on_network
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.fleet.location import require_server
 from orchestrator.journal.backend import shown
 from orchestrator.journal.journal import open_journal
+from orchestrator.observe.wording import duration
+
+if TYPE_CHECKING:
+    from orchestrator.fleet.standing import FleetStanding
 
 
 def install_fleet(invocation: Invocation) -> ExitCode:
@@ -23,6 +29,65 @@ def install_fleet(invocation: Invocation) -> ExitCode:
         output.document({"schema": SCHEMA, "is_new": is_new, "exit_code": int(ExitCode.OK)})
     output.say(f"{shown(state)}: {'ready for workers' if is_new else 'was ready before; upgraded'}")
     return ExitCode.OK
+
+
+def show_fleet(invocation: Invocation) -> ExitCode:
+    """Print the workers, what is queued, and what keeps it from being uploaded."""
+    output = invocation.output
+    state = invocation.settings().values.state
+    require_server(state)
+    found = run_on_network(_standing, state)
+    if output.is_json:
+        output.document(
+            {
+                "schema": SCHEMA,
+                "workers": [asdict(worker) for worker in found.workers],
+                "entries": found.counts,
+                "brakes": [asdict(brake) for brake in found.brakes],
+                "exit_code": int(ExitCode.OK),
+            }
+        )
+        return ExitCode.OK
+    rows = [(worker.name, str(worker.entries), duration(worker.silent_seconds)) for worker in found.workers]
+    if rows:
+        print_table(output, ("worker", "entries", "last heartbeat"), rows)
+    output.say(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.counts.items()))
+    for brake in found.brakes:
+        output.say(f"stopped for {duration(brake.seconds)}: {brake.reason} ({brake.project})")
+        output.note("`orchestrator fleet release` lets workers continue now")
+    return ExitCode.OK
+
+
+def release_fleet(invocation: Invocation) -> ExitCode:
+    """End what keeps workers from taking entries."""
+    output = invocation.output
+    state = invocation.settings().values.state
+    require_server(state)
+    reasons = run_on_network(_release, state)
+    if output.is_json:
+        output.document({"schema": SCHEMA, "released": reasons, "exit_code": int(ExitCode.OK)})
+    for reason in reasons:
+        output.say(f"workers continue; they were stopped because {reason}")
+    if not reasons:
+        output.say("the workers were not stopped")
+    return ExitCode.OK
+
+
+async def _standing(state: str) -> FleetStanding:
+    # Its libraries are an extra, which no other journal needs.
+    from orchestrator.fleet.queue import open_queue  # noqa: PLC0415
+    from orchestrator.fleet.standing import standing  # noqa: PLC0415
+
+    async with open_queue(state) as queries:
+        return await standing(queries.driver)
+
+
+async def _release(state: str) -> list[str]:
+    from orchestrator.fleet.pacing import release_brakes  # noqa: PLC0415 - as above
+    from orchestrator.fleet.queue import open_queue  # noqa: PLC0415
+
+    async with open_queue(state) as queries:
+        return await release_brakes(queries.driver)
 
 
 async def _install(state: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from orchestrator.api.history import new_run_id
 from orchestrator.api.service import real_clocks, work_settings
@@ -15,7 +16,7 @@ from orchestrator.cli.session import OutageNotes, changeable_bandwidth, logs_of,
 from orchestrator.cli.work.batches import known_batch
 from orchestrator.domain.errors import UsageError
 from orchestrator.engine.event_bus import EventBus
-from orchestrator.engine.events import BatchDrained, EntryFailed, EntryFinished, Event
+from orchestrator.engine.events import BatchDrained, EntryFailed, EntryFinished, Event, ServiceWarning
 from orchestrator.engine.workplace import open_workplace
 from orchestrator.fleet.location import require_server
 from orchestrator.journal.journal import open_journal
@@ -47,7 +48,7 @@ class _EntryNotes:
     """A subscriber that says on stderr what became of each entry, and counts them."""
 
     name = "the notes about entries"
-    hears = frozenset({EntryFinished, EntryFailed, BatchDrained})
+    hears = frozenset({EntryFinished, EntryFailed, BatchDrained, ServiceWarning})
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -61,6 +62,8 @@ class _EntryNotes:
             case EntryFinished(is_done=True):
                 self.done += 1
                 self._output.note(f"{event.entry}: {event.state}")
+            case ServiceWarning():
+                self._output.note(f"warning: {event.message}")
             case BatchDrained():
                 self._output.note(event.reason)
 
@@ -69,6 +72,7 @@ async def _work(
     output: Output, effective: EffectiveSettings, batch: str | None, hold_seconds: float, is_until_done: bool
 ) -> int:
     # Its libraries are an extra, which no other journal needs.
+    from orchestrator.fleet.pacing import SharedPacer  # noqa: PLC0415
     from orchestrator.fleet.queue import open_queue  # noqa: PLC0415
     from orchestrator.fleet.worker import Worker, WorkerSettings  # noqa: PLC0415
 
@@ -92,7 +96,13 @@ async def _work(
         async with (
             open_journal(values.state, clock=clocks.clock) as journal,
             open_queue(values.state) as queries,
-            open_workplace(work, journal, events, clocks) as place,
+            open_workplace(
+                work,
+                journal,
+                events,
+                clocks,
+                make_pacer=partial(SharedPacer, queries.driver, work.service.api_rate),
+            ) as place,
         ):
             output.note("ready: waiting for entries")
             worker = Worker(place, queries, settings)

@@ -1,0 +1,127 @@
+"""What all workers of a project share on the server: the rate of calls, and the brake that one pulls for all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, NamedTuple
+
+from pgqueuer.ports.driver import Driver
+
+from orchestrator.metastudio.pacing import ApiRate, CallKind, Slot
+
+#: Made by `fleet install`. `next_slot` is in epoch seconds of the server's clock, which all hosts go by; `pauses`
+#: counts those that made slots void which were handed out before.
+CREATE_TABLE: Final = """CREATE TABLE IF NOT EXISTS call_slots (
+    scope TEXT PRIMARY KEY, next_slot DOUBLE PRECISION NOT NULL, pauses BIGINT NOT NULL DEFAULT 0, reason TEXT)"""
+_NOW: Final = "extract(epoch FROM clock_timestamp())::double precision"
+#: For so long no worker takes an entry once the service has refused several alike.
+BRAKE_SECONDS: Final = 600.0
+BRAKE_SCOPE: Final = "entries:"
+
+
+class SharedPacer:
+    """Hands out slots in even steps over all workers of a project at an endpoint, so that *rate* is theirs together.
+
+    Its methods raise JournalError when the server is away for too long.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        rate: ApiRate,
+        endpoint: str,
+        project_id: str,
+        sleep: Callable[[float], Awaitable[object]],
+    ) -> None:
+        self._driver = driver
+        self._scopes = {kind: f"{kind}:{endpoint}:{project_id}" for kind in CallKind}
+        self._rates = {CallKind.WRITE: rate.writes_per_second, CallKind.READ: rate.reads_per_second}
+        self._sleep = sleep
+        self._pausing: set[asyncio.Task[str]] = set()
+
+    def slot(self, kind: CallKind) -> AbstractAsyncContextManager[None]:
+        """Wait for a slot and hold it."""
+        return Slot(self, kind)
+
+    async def acquire(self, kind: CallKind) -> None:
+        """Wait for a slot; a pause that any worker begins meanwhile is waited for as well."""
+        interval = 1.0 / self._rates[kind] if self._rates[kind] else 0.0
+        while True:
+            if self._pausing:
+                await asyncio.gather(*self._pausing)
+            (row,) = await self._driver.fetch(
+                "INSERT INTO call_slots AS mine (scope, next_slot)"
+                f" VALUES ($1, {_NOW} + $2) ON CONFLICT (scope) DO UPDATE"
+                f" SET next_slot = greatest(mine.next_slot, {_NOW}) + $2"
+                f" RETURNING next_slot - $2 - {_NOW} AS wait, pauses",
+                self._scopes[kind],
+                interval,
+            )
+            wait, pauses = float(str(row["wait"])), row["pauses"]
+            if wait <= 0:
+                return
+            await self._sleep(wait)
+            (row,) = await self._driver.fetch(
+                "SELECT pauses FROM call_slots WHERE scope = $1", self._scopes[kind]
+            )
+            if row["pauses"] == pauses:
+                return
+
+    def back_off(self, kind: CallKind, seconds: float) -> None:
+        """Let no call of this kind start for *seconds*, on any host; those that wait take another slot."""
+        pausing = asyncio.ensure_future(
+            self._driver.execute(
+                "INSERT INTO call_slots AS mine (scope, next_slot, pauses)"
+                f" VALUES ($1, {_NOW} + $2, 1) ON CONFLICT (scope) DO UPDATE"
+                f" SET next_slot = greatest(mine.next_slot, {_NOW} + $2), pauses = mine.pauses + 1",
+                self._scopes[kind],
+                seconds,
+            )
+        )
+        self._pausing.add(pausing)
+        pausing.add_done_callback(self._pausing.discard)
+
+
+class Pulled(NamedTuple):
+    """Why no worker takes an entry, and for how many seconds still."""
+
+    reason: str
+    seconds: float
+
+
+class Brake:
+    """Keeps the workers of a project at an endpoint from taking entries, once the service refused several alike."""
+
+    def __init__(self, driver: Driver, *, endpoint: str, project_id: str) -> None:
+        self._driver = driver
+        self._scope = f"{BRAKE_SCOPE}{endpoint}:{project_id}"
+
+    async def pull(self, reason: str) -> None:
+        """Pull it for all hosts."""
+        await self._driver.execute(
+            f"INSERT INTO call_slots (scope, next_slot, reason) VALUES ($1, {_NOW} + $2, $3)"
+            " ON CONFLICT (scope) DO UPDATE SET next_slot = excluded.next_slot, reason = excluded.reason",
+            self._scope,
+            BRAKE_SECONDS,
+            reason,
+        )
+
+    async def pulled(self) -> Pulled | None:
+        """How it is pulled, None when it is not."""
+        rows = await self._driver.fetch(
+            f"SELECT reason, next_slot - {_NOW} AS seconds FROM call_slots"
+            f" WHERE scope = $1 AND next_slot > {_NOW}",
+            self._scope,
+        )
+        return Pulled(str(rows[0]["reason"]), float(str(rows[0]["seconds"]))) if rows else None
+
+
+async def release_brakes(driver: Driver) -> list[str]:
+    """Let the workers of all projects take entries again; returns why they did not."""
+    rows = await driver.fetch(
+        f"DELETE FROM call_slots WHERE scope LIKE $1 RETURNING reason, next_slot > {_NOW} AS is_pulled",
+        f"{BRAKE_SCOPE}%",
+    )
+    return [str(row["reason"]) for row in rows if row["is_pulled"]]

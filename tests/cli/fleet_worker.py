@@ -1,0 +1,48 @@
+"""`orchestrator work` as a process of its own, with a shorter hold than users may set: `HOLD [POINT]`.
+
+It stops itself, as by SIGSTOP, the first time an entry is at POINT: what happens then depends on no timing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.output import Output
+from orchestrator.cli.process import stop_on_signals
+from orchestrator.cli.work import worker
+from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import Event, StepReached
+
+
+class StopsItself:
+    """A subscriber that is frozen at a point, and only once."""
+
+    hears = frozenset({StepReached})
+
+    def __init__(self, point: str) -> None:
+        self._point: str | None = point
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, StepReached) and event.point == self._point:
+            self._point = None
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def main(hold_seconds: float, points: list[str]) -> int:
+    """Work until a signal."""
+
+    def bus(*subscribers: Any) -> EventBus:
+        return EventBus(*subscribers, *map(StopsItself, points))
+
+    worker.EventBus = bus  # type: ignore[misc,assignment]  # the command makes its own, and takes no subscriber
+    stop_on_signals()
+    invocation = Invocation(output=Output(sys.stdout, sys.stderr), flags={"jobs": "2"}, config=None)
+    return int(worker.work_on_queue(invocation, None, hold_seconds=hold_seconds, is_until_done=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))

@@ -1,0 +1,197 @@
+"""Workers that are killed, frozen and stopped while others work beside them: real processes on a real server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.simulator import Simulator
+from tests.cli.conftest import Batch, Cli
+from tests.cli.documents import check_document
+from tests.cli.test_fleet import commands_of
+from tests.postgres import postgres, schema_of
+
+__all__ = ["postgres"]
+
+ROOT = Path(__file__).parents[2]
+HOLD = 2.0
+#: A machine under load is slower than what is measured here.
+PATIENCE = 30.0
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(autouse=True)
+def state(postgres: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty schema of the server, which the environment names, with a queue."""
+    with schema_of(postgres) as url:
+        monkeypatch.setenv("ORCHESTRATOR_STATE", url)
+        cli("fleet", "install")
+        yield url
+
+
+@pytest.fixture
+def start(simulator: Simulator) -> Iterator[Start]:
+    """Start workers that do not outlive the test, each ready to work when it is returned."""
+    del simulator
+    started: list[subprocess.Popen[str]] = []
+
+    def start_worker(*points: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.cli.fleet_worker", str(HOLD), *points],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stderr is not None
+        assert "ready" in process.stderr.readline()
+        return process
+
+    yield start_worker
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def until(is_so: Callable[[], object]) -> float:
+    """The seconds until *is_so*."""
+    began = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - began < PATIENCE
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def is_frozen(process: subprocess.Popen[str]) -> bool:
+    """True when the process is stopped, as by SIGSTOP."""
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def confirmed(cli: Cli) -> int:
+    """How many entries are done."""
+    return int(cli("status", "--json").document["batches"][0]["entries"].get("confirmed", 0))
+
+
+def assert_delivered(simulator: Simulator, batch: Batch, *names: str) -> None:
+    """One live job each, with the files of the entry."""
+    assert sorted(job.name for job in simulator.jobs) == sorted(names)
+    for job in simulator.jobs:
+        assert job.objects["training_video"].read_bytes() == (batch.folder / f"{job.name}.mp4").read_bytes()
+
+
+def test_a_killed_worker_is_taken_over_after_the_hold(
+    cli: Cli, batch: Batch, simulator: Simulator, start: Start, state: str
+) -> None:
+    """Each object is right, and each avatar has one job, though the heir had to find out how far it was."""
+
+    def is_taken_over() -> bool:
+        query = "SELECT count(*) FROM entries WHERE state <> 'confirmed' AND holder LIKE %s"
+        with psycopg.connect(state) as server:
+            return server.execute(query, [f"%process {killed.pid} %"]).fetchall() == [(0,)]
+
+    batch.write(*(batch.entry(name) for name in ("anna", "bo", "cleo", "dora")))
+    cli("enqueue", batch.manifest)
+    killed = start("put.after")
+    until(lambda: is_frozen(killed))
+    heir = start()
+    killed.kill()
+    took = until(is_taken_over)
+    until(lambda: confirmed(cli) == 4)
+    heir.send_signal(signal.SIGTERM)
+
+    assert heir.wait(PATIENCE) == 0
+    assert took < HOLD + 2
+    assert_delivered(simulator, batch, "anna", "bo", "cleo", "dora")
+    assert simulator.stats.requests["create"] == 4
+
+
+def test_a_worker_that_was_frozen_before_a_create_makes_no_second_job(
+    cli: Cli, batch: Batch, simulator: Simulator, start: Start
+) -> None:
+    """It wakes with the request ready to be sent, when another worker has the job already."""
+    batch.write(batch.entry("anna"))
+    cli("enqueue", batch.manifest)
+    frozen = start("create.before")
+    until(lambda: is_frozen(frozen))
+    heir = start()
+    until(lambda: confirmed(cli) == 1)
+    frozen.send_signal(signal.SIGCONT)
+    batch.write(batch.entry("anna"), batch.entry("bo"), batch.entry("cleo"))
+    heir.send_signal(signal.SIGTERM)
+    heir.wait(PATIENCE)
+    cli("enqueue", batch.manifest)
+    until(lambda: confirmed(cli) == 3)
+    frozen.send_signal(signal.SIGTERM)
+
+    # It has worked on since, so what it had ready was let go, not only late.
+    assert frozen.wait(PATIENCE) == 0
+    assert simulator.stats.requests["create"] == 3
+    assert_delivered(simulator, batch, "anna", "bo", "cleo")
+
+
+def test_a_stopped_worker_hands_back_and_nothing_is_sent_twice(
+    cli: Cli, batch: Batch, simulator: Simulator, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of an upload that another worker continues."""
+    entries = [batch.entry(name, size=4_000_000) for name in ("anna", "bo")]
+    batch.write(*entries)
+    cli("enqueue", batch.manifest, "--part-size", "1MiB")
+    with monkeypatch.context() as patch:
+        patch.setenv("ORCHESTRATOR_BWLIMIT", "2M")
+        patch.setenv("ORCHESTRATOR_PARALLEL", "2")
+        stopped = start()
+    until(lambda: simulator.stats.put_bytes_stored > 1_000_000)
+    stopped.send_signal(signal.SIGTERM)
+    heir = start()
+
+    assert stopped.wait(PATIENCE) == 0
+    until(lambda: confirmed(cli) == 2)
+    heir.send_signal(signal.SIGTERM)
+    assert heir.wait(PATIENCE) == 0
+    with psycopg.connect(os.environ["ORCHESTRATOR_STATE"]) as server:
+        movers = server.execute("SELECT DISTINCT holder FROM transitions").fetchall()
+    assert len(movers) == 2
+    assert_delivered(simulator, batch, "anna", "bo")
+    files = [batch.folder / str(value) for entry in entries for value in entry.values()]
+    assert simulator.stats.put_bytes_received == sum(path.stat().st_size for path in files if path.is_file())
+
+
+def test_a_brake_stops_all_workers_until_it_is_released(
+    cli: Cli, batch: Batch, simulator: Simulator, start: Start
+) -> None:
+    """Refusals of the account that one worker meets: no other takes an entry, and people see why."""
+    names = ["anna", "bo", "cleo", "dora", "emil", "fay"]
+    batch.write(*(batch.entry(name) for name in names))
+    cli("enqueue", batch.manifest)
+    simulator.faults.rates["early-403"] = 1.0
+    start()
+    until(lambda: cli("fleet", "status", "--json").document["brakes"])
+    start()
+    stopped = cli("fleet", "status", "--json").document
+    waited = cli("enqueue", batch.manifest, "--wait")
+    simulator.faults.rates.clear()
+    created = simulator.stats.requests["create"]
+    (release,) = commands_of(waited)
+    released = cli(*release, "--json")
+    until(lambda: confirmed(cli) == len(names))
+    free = cli("fleet", "status", "--json").document
+
+    check_document("fleet-status", stopped)
+    check_document("fleet-release", released.document)
+    assert created < len(names)
+    assert waited.exit_code == ExitCode.REFUSED
+    assert stopped["brakes"][0]["reason"] in waited.stderr
+    assert stopped["entries"]["queued"] > 0
+    assert released.document["released"] == [stopped["brakes"][0]["reason"]]
+    assert free["brakes"] == []

@@ -102,7 +102,9 @@ def test_a_page_names_the_server_in_its_commands_but_no_password(
     """The page is passed on, and its commands are pasted; where there is a password they need the same settings."""
     batch.write(batch.entry("anna", size=300_000) | {"name": "review-fail"})
     page = tmp_path / "report.html"
-    cli("run", batch.manifest, "--submit", "--state", state)
+    cli("fleet", "install", "--state", state)
+    cli("enqueue", batch.manifest, "--submit", "--state", state)
+    cli("work", "--until-done", "--state", state)
     cli("watch", "studio", "--interval", "0.01", "--state", state)
 
     named = cli("report", "studio", "-o", page, "--state", state, "--no-pictures")

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.errors import RequestRejectedError
+from orchestrator.domain.errors import RequestRejectedError, StaleEpochError
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import EntryTransitioned
 from orchestrator.engine.job_search import JobFinder
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Finished, or cancelled already.
 LEFT_ALONE = frozenset({EntryState.TRAINED, EntryState.CANCELLED})
+#: A worker writes many times in an entry's life, but seldom twice between a look at it and its claim.
+_CLAIMS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Cancellation:
 
 
 class Canceller:
-    """Cancels entries of a batch whose lock the caller holds."""
+    """Cancels entries of a batch whose lock the caller holds; workers of a fleet that have one are fenced off."""
 
     def __init__(self, journal: Journal, client: MetaStudioClient, events: EventBus) -> None:
         self._journal = journal
@@ -54,7 +56,9 @@ class Canceller:
         for known in records:
             if known.state in LEFT_ALONE:
                 continue
-            record = await self._journal.claim(known)
+            record = await self._claimed(known)
+            if record is None:
+                continue
             try:
                 job_ids, remark = await self._jobs_of(record)
                 for job_id in job_ids:
@@ -82,6 +86,20 @@ class Canceller:
             )
             cancellations.append(Cancellation(record.entry_id, record.job_id, None, remark))
         return cancellations
+
+    async def _claimed(self, known: EntryRecord) -> EntryRecord | None:
+        """The entry, taken from a fleet's worker that may write to it meanwhile; None when it is finished by then."""
+        record: EntryRecord | None = known
+        for tries_left in reversed(range(_CLAIMS)):
+            if record is None or record.state in LEFT_ALONE:
+                break
+            try:
+                return await self._journal.claim(record)
+            except StaleEpochError:
+                if not tries_left:
+                    raise
+            record = await self._journal.entry(known.batch, known.entry_id)
+        return None
 
     async def _jobs_of(self, record: EntryRecord) -> tuple[list[str], str | None]:
         """The entry's job, or those that its lost create is proved to have made; and what a person should know."""

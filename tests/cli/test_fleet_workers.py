@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.journal.journal import Journal
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document
@@ -90,6 +92,12 @@ def assert_delivered(simulator: Simulator, batch: Batch, *names: str) -> None:
         assert job.objects["training_video"].read_bytes() == (batch.folder / f"{job.name}.mp4").read_bytes()
 
 
+def bytes_of(batch: Batch, entries: Iterable[Mapping[str, Any]]) -> int:
+    """The length of all files of *entries* together."""
+    files = [batch.folder / str(value) for entry in entries for value in entry.values()]
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
 def test_a_killed_worker_is_taken_over_after_the_hold(
     cli: Cli, batch: Batch, simulator: Simulator, start: Start, state: str
 ) -> None:
@@ -163,8 +171,7 @@ def test_a_stopped_worker_hands_back_and_nothing_is_sent_twice(
         movers = server.execute("SELECT DISTINCT holder FROM transitions").fetchall()
     assert len(movers) == 2
     assert_delivered(simulator, batch, "anna", "bo")
-    files = [batch.folder / str(value) for entry in entries for value in entry.values()]
-    assert simulator.stats.put_bytes_received == sum(path.stat().st_size for path in files if path.is_file())
+    assert simulator.stats.put_bytes_received == bytes_of(batch, entries)
 
 
 def test_a_brake_stops_all_workers_until_it_is_released(
@@ -195,3 +202,57 @@ def test_a_brake_stops_all_workers_until_it_is_released(
     assert stopped["entries"]["queued"] > 0
     assert released.document["released"] == [stopped["brakes"][0]["reason"]]
     assert free["brakes"] == []
+
+
+def test_cancel_takes_an_entry_from_the_worker_that_has_it(
+    cli: Cli, batch: Batch, simulator: Simulator, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it writes between the look at the entry and the claim; afterwards it sends nothing and makes no job."""
+    batch.write(batch.entry("anna"))
+    cli("enqueue", batch.manifest)
+    worker = start("put.after")
+    until(lambda: is_frozen(worker))
+    look, looks = Journal.entries_named, []
+
+    async def look_and_be_late(journal: Journal, digest: str, names: Collection[str]) -> Any:
+        records = await look(journal, digest, names)
+        looks.append(len(looks))
+        # The second look is the canceller's: the one before only counts.
+        if len(looks) == 2:
+            await journal.claim(records["anna"])
+        return records
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "entries_named", look_and_be_late)
+        cancelled = cli("cancel", "studio", "--entry", "anna", "--yes")
+    worker.send_signal(signal.SIGCONT)
+    worker.send_signal(signal.SIGTERM)
+
+    assert (cancelled.exit_code, len(looks)) == (ExitCode.OK, 3)
+    assert worker.wait(PATIENCE) == 0
+    assert simulator.jobs == []
+    assert simulator.stats.requests["create"] == 1
+
+
+def test_connections_to_the_journal_that_are_cut_cost_no_bytes(
+    cli: Cli, batch: Batch, simulator: Simulator, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of an upload, all of the worker's at once; it goes on as if nothing had been."""
+    entries = [batch.entry(name, size=3_000_000) for name in ("anna", "bo")]
+    batch.write(*entries)
+    cli("enqueue", batch.manifest, "--part-size", "1MiB")
+    monkeypatch.setenv("ORCHESTRATOR_BWLIMIT", "3M")
+    worker = start()
+    until(lambda: simulator.stats.put_bytes_stored > 1_000_000)
+    with psycopg.connect(os.environ["ORCHESTRATOR_STATE"], autocommit=True) as server:
+        cut = server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s",
+            [f"%process {worker.pid} %"],
+        ).fetchall()
+    until(lambda: confirmed(cli) == 2)
+    worker.send_signal(signal.SIGTERM)
+
+    assert len(cut) >= 2
+    assert worker.wait(PATIENCE) == 0
+    assert_delivered(simulator, batch, "anna", "bo")
+    assert simulator.stats.put_bytes_received == bytes_of(batch, entries)

@@ -39,6 +39,8 @@ from orchestrator.journal.records import BatchRecord, EntryRecord
 LEAST_ENTRIES: Final = 2
 #: How often the queue is asked for work, and the journal for batches that are new.
 _POLL_SECONDS: Final = 1.0
+#: The same while entries wait: for so long a place may be empty, and a full worker asks in vain.
+_BUSY_POLL_SECONDS: Final = 0.25
 _SWEEP_SECONDS: Final = 300.0
 #: A worker that was frozen may write between the heir's look at the entry and its claim.
 _CLAIMS: Final = 3
@@ -66,6 +68,7 @@ class Worker:
         self._queries = queries
         self._settings = settings
         self._manager = QueueManager(queries)
+        self._manager.min_dequeue_poll_interval = timedelta(seconds=_BUSY_POLL_SECONDS)
         queries.taker = self._manager.queue_manager_id
         connection = place.connection
         self._brake = Brake(queries.driver, endpoint=connection.endpoint, project_id=connection.project_id)
@@ -76,7 +79,7 @@ class Worker:
     async def work(self) -> int:
         """Work until a signal, or until nothing is left where that is wanted; returns the exit code.
 
-        Raises JournalError when the server is away for too long.
+        An error that concerns more than an entry, as when the server is away for too long, ends it as a signal does.
         """
         place = self._place
         stops = StopWishes(place.drain, place.work.grace_seconds, place.clocks.sleep, place.work.listening)
@@ -88,12 +91,15 @@ class Worker:
         async with anyio.create_task_group() as group:
             with anyio.CancelScope() as scope, stops.heard(group, scope):
                 group.start_soon(self._look_around)
-                await self._manager.run(
-                    dequeue_timeout=timedelta(seconds=_POLL_SECONDS),
-                    batch_size=1,
-                    max_concurrent_tasks=max(self._settings.entries, LEAST_ENTRIES),
-                    heartbeat_timeout=timedelta(seconds=self._settings.hold_seconds),
-                )
+                try:
+                    await self._manager.run(
+                        dequeue_timeout=timedelta(seconds=_POLL_SECONDS),
+                        batch_size=1,
+                        max_concurrent_tasks=max(self._settings.entries, LEAST_ENTRIES),
+                        heartbeat_timeout=timedelta(seconds=self._settings.hold_seconds),
+                    )
+                except RunError as error:
+                    place.drain.begin(error.message, error)
             group.cancel_scope.cancel()
         if scope.cancelled_caught and stops.received is not None:
             return 128 + stops.received

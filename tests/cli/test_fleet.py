@@ -6,11 +6,14 @@ import shlex
 from collections.abc import Iterator
 from importlib import util
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 import pytest
 
+from orchestrator.domain.errors import JournalError
 from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.fleet.queue import OwnedQueries
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli, Result
 from tests.cli.documents import check_document
@@ -145,3 +148,19 @@ def test_an_entry_that_ends_its_workers_is_laid_aside(cli: Cli, batch: Batch, st
     assert worked.document["failed"] == 1
     assert (failed["kind"], failed["message"].split(" ")[0]) == ("parked", "11")
     assert (again.document["done"], again.document["failed"]) == (1, 0)
+
+
+@pytest.mark.usefixtures("simulator")
+def test_a_queue_that_is_away_for_too_long_ends_the_worker(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the code for "start it again later", as any command that needs the server."""
+    away = JournalError("the journal's server went away", hint="run again", is_temporary=True)
+
+    async def dequeue(*_: object, **__: object) -> NoReturn:
+        raise away
+
+    cli("fleet", "install")
+    monkeypatch.setattr(OwnedQueries, "dequeue", dequeue)
+    ended = cli("work")
+
+    assert ended.exit_code == ExitCode.TEMPORARY
+    assert f"error: {away.message}" in ended.stderr

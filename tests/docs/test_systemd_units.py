@@ -10,19 +10,27 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.api.settings import Settings
 from orchestrator.domain.exit_codes import ExitCode
+from tests.cli.advice import complaint
 from tests.docs.conftest import ROOT, Desk
 from tests.docs.pasting import install_program
 
 UNITS = ROOT / "scripts/systemd"
-NAMES = ("orchestrator.service", "orchestrator.timer", "orchestrator-notify.service")
+#: By the name under which it is started; an instance is of a template.
+FILES = {
+    "orchestrator.service": "orchestrator.service",
+    "orchestrator.timer": "orchestrator.timer",
+    "orchestrator-notify.service": "orchestrator-notify.service",
+    "orchestrator-work@8.service": "orchestrator-work@.service",
+}
 
 
-def service() -> configparser.SectionProxy:
-    """What orchestrator.service says of the process."""
+def service(file: str = "orchestrator.service") -> configparser.SectionProxy:
+    """What a unit says of the process."""
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
-    unit.read(UNITS / "orchestrator.service")
+    unit.read(UNITS / file)
     return unit["Service"]
 
 
@@ -34,12 +42,12 @@ def test_systemd_takes_the_units(tmp_path: Path, *, spoilt: bool) -> None:
     """Every key, every value, and every program they start."""
     install_program(tmp_path / ".local/bin")
     shutil.copy(UNITS / "orchestrator-notify", tmp_path / ".local/bin")
-    for name in NAMES:
-        text = (UNITS / name).read_text(encoding="utf-8")
+    for name, file in FILES.items():
+        text = (UNITS / file).read_text(encoding="utf-8")
         (tmp_path / name).write_text(text.replace("RestartSec=", "RestartSecs=") if spoilt else text)
 
     verified = subprocess.run(
-        ["systemd-analyze", "verify", "--user", "--man=no", *NAMES],
+        ["systemd-analyze", "verify", "--user", "--man=no", *FILES],
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
         capture_output=True,
@@ -68,6 +76,21 @@ def test_each_exit_code_is_retried_reported_or_ignored() -> None:
         ExitCode.HUNG_UP,
         ExitCode.INTERRUPTED,
     }
+
+
+def test_a_worker_is_started_again_unless_only_a_person_can_help() -> None:
+    """And has the time to return what it has before it is killed."""
+    unit = service("orchestrator-work@.service")
+    grace = Settings().grace
+
+    assert unit["Restart"] == "always"
+    assert {int(code) for code in unit["RestartPreventExitStatus"].split()} == {
+        ExitCode.USAGE,
+        ExitCode.CONFIGURATION,
+    }
+    assert float(unit["TimeoutStopSec"]) > 2 * grace
+    command = unit["ExecStart"].removeprefix("%h/.local/bin/").replace("%i", "8")
+    assert complaint(command) is None
 
 
 @pytest.mark.parametrize(

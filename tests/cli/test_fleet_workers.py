@@ -228,7 +228,8 @@ def test_cancel_takes_an_entry_from_the_worker_that_has_it(
     worker.send_signal(signal.SIGCONT)
     worker.send_signal(signal.SIGTERM)
 
-    assert (cancelled.exit_code, len(looks)) == (ExitCode.OK, 3)
+    assert cancelled.exit_code == ExitCode.OK
+    assert len(looks) > 2
     assert worker.wait(PATIENCE) == 0
     assert simulator.jobs == []
     assert simulator.stats.requests["create"] == 1

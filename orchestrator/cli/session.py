@@ -127,7 +127,8 @@ def _display(values: Settings, tracker: RunTracker, clocks: Clocks) -> Iterator[
     if style is ProgressStyle.NONE:
         yield [] if values.quiet else [_print_warning]
         return
-    is_painted = style is ProgressStyle.BAR
+    # Asked for into a file, a bar is text: nothing hides a cursor there.
+    is_painted = style is ProgressStyle.BAR and sys.stderr.isatty()
     with (
         cursor_shown_while_suspended() if is_painted else nullcontext(),
         _display_of(style, tracker, clocks) as shown,

@@ -77,7 +77,11 @@ def test_the_cursor_is_there_while_a_command_is_suspended() -> None:
         "    sys.stdin.readline()\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,  # a group of its own, with its parent outside: an orphaned one would not be suspended
     )
     assert process.stdin is not None
     assert process.stdout is not None

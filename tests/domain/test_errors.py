@@ -26,6 +26,7 @@ from orchestrator.domain.errors import (
     ManifestError,
     NotSentError,
     OrchestratorError,
+    ParkedError,
     RefusedUploadError,
     RequestRejectedError,
     RetryableError,
@@ -72,6 +73,7 @@ EXIT_CODES = {
     IllegalTransitionError: ExitCode.UNEXPECTED,
     StaleEpochError: ExitCode.UNEXPECTED,
     HoldLostError: ExitCode.UNEXPECTED,
+    ParkedError: ExitCode.SOME_FAILED,
 }
 #: Kinds that several classes share on purpose: reports tell what happened, classes what the caller does.
 SHARED_KINDS = {

@@ -137,7 +137,7 @@ async def test_pacing_may_take_longer_than_the_idle_timeout(
 
     async def pace(wanted: int) -> int:
         assert connection_bytes() <= sum(granted)
-        await anyio.sleep(0.06)
+        await anyio.sleep(0.25)
         granted.append(min(wanted, 900_000))
         return granted[-1]
 
@@ -146,7 +146,7 @@ async def test_pacing_may_take_longer_than_the_idle_timeout(
         def connection_bytes() -> int:
             return sum(len(request.body) for request in store.requests)
 
-        sender = make_sender(idle_timeout=0.05)
+        sender = make_sender(idle_timeout=0.2)
         await sender.put(asset, Segment(1, 0, 3 * MIB), store.url(), ignore, pace)
 
     assert bytes(store.requests[0].body) == content_of(asset)

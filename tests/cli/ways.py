@@ -807,7 +807,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         (
             (f"{CLI}commands/work.py", ("--hold",)),
             (f"{CLI}commands/work.py", ("orchestrator work --hold 60s",)),
-            (f"{CLI}work/worker.py", ("orchestrator work -j {}", "-j")),
+            (f"{CLI}work/worker.py", ("orchestrator work -j 2", "-j")),
             ("orchestrator/fleet/location.py", ("--state",)),
         ),
         f"{_FLEET}::test_what_a_worker_cannot_do_is_refused_with_what_it_can",

@@ -33,9 +33,8 @@ def work_on_queue(
     require_server(effective.values.state)
     if effective.values.jobs < _LEAST_ENTRIES:
         raise UsageError(
-            f"a worker has at least {_LEAST_ENTRIES} entries in progress at once",
-            hint=f"`orchestrator work -j {_LEAST_ENTRIES}`, or leave -j out; "
-            f"jobs comes from {effective.source_of('jobs')}",
+            "a worker has at least 2 entries in progress at once",
+            hint=f"`orchestrator work -j 2`, or leave -j out; jobs comes from {effective.source_of('jobs')}",
         )
     digest = None
     if batch is not None:

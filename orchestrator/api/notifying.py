@@ -9,20 +9,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
-import anyio.to_thread
 
+from orchestrator.api.delivering import FLUSH_SECONDS, Delivery, Target
 from orchestrator.api.hooks import feed
 from orchestrator.api.run_document import with_results
-from orchestrator.domain.errors import ConfigurationError, JournalError
-from orchestrator.domain.foreign import masked
-from orchestrator.domain.notices import Message, Notice, NoticeKind, message_of, shown_address
+from orchestrator.domain.errors import JournalError
+from orchestrator.domain.notices import Notice, NoticeKind
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import (
     DecisionNeeded,
@@ -34,62 +31,17 @@ from orchestrator.engine.events import (
 )
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import Journal
-from orchestrator.journal.notices import NoticeBook
 from orchestrator.journal.records import EntryRecord
 from orchestrator.observe.wording import duration, outage_line
 
 if TYPE_CHECKING:
-    from apprise import Apprise
-
     from orchestrator.api.telling import Surroundings
 
 #: Seconds from the first thing to say to the message, in which others of its kind come along.
 GATHER_SECONDS: Final = 2.0
 #: Seconds between two messages: a batch in which everything fails is no reason to send hundreds.
 REST_SECONDS: Final = 30.0
-#: Seconds that a run waits at its end for what is still to be sent.
-FLUSH_SECONDS: Final = 30.0
-#: By which apprise's services choose a colour or a priority.
-_TYPES: Final = {
-    NoticeKind.FINISHED: "info",
-    NoticeKind.FAILED: "failure",
-    NoticeKind.OUTAGE_OVER: "success",
-}
 _FAILED: Final = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where messages go; `name` is what people may see of it, `digest` what the journal has."""
-
-    name: str
-    digest: str
-    send: Callable[[Message], bool]
-
-
-def targets_of(urls: Sequence[str]) -> list[Target]:
-    """What sends to *urls*, each once; raises ConfigurationError without apprise, or for one it does not know."""
-    try:
-        from apprise import Apprise  # noqa: PLC0415 - loading it takes most of a second, and is an extra
-    except ImportError:
-        raise ConfigurationError(
-            "--notify needs the extra notify", hint="`pip install 'metastudio-orchestrator[notify]'`"
-        ) from None
-    return [_target(Apprise(), url) for url in dict.fromkeys(urls)]
-
-
-def _target(service: Apprise, url: str) -> Target:
-    if not service.add(url):
-        raise ConfigurationError(
-            f"--notify: {shown_address(url)} is not an address that can be notified",
-            hint="https://github.com/caronc/apprise/wiki lists what they look like",
-        )
-
-    def send(message: Message) -> bool:
-        kind: Any = _TYPES.get(message.kind, "warning")
-        return bool(service.notify(title=message.title, body=message.body, notify_type=kind))
-
-    return Target(shown_address(url), hashlib.sha256(url.encode()).hexdigest()[:16], send)
 
 
 def notice_of(event: Event, occasion: str) -> Notice | None:
@@ -168,14 +120,12 @@ class Notifier:
         has_worked: Callable[[], bool],
         around: Surroundings,
     ) -> None:
-        self._targets = targets
+        self._delivery = Delivery(targets, journal, around)
         self._command = command
         self._journal = journal
         self._run_id = run_id
         self._has_worked = has_worked
         self._around = around
-        self._batch = ""
-        self._name = ""
         self._events: list[Event] = []
         self._outages = 0
         self._news = anyio.Event()
@@ -183,7 +133,6 @@ class Notifier:
         self._task: asyncio.Task[None] | None = None
         #: Those to which an earlier run owes its end, because it was killed.
         self._continued: set[str] = set()
-        self._complained: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         """Note *event* for the task."""
@@ -212,7 +161,7 @@ class Notifier:
             self._news = anyio.Event()
             await self._guarded(self._note)
             await self._pause(GATHER_SECONDS)
-            await self._guarded(self._send_owed)
+            await self._guarded(self._delivery.send_owed)
             await self._pause(REST_SECONDS)
 
     async def _end_task(self) -> None:
@@ -231,7 +180,7 @@ class Notifier:
         try:
             await work()
         except JournalError as error:
-            self._complain("some address", error.message)
+            self._delivery.complain("some address", error.message)
 
     async def _pause(self, seconds: float) -> None:
         with anyio.move_on_after(seconds):
@@ -245,16 +194,14 @@ class Notifier:
                 await self._begin(event)
             self._outages += isinstance(event, OutageBegan)
             notices.append(notice_of(event, f"{self._run_id} {self._outages}"))
-        if self._batch:
-            for target in self._targets:
-                await self._book(target.digest).owe(self._hidden(notices))
+        await self._delivery.owe(notices)
 
     async def _begin(self, event: RunStarted) -> None:
-        self._name = event.batch
         found = [one.batch for one in await self._journal.batches() if one.last_run_id == self._run_id]
-        self._batch = found[0] if found else ""
+        if found:
+            self._delivery.begin(found[0], event.batch)
         for digest in self._digests():
-            book = self._book(digest)
+            book = self._delivery.book(digest)
             if await book.promise(f"finished:{self._run_id}", NoticeKind.FINISHED):
                 self._continued.add(digest)
             # A run that was killed can no longer say how its outages went.
@@ -262,68 +209,35 @@ class Notifier:
             await book.drop_stale(NoticeKind.OUTAGE_OVER)
 
     def _digests(self) -> list[str]:
-        if not self._batch:
+        if not self._delivery.has_batch:
             return []
         command = [] if self._command is None else [_digest_of_command(self._command)]
-        return [*(target.digest for target in self._targets), *command]
-
-    def _book(self, digest: str) -> NoticeBook:
-        return self._journal.notices(self._batch, digest)
-
-    def _hidden(self, notices: Iterable[Notice | None]) -> list[Notice]:
-        """The *notices* without what neither a journal nor a chat may hold."""
-        hidden = self._around.hidden
-        return [one._replace(text=masked(one.text, hidden=hidden)) for one in notices if one is not None]
+        return [*(target.digest for target in self._delivery.targets), *command]
 
     async def _finish(self, report: RunReport) -> None:
         await self._note()
-        if not self._batch:
+        if not self._delivery.has_batch:
             return
-        reading = self._journal.entries(self._batch, states=_FAILED)
+        reading = self._journal.entries(self._delivery.batch, states=_FAILED)
         # What a run that was killed had no time to owe.
-        failures = self._hidden([notice_of_entry(record) async for record in reading])
-        (finish,) = self._hidden([finish_of(report)])
-        for target in self._targets:
-            await self._book(target.digest).owe(failures)
+        await self._delivery.owe([notice_of_entry(record) async for record in reading])
+        finish = self._delivery.hidden(finish_of(report))
         reported = [digest for digest in self._digests() if self._has_worked() or digest in self._continued]
         for digest in reported:
-            await self._book(digest).keep_promise(finish)
+            await self._delivery.book(digest).keep_promise(finish)
         if not reported:
             await self._break_promises()
         with anyio.move_on_after(FLUSH_SECONDS):
-            await self._send_owed()
+            await self._delivery.send_owed()
         if self._command is not None and _digest_of_command(self._command) in reported:
             await self._run_command(self._command, finish, report)
 
     async def _break_promises(self) -> None:
         for digest in self._digests():
-            await self._book(digest).break_promise(f"finished:{self._run_id}")
-
-    async def _send_owed(self) -> None:
-        for target in self._targets if self._batch else ():
-            book = self._book(target.digest)
-            by_kind = sorted(await book.owed(), key=lambda notice: notice.kind)
-            for kind, group in groupby(by_kind, key=lambda notice: notice.kind):
-                await self._send(target, book, kind, list(group))
-
-    async def _send(self, target: Target, book: NoticeBook, kind: NoticeKind, notices: list[Notice]) -> None:
-        taken = await book.take(notices)
-        if not taken:
-            return
-        is_sent = False
-        try:
-            is_sent = await anyio.to_thread.run_sync(
-                target.send, message_of(self._name, kind, taken), abandon_on_cancel=True
-            )
-            reason = "it did not take the message"
-        except Exception as error:  # noqa: BLE001 - whatever a service's client raises, the run is worth more
-            reason = type(error).__name__
-        if not is_sent:
-            self._complain(target.name, reason)
-        await book.settle(taken, is_sent=is_sent)
+            await self._delivery.book(digest).break_promise(f"finished:{self._run_id}")
 
     async def _run_command(self, command: str, finish: Notice, report: RunReport) -> None:
-        book = self._book(_digest_of_command(command))
+        book = self._delivery.book(_digest_of_command(command))
         taken = await book.take([finish])
         document = json.dumps((await with_results(report, self._journal)).as_dict(), ensure_ascii=False)
         failure = await feed(command, document, self._around.command_output)
@@ -331,11 +245,6 @@ class Notifier:
             self._around.warn(f"the command of --on-finish {failure}")
         # One that failed is not run again: what it did until then must not be done twice.
         await book.settle(taken, is_sent=True)
-
-    def _complain(self, name: str, reason: str) -> None:
-        if name not in self._complained:
-            self._complained.add(name)
-            self._around.warn(f"{name} was not notified: {reason}; the next run tries again")
 
 
 def _digest_of_command(command: str) -> str:

@@ -342,6 +342,8 @@ NOTIFY_OPTIONS = (
     ),
 )
 
+#: Of those the ones of a command that follows jobs: it is started by hand and ends with them.
+WATCH_TELLING_OPTIONS = (*TELLING_OPTIONS, *(option for option in NOTIFY_OPTIONS if option.name == "notify"))
 #: What commands have that work on entries.
 RUN_TELLING_OPTIONS = (*TELLING_OPTIONS, *METRICS_OPTIONS, *NOTIFY_OPTIONS)
 

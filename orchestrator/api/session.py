@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from orchestrator.api.checking import Asked
+from orchestrator.api.delivering import targets_of
 from orchestrator.api.hooks import Ending, beating
-from orchestrator.api.notifying import Notifier, targets_of
+from orchestrator.api.notifying import Notifier
 from orchestrator.api.settings import Settings
 from orchestrator.api.telling import Surroundings, telling
 from orchestrator.engine.batch import RunRequest, run_batch

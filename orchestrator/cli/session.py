@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -182,6 +182,7 @@ class ServiceSession:
     client: MetaStudioClient
     events: EventBus
     clocks: Clocks
+    around: Surroundings
 
 
 class OutageNotes:
@@ -217,11 +218,11 @@ async def open_service_session(
         output.note(f"warning: {warning}")
     clocks = real_clocks()
     context = {} if batch_name is None else {"batch": batch_name}
-    with (
-        logs_of(effective.values, output.complain, **context) as logs,
-        telling(effective.values, context, clocks.clock, surroundings_of(output, logs)) as told,
-    ):
-        logs.hidden.extend(service.credentials.secret.texts)
+    with ExitStack() as told_in:
+        logs = told_in.enter_context(logs_of(effective.values, output.complain, **context))
+        around = surroundings_of(output, logs)
+        told = told_in.enter_context(telling(effective.values, context, clocks.clock, around))
+        logs.hidden.extend((*service.credentials.secret.texts, *effective.values.secret_texts))
         events = EventBus(*subscribers, *logs.subscribers, OutageNotes(output), *told.subscribers)
         outages = gates(service.outage, clocks, Drain(clocks.sleep, events), events)
         gate = outages.call if is_patient else None
@@ -231,7 +232,9 @@ async def open_service_session(
                 service, clocks, reader_threads=1, on_attempt=telling_attempts(events), gate=gate
             ) as connection,
         ):
-            yield ServiceSession(journal=journal, client=connection.client, events=events, clocks=clocks)
+            yield ServiceSession(
+                journal=journal, client=connection.client, events=events, clocks=clocks, around=around
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ class NoticeKind(StrEnum):
     DECISION_NEEDED = "decision_needed"
     OUTAGE_BEGUN = "outage_begun"
     OUTAGE_OVER = "outage_over"
+    WATCH_FINISHED = "watch_finished"
 
 
 class Notice(NamedTuple):
@@ -39,6 +40,7 @@ _TITLES = {
     NoticeKind.DECISION_NEEDED: ("an entry needs a decision", "{count} entries need a decision"),
     NoticeKind.OUTAGE_BEGUN: ("waiting", "waiting"),
     NoticeKind.OUTAGE_OVER: ("continuing", "continuing"),
+    NoticeKind.WATCH_FINISHED: ("watch finished", "{count} watches finished"),
 }
 
 

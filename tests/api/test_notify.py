@@ -7,17 +7,15 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.api.notifying import Notifier, Target
+from orchestrator.api.delivering import Target
+from orchestrator.api.notifying import Notifier
 from orchestrator.api.telling import Surroundings
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.notices import Message, Notice, NoticeKind, message_of
@@ -25,13 +23,12 @@ from orchestrator.engine import events
 from orchestrator.engine.events import Totals
 from orchestrator.journal.journal import open_journal
 from orchestrator.simulator import Simulator, SimulatorOptions
+from tests.api.room import TOKEN, Room
 from tests.cli.conftest import SECRETS, Batch, Cli
 
 #: apprise asks Python for a module that a later one has no more.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
-#: A part of the address that no output may hold.
-TOKEN = "s3cr3t-of-the-room"
 #: Runs a batch by the API and kills itself with the first event of a kind.
 DRIVER = """
 import asyncio, os, sys
@@ -48,59 +45,6 @@ async def main(manifest, state, kind, *addresses):
 
 asyncio.run(main(*sys.argv[1:]))
 """
-
-
-class Room:
-    """A chat on loopback: what was posted to it, and what was asked for."""
-
-    def __init__(self) -> None:
-        self.posts: list[dict[str, Any]] = []
-        self.gets: list[str] = []
-        self.status = 200
-        self.on_post: Callable[[dict[str, Any]], object] = lambda _post: None
-        room = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                post = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                room.posts.append(post)
-                room.on_post(post)
-                self.answer()
-
-            def do_GET(self) -> None:
-                room.gets.append(self.path)
-                self.answer()
-
-            def answer(self) -> None:
-                self.send_response(room.status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        """As `--notify` takes it."""
-        return f"json://127.0.0.1:{self.server.server_port}/{TOKEN}"
-
-    @property
-    def titles(self) -> Counter[str]:
-        """How often each title was posted."""
-        return Counter(post["title"] for post in self.posts)
-
-
-@pytest.fixture
-def room() -> Iterator[Room]:
-    """One that works."""
-    opened = Room()
-    yield opened
-    opened.server.shutdown()
-    opened.server.server_close()
 
 
 STARTED = events.RunStarted(

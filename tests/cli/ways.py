@@ -955,7 +955,7 @@ NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
     (f"{CLI}commands/watch.py", ("--interval",)): 1,
     ("orchestrator/api/options.py", ("-v",)): 1,
     ("orchestrator/api/options.py", ("--json",)): 1,
-    ("orchestrator/api/notifying.py", ("--notify",)): 2,
+    ("orchestrator/api/delivering.py", ("--notify",)): 2,
     ("orchestrator/api/notifying.py", ("--on-finish",)): 1,
     (f"{CLI}work/plan.py", ("--rate",)): 2,
     (f"{CLI}work/simulate.py", ("--bucket", "--object-store")): 1,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import API_OPTIONS, SERVICE_OPTIONS, TELLING_OPTIONS
+from orchestrator.api.options import API_OPTIONS, SERVICE_OPTIONS, WATCH_TELLING_OPTIONS
 from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, seconds_of, takes_settings
 from orchestrator.domain.errors import UsageError
 
@@ -24,7 +24,7 @@ class Until(StrEnum):
     TRAINED = "trained"
 
 
-@takes_settings(SERVICE_OPTIONS, API_OPTIONS, TELLING_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, API_OPTIONS, WATCH_TELLING_OPTIONS)
 def watch(
     invocation: Invocation,
     batch: BatchArgument,
@@ -55,7 +55,8 @@ def watch(
     """Follow jobs through review and training.
 
     Asks for a hundred jobs per call. Shows a table on a terminal, elsewhere a line per change, with the reviewer's
-    reason. Can be stopped and started again at any time, also during a run.
+    reason. Can be stopped and started again at any time, also during a run. --notify tells of each failed review and
+    of the end, once.
 
     \b
     Examples:

@@ -9,7 +9,9 @@ from shlex import quote
 
 import anyio
 
+from orchestrator.api.delivering import targets_of
 from orchestrator.api.run_document import error_of
+from orchestrator.api.watch_notices import WatchNotifier
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import run_on_network
@@ -64,6 +66,8 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
     output.known["batch"] = known.record.name
     began = time.monotonic()
     display = display_for(output, known)
+    urls = known.effective.values.notify
+    targets = targets_of(urls) if urls else []
     async with open_service_session(
         output, known.effective, known.record.name, display, is_patient=False
     ) as session:
@@ -72,6 +76,9 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
         async def is_run_under_way() -> bool:
             return await session.journal.batch_holder(known.key) is not None
 
+        notifier = WatchNotifier(
+            targets, session.journal, session.around, known.key.digest, known.record.name, only=only
+        )
         follower = Follower(
             session.journal,
             session.client,
@@ -83,6 +90,7 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
 
         async def wait(seconds: float) -> None:
             display.show(await follower.job_counts(), seconds)
+            await notifier.report_reviews()
             await anyio.sleep(seconds)
 
         with display, until_signalled() as received:
@@ -105,6 +113,7 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
                 only=only,
             )
             await _print_result(output, session.journal, watched)
+            await notifier.report_end(request.until, watched.exit_code, watched.progress)
     return watched.exit_code
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestrator.api.delivering import FLUSH_SECONDS, Delivery, Target
+from orchestrator.api.delivering import FLUSH_SECONDS, Delivery, targets_of
 from orchestrator.api.notifying import notice_of_entry
 from orchestrator.domain.errors import JournalError
 from orchestrator.domain.exit_codes import ExitCode
@@ -18,26 +18,26 @@ from orchestrator.domain.notices import Notice, NoticeKind
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.following import Milestone, Progress
 from orchestrator.journal.journal import Journal
+from orchestrator.journal.records import BatchRecord
 
 if TYPE_CHECKING:
     from orchestrator.api.telling import Surroundings
 
 
 class WatchNotifier:
-    """Owes and sends what there is to say of the batch with the digest *batch*: of the entries *only*, or all."""
+    """Owes and sends what there is to say of *batch* to the addresses *urls*; *only* as in `watch`."""
 
     def __init__(
         self,
-        targets: Sequence[Target],
+        urls: Sequence[str],
         journal: Journal,
         around: Surroundings,
-        batch: str,
-        name: str,
+        batch: BatchRecord,
         *,
         only: Collection[str] | None,
     ) -> None:
-        self._delivery = Delivery(targets, journal, around)
-        self._delivery.begin(batch, name)
+        self._delivery = Delivery(targets_of(urls) if urls else (), journal, around)
+        self._delivery.begin(batch.batch, batch.name)
         self._journal = journal
         self._only = None if only is None else frozenset(only)
 
@@ -59,7 +59,7 @@ class WatchNotifier:
             self._delivery.complain("some address", error.message)
 
     async def report_end(self, until: Milestone, exit_code: ExitCode, progress: Progress) -> None:
-        """Send what is left to say, and the end where nothing is under way any more; for half a minute at most."""
+        """Send what is still owed, and the end where nothing is under way any more; for half a minute at most."""
         if not self._delivery.targets:
             return
         with anyio.move_on_after(FLUSH_SECONDS):

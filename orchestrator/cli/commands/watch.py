@@ -55,8 +55,8 @@ def watch(
     """Follow jobs through review and training.
 
     Asks for a hundred jobs per call. Shows a table on a terminal, elsewhere a line per change, with the reviewer's
-    reason. Can be stopped and started again at any time, also during a run. --notify tells of each failed review and
-    of the end, once.
+    reason. Can be stopped and started again at any time, also during a run. --notify sends a message for each failed
+    review and for the end, once.
 
     \b
     Examples:

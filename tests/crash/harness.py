@@ -194,7 +194,7 @@ class Harness:
         process_id = self._driver.ask(**order)["process_id"]
         with _killed_after(process_id, kill.after_seconds if kill else None):
             end = self._driver.answer()
-        return Life(kill, end["is_killed"], _lines(Path(order["trail"])))
+        return Life(kill, end["is_killed"], trail_lines(Path(order["trail"])))
 
 
 @contextlib.contextmanager
@@ -216,7 +216,8 @@ def _kill(process_id: int) -> None:
         os.kill(process_id, signal.SIGKILL)
 
 
-def _lines(trail: Path) -> list[dict[str, Any]]:
+def trail_lines(trail: Path) -> list[dict[str, Any]]:
+    """What a trail tells, in its order."""
     if not trail.exists():
         return []
     return [json.loads(line) for line in trail.read_text().splitlines()]

@@ -36,9 +36,14 @@ class Verdict:
 
 def judge(played: Played) -> Verdict:
     """Look at the service, the files and the journal after the last run."""
+    journal = JournalFacts.read(played.folder / "journal.db")
+    return verdict(played, journal, [*_end_problems(played), *_unlisted_points(played)])
+
+
+def verdict(played: Played, journal: JournalFacts, ends: list[str]) -> Verdict:
+    """Look at the service and the files, beside what the journal says and what is wrong with the *ends* of runs."""
     avatars = yaml.safe_load((played.folder / "batch.yaml").read_text())["avatars"]
-    journal = _Journal.read(played.folder / "journal.db")
-    problems = [*_end_problems(played), *_unlisted_points(played), *played.touched, *journal.problems]
+    problems = [*ends, *played.touched, *journal.problems]
     live = {job["job_id"]: job for job in played.jobs if not job["is_deleted"]}
     for avatar in avatars:
         problems += _job_problems(played, avatar, live.get(journal.job_ids.get(avatar["id"], "")))
@@ -143,7 +148,7 @@ def _orphan_problems(played: Played, job: dict[str, Any]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Journal:
+class JournalFacts:
     """What the journal says after the last run, and what is wrong with it."""
 
     job_ids: dict[str, str]
@@ -151,7 +156,7 @@ class _Journal:
     problems: list[str]
 
     @classmethod
-    def read(cls, path: Path) -> _Journal:
+    def read(cls, path: Path) -> JournalFacts:
         with sqlite3.connect(path) as journal:
             checked = journal.execute("PRAGMA integrity_check").fetchone()[0]
             entries = journal.execute("SELECT entry_id, job_id, delivered FROM entries").fetchall()
@@ -161,15 +166,28 @@ class _Journal:
                 "SELECT entry_id, from_state, to_state FROM transitions ORDER BY rowid"
             ).fetchall()
         journal.close()
-        problems = [] if checked == "ok" else [f"the journal is damaged: {checked}"]
+        damage = [] if checked == "ok" else [f"the journal is damaged: {checked}"]
+        return cls.of(entries, urls, unstored, states, damage)
+
+    @classmethod
+    def of(
+        cls,
+        entries: list[tuple[str, str | None, str | None]],
+        urls: int,
+        unstored: int,
+        states: list[tuple[str, str, str]],
+        problems: list[str],
+    ) -> JournalFacts:
+        """Of entries with job and word, URLs and segments left, changes in their order, and *problems* beside."""
+        left = []
         if unstored:
-            problems.append(f"{unstored} segments have no receipt in the journal")
+            left.append(f"{unstored} segments have no receipt in the journal")
         if urls:
-            problems.append(f"{urls} upload URLs are still in the journal")
+            left.append(f"{urls} upload URLs are still in the journal")
         return cls(
             job_ids={entry_id: job_id for entry_id, job_id, _ in entries if job_id is not None},
             delivered={entry_id: delivered for entry_id, _, delivered in entries},
-            problems=problems + _broken_chains(states),
+            problems=[*problems, *left, *_broken_chains(states)],
         )
 
 

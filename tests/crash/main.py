@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.crash.playing import play_all
 from tests.crash.rounds import draw_round
+from tests.postgres import given_or_own as postgres_server
 
 
 def main() -> int:
@@ -17,6 +18,8 @@ def main() -> int:
     asked = _parser().parse_args()
     folder = Path(tempfile.mkdtemp(prefix="crash-"))
     numbers = range(asked.first, asked.first + asked.rounds)
+    if asked.fleet:
+        return _strike_fleets(asked, folder, numbers)
     began = time.monotonic()
     report = play_all(
         folder,
@@ -32,6 +35,30 @@ def main() -> int:
     return 1 if report.failures or (report.missed_points and asked.rounds >= 200) else 0
 
 
+def _strike_fleets(asked: argparse.Namespace, folder: Path, numbers: range) -> int:
+    # It needs an extra that the other rounds do not.
+    from tests.crash.fleet_playing import play_fleets
+    from tests.crash.fleet_rounds import draw_fleet_round
+
+    # Not in the folder, into which no other user is let.
+    server = Path(tempfile.gettempdir()) / f"{folder.name}-postgres"
+    began = time.monotonic()
+    with postgres_server(server) as url:
+        report = play_fleets(
+            folder,
+            [draw_fleet_round(asked.seed, number, asked.workers) for number in numbers],
+            url,
+            at_once=asked.jobs,
+            is_kept=asked.keep,
+            on_round=lambda line: print(line, flush=True),
+        )
+    seconds = time.monotonic() - began
+    print(f"seed               {asked.seed}", f"seconds            {seconds:.0f}", *report.lines(), sep="\n")
+    if asked.keep or report.failures:
+        print(f"files are in {folder}")
+    return 1 if report.failures else 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/crash", description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="how many rounds (20)")
@@ -39,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=0, help="the number of the first round (0)")
     parser.add_argument("--jobs", type=int, default=2, help="rounds at once (2)")
     parser.add_argument("--no-timed", action="store_true", help="no kills at random times")
+    parser.add_argument("--fleet", action="store_true", help="strike the workers of a fleet instead")
+    parser.add_argument("--workers", type=int, default=3, help="how many a fleet has (3)")
     parser.add_argument("--keep", action="store_true", help="keep files, journals and trails")
     return parser
 

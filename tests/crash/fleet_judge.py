@@ -1,0 +1,64 @@
+"""What must be true of a fleet after its workers were struck and others went to the end."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from tests.crash.fleet_harness import FleetPlayed
+from tests.crash.fleet_rounds import HOLD_SECONDS, Blow
+from tests.crash.judge import JournalFacts, Verdict, verdict
+
+#: Workers look for work once in a second, and a machine may be busy.
+TAKEOVER_SECONDS = HOLD_SECONDS + 2.0
+
+
+def judge_fleet(done: FleetPlayed) -> Verdict:
+    """As after the last run of one machine, and what only several hosts can do wrong."""
+    journal = JournalFacts.of(
+        [(entry_id, job_id, delivered) for entry_id, job_id, delivered, _ in done.entries],
+        *done.segments,
+        [(entry_id, before, after) for entry_id, before, after, _ in done.transitions],
+        [*_old_writes(done)],
+    )
+    return verdict(done.played, journal, [*_end_problems(done), *_late_takeovers(done)])
+
+
+def _end_problems(done: FleetPlayed) -> list[str]:
+    wanted = "submitted" if done.round.drawn.is_submit_wanted else "confirmed"
+    failures = [error for life in done.played.lives for error in life.errors]
+    return [
+        *(f"{name} exited with {code}" for name, code in done.exit_codes.items() if code != 0),
+        *(
+            f"{entry_id} is {state}, not {wanted}: {failures}"
+            for entry_id, _, _, state in done.entries
+            if state != wanted
+        ),
+    ]
+
+
+def _old_writes(done: FleetPlayed) -> list[str]:
+    """Changes of an entry under an epoch that was over, as the server saw them and as they stand in the journal."""
+    seen = [
+        f"{entry_id} was {state} under {epoch}, an old epoch" for entry_id, epoch, state in done.old_writes
+    ]
+    backwards = [
+        f"{before[0]} was changed under epoch {after[3]} after {before[3]}"
+        for before, after in pairwise(done.transitions)
+        if before[0] == after[0] and after[3] < before[3]
+    ]
+    return seen + backwards
+
+
+def _late_takeovers(done: FleetPlayed) -> list[str]:
+    return [
+        f"taken over {seconds:.1f} s after {struck.strike}"
+        for struck in done.struck
+        if struck.had_heir
+        for seconds in struck.takeovers
+        if seconds > TAKEOVER_SECONDS
+    ]
+
+
+def had_only_stops(done: FleetPlayed) -> bool:
+    """True when workers were only asked to stop."""
+    return bool(done.struck) and all(struck.strike.blow is Blow.STOP for struck in done.struck)

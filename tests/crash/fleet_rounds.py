@@ -1,0 +1,112 @@
+"""What a round of a fleet is made of, drawn from a seed: a batch, its service, and what strikes which worker when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+from orchestrator.simulator.options import DIMENSIONS, parse_world
+from tests.crash.rounds import EntryDraw, Round, Story
+
+#: Shorter than users may set: a round waits for it after each worker that is lost.
+HOLD_SECONDS = 2.0
+
+
+class Blow(StrEnum):
+    """What happens to a worker."""
+
+    KILL = "kill -9"
+    FREEZE = "SIGSTOP beyond the hold, then SIGCONT"
+    STOP = "SIGTERM"
+    CUT = "connections to PostgreSQL cut"
+
+
+@dataclass(frozen=True)
+class Strike:
+    """A blow for the worker of this number, so many seconds after all workers could begin."""
+
+    after_seconds: float
+    blow: Blow
+    worker: int
+
+    def __str__(self) -> str:
+        """For the line of the round."""
+        return f"{self.blow} for {self.worker} at {self.after_seconds:.2f} s"
+
+
+@dataclass(frozen=True)
+class FleetRound:
+    """A batch and its service, as in rounds of one machine, and what its workers suffer."""
+
+    drawn: Round
+    workers: int
+    jobs: int
+    """Entries at once in a worker."""
+    strikes: tuple[Strike, ...]
+    api_rate: str
+
+    @property
+    def has_room(self) -> bool:
+        """True when a single worker has places for the whole batch, so that a take-over waits for none."""
+        return self.jobs >= len(self.drawn.entries)
+
+
+def draw_fleet_round(seed: int, number: int, workers: int) -> FleetRound:
+    """Round *number* of *seed* for so many *workers*."""
+    draw = Random(f"fleet:{seed}:{number}")
+    story = draw.choice((Story.PLAIN, Story.LOST_CREATE, Story.FAULTS))
+    world = parse_world(",".join(f"{name}={draw.choice(values)}" for name, values in DIMENSIONS.items()))
+    drawn = Round(
+        seed=seed,
+        number=number,
+        story=story,
+        entries=tuple(_entry(draw, place) for place in range(draw.randint(3, 6))),
+        is_submit_wanted=draw.random() < 0.5,
+        options={
+            "world": str(world),
+            "expired_status": 403,
+            "cap_urls": None,
+            "seed": draw.randrange(1_000_000),
+        },
+        kills=(),
+        scripts=_scripts(draw, story),
+    )
+    return FleetRound(
+        drawn,
+        workers,
+        jobs=draw.choice((2, 2, len(drawn.entries))),
+        strikes=_strikes(draw, workers),
+        api_rate=draw.choice(("unlimited", "40:40")),
+    )
+
+
+def _entry(draw: Random, place: int) -> EntryDraw:
+    return EntryDraw(
+        entry_id=f"avatar-{place}",
+        training_bytes=draw.randint(300_000, 700_000),
+        action_bytes=draw.randint(200_000, 400_000) if draw.random() < 0.3 else None,
+        single_kinds=tuple(kind for kind in ("cover", "id_card_image1", "grant_file") if draw.random() < 0.3),
+    )
+
+
+def _scripts(draw: Random, story: Story) -> dict[str, list[str | None]]:
+    if story is Story.PLAIN:
+        return {}
+    scripts: dict[str, list[str | None]] = {"create": [None] * draw.randint(0, 2) + ["lost-create"]}
+    if story is Story.FAULTS:
+        faults = ("slow-down", "reset", "error-500", "lost-answer", "close-keepalive")
+        scripts["put"] = [draw.choice(faults) if draw.random() < 0.2 else None for _ in range(20)]
+        scripts["confirm"] = [draw.choice((None, "lost-confirm", "error-500-api"))]
+        scripts["submit"] = [draw.choice((None, "lost-submit"))]
+    return scripts
+
+
+def _strikes(draw: Random, workers: int) -> tuple[Strike, ...]:
+    # After SIGTERM alone nothing at all may be sent twice, so some rounds have nothing else.
+    blows = (Blow.STOP,) if draw.random() < 0.15 else tuple(Blow)
+    strikes = [
+        Strike(draw.uniform(0.3, 3.0), draw.choice(blows), draw.randrange(workers))
+        for _ in range(draw.randint(1, 4))
+    ]
+    return tuple(sorted(strikes, key=lambda strike: strike.after_seconds))

@@ -1,0 +1,74 @@
+"""What the processes of a fleet's round do; each is a fork of a server that has imported this once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pgqueuer.core.qm  # noqa: F401 - the forks need it, and the server imports it for all of them
+import psycopg  # noqa: F401 - as above
+
+import orchestrator.fleet.worker  # noqa: F401 - as above
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.main import run_command
+from orchestrator.cli.output import Output
+from orchestrator.cli.process import stop_on_signals
+from orchestrator.cli.work import worker
+from orchestrator.domain.outage import OutagePolicy
+from orchestrator.engine.context import WorkSettings
+from orchestrator.engine.event_bus import EventBus
+from tests.crash.driver import QUICK, Trail
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The environment of a process and the file for what it prints."""
+
+    environ: Mapping[str, str]
+    log: str
+
+    def enter(self) -> None:
+        """Make them this process's."""
+        os.environ.update(self.environ)
+        descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        for stream in (1, 2):
+            os.dup2(descriptor, stream)
+
+
+def command(surroundings: Surroundings, *arguments: str) -> None:
+    """Call the program and exit as it does."""
+    surroundings.enter()
+    sys.exit(run_command([*arguments]))
+
+
+def work(surroundings: Surroundings, trail: str, jobs: int, hold_seconds: float) -> None:
+    """`work --until-done` with a shorter hold and shorter waits than users may set; writes a trail."""
+    surroundings.enter()
+    own, settings_of = Trail(trail, None), worker.work_settings
+
+    def bus(*subscribers: Any) -> EventBus:
+        return EventBus(own, *subscribers)
+
+    def quick(*arguments: Any, **named: Any) -> WorkSettings:
+        found = settings_of(*arguments, **named)
+        return replace(
+            found,
+            policy=QUICK,
+            service=replace(
+                found.service,
+                api_policy=QUICK,
+                outage=OutagePolicy(patience_seconds=60.0, first_patience_seconds=60.0, base_seconds=0.02),
+                idle_timeout=5.0,
+            ),
+            settings=replace(found.settings, settle_seconds=0.1),
+        )
+
+    # The command makes its own, and takes none from outside.
+    worker.EventBus = bus  # type: ignore[misc,assignment]
+    worker.work_settings = quick
+    stop_on_signals()
+    invocation = Invocation(output=Output(sys.stdout, sys.stderr), flags={"jobs": str(jobs)}, config=None)
+    sys.exit(worker.work_on_queue(invocation, None, hold_seconds=hold_seconds, is_until_done=True))

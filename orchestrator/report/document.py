@@ -11,6 +11,7 @@ from orchestrator.domain.states import EntryState, is_done
 from orchestrator.journal.records import EntryRecord
 from orchestrator.journal.timeline import IncidentKind
 from orchestrator.report.attention import Commands, attention_of
+from orchestrator.report.avatars import times_to_avatar
 from orchestrator.report.night import Night, Window, night_of, windows_of
 from orchestrator.report.reading import BatchFacts
 from orchestrator.report.refusals import reviews_document
@@ -129,6 +130,10 @@ def _summary(facts: BatchFacts, night: Night, *, now: float, waiting: int) -> di
         "working_seconds": sum(window.end - window.start for window in night.windows),
         "seconds_left": left / (sum(recent) / len(recent)) if is_sending else None,
         "run": None if last is None else _window(last),
+        "avatars": times_to_avatar(
+            facts.avatar_changes,
+            frozenset(record.entry_id for record in facts.entries if record.state is EntryState.TRAINED),
+        ),
         "reviews": reviews_document(facts.reviews),
         "warnings": [
             {"entry": incident.subject, "message": incident.message, "at": incident.at}

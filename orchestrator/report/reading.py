@@ -35,6 +35,9 @@ _WORKED_STATES = tuple(
     )
 )
 
+#: Between these is the time from a film to its avatar.
+_AVATAR_STATES = (EntryState.CREATING.value, EntryState.TRAINED.value)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchFacts:
@@ -46,6 +49,7 @@ class BatchFacts:
     stored_bytes: Mapping[str, int]
     runs: Sequence[RunRecord]
     changes: Sequence[StateChange]
+    avatar_changes: Sequence[StateChange]
     segments: Sequence[StoredSegment]
     causes: Sequence[Cause]
     ticks: Sequence[tuple[str, float, str]]
@@ -70,6 +74,7 @@ async def read_batch(journal: Journal, batch: BatchRecord) -> BatchFacts:
         stored_bytes=stored,
         runs=await journal.runs(digest, limit=MOST_RUNS),
         changes=await journal.state_changes(digest, _WORKED_STATES),
+        avatar_changes=await journal.state_changes(digest, _AVATAR_STATES),
         segments=segments,
         causes=await journal.causes(digest),
         ticks=await journal.failed_tries(digest, limit=MOST_TICKS),

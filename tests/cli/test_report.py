@@ -53,6 +53,9 @@ def test_the_page_shows_what_needs_a_person_and_its_commands_lead_on(
     (waiting,) = data["attention"]
     assert (waiting["entry_id"], waiting["kind"]) == ("anna", "review failed")
     assert data["summary"]["reviews"]["first_pass_rate"] == 0.5
+    avatars = data["summary"]["avatars"]
+    assert (avatars["avatars"], avatars["slowest_entry"]) == (1, "bo")
+    assert avatars["median_seconds"] == avatars["slowest_seconds"] > 0
     program, *words = shlex.split(waiting["command"])
     assert program == "orchestrator"
     assert cli(*words).exit_code == 0

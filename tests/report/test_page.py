@@ -62,6 +62,7 @@ def facts(*entries: EntryRecord, **changes: Any) -> BatchFacts:
         "stored_bytes": {one.entry_id: 1000 for one in entries},
         "runs": [RunRecord("r1", NOON, NOON + 60, 8, None, "1", "studio", 7)],
         "changes": [StateChange(one.entry_id, NOON + 1, "uploading") for one in entries],
+        "avatar_changes": [],
         "segments": [
             StoredSegment(one.entry_id, "training_video", 1, 1000, NOON + 9, 2, 1.0, 5.0) for one in entries
         ],
@@ -209,6 +210,35 @@ def test_the_numbers_are_those_of_the_batch() -> None:
     assert (summary["bytes"], summary["stored"]) == (4000, 4000)
     assert summary["working_seconds"] == 60.0
     assert summary["run"]["state"] == "ended"
+
+
+def test_the_days_from_film_to_avatar_are_those_from_the_first_job_to_the_first_avatar() -> None:
+    """A refused film is part of the wait; what is not trained, or no job of this journal, counts for nothing."""
+    day = 86400.0
+    given = facts(
+        *(entry(number, EntryState.TRAINED) for number in range(4)),
+        entry(4, EntryState.TRAINING),
+        avatar_changes=[
+            *(StateChange(f"e{number}", NOON, "creating") for number in (0, 1, 2, 4)),
+            StateChange("e1", NOON + day, "creating"),
+            StateChange("e0", NOON + 2 * day, "trained"),
+            StateChange("e3", NOON + 2 * day, "trained"),
+            StateChange("e4", NOON + 2 * day, "trained"),
+            StateChange("e2", NOON + 3 * day, "trained"),
+            StateChange("e1", NOON + 9 * day, "trained"),
+            StateChange("e0", NOON + 20 * day, "trained"),
+        ],
+    )
+
+    avatars = report_data(given, now=NOON, options="").summary["avatars"]
+
+    assert avatars == {
+        "avatars": 3,
+        "median_seconds": 3 * day,
+        "slowest_seconds": 9 * day,
+        "slowest_entry": "e1",
+    }
+    assert report_data(facts(entry(0)), now=NOON, options="").summary["avatars"] is None
 
 
 def test_an_outage_that_a_kill_cut_short_ends_with_its_run() -> None:

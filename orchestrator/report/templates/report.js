@@ -167,10 +167,12 @@ const whenSeen = (element, draw) => {
   watcher.observe(element);
 };
 
+const days = (seconds) => (seconds < 86400 ? length(seconds) : `${(seconds / 86400).toFixed(1)} days`);
 const showNumbers = () => {
-  const { reviews } = summary, rate = reviews.first_pass_rate;
+  const { reviews, avatars } = summary, rate = reviews.first_pass_rate;
   const stats = [["delivered", `${summary.delivered} of ${summary.entries}`], ["passed the first review", rate === null ? "–" : `${Math.round(rate * 100)} %`], ["stored", bytes(summary.stored)], ["working time", length(summary.working_seconds)],
     ["per second of work", summary.working_seconds > 1 ? bytes(summary.stored / summary.working_seconds) : "–"], ["failed tries", String(data.night.causes.reduce((sum, cause) => sum + cause.tries, 0))]];
+  if (avatars) stats.push([`from film to avatar, median of ${avatars.avatars}`, days(avatars.median_seconds)], [`the slowest, ${names.get(avatars.slowest_entry) ?? avatars.slowest_entry}`, days(avatars.slowest_seconds)]);
   $("stats").replaceChildren(...stats.map(([text, value]) => make("div", { class: "stat" }, make("b", {}, value), make("span", {}, text))));
   $("reasons").replaceChildren(plain(["reason", "code", "rule", "times"], reviews.reasons.map((one) => [one.reason, one.code, one.rule, one.count]), [3]));
   $("warnings").replaceChildren(plain(["avatar", "warning"], summary.warnings.map((one) => [one.entry ? names.get(one.entry) ?? one.entry : "", one.message])));

@@ -19,6 +19,7 @@ from orchestrator.api.delivering import FLUSH_SECONDS, Delivery, Target
 from orchestrator.api.hooks import feed
 from orchestrator.api.run_document import with_results
 from orchestrator.domain.errors import JournalError
+from orchestrator.domain.foreign import disarmed_json
 from orchestrator.domain.notices import Notice, NoticeKind
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import (
@@ -239,7 +240,9 @@ class Notifier:
     async def _run_command(self, command: str, finish: Notice, report: RunReport) -> None:
         book = self._delivery.book(_digest_of_command(command))
         taken = await book.take([finish])
-        document = json.dumps((await with_results(report, self._journal)).as_dict(), ensure_ascii=False)
+        # As `--json` prints it: the command may well show it on a terminal.
+        told = (await with_results(report, self._journal)).as_dict()
+        document = disarmed_json(json.dumps(told, ensure_ascii=False))
         failure = await feed(command, document, self._around.command_output)
         if failure is not None:
             self._around.warn(f"the command of --on-finish {failure}")

@@ -7,6 +7,8 @@ from enum import StrEnum
 from itertools import islice
 from typing import NamedTuple
 
+from orchestrator.domain.foreign import shown
+
 #: Entries that one message names.
 NAMED_ENTRIES = 20
 
@@ -56,10 +58,11 @@ def message_of(batch: str, kind: NoticeKind, notices: Sequence[Notice]) -> Messa
     """One message for *notices*, which are all of *kind*."""
     one, several = _TITLES[kind]
     title = one if len(notices) == 1 else several.format(count=len(notices))
-    lines = [notice.text for notice in islice(notices, NAMED_ENTRIES)]
+    # Names and reviewers' words come from others, and some addresses end in a terminal.
+    lines = [shown(notice.text) for notice in islice(notices, NAMED_ENTRIES)]
     if len(notices) > NAMED_ENTRIES:
         lines.append(f"and {len(notices) - NAMED_ENTRIES} more")
-    return Message(kind, f"{batch}: {title}", "\n".join(lines))
+    return Message(kind, f"{shown(batch)}: {title}", "\n".join(lines))
 
 
 def shown_address(url: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from orchestrator.simulator import Simulator, SimulatorOptions
-from tests.api.test_notify import TOKEN, Room, room
+from tests.api.conftest import room
+from tests.api.room import TOKEN, Room
 from tests.cli.conftest import SECRETS as OUR_SECRETS
 from tests.cli.conftest import Batch, Cli, Result
 from tests.cli.rewriting import rewriting

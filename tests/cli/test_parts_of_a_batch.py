@@ -59,6 +59,25 @@ def test_an_entry_that_became_invalid_is_left_alone_not_removed(
     assert cli("status", "studio", "--json").document["entries"]["total"] == 3
 
 
+@pytest.mark.usefixtures("simulator")
+def test_skipped_entries_beside_a_decision_are_exit_8_and_the_decision_alone_9(
+    cli: Cli, batch: Batch
+) -> None:
+    """Both are named by the first run; 9 would hide that entries were never sent."""
+    cli("run", batch.manifest)
+    changed, bad = batch.entry("anna", size=500_000), {**batch.entry("cem"), "model_version": "none"}
+    bo = batch.entry("bo")
+    batch.write(changed, bo, bad)
+
+    both = cli("run", batch.manifest, "--skip-invalid")
+    batch.write(changed, bo)
+    decision = cli("run", batch.manifest, "--skip-invalid")
+
+    assert (both.exit_code, decision.exit_code) == (8, 9)
+    assert "invalid, skipped: cem" in both.stderr
+    assert all("anna needs a decision" in result.stderr for result in (both, decision))
+
+
 def test_an_error_of_the_whole_file_is_never_skipped(cli: Cli, batch: Batch, simulator: Simulator) -> None:
     """It may be about any entry."""
     batch.manifest.write_text(batch.manifest.read_text(encoding="utf-8") + "surprise: 1\n", encoding="utf-8")

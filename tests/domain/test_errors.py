@@ -190,6 +190,12 @@ def test_a_run_that_went_to_its_end_tells_what_kind_of_day_it_was(
     assert exit_code_of_failures(failures, undecided) is code
 
 
+def test_what_needs_other_footage_or_a_right_row_wins_over_a_decision() -> None:
+    """Reviews that failed, and rows that were skipped as invalid."""
+    assert exit_code_of_failures({}, 1, reviews_failed=1) is ExitCode.SOME_FAILED
+    assert exit_code_of_failures({DecisionNeededError.kind: 1}, 1, reviews_failed=1) is ExitCode.SOME_FAILED
+
+
 def test_exit_codes_are_those_scripts_know() -> None:
     """The numbers are a promise."""
     assert {code.name: int(code) for code in ExitCode} == {

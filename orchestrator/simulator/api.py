@@ -112,6 +112,7 @@ class TrainingJobApi:
                 answer = await self._service.command(request.match_info["job_id"], command)
             except CommandRefusedError as error:
                 return refused(error.code, error.message)
+            # Both words are misspelt by the service.
             return {"commond_result": "EXCUTE_SUCCESS", **answer}
 
         return _COMMAND_OPERATIONS.get(command.command, "command"), act

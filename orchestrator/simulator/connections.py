@@ -25,6 +25,7 @@ def reset(request: web.Request) -> web.Response:
     """Reset the connection (TCP RST); the response returned is never sent."""
     if request.transport is not None:
         connection: socket.socket = request.transport.get_extra_info("socket")
+        # Without time to linger the close is an RST instead of a FIN, and what was still to be sent is dropped.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return drop(request)
 

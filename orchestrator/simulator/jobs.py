@@ -237,6 +237,7 @@ class Job:
         """Enter *state* at that time."""
         self.state = state
         self.state_since = at
+        # States are passed through when the job is next asked about: *at* may be before its last change.
         self.updated_at = max(self.updated_at, at)
 
     def submit(self, at: float, failure: ReviewFailure | None) -> None:
@@ -251,6 +252,7 @@ class Job:
         """Pass through every state whose time has come; return whether anything changed."""
         has_changed = False
         while self.state in _TIMELINE and now >= self.state_since + _TIMELINE[self.state][0] / speed:
+            # From the end of the state, not from now: one that is asked late has the times of one that ran on.
             self._leave(self.state_since + _TIMELINE[self.state][0] / speed)
             has_changed = True
         return has_changed
@@ -259,6 +261,7 @@ class Job:
         if self.failure is not None and self.failure.state == self.state:
             state, log_type, user = _FAILURES[self.state]
             self.log(log_type, user, at, self.failure.reason, self.failure.code)
+            # Each submission is judged anew.
             self.failure = None
             return self.move(state, at)
         _, following, log_type = _TIMELINE[self.state]

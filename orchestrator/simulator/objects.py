@@ -88,6 +88,7 @@ class Receiver:
 
     def _append(self, pending: list[bytes]) -> None:
         if self._file is None:
+            # Pieces were gathered by `write`; another buffer would copy them once more.
             self._file = self.path.open("wb", buffering=0)
         for chunk in pending:
             self._file.write(chunk)
@@ -123,12 +124,14 @@ class ObjectStore:
                 self.uploads[upload_id].parts[int(number)] = (document["etag"], document["size"])
 
     def _make_folders(self) -> None:
+        # Bodies that were arriving when an earlier process died: no client has an answer about them.
         shutil.rmtree(self._folder / "incoming", ignore_errors=True)
         for name in ("incoming", "objects", "uploads"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
 
     def path(self, key: str) -> Path:
         """Return where the object of that key lies or would lie."""
+        # Keys have slashes: one file name each needs no folders that come and go with the objects.
         return self._folder / "objects" / quote(key, safe="")
 
     def receiver(self) -> Receiver:
@@ -158,6 +161,7 @@ class ObjectStore:
         """Put a part in its place; the last write of a number wins."""
         async with self._locks[upload_id]:
             upload = self.open_upload(upload_id, key)
+            # In place, then in the records, then in memory: what a kill takes back no client has an answer about.
             await asyncio.to_thread(received.path.replace, self._part_path(upload_id, number))
             document: Document = {"etag": received.etag, "size": received.size}
             await self._records.put("part", f"{upload_id}/{number}", document)
@@ -174,6 +178,7 @@ class ObjectStore:
         async with self._locks[upload_id]:
             upload = self.open_upload(upload_id, key)
             check_complete(upload.parts, count)
+            # The last part may be of any size.
             if any(upload.parts[number][1] < self._min_part_bytes for number in range(1, count)):
                 raise StoreError(
                     400,
@@ -185,6 +190,8 @@ class ObjectStore:
             stored = StoredObject(
                 upload.key, multipart_etag([etag for etag, _ in parts]), sum(size for _, size in parts)
             )
+            # A kill between the two leaves the upload open, and completing it again makes the same object; in the
+            # other order no record would name the bytes.
             await self._record_object(stored)
             await self._forget_upload(upload_id)
 
@@ -230,6 +237,7 @@ class ObjectStore:
 
     async def _forget_upload(self, upload_id: str) -> None:
         upload = self.uploads.pop(upload_id)
+        # Who waits for this lock has it already, and then finds the upload gone.
         self._locks.pop(upload_id, None)
         await self._records.delete("upload", upload_id)
         for number in upload.parts:

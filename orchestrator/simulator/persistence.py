@@ -20,6 +20,7 @@ class Records:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # One thread: writes reach the file in the order of the calls, and never two at a time.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="simulator-records")
         self._connection: sqlite3.Connection | None = None
 

@@ -36,6 +36,7 @@ def _range(request: web.Request, size: int) -> tuple[int, int]:
         start, stop, _ = request.http_range.indices(size)
     except ValueError:
         start, stop = size, size
+    # An empty object is read whole: it has no range that could be wrong.
     if (start >= stop) and size:
         raise StoreError(416, "InvalidRange", "The requested range cannot be satisfied")
     return start, stop - start

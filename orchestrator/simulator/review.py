@@ -86,6 +86,7 @@ class Reviewer:
         async with self._bucket.file(object_key(job.job_id, TRAINING_VIDEO)) as path:
             resolution = await resolution_of(path)
         job.model_resolution = resolution_name(resolution)
+        # Bytes that are no film pass: footage of tests of the transfer is made of random ones.
         if not self._options.is_footage_reviewed or resolution is None or resolution in ALLOWED_RESOLUTIONS:
             return None
         return ReviewFailure(AUTO_VERIFYING, RESOLUTION_REFUSED, _RESOLUTION_REASON)

@@ -91,8 +91,10 @@ class TrainingService:
         """Make a job and return its id with its upload URLs."""
         fields = body.model_dump(exclude={_FORGOTTEN})
         job = Job(uuid.uuid4().hex, self._options.project_id, app_user_id, fields, self._clock())
+        # JOD is what the service writes.
         job.log("USER_CREATE_JOD", "USER", job.created_at)
         await self._open_uploads(job, "action_video_multipart_count" in body.model_fields_set)
+        # Listed once it is kept: no client sees a job that a kill takes back.
         await self._save(job)
         self.jobs[job.job_id] = job
         return {"job_id": job.job_id, **self._links.uploads(job)}
@@ -123,6 +125,7 @@ class TrainingService:
             job.fields |= body.model_dump(exclude={_FORGOTTEN}, exclude_none=True)
             job.updates += 1
             job.log("USER_UPDATE_VIDEO", "USER", self._clock())
+            # Asked before the uploads are dropped: afterwards nothing says that there was one.
             has_action = "action_video" in job.upload_ids or body.action_video_multipart_count is not None
             await self._drop_on_update(job)
             await self._open_uploads(job, has_action)
@@ -151,6 +154,7 @@ class TrainingService:
             is_stricter = self._world.delete_allowed == "waiting-only"
             if not (job.state == WAIT_FILE_UPLOAD if is_stricter else job.is_deletable):
                 raise _wrong_state(job, "deleted")
+            # Before its files: a kill in between leaves files that nobody asks for, not a job without its own.
             job.deleted_at = self._clock()
             await self._save(job)
             await self._abort_uploads(job)
@@ -175,6 +179,7 @@ class TrainingService:
         try:
             return await act(self, job)
         except StoreError as error:
+            # A store that is out says nothing about the job; only what it refuses is the command's answer.
             if error.status >= 500:
                 raise
             raise CommandRefusedError(f"{error.code}: {error.message}", error.code) from None
@@ -224,6 +229,7 @@ class TrainingService:
             raise _no_upload()
         count, parts = job.parts_expected(asset.kind), await self._open_parts(job, asset)
         await self._bucket.complete(job.upload_ids[asset.kind], object_key(job.job_id, asset), count)
+        # A kill between the join and the save is caught up with by `_reconcile`.
         del job.upload_ids[asset.kind]
         job.count_confirmation(asset.kind)
         job.joined_parts[asset.kind] = {str(number): parts[number] for number in range(1, count + 1)}

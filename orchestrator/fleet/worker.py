@@ -86,12 +86,12 @@ class Worker:
         place.events.subscribe(_Shutter(self._manager.shutdown.set))
         if place.work.settings.parallel is None:
             place.events.subscribe(AdaptiveParallelism(place.slots, place.events, place.clocks.monotonic))
-        await self._meet_batches()
-        await self._mind_brake()
         async with anyio.create_task_group() as group:
             with anyio.CancelScope() as scope, stops.heard(group, scope):
-                group.start_soon(self._look_around)
                 try:
+                    await self._meet_batches()
+                    await self._mind_brake()
+                    group.start_soon(self._look_around)
                     await self._manager.run(
                         dequeue_timeout=timedelta(seconds=_POLL_SECONDS),
                         batch_size=1,

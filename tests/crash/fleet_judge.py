@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 from tests.crash.fleet_harness import FleetPlayed
@@ -20,7 +21,12 @@ def judge_fleet(done: FleetPlayed) -> Verdict:
         [(entry_id, before, after) for entry_id, before, after, _ in done.transitions],
         [*_old_writes(done)],
     )
-    return verdict(done.played, journal, [*_end_problems(done), *_late_takeovers(done)])
+    found = verdict(done.played, journal, [*_end_problems(done), *_late_takeovers(done)])
+    if found.resent_bytes and had_only_stops(done):
+        return replace(
+            found, problems=(*found.problems, f"{found.resent_bytes} bytes were sent twice after SIGTERM")
+        )
+    return found
 
 
 def _end_problems(done: FleetPlayed) -> list[str]:
@@ -60,5 +66,6 @@ def _late_takeovers(done: FleetPlayed) -> list[str]:
 
 
 def had_only_stops(done: FleetPlayed) -> bool:
-    """True when workers were only asked to stop."""
-    return bool(done.struck) and all(struck.strike.blow is Blow.STOP for struck in done.struck)
+    """True when workers were only asked to stop, and the store answered every PUT as it should."""
+    is_stopped = all(struck.strike.blow is Blow.STOP for struck in done.struck)
+    return bool(done.struck) and is_stopped and "put" not in done.round.drawn.scripts

@@ -24,6 +24,8 @@ class FleetReport:
     blows: Counter[Blow] = field(default_factory=Counter)
     entries_held: Counter[Blow] = field(default_factory=Counter)
     takeovers: dict[Blow, list[float]] = field(default_factory=dict)
+    unhindered: list[float] = field(default_factory=list)
+    """Take-overs for which another worker had a place, and was not struck itself."""
     worlds: set[str] = field(default_factory=set)
     faults: Counter[str] = field(default_factory=Counter)
     orphans: int = 0
@@ -45,6 +47,8 @@ class FleetReport:
             self.blows[blow] += 1
             self.entries_held[blow] += len(struck.rows)
             self.takeovers.setdefault(blow, []).extend(struck.takeovers)
+            if struck.had_heir:
+                self.unhindered += struck.takeovers
         self.orphans += verdict.orphans
         self.batch_bytes += verdict.batch_bytes
         self.resent_bytes += verdict.resent_bytes
@@ -64,7 +68,8 @@ class FleetReport:
         yield f"bytes in batches   {self.batch_bytes:,}"
         yield f"bytes sent twice   {self.resent_bytes:,} of {self.allowed_bytes:,} that were in flight at the strikes"
         yield f"bytes of jobs created again {self.recreated_bytes:,}"
-        yield f"rounds with SIGTERM alone {self.stop_rounds}, bytes sent twice in them {self.resent_after_stops:,}"
+        twice = f"bytes sent twice in them {self.resent_after_stops:,}"
+        yield f"rounds with SIGTERM and no fault of the store {self.stop_rounds}, {twice}"
         yield f"orphans that nothing proves ours, named in warnings {self.orphans}"
         yield f"rounds failed      {len(self.failures)}"
         yield f"strikes, with the entries of the workers, and seconds to take-overs (hold {HOLD_SECONDS:g} s):"
@@ -73,6 +78,8 @@ class FleetReport:
             times = f"; median {statistics.median(seconds):.1f}, most {max(seconds):.1f}" if seconds else ""
             taken = f", {len(seconds)} taken over" if seconds else ""
             yield f"  {self.blows[blow]:5}  {blow}: {self.entries_held[blow]} entries{taken}{times}"
+        most = max(self.unhindered, default=0.0)
+        yield f"take-overs by workers with free places {len(self.unhindered)}, most {most:.1f} s"
         yield from self.failures
 
 

@@ -173,7 +173,13 @@ class _Play:
                 worker.process.kill()
                 worker.process.join()
                 self._done.played.lives.append(worker.life(is_killed=False))
-        self._done.exit_codes = {name: code for name, code in exits.items() if code != -signal.SIGKILL}
+        killed, unbegun = -signal.SIGKILL, 128 + signal.SIGTERM
+        self._done.exit_codes = {
+            name: code
+            for name, code in exits.items()
+            # A worker that is stopped before it listens ends as any command does, and has done nothing.
+            if code != killed and not (code == unbegun and not trail_lines(self._folder / name))
+        }
         self._read_journal()
 
     def _command(self, *arguments: str) -> None:

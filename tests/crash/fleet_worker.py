@@ -15,7 +15,7 @@ import orchestrator.fleet.worker  # noqa: F401 - as above
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.main import run_command
 from orchestrator.cli.output import Output
-from orchestrator.cli.process import stop_on_signals
+from orchestrator.cli.process import StoppedBySignal, stop_on_signals
 from orchestrator.cli.work import worker
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.engine.context import WorkSettings
@@ -71,4 +71,7 @@ def work(surroundings: Surroundings, trail: str, jobs: int, hold_seconds: float)
     worker.work_settings = quick
     stop_on_signals()
     invocation = Invocation(output=Output(sys.stdout, sys.stderr), flags={"jobs": str(jobs)}, config=None)
-    sys.exit(worker.work_on_queue(invocation, None, hold_seconds=hold_seconds, is_until_done=True))
+    try:
+        sys.exit(worker.work_on_queue(invocation, None, hold_seconds=hold_seconds, is_until_done=True))
+    except StoppedBySignal as stopped:
+        sys.exit(stopped.exit_code)

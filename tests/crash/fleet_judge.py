@@ -66,6 +66,11 @@ def _late_takeovers(done: FleetPlayed) -> list[str]:
 
 
 def had_only_stops(done: FleetPlayed) -> bool:
-    """True when workers were only asked to stop, and the store answered every PUT as it should."""
+    """True when workers were only asked to stop, and the store answered every PUT as it should.
+
+    Where its answers carry no mark, a single file is sent a second time in any run: a portal may have answered.
+    """
+    world = done.round.drawn.world
+    has_marks = world.etag != "absent" or world.request_id == "present"
     is_stopped = all(struck.strike.blow is Blow.STOP for struck in done.struck)
-    return bool(done.struck) and is_stopped and "put" not in done.round.drawn.scripts
+    return bool(done.struck) and is_stopped and has_marks and "put" not in done.round.drawn.scripts

@@ -16,6 +16,7 @@ __all__ = ["postgres"]
 ROUNDS = (12, 14)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_nothing_is_lost_or_doubled_whatever_strikes_the_workers(tmp_path: Path, postgres: str) -> None:
     """One live job per entry, every object its file, submitted once, no write of a worker that was taken over."""

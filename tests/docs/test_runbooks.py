@@ -16,7 +16,7 @@ from tests.docs.conftest import AK, DOCS, PROJECT, ROOT, SK, Desk, a_run_under_w
 from tests.docs.pasting import Shell
 
 #: A page of commands is as many starts of Python, beside other tests.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.long]
 #: Stands in for programs of the system: it is content when the units it is given are installed.
 _SYSTEMCTL = """#!/bin/sh
 for word in "$@"; do

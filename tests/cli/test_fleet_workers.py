@@ -24,6 +24,8 @@ from tests.postgres import postgres, schema_of
 
 __all__ = ["postgres"]
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 HOLD = 2.0
 #: A machine under load is slower than what is measured here.

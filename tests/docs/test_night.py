@@ -13,6 +13,8 @@ from orchestrator.simulator.footage import write_footage
 from tests.docs.conftest import DOCS, Desk, a_run_under_way, in_journal
 from tests.docs.pasting import Printed
 
+pytestmark = pytest.mark.long
+
 RUN = "orchestrator run studio.yaml"
 _ROW = re.compile(r"^\| ([^|]+) \| (\d+) \| `([^`]+)` \| [^|]+ \|$", re.MULTILINE)
 

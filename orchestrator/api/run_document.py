@@ -14,7 +14,7 @@ from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import EntryRecord, OutcomeRecord
 
 if TYPE_CHECKING:
-    # Loaded by whoever has a run to tell of; a look at a batch starts sooner without.
+    # Loaded only where a run is reported; a check of a batch starts sooner without.
     from orchestrator.engine import report as engine
     from orchestrator.engine.report import EntryCounts
 

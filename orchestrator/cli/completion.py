@@ -16,7 +16,7 @@ import typer
 from orchestrator.domain.errors import OrchestratorError
 
 Completed = Callable[[typer.Context, str], list[str]]
-#: More help nobody; a manifest may have fifty thousand.
+#: More are of no help; a manifest may have fifty thousand.
 _MOST_CHOICES = 500
 
 

@@ -68,7 +68,7 @@ def exit_code_of_failures(failures: Mapping[str, int], undecided: int, reviews_f
     """The exit code of a run that went to its end, from how many entries failed with which kind of error.
 
     *reviews_failed* entries wait for other footage or a right row, *undecided* ones for a decision. The former win: a
-    script that acts on 9 with `--on-change` would take a batch for whole whose skipped entries nobody has looked at.
+    script that acts on 9 with `--on-change` would take a batch for whole whose skipped entries are still unchecked.
     """
     kinds = {kind for kind, count in failures.items() if count}
     if reviews_failed:

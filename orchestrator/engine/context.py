@@ -96,7 +96,7 @@ class WorkSettings:
     bandwidth: BandwidthLimit = field(default_factory=BandwidthLimit)
     #: How the run hears that it is to stop.
     listening: Listening = by_signals
-    #: The file to which events are written, for whoever looks at the run; None where there is none.
+    #: The file to which events are written, for readers of the run's record; None where there is none.
     events_path: str | None = None
 
 

@@ -35,7 +35,7 @@ class Held(Protocol):
 
 
 class _Always:
-    """The hold of a run that has the batch to itself, by its lock: nobody can take an entry over."""
+    """The hold of a run that has the batch to itself, by its lock: no other worker can take an entry over."""
 
     async def check(self) -> None:
         """Return at once."""

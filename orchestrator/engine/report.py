@@ -193,7 +193,7 @@ class IncidentKeeper:
             self._keep(IncidentKind.LEFT_ALONE, why, ", ".join(sorted(entries)))
 
     async def flush(self) -> None:
-        """Write down what was kept; where that cannot be, the next write that somebody waits for sees it."""
+        """Write down what was kept; where that cannot be, the next write that has a waiting caller sees it."""
         with suppress(JournalError):
             await self._journal.flush()
 

@@ -68,7 +68,7 @@ class Office:
     clocks: Clocks
 
     async def enqueue(self, request: RunRequest, retry: Retry | None = None) -> Enqueued:
-        """Bring the journal in line with the manifest, as a run does, and queue what is left to do.
+        """Bring the journal in line with the manifest, as a run does, and queue the rest.
 
         With *retry* what failed. Raises as `engine.batch.run_batch` does before it sends anything.
         """
@@ -132,7 +132,7 @@ class Office:
             left_alone=int(registration is not None and registration.has_skipped_errors),
             is_submit_wanted=run.settings.is_submit_wanted,
         )
-        # Until somebody waits for more, this is all that the command has to do.
+        # Without --wait this is all that the command has to do.
         await self.journal.close_batch(run.batch.digest, run.work.run_id, enqueued.exit_code)
         return enqueued
 

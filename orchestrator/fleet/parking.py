@@ -13,7 +13,7 @@ from orchestrator.engine.entry import HeldEntry
 from orchestrator.fleet.queue import OwnedQueries
 from orchestrator.journal.records import EntryRecord
 
-#: So many workers an entry may outlive without a new receipt.
+#: The number of workers that an entry may outlive without a new receipt.
 MOST_TAKEOVERS: Final = 10
 _NAMED_HOLDERS: Final = 3
 

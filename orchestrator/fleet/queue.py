@@ -124,7 +124,7 @@ class OwnedQueries(Queries):
 
     def __init__(self, driver: WaitingDriver) -> None:
         super().__init__(driver)
-        #: Who takes rows, a QueueManager's id; nobody before a worker says so.
+        #: The id of the QueueManager that takes rows; None until a worker sets it.
         self.taker: object = None
         #: While it is True nothing is taken.
         self.is_braked = False
@@ -199,7 +199,7 @@ class OwnedQueries(Queries):
         )
 
     async def retry_job(self, job: Job, delay: timedelta, traceback_record: TracebackRecord | None) -> None:
-        """Give the row back, for whoever takes it after *delay*."""
+        """Give the row back; any worker may take it after *delay*."""
         tables = self.qbq.qualified
         await self.driver.execute(
             f"WITH given AS (UPDATE {tables.queue_table} SET status = 'queued', updated = now(),"
@@ -246,7 +246,7 @@ class OwnedQueries(Queries):
             job_id,
             since,
         )
-        # The first one took it from nobody.
+        # The first claim took it from no other worker.
         return max(int(str(row["count"])) - 1, 0)
 
     async def is_installed(self) -> bool:

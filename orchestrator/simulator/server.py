@@ -56,7 +56,7 @@ class _JunkFilter(logging.Filter):
 
 
 def _log() -> logging.Logger:
-    """The log of a server's own failures, which shows on stderr where nobody listens."""
+    """The log of a server's own failures, which shows on stderr where no handler is set."""
     log = logging.getLogger(__name__)
     if not any(isinstance(known, _JunkFilter) for known in log.filters):
         log.addFilter(_JunkFilter())

@@ -154,7 +154,7 @@ class TrainingService:
             is_stricter = self._world.delete_allowed == "waiting-only"
             if not (job.state == WAIT_FILE_UPLOAD if is_stricter else job.is_deletable):
                 raise _wrong_state(job, "deleted")
-            # Before its files: a kill in between leaves files that nobody asks for, not a job without its own.
+            # Before its files: a kill in between leaves files that no job refers to, not a job without its own.
             job.deleted_at = self._clock()
             await self._save(job)
             await self._abort_uploads(job)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.report import RunReport
 
 SHOWN_ENTRIES = 40
-#: From so many on of whom the same is said they share a line.
+#: From this number of entries with the same message on, they share a line.
 GROUPED_ENTRIES = 4
 _EXAMPLES = 2
 _STOPPED_BY = {

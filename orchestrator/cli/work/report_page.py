@@ -88,7 +88,7 @@ def options_of(known: KnownBatch) -> str:
         return ""
     state = effective.values.state
     if has_password(state):
-        # The page is passed on; whoever may use the journal has the place where this one was found.
+        # The page is passed on; a reader with access to the journal knows its place.
         return ""
     return f" --state {quote(state if is_url(state) else str(Path(state).absolute()))}"
 

@@ -223,7 +223,7 @@ class JobMaker:
         except StaleEpochError:
             # Leave no orphan of a create whose entry another worker took meanwhile; it may have found the job.
             if not await self._run.journal.owns_job(job.job_id, [entry.record.create_tag or ""]):
-                # Nobody else can: the job is known to this worker alone, whose hold of the entry is over.
+                # No other worker can: only this one knows the job, and its hold of the entry is over.
                 with acting_under(ALWAYS_HELD):
                     await self._delete(entry, job.job_id)
             raise

@@ -20,7 +20,7 @@ from orchestrator.journal.group_commit import GroupCommit, LostConnectionError, 
 from orchestrator.journal.migrations import MIGRATIONS_TABLE
 from orchestrator.journal.postgres.connections import APPLICATION, PostgresConnection, connection_string
 
-#: How long a server may be away. Nobody can take over meanwhile what this process holds.
+#: How long a server may be away. No other host can take over meanwhile what this process holds.
 PATIENCE_SECONDS = 600.0
 _FIRST_WAIT_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 5.0

@@ -121,7 +121,7 @@ class PostgresConnection:
     def revive(self) -> bool:
         """Connect anew; True when the transaction that was under way at the loss has been committed.
 
-        One that the server still believes to be under way is ended: it holds locks, and nobody can go on with it.
+        One that the server still believes to be under way is ended: it holds locks, and no client can go on with it.
         """
         if self._connection.closed:
             self._connection = self._connect()

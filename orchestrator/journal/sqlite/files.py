@@ -19,7 +19,7 @@ from orchestrator.journal.history import process_name
 
 FILE_NAME = "journal.db"
 _HOW_TO_NAME = "give --state the path of a file or a directory"
-#: Errors of the disk that pass when somebody tidies up.
+#: Errors of the disk that pass once there is space again.
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: A process that asks whether the lock is held has it for some microseconds.
 _MOMENT_SECONDS = 0.005

@@ -120,13 +120,11 @@ class Gate:
         if error is None and self._is_untroubled:
             self._under_way -= 1
             return
+        failure = error if isinstance(error, OrchestratorError) else None
+        # A cancellation, or a fault of our own, says nothing of the side.
+        sign = self._judge(failure) if error is failure else Sign.SILENT
         try:
-            if error is None:
-                self._learn(self._judge(None), subject, None, is_probe=is_probe)
-            elif isinstance(error, OrchestratorError):
-                self._learn(self._judge(error), subject, error, is_probe=is_probe)
-            else:
-                self._learn(Sign.SILENT, subject, None, is_probe=is_probe)
+            self._learn(sign, subject, failure, is_probe=is_probe)
         finally:
             self._under_way -= 1
 
@@ -137,18 +135,12 @@ class Gate:
     def _learn(
         self, sign: Sign, subject: Hashable, error: OrchestratorError | None, *, is_probe: bool
     ) -> None:
-        before = self._state
+        before, now = self._state, self._tools.monotonic()
         if sign is Sign.ANSWERED:
-            after = before.answered()
-            if after is before:
-                return
-            now = self._tools.monotonic()
-            self._become(after)
+            self._become(before.answered())
         elif sign is Sign.SILENT or error is None:
-            now = self._tools.monotonic()
             self._become(before.probe_withdrawn(now) if is_probe else before)
         else:
-            now = self._tools.monotonic()
             failure = Failure(
                 at=now,
                 subject=subject,

@@ -294,11 +294,6 @@ class IdleWatchdog:
         self._mark: object = None
         self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def has_bitten(self) -> bool:
-        """True when the watch ended what ran inside."""
-        return self._scope.cancelled_caught
-
     def __enter__(self) -> Self:
         """Begin to watch."""
         self._scope.__enter__()

@@ -48,10 +48,14 @@ async def test_a_journal_that_can_no_longer_be_written_stops_the_run_and_loses_n
 ) -> None:
     """No request goes out whose intent is not on the disk; with the disk mended, a run makes all good."""
     entries = trial.rig.make_entries(3, size=700_000, kinds=SINGLE_FILES)
-    # Every failed try is written down: that fills a disk.
     faults = trial.rig.simulator.faults
-    faults.script("put", ["conflict-409"] * 40)
-    trial.at(point, lambda: damage(trial, statement))
+
+    def strike() -> None:
+        damage(trial, statement)
+        # Every failed try is written down: that fills what is left of the last pages, as receipts need not.
+        faults.script("put", ["conflict-409"] * 40)
+
+    trial.at(point, strike)
 
     stopped = await what_stops(trial)
     while faults.draw("put"):

@@ -51,7 +51,10 @@ class FileStatus(Protocol):
 
 
 class Fingerprint(NamedTuple):
-    """What tells that a file is still the one that was planned: bytes, mtime in nanoseconds, inode."""
+    """What tells that a file is still the one that was planned: bytes, mtime in nanoseconds, inode.
+
+    An inode of 0 is not known: hosts that share a journal need not see the same one, and some file systems have none.
+    """
 
     size: int
     mtime_ns: int
@@ -61,6 +64,10 @@ class Fingerprint(NamedTuple):
     def of(cls, status: FileStatus) -> Fingerprint:
         """That of the file which the system tells *status* of."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+
+    def fits(self, found: Fingerprint | None) -> bool:
+        """True when *found*, None for no file, is that of the file which was planned with this one."""
+        return self == found or (found is not None and not self.inode and self[:2] == found[:2])
 
 
 @dataclass(frozen=True, slots=True)

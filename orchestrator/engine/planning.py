@@ -328,7 +328,7 @@ class Planner:
             # Footage of a finished entry may have been put away.
             is_finished = is_done(record.state, with_submit=self._settings.is_submit_wanted)
             found = [local.fingerprint(asset.path) for asset in record.assets]
-            if found == [asset.fingerprint for asset in record.assets]:
+            if all(asset.fingerprint.fits(now) for asset, now in zip(record.assets, found, strict=True)):
                 return record.assets, []
             now = tuple(
                 asset if fingerprint is None else replace(asset, fingerprint=fingerprint)

@@ -59,7 +59,12 @@ class JournalHealth(NamedTuple):
 
 
 class Backend(Protocol):
-    """An open database of one journal."""
+    """An open database of one journal.
+
+    *is_shared* is True where several hosts may have it open, so that only what they all see may be kept of files.
+    """
+
+    is_shared: bool
 
     async def upgrade(self, operation: Operation[None], newest: int) -> None:
         """Run *operation*, which brings the tables to version *newest*, while no other process does."""

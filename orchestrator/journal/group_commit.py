@@ -183,6 +183,8 @@ class GroupCommit:
     written.
     """
 
+    is_shared = False
+
     def __init__(
         self,
         place: str,

@@ -20,7 +20,6 @@ from orchestrator.journal.backend import Backend, JournalHealth, Row, Transactio
 from orchestrator.journal.history import ReviewRecord, run_end, run_row
 from orchestrator.journal.migrations import NEWEST, migrate
 from orchestrator.journal.notices import NoticeBook
-from orchestrator.journal.records import plan_columns
 from orchestrator.journal.sqlite.backend import examine_file, open_sqlite
 from orchestrator.journal.sqlite.files import find_journal
 from orchestrator.journal.timeline import KEPT_INCIDENTS, IncidentKind, IncidentRecord, incident_row
@@ -188,7 +187,7 @@ class Journal(EntryWriter):
                 "position": position,
                 "state": EntryState.PENDING.value,
                 "updated_at": now,
-                **plan_columns(spec, assets),
+                **self._plan_columns(spec, assets),
             }
             for position, entry_id, spec, assets in rows
         ]

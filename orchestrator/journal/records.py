@@ -149,15 +149,15 @@ class SegmentRecord:
     receipt: Receipt | None = None
 
 
-def files_json(assets: Iterable[Asset]) -> str:
-    """The assets as the journal keeps them."""
+def files_json(assets: Iterable[Asset], *, with_inodes: bool = True) -> str:
+    """The assets as the journal keeps them; without inodes where hosts share it, which may see different ones."""
     rows = (
         [
             asset.kind.value,
             asset.path,
             asset.fingerprint.size,
             asset.fingerprint.mtime_ns,
-            asset.fingerprint.inode,
+            asset.fingerprint.inode if with_inodes else 0,
         ]
         for asset in assets
     )
@@ -195,9 +195,10 @@ def are_same_files(one: Sequence[Asset], other: Sequence[Asset]) -> bool:
     )
 
 
-def plan_columns(spec: str, assets: Sequence[Asset]) -> dict[str, object]:
-    """The columns of the table `entries` that hold what the manifest says."""
-    return {"spec": spec, "files": files_json(assets), "bytes": sum(asset.size for asset in assets)}
+def plan_columns(spec: str, assets: Sequence[Asset], *, with_inodes: bool) -> dict[str, object]:
+    """The columns of the table `entries` that hold what the manifest says; *with_inodes* as `files_json` has it."""
+    files = files_json(assets, with_inodes=with_inodes)
+    return {"spec": spec, "files": files, "bytes": sum(asset.size for asset in assets)}
 
 
 def kept_plan(record: EntryRecord) -> str:

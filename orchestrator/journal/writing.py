@@ -82,7 +82,7 @@ class EntryWriter(TimelineReader):
     ) -> EntryRecord:
         """Take what the manifest says now for an entry, and the *change* its job needs for that."""
         facts = {
-            **plan_columns(spec, assets),
+            **self._plan_columns(spec, assets),
             "change_wanted": change or record.change_wanted,
             "plan_before": record.plan_before if change is None else kept_plan(record),
             "is_submit_wanted": is_submit_wanted or record.is_submit_wanted,
@@ -95,10 +95,13 @@ class EntryWriter(TimelineReader):
         facts = {
             **dict.fromkeys((*_JOB_FACTS, *_REVIEW_FACTS, *ERROR_COLUMNS)),
             "is_submit_wanted": False,
-            **plan_columns(spec, assets),
+            **self._plan_columns(spec, assets),
         }
 
         return await self._guarded(record, EntryState.PENDING, "brought back", facts, _replaced(record, ()))
+
+    def _plan_columns(self, spec: str, assets: Sequence[Asset]) -> Row:
+        return plan_columns(spec, assets, with_inodes=not self._backend.is_shared)
 
     async def put_plan_back(self, record: EntryRecord) -> EntryRecord:
         """Undo `replan_entry` for a change that the service refused: the job is as it was."""

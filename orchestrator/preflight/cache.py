@@ -59,7 +59,8 @@ class Cache:
 
     def find(self, kind: str, fingerprint: Fingerprint) -> dict[str, Any] | None:
         """What is known of a file with *fingerprint*, whatever its device: for a file that is away."""
-        size, mtime_ns, inode = fingerprint
+        size, mtime_ns = fingerprint[:2]
+        inode = fingerprint.inode or "%"
         rows = self._run(
             "SELECT value FROM known WHERE kind = ? AND file LIKE ?",
             (f"{kind}/{RULES_VERSION}", f"%:{inode}:{size}:{mtime_ns}"),

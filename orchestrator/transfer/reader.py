@@ -116,8 +116,7 @@ class Source:
         except OSError as error:
             raise _unreadable(self._path, error) from None
         for status in found:
-            # A tuple as it is: the check comes twice for each file, however small.
-            if self._planned != (status.st_size, status.st_mtime_ns, status.st_ino):
+            if not self._planned.fits(Fingerprint.of(status)):
                 raise SourceChangedError(
                     f"{self._path} changed after it was planned: {_differences(self._planned, status)}",
                     hint="let the file rest until the run is over, then retry the entry",
@@ -171,7 +170,7 @@ def _positions(span: Span) -> Iterator[int]:
 
 def _differences(planned: Fingerprint, found: os.stat_result) -> str:
     changes = []
-    if found.st_ino != planned.inode:
+    if planned.inode not in {0, found.st_ino}:
         changes.append("another file is in its place")
     if found.st_size != planned.size:
         changes.append(f"its size was {planned.size} bytes and is {found.st_size}")

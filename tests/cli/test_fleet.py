@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Iterator
 from importlib import util
 from pathlib import Path
@@ -61,6 +62,28 @@ def test_what_is_queued_is_uploaded_by_a_worker(cli: Cli, batch: Batch, simulato
     assert sorted(job.name for job in simulator.jobs) == ["anna", "bo"]
     for job in simulator.jobs:
         assert job.objects["training_video"].read_bytes() == (batch.folder / f"{job.name}.mp4").read_bytes()
+
+
+def test_a_file_that_another_host_sees_under_another_inode_is_the_same(
+    cli: Cli, batch: Batch, simulator: Simulator, state: str
+) -> None:
+    """As file systems in user space have it: neither a worker nor a second `enqueue` minds."""
+    cli("fleet", "install")
+    cli("enqueue", batch.manifest)
+    with psycopg.connect(state) as server:
+        before = server.execute("SELECT files, updated_at FROM entries").fetchall()
+    for film in batch.folder.glob("*.mp4"):
+        copy = film.with_suffix(".copy")
+        shutil.copy2(film, copy)
+        copy.replace(film)
+    cli("enqueue", batch.manifest)
+    with psycopg.connect(state) as server:
+        after = server.execute("SELECT files, updated_at FROM entries").fetchall()
+    worked = cli("work", "--until-done", "--json")
+
+    assert after == before
+    assert worked.document["done"] == 2
+    assert len(simulator.jobs) == 2
 
 
 def test_submit_and_retry_queue_what_they_want(cli: Cli, batch: Batch, simulator: Simulator) -> None:

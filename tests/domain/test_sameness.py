@@ -27,6 +27,24 @@ def avatar(**fields: Any) -> Avatar:
 
 
 @pytest.mark.parametrize(
+    ("planned", "found", "is_it"),
+    [
+        ((100, 7, 1), (100, 7, 1), True),
+        ((100, 7, 1), (100, 7, 2), False),
+        ((100, 7, 0), (100, 7, 2), True),
+        ((100, 7, 0), (100, 8, 2), False),
+        ((100, 7, 0), (99, 7, 2), False),
+        ((100, 7, 0), None, False),
+    ],
+)
+def test_a_planned_file_has_its_inode_where_that_is_known(
+    planned: tuple[int, int, int], found: tuple[int, int, int] | None, is_it: bool
+) -> None:
+    """Hosts that share a journal need not see the same one."""
+    assert Fingerprint(*planned).fits(None if found is None else Fingerprint(*found)) is is_it
+
+
+@pytest.mark.parametrize(
     ("path", "fingerprint", "content", "verdict"),
     [
         ("/a/anna.mp4", (100, 7, 1), OPEN, SAME),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.domain.assets import Fingerprint
 from orchestrator.preflight import cache as cache_module
 from orchestrator.preflight.cache import Cache
 
@@ -30,6 +31,18 @@ def test_what_is_put_is_there_for_the_next_program(tmp_path: Path, old: os.stat_
     assert Cache(path).get("film", old) == {"seconds": 3.5}
     assert Cache(path).get("sound", old) is None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(("inode", "is_known"), [(None, True), (0, True), (7, False)])
+def test_a_file_that_is_away_is_found_by_what_is_known_of_it(
+    tmp_path: Path, old: os.stat_result, inode: int | None, is_known: bool
+) -> None:
+    """Its inode may not be, where several hosts see the file."""
+    cache = Cache(tmp_path / "cache.db")
+    cache.put("film", old, {"seconds": 3.5})
+    planned = Fingerprint.of(old) if inode is None else Fingerprint.of(old)._replace(inode=inode)
+
+    assert (cache.find("film", planned) is not None) is is_known
 
 
 def test_other_rules_look_again(tmp_path: Path, old: os.stat_result, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def _reasons(record: EntryRecord, requires: str | None) -> Iterator[str]:
                 continue
             film = None
             with suppress(OSError):
-                if Fingerprint.of(os.stat(asset.path)) == asset.fingerprint:  # noqa: PTH116 - as files were planned
+                if asset.fingerprint.fits(Fingerprint.of(os.stat(asset.path))):  # noqa: PTH116 - as files were planned
                     film = read_film(asset.path, cache)
             # Where the film that was sent is away, what was kept of it counts, if anything.
             film = film or known_film(cache, asset.fingerprint)

@@ -84,6 +84,8 @@ class Patience:
 class PostgresBackend(GroupCommit):
     """The group commit on one database, which is waited for while it is away, and its advisory locks."""
 
+    is_shared = True
+
     def __init__(self, location: str, conninfo: str, writer: PostgresConnection) -> None:
         readers = Readers(lambda: PostgresConnection(conninfo))
         super().__init__(shown(location), readers, writer, psycopg.Error, _journal_error)

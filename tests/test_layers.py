@@ -88,7 +88,7 @@ LAYERS_OF_EXTRA = {"excel": {"cli"}, "fleet": {"fleet", "journal"}, "notify": {"
 BACKENDS = {f"orchestrator.journal.{name}" for name in ("sqlite", "postgres")}
 
 MAX_FUNCTION_LINES = 50
-MAX_FILE_LINES = 400
+MAX_FILE_LINES = 520
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -20,16 +20,13 @@ import anyio
 import anyio.to_thread
 from anyio import to_thread
 
-from orchestrator.api.checking import Asked, check, check_patterns, refuse_fleet
-from orchestrator.api.history import kept_in_history, key_of, new_run_id
-from orchestrator.api.look import look_at
+from orchestrator.api.checking import Asked, check, check_patterns, look_at, refuse_fleet
 from orchestrator.api.planning import BatchPlan, digest_of, plan_batch, refusal
-from orchestrator.api.run_document import RunReport, with_results
+from orchestrator.api.run_report import RunReport, kept_in_history, new_run_id, with_results
 from orchestrator.api.service import real_clocks, work_settings
-from orchestrator.api.session import open_session, work_on
+from orchestrator.api.session import Surroundings, open_session, work_on
 from orchestrator.api.settings import EffectiveSettings, settings_of_keywords
 from orchestrator.api.status import BatchStatus, batch_head, entry_status, warnings_of_batch
-from orchestrator.api.telling import Surroundings
 from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import UsageError
 from orchestrator.engine.drain import Stop
@@ -249,7 +246,7 @@ class Batch:
             return BatchStatus(
                 **batch_head(record, counts),
                 warnings=await warnings_of_batch(journal, record, counts),
-                holder=await journal.batch_holder(key_of(record)),
+                holder=await journal.batch_holder(record.key),
                 results=[entry_status(entry) async for entry in journal.entries(digest)],
             )
 

@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestrator.api.look import FilmOfEntry, Looked, films_of, look_problems, strict
 from orchestrator.api.settings import Settings
+from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.entries import Entry, is_named_by, normal
 from orchestrator.domain.errors import JournalError, UsageError
 from orchestrator.domain.states import is_done
@@ -20,10 +21,22 @@ from orchestrator.engine.registration import RowJob, misplaced_rows, rejected_ro
 from orchestrator.journal.backend import is_server
 from orchestrator.journal.journal import exists, open_journal
 from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspect_files, open_manifest
+from orchestrator.manifest.files import finding_problem
+from orchestrator.manifest.problems import without_ignored
+from orchestrator.preflight.cache import Cache
+from orchestrator.preflight.rules import Extra, Verdict
+from orchestrator.preflight.rules.rule import install_command
+
+if TYPE_CHECKING:
+    from orchestrator.preflight.finding import Finding
+    from orchestrator.preflight.look.measures import Measures
 
 #: Of a file that is named and cannot be read.
 MISSING_FILE_RULE = "M05"
 _ENTRIES_AT_ONCE = 500
+#: With an error of these there is nothing to look at: no such file, not whole, encrypted.
+_UNPLAYABLE = frozenset({"M05", "P01", "P05"})
+_FILM_KINDS = (AssetKind.TRAINING_VIDEO, AssetKind.ACTION_VIDEO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +157,7 @@ def check(asked: Asked, settings: Settings, look: Callable[[Sequence[FilmOfEntry
     return Checked(
         manifest=manifest,
         entries=count,
-        problems=strict(problems) if settings.look_strict else problems,
+        problems=refused_if_likely(problems) if settings.look_strict else problems,
         looked=looked,
     )
 
@@ -196,3 +209,100 @@ def _in_batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """The *ids*, as many at a time as the journal takes."""
     for start in range(0, len(ids), _ENTRIES_AT_ONCE):
         yield ids[start : start + _ENTRIES_AT_ONCE]
+
+
+@dataclass(frozen=True, slots=True)
+class FilmOfEntry:
+    """One film to look at."""
+
+    entry: Entry
+    kind: AssetKind
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A film with what was measured and found."""
+
+    film: FilmOfEntry
+    measures: Measures
+    findings: Sequence[Finding]
+
+
+def films_of(entry: Entry, problems: Sequence[Problem]) -> list[FilmOfEntry]:
+    """The films of *entry* that can be looked at: also one of a wrong length or size, not one that is cut."""
+    faulty = {problem.field for problem in problems if problem.is_error and problem.rule in _UNPLAYABLE}
+    files = entry.avatar.files()
+    return [
+        FilmOfEntry(entry, kind, files[kind]) for kind in _FILM_KINDS if kind in files and kind not in faulty
+    ]
+
+
+#: `on_progress(done, total)`, after each film.
+OnProgress = Callable[[int, int], None]
+
+
+def look_at(
+    films: Sequence[FilmOfEntry],
+    settings: Settings,
+    *,
+    note: Callable[[str], None],
+    on_progress: OnProgress,
+) -> list[Looked]:
+    """Look at *films* as the settings want it; without the extra *note* hears what to install."""
+    if settings.look == "off" or not films:
+        return []
+    # What looks is loaded by those who want it only.
+    from orchestrator.preflight.look.measures import is_installed  # noqa: PLC0415
+
+    if not is_installed(Extra.PREFLIGHT):
+        note(
+            f"note: the look at films was left out: {install_command(Extra.PREFLIGHT)} installs what it needs"
+        )
+        return []
+    from orchestrator.preflight.look.judging import judge_look, purpose_of  # noqa: PLC0415
+    from orchestrator.preflight.look.pool import look_at_films  # noqa: PLC0415
+
+    measures = look_at_films(
+        (film.path for film in films),
+        jobs=settings.jobs,
+        is_deep=settings.look == "deep",
+        cache=Cache(),
+        on_progress=on_progress,
+    )
+    return [
+        Looked(
+            film,
+            measures[film.path],
+            tuple(judge_look(measures[film.path], purpose_of(film.entry.avatar, film.kind))),
+        )
+        for film in films
+    ]
+
+
+def look_problems(looked: Sequence[Looked], manifest_file: str) -> list[Problem]:
+    """What was found, as problems of the manifest; ignored rules are left out."""
+    found: list[Problem] = []
+    for one in looked:
+        film = one.film
+        problems = [
+            finding_problem(
+                film.entry,
+                film.kind,
+                replace(finding, message=f"{film.path}: {finding.message}"),
+                manifest_file,
+            )
+            for finding in one.findings
+        ]
+        found += without_ignored(problems, film.entry.ignored)
+    return found
+
+
+def refused_if_likely(problems: Sequence[Problem]) -> list[Problem]:
+    """The same *problems*, with what is likely refused as errors."""
+    return [
+        replace(problem, severity=Severity.ERROR, judged=Verdict.LIKELY_REFUSED)
+        if problem.verdict is Verdict.LIKELY_REFUSED
+        else problem
+        for problem in problems
+    ]

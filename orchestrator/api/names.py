@@ -2,7 +2,7 @@
 
 from orchestrator.api.batch import Batch, EventStream, SettingKeywords, open_batch
 from orchestrator.api.planning import BatchPlan, PlannedEntry
-from orchestrator.api.run_document import EntryResult, RunReport
+from orchestrator.api.run_report import EntryResult, RunReport
 from orchestrator.api.status import BatchStatus, EntryStatus
 from orchestrator.domain.errors import (
     ConfigurationError,

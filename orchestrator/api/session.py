@@ -1,17 +1,23 @@
-"""What is open while a batch is worked on: the journal, the events and who hears them."""
+"""What is open while a batch is worked on: the journal, the events, and who hears them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
 
 from orchestrator.api.checking import Asked
-from orchestrator.api.delivering import targets_of
-from orchestrator.api.hooks import Ending, beating
-from orchestrator.api.notifying import Notifier
-from orchestrator.api.settings import Settings
-from orchestrator.api.telling import Surroundings, telling
+from orchestrator.api.settings import STDOUT, Settings
+from orchestrator.domain.errors import LockHeldError
+from orchestrator.domain.exit_codes import ExitCode, exit_code_of_any
+from orchestrator.domain.foreign import shown_address
 from orchestrator.engine.batch import RunRequest, run_batch
 from orchestrator.engine.connection import Clocks
 from orchestrator.engine.context import WorkSettings
@@ -20,7 +26,16 @@ from orchestrator.engine.events import ServiceWarning
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.manifest import Manifest, Problem
+from orchestrator.network.errors import CONNECTION_ERRORS
+from orchestrator.network.session import open_http_session
 from orchestrator.observe.tracking import RunTracker
+
+if TYPE_CHECKING:
+    from orchestrator.api.notices import Notifier
+
+#: Between two heartbeats, and what one may take.
+BEAT_SECONDS: Final = 60.0
+_REQUEST_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,22 +70,14 @@ async def open_session(
 ) -> AsyncIterator[Session]:
     """Open all for one run of a batch; raises JournalError, and ConfigurationError for a journal there cannot be."""
     context = {"batch": batch_name, "run_id": work.run_id}
-    targets = targets_of(values.notify) if values.notify else []
+    new_notifier = _new_notifier(values, tracker, around)
     async with AsyncExitStack() as opened:
-        ending = await opened.enter_async_context(beating(values.heartbeat, around.warn))
-        told = opened.enter_context(telling(values, context, clocks.clock, around))
+        ending = await opened.enter_async_context(heartbeats(values.heartbeat, around.warn))
+        told = opened.enter_context(event_outputs(values, context, clocks.clock, around))
         journal = await opened.enter_async_context(open_journal(values.state, clock=clocks.clock))
         notifier = None
-        if targets or values.on_finish is not None:
-            made = Notifier(
-                targets,
-                values.on_finish,
-                journal,
-                work.run_id,
-                has_worked=lambda: tracker.has_worked,
-                around=around,
-            )
-            notifier = await opened.enter_async_context(made)
+        if new_notifier is not None:
+            notifier = await opened.enter_async_context(new_notifier(journal, work.run_id))
         events = EventBus(tracker, *subscribers, *told.subscribers, *filter(None, [notifier]))
         for warning in work.service.credentials.warnings:
             events.publish(ServiceWarning(message=warning))
@@ -83,6 +90,24 @@ async def open_session(
             ending=ending,
             notifier=notifier,
         )
+
+
+def _new_notifier(
+    values: Settings, tracker: RunTracker, around: Surroundings
+) -> Callable[[Journal, str], Notifier] | None:
+    """What makes the notifier of a run, None where the settings want none; raises ConfigurationError."""
+    if not values.notify and values.on_finish is None:
+        return None
+    # Loaded for those who want notices only.
+    from orchestrator.api.notices import Notifier, targets_of  # noqa: PLC0415
+
+    return partial(
+        Notifier,
+        targets_of(values.notify) if values.notify else [],
+        values.on_finish,
+        has_worked=lambda: tracker.has_worked,
+        around=around,
+    )
 
 
 async def work_on(
@@ -103,3 +128,150 @@ async def work_on(
         on_problems=on_problems,
     )
     return await run_batch(request, session.journal, session.events, session.clocks)
+
+
+@dataclass(frozen=True, slots=True)
+class EventOutputs:
+    """The subscribers, and where the events are written, None where no file takes them."""
+
+    subscribers: tuple[Subscriber, ...] = ()
+    events_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What reports need of their program: texts in `hidden` are in none, `warn` hears why one is not made.
+
+    `stdout` gives a descriptor of the standard output, or raises UsageError where there is none to give;
+    `command_output` is where commands write that are run, a descriptor or DEVNULL.
+    """
+
+    hidden: Collection[str]
+    warn: Callable[[str], None]
+    stdout: Callable[[], int]
+    command_output: int
+
+
+@contextmanager
+def event_outputs(
+    values: Settings, context: Mapping[str, str], clock: Callable[[], float], around: Surroundings
+) -> Iterator[EventOutputs]:
+    """Report events as the settings say for the block; *context* is in every line."""
+    with ExitStack() as open_ones:
+        lines = None
+        if values.events is not None:
+            # Loaded for those who want events only.
+            from orchestrator.observe.event_file import event_file  # noqa: PLC0415
+
+            opened = event_file(
+                around.stdout() if values.events == STDOUT else values.events,
+                context,
+                clock=clock,
+                hidden=around.hidden,
+                warn=around.warn,
+            )
+            lines = open_ones.enter_context(opened)
+        subscribers: list[Subscriber] = [] if lines is None else [lines]
+        # Metrics are those of a run: other commands about a batch do not make it look like one.
+        if "run_id" in context and (values.metrics_file is not None or values.metrics_port is not None):
+            subscribers.append(open_ones.enter_context(_metrics(values, context, clock, around)))
+        # A program that has set up OpenTelemetry has loaded it; for others it need not even be installed.
+        if "run_id" in context and "opentelemetry.trace" in sys.modules:
+            from orchestrator.observe.spans import run_spans  # noqa: PLC0415
+
+            if (spans := run_spans()) is not None:
+                subscribers.append(spans)
+        is_file = lines is not None and values.events != STDOUT
+        yield EventOutputs(tuple(subscribers), str(Path(values.events or "").absolute()) if is_file else None)
+
+
+@contextmanager
+def _metrics(
+    values: Settings, context: Mapping[str, str], clock: Callable[[], float], around: Surroundings
+) -> Iterator[Subscriber]:
+    # Loaded for those who want metrics only.
+    from orchestrator.observe.metrics import RunMetrics, metrics_file, metrics_port  # noqa: PLC0415
+
+    metrics = RunMetrics(context["batch"], context["run_id"], clock)
+    with ExitStack() as open_ones:
+        if values.metrics_file is not None:
+            open_ones.enter_context(metrics_file(values.metrics_file, metrics, around.warn))
+        if values.metrics_port is not None:
+            open_ones.enter_context(metrics_port(values.metrics_port, metrics, around.warn))
+        try:
+            yield metrics
+        except LockHeldError:
+            # The metrics are those of the run that works.
+            raise
+        except BaseException as error:
+            metrics.end(exit_code_of_any(error))
+            raise
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a run ends, once it is known; until then as one that crashed."""
+
+    exit_code: int = ExitCode.UNEXPECTED
+
+
+@asynccontextmanager
+async def heartbeats(url: str | None, warn: Callable[[str], None]) -> AsyncIterator[Ending]:
+    """Request *url*, where there is one, as `Heartbeat` does while the block runs; the block says how it ended."""
+    ending = Ending()
+    if url is None:
+        yield ending
+        return
+    heartbeat = Heartbeat(url, warn)
+    # A task of asyncio's: a task group would wrap whatever the block raises.
+    task = asyncio.create_task(heartbeat.keep_beating())
+    try:
+        yield ending
+    except BaseException as error:
+        ending.exit_code = exit_code_of_any(error)
+        raise
+    finally:
+        task.cancel()
+        with anyio.CancelScope(shield=True), suppress(asyncio.CancelledError):
+            await task
+        with anyio.CancelScope(shield=True):
+            await heartbeat.beat(str(int(ending.exit_code)))
+            await heartbeat.close()
+
+
+class Heartbeat:
+    """Requests *url* at the start, every minute and at the end, so that an alarm elsewhere misses it."""
+
+    def __init__(self, url: str, warn: Callable[[str], None]) -> None:
+        self._url = url
+        self._warn = warn
+        self._has_failed = False
+        self._session = open_http_session(connect_timeout=_REQUEST_SECONDS)
+
+    async def keep_beating(self) -> None:
+        """Until it is cancelled."""
+        await self.beat("start")
+        while True:
+            await anyio.sleep(BEAT_SECONDS)
+            await self.beat("log")
+
+    async def beat(self, event: str) -> None:
+        """Request the address once for *event*."""
+        url = self._url.replace("{event}", event)
+        reason = None
+        try:
+            with anyio.fail_after(_REQUEST_SECONDS):
+                async with self._session.get(url, allow_redirects=False) as answer:
+                    reason = None if answer.status < 400 else f"HTTP {answer.status}"
+        except (*CONNECTION_ERRORS, TimeoutError, ValueError) as error:
+            # The text of these exceptions holds the URL.
+            reason = type(error).__name__
+        if reason is not None and not self._has_failed:
+            self._has_failed = True
+            self._warn(
+                f"the heartbeat was not taken by {shown_address(self._url)}: {reason}; the run continues"
+            )
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._session.close()

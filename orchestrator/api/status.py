@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.api.run_document import error_of, named, untouched
+from orchestrator.api.run_report import error_of, named, untouched
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord, EntryRecord

@@ -12,12 +12,10 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, nullconte
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.api.environment import doubts
-from orchestrator.api.history import new_run_id
+from orchestrator.api.run_report import new_run_id
 from orchestrator.api.service import real_clocks, service_settings, work_settings
-from orchestrator.api.session import Session, open_session
-from orchestrator.api.settings import EffectiveSettings, ProgressStyle, Settings
-from orchestrator.api.telling import Surroundings, telling
+from orchestrator.api.session import Session, Surroundings, event_outputs, open_session
+from orchestrator.api.settings import EffectiveSettings, ProgressStyle, Settings, environment_doubts
 from orchestrator.cli.process import cursor_shown_while_suspended
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.foreign import shown
@@ -67,7 +65,7 @@ async def open_shown_session(
     run_id = new_run_id(clocks.clock())
     output.known |= {"batch": batch_name, "run_id": run_id}
     output.is_record = True
-    for doubt in doubts(environ):
+    for doubt in environment_doubts(environ):
         output.note(f"warning: {doubt}")
     with logs_of(effective.values, output.complain, batch=batch_name, run_id=run_id) as logs:
         work = work_settings(effective, environ, is_submit_wanted=is_submit_wanted, run_id=run_id)
@@ -221,7 +219,7 @@ async def open_service_session(
     with ExitStack() as told_in:
         logs = told_in.enter_context(logs_of(effective.values, output.complain, **context))
         around = surroundings_of(output, logs)
-        told = told_in.enter_context(telling(effective.values, context, clocks.clock, around))
+        told = told_in.enter_context(event_outputs(effective.values, context, clocks.clock, around))
         logs.hidden.extend((*service.credentials.secret.texts, *effective.values.secret_texts))
         events = EventBus(*subscribers, *logs.subscribers, OutageNotes(output), *told.subscribers)
         outages = gates(service.outage, clocks, Drain(clocks.sleep, events), events)

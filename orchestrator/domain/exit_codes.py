@@ -64,6 +64,13 @@ def exit_code_of(error: OrchestratorError) -> ExitCode:
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.UNEXPECTED)
 
 
+def exit_code_of_any(error: BaseException) -> int:
+    """The exit code that stands for *error*; a run that is cancelled was interrupted."""
+    if isinstance(error, OrchestratorError):
+        return exit_code_of(error)
+    return ExitCode.UNEXPECTED if isinstance(error, Exception) else ExitCode.INTERRUPTED
+
+
 def exit_code_of_failures(failures: Mapping[str, int], undecided: int, reviews_failed: int = 0) -> ExitCode:
     """The exit code of a run that went to its end, from how many entries failed with which kind of error.
 

@@ -199,6 +199,11 @@ def bare_etag(text: str | None) -> str | None:
     return etag.strip().strip('"').lower() or None
 
 
+def shown_address(url: str) -> str:
+    """What people may see of an address: any part of it but its kind may be a secret."""
+    return f"{url.split('://', 1)[0]}://..."
+
+
 def _masked_url(found: re.Match[str]) -> str:
     scheme, user, place, query = found.groups()
     return f"{scheme}{f'{MASK}@' if user else ''}{place}{f'?{MASK}' if query else ''}"

@@ -63,8 +63,3 @@ def message_of(batch: str, kind: NoticeKind, notices: Sequence[Notice]) -> Messa
     if len(notices) > NAMED_ENTRIES:
         lines.append(f"and {len(notices) - NAMED_ENTRIES} more")
     return Message(kind, f"{shown(batch)}: {title}", "\n".join(lines))
-
-
-def shown_address(url: str) -> str:
-    """What people may see of an address: any part of it but its kind may be a secret."""
-    return f"{url.split('://', 1)[0]}://..."

@@ -19,7 +19,7 @@ from orchestrator.metastudio.credentials import Credentials, FoundCredentials, U
 from orchestrator.metastudio.endpoints import check_endpoint
 from orchestrator.metastudio.iam import IamPasswordAuth
 from orchestrator.metastudio.pacing import ApiAttempt, ApiRate, Gate, Pacer, RateLimiter, Retrying, ignore
-from orchestrator.network.session import open_session
+from orchestrator.network.session import open_http_session
 
 if TYPE_CHECKING:
     import ssl
@@ -104,8 +104,8 @@ async def connect(
     retrying = Retrying(policy=settings.api_policy, sleep=clocks.sleep, draw=clocks.draw, gate=gate)
     with ThreadPoolExecutor(max_workers=reader_threads, thread_name_prefix="reader") as readers:
         async with (
-            open_session(ssl_context=settings.tls) as session,
-            open_session(ssl_context=settings.tls, keep_alive_seconds=_FRESH_SECONDS) as fresh,
+            open_http_session(ssl_context=settings.tls) as session,
+            open_http_session(ssl_context=settings.tls, keep_alive_seconds=_FRESH_SECONDS) as fresh,
         ):
             auth = authenticator(session, settings, retrying, clocks.clock)
             project_id = await _project_id(settings, auth)

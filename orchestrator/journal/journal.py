@@ -54,7 +54,7 @@ class Journal(EntryWriter):
         ]
         exact = [batch for batch in alike if batch.name == key.name]
         for batch in (exact or alike)[:1]:
-            return BatchKey(batch.endpoint, batch.project_id, batch.name, known_digest=batch.batch)
+            return batch.key
         return key
 
     async def open_batch(

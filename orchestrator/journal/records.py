@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.avatar import Avatar
-from orchestrator.domain.entries import Create
+from orchestrator.domain.entries import BatchKey, Create
 from orchestrator.domain.joining import Confirmation
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.receipts import Evidence, Receipt
@@ -34,6 +34,11 @@ class BatchRecord:
     last_run_at: float | None
     last_exit_code: int | None
     submit_requires: str | None = None
+
+    @property
+    def key(self) -> BatchKey:
+        """What identifies it among all batches."""
+        return BatchKey(self.endpoint, self.project_id, self.name, known_digest=self.batch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ _KEEP_ALIVE_SECONDS = 15.0
 CONNECT_TIMEOUT = 30.0
 
 
-def open_session(
+def open_http_session(
     *,
     connect_timeout: float = CONNECT_TIMEOUT,
     ssl_context: ssl.SSLContext | None = None,

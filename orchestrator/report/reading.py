@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.history import ReviewRecord, RunRecord
 from orchestrator.journal.journal import Journal
@@ -60,9 +59,8 @@ class BatchFacts:
 async def read_batch(journal: Journal, batch: BatchRecord) -> BatchFacts:
     """Read all of *batch*; raises JournalError."""
     digest = batch.batch
-    key = BatchKey(batch.endpoint, batch.project_id, batch.name, known_digest=digest)
     # Asked first: a run that ends in between has written its end.
-    holder = await journal.batch_holder(key)
+    holder = await journal.batch_holder(batch.key)
     segments = [segment async for segment in journal.stored_segments(digest)]
     stored = Counter[str]()
     for segment in segments:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.api.environment import unknown_time_zone
 from orchestrator.api.options import ALL_OPTIONS
-from orchestrator.api.settings import EffectiveSettings, Settings, load_settings
+from orchestrator.api.settings import EffectiveSettings, Settings, load_settings, unknown_time_zone
 from tests.cli.conftest import Batch, Cli
 
 

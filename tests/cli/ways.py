@@ -534,7 +534,7 @@ WAYS: tuple[Way, ...] = (
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "another"),
     ),
     Way(
-        "orchestrator/api/run_document.py",
+        "orchestrator/api/run_report.py",
         (RETRY, RETRY_ONE),
         first(lambda stage: stage.refused_review(), cli("retry", "studio")),
         first(lambda stage: stage.replace_film(), cli("retry", "studio")),
@@ -542,7 +542,7 @@ WAYS: tuple[Way, ...] = (
         options=REVIEWED,
     ),
     Way(
-        "orchestrator/api/run_document.py",
+        "orchestrator/api/run_report.py",
         (RETRY, RETRY_ONE),
         first(lambda stage: stage.refused_review(), run()),
         cli("retry", "studio", "--entry", "anna"),
@@ -550,20 +550,20 @@ WAYS: tuple[Way, ...] = (
         options=REVIEWED,
     ),
     Way(
-        "orchestrator/api/run_document.py",
+        "orchestrator/api/run_report.py",
         (RETRY,),
         first(lambda stage: stage.refused_review(), lambda stage: stage.replace_film(), run()),
         cli("retry", "studio"),
         options=REVIEWED,
     ),
     Way(
-        "orchestrator/api/run_document.py",
+        "orchestrator/api/run_report.py",
         (RETRY_ONE, "orchestrator retry {} --cancelled"),
         first(run(), cli("cancel", "studio", "--yes"), run()),
         first(cli("retry", "studio", "--entry", "anna"), cli("retry", "studio", "--cancelled")),
     ),
     Way(
-        "orchestrator/api/run_document.py",
+        "orchestrator/api/run_report.py",
         ("orchestrator cancel {} --entry {} --yes",),
         first(run(), lambda stage: stage.batch.write(stage.batch.entry("bo")), run()),
         cli("cancel", "studio", "--entry", "anna", "--yes"),
@@ -869,7 +869,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     (f"{CLI}work/validate.py", ("--look", "--report")): "tests/cli/test_look.py",
     (f"{CLI}work/validate.py", ("--look",)): "tests/cli/test_look.py",
     (f"{CLI}commands/validate.py", ("--look",)): "tests/cli/test_look.py",
-    (f"{CLI}work/look.py", ("--report",)): "tests/cli/test_look.py",
+    (f"{CLI}work/validate.py", ("--report",)): "tests/cli/test_look.py",
     ("orchestrator/engine/steps/submit.py", ("--submit-anyway",)): "tests/engine/test_gate.py",
     (
         "orchestrator/engine/steps/submit.py",
@@ -921,9 +921,10 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ),
     ("orchestrator/journal/sqlite/backend.py", ("--state",)): "tests/journal/test_failing_database.py",
     ("orchestrator/journal/sqlite/files.py", ("--state",)): "tests/journal/test_lock.py",
-    ("orchestrator/api/settings.py", ("orchestrator config show",)): "tests/api/test_batch.py",
-    ("orchestrator/api/setting_places.py", ("orchestrator config show",)): "tests/cli/test_settings.py",
-    ("orchestrator/api/setting_places.py", ("--config", "--on-finish")): (
+    ("orchestrator/api/settings.py", ("orchestrator config show",)): (
+        "tests/api/test_batch.py tests/cli/test_settings.py"
+    ),
+    ("orchestrator/api/settings.py", ("--config", "--on-finish")): (
         "tests/api/test_notify.py::test_a_command_is_not_taken_from_a_folder_of_footage"
     ),
     ("orchestrator/journal/postgres/backend.py", ("--state",)): "tests/journal/test_postgres.py",
@@ -955,8 +956,8 @@ NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
     (f"{CLI}commands/watch.py", ("--interval",)): 1,
     ("orchestrator/api/options.py", ("-v",)): 1,
     ("orchestrator/api/options.py", ("--json",)): 1,
-    ("orchestrator/api/delivering.py", ("--notify",)): 2,
-    ("orchestrator/api/notifying.py", ("--on-finish",)): 1,
+    ("orchestrator/api/notices.py", ("--notify",)): 2,
+    ("orchestrator/api/notices.py", ("--on-finish",)): 1,
     (f"{CLI}work/plan.py", ("--rate",)): 2,
     (f"{CLI}work/simulate.py", ("--bucket", "--object-store")): 1,
     ("orchestrator/engine/batch.py", ("--fail-fast",)): 1,

@@ -14,7 +14,7 @@ from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.errors import RequestRejectedError, UrlExpiredError
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.segments import Segment
-from orchestrator.network.session import open_session
+from orchestrator.network.session import open_http_session
 from orchestrator.simulator.bucket import Validity
 from orchestrator.simulator.s3 import S3Bucket, signer_of
 from orchestrator.transfer.sender import SegmentSender
@@ -42,7 +42,7 @@ def readers() -> Iterator[ThreadPoolExecutor]:
 @pytest.fixture
 async def sender(readers: ThreadPoolExecutor) -> AsyncIterator[SegmentSender]:
     """What a run sends segments with."""
-    async with open_session() as session:
+    async with open_http_session() as session:
         yield SegmentSender(
             session,
             readers=readers,

@@ -25,7 +25,7 @@ from blockbuster import blockbuster_ctx
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.network.event_loop import TransferLoop
-from orchestrator.network.session import open_session
+from orchestrator.network.session import open_http_session
 from orchestrator.transfer.hashing import HASHLIB, best_md5
 from orchestrator.transfer.reader import SegmentReader
 from orchestrator.transfer.sender import SegmentSender
@@ -88,7 +88,7 @@ def readers() -> Iterator[ThreadPoolExecutor]:
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """The session of a run, impatient when connecting."""
-    async with open_session(connect_timeout=0.4) as opened:
+    async with open_http_session(connect_timeout=0.4) as opened:
         yield opened
 
 

@@ -15,7 +15,7 @@ from orchestrator.domain.errors import (
     InterruptedTransferError,
 )
 from orchestrator.domain.segments import Segment
-from orchestrator.network.session import open_session
+from orchestrator.network.session import open_http_session
 from tests.transfer.conftest import EVERY_BODY, Body, Failure, MakeAsset, MakeSender, ignore
 from tests.transfer.store import Conduct, Connection, serving
 
@@ -136,7 +136,7 @@ async def either_way(
     request: pytest.FixtureRequest, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> AsyncIterator[tuple[ssl.SSLContext | None, aiohttp.ClientSession]]:
     """The store's TLS, or none, and a session to fit."""
-    async with open_session(ssl_context=client_tls) as session:
+    async with open_http_session(ssl_context=client_tls) as session:
         yield server_tls if request.param == "https" else None, session
 
 
@@ -180,7 +180,7 @@ async def test_a_stall_over_tls_is_cut_too(
     """Encrypted bytes waiting in this process are not taken for progress."""
     asset = make_asset(LARGE)
 
-    async with serving(never_read, server_tls) as store, open_session(ssl_context=client_tls) as session:
+    async with serving(never_read, server_tls) as store, open_http_session(ssl_context=client_tls) as session:
         sender = make_sender(session=session)
         error = await failure(sender.put(asset, segment_of(LARGE), store.url(host="localhost"), ignore))
 

@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from orchestrator.domain.errors import ConfigurationError, NotSentError
 from orchestrator.domain.segments import Segment
-from orchestrator.network.session import open_session
+from orchestrator.network.session import open_http_session
 from tests.transfer.conftest import Failure, MakeAsset, MakeSender, ignore
 from tests.transfer.store import Connection, serving, store_it
 
@@ -172,7 +172,7 @@ async def test_a_proxy_that_refuses_is_a_configuration_error(
     async with serving(refuse) as proxy:
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
         proxy.scheme = "https"
-        async with open_session() as session:
+        async with open_http_session() as session:
             url = proxy.url(host="store.test")
             error = await failure(make_sender(session=session).put(asset, WHOLE, url, ignore))
 

@@ -18,7 +18,7 @@ from orchestrator.domain.assets import Asset
 from orchestrator.domain.errors import ETagMismatchError
 from orchestrator.domain.segments import Segment
 from orchestrator.network.event_loop import TransferLoop
-from orchestrator.network.session import open_session
+from orchestrator.network.session import open_http_session
 from orchestrator.transfer.payload import TransportOutlet
 from orchestrator.transfer.reader import Span
 from orchestrator.transfer.sender import SegmentSender
@@ -69,7 +69,7 @@ async def link(
     if encryption == "asyncio's":
         monkeypatch.setattr(TransferLoop, "create_connection", asyncio.SelectorEventLoop.create_connection)
     tls = None if encryption == "none" else server_tls
-    async with serving(store_it, tls) as store, open_session(ssl_context=client_tls) as session:
+    async with serving(store_it, tls) as store, open_http_session(ssl_context=client_tls) as session:
         yield store, make_sender(session=session)
 
 

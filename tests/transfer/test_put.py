@@ -13,7 +13,7 @@ import pytest
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import UnmarkedAnswerError
 from orchestrator.domain.segments import Segment, plan_segments
-from orchestrator.network.session import open_session
+from orchestrator.network.session import open_http_session
 from tests.transfer.conftest import EVERY_BODY, Body, MakeAsset, MakeSender, asset_at, content_of, ignore
 from tests.transfer.store import SECRET, Connection, serving, store_it
 
@@ -85,7 +85,7 @@ async def test_segments_sent_at_once_over_tls_make_the_whole_file(
     content = content_of(asset)
     receipts = {}
 
-    async with serving(store_it, server_tls) as store, open_session(ssl_context=client_tls) as session:
+    async with serving(store_it, server_tls) as store, open_http_session(ssl_context=client_tls) as session:
         sender = make_sender(session=session)
 
         async def send(segment: Segment) -> None:
@@ -198,7 +198,7 @@ async def test_requests_go_through_the_proxy_of_the_environment(
     async with serving(store_it) as proxy, serving(store_it) as store:
         monkeypatch.setenv("http_proxy", f"http://user:word@127.0.0.1:{proxy.port}")
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        async with open_session() as session:
+        async with open_http_session() as session:
             sender = make_sender(session=session, is_insecure_http_allowed=True)
             await sender.put(asset, Segment(1, 0, 10), store.url(host="store.test"), ignore)
             await sender.put(asset, Segment(1, 0, 10), store.url(), ignore)
@@ -241,7 +241,7 @@ async def test_encrypted_requests_go_through_the_proxy_of_the_environment(
 
     async with serving(relay, proxy_tls) as proxy, serving(store_it, server_tls) as store:
         monkeypatch.setenv("https_proxy", f"{scheme}://localhost:{proxy.port}")
-        async with open_session(ssl_context=client_tls) as session:
+        async with open_http_session(ssl_context=client_tls) as session:
             url = store.url(host="store.test")
             receipt = await make_sender(session=session).put(asset, Segment(1, 0, asset.size), url, ignore)
 

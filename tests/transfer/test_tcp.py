@@ -13,7 +13,7 @@ import pytest
 from aiohttp import AddrInfoType
 
 from orchestrator.domain.segments import Segment
-from orchestrator.network.session import open_session, open_socket, set_tcp_option
+from orchestrator.network.session import open_http_session, open_socket, set_tcp_option
 from tests.transfer.conftest import MakeAsset, MakeSender, ignore
 from tests.transfer.store import serving, store_it
 
@@ -69,7 +69,7 @@ async def test_nothing_paces_a_connection_within_this_machine(
     asset = make_asset(SMALL)
     tls = server_tls if is_encrypted else None
 
-    async with serving(store_it, tls) as store, open_session(ssl_context=client_tls) as session:
+    async with serving(store_it, tls) as store, open_http_session(ssl_context=client_tls) as session:
         sender = make_sender(session=session)
         await sender.put(asset, Segment(1, 0, SMALL), store.url(host="localhost"), ignore)
         controls = await asyncio.to_thread(controls_towards, store.port)

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.cli.process import run_on_network
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.network.session import open_session
+from orchestrator.network.session import open_http_session
 from orchestrator.network.tls import TlsTransport
 from tests.transfer.conftest import Leaks
 from tests.transfer.store import Connection, Store, serving, store_it
@@ -105,7 +105,7 @@ async def test_requests_over_tls_go_this_way(
 
     async with (
         serving(store_it, server_tls) as store,
-        open_session(ssl_context=client_tls) as session,
+        open_http_session(ssl_context=client_tls) as session,
         session.put(f"https://localhost:{store.port}/", data=b"film") as response,
     ):
         assert response.status == 200
@@ -437,7 +437,7 @@ def test_a_variable_turns_our_transport_off(
     async def upload() -> bytes:
         async with (
             serving(store_it, server_tls) as store,
-            open_session(ssl_context=client_tls) as session,
+            open_http_session(ssl_context=client_tls) as session,
             session.put(f"https://localhost:{store.port}/", data=b"film") as response,
         ):
             assert response.status == 200

@@ -10,11 +10,10 @@ from pathlib import Path
 from shlex import quote
 from typing import TypeVar
 
-from orchestrator.api.history import key_of
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.process import run_async
-from orchestrator.domain.entries import BatchKey, is_named_by, normal
+from orchestrator.domain.entries import is_named_by, normal
 from orchestrator.domain.errors import UsageError
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.backend import shown
@@ -31,11 +30,6 @@ class KnownBatch:
 
     record: BatchRecord
     effective: EffectiveSettings
-
-    @property
-    def key(self) -> BatchKey:
-        """What identifies it among all batches."""
-        return key_of(self.record)
 
 
 def known_batch(invocation: Invocation, name: str) -> KnownBatch:

@@ -82,7 +82,7 @@ async def _cancel(output: Output, known: KnownBatch, entry_ids: Collection[str] 
     async with open_service_session(output, known.effective, known.record.name, print_change) as session:
         journal = session.journal
         entry_ids = await matching_entries(journal, known.record, entry_ids)
-        async with journal.hold_batch(known.key):
+        async with journal.hold_batch(known.record.key):
             done = await Canceller(journal, session.client, session.events).cancel(
                 known.record.batch, entry_ids
             )

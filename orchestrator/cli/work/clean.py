@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from orchestrator.api.history import key_of
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, can_ask, is_agreed, print_table, require_consent
@@ -148,7 +147,7 @@ async def _remove(output: Output, effective: EffectiveSettings, rubbish: Rubbish
             for found in rubbish.orphans:
                 orphan = found.subject
                 try:
-                    async with session.journal.hold_batch(key_of(batches[orphan.batch])):
+                    async with session.journal.hold_batch(batches[orphan.batch].key):
                         reason = await delete_orphan(session.journal, session.client, orphan)
                 except LockHeldError as error:
                     found.keep(_KEPT, error)
@@ -165,7 +164,7 @@ async def _remove(output: Output, effective: EffectiveSettings, rubbish: Rubbish
 async def _forget(journal: Journal, found: Found[BatchRecord]) -> None:
     batch = found.subject
     try:
-        async with journal.hold_batch(key_of(batch)):
+        async with journal.hold_batch(batch.key):
             if await is_finished(journal, batch):
                 await journal.forget_batch(batch.batch)
                 found.outcome = _REMOVED

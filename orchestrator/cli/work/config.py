@@ -7,15 +7,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from orchestrator.api.environment import doubts
 from orchestrator.api.options import ALL_OPTIONS
 from orchestrator.api.service import home_folder
-from orchestrator.api.settings import EffectiveSettings, setting_names
+from orchestrator.api.settings import EffectiveSettings, environment_doubts, setting_names
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, print_table
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.domain.notices import shown_address
+from orchestrator.domain.foreign import shown_address
 from orchestrator.journal.backend import shown
 from orchestrator.metastudio.credentials import PROJECT_VARIABLE, FoundCredentials, find_credentials
 from orchestrator.metastudio.pacing import ApiRate
@@ -67,7 +66,7 @@ def show_settings(invocation: Invocation, manifest: Path | None) -> ExitCode:
         else:
             output.say(f"credentials: {credentials.message}; {credentials.hint}")
     complaints = credentials.warnings if isinstance(credentials, FoundCredentials) else ()
-    for warning in (*complaints, *doubts(os.environ)):
+    for warning in (*complaints, *environment_doubts(os.environ)):
         output.note(f"warning: {warning}")
     return ExitCode.OK
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from shlex import quote
 
 from orchestrator.api.checking import Asked, check_manifest
-from orchestrator.api.environment import doubts
 from orchestrator.api.service import home_folder, real_clocks
-from orchestrator.api.settings import EffectiveSettings, settings_of_flags
+from orchestrator.api.settings import EffectiveSettings, environment_doubts, settings_of_flags
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
@@ -67,7 +66,7 @@ def _settings(invocation: Invocation, manifest: Path | None) -> tuple[EffectiveS
         return settings_of_flags(invocation.flags), failed_by(
             "settings", error, "see `orchestrator config show`"
         )
-    for warning in doubts(os.environ):
+    for warning in environment_doubts(os.environ):
         return effective, warned("settings", warning, "rename or unset it; `orchestrator config show`")
     return effective, passed("settings", f"{len(effective.sources)} set, the others default")
 

@@ -6,16 +6,14 @@ import os
 from collections.abc import Iterator
 from functools import partial
 
-from orchestrator.api.checking import Asked, check_patterns
-from orchestrator.api.look import films_of, look_problems, strict
+from orchestrator.api.checking import Asked, check_patterns, films_of, look_problems, refused_if_likely
 from orchestrator.api.planning import BatchPlan, plan_batch, refusal
-from orchestrator.api.run_document import named
+from orchestrator.api.run_report import named
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output, print_table
 from orchestrator.cli.process import run_async
-from orchestrator.cli.work.look import look_shown
-from orchestrator.cli.work.validate import ProblemReport
+from orchestrator.cli.work.validate import ProblemReport, look_shown
 from orchestrator.domain.errors import ManifestError, UsageError
 from orchestrator.domain.quantities import format_bytes, parse_bytes
 from orchestrator.manifest import Manifest
@@ -77,7 +75,7 @@ def _look(manifest: Manifest, effective: EffectiveSettings, output: Output) -> N
     films = [film for entry in manifest.entries() for film in films_of(entry, ())]
     problems = look_problems(look_shown(films, settings, output), str(manifest.path))
     if settings.look_strict:
-        problems = strict(problems)
+        problems = refused_if_likely(problems)
     ProblemReport(output)(problems)
     errors = sum(problem.is_error for problem in problems)
     if errors:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.api.run_document import decisions, head_of, left_alone, results
+from orchestrator.api.run_report import decisions, head_of, left_alone, results
 from orchestrator.cli.output import Output, print_table
 from orchestrator.domain.errors import LimitReachedError
 from orchestrator.domain.exit_codes import ExitCode

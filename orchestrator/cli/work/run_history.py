@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from orchestrator.api.history import IsMeant, code_of, keep_end, key_of
 from orchestrator.api.options import ENVIRONMENT_PREFIX
+from orchestrator.api.run_report import IsMeant, keep_end
 from orchestrator.api.settings import settings_of_flags
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
@@ -17,7 +17,7 @@ from orchestrator.cli.process import StoppedBySignal, run_async
 from orchestrator.cli.work.batches import KnownBatch, find_batch, has_journal, read_journal, unknown_batch
 from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import OrchestratorError, UsageError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.exit_codes import ExitCode, exit_code_of_any
 from orchestrator.journal.history import RunRecord
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord
@@ -45,7 +45,7 @@ def kept_in_history(output: Output, state: Callable[[], str], is_meant: IsMeant)
     except (Exception, StoppedBySignal) as error:
         # The history matters less than the work: whatever fails here, the error itself is raised.
         with suppress(OrchestratorError, StoppedBySignal):
-            code = error.exit_code if isinstance(error, StoppedBySignal) else code_of(error)
+            code = error.exit_code if isinstance(error, StoppedBySignal) else exit_code_of_any(error)
             run_id = output.known.get("run_id")
             run_async(keep_end, state(), is_meant, started_at, code, None if run_id is None else str(run_id))
         raise
@@ -87,7 +87,7 @@ def show_runs(invocation: Invocation, name: str, *, is_all_wanted: bool) -> Exit
 
     async def read(journal: Journal) -> tuple[BatchRecord, str | None, list[RunRecord]]:
         batch = await find_batch(journal, effective, name)
-        holder = await journal.batch_holder(key_of(batch))
+        holder = await journal.batch_holder(batch.key)
         # One more than is shown, to know that there are more.
         return batch, holder, await journal.runs(batch.batch, limit=limit + 1)
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from orchestrator.api.history import key_of
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.api.status import batch_head, entry_status, warnings_of_batch
 from orchestrator.cli.invocation import Invocation
@@ -142,7 +141,7 @@ async def _show_batch(output: Output, effective: EffectiveSettings, name: str, v
             only=only,
         )
         output.say(f"{batch.name} ({batch.batch}) on {batch.endpoint}, project {batch.project_id}")
-        holder = await journal.batch_holder(key_of(batch))
+        holder = await journal.batch_holder(batch.key)
         began = None if batch.last_run_at is None else moment(batch.last_run_at)
         ended = "killed" if batch.last_exit_code is None else f"exit code {batch.last_exit_code}"
         how = ended if holder is None else f"running ({holder})"

@@ -1,23 +1,27 @@
-"""Looking at a manifest without doing anything, and telling what is wrong with it."""
+"""`validate`, and how the problems of a manifest, its files and its films are shown by all commands."""
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.api.checking import Asked, check, check_manifest
-from orchestrator.api.settings import settings_of_flags
+from orchestrator.api.checking import Asked, FilmOfEntry, Looked, check, check_manifest, look_at
+from orchestrator.api.settings import ProgressStyle, Settings, settings_of_flags
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
-from orchestrator.cli.work.look import look_shown, write_film_page
 from orchestrator.cli.work.report import GROUPED_ENTRIES, examples
-from orchestrator.domain.errors import ManifestError, OrchestratorError, UsageError
+from orchestrator.domain.errors import ConfigurationError, ManifestError, OrchestratorError, UsageError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.manifest import Problem
 
 SHOWN_PROBLEMS = 50
+#: Seconds between two lines of progress where there is no terminal.
+_PLAIN_SECONDS = 30.0
 
 
 class ProblemReport:
@@ -123,3 +127,91 @@ def validate_manifest(invocation: Invocation, asked: Asked, report: Path | None 
 def is_setting_wrong(error: OrchestratorError) -> bool:
     """True for errors that are reported after those of the manifest, which is fixed first."""
     return error.kind in {"configuration", "credentials"}
+
+
+def look_shown(films: Sequence[FilmOfEntry], settings: Settings, output: Output) -> list[Looked]:
+    """Look at *films* as the settings want it, with a line that shows how far it is."""
+    progress = _Progress(output, settings)
+    looked = look_at(films, settings, note=output.note, on_progress=progress)
+    progress.end()
+    return looked
+
+
+class _Progress:
+    """`looking at 31 of 200 films, 4:10 left`: one line that changes on a terminal, else one now and then."""
+
+    def __init__(self, output: Output, settings: Settings) -> None:
+        self._output = output
+        self._is_shown = not settings.quiet and settings.progress is not ProgressStyle.NONE
+        self._is_bar = settings.progress is ProgressStyle.BAR or (
+            settings.progress is ProgressStyle.AUTO and sys.stderr.isatty()
+        )
+        self._began = self._last = time.monotonic()
+        self._has_bar = False
+
+    def __call__(self, done: int, total: int) -> None:
+        from orchestrator.preflight.look.judging import clock  # noqa: PLC0415 - loaded when films are looked at
+
+        now = time.monotonic()
+        if not self._is_shown or (not self._is_bar and now - self._last < _PLAIN_SECONDS and done < total):
+            return
+        self._last = now
+        left = (now - self._began) / done * (total - done)
+        ending = f", {clock(left)} left" if done < total else ""
+        text = f"looking at {done} of {total} films{ending}"
+        if self._is_bar:
+            self._has_bar = True
+            self._output.overwrite(text)
+        else:
+            self._output.note(text)
+
+    def end(self) -> None:
+        """Leave the line behind."""
+        if self._has_bar:
+            self._output.note("")
+
+
+def write_film_page(
+    path: Path, title: str, looked: Sequence[Looked], problems: Sequence[Problem], *, jobs: int
+) -> None:
+    """Write the page to *path* with mode 0600; raises ConfigurationError when it cannot be written.
+
+    *problems* are all of the manifest; those about a film stand beside its pictures.
+    """
+    from orchestrator.preflight.finding import Finding  # noqa: PLC0415 - as the others
+    from orchestrator.preflight.look.pool import strips_of_films  # noqa: PLC0415 - needs the extra
+    from orchestrator.preflight.page.rendering import FilmRow, render_page  # noqa: PLC0415 - needs the extra
+
+    strips = strips_of_films((one.film.path for one in looked), jobs=jobs)
+    rows = [
+        FilmRow(
+            entry=one.film.entry.entry_id,
+            kind=one.film.kind.value.replace("_", " "),
+            name=Path(one.film.path).name,
+            seconds=one.measures.seconds,
+            findings=[
+                Finding(p.rule, p.message.removeprefix(f"{one.film.path}: "), p.verdict, is_error=p.is_error)
+                for p in problems
+                if (p.entry, p.field) == (one.film.entry.entry_id, one.film.kind.value)
+            ],
+            strip=strips.get(one.film.path, ()),
+            curve=one.measures.curve,
+        )
+        for one in looked
+    ]
+    made_at = time.strftime("%Y-%m-%d %H:%M")
+    _write_private(path, render_page(title, rows, made_at))
+
+
+def _write_private(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+            file.write(text)
+        new.replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the page cannot be written: {path}: {error.strerror}", hint="give another file with --report"
+        ) from None

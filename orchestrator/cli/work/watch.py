@@ -9,8 +9,8 @@ from shlex import quote
 
 import anyio
 
-from orchestrator.api.run_document import error_of
-from orchestrator.api.watch_notices import WatchNotifier
+from orchestrator.api.notices import WatchNotifier
+from orchestrator.api.run_report import error_of
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import run_on_network
@@ -107,13 +107,13 @@ def _follower(session: ServiceSession, known: KnownBatch, only: Collection[str] 
     """Follows the entries *only*, None for all; while a run works, those it has not reached are under way."""
 
     async def is_run_under_way() -> bool:
-        return await session.journal.batch_holder(known.key) is not None
+        return await session.journal.batch_holder(known.record.key) is not None
 
     return Follower(
         session.journal,
         session.client,
         session.events,
-        known.key,
+        known.record.key,
         is_run_under_way=is_run_under_way,
         only=None if only is None else frozenset(only),
     )

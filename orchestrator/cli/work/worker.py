@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from orchestrator.api.history import new_run_id
+from orchestrator.api.run_report import new_run_id
 from orchestrator.api.service import real_clocks, work_settings
+from orchestrator.api.session import event_outputs
 from orchestrator.api.settings import EffectiveSettings
-from orchestrator.api.telling import telling
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
@@ -84,7 +84,7 @@ async def _work(
     )
     with (
         logs_of(values, output.complain, worker=run_id) as logs,
-        telling(values, {}, clocks.clock, surroundings_of(output, logs)) as told,
+        event_outputs(values, {}, clocks.clock, surroundings_of(output, logs)) as told,
         changeable_bandwidth(output, effective, work.bandwidth),
     ):
         logs.hidden.extend((*work.service.credentials.secret.texts, *values.secret_texts))

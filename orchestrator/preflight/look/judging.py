@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.avatar import AudioSourceType, Avatar
 from orchestrator.preflight.finding import Finding, likely_refused, look_first
 from orchestrator.preflight.look.measures import Measures, Shot, Sound
 
@@ -36,6 +38,18 @@ class Purpose:
     is_flexus: bool = False
     is_voice_wanted: bool = True
     is_training: bool = True
+
+
+def purpose_of(avatar: Avatar, kind: AssetKind) -> Purpose:
+    """What the film of this *kind* is for in *avatar*."""
+    is_training = kind is AssetKind.TRAINING_VIDEO
+    is_voice_elsewhere = avatar.audio_source_type is AudioSourceType.AUDIO or avatar.is_only_human_model
+    return Purpose(
+        is_green_wanted=avatar.is_background_replacement is not False,
+        is_flexus=avatar.is_any_flexus,
+        is_voice_wanted=is_training and not is_voice_elsewhere,
+        is_training=is_training,
+    )
 
 
 def judge_look(measures: Measures, purpose: Purpose) -> Iterator[Finding]:

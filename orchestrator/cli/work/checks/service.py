@@ -21,7 +21,7 @@ from orchestrator.metastudio.answers import exchange
 from orchestrator.metastudio.credentials import FoundCredentials, IamAccount, find_credentials
 from orchestrator.metastudio.endpoints import check_endpoint
 from orchestrator.metastudio.requests import JobQuery
-from orchestrator.network.session import open_session
+from orchestrator.network.session import open_http_session
 
 _TIMEOUT_SECONDS = 15.0
 #: The gateway refuses signatures that are older or newer (metastudio-protocol section 13).
@@ -122,7 +122,7 @@ async def _knock(url: str, clocks: Clocks) -> tuple[str, OrchestratorError | Non
     """Ask *url*, which has no secret in it, for its head; any answer will do."""
     time = ServiceTime(clocks.clock)
     try:
-        async with open_session(connect_timeout=_TIMEOUT_SECONDS) as session:
+        async with open_http_session(connect_timeout=_TIMEOUT_SECONDS) as session:
             answer = await exchange(
                 session, "HEAD", URL(url), headers={}, body=b"", timeout_seconds=_TIMEOUT_SECONDS
             )

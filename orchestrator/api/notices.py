@@ -1,7 +1,9 @@
-"""Notifies people of a run while it works, and a command at its end; each of everything once.
+"""Notifies people of a batch, each of everything once: of a run while it works, its end, and what `watch` sees.
 
 Subscribers of events are called within the run and must not wait, so they only note what there is to say; one task,
-which lives as long as the session, keeps it in the journal and sends it. Whatever fails here is one warning.
+which lives as long as the session, keeps it in the journal and sends it. What `watch` reports is all read from the
+journal, so what it had no time to say before it was killed is said by the next one. A notice is owed in the journal
+first, taken, sent, and settled. Whatever fails here is one warning.
 """
 
 from __future__ import annotations
@@ -9,18 +11,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
+import anyio.to_thread
 
-from orchestrator.api.delivering import FLUSH_SECONDS, Delivery, Target
-from orchestrator.api.hooks import feed
-from orchestrator.api.run_document import with_results
-from orchestrator.domain.errors import JournalError
-from orchestrator.domain.foreign import disarmed_json
-from orchestrator.domain.notices import Notice, NoticeKind
+from orchestrator.api.run_report import with_results
+from orchestrator.domain.errors import ConfigurationError, JournalError
+from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.foreign import disarmed_json, masked, shown_address
+from orchestrator.domain.notices import Message, Notice, NoticeKind, message_of
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import (
     DecisionNeeded,
@@ -30,19 +35,34 @@ from orchestrator.engine.events import (
     OutageEnded,
     RunStarted,
 )
+from orchestrator.engine.following import Milestone, Progress
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import Journal
-from orchestrator.journal.records import EntryRecord
+from orchestrator.journal.notices import NoticeBook
+from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.observe.wording import duration, outage_line
 
 if TYPE_CHECKING:
-    from orchestrator.api.telling import Surroundings
+    from apprise import Apprise
 
+    from orchestrator.api.session import Surroundings
+
+#: What a command may take; a run that waits for it for ever would keep the next one out.
+COMMAND_SECONDS: Final = 600.0
 #: Seconds from the first thing to say to the message, in which others of its kind come along.
 GATHER_SECONDS: Final = 2.0
 #: Seconds between two messages: a batch in which everything fails is no reason to send hundreds.
 REST_SECONDS: Final = 30.0
 _FAILED: Final = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
+#: Seconds that a command waits at its end for what is still to be sent.
+FLUSH_SECONDS: Final = 30.0
+#: By which apprise's services choose a colour or a priority.
+_TYPES: Final = {
+    NoticeKind.FINISHED: "info",
+    NoticeKind.FAILED: "failure",
+    NoticeKind.OUTAGE_OVER: "success",
+    NoticeKind.WATCH_FINISHED: "info",
+}
 
 
 def notice_of(event: Event, occasion: str) -> Notice | None:
@@ -252,3 +272,186 @@ class Notifier:
 
 def _digest_of_command(command: str) -> str:
     return "command:" + hashlib.sha256(command.encode()).hexdigest()[:16]
+
+
+async def feed(command: str, document: str, output: int) -> str | None:
+    """Run *command* with the shell and *document* as its input; return what went wrong, None where nothing did.
+
+    *output* is the descriptor to which it writes, or asyncio's DEVNULL.
+    """
+    process = await asyncio.create_subprocess_shell(
+        command, stdin=asyncio.subprocess.PIPE, stdout=output, stderr=output
+    )
+    try:
+        with anyio.fail_after(COMMAND_SECONDS):
+            await process.communicate((document + "\n").encode())
+    except TimeoutError:
+        return f"was stopped: it took longer than {duration(COMMAND_SECONDS)}"
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    return f"failed with exit code {process.returncode}" if process.returncode else None
+
+
+class WatchNotifier:
+    """Owes and sends what there is to say of *batch* to the addresses *urls*; *only* as in `watch`."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        journal: Journal,
+        around: Surroundings,
+        batch: BatchRecord,
+        *,
+        only: Collection[str] | None,
+    ) -> None:
+        self._delivery = Delivery(targets_of(urls) if urls else (), journal, around)
+        self._delivery.begin(batch.batch, batch.name)
+        self._journal = journal
+        self._only = None if only is None else frozenset(only)
+
+    async def report_reviews(self) -> None:
+        """Send every failed review of which its target has not heard; a failure of the journal is one warning."""
+        if not self._delivery.targets:
+            return
+        try:
+            failed = self._journal.entries(self._delivery.batch, states=(EntryState.REVIEW_FAILED,))
+            await self._delivery.owe(
+                [
+                    notice_of_entry(record)
+                    async for record in failed
+                    if self._only is None or record.entry_id in self._only
+                ]
+            )
+            await self._delivery.send_owed()
+        except JournalError as error:
+            self._delivery.complain("some address", error.message)
+
+    async def report_end(self, until: Milestone, exit_code: ExitCode, progress: Progress) -> None:
+        """Send what is still owed, and the end where nothing is under way any more; for half a minute at most."""
+        if not self._delivery.targets:
+            return
+        with anyio.move_on_after(FLUSH_SECONDS):
+            if progress.exit_code() is exit_code:
+                try:
+                    await self._delivery.owe([await self._end(until, exit_code, progress)])
+                except JournalError as error:
+                    self._delivery.complain("some address", error.message)
+            await self.report_reviews()
+
+    async def _end(self, until: Milestone, exit_code: ExitCode, progress: Progress) -> Notice:
+        """The end of following to *until*; a later submission makes it another one, watching again does not."""
+        newest = 0.0
+        async for record in self._journal.entries(self._delivery.batch):
+            if self._only is None or record.entry_id in self._only:
+                newest = max(newest, record.submitted_at or 0.0)
+        others = f", {progress.stuck} need attention" if progress.stuck else ""
+        entries = "" if self._only is None else f" {sorted(self._only)}"
+        return Notice(
+            f"watched:{until}{entries}",
+            NoticeKind.WATCH_FINISHED,
+            f"{progress.reached} of {progress.reached + progress.stuck} entries {until}{others}; "
+            f"exit code {int(exit_code)}",
+            f"{progress.reached} {progress.stuck} {newest}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where messages go; `name` is what people may see of it, `digest` what the journal has."""
+
+    name: str
+    digest: str
+    send: Callable[[Message], bool]
+
+
+def targets_of(urls: Sequence[str]) -> list[Target]:
+    """What sends to *urls*, each once; raises ConfigurationError without apprise, or for one it does not know."""
+    try:
+        from apprise import Apprise  # noqa: PLC0415 - loading it takes most of a second, and is an extra
+    except ImportError:
+        raise ConfigurationError(
+            "--notify needs the extra notify", hint="`pip install 'metastudio-orchestrator[notify]'`"
+        ) from None
+    return [_target(Apprise(), url) for url in dict.fromkeys(urls)]
+
+
+def _target(service: Apprise, url: str) -> Target:
+    if not service.add(url):
+        raise ConfigurationError(
+            f"--notify: {shown_address(url)} is not an address that can be notified",
+            hint="https://github.com/caronc/apprise/wiki lists what they look like",
+        )
+
+    def send(message: Message) -> bool:
+        kind: Any = _TYPES.get(message.kind, "warning")
+        return bool(service.notify(title=message.title, body=message.body, notify_type=kind))
+
+    return Target(shown_address(url), hashlib.sha256(url.encode()).hexdigest()[:16], send)
+
+
+class Delivery:
+    """The way of a batch's notices to *targets*; until `begin` there is no batch, and nothing is owed or sent."""
+
+    def __init__(self, targets: Sequence[Target], journal: Journal, around: Surroundings) -> None:
+        self.targets = targets
+        self.batch = ""
+        self._name = ""
+        self._journal = journal
+        self._around = around
+        self._complained: set[str] = set()
+
+    @property
+    def has_batch(self) -> bool:
+        """True once it is known what the notices are about."""
+        return self.batch != ""
+
+    def begin(self, batch: str, name: str) -> None:
+        """Let the notices be about the batch with the digest *batch*, which people know by *name*."""
+        self.batch, self._name = batch, name
+
+    def book(self, digest: str) -> NoticeBook:
+        """The journal's notices of the batch to the target with this digest."""
+        return self._journal.notices(self.batch, digest)
+
+    def hidden(self, notice: Notice) -> Notice:
+        """The *notice* without what neither a journal nor a chat may hold."""
+        return notice._replace(text=masked(notice.text, hidden=self._around.hidden))
+
+    async def owe(self, notices: Iterable[Notice | None]) -> None:
+        """Owe *notices* to every target, each unless it was owed for the same reason before."""
+        masked_ones = [self.hidden(notice) for notice in notices if notice is not None]
+        for target in self.targets if self.has_batch else ():
+            await self.book(target.digest).owe(masked_ones)
+
+    async def send_owed(self) -> None:
+        """Send what is owed, one message for all notices of a kind; a target that does not take it is one warning."""
+        for target in self.targets if self.has_batch else ():
+            book = self.book(target.digest)
+            by_kind = sorted(await book.owed(), key=lambda notice: notice.kind)
+            for kind, group in groupby(by_kind, key=lambda notice: notice.kind):
+                await self._send(target, book, kind, list(group))
+
+    def complain(self, name: str, reason: str) -> None:
+        """Warn, once, that what is called *name* was not notified."""
+        if name not in self._complained:
+            self._complained.add(name)
+            self._around.warn(f"{name} was not notified: {reason}; the next run tries again")
+
+    async def _send(self, target: Target, book: NoticeBook, kind: NoticeKind, notices: list[Notice]) -> None:
+        taken = await book.take(notices)
+        if not taken:
+            return
+        is_sent = False
+        try:
+            is_sent = await anyio.to_thread.run_sync(
+                target.send, message_of(self._name, kind, taken), abandon_on_cancel=True
+            )
+            reason = "it did not take the message"
+        except Exception as error:  # noqa: BLE001 - whatever a service's client raises, the work is worth more
+            reason = type(error).__name__
+        if not is_sent:
+            self.complain(target.name, reason)
+        await book.settle(taken, is_sent=is_sent)

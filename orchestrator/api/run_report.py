@@ -1,20 +1,28 @@
-"""What came of a run (design section 4): the document that `--json` prints, and what `Batch.run` returns."""
+"""What came of a run: the document of `--json`, and what its batch's history keeps where it ended with an error."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.domain.errors import OrchestratorError
+import anyio
+from anyio import to_thread
+
+from orchestrator.domain.errors import OrchestratorError, UsageError
+from orchestrator.domain.exit_codes import exit_code_of_any
 from orchestrator.domain.states import EntryState
+from orchestrator.journal.journal import exists, open_journal
 from orchestrator.journal.reading import JournalReader
-from orchestrator.journal.records import EntryRecord, OutcomeRecord
+from orchestrator.journal.records import BatchRecord, EntryRecord, OutcomeRecord
 
 if TYPE_CHECKING:
-    # Loaded only where a run is reported; a check of a batch starts sooner without.
     from orchestrator.engine import report as engine
     from orchestrator.engine.report import EntryCounts
 
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _SHOWN_UNDECIDED = 20
 _NAMED_ENTRIES = 10
+#: Picks the batch that a run was meant for.
+IsMeant = Callable[[BatchRecord], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,3 +199,56 @@ def named(entries: Sequence[str]) -> str:
     """The first of *entries*, and how many more there are."""
     more = len(entries) - _NAMED_ENTRIES
     return ", ".join(entries[:_NAMED_ENTRIES]) + (f" and {more} more" if more > 0 else "")
+
+
+def new_run_id(now: float) -> str:
+    """An id that sorts by time."""
+    return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+async def keep_end(
+    state: str, is_meant: IsMeant, started_at: float, exit_code: int, run_id: str | None = None
+) -> None:
+    """Write into the journal at *state* that a run ended with *exit_code*; *run_id* where it came to have one.
+
+    Where the journal knows no batch that *is_meant*, or several, nothing is kept.
+    """
+    from orchestrator.engine.report import count_entries  # noqa: PLC0415 - loads what looking at a batch does not need
+
+    if not await to_thread.run_sync(exists, state):
+        return
+    run_id = run_id or new_run_id(started_at)
+    async with open_journal(state, clock=time.time) as journal:
+        meant = [batch for batch in await journal.batches() if is_meant(batch)]
+        # The run may have come as far as the journal, which then knows which batch it was.
+        own = [batch for batch in meant if batch.last_run_id == run_id] or meant
+        if len(own) != 1:
+            return
+        batch = own[0]
+        counts = await journal.counts(batch.batch)
+        await journal.keep_refused_run(
+            batch.batch,
+            run_id,
+            started_at,
+            exit_code,
+            count_entries(counts, undecided=0, with_submit=batch.is_submit_wanted).as_dict(),
+            is_last=await journal.batch_holder(batch.key) is None,
+        )
+
+
+@asynccontextmanager
+async def kept_in_history(state: str, is_meant: IsMeant, run_id: str) -> AsyncIterator[None]:
+    """Keep how the block ends when it raises or is cancelled; the error is raised again.
+
+    What cannot be asked for is no run.
+    """
+    started_at = time.time()
+    try:
+        yield
+    except UsageError:
+        raise
+    except (Exception, anyio.get_cancelled_exc_class()) as error:
+        # The history matters less than the work: whatever fails here, the error itself is raised.
+        with anyio.CancelScope(shield=True), suppress(OrchestratorError):
+            await keep_end(state, is_meant, started_at, exit_code_of_any(error), run_id)
+        raise

@@ -60,13 +60,13 @@ def with_options(url: str, *options: str) -> str:
 
 
 @contextmanager
-def schema_of(url: str) -> Iterator[str]:
-    """A new schema of the database, and the URL of sessions that work in it."""
+def schema_of(url: str, *options: str) -> Iterator[str]:
+    """A new schema of the database, and the URL of sessions that work in it, with these settings of the server."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {name}".encode())
         try:
-            yield with_options(url, f"search_path={name}")
+            yield with_options(url, f"search_path={name}", *options)
         finally:
             # A test that failed may have left a session behind that holds a lock.
             connection.execute("SET lock_timeout = '5s'")

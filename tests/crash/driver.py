@@ -40,10 +40,10 @@ UNPACED = ApiRate(0.0, 0.0)
 
 
 class Trail:
-    """Writes down what a run reaches, and kills it where it was told to."""
+    """Writes down what a run reaches, and kills or stops it where it was told to."""
 
     def __init__(self, path: str, kill: dict[str, Any] | None) -> None:
-        """Append to *path*; *kill* names a point and which of its occurrences is the last."""
+        """Append to *path*; *kill* names a point, which occurrence of it is the last, and a `signal` but SIGKILL."""
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._kill = kill or {}
         self._seen: Counter[str] = Counter()
@@ -68,7 +68,7 @@ class Trail:
         self.write(point=point, **where)
         self._seen[point] += 1
         if self._kill.get("point") == point and self._kill.get("occurrence") == self._seen[point]:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._kill.get("signal", signal.SIGKILL))
 
     def write(self, **line: Any) -> None:
         """Append one line; what a write call has taken, a kill does not take back."""

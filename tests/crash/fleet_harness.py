@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
@@ -13,6 +15,7 @@ from typing import Any
 
 import psycopg
 
+from orchestrator.engine.events import Point
 from tests.crash import fleet_worker
 from tests.crash.fleet_rounds import HOLD_SECONDS, Blow, FleetRound, Strike
 from tests.crash.harness import Life, Peer, Played, trail_lines, write_batch
@@ -32,7 +35,18 @@ CREATE FUNCTION note_old_write() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER old_write AFTER INSERT ON transitions FOR EACH ROW EXECUTE FUNCTION note_old_write()
 """
-_GIVE_OUT = "UPDATE pgqueuer SET execute_after = now() + %s::interval"
+_GIVE_OUT = (
+    "UPDATE pgqueuer SET execute_after = now() + %s::interval WHERE convert_from(payload, 'UTF8') LIKE %s"
+)
+#: What a worker writes of entries, without its attempts: one that failed before it was frozen may be noted late.
+_WRITTEN = {
+    "entries": "to_jsonb(each) - 'attempts'",
+    "segments": "to_jsonb(each)",
+    "transitions": "to_jsonb(each)",
+    "creates": "to_jsonb(each)",
+}
+#: Of the rows that a worker has locked which is frozen in a transaction; users have half a minute.
+_LET_GO = f"idle_in_transaction_session_timeout={HOLD_SECONDS:g}s"
 _HELD = """
 SELECT q.id FROM pgqueuer q JOIN entries e ON e.batch = q.entrypoint AND e.entry_id = convert_from(q.payload, 'UTF8')
 WHERE q.status = 'picked' AND e.holder LIKE %s
@@ -58,12 +72,34 @@ class Struck:
 
 
 @dataclass
+class Frozen:
+    """A worker that stopped itself: what there was before it was woken, and when it had come to its end."""
+
+    requests: list[dict[str, int]] = field(default_factory=list)
+    """What the service and the store were sent, by operation."""
+    journals: list[dict[str, set[str]]] = field(default_factory=list)
+    """The rows of each table."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What the worker did for an entry that another had brought to its end."""
+        (before, after), (was, now) = self.requests, self.journals
+        sent = [name for name in after if after[name] != before.get(name)]
+        return [
+            *(f"{name} was sent after another worker had ended the entry" for name in sent),
+            *(f"{table} was changed afterwards: {row}" for table in was for row in was[table] ^ now[table]),
+        ]
+
+
+@dataclass
 class FleetPlayed:
     """A round that was played, and what there is to judge it by."""
 
     round: FleetRound
     played: Played
     struck: list[Struck] = field(default_factory=list)
+    frozen: Frozen | None = None
+    """None where no worker stopped itself."""
     exit_codes: dict[str, int | None] = field(default_factory=dict)
     entries: list[tuple[Any, ...]] = field(default_factory=list)
     transitions: list[tuple[Any, ...]] = field(default_factory=list)
@@ -124,15 +160,24 @@ class FleetHarness:
             has_twins=False,
         )
         try:
-            with schema_of(self._postgres) as state, psycopg.connect(state, autocommit=True) as journal:
-                _Play(done, _environ(fleet, service, state), journal, self._processes.Process).play()
-            found = self._server.ask(do="inspect")
+            with (
+                schema_of(self._postgres, _LET_GO) as state,
+                psycopg.connect(state, autocommit=True) as journal,
+            ):
+                _Play(
+                    done, _environ(fleet, service, state), journal, self._processes.Process, self._inspect
+                ).play()
+            found = self._inspect()
         finally:
             self._server.ask(do="stop")
         played = done.played
         played.jobs, played.stored, played.faults = found["jobs"], found["stored"], found["faults"]
         played.touched = found["touched"]
         return done
+
+    def _inspect(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._server.ask(do="inspect")
+        return found
 
 
 class _Play:
@@ -144,12 +189,14 @@ class _Play:
         environ: dict[str, str],
         journal: psycopg.Connection[Any],
         process: type[ForkServerProcess],
+        inspect: Callable[[], dict[str, Any]],
     ) -> None:
         self._done = done
         self._folder = done.played.folder
         self._environ = environ
         self._journal = journal
         self._process = process
+        self._inspect = inspect
         self._workers: list[_Worker] = []
 
     def play(self) -> None:
@@ -157,16 +204,17 @@ class _Play:
         self._journal.execute(_GUARD)
         self._command("enqueue", str(self._folder / "batch.yaml"))
         # Else the first worker has it all before the last is there.
-        self._journal.execute(_GIVE_OUT, ["1 hour"])
+        self._journal.execute(_GIVE_OUT, ["1 hour", "%"])
         try:
-            self._start(self._done.round.workers)
-            self._await_ready()
-            self._journal.execute(_GIVE_OUT, ["0 s"])
-            self._strike_all()
-            self._start(self._done.round.workers - 1)
-            deadline = time.monotonic() + _PATIENCE_SECONDS
-            for worker in self._workers:
-                worker.process.join(max(deadline - time.monotonic(), 0.0))
+            if self._done.round.stops_at is not None:
+                self._freeze(self._done.round.stops_at)
+            else:
+                self._start(self._done.round.workers)
+                self._await_ready()
+                self._journal.execute(_GIVE_OUT, ["0 s", "%"])
+                self._strike_all()
+                self._start(self._done.round.workers - 1)
+            self._await_end()
         finally:
             exits = {worker.trail.name: worker.process.exitcode for worker in self._workers}
             for worker in self._workers:
@@ -191,12 +239,12 @@ class _Play:
             told = (self._folder / "commands.log").read_text()
             raise RuntimeError(f"{' '.join(arguments)} exited with {process.exitcode}: {told}")
 
-    def _start(self, count: int) -> None:
+    def _start(self, count: int, stops_at: str | None = None) -> None:
         for _ in range(count):
             number = len(self._workers)
             trail = self._folder / f"worker-{number}"
             surroundings = fleet_worker.Surroundings(self._environ, f"{trail}.log")
-            arguments = (surroundings, str(trail), self._done.round.jobs, HOLD_SECONDS)
+            arguments = (surroundings, str(trail), self._done.round.jobs, HOLD_SECONDS, stops_at)
             process = self._process(target=fleet_worker.work, args=arguments, daemon=True)
             process.start()
             self._workers.append(_Worker(process, trail))
@@ -208,6 +256,45 @@ class _Play:
             if time.monotonic() > deadline:
                 raise RuntimeError("the workers did not become ready; their logs say why")
             time.sleep(0.01)
+
+    def _await_end(self) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        for worker in self._workers:
+            worker.process.join(max(deadline - time.monotonic(), 0.0))
+
+    def _freeze(self, moment: str) -> None:
+        """Let the first worker stop itself at *moment*, another end all entries, and then the first go on."""
+        self._start(1, moment)
+        self._await_ready()
+        frozen = self._workers[0]
+        self._journal.execute(_GIVE_OUT, ["0 s", self._done.round.drawn.entries[0].entry_id])
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not _is_stopped(frozen.pid):
+            if not frozen.process.is_alive() or time.monotonic() > deadline:
+                return
+            time.sleep(0.01)
+        self._journal.execute(_GIVE_OUT, ["0 s", "%"])
+        # After a PUT its segment is stored, and has no receipt; else nothing is on its way.
+        self._done.played.lives.append(frozen.life(is_killed=moment == Point.PUT.after))
+        self._start(1)
+        self._workers[1].process.join(_PATIENCE_SECONDS)
+        found = self._done.frozen = Frozen()
+        for has_ended in (False, True):
+            if has_ended:
+                os.kill(frozen.pid, signal.SIGCONT)
+                frozen.process.join(_PATIENCE_SECONDS)
+            found.requests.append(self._inspect()["requests"])
+            found.journals.append(
+                {
+                    table: {
+                        row
+                        for (row,) in self._journal.execute(
+                            f"SELECT ({row})::text FROM {table} AS each".encode()
+                        )
+                    }
+                    for table, row in _WRITTEN.items()
+                }
+            )
 
     def _strike_all(self) -> None:
         began = time.monotonic()
@@ -265,15 +352,23 @@ class _Play:
             struck.had_heir = done.round.has_room and len(touched) < done.round.workers
 
 
+def _is_stopped(pid: int) -> bool:
+    """True when the process is stopped, as by SIGSTOP."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return False
+
+
 def _environ(fleet: FleetRound, service: dict[str, Any], state: str) -> dict[str, str]:
     return {
         "ORCHESTRATOR_STATE": state,
         "ORCHESTRATOR_ENDPOINT": service["endpoint"],
         "ORCHESTRATOR_API_RATE": fleet.api_rate,
         "ORCHESTRATOR_PART_SIZE": "100KiB",
-        "ORCHESTRATOR_PARALLEL": "3",
+        # A worker that stops itself has nothing else on its way.
+        "ORCHESTRATOR_PARALLEL": "1" if fleet.stops_at else "3",
         # So slow that strikes meet workers in the middle of the batch.
-        "ORCHESTRATOR_BWLIMIT": "250K",
+        "ORCHESTRATOR_BWLIMIT": "off" if fleet.stops_at else "250K",
         "ORCHESTRATOR_ON_EXISTING": fleet.drawn.on_existing,
         "ORCHESTRATOR_SUBMIT": str(fleet.drawn.is_submit_wanted).lower(),
         "HUAWEICLOUD_SDK_AK": service["ak"],

@@ -21,7 +21,9 @@ def judge_fleet(done: FleetPlayed) -> Verdict:
         [(entry_id, before, after) for entry_id, before, after, _ in done.transitions],
         [*_old_writes(done)],
     )
-    found = verdict(done.played, journal, [*_end_problems(done), *_late_takeovers(done)])
+    found = verdict(
+        done.played, journal, [*_end_problems(done), *_late_takeovers(done), *_freeze_problems(done)]
+    )
     if found.resent_bytes and had_only_stops(done):
         return replace(
             found, problems=(*found.problems, f"{found.resent_bytes} bytes were sent twice after SIGTERM")
@@ -63,6 +65,15 @@ def _late_takeovers(done: FleetPlayed) -> list[str]:
         for seconds in struck.takeovers
         if seconds > TAKEOVER_SECONDS
     ]
+
+
+def _freeze_problems(done: FleetPlayed) -> list[str]:
+    """A worker that stopped itself has sent and written nothing since, though it went on where it was."""
+    if done.round.stops_at is None:
+        return []
+    if done.frozen is None:
+        return [f"no worker came to {done.round.stops_at}: draw_freezes lacks what leads to it"]
+    return done.frozen.problems
 
 
 def had_only_stops(done: FleetPlayed) -> bool:

@@ -33,6 +33,8 @@ class FleetReport:
     resent_bytes: int = 0
     allowed_bytes: int = 0
     recreated_bytes: int = 0
+    freezes: int = 0
+    """Workers that stopped themselves, and were woken when others had ended all entries."""
     stop_rounds: int = 0
     resent_after_stops: int = 0
     failures: list[str] = field(default_factory=list)
@@ -49,6 +51,7 @@ class FleetReport:
             self.takeovers.setdefault(blow, []).extend(struck.takeovers)
             if struck.had_heir:
                 self.unhindered += struck.takeovers
+        self.freezes += done.frozen is not None
         self.orphans += verdict.orphans
         self.batch_bytes += verdict.batch_bytes
         self.resent_bytes += verdict.resent_bytes
@@ -71,6 +74,7 @@ class FleetReport:
         twice = f"bytes sent twice in them {self.resent_after_stops:,}"
         yield f"rounds with SIGTERM and no fault of the store {self.stop_rounds}, {twice}"
         yield f"orphans that nothing proves ours, named in warnings {self.orphans}"
+        yield f"workers that stopped themselves and were woken after the end {self.freezes}"
         yield f"rounds failed      {len(self.failures)}"
         yield f"strikes, with the entries of the workers, and seconds to take-overs (hold {HOLD_SECONDS:g} s):"
         for blow in Blow:
@@ -125,14 +129,17 @@ def _round_line(done: FleetPlayed, verdict: Verdict) -> str:
     outcome = f"{len(verdict.problems)} problems" if verdict.problems else "right"
     seconds = [f"{each:.1f}" for struck in done.struck for each in struck.takeovers]
     taken = f"; taken over after {', '.join(seconds)} s" if seconds else ""
-    struck = ", ".join(str(each.strike) for each in done.struck) or "nothing"
+    struck = ", ".join(str(each.strike) for each in done.struck) or "no strike"
+    if done.frozen is not None:
+        struck = f"stopped itself at {done.round.stops_at}"
     return f"round {drawn.number}: {outcome}; {drawn.story}; world: {drawn.world or 'the defaults'}; {struck}{taken}"
 
 
 def _failure(done: FleetPlayed, verdict: Verdict) -> str:
     drawn = done.round.drawn
     problems = "\n    ".join(verdict.problems)
-    repeat = f"--workers {done.round.workers} --seed {drawn.seed} --first {drawn.number} --rounds 1 --keep"
+    kind = "--freezes" if done.round.stops_at else f"--workers {done.round.workers}"
+    repeat = f"{kind} --seed {drawn.seed} --first {drawn.number} --rounds 1 --keep"
     return (
         f"FAILED: scripts/crash --fleet {repeat} repeats it\n    {_round_line(done, verdict)}\n    {problems}"
     )

@@ -1,4 +1,6 @@
-"""What a round of a fleet is made of, drawn from a seed: a batch, its service, and what strikes which worker when."""
+"""What a round of a fleet is made of, drawn from a seed: a batch, its service, and what strikes which worker when, or
+where one stops itself.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
+from orchestrator.engine.events import Point
 from orchestrator.simulator.options import DIMENSIONS, parse_world
-from tests.crash.rounds import EntryDraw, Round, Story
+from tests.crash.rounds import EntryDraw, Round, Story, world_for
 
 #: Shorter than users may set: a round waits for it after each worker that is lost.
 HOLD_SECONDS = 2.0
+#: All at which something is sent; a point that is added to the engine is one of them.
+SENT = tuple(point for point in Point if not point.startswith("journal."))
+_LOST = {
+    Point.CREATE: ("create", "lost-create"),
+    Point.CONFIRM: ("confirm", "lost-confirm"),
+    Point.CONFIRM_ACTION: ("confirm-action", "lost-confirm"),
+    Point.SUBMIT: ("submit", "lost-submit"),
+}
 
 
 class Blow(StrEnum):
@@ -45,6 +56,8 @@ class FleetRound:
     """Entries at once in a worker."""
     strikes: tuple[Strike, ...]
     api_rate: str
+    stops_at: str | None = None
+    """The moment at which the first worker stops itself, as by SIGSTOP; then nothing else strikes it."""
 
     @property
     def has_room(self) -> bool:
@@ -79,6 +92,40 @@ def draw_fleet_round(seed: int, number: int, workers: int) -> FleetRound:
         strikes=_strikes(draw, workers),
         api_rate=draw.choice(("unlimited", "40:40")),
     )
+
+
+def draw_freezes(seed: int) -> tuple[FleetRound, ...]:
+    """A round for the moment before, and for that after, each point at which something is sent.
+
+    Its first worker has one entry, with all kinds of files, and comes to the moment in any world drawn for it.
+    """
+    moments = [(point, moment) for point in SENT for moment in (point.before, point.after)]
+    return tuple(_freeze(seed, number, *each) for number, each in enumerate(moments))
+
+
+def _freeze(seed: int, number: int, point: Point, moment: str) -> FleetRound:
+    draw = Random(f"freeze:{seed}:{moment}")
+    drawn = Round(
+        seed=seed,
+        number=number,
+        story=Story.LOST_CREATE,
+        entries=(
+            EntryDraw("avatar-0", 300_000, 200_000, ("cover", "id_card_image1", "grant_file")),
+            EntryDraw("avatar-1", 200_000, None, ()),
+            EntryDraw("avatar-2", 200_000, None, ("cover",)),
+        ),
+        is_submit_wanted=True,
+        options={
+            "world": str(world_for(draw, point)),
+            "expired_status": 403,
+            "cap_urls": None,
+            "seed": draw.randrange(1_000_000),
+        },
+        kills=(),
+        # All the questions are asked that heal lost answers; the step itself is to succeed.
+        scripts={operation: [fault] for step, (operation, fault) in _LOST.items() if step is not point},
+    )
+    return FleetRound(drawn, workers=2, jobs=4, strikes=(), api_rate="unlimited", stops_at=moment)
 
 
 def _entry(draw: Random, place: int) -> EntryDraw:

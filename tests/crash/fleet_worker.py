@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -44,10 +45,16 @@ def command(surroundings: Surroundings, *arguments: str) -> None:
     sys.exit(run_command([*arguments]))
 
 
-def work(surroundings: Surroundings, trail: str, jobs: int, hold_seconds: float) -> None:
-    """`work --until-done` with a shorter hold and shorter waits than users may set; writes a trail."""
+def work(
+    surroundings: Surroundings, trail: str, jobs: int, hold_seconds: float, stops_at: str | None = None
+) -> None:
+    """`work --until-done` with a shorter hold and shorter waits than users may set; writes a trail.
+
+    It stops itself, as by SIGSTOP, when it is at *stops_at* for the first time.
+    """
     surroundings.enter()
-    own, settings_of = Trail(trail, None), worker.work_settings
+    freeze = {"point": stops_at, "occurrence": 1, "signal": signal.SIGSTOP} if stops_at else None
+    own, settings_of = Trail(trail, freeze), worker.work_settings
 
     def bus(*subscribers: Any) -> EventBus:
         return EventBus(own, *subscribers)

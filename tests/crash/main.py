@@ -17,7 +17,7 @@ def main() -> int:
     """Play the rounds asked for and print what they came to."""
     asked = _parser().parse_args()
     folder = Path(tempfile.mkdtemp(prefix="crash-"))
-    numbers = range(asked.first, asked.first + asked.rounds)
+    numbers = range(asked.first, asked.first + (20 if asked.rounds is None else asked.rounds))
     if asked.fleet:
         return _strike_fleets(asked, folder, numbers)
     began = time.monotonic()
@@ -32,21 +32,26 @@ def main() -> int:
     print(f"seed               {asked.seed}", *report.lines(), sep="\n")
     if asked.keep or report.failures:
         print(f"files are in {folder}")
-    return 1 if report.failures or (report.missed_points and asked.rounds >= 200) else 0
+    return 1 if report.failures or (report.missed_points and len(numbers) >= 200) else 0
 
 
 def _strike_fleets(asked: argparse.Namespace, folder: Path, numbers: range) -> int:
     # It needs an extra that the other rounds do not.
     from tests.crash.fleet_playing import play_fleets
-    from tests.crash.fleet_rounds import draw_fleet_round
+    from tests.crash.fleet_rounds import draw_fleet_round, draw_freezes
 
     # Not in the folder, into which no other user is let.
     server = Path(tempfile.gettempdir()) / f"{folder.name}-postgres"
+    if asked.freezes:
+        last = None if asked.rounds is None else numbers.stop
+        rounds = draw_freezes(asked.seed)[asked.first : last]
+    else:
+        rounds = tuple(draw_fleet_round(asked.seed, number, asked.workers) for number in numbers)
     began = time.monotonic()
     with postgres_server(server) as url:
         report = play_fleets(
             folder,
-            [draw_fleet_round(asked.seed, number, asked.workers) for number in numbers],
+            rounds,
             url,
             at_once=asked.jobs,
             is_kept=asked.keep,
@@ -61,13 +66,18 @@ def _strike_fleets(asked: argparse.Namespace, folder: Path, numbers: range) -> i
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/crash", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20, help="how many rounds (20)")
+    parser.add_argument("--rounds", type=int, help="how many rounds (20; with --freezes all)")
     parser.add_argument("--seed", type=int, default=1, help="what decides what happens in them (1)")
     parser.add_argument("--first", type=int, default=0, help="the number of the first round (0)")
     parser.add_argument("--jobs", type=int, default=2, help="rounds at once (2)")
     parser.add_argument("--no-timed", action="store_true", help="no kills at random times")
     parser.add_argument("--fleet", action="store_true", help="strike the workers of a fleet instead")
     parser.add_argument("--workers", type=int, default=3, help="how many a fleet has (3)")
+    parser.add_argument(
+        "--freezes",
+        action="store_true",
+        help="with --fleet: a worker stops itself beside each thing that is sent, and wakes after the end",
+    )
     parser.add_argument("--keep", action="store_true", help="keep files, journals and trails")
     return parser
 

@@ -268,14 +268,14 @@ def _entry(draw: Random, number: int, step: str, story: Story) -> EntryDraw:
 
 def _options(draw: Random, step: str, story: Story) -> dict[str, Any]:
     return {
-        "world": str(_world(draw, step)),
+        "world": str(world_for(draw, step)),
         "expired_status": draw.choice((403, 400)),
         "cap_urls": 1 if story is Story.CAPPED else None,
         "seed": draw.randrange(1_000_000),
     }
 
 
-def _world(draw: Random, step: str) -> World:
+def world_for(draw: Random, step: str) -> World:
     """Any world in which *step* can be come to."""
     possible = {**DIMENSIONS, **_NEEDED_FOR.get(step, {})}
     values = [f"{name}={draw.choice(possible[name])}" for name in DIMENSIONS]

@@ -77,12 +77,15 @@ class Stage:
         return self._passed_seconds
 
     async def inspect(self) -> Any:
-        """Every job of ours there ever was, the bytes of each body stored by target, and what others suffered."""
+        """Every job of ours there ever was, the bytes of each body stored by target, requests by operation, and what
+        others suffered.
+        """
         theirs = self._others.job_ids if self._others is not None else []
         return {
             "jobs": [asdict(job) for job in self._current.all_jobs if job.job_id not in theirs],
             "stored": self._current.stats.stored,
             "faults": self._current.faults.counts,
+            "requests": self._current.stats.requests,
             "touched": self._others.touched() if self._others is not None else [],
         }
 

@@ -166,7 +166,8 @@ class ExistingJobs:
         such a job can be what a lost create left behind.
         """
         for job in survey.untagged.get(normal(entry.avatar.name), ())[:MAX_SHOWN_JOBS]:
-            detail = await self._run.client.find_job(job.job_id, app_user_id=entry.avatar.app_user_id)
+            with entry.step(Point.SHOW):
+                detail = await self._run.client.find_job(job.job_id, app_user_id=entry.avatar.app_user_id)
             if detail is None:
                 continue
             survey.shows_tags |= bool(detail.tags)

@@ -88,6 +88,7 @@ def test_a_run_without_work_says_nothing(cli: Cli, batch: Batch, room: Room) -> 
     assert room.titles == {"studio: run finished": 1}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["run.started", "entry.failed", "segment.stored", "run.finished"])
 @pytest.mark.parametrize("simulator_options", [FAILS])
 @pytest.mark.usefixtures("simulator")
@@ -125,6 +126,7 @@ def test_what_was_received_is_not_sent_again_by_the_next_run(
     assert len(set(ends)) == 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("simulator")
 def test_the_end_of_a_run_that_was_killed_after_its_last_entry_is_told_by_the_next(
     batch: Batch, room: Room

@@ -111,6 +111,7 @@ def test_a_room_that_is_closed_is_one_warning_and_told_by_the_next_watch(
     assert room.titles == {REVIEW_FAILED: 1, FINISHED: 1}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("title", [REVIEW_FAILED, FINISHED])
 def test_each_is_received_once_though_the_watch_is_killed(
     cli: Cli,

@@ -8,7 +8,7 @@ from orchestrator.preflight.look import measures
 from tests.cli.conftest import Batch, Cli
 
 #: Looks run below all else on the machine, which may be busy.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.long]
 
 
 def test_a_look_finds_what_the_index_does_not_show(cli: Cli, batch: Batch) -> None:

@@ -191,6 +191,7 @@ def events_of(url: str) -> Iterator[dict[str, Any]]:
                 yield json.loads(line.removeprefix(b"data: "))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("simulator")
 def test_the_live_page_follows_a_run_and_its_reviews_and_is_kept_at_the_end(
     cli: Cli, batch: Batch, tmp_path: Path, start_live: Any
@@ -218,6 +219,7 @@ def test_the_live_page_follows_a_run_and_its_reviews_and_is_kept_at_the_end(
     assert {row[2] for row in last["rows"]} == {"trained"}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("simulator")
 def test_a_live_page_that_is_killed_is_found_again_at_its_place(
     cli: Cli, batch: Batch, tmp_path: Path, start_live: Any

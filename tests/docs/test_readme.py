@@ -35,6 +35,7 @@ def exports(desk: Desk) -> Iterator[str]:
     assert first_terminal.returncode == 0
 
 
+@pytest.mark.long
 def test_a_new_reader_gets_to_a_finished_batch(desk: Desk, exports: str) -> None:
     """The lines that the simulator prints are pasted as the page says, then its commands."""
     desk.shell.folder = desk.home
@@ -48,6 +49,7 @@ def test_a_new_reader_gets_to_a_finished_batch(desk: Desk, exports: str) -> None
     assert (desk.home / "report.html").exists()
 
 
+@pytest.mark.long
 def test_the_first_real_batch(desk: Desk) -> None:
     """Footage in a folder and keys; the service is another than that of the region, as a test needs it."""
     footage = desk.home / "footage"

@@ -15,7 +15,7 @@ from orchestrator.preflight.look.measuring import measure_film
 from orchestrator.preflight.look.pool import look_at_films
 
 #: Looks run below all else on the machine, which may be busy.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.long]
 
 
 def write_film(path: Path, colour: tuple[int, int, int]) -> None:

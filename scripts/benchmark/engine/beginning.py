@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmark.engine.bench import Bench, Client, Finding, write_manifest
 from benchmark.measuring import FailedRunError
 from benchmark.metering import Meter
 from benchmark.report import spread
+from benchmark.suite import Bench, Client, Finding, write_manifest
 from benchmark.testbed import Certificate, orchestrator, serving
 from orchestrator.simulator.footage import sample_footage, write_footage
 

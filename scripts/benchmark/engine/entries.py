@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmark.engine.bench import Bench, Client, Finding, write_manifest
 from benchmark.measuring import Cost
 from benchmark.report import spread
+from benchmark.suite import Bench, Client, Finding, write_manifest
 from benchmark.testbed import Testbed, simulating, write_video
 from orchestrator.simulator.footage import write_letter, write_picture
 
 VIDEOS = ("training_video", "action_video")
 PICTURES = ("cover", "id_card_image1", "id_card_image2")
 KINDS = (*VIDEOS, *PICTURES, "grant_file")
-_VIDEO_BYTES = 16 * 1024
 
 
 def measure(bench: Bench) -> Finding:
@@ -41,7 +40,7 @@ def measure(bench: Bench) -> Finding:
 
 def _costs(bench: Bench, kinds: Sequence[str], counts: Sequence[int]) -> Mapping[int, Sequence[Cost]]:
     folder = bench.folder("entries")
-    avatars = [_avatar(folder, f"entry-{number:04}", kinds, number) for number in range(max(counts))]
+    avatars = write_avatars(folder, kinds, max(counts))
     manifests = {count: write_manifest(folder / f"batch-{count}.yaml", avatars[:count]) for count in counts}
     costs: dict[int, list[Cost]] = {count: [] for count in counts}
     with simulating() as testbed:
@@ -50,16 +49,23 @@ def _costs(bench: Bench, kinds: Sequence[str], counts: Sequence[int]) -> Mapping
     return costs
 
 
-def _avatar(folder: Path, entry_id: str, kinds: Sequence[str], seed: int) -> dict[str, str]:
+def write_avatars(
+    folder: Path, kinds: Sequence[str], count: int, video_bytes: int = 16 * 1024
+) -> list[dict[str, str]]:
+    """The entries of a batch, each with files of its own of these *kinds*."""
+    return [_avatar(folder, f"entry-{number:05}", kinds, number, video_bytes) for number in range(count)]
+
+
+def _avatar(folder: Path, entry_id: str, kinds: Sequence[str], seed: int, video_bytes: int) -> dict[str, str]:
     files = {kind: folder / f"{entry_id}-{kind}" for kind in kinds}
     for kind, path in files.items():
-        _write(kind, path, seed)
+        _write(kind, path, seed, video_bytes)
     return {"id": entry_id, "name": entry_id, **{kind: path.name for kind, path in files.items()}}
 
 
-def _write(kind: str, path: Path, seed: int) -> None:
+def _write(kind: str, path: Path, seed: int, video_bytes: int) -> None:
     if kind in VIDEOS:
-        write_video(path, _VIDEO_BYTES)
+        write_video(path, video_bytes)
     elif kind in PICTURES:
         write_picture(path, seed * len(KINDS) + KINDS.index(kind))
     else:

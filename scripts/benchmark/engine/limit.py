@@ -13,9 +13,9 @@ from statistics import mean
 from typing import Any
 
 from benchmark.cases import MIB
-from benchmark.engine.bench import Bench, Client, Finding, say, write_manifest
 from benchmark.measuring import FailedRunError, said, started
 from benchmark.metering import Meter, Window
+from benchmark.suite import Bench, Client, Finding, say, write_manifest
 from benchmark.testbed import Certificate, serving, write_video
 
 _START_SECONDS = 20.0

@@ -6,9 +6,9 @@ import itertools
 from pathlib import Path
 from statistics import median
 
-from benchmark.engine.bench import Bench, Client, Finding, write_manifest
 from benchmark.measuring import Cost
 from benchmark.report import spread
+from benchmark.suite import Bench, Client, Finding, write_manifest
 from benchmark.testbed import Testbed, read_once, serving, write_video
 
 _PART_BYTES = 256 * 1024

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from benchmark.engine.bench import Bench, Client, Finding
 from benchmark.engine.entries import KINDS, PICTURES, VIDEOS
 from benchmark.measuring import Cost
 from benchmark.report import spread
+from benchmark.suite import Bench, Client, Finding
 from benchmark.testbed import write_video
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.simulator.footage import write_letter, write_picture

@@ -10,10 +10,10 @@ import signal
 import sys
 from typing import Any
 
+from orchestrator.cli.actions import work
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import stop_on_signals
-from orchestrator.cli.work import worker
 from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import Event, StepReached
 
@@ -38,10 +38,10 @@ def main(hold_seconds: float, points: list[str]) -> int:
     def bus(*subscribers: Any) -> EventBus:
         return EventBus(*subscribers, *map(StopsItself, points))
 
-    worker.EventBus = bus  # type: ignore[misc,assignment]  # the command makes its own, and takes no subscriber
+    work.EventBus = bus  # type: ignore[misc,assignment]  # the command makes its own, and takes no subscriber
     stop_on_signals()
     invocation = Invocation(output=Output(sys.stdout, sys.stderr), flags={"jobs": "2"}, config=None)
-    return int(worker.work_on_queue(invocation, None, hold_seconds=hold_seconds, is_until_done=False))
+    return int(work.work_on_queue(invocation, None, hold_seconds=hold_seconds, is_until_done=False))
 
 
 if __name__ == "__main__":

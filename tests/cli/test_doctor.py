@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.api.settings import Settings
-from orchestrator.cli.work.checks.check import CheckStatus
-from orchestrator.cli.work.checks.journal import check_journal
-from orchestrator.cli.work.checks.machine import check_digest, check_folder, check_open_files
-from orchestrator.cli.work.checks.service import _clock
+from orchestrator.cli.actions.doctor import (
+    CheckStatus,
+    _clock,
+    check_digest,
+    check_folder,
+    check_journal,
+    check_open_files,
+)
 from orchestrator.domain.presigned import ServiceTime
 from orchestrator.journal.shapes import DAMAGE_HINT
 from orchestrator.simulator import Simulator

@@ -13,11 +13,11 @@ import pgqueuer.core.qm  # noqa: F401 - the forks need it, and the server import
 import psycopg  # noqa: F401 - as above
 
 import orchestrator.fleet.worker  # noqa: F401 - as above
+from orchestrator.cli.actions import work as work_action
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.main import run_command
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import StoppedBySignal, stop_on_signals
-from orchestrator.cli.work import worker
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.event_bus import EventBus
@@ -54,7 +54,7 @@ def work(
     """
     surroundings.enter()
     freeze = {"point": stops_at, "occurrence": 1, "signal": signal.SIGSTOP} if stops_at else None
-    own, settings_of = Trail(trail, freeze), worker.work_settings
+    own, settings_of = Trail(trail, freeze), work_action.work_settings
 
     def bus(*subscribers: Any) -> EventBus:
         return EventBus(own, *subscribers)
@@ -74,11 +74,11 @@ def work(
         )
 
     # The command makes its own, and takes none from outside.
-    worker.EventBus = bus  # type: ignore[misc,assignment]
-    worker.work_settings = quick
+    work_action.EventBus = bus  # type: ignore[misc,assignment]
+    work_action.work_settings = quick
     stop_on_signals()
     invocation = Invocation(output=Output(sys.stdout, sys.stderr), flags={"jobs": str(jobs)}, config=None)
     try:
-        sys.exit(worker.work_on_queue(invocation, None, hold_seconds=hold_seconds, is_until_done=True))
+        sys.exit(work_action.work_on_queue(invocation, None, hold_seconds=hold_seconds, is_until_done=True))
     except StoppedBySignal as stopped:
         sys.exit(stopped.exit_code)

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.api.options import RUN_OPTIONS, SERVICE_OPTIONS, TELLING_OPTIONS
-from orchestrator.cli.completion import batch_names
-from orchestrator.cli.invocation import Invocation, seconds_of, takes_settings
+from orchestrator.cli.invocation import Invocation, batch_names, seconds_of, takes_settings
 from orchestrator.domain.errors import UsageError
 
 _DEFAULT_HOLD_SECONDS = 60.0
@@ -55,7 +54,7 @@ def work(
       orchestrator work -j 8
       orchestrator work studio --until-done
     """
-    from orchestrator.cli.work.worker import work_on_queue  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.actions.work import work_on_queue  # noqa: PLC0415 - keeps --help quick
 
     hold_seconds = seconds_of("--hold", hold)
     if hold_seconds is None:

@@ -1,34 +1,128 @@
-"""What `run` says at its end: a table, what was done, and what to do next."""
+"""`run` and `submit`: a manifest brought to its end, and jobs that hold their files sent to review."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Mapping
 from shlex import quote
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from orchestrator.api.checking import Asked, check_patterns, refuse_fleet
 from orchestrator.api.run_report import decisions, head_of, left_alone, results
-from orchestrator.cli.output import Output, print_table
-from orchestrator.domain.errors import LimitReachedError
+from orchestrator.api.session import Session, work_on
+from orchestrator.api.settings import EffectiveSettings
+from orchestrator.cli.actions.batches import (
+    KnownBatch,
+    batch_of,
+    kept_in_history,
+    known_batch,
+    known_kept_in_history,
+    matching_entries,
+    state_of,
+)
+from orchestrator.cli.actions.listings import (
+    ProblemReport,
+    is_setting_wrong,
+    print_entries,
+    refuse_invalid,
+)
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.output import Output
+from orchestrator.cli.process import run_on_network
+from orchestrator.cli.session import open_shown_session
+from orchestrator.domain.errors import LimitReachedError, OrchestratorError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
+from orchestrator.engine.batch import submit_batch
+from orchestrator.journal.backend import is_url
 from orchestrator.journal.reading import JournalReader
-from orchestrator.journal.records import EntryRecord
 from orchestrator.observe.wording import duration
 
 if TYPE_CHECKING:
     from orchestrator.engine.report import RunReport
+    from orchestrator.fleet.enqueueing import Enqueued, Office
 
-SHOWN_ENTRIES = 40
-#: From this number of entries with the same message on, they share a line.
-GROUPED_ENTRIES = 4
-_EXAMPLES = 2
 _STOPPED_BY = {
     ExitCode.HUNG_UP: "stopped by SIGHUP",
     ExitCode.INTERRUPTED: "interrupted",
     ExitCode.TERMINATED: "stopped by SIGTERM",
 }
-_FAILED = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
+
+
+def run_manifest(invocation: Invocation, asked: Asked) -> int:
+    """Bring the manifest's batch to its end and return the exit code.
+
+    A manifest with errors is refused before anything else that is wrong.
+    """
+    output = invocation.output
+    problems = ProblemReport(output)
+    is_meant = batch_of(output, asked.path, asked.batch_name)
+    with kept_in_history(output, lambda: state_of(invocation, asked.path), is_meant):
+        try:
+            effective = invocation.settings(beside=asked.path)
+            refuse_fleet(effective.values.state, asked.path)
+            return run_on_network(run_once, invocation, asked, effective, problems)
+        except OrchestratorError as error:
+            if is_setting_wrong(error) and not problems.was_called:
+                refuse_invalid(invocation, asked, problems)
+            raise
+
+
+async def run_once(
+    invocation: Invocation,
+    asked: Asked,
+    effective: EffectiveSettings,
+    problems: ProblemReport,
+    environ: Mapping[str, str] = os.environ,
+) -> int:
+    """Run the batch once with *effective* settings and the credentials of *environ*."""
+    manifest = asked.open(effective.values)
+    check_patterns(manifest, asked.patterns)
+    output = invocation.output
+    async with open_shown_session(
+        output,
+        effective,
+        manifest.batch_name,
+        is_submit_wanted=manifest.is_submit_wanted,
+        environ=environ,
+    ) as session:
+        report = await work_on(
+            session, asked, manifest, with_media=effective.values.media_check, on_problems=problems
+        )
+        await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
+        await session.report_end(report)
+    return report.exit_code
+
+
+def submit_jobs(invocation: Invocation, name: str, patterns: Collection[str] | None = None) -> int:
+    """Submit what the batch called *name* has uploaded, all or what *patterns* mean, and return the exit code."""
+    known = known_batch(invocation, name)
+    with known_kept_in_history(invocation.output, known):
+        return run_on_network(_submit, invocation.output, known, patterns)
+
+
+async def _submit(output: Output, known: KnownBatch, patterns: Collection[str] | None) -> int:
+    name = known.record.name
+    if is_url(known.effective.values.state):
+
+        async def act(session: Session, office: Office) -> Enqueued:
+            ids = await matching_entries(session.journal, known.record, patterns)
+            return await office.submit(session.work, name, ids)
+
+        from orchestrator.cli.actions.enqueue import enqueue_by  # noqa: PLC0415 - for a fleet's journal only
+
+        return await enqueue_by(output, known.effective, name, act, is_submit_wanted=True)
+    async with open_shown_session(
+        output, known.effective, name, is_submit_wanted=True, environ=os.environ
+    ) as session:
+        ids = await matching_entries(session.journal, known.record, patterns)
+        report = await submit_batch(
+            session.work, name, session.journal, session.events, session.clocks, entry_ids=ids
+        )
+        await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
+        await session.report_end(report)
+    return report.exit_code
 
 
 async def print_run(output: Output, report: RunReport, journal: JournalReader, *, had_work: bool) -> None:
@@ -54,94 +148,6 @@ async def print_run(output: Output, report: RunReport, journal: JournalReader, *
         output.note(line)
     if output.is_json or report.exit_code != ExitCode.OK or had_work:
         output.say(f"run {report.run_id}: exit code {int(report.exit_code)}")
-
-
-def review_text(record: EntryRecord) -> str | None:
-    """The reviewer's reason with its code; None when no review has failed since the last submission."""
-    code = f" ({record.review_code})" if record.review_code else ""
-    return f"{record.review_reason}{code}" if record.review_reason else None
-
-
-async def print_entries(
-    output: Output,
-    journal: JournalReader,
-    batch: str,
-    counts: Mapping[EntryState, int],
-    *,
-    name: str,
-    limit: int = SHOWN_ENTRIES,
-    states: Collection[EntryState] | None = None,
-    only: Collection[str] | None = None,
-) -> None:
-    """Print the entries of batch *name* in *states*, of those whose ids are in *only*; None stands for all.
-
-    *counts* are those of the batch. Of more than *limit* the failed ones are shown first.
-    """
-    wanted = frozenset(EntryState if states is None else states)
-    total = sum(count for state, count in counts.items() if state in wanted) if only is None else len(only)
-    orders = [wanted] if total <= limit else [wanted & _FAILED, wanted - _FAILED]
-    shown: list[EntryRecord] = []
-    matching = 0
-    for chosen in filter(None, orders):
-        async for record in journal.entries(batch, states=chosen):
-            if only is not None and record.entry_id not in only:
-                continue
-            matching += 1
-            if len(shown) < limit:
-                shown.append(record)
-            elif only is None:
-                break
-    if shown:
-        rows = [(one.entry_id, one.state.value, format_bytes(one.bytes), one.job_id or "-") for one in shown]
-        print_table(output, ("entry", "state", "size", "job"), rows)
-    # A line of its own for each, since no column is wide enough.
-    complaints = [complaint for record in shown if (complaint := _complaint(record)) is not None]
-    errors = [record.error for record in shown if record.state is EntryState.FAILED]
-    hints = dict.fromkeys(error.hint for error in errors if error is not None and error.hint)
-    write_line = output.complain if output.is_quiet else output.say
-    for line in (*grouped(complaints), *(f"hint: {hint}" for hint in hints)):
-        write_line(line)
-    more = (total if only is None else matching) - len(shown)
-    if more > 0 and limit:
-        output.say(f"... and {more} more; `orchestrator status {quote(name)} --all` lists all")
-
-
-class Complaint(NamedTuple):
-    """What is said of an entry, and the id of the request that was answered so."""
-
-    entry: str
-    text: str
-    request_id: str | None = None
-
-
-def _complaint(record: EntryRecord) -> Complaint | None:
-    """Why the entry needs attention, None where it does not."""
-    if record.state is EntryState.REVIEW_FAILED:
-        return Complaint(record.entry_id, f"review failed: {review_text(record) or 'no reason was given'}")
-    error = record.error
-    if record.state is not EntryState.FAILED or error is None:
-        return None
-    code = f" ({error.code})" if error.code else ""
-    return Complaint(record.entry_id, f"{error.message}{code}", error.request_id)
-
-
-def grouped(complaints: Iterable[Complaint]) -> Iterator[str]:
-    """A line for each complaint, and one for all entries of which the same is said."""
-    alike: dict[str, list[Complaint]] = {}
-    for complaint in complaints:
-        alike.setdefault(complaint.text, []).append(complaint)
-    for text, said in alike.items():
-        if len(said) >= GROUPED_ENTRIES:
-            yield f"{len(said)} entries: {text} ({examples([one.entry for one in said])})"
-            continue
-        for one in said:
-            about = f" (request {one.request_id})" if one.request_id else ""
-            yield f"{one.entry}: {text}{about}"
-
-
-def examples(entries: Sequence[str]) -> str:
-    """The first two of *entries*, as the end of a line about all of them has them."""
-    return ", ".join(entries[:_EXAMPLES]) + (", ..." if len(entries) > _EXAMPLES else "")
 
 
 def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:

@@ -1,98 +1,24 @@
-"""`validate`, and how the problems of a manifest, its files and its films are shown by all commands."""
+"""`validate`: everything that is wrong with a manifest, its files and its films; nothing is sent."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from orchestrator.api.checking import Asked, FilmOfEntry, Looked, check, check_manifest, look_at
-from orchestrator.api.settings import ProgressStyle, Settings, settings_of_flags
+from orchestrator.api.checking import Asked, FilmOfEntry, Looked, check, look_at
+from orchestrator.api.settings import ProgressStyle, Settings
+from orchestrator.cli.actions.listings import counted, grouped_problems
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
-from orchestrator.cli.work.report import GROUPED_ENTRIES, examples
-from orchestrator.domain.errors import ConfigurationError, ManifestError, OrchestratorError, UsageError
+from orchestrator.domain.errors import ConfigurationError, UsageError
 from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.manifest import Problem
 
-SHOWN_PROBLEMS = 50
 #: Seconds between two lines of progress where there is no terminal.
 _PLAIN_SECONDS = 30.0
-
-
-class ProblemReport:
-    """Prints the problems of a manifest, errors first, up to a limit."""
-
-    def __init__(self, output: Output) -> None:
-        self.problems: list[Problem] = []
-        self.was_called = False
-        self._output = output
-
-    def __call__(self, problems: Sequence[Problem]) -> None:
-        """Print *problems*: errors always, warnings unless quiet."""
-        self.was_called = True
-        self.problems = list(problems)
-        lines = list(grouped_problems(sorted(problems, key=lambda problem: not problem.is_error)))
-        for line in lines[:SHOWN_PROBLEMS]:
-            write_line = self._output.complain if line.is_error else self._output.note
-            write_line(line.text)
-        if len(lines) > SHOWN_PROBLEMS:
-            self._output.note(f"... and {len(lines) - SHOWN_PROBLEMS} more ({counted(problems)} in all)")
-        if any(problem.is_error for problem in problems):
-            self._output.known["problems"] = [problem.as_dict() for problem in problems]
-
-
-class ProblemLine(NamedTuple):
-    """A line about one problem, or about many of which it says the same."""
-
-    text: str
-    is_error: bool
-
-
-def grouped_problems(problems: Iterable[Problem]) -> Iterator[ProblemLine]:
-    """A line for each problem, in their order; what is said of many entries stands where the first is."""
-    alike: dict[tuple[object, ...], list[Problem]] = {}
-    for problem in problems:
-        key = (problem.rule, problem.severity, problem.field, problem.message)
-        # What is about the file as a whole is about nothing else.
-        alike.setdefault(key if problem.entry is not None else (problem,), []).append(problem)
-    for first, *others in alike.values():
-        if len(others) + 1 < GROUPED_ENTRIES:
-            yield from (ProblemLine(str(one), one.is_error) for one in (first, *others))
-            continue
-        entries = [one.entry or "" for one in (first, *others)]
-        whole = replace(
-            first, entry=f"{len(entries)} entries", message=f"{first.message} ({examples(entries)})"
-        )
-        yield ProblemLine(str(whole), first.is_error)
-
-
-def counted(problems: Sequence[Problem], *, is_of_entries: bool = False) -> str:
-    """`10 errors, 1 warning`; where a number of entries stands before it, `10 errors in 2 of them`."""
-    errors = [problem for problem in problems if problem.is_error]
-    warnings = len(problems) - len(errors)
-    faulty = len({problem.entry for problem in errors if problem.entry is not None})
-    parts = []
-    if errors:
-        where = f" in {faulty} of them" if faulty and is_of_entries else ""
-        parts.append(f"{len(errors)} error{'' if len(errors) == 1 else 's'}{where}")
-    if warnings:
-        parts.append(f"{warnings} warning{'' if warnings == 1 else 's'}")
-    return ", ".join(parts)
-
-
-def refuse_invalid(invocation: Invocation, asked: Asked, report: ProblemReport) -> None:
-    """Raise ManifestError when the manifest has errors; of the settings only the flags count."""
-    settings = settings_of_flags(invocation.flags).values
-    _, problems = check_manifest(asked.open(settings), with_media=settings.media_check)
-    errors = sum(problem.is_error for problem in problems)
-    if errors:
-        report(problems)
-        raise ManifestError(f"{asked.path} has {errors} error{'' if errors == 1 else 's'}; nothing was sent")
 
 
 def validate_manifest(invocation: Invocation, asked: Asked, report: Path | None = None) -> ExitCode:
@@ -122,11 +48,6 @@ def validate_manifest(invocation: Invocation, asked: Asked, report: Path | None 
         verdict = counted(problems, is_of_entries=True) or "no problems"
         output.say(f"{asked.path}: {listed_entries} entr{'y' if listed_entries == 1 else 'ies'}, {verdict}")
     return ExitCode.OK if checked.is_valid else ExitCode.MANIFEST_INVALID
-
-
-def is_setting_wrong(error: OrchestratorError) -> bool:
-    """True for errors that are reported after those of the manifest, which is fixed first."""
-    return error.kind in {"configuration", "credentials"}
 
 
 def look_shown(films: Sequence[FilmOfEntry], settings: Settings, output: Output) -> list[Looked]:

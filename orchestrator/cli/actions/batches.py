@@ -1,33 +1,150 @@
-"""The history of a batch's runs in the journal: one that ends with an error leaves its code too; `status --runs`."""
+"""Batches that the journal knows: which one is meant, the history of its runs, and `status --runs`."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
+from typing import TypeVar
 
 from orchestrator.api.options import ENVIRONMENT_PREFIX
 from orchestrator.api.run_report import IsMeant, keep_end
-from orchestrator.api.settings import settings_of_flags
+from orchestrator.api.settings import EffectiveSettings, settings_of_flags
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import StoppedBySignal, run_async
-from orchestrator.cli.work.batches import KnownBatch, find_batch, has_journal, read_journal, unknown_batch
-from orchestrator.domain.entries import normal
+from orchestrator.domain.entries import is_named_by, normal
 from orchestrator.domain.errors import OrchestratorError, UsageError
 from orchestrator.domain.exit_codes import ExitCode, exit_code_of_any
+from orchestrator.domain.states import EntryState
+from orchestrator.journal.backend import shown
 from orchestrator.journal.history import RunRecord
-from orchestrator.journal.journal import Journal
-from orchestrator.journal.records import BatchRecord
+from orchestrator.journal.journal import Journal, exists, open_journal
+from orchestrator.journal.reading import JournalReader
+from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.observe.wording import duration, moment, short_moment
 
+T = TypeVar("T")
 _SHOWN_RUNS = 20
 _ALL = 10**9
 #: Said together, before the others.
 _COUNTED = frozenset({"total", "done"})
 _HEADINGS = ("started", "took", "exit", "entries", "run", "process")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownBatch:
+    """A batch of the journal; *effective* are the settings for its endpoint and project."""
+
+    record: BatchRecord
+    effective: EffectiveSettings
+
+
+def known_batch(invocation: Invocation, name: str) -> KnownBatch:
+    """The batch called *name*, or with this digest; nothing else need be said of its service.
+
+    The settings are those that hold beside its manifest. Raises UsageError when there is no such batch, or it
+    is elsewhere than the flags say.
+    """
+    effective = invocation.settings()
+    if not has_journal(effective):
+        raise unknown_batch(name, effective)
+    record = read_journal(effective, lambda journal: find_batch(journal, effective, name))
+    is_given = not {"endpoint", "region"}.isdisjoint(invocation.flags)
+    if is_given and (effective.endpoint or "").rstrip("/") != record.endpoint:
+        raise UsageError(
+            f"batch {record.name} is on {record.endpoint}, not on {effective.endpoint}",
+            hint="remove --endpoint and --region: the journal knows the batch's service",
+        )
+    beside = invocation.settings(beside=None if record.manifest_path is None else Path(record.manifest_path))
+    return KnownBatch(
+        record=record, effective=beside.at(record.endpoint, record.project_id, effective.values.state)
+    )
+
+
+async def find_batch(journal: Journal, effective: EffectiveSettings, name: str) -> BatchRecord:
+    """The batch called *name*, of the endpoint and project that are set; raises UsageError."""
+    named = [
+        batch
+        for batch in await journal.batches()
+        if name == batch.batch or normal(name) == normal(batch.name)
+    ]
+    values, endpoint = effective.values, effective.endpoint
+    found = [batch for batch in named if values.project_id in {None, batch.project_id}]
+    if len(found) > 1:
+        # An endpoint is mostly set for good; it must not hide the only batch of that name.
+        found = [batch for batch in found if endpoint in {None, batch.endpoint}]
+    if not found:
+        raise unknown_batch(name, effective)
+    if len(found) > 1:
+        choices = ", ".join(f"{batch.batch} ({batch.endpoint}, {batch.project_id})" for batch in found)
+        raise UsageError(
+            f"there are {len(found)} batches named {name}: {choices}", hint="name one by its digest"
+        )
+    return found[0]
+
+
+def unknown_batch(name: str, effective: EffectiveSettings) -> UsageError:
+    """The error for a name that no batch has."""
+    state = effective.values.state
+    hint = "`orchestrator status` lists the batches; --state names another journal"
+    if state in set(EntryState):
+        hint = f"--state names the journal; --in-state {state} shows the entries in that state"
+    return UsageError(f"there is no batch {name} in {shown(state)}", hint=hint)
+
+
+def has_journal(effective: EffectiveSettings) -> bool:
+    """True when there is a journal: looking must not make one."""
+    return exists(effective.values.state)
+
+
+def read_journal(effective: EffectiveSettings, read: Callable[[Journal], Awaitable[T]]) -> T:
+    """What *read* returns for the journal that is set; raises ConfigurationError, JournalError, StoppedBySignal."""
+
+    async def opened() -> T:
+        async with open_journal(effective.values.state, clock=time.time) as journal:
+            return await read(journal)
+
+    return run_async(opened)
+
+
+async def find_entry(journal: JournalReader, batch: BatchRecord, entry_id: str) -> EntryRecord:
+    """The entry of this id; raises UsageError when the batch has none."""
+    record = await journal.entry(batch.batch, entry_id)
+    if record is None:
+        near = difflib.get_close_matches(entry_id, await journal.entry_ids(batch.batch), n=1)
+        raise UsageError(
+            f"batch {batch.name} has no entry {entry_id}",
+            hint=f"did you mean {near[0]}?"
+            if near
+            else f"`orchestrator status {quote(batch.name)}` lists them",
+        )
+    return record
+
+
+async def matching_entries(
+    journal: JournalReader, batch: BatchRecord, patterns: Collection[str] | None
+) -> list[str] | None:
+    """The ids of the entries that *patterns* mean: ids or globs; None for all, as without patterns.
+
+    Raises UsageError for a pattern that fits none.
+    """
+    if patterns is None:
+        return None
+    known = await journal.entry_ids(batch.batch)
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        # `take[1]` is that entry, and take1 only where there is no such id.
+        exact = [entry_id for entry_id in known if normal(entry_id) == normal(pattern)]
+        matching = exact or sorted(entry_id for entry_id in known if is_named_by(entry_id, pattern))
+        # An entry that the manifest no longer has can still be named.
+        found |= dict.fromkeys(matching or [(await find_entry(journal, batch, pattern)).entry_id])
+    return list(found)
 
 
 @contextmanager

@@ -123,7 +123,7 @@ def _display(values: Settings, tracker: RunTracker, clocks: Clocks) -> Iterator[
     """The progress that is wanted, as subscribers; none when quiet."""
     style = progress_style(values)
     if style is ProgressStyle.NONE:
-        yield [] if values.quiet else [_print_warning]
+        yield [] if values.quiet else [WarningPrinter()]
         return
     # Asked for into a file, a bar is text: nothing hides a cursor there.
     is_painted = style is ProgressStyle.BAR and sys.stderr.isatty()
@@ -134,12 +134,18 @@ def _display(values: Settings, tracker: RunTracker, clocks: Clocks) -> Iterator[
         yield [shown]
 
 
-def _print_warning(event: Event) -> None:
-    """Write a warning to stderr where no progress is wanted: it is no progress."""
-    if isinstance(event, WarningRaised):
-        sys.stderr.write(shown(f"{event.entry}: warning: {event.message}") + "\n")
-    elif isinstance(event, ServiceWarning):
-        sys.stderr.write(shown(f"warning: {event.message}") + "\n")
+class WarningPrinter:
+    """A subscriber that writes warnings to stderr where no progress is wanted: they are no progress."""
+
+    name = "the printing of warnings"
+    hears = frozenset({WarningRaised, ServiceWarning})
+
+    def __call__(self, event: Event) -> None:
+        """Write one."""
+        if isinstance(event, WarningRaised):
+            sys.stderr.write(shown(f"{event.entry}: warning: {event.message}") + "\n")
+        elif isinstance(event, ServiceWarning):
+            sys.stderr.write(shown(f"warning: {event.message}") + "\n")
 
 
 def progress_style(values: Settings) -> ProgressStyle:

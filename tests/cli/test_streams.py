@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,10 @@ from typing import TextIO
 
 import pytest
 
+from orchestrator.api.settings import load_settings
+from orchestrator.cli.output import Output
+from orchestrator.cli.session import open_shown_session
+from orchestrator.engine.events import RunStarted, StepReached
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli
 
@@ -172,3 +177,17 @@ def test_the_interpreter_has_nothing_to_complain_of_at_its_exit() -> None:
 
     assert process.returncode == 5
     assert [line.split(":")[0] for line in process.stderr.splitlines()] == ["error", "hint"]
+
+
+@pytest.mark.parametrize("progress", ["none", "plain", "line", "bar"])
+@pytest.mark.usefixtures("simulator")
+async def test_no_way_to_show_a_run_makes_entries_publish_their_steps(progress: str) -> None:
+    """They have dozens each, for logs only: a subscriber that does not say what it wants would be told of all."""
+    settings = load_settings(flags={"progress": progress}, config=None, beside=None)
+    output = Output(io.StringIO(), io.StringIO())
+
+    async with open_shown_session(
+        output, settings, "studio", is_submit_wanted=False, environ=os.environ
+    ) as session:
+        assert session.events.is_heard(RunStarted)
+        assert not session.events.is_heard(StepReached)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from orchestrator.domain.errors import ConfigurationError, EntryError
 from orchestrator.domain.retry import http_date_seconds
 
+#: Place, object name and query; what may follow is no part of a request. An answer has a dozen URLs and more: one
+#: expression cuts them, and what they share is looked at once.
+_URL = re.compile(r"(https?)://([^/?#]+)(?:[^?#]*/)?([^?#]*)(?:\?([^#]*))?", re.IGNORECASE | re.ASCII)
 #: The parameters that tell something; the others are long, secret, and not worth decoding.
 _PARAMETER = re.compile(r"(?:^|&)(partNumber|Expires|X-Amz-Date|X-Amz-Expires)=([^&]+)")
 
@@ -34,24 +37,29 @@ class PresignedUrl:
             raise ValueError(
                 "the service returned an upload URL that has blanks, control characters or no end"
             )
+        parts = _URL.match(url)
+        if parts is None:
+            raise ValueError("the service returned an upload URL that is not http or https")
+        scheme, netloc, object_name, query = parts.groups("")
         try:
-            parts = urlsplit(url)
-            # Backwards, so that of a parameter that is repeated the first value counts.
-            query = {name: unquote(value) for name, value in reversed(_PARAMETER.findall(parts.query))}
-            hostname, port = _host_and_port(parts.netloc)
+            hostname, port = _host_and_port(netloc)
         except ValueError:
             raise ValueError("the service returned an upload URL that cannot be parsed") from None
-        if parts.scheme not in {"http", "https"} or not hostname:
-            raise ValueError("the service returned an upload URL that is not http or https")
+        if not hostname:
+            raise ValueError("the service returned an upload URL that has no host")
+        # Backwards, so that of a parameter that is repeated the first value counts.
+        told = dict(reversed(_PARAMETER.findall(query)))
         self._url = url
-        self.scheme: str = parts.scheme
+        self.scheme: str = scheme.lower()
         self.hostname: str = hostname
         self.host: str = f"{hostname}:{port}" if port else hostname
-        self.object_name: str = parts.path.rsplit("/", 1)[-1]
-        number = query.get("partNumber", "")
+        self.object_name: str = object_name
+        number = unquote(told.get("partNumber", ""))
         is_number = number.isascii() and number.isdecimal() and len(number) <= 10
         self.part_number: int | None = int(number) if is_number else None
-        self.expires_at: float | None = _expires_at(query)
+        self.expires_at: float | None = _expires_at(
+            told.get("Expires"), told.get("X-Amz-Date"), told.get("X-Amz-Expires")
+        )
 
     def is_private(self, *, is_insecure_http_allowed: bool) -> bool:
         """True where nothing between reads a request to it: https, this machine, or a person allows plain http."""
@@ -75,7 +83,7 @@ class PresignedUrl:
 
 @lru_cache(maxsize=64)  # every URL of a batch comes through here, and they name a store or two
 def _host_and_port(netloc: str) -> tuple[str | None, int | None]:
-    parts = SplitResult("", netloc, "", "", "")
+    parts = urlsplit(f"//{netloc}")
     return parts.hostname, parts.port
 
 
@@ -92,15 +100,18 @@ def in_part_order(urls: list[PresignedUrl]) -> list[PresignedUrl]:
     return sorted(urls, key=lambda url: url.part_number or 0)
 
 
-def _expires_at(query: Mapping[str, str]) -> float | None:
+@lru_cache(maxsize=64)  # the URLs of an answer end together
+def _expires_at(expires: str | None, signed_at: str | None, lifetime: str | None) -> float | None:
     """Seconds since the epoch from `Expires`, or from `X-Amz-Date` and `X-Amz-Expires` (section 5.1)."""
     try:
-        if "Expires" in query:
-            seconds = float(query["Expires"])
+        if expires is not None:
+            seconds = float(unquote(expires))
+        elif signed_at is not None and lifetime is not None:
+            begin = datetime.strptime(unquote(signed_at), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            seconds = begin.timestamp() + float(unquote(lifetime))
         else:
-            signed_at = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-            seconds = signed_at.timestamp() + float(query["X-Amz-Expires"])
-    except (KeyError, ValueError):
+            return None
+    except ValueError:
         return None
     return seconds if math.isfinite(seconds) and seconds <= _LATEST else None
 

@@ -117,6 +117,8 @@ def test_only_reveal_gives_the_url_byte_for_byte() -> None:
         f"https://host:99999/object?{QUERY}",
         f"https://[::1/object?{QUERY}",
         f"https://a\u2100b/object?{QUERY}",
+        f"http\u017f://host/object?{QUERY}",
+        f"https://user@/object?{QUERY}",
         "",
     ],
 )

@@ -65,7 +65,7 @@ class Attempts:
         self._on = on
         self._is_due = True
         self.number = 1  #: of this attempt; those that failed in an outage are not counted
-        self.made = 0  #: attempts so far, this one too
+        self.made = 1  #: attempts so far, this one too
         self.error: RetryableError | None = None  #: what this attempt failed with
 
     def __aiter__(self) -> Attempts:
@@ -79,7 +79,6 @@ class Attempts:
         if not self._is_due:
             raise StopAsyncIteration
         self._is_due = False
-        self.made += 1
         return self
 
     def __enter__(self) -> None:
@@ -98,6 +97,7 @@ class Attempts:
         """Wait after *error*, so that another attempt is due; raises what ends the attempts."""
         self.error = None
         self.number += await self._wait(error, self)
+        self.made += 1
         self._is_due = True
 
 

@@ -46,4 +46,5 @@ class FilmCount:
 
 
 def _films(entry: Entry) -> int:
-    return sum(kind.is_multipart for kind in entry.avatar.files())
+    """The training video, and the action video where there is one."""
+    return 1 if entry.avatar.action_video is None else 2

@@ -99,9 +99,9 @@ def update_batch(columns: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=64)
 def update_entry(columns: tuple[str, ...]) -> str:
-    """Set *columns* (bound as `new_<column>`) of the entry if state and epoch are still the caller's."""
+    """Set *columns*, each a parameter of its own name, of the entry if state and epoch are still the caller's."""
     guard = f"{_OF_ENTRY} AND epoch = :key_epoch AND state = :key_state"
-    return f"UPDATE entries SET {_assigned(columns, 'new_')} WHERE {guard}"
+    return f"UPDATE entries SET {_assigned(columns)} WHERE {guard}"
 
 
 def listed(columns: Iterable[str]) -> str:
@@ -118,8 +118,8 @@ def among(name: str, values: Iterable[object]) -> tuple[str, dict[str, object]]:
     return "(" + (", ".join(f":{key}" for key in parameters) or "NULL") + ")", parameters
 
 
-def _assigned(columns: Iterable[str], prefix: str = "") -> str:
-    return ", ".join(f"{_name(column)} = :{prefix}{column}" for column in columns)
+def _assigned(columns: Iterable[str]) -> str:
+    return ", ".join(f"{_name(column)} = :{column}" for column in columns)
 
 
 def _name(column: str) -> str:

@@ -315,14 +315,13 @@ class EntryWriter(TimelineReader):
         now = self._clock()
         columns = {"state": target.value, "updated_at": now, **facts}
         statement = statements.update_entry(tuple(columns))
-        parameters = {f"new_{column}": value for column, value in columns.items()}
 
         def write(transaction: Transaction) -> None:
             if also is not None and not transaction.select(statements.HAS_ENTRY, _guard(also)):
                 raise _stale(also)
             # Only the statement's own WHERE can know: the caller's record was read before the transaction.
             guard = _guard(record)
-            if transaction.execute(statement, {**parameters, **guard}) == 0:
+            if transaction.execute(statement, {**columns, **guard}) == 0:
                 raise _stale(record)
             if reason is not None:
                 transaction.insert("transitions", self._transition_row(record, target, reason, now))

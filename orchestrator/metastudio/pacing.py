@@ -95,11 +95,14 @@ class Retrying:
                 await self.sleep(delay)
             return 1
 
-        async for attempt in Attempts(wait):
-            with attempt:
+        attempts = Attempts(wait)
+        # No `async for`: nearly every call ends in its first round, and all calls of a batch come through here.
+        while True:
+            try:
                 async with turn() if self.gate is None else self.gate(operation, subject, turn):
-                    answer = await attempt_once(attempt.made)
-        return answer
+                    return await attempt_once(attempts.made)
+            except RetryableError as error:
+                await attempts.wait_after(error)
 
 
 #: Steps are longer by so much than the rate asks for: of calls at 0, 0.5 and 1 s the last may be quicker on its way

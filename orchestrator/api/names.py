@@ -9,6 +9,7 @@ from orchestrator.domain.errors import (
     CredentialsError,
     DecisionNeededError,
     EntryError,
+    ExitCode,
     JournalError,
     LockHeldError,
     ManifestError,
@@ -18,7 +19,6 @@ from orchestrator.domain.errors import (
     ServiceUnreachableError,
     UsageError,
 )
-from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.manifest import Problem, Severity
 

@@ -22,8 +22,7 @@ import anyio
 import anyio.to_thread
 
 from orchestrator.api.run_report import with_results
-from orchestrator.domain.errors import ConfigurationError, JournalError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ConfigurationError, ExitCode, JournalError
 from orchestrator.domain.foreign import disarmed_json, masked, shown_address
 from orchestrator.domain.notices import Message, Notice, NoticeKind, message_of
 from orchestrator.domain.states import EntryState

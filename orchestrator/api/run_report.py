@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio import to_thread
 
-from orchestrator.domain.errors import OrchestratorError, UsageError
-from orchestrator.domain.exit_codes import exit_code_of_any
+from orchestrator.domain.errors import OrchestratorError, UsageError, exit_code_of_any
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.journal import exists, open_journal
 from orchestrator.journal.reading import JournalReader

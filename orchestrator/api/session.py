@@ -15,8 +15,7 @@ import anyio
 
 from orchestrator.api.checking import Asked
 from orchestrator.api.settings import STDOUT, Settings
-from orchestrator.domain.errors import LockHeldError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of_any
+from orchestrator.domain.errors import ExitCode, LockHeldError, exit_code_of_any
 from orchestrator.domain.foreign import shown_address
 from orchestrator.engine.batch import RunRequest, run_batch
 from orchestrator.engine.connection import Clocks

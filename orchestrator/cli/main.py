@@ -22,8 +22,7 @@ from orchestrator.cli.process import (
     standard_streams,
     stop_on_signals,
 )
-from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError
-from orchestrator.domain.exit_codes import exit_code_of
+from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError, exit_code_of
 from orchestrator.domain.foreign import quotable
 
 #: Allocations between two collections of cycles. Python's 700 suit small programs: a start and a run make hardly any

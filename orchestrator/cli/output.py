@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from orchestrator.cli.process import StoppedBySignal
-from orchestrator.domain.errors import OrchestratorError, StoppedError, UsageError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.domain.errors import ExitCode, OrchestratorError, StoppedError, UsageError, exit_code_of
 from orchestrator.domain.foreign import disarmed_json, shown
 from orchestrator.observe.streams import failure_of
 

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestrator.domain.errors import LimitReachedError, RunError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
+from orchestrator.domain.errors import (
+    ExitCode,
+    LimitReachedError,
+    RunError,
+    exit_code_of,
+    exit_code_of_failures,
+)
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.connection import Clocks
 from orchestrator.engine.context import Run, WorkSettings

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import RetryableError
+from orchestrator.domain.evidence import ObjectFacts
 from orchestrator.domain.presigned import PresignedUrl, ServiceTime
-from orchestrator.domain.receipts import ObjectFacts
 from orchestrator.domain.retry import RetryBudget, RetryPolicy
 from orchestrator.domain.states import Change
 from orchestrator.engine.drain import Listening, by_signals

@@ -8,9 +8,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.domain.assets import Asset
-from orchestrator.domain.entries import Entry, normal
+from orchestrator.domain.entries import (
+    Entry,
+    Sameness,
+    changed_fields,
+    is_untouched,
+    normal,
+    sameness_of_file,
+)
 from orchestrator.domain.errors import SourceChangedError
-from orchestrator.domain.sameness import Sameness, changed_fields, is_untouched, sameness_of_file
 from orchestrator.domain.states import AFTER_SUBMIT, Change, EntryState, is_done
 from orchestrator.journal.records import EntryRecord
 

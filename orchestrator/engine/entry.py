@@ -12,8 +12,8 @@ from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.entries import SeenJob
 from orchestrator.domain.errors import GaveUpError, OrchestratorError, RetryableError
+from orchestrator.domain.evidence import Receipt
 from orchestrator.domain.foreign import without
-from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import Attempts, RetryBudget
 from orchestrator.domain.states import EntryState, Facts
 from orchestrator.engine.events import (

@@ -13,9 +13,9 @@ import anyio
 import anyio.to_thread
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
+from orchestrator.domain.entries import Sameness, sameness_of_content, sameness_of_file
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.receipts import ObjectFacts, expected_etag, is_md5
-from orchestrator.domain.sameness import Sameness, sameness_of_content, sameness_of_file
+from orchestrator.domain.evidence import ObjectFacts, expected_etag, is_md5
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord, SegmentRecord
 from orchestrator.transfer.hashing import md5s_of

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import (
+    ExitCode,
     InterruptedTransferError,
     OrchestratorError,
     RequestRejectedError,
@@ -17,7 +18,6 @@ from orchestrator.domain.errors import (
     ServiceUnreachableError,
     StaleEpochError,
 )
-from orchestrator.domain.exit_codes import ExitCode
 from orchestrator.domain.foreign import plain_name, quotable
 from orchestrator.domain.states import AFTER_SUBMIT, STATE_OF_GROUP, EntryState, JobGroup, group_of
 from orchestrator.engine.events import EntryTransitioned, JobStateChanged, ServiceWarning

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.errors import ServiceRefusesError, StaleEpochError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of_failures
+from orchestrator.domain.errors import ExitCode, ServiceRefusesError, StaleEpochError, exit_code_of_failures
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import RunRequest, register
 from orchestrator.engine.context import Run, WorkSettings

@@ -17,8 +17,7 @@ from pgqueuer.domain.models import Job
 from pgqueuer.domain.types import QueueEntrypoint
 
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.errors import HoldLostError, RunError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.domain.errors import ExitCode, HoldLostError, RunError, exit_code_of
 from orchestrator.domain.quantities import format_duration
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, is_done

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.entries import BatchKey, Create
-from orchestrator.domain.joining import Confirmation
+from orchestrator.domain.evidence import Confirmation, Evidence, Receipt
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.receipts import Evidence, Receipt
 from orchestrator.domain.segments import Segment
 from orchestrator.domain.states import Change, EntryState
 from orchestrator.journal.shapes import UNREADABLE, RowShape, damaged, intact, types_of

@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.entries import SeenJob
 from orchestrator.domain.errors import StaleEpochError
-from orchestrator.domain.receipts import Receipt
+from orchestrator.domain.evidence import Receipt
 from orchestrator.domain.states import Change, EntryState, check_takeover, check_transition
 from orchestrator.journal import statements
 from orchestrator.journal.backend import Backend, Row, Transaction

@@ -28,8 +28,8 @@ from orchestrator.domain.errors import (
     UnmarkedAnswerError,
     UrlExpiredError,
 )
+from orchestrator.domain.evidence import Evidence, Receipt, is_md5
 from orchestrator.domain.foreign import bare_etag, plain_name, quotable
-from orchestrator.domain.receipts import Evidence, Receipt, is_md5
 from orchestrator.network.errors import CONNECTION_ERRORS
 
 #: More than any error document of a store; the rest is not read.

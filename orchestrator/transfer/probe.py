@@ -7,8 +7,8 @@ import anyio
 from yarl import URL
 
 from orchestrator.domain.errors import InterruptedTransferError, NotSentError, ThrottledError
+from orchestrator.domain.evidence import ObjectFacts
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.receipts import ObjectFacts
 from orchestrator.network.errors import CONNECTION_ERRORS, connection_error
 from orchestrator.transfer.answer import is_foreign, marks_of
 

@@ -25,8 +25,8 @@ from orchestrator.domain.errors import (
     OrchestratorError,
     RequestRejectedError,
 )
+from orchestrator.domain.evidence import Receipt
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.retry import retry_after_seconds
 from orchestrator.domain.segments import Segment
 from orchestrator.network.errors import (

@@ -14,8 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 import orchestrator
-from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.exit_codes import exit_code_of
+from orchestrator.domain.errors import OrchestratorError, exit_code_of
 
 _SOURCE = Path(orchestrator.__file__).parent
 _HEAD = """\

@@ -12,8 +12,7 @@ from typing import NoReturn
 import psycopg
 import pytest
 
-from orchestrator.domain.errors import JournalError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode, JournalError
 from orchestrator.fleet.queue import OwnedQueries
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli, Result

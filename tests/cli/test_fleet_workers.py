@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.journal.journal import Journal
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli

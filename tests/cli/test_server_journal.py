@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from tests.cli.conftest import Batch, Cli
 from tests.postgres import postgres, schema_of
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.domain.receipts import VERIFIED
+from orchestrator.domain.evidence import VERIFIED
 from orchestrator.domain.segments import auto_part_count, plan_segments
 from orchestrator.engine.events import Point
 from orchestrator.simulator.links import ASSETS

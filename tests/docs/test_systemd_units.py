@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.api.settings import Settings
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from tests.cli.advice import complaint
 from tests.docs.conftest import ROOT, Desk
 from tests.docs.pasting import install_program

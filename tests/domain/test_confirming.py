@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from orchestrator.domain.joining import (
+from orchestrator.domain.evidence import (
     JoinEvidence,
     Listing,
     Reply,

@@ -16,6 +16,7 @@ from orchestrator.domain.errors import (
     DecisionNeededError,
     EntryError,
     ETagMismatchError,
+    ExitCode,
     GaveUpError,
     HoldLostError,
     IllegalTransitionError,
@@ -40,8 +41,9 @@ from orchestrator.domain.errors import (
     UnmarkedAnswerError,
     UrlExpiredError,
     UsageError,
+    exit_code_of,
+    exit_code_of_failures,
 )
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of, exit_code_of_failures
 
 #: Design section 4. What is dealt with before a command ends, or is our bug, is unexpected when it gets there.
 EXIT_CODES = {

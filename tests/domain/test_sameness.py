@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.avatar import Avatar
-from orchestrator.domain.sameness import (
+from orchestrator.domain.entries import (
     Sameness,
     as_known,
     changed_fields,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import Change, EntryState
 from orchestrator.engine.cancelling import Canceller
 from orchestrator.engine.cleaning import Leftover, finished_batches, orphans

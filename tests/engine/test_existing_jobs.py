@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.errors import DecisionNeededError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import DecisionNeededError, ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.context import OnExisting
 from orchestrator.engine.report import RunReport

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.assets import Fingerprint
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
 from orchestrator.engine.report import RunReport
 from orchestrator.preflight.cache import Cache

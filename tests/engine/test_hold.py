@@ -14,8 +14,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from orchestrator.domain.errors import HoldLostError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode, HoldLostError
 from orchestrator.domain.states import Change
 from orchestrator.engine.events import Event, Point, StepReached
 from orchestrator.engine.hold import ALWAYS_HELD, Hold, acting_under, awake_and_asleep, check_hold

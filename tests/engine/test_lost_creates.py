@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.entries import BatchKey, create_tag
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.cancelling import Canceller
 from orchestrator.engine.cleaning import Leftover, delete_orphan, orphans

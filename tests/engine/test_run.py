@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import Point, StepReached
 from tests.rig import Rig

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import Change
 from orchestrator.engine.events import ComparisonStarted, Point, StepReached
 from orchestrator.engine.report import RunReport

@@ -8,7 +8,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.engine.events import UrlsExpired
 from orchestrator.simulator import SimulatorOptions, World
 from tests.crash.others import Others

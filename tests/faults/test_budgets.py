@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.simulator import SimulatorOptions
 from orchestrator.simulator.faults import FAULTS

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import Point
 from orchestrator.simulator import SimulatorOptions, World

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.engine.events import Point, UrlsExpired
 from orchestrator.engine.report import RunReport
 from orchestrator.metastudio.credentials import FoundCredentials, UserToken

@@ -10,7 +10,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.engine.events import Point, SegmentStored
 from orchestrator.simulator import SimulatorOptions
 from tests.faults.conftest import Trial

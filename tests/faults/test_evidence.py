@@ -9,8 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-from orchestrator.domain.errors import JournalError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode, JournalError
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.connection import connect
 from orchestrator.engine.events import Event, Point, SegmentStored, StepReached, WarningRaised

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.engine.context import OnExpired
 from orchestrator.engine.events import Point, UrlsExpired
 from orchestrator.simulator import SimulatorOptions, World

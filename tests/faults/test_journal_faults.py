@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.domain.errors import JournalError, OrchestratorError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.domain.errors import ExitCode, JournalError, OrchestratorError, exit_code_of
 from orchestrator.engine.events import Point
 from tests.faults.conftest import Trial
 from tests.journal.samples import database_of

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from orchestrator.domain.errors import ConfigurationError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ConfigurationError, ExitCode
 from orchestrator.domain.states import EntryState
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 import pytest
 
-from orchestrator.domain.errors import ServiceUnreachableError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode, ServiceUnreachableError
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import EntryState

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.simulator import SimulatorOptions
 from tests.faults.conftest import Trial

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.engine.events import Point, WarningRaised
 from orchestrator.metastudio.credentials import FoundCredentials, UserToken
 from orchestrator.simulator import SimulatorOptions

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.errors import ManifestError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode, ManifestError
 from orchestrator.engine.events import Point
 from tests.faults.conftest import Trial
 

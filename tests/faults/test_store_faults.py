@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.engine.events import Point, SegmentStored, UrlsExpired
 from orchestrator.simulator import SimulatorOptions, World
 from tests.faults.conftest import Trial

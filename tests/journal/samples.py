@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.evidence import Receipt
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.receipts import Receipt
 from orchestrator.domain.segments import plan_segments
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.backend import Operation, Transaction

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.errors import JournalError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.domain.errors import ExitCode, JournalError, exit_code_of
 from orchestrator.journal.journal import Journal, open_journal
 from tests.journal.samples import BATCH, Clock, add_entries, add_entry, database_of, upload, writing
 

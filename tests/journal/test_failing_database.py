@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.errors import JournalError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.domain.errors import ExitCode, JournalError, exit_code_of
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.errors import ConfigurationError, JournalError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.domain.errors import ConfigurationError, ExitCode, JournalError, exit_code_of
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.sqlite.files import find_journal
 from tests.journal.samples import KEY, Clock, add_entry

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.errors import JournalError, LockHeldError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.domain.errors import ExitCode, JournalError, LockHeldError, exit_code_of
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.sqlite.files import batch_lock_holder, hold_batch_lock
 from tests.journal.samples import KEY, Clock

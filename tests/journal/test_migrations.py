@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.errors import JournalError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.domain.errors import ExitCode, JournalError, exit_code_of
 from orchestrator.journal.group_commit import transaction
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.migrations import MIGRATIONS, Migration, migrate

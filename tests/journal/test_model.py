@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import IllegalTransitionError, StaleEpochError
-from orchestrator.domain.receipts import Receipt
+from orchestrator.domain.evidence import Receipt
 from orchestrator.domain.states import TRANSITIONS, EntryState
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord

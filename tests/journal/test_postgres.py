@@ -20,8 +20,14 @@ import psycopg
 import pytest
 
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.errors import ConfigurationError, JournalError, LockHeldError, StaleEpochError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.domain.errors import (
+    ConfigurationError,
+    ExitCode,
+    JournalError,
+    LockHeldError,
+    StaleEpochError,
+    exit_code_of,
+)
 from orchestrator.domain.states import EntryState
 from orchestrator.journal import journal as door
 from orchestrator.journal.backend import Operation, Transaction, has_password, shown

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import UrlsExpired
 from orchestrator.simulator import World

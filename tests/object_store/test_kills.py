@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.engine.events import Point, StepReached
 from tests.crash.harness import Life, Peer
 from tests.crash.rounds import Kill

@@ -5,8 +5,8 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
+from orchestrator.domain.evidence import ObjectFacts
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.receipts import ObjectFacts
 from orchestrator.transfer.probe import probe_object
 from tests.transfer.store import Connection, serving
 

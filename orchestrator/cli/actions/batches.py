@@ -19,8 +19,7 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import StoppedBySignal, run_async
 from orchestrator.domain.entries import is_named_by, normal
-from orchestrator.domain.errors import OrchestratorError, UsageError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of_any
+from orchestrator.domain.errors import ExitCode, OrchestratorError, UsageError, exit_code_of_any
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.backend import shown
 from orchestrator.journal.history import RunRecord

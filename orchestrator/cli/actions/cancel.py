@@ -12,7 +12,7 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, is_agreed, print_table, require_consent
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_service_session
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.cancelling import LEFT_ALONE, Canceller
 from orchestrator.engine.events import EntryTransitioned, Event

@@ -16,8 +16,13 @@ from orchestrator.cli.output import SCHEMA, Output, Row, can_ask, is_agreed, pri
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_service_session
 from orchestrator.domain.entries import normal
-from orchestrator.domain.errors import LockHeldError, OrchestratorError, RequestRejectedError, UsageError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import (
+    ExitCode,
+    LockHeldError,
+    OrchestratorError,
+    RequestRejectedError,
+    UsageError,
+)
 from orchestrator.engine.cleaning import (
     Leftover,
     Orphan,

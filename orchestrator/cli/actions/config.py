@@ -12,8 +12,7 @@ from orchestrator.api.service import home_folder
 from orchestrator.api.settings import EffectiveSettings, environment_doubts, setting_names
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, print_table
-from orchestrator.domain.errors import ConfigurationError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ConfigurationError, ExitCode
 from orchestrator.domain.foreign import shown_address
 from orchestrator.journal.backend import shown
 from orchestrator.metastudio.credentials import PROJECT_VARIABLE, FoundCredentials, find_credentials

@@ -21,8 +21,7 @@ from orchestrator.api.settings import EffectiveSettings, Settings, environment_d
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
-from orchestrator.domain.errors import ConfigurationError, OrchestratorError
-from orchestrator.domain.exit_codes import ExitCode, exit_code_of
+from orchestrator.domain.errors import ConfigurationError, ExitCode, OrchestratorError, exit_code_of
 from orchestrator.domain.presigned import SKEW_SECONDS, PresignedUrl, ServiceTime
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.retry import RetryPolicy

@@ -16,8 +16,7 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_shown_session
-from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode, OrchestratorError
 from orchestrator.engine.batch import RunRequest
 from orchestrator.fleet.location import require_server
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, print_table
 from orchestrator.cli.process import run_on_network
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.fleet.location import require_server
 from orchestrator.journal.backend import shown
 from orchestrator.journal.journal import open_journal

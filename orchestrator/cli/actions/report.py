@@ -16,8 +16,7 @@ from orchestrator.cli.actions.results import written_file
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_async
-from orchestrator.domain.errors import UsageError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode, UsageError
 from orchestrator.journal.backend import has_password, is_url
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.preflight.look.measures import is_installed

@@ -21,8 +21,7 @@ from orchestrator.cli.actions.results import written_file
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, dumped
 from orchestrator.cli.process import run_async
-from orchestrator.domain.errors import ConfigurationError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ConfigurationError, ExitCode
 from orchestrator.engine.drain import until_signalled
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.report.document import ReportData

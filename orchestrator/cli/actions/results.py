@@ -24,8 +24,7 @@ from orchestrator.cli.actions.listings import review_text
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_async
-from orchestrator.domain.errors import ConfigurationError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ConfigurationError, ExitCode
 from orchestrator.domain.foreign import one_line, shown
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.reading import JournalReader

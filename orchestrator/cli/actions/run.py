@@ -30,8 +30,7 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_shown_session
-from orchestrator.domain.errors import LimitReachedError, OrchestratorError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode, LimitReachedError, OrchestratorError
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import submit_batch

@@ -11,8 +11,7 @@ from typing import Any
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output, dumped
 from orchestrator.cli.process import run_async
-from orchestrator.domain.errors import ConfigurationError, UsageError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ConfigurationError, ExitCode, UsageError
 from orchestrator.domain.quantities import parse_bytes
 from orchestrator.engine.drain import until_signalled
 from orchestrator.simulator import (

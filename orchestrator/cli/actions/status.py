@@ -21,7 +21,7 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, print_table
 from orchestrator.cli.process import run_async
 from orchestrator.domain.entries import normal
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.backend import shown

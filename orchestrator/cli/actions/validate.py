@@ -13,8 +13,7 @@ from orchestrator.api.settings import ProgressStyle, Settings
 from orchestrator.cli.actions.listings import counted, grouped_problems
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
-from orchestrator.domain.errors import ConfigurationError, UsageError
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ConfigurationError, ExitCode, UsageError
 from orchestrator.manifest import Problem
 
 #: Seconds between two lines of progress where there is no terminal.

@@ -14,9 +14,8 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.errors import OrchestratorError, RequestRejectedError
-from orchestrator.domain.exit_codes import ExitCode
-from orchestrator.domain.receipts import ObjectFacts
+from orchestrator.domain.errors import ExitCode, OrchestratorError, RequestRejectedError
+from orchestrator.domain.evidence import ObjectFacts
 from orchestrator.engine.connection import Connection, ServiceSettings, connect
 from orchestrator.engine.file_comparison import FileState, FileVerdict, verify_entry
 from orchestrator.journal.journal import open_journal

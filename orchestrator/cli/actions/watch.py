@@ -24,7 +24,7 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import cursor_shown_while_suspended, run_on_network
 from orchestrator.cli.session import ServiceSession, open_service_session, progress_style
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.foreign import shown
 from orchestrator.domain.states import EntryState, JobGroup, group_of
 from orchestrator.engine.drain import until_signalled

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.entries import BatchKey
+from orchestrator.domain.entries import BatchKey, changed_fields
 from orchestrator.domain.errors import DecisionNeededError, LockHeldError
-from orchestrator.domain.sameness import changed_fields
 from orchestrator.engine.context import OnExisting, Run
 from orchestrator.engine.steps.existing_jobs import Existing, ExistingJob, ExistingJobs
 from orchestrator.engine.steps.takeover import JobContents, Takeover, contents_of

@@ -23,8 +23,10 @@ from orchestrator.domain.errors import (
     ServiceUnreachableError,
     ThrottledError,
 )
-from orchestrator.domain.joining import (
+from orchestrator.domain.evidence import (
+    VERIFIED,
     Confirmation,
+    Evidence,
     JoinEvidence,
     Listing,
     Reply,
@@ -32,7 +34,6 @@ from orchestrator.domain.joining import (
     reply_of_refusal,
     rule_on,
 )
-from orchestrator.domain.receipts import VERIFIED, Evidence
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import Point
 from orchestrator.engine.steps.delivery import DeliveryCheck

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.errors import DecisionNeededError, EntryError
-from orchestrator.domain.joining import Confirmation
-from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.receipts import (
+from orchestrator.domain.evidence import (
     BY_EVIDENCE,
     DIGEST_OFF,
     VERIFIED,
+    Confirmation,
     Evidence,
     is_md5,
     not_shown,
     unverified,
 )
+from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.engine.file_comparison import etag_of_sent
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import DownloadUrls

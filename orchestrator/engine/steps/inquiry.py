@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import RequestRejectedError, UrlExpiredError
-from orchestrator.domain.joining import Listing
-from orchestrator.domain.receipts import Evidence, Receipt, is_md5
+from orchestrator.domain.evidence import Evidence, Listing, Receipt, is_md5
 from orchestrator.domain.segments import MAX_AUTO_PARTS
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, JobGroup, group_of
 from orchestrator.engine.events import Point

@@ -18,7 +18,7 @@ import anyio.to_thread
 
 from orchestrator.domain.assets import AssetKind, Fingerprint
 from orchestrator.domain.errors import DecisionNeededError, InterruptedTransferError, RequestRejectedError
-from orchestrator.domain.joining import Confirmation, Reply, reply_of_refusal
+from orchestrator.domain.evidence import Confirmation, Reply, reply_of_refusal
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, EntryState, JobGroup, group_of
 from orchestrator.engine.events import Point
 from orchestrator.journal.records import EntryRecord

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import DecisionNeededError, RequestRejectedError
-from orchestrator.domain.receipts import VERIFIED, expected_etag, is_md5
+from orchestrator.domain.evidence import VERIFIED, expected_etag, is_md5
 from orchestrator.domain.segments import plan_segments
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, EntryState
 from orchestrator.engine.events import Point

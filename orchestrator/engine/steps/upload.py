@@ -23,7 +23,7 @@ from orchestrator.domain.errors import (
     UnmarkedAnswerError,
     UrlExpiredError,
 )
-from orchestrator.domain.receipts import Evidence, Receipt
+from orchestrator.domain.evidence import Evidence, Receipt
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import Point, SegmentProgressed
 from orchestrator.engine.hold import check_hold

@@ -15,7 +15,7 @@ from benchmark.measuring import Cost
 from benchmark.report import spread
 from benchmark.suite import Bench, Client, Finding
 from benchmark.testbed import write_video
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from orchestrator.simulator.footage import write_letter, write_picture
 
 _VIDEO_BYTES = 300_000

@@ -31,7 +31,7 @@ from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Problem, open_manifest
-from orchestrator.metastudio.credentials import Credentials, FoundCredentials
+from orchestrator.metastudio.auth import Credentials, FoundCredentials
 from orchestrator.metastudio.pacing import ApiRate
 from orchestrator.simulator import JobView, Simulator
 from orchestrator.simulator.footage import write_footage, write_letter, write_picture

@@ -25,6 +25,7 @@ from orchestrator.api.run_report import with_results
 from orchestrator.domain.errors import ConfigurationError, ExitCode, JournalError
 from orchestrator.domain.foreign import disarmed_json, masked, shown_address
 from orchestrator.domain.notices import Message, Notice, NoticeKind, message_of
+from orchestrator.domain.quantities import as_clock
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import (
     DecisionNeeded,
@@ -39,7 +40,7 @@ from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.notices import NoticeBook
 from orchestrator.journal.records import BatchRecord, EntryRecord
-from orchestrator.observe.wording import duration, outage_line
+from orchestrator.observe.wording import outage_line
 
 if TYPE_CHECKING:
     from apprise import Apprise
@@ -75,7 +76,7 @@ def notice_of(event: Event, occasion: str) -> Notice | None:
         case OutageBegan():
             return Notice(f"outage:{event.side}", NoticeKind.OUTAGE_BEGUN, outage_line(event), occasion)
         case OutageEnded():
-            text = f"{event.side} answers again after {duration(event.lasted_seconds)}"
+            text = f"{event.side} answers again after {as_clock(event.lasted_seconds)}"
             return Notice(f"outage_over:{event.side}", NoticeKind.OUTAGE_OVER, text, occasion)
         case _:
             return None
@@ -116,7 +117,7 @@ def finish_of(report: RunReport) -> Notice:
     return Notice(
         f"finished:{report.run_id}",
         NoticeKind.FINISHED,
-        f"{entries.done} of {entries.total} entries done{counts}, in {duration(report.elapsed_seconds)}; "
+        f"{entries.done} of {entries.total} entries done{counts}, in {as_clock(report.elapsed_seconds)}; "
         f"exit code {int(report.exit_code)}{cause} (run {report.run_id})",
     )
 
@@ -285,7 +286,7 @@ async def feed(command: str, document: str, output: int) -> str | None:
         with anyio.fail_after(COMMAND_SECONDS):
             await process.communicate((document + "\n").encode())
     except TimeoutError:
-        return f"was stopped: it took longer than {duration(COMMAND_SECONDS)}"
+        return f"was stopped: it took longer than {as_clock(COMMAND_SECONDS)}"
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):

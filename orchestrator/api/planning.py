@@ -23,7 +23,7 @@ from orchestrator.engine.registration import earlier_manifest
 from orchestrator.engine.selection import scope_of
 from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.manifest import Manifest, Problem
-from orchestrator.metastudio.credentials import find_credentials
+from orchestrator.metastudio.auth import find_credentials
 
 SCHEMA = 1
 #: metastudio-protocol section 0, fact 4.

@@ -18,7 +18,7 @@ from orchestrator.domain.states import Change
 from orchestrator.engine.connection import Clocks, ServiceSettings
 from orchestrator.engine.context import OnExisting, OnExpired, RunSettings, WorkSettings
 from orchestrator.engine.drain import Listening, by_signals
-from orchestrator.metastudio.credentials import find_credentials
+from orchestrator.metastudio.auth import find_credentials
 from orchestrator.transfer.pacing import BandwidthLimit
 
 _API_CAP_SECONDS = 20.0

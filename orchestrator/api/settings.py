@@ -21,7 +21,7 @@ from orchestrator.domain.errors import ConfigurationError, OrchestratorError, Us
 from orchestrator.domain.quantities import parse_bytes, parse_duration
 from orchestrator.domain.segments import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from orchestrator.journal.backend import has_password, is_url
-from orchestrator.metastudio.endpoints import region_endpoint
+from orchestrator.metastudio.auth import region_endpoint
 from orchestrator.metastudio.pacing import ApiRate, parse_api_rate
 from orchestrator.transfer.pacing import Timetable, parse_timetable
 

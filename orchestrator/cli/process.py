@@ -111,8 +111,8 @@ def run_on_network(function: Callable[[*Arguments], Awaitable[T]], *arguments: *
     """As `run_async`, on the loop for connections to the service and the store; raises ConfigurationError too."""
     import anyio  # noqa: PLC0415 - as above
 
-    from orchestrator.network.event_loop import TransferLoop  # noqa: PLC0415 - loads what local commands do not need
-    from orchestrator.network.tls import chosen_tls  # noqa: PLC0415
+    # Loads what local commands do not need.
+    from orchestrator.network.tls import TransferLoop, chosen_tls  # noqa: PLC0415
 
     options: dict[str, Any] = {"loop_factory": partial(TransferLoop, chosen_tls(os.environ))}
     return anyio.run(_until_stopped, function, *arguments, backend_options=options)

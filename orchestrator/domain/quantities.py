@@ -1,8 +1,9 @@
-"""Sizes, rates and times as people write them: 16MiB, 20M, 512K, 30d, 90s."""
+"""Sizes, rates and times as people write and read them: 16MiB, 20M, 512K, 30d, 90s, 1:02:03."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 
 _FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
@@ -45,3 +46,15 @@ def format_bytes(count: float) -> str:
             return f"{text} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def as_clock(seconds: float) -> str:
+    """Seconds as `1:02:03` or `2:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def moment(seconds: float) -> str:
+    """Seconds since the epoch as `2026-11-22T08:00:00Z`."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

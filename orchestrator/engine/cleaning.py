@@ -13,8 +13,7 @@ from orchestrator.engine.steps.takeover import contents_of
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.requests import JobQuery
-from orchestrator.metastudio.wire import JobSummary
+from orchestrator.metastudio.wire import JobQuery, JobSummary
 
 _FINISHED = frozenset(
     {EntryState.CONFIRMED, EntryState.CANCELLED, *AFTER_SUBMIT} - {EntryState.REVIEW_FAILED}

@@ -13,11 +13,16 @@ from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.presigned import ServiceTime
 from orchestrator.domain.retry import Draw, RetryPolicy
 from orchestrator.engine.hold import check_hold
-from orchestrator.metastudio.auth import AkSkAuth, Authenticator, StaticTokenAuth
+from orchestrator.metastudio.auth import (
+    AkSkAuth,
+    Authenticator,
+    Credentials,
+    FoundCredentials,
+    StaticTokenAuth,
+    UserToken,
+    check_endpoint,
+)
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.credentials import Credentials, FoundCredentials, UserToken
-from orchestrator.metastudio.endpoints import check_endpoint
-from orchestrator.metastudio.iam import IamPasswordAuth
 from orchestrator.metastudio.pacing import ApiAttempt, ApiRate, Gate, Pacer, RateLimiter, Retrying, ignore
 from orchestrator.network.session import open_http_session
 
@@ -149,6 +154,9 @@ def authenticator(
         return AkSkAuth(secret, clock=clock)
     if isinstance(secret, UserToken):
         return StaticTokenAuth(secret.token)
+    # Loaded for those whom IAM gives a token only, as below.
+    from orchestrator.metastudio.iam import IamPasswordAuth  # noqa: PLC0415
+
     iam = check_endpoint(
         secret.endpoint,
         is_insecure_http_allowed=settings.is_insecure_http_allowed,
@@ -173,6 +181,8 @@ async def _project_id(settings: ServiceSettings, auth: Authenticator) -> str:
     known = known_project_id(settings)
     if known:
         return known
+    from orchestrator.metastudio.iam import IamPasswordAuth  # noqa: PLC0415
+
     if isinstance(auth, IamPasswordAuth):
         return await auth.project_id()
     raise ConfigurationError("no project ID set", hint="set --project-id or HUAWEICLOUD_SDK_PROJECT_ID")

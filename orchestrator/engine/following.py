@@ -26,8 +26,7 @@ from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.metastudio.answers import is_job_gone
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.requests import JobQuery
-from orchestrator.metastudio.wire import JobDetail, OperationLog
+from orchestrator.metastudio.wire import JobDetail, JobQuery, OperationLog
 
 if TYPE_CHECKING:
     from orchestrator.engine.event_bus import EventBus

@@ -15,8 +15,7 @@ from orchestrator.domain.entries import (
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import EntryRecord
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.requests import JobQuery
-from orchestrator.metastudio.wire import JobSummary
+from orchestrator.metastudio.wire import JobQuery, JobSummary
 
 #: Jobs looked through for a tag: more only come where the service pays no attention to any filter.
 MAX_LISTED_JOBS = 2000

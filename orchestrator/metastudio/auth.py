@@ -1,20 +1,30 @@
-"""Proving who calls: tokens, and AK/SK signatures, SDK-HMAC-SHA256 (metastudio-protocol section 4)."""
+"""Who calls, and where to: addresses that a secret may be sent to, where credentials are found, and proofs.
+
+Proofs are tokens, and AK/SK signatures, SDK-HMAC-SHA256 (metastudio-protocol section 4). Of credentials the vendor's
+names and file come first (section 4.3).
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
+import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import lru_cache
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol
 from urllib.parse import parse_qsl, quote, unquote
 
 from yarl import URL
 
-from orchestrator.metastudio.credentials import Credentials
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.presigned import is_loopback
 
 TOKEN_HEADER = "X-Auth-Token"  # noqa: S105 -- the header's name
 ALGORITHM = "SDK-HMAC-SHA256"
@@ -22,6 +32,22 @@ DATE_HEADER = "X-Sdk-Date"
 _CONTENT_HASH_HEADER = "x-sdk-content-sha256"
 #: A path that is the same when it is encoded again, as those of this API are.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/-]*")
+_AK, _SK = "HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK"
+_SECURITY_TOKEN = "HUAWEICLOUD_SDK_SECURITY_TOKEN"  # noqa: S105 -- the variable's name
+PROJECT_VARIABLE = "HUAWEICLOUD_SDK_PROJECT_ID"
+_FILE = "HUAWEICLOUD_SDK_CREDENTIALS_FILE"
+_TOKEN = "ORCHESTRATOR_AUTH_TOKEN"  # noqa: S105 -- the variable's name
+_USER, _PASSWORD, _DOMAIN = "ORCHESTRATOR_IAM_USER", "ORCHESTRATOR_IAM_PASSWORD", "ORCHESTRATOR_IAM_DOMAIN"
+_IAM_ENDPOINT, _VENDOR_IAM_ENDPOINT = "ORCHESTRATOR_IAM_ENDPOINT", "HUAWEICLOUD_SDK_IAM_ENDPOINT"
+
+_HOW_TO_GIVE = (
+    f"set {_AK} and {_SK}, or write them to ~/.huaweicloud/credentials, or set {_TOKEN}, "
+    f"or {_USER}, {_PASSWORD} and {_DOMAIN}"
+)
+DEFAULT_IAM_ENDPOINT = "https://iam.myhuaweicloud.com"
+#: Where the service is offered (metastudio-protocol section 4.3).
+REGIONS: Final = ("cn-north-4", "cn-east-3", "ap-southeast-3")
+_REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 class Authenticator(Protocol):
@@ -185,3 +211,225 @@ def query_pairs(raw_query: str) -> tuple[tuple[str, str], ...]:
 
 def _encode(text: str) -> str:
     return quote(text, safe="~")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An access key pair; temporary ones come with a security token."""
+
+    ak: str = field(repr=False)
+    sk: str = field(repr=False)
+    security_token: str | None = field(default=None, repr=False)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What appears in no output: both keys, and the token of temporary ones."""
+        return tuple(filter(None, (self.ak, self.sk, self.security_token)))
+
+
+@dataclass(frozen=True, slots=True)
+class UserToken:
+    """A token somebody fetched for us; it lives 24 hours and cannot be renewed."""
+
+    token: str = field(repr=False)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What appears in no output."""
+        return (self.token,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IamAccount:
+    """An IAM user whose password buys tokens at *endpoint*."""
+
+    user: str
+    password: str = field(repr=False)
+    domain: str
+    endpoint: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What appears in no output: user and account have names that a person may need to read."""
+        return (self.password,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundCredentials:
+    """What to authenticate with, where it came from, and what the operator should know about it."""
+
+    secret: Credentials | UserToken | IamAccount
+    source: str
+    project_id: str | None
+    warnings: tuple[str, ...] = ()
+
+
+def find_credentials(environ: Mapping[str, str], home: Path | None) -> FoundCredentials:
+    """Look for a key pair, the vendor's credentials file, a token and an IAM user, in this order.
+
+    Raises ConfigurationError when there is none, or half a pair.
+    """
+    found = _key_pair(environ) or _vendor_file(environ, home) or _token(environ) or _iam_account(environ)
+    if found is None:
+        raise ConfigurationError("no credentials for the service were found", hint=_HOW_TO_GIVE)
+    return found
+
+
+def _key_pair(environ: Mapping[str, str]) -> FoundCredentials | None:
+    ak, sk = _header_value(environ, _AK), _header_value(environ, _SK)
+    if not ak and not sk:
+        return None
+    secret = Credentials(
+        _required(ak, _AK, because=_SK),
+        _required(sk, _SK, because=_AK),
+        _header_value(environ, _SECURITY_TOKEN),
+    )
+    return FoundCredentials(
+        secret=secret, source=f"{_AK} and {_SK}", project_id=_header_value(environ, PROJECT_VARIABLE)
+    )
+
+
+def _vendor_file(environ: Mapping[str, str], home: Path | None) -> FoundCredentials | None:
+    named = environ.get(_FILE, "").strip()
+    # pathlib raises where os.path leaves a ~ without a home alone, and where a folder may not be looked into.
+    usual = None if home is None else home / ".huaweicloud" / "credentials"
+    if named:
+        path: Path | None = Path(os.path.expanduser(named))  # noqa: PTH111 - see above
+    else:
+        path = usual if usual is not None and os.path.exists(usual) else None  # noqa: PTH110 - see above
+    if path is None:
+        return None
+    basic = _read_basic_section(path)
+    if basic is None:
+        if named:
+            raise ConfigurationError(f"{path} (from {_FILE}) has no section [basic] with ak and sk")
+        return None
+    ak, sk = _header_value(basic, "ak"), _header_value(basic, "sk")
+    if not ak and not sk:
+        return None
+    secret = Credentials(
+        _required(ak, f"ak in {path}", because="sk"),
+        _required(sk, f"sk in {path}", because="ak"),
+        _header_value(basic, "security_token"),
+    )
+    project_id = _header_value(environ, PROJECT_VARIABLE) or _header_value(basic, "project_id")
+    is_readable = path.stat().st_mode & 0o077
+    warnings = (f"{path} can be read by others; run: chmod 600 {path}",) if is_readable else ()
+    return FoundCredentials(secret=secret, source=str(path), project_id=project_id, warnings=warnings)
+
+
+def _read_basic_section(path: Path) -> Mapping[str, str] | None:
+    """The section [basic]; the parser's own errors quote the line, so they are not passed on."""
+    import configparser  # noqa: PLC0415 - mostly the environment has the credentials
+
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(_text_of(path))
+    except OSError as error:
+        raise ConfigurationError(f"the credentials file {path} cannot be read: {error.strerror}") from None
+    except (configparser.Error, UnicodeDecodeError):
+        raise ConfigurationError(
+            f"the credentials file {path} is not an INI file",
+            hint="a section [basic] with lines ak = and sk =",
+        ) from None
+    return parser["basic"] if parser.has_section("basic") else None
+
+
+def _text_of(path: Path) -> str:
+    """The content of a regular file; raises OSError, and for a pipe too, which might be waited for without end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return path.read_text(encoding="utf-8-sig")
+
+
+def _token(environ: Mapping[str, str]) -> FoundCredentials | None:
+    token = _header_value(environ, _TOKEN)
+    if not token:
+        return None
+    return FoundCredentials(
+        secret=UserToken(token), source=_TOKEN, project_id=_header_value(environ, PROJECT_VARIABLE)
+    )
+
+
+def _iam_account(environ: Mapping[str, str]) -> FoundCredentials | None:
+    user, password, domain = environ.get(_USER), environ.get(_PASSWORD), environ.get(_DOMAIN)
+    if not user and not password:
+        return None
+    account = IamAccount(
+        user=_required(user, _USER, because=_PASSWORD),
+        password=_required(password, _PASSWORD, because=_USER),
+        domain=_required(domain, _DOMAIN, because=_USER),
+        endpoint=environ.get(_IAM_ENDPOINT) or environ.get(_VENDOR_IAM_ENDPOINT) or DEFAULT_IAM_ENDPOINT,
+    )
+    return FoundCredentials(secret=account, source=_USER, project_id=_header_value(environ, PROJECT_VARIABLE))
+
+
+def _required(value: str | None, name: str, *, because: str) -> str:
+    if not value:
+        raise ConfigurationError(f"{because} is given but {name} is not", hint=_HOW_TO_GIVE)
+    return value
+
+
+def _header_value(values: Mapping[str, str], name: str) -> str | None:
+    """The value without blanks around it, None when nothing is left; raises when no header could carry it."""
+    value = values.get(name, "").strip()
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        raise ConfigurationError(
+            f"{name} has quotation marks around it, which are no part of it",
+            hint=f"write {name}=VALUE without them; a file of variables for docker has none either",
+        )
+    if not (value.isascii() and value.isprintable() and " " not in value):
+        raise ConfigurationError(f"{name} contains a blank, a line break or a character that is not ASCII")
+    return value or None
+
+
+def region_endpoint(region: str) -> str:
+    """The service's endpoint in *region* (metastudio-protocol section 4.3).
+
+    Raises ConfigurationError for a region that is not known: its host would never be found, and a run would wait
+    for it in vain.
+    """
+    if not _REGION.fullmatch(region):
+        raise ConfigurationError(f"{region!r} is not a region; write for example cn-north-4")
+    if region not in REGIONS:
+        # A region may have opened after this version was made.
+        meant = get_close_matches(region, REGIONS, n=1)
+        other = (
+            f"for a region that is new, give its --endpoint: https://metastudio.{region}.myhuaweicloud.com"
+        )
+        raise ConfigurationError(
+            f"the region {region} is not known; MetaStudio is in {', '.join(REGIONS)}",
+            hint=f"did you mean --region {meant[0]}? Or {other}" if meant else other,
+        )
+    return f"https://metastudio.{region}.myhuaweicloud.com"
+
+
+def check_endpoint(url: str, *, is_insecure_http_allowed: bool = False, setting: str = "--endpoint") -> str:
+    """Return *url*, given by *setting*, without a slash at its end.
+
+    Raises ConfigurationError unless secrets may travel there.
+
+    That is https anywhere, and http on loopback or when the operator allows it. A path is refused: the client adds
+    the API's own, so that `/v1` twice would be no API.
+    """
+    try:
+        endpoint = URL(url.strip())
+    except ValueError:
+        raise ConfigurationError("the endpoint is not a URL", hint="write for example https://host") from None
+    if endpoint.scheme not in {"http", "https"} or not endpoint.host:
+        raise ConfigurationError(
+            "the endpoint is not an https URL", hint="write for example https://host[:port]"
+        )
+    if endpoint.raw_user or endpoint.raw_password or endpoint.raw_query_string or endpoint.raw_fragment:
+        raise ConfigurationError("the endpoint may have no user, password, query or fragment in it")
+    if endpoint.path.strip("/"):
+        raise ConfigurationError(
+            "the endpoint has a path; the path of the API is added to it",
+            hint=f"write {setting} {endpoint.origin()}",
+        )
+    if endpoint.scheme == "http" and not (is_insecure_http_allowed or is_loopback(endpoint.host)):
+        raise ConfigurationError(
+            f"the endpoint {endpoint.host} uses http, which would send the credentials unprotected",
+            hint="use https, or --insecure-http if you know the network",
+        )
+    return str(endpoint.origin())

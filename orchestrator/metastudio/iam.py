@@ -22,8 +22,7 @@ from orchestrator.domain.errors import (
     ThrottledError,
 )
 from orchestrator.metastudio.answers import Answer, OversizedAnswerError, Refusal, exchange, read_object
-from orchestrator.metastudio.auth import TOKEN_HEADER
-from orchestrator.metastudio.credentials import IamAccount
+from orchestrator.metastudio.auth import TOKEN_HEADER, IamAccount
 from orchestrator.metastudio.pacing import Retrying
 
 _PATH = "/v3/auth/tokens?nocatalog=true"

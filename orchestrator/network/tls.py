@@ -1,4 +1,4 @@
-"""TLS connections that encrypt straight into their sockets.
+"""TLS connections that encrypt straight into their sockets, and the event loop that makes them.
 
 asyncio's own encrypt into memory and copy what comes out into a socket: a sixth of what an upload costs the CPU.
 """
@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from orchestrator.domain.errors import ConfigurationError
+from orchestrator.network.session import tls_proxy_names
 
 #: More than a TLS record holds, so that nothing decrypted is left behind, of which no event would tell.
 _RECEIVED_BYTES: Final = 64 * 1024
@@ -25,6 +27,8 @@ _USUAL_HIGH_BYTES: Final = 64 * 1024
 OnSession = Callable[[ssl.SSLSession], None]
 
 TLS_VARIABLE: Final = "ORCHESTRATOR_TLS"
+#: Whose sessions a TLS session may resume: what was verified of one peer says nothing of another.
+_Peer = tuple[ssl.SSLContext, str | None, object]
 
 
 class TlsChoice(StrEnum):
@@ -304,3 +308,56 @@ class TlsTransport(asyncio.Transport):
             self._protocol.connection_lost(error)
         finally:
             self._connection.close()
+
+
+class TransferLoop(asyncio.SelectorEventLoop):
+    """asyncio's usual loop, but TLS on a connected socket is a TlsTransport, and resumes the peer's last session.
+
+    What is to carry another TLS connection, through a proxy, stays asyncio's: its `start_tls` knows no other. With
+    `TlsChoice.ASYNCIO` every connection is asyncio's.
+    """
+
+    def __init__(self, tls: TlsChoice = TlsChoice.OWN) -> None:
+        super().__init__()
+        self._is_own_tls = tls is TlsChoice.OWN
+        self._sessions: dict[_Peer, ssl.SSLSession] = {}
+
+    async def create_connection(  # type: ignore[override]  # the base has overloads for what is passed on here
+        self,
+        protocol_factory: Callable[[], asyncio.Protocol],
+        *address: Any,
+        ssl: ssl.SSLContext | bool | None = None,
+        sock: socket.socket | None = None,
+        server_hostname: str | None = None,
+        **options: Any,
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        """Connect as asyncio would; with nothing but a TLS context, a socket and a name, by a TlsTransport."""
+        is_for_asyncio = not self._is_own_tls or address or options or server_hostname in tls_proxy_names()
+        if is_for_asyncio or sock is None or not ssl or isinstance(ssl, bool):
+            return await super().create_connection(
+                protocol_factory, *address, ssl=ssl, sock=sock, server_hostname=server_hostname, **options
+            )
+        return await self._connect_tls(protocol_factory, ssl, sock, server_hostname)
+
+    async def _connect_tls(
+        self,
+        protocol_factory: Callable[[], asyncio.Protocol],
+        context: ssl.SSLContext,
+        connected: socket.socket,
+        server_name: str | None,
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        connection = connected
+        try:
+            peer: _Peer = (context, server_name, connected.getpeername())
+            connection = encrypted = context.wrap_socket(
+                connected,
+                server_hostname=server_name,
+                do_handshake_on_connect=False,
+                session=self._sessions.get(peer),
+            )
+            await shake_hands(encrypted)
+            protocol = protocol_factory()
+            return TlsTransport(encrypted, protocol, lambda it: self._sessions.update({peer: it})), protocol
+        except BaseException:
+            connection.close()
+            raise

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.domain.foreign import shown
-from orchestrator.domain.quantities import format_bytes
+from orchestrator.domain.quantities import as_clock, format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import (
     BatchDrained,
@@ -34,7 +34,6 @@ from orchestrator.observe.tracking import ActiveEntry, RunTracker
 from orchestrator.observe.wording import (
     checking,
     comparing,
-    duration,
     outage_line,
     outage_news,
     retries,
@@ -128,7 +127,7 @@ class BarProgress:
             f"{100 * done // total if total else 0:3d} %",
             f"{format_bytes(done)} of {format_bytes(total)}",
             f"{format_bytes(tracker.bytes_per_second)}/s",
-            f"{duration(left)} left" if left is not None else "",
+            f"{as_clock(left)} left" if left is not None else "",
         )
         return line
 
@@ -140,7 +139,7 @@ class BarProgress:
             counts.append(f" · {tracker.entries_failed} failed", style="red")
         if tracker.causes:
             counts.append(f" · {retries(tracker.causes)}", style="yellow")
-        counts.append(f" · {duration(tracker.elapsed_seconds)}")
+        counts.append(f" · {as_clock(tracker.elapsed_seconds)}")
         if tracker.is_draining:
             counts.append(" · stopping", style="yellow")
         return counts
@@ -152,7 +151,7 @@ class BarProgress:
         retry = self._tracker.retry_of(entry)
         again = Text("" if retry is None else shown(retry_line(*retry)), style="yellow", no_wrap=True)
         if entry.state is not EntryState.UPLOADING:
-            return name, state, duration(self._tracker.seconds_in_state(entry)), "", again
+            return name, state, as_clock(self._tracker.seconds_in_state(entry)), "", again
         bar = ProgressBar(
             total=max(entry.bytes_total, 1), completed=entry.bytes_done, width=_BAR_COLUMNS // 2
         )

@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from orchestrator.domain.foreign import shown
-from orchestrator.domain.quantities import format_bytes
+from orchestrator.domain.quantities import as_clock, format_bytes
 from orchestrator.engine.events import Event, FilmsChecked, RunFinished, RunStarted
 from orchestrator.observe.tracking import RunTracker
-from orchestrator.observe.wording import checking, duration, outage_line, retries
+from orchestrator.observe.wording import checking, outage_line, retries
 
 INTERVAL_SECONDS = 1.0
 
@@ -61,7 +61,7 @@ class LineProgress:
             f"{tracker.entries_failed} failed" if tracker.entries_failed else "",
             f"{format_bytes(tracker.bytes_done)} of {format_bytes(tracker.bytes_total)}",
             f"{format_bytes(tracker.bytes_per_second)}/s",
-            f"{duration(left)} left" if left is not None else "",
+            f"{as_clock(left)} left" if left is not None else "",
             retries(tracker.causes),
             "stopping" if tracker.is_draining else "",
             *(f"waiting: {outage_line(event, passed_seconds=passed)}" for event, passed in tracker.waits()),

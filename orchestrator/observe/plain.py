@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from orchestrator.domain.foreign import shown
-from orchestrator.domain.quantities import format_bytes
+from orchestrator.domain.quantities import as_clock, format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import (
     BatchDrained,
@@ -28,7 +28,7 @@ from orchestrator.engine.events import (
     WarningRaised,
 )
 from orchestrator.observe.tracking import RunTracker
-from orchestrator.observe.wording import checking, comparing, duration, outage_news, retries, stop_reason
+from orchestrator.observe.wording import checking, comparing, outage_news, retries, stop_reason
 
 INTERVAL_SECONDS = 30.0
 #: Journalled before a request is sent; only the result is printed.
@@ -110,7 +110,7 @@ class PlainProgress:
             f"{tracker.entries_done} of {tracker.entries_total} entries done, {len(tracker.active)} at work, "
             f"{tracker.entries_failed} failed; {format_bytes(tracker.bytes_done)} of "
             f"{format_bytes(tracker.bytes_total)}, {format_bytes(tracker.bytes_per_second)}/s"
-            + (f", {duration(left)} left" if left is not None else "")
+            + (f", {as_clock(left)} left" if left is not None else "")
             + "".join(f"; {part}" for part in (self._confirming(), retries(tracker.causes)) if part)
         )
 
@@ -122,7 +122,7 @@ class PlainProgress:
             for entry in list(self._tracker.active.values())
             if entry.state is EntryState.CONFIRMING
         ]
-        return f"{len(waits)} confirming, the longest for {duration(max(waits))}" if waits else ""
+        return f"{len(waits)} confirming, the longest for {as_clock(max(waits))}" if waits else ""
 
     def _keep_reporting(self) -> None:
         while not self._has_ended.wait(self._interval_seconds):

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
+from orchestrator.domain.quantities import as_clock
 from orchestrator.engine.events import FilmsChecked, OutageBegan, OutageEvent, RetryScheduled
 
 #: In English whatever the locale, as all that is printed.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _OUT = {"unreachable": "unreachable", "throttled": "overloaded"}
-
-
-def duration(seconds: float) -> str:
-    """Seconds as `1:02:03` or `2:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def moment(seconds: float) -> str:
-    """Seconds since the epoch as `2026-11-22T08:00:00Z`."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def short_moment(seconds: float) -> str:
@@ -66,14 +55,14 @@ def outage_line(event: OutageBegan, *, passed_seconds: float = 0.0) -> str:
     next_try = max(event.next_try_seconds - passed_seconds, 0.0)
     return (
         f"{event.side} {_OUT.get(event.kind, 'failing')} ({event.reason}) for "
-        f"{duration(event.lasted_seconds + passed_seconds)}; next try in {next_try:.0f} s; "
-        f"giving up at {duration(event.patience_seconds)}"
+        f"{as_clock(event.lasted_seconds + passed_seconds)}; next try in {next_try:.0f} s; "
+        f"giving up at {as_clock(event.patience_seconds)}"
     )
 
 
 def outage_end_line(event: OutageEvent) -> str:
     """That the run continues."""
-    return f"{event.side} answers again after {duration(event.lasted_seconds)}"
+    return f"{event.side} answers again after {as_clock(event.lasted_seconds)}"
 
 
 def stop_reason(reason: str) -> str:

@@ -746,13 +746,13 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        "orchestrator/metastudio/endpoints.py",
+        "orchestrator/metastudio/auth.py",
         ("--region",),
         first(without_endpoint, run("--region", "cn-noth-4")),
         cli("config", "show", "--region", "cn-north-4"),
     ),
     Way(
-        "orchestrator/metastudio/endpoints.py",
+        "orchestrator/metastudio/auth.py",
         ("--endpoint",),
         first(without_endpoint, run("--region", "xx-nowhere-77")),
         run("--endpoint", "{endpoint}"),
@@ -782,13 +782,13 @@ WAYS: tuple[Way, ...] = (
         cli("explain", "--all"),
     ),
     Way(
-        "orchestrator/metastudio/endpoints.py",
+        "orchestrator/metastudio/auth.py",
         ("--insecure-http",),
         run("--endpoint", "http://127.1.example:1", "--api-attempts", "1"),
         lambda stage: stage.cli("config", "show", "--endpoint", "http://127.1.example:1", "--insecure-http"),
     ),
     Way(
-        "orchestrator/observe/log_file.py",
+        "orchestrator/observe/logs.py",
         ("--log-file",),
         run("--log-file", "/dev/null/run.log"),
         run("--log-file", "{folder}/run.log"),
@@ -932,7 +932,6 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ("orchestrator/api/settings.py", ("--state",)): (
         "tests/cli/test_server_journal.py::test_a_password_on_the_command_line_is_refused_and_leads_on_without_it"
     ),
-    ("orchestrator/metastudio/calls.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
     ("orchestrator/metastudio/client.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
     ("orchestrator/metastudio/iam.py", ("--project-id",)): (
         "tests/metastudio/test_auth.py::test_a_token_without_a_project_asks_for_the_project_id"

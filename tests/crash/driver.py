@@ -30,7 +30,7 @@ from orchestrator.engine.events import EntryFailed, Event, RetryScheduled, StepR
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import open_journal
 from orchestrator.manifest import open_manifest
-from orchestrator.metastudio.credentials import Credentials, FoundCredentials
+from orchestrator.metastudio.auth import Credentials, FoundCredentials
 from orchestrator.metastudio.pacing import ApiRate
 from orchestrator.simulator.footage import write_footage
 from tests.rig import run_settings, service_settings

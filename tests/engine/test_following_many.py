@@ -13,8 +13,7 @@ from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.following import MOST_SHOWN, Follower
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.requests import JobQuery
-from orchestrator.metastudio.wire import JobPage
+from orchestrator.metastudio.wire import JobPage, JobQuery
 from tests.journal.samples import KEY, Clock, add_entries, database_of, writing
 
 JOBS = 5000

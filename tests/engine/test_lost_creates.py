@@ -21,7 +21,7 @@ from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import open_manifest
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.requests import create_body
+from orchestrator.metastudio.wire import create_body
 from orchestrator.simulator import SimulatorOptions, World
 from tests.rig import BATCH, Rig
 from tests.strangers import Untouched, make_console_jobs

@@ -11,9 +11,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from orchestrator.engine.connection import Clocks, connect
-from orchestrator.metastudio.credentials import Credentials, FoundCredentials
+from orchestrator.metastudio.auth import Credentials, FoundCredentials
 from orchestrator.metastudio.pacing import ApiRate
-from orchestrator.metastudio.requests import Command, JobQuery
+from orchestrator.metastudio.wire import Command, JobQuery
 from tests.rig import service_settings
 
 CLOCKS = Clocks(

@@ -18,8 +18,7 @@ from orchestrator.domain.errors import (
     ThrottledError,
 )
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.metastudio.auth import AkSkAuth, StaticTokenAuth
-from orchestrator.metastudio.credentials import Credentials, IamAccount
+from orchestrator.metastudio.auth import AkSkAuth, Credentials, IamAccount, StaticTokenAuth
 from orchestrator.metastudio.iam import IamPasswordAuth
 from orchestrator.metastudio.pacing import Retrying
 from tests.metastudio.scripted import breaks_off, hangs_up, refuses, says, shows_page

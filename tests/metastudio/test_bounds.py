@@ -19,7 +19,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.metastudio import client as client_module
 from orchestrator.metastudio.answers import MAX_ANSWER_BYTES, MAX_JSON_ITEMS, read_object
-from orchestrator.metastudio.requests import Command, JobQuery
+from orchestrator.metastudio.wire import Command, JobQuery
 from tests.metastudio.scripted import Reply, says
 
 #: Blanks, which JSON allows anywhere: a thousandth of them on the wire.

@@ -13,8 +13,7 @@ from orchestrator.domain.errors import ConfigurationError, RequestRejectedError
 from orchestrator.metastudio.answers import CommandFailedError
 from orchestrator.metastudio.auth import SignableRequest
 from orchestrator.metastudio.pacing import ApiAttempt
-from orchestrator.metastudio.requests import Command, JobQuery
-from orchestrator.metastudio.wire import Part
+from orchestrator.metastudio.wire import Command, JobQuery, Part
 from tests.metastudio.scripted import PROJECT_ID, Received, refuses, says, shows_page
 
 JOBS = f"/v1/{PROJECT_ID}/digital-human-training-manage/user/jobs"

@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.metastudio.credentials import Credentials, IamAccount, UserToken, find_credentials
-from orchestrator.metastudio.endpoints import check_endpoint, region_endpoint
+from orchestrator.metastudio.auth import (
+    Credentials,
+    IamAccount,
+    UserToken,
+    check_endpoint,
+    find_credentials,
+    region_endpoint,
+)
 
 PAIR = {"HUAWEICLOUD_SDK_AK": "env-ak", "HUAWEICLOUD_SDK_SK": "env-sk"}
 TOKEN = {"ORCHESTRATOR_AUTH_TOKEN": "env-token"}

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.avatar import Avatar
-from orchestrator.metastudio.requests import Command, JobQuery, create_body, update_body
+from orchestrator.metastudio.wire import Command, JobQuery, create_body, update_body
 
 FULL = Avatar.model_validate(
     {

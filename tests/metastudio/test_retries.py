@@ -22,7 +22,7 @@ from orchestrator.domain.errors import (
     ThrottledError,
 )
 from orchestrator.metastudio.auth import StaticTokenAuth
-from orchestrator.metastudio.requests import Command, JobQuery
+from orchestrator.metastudio.wire import Command, JobQuery
 from tests.metastudio.scripted import (
     NOW,
     breaks_off,

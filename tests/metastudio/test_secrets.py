@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.foreign import quotable
 from orchestrator.metastudio.answers import service_code
-from orchestrator.metastudio.auth import StaticTokenAuth
-from orchestrator.metastudio.credentials import Credentials
-from orchestrator.metastudio.requests import Command, JobQuery
-from orchestrator.metastudio.wire import JobDetail, JobPage, job_urls
+from orchestrator.metastudio.auth import Credentials, StaticTokenAuth
+from orchestrator.metastudio.wire import Command, JobDetail, JobPage, JobQuery, job_urls
 from tests.metastudio.scripted import breaks_off, hangs_up, refuses, says, says_nothing
 
 PHONE, MAIL, TOKEN = "13800138000", "ann@studio.example", "MIIabc" * 20

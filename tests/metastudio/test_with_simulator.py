@@ -12,12 +12,11 @@ from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.errors import CredentialsError, InterruptedTransferError, RequestRejectedError
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.metastudio.answers import CommandFailedError
-from orchestrator.metastudio.auth import AkSkAuth, StaticTokenAuth
+from orchestrator.metastudio.auth import AkSkAuth, Credentials, IamAccount, StaticTokenAuth
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.credentials import Credentials, IamAccount
 from orchestrator.metastudio.iam import IamPasswordAuth
 from orchestrator.metastudio.pacing import RateLimiter, Retrying
-from orchestrator.metastudio.requests import Command, JobQuery, create_body
+from orchestrator.metastudio.wire import Command, JobQuery, create_body
 from orchestrator.simulator import Simulator, SimulatorOptions
 
 AVATAR = Avatar(name="安娜 Anna", training_video="/f/a.mp4", contact="13800138000", cover="/f/a.png")

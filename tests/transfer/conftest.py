@@ -24,8 +24,8 @@ from blockbuster import blockbuster_ctx
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.network.event_loop import TransferLoop
 from orchestrator.network.session import open_http_session
+from orchestrator.network.tls import TransferLoop
 from orchestrator.transfer.hashing import HASHLIB, best_md5
 from orchestrator.transfer.reader import SegmentReader
 from orchestrator.transfer.sender import SegmentSender

@@ -17,8 +17,8 @@ import pytest
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.errors import ETagMismatchError
 from orchestrator.domain.segments import Segment
-from orchestrator.network.event_loop import TransferLoop
 from orchestrator.network.session import open_http_session
+from orchestrator.network.tls import TransferLoop
 from orchestrator.transfer.payload import TransportOutlet
 from orchestrator.transfer.reader import Span
 from orchestrator.transfer.sender import SegmentSender

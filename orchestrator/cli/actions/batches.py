@@ -20,13 +20,14 @@ from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import StoppedBySignal, run_async
 from orchestrator.domain.entries import is_named_by, normal
 from orchestrator.domain.errors import ExitCode, OrchestratorError, UsageError, exit_code_of_any
+from orchestrator.domain.quantities import as_clock, moment
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.backend import shown
 from orchestrator.journal.history import RunRecord
 from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
-from orchestrator.observe.wording import duration, moment, short_moment
+from orchestrator.observe.wording import short_moment
 
 T = TypeVar("T")
 _SHOWN_RUNS = 20
@@ -246,7 +247,7 @@ def state_of_run(run: RunRecord, holder: str | None) -> str:
 
 
 def _row(run: RunRecord, holder: str | None) -> Row:
-    took = "-" if run.ended_at is None else duration(run.ended_at - run.started_at)
+    took = "-" if run.ended_at is None else as_clock(run.ended_at - run.started_at)
     ended = state_of_run(run, holder) if run.exit_code is None else str(run.exit_code)
     counted = "-"
     if run.entries is not None:

@@ -23,6 +23,7 @@ from orchestrator.domain.errors import (
     RequestRejectedError,
     UsageError,
 )
+from orchestrator.domain.quantities import moment
 from orchestrator.engine.cleaning import (
     Leftover,
     Orphan,
@@ -33,7 +34,6 @@ from orchestrator.engine.cleaning import (
 )
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import BatchRecord
-from orchestrator.observe.wording import moment
 
 Subject = TypeVar("Subject", BatchRecord, Orphan)
 

@@ -15,7 +15,7 @@ from orchestrator.cli.output import SCHEMA, print_table
 from orchestrator.domain.errors import ConfigurationError, ExitCode
 from orchestrator.domain.foreign import shown_address
 from orchestrator.journal.backend import shown
-from orchestrator.metastudio.credentials import PROJECT_VARIABLE, FoundCredentials, find_credentials
+from orchestrator.metastudio.auth import PROJECT_VARIABLE, FoundCredentials, find_credentials
 from orchestrator.metastudio.pacing import ApiRate
 from orchestrator.network.tls import TLS_VARIABLE, chosen_tls
 from orchestrator.transfer.pacing import Timetable

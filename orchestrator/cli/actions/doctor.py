@@ -31,9 +31,8 @@ from orchestrator.journal.journal import examine, folder_of
 from orchestrator.journal.migrations import NEWEST
 from orchestrator.journal.shapes import DAMAGE_HINT
 from orchestrator.metastudio.answers import exchange
-from orchestrator.metastudio.credentials import FoundCredentials, IamAccount, find_credentials
-from orchestrator.metastudio.endpoints import check_endpoint
-from orchestrator.metastudio.requests import JobQuery
+from orchestrator.metastudio.auth import FoundCredentials, IamAccount, check_endpoint, find_credentials
+from orchestrator.metastudio.wire import JobQuery
 from orchestrator.network.session import EnvironmentProxies, open_http_session
 from orchestrator.transfer.hashing import HASHLIB, Md5, best_md5
 

@@ -10,10 +10,10 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, print_table
 from orchestrator.cli.process import run_on_network
 from orchestrator.domain.errors import ExitCode
+from orchestrator.domain.quantities import as_clock
 from orchestrator.fleet.location import require_server
 from orchestrator.journal.backend import shown
 from orchestrator.journal.journal import open_journal
-from orchestrator.observe.wording import duration
 
 if TYPE_CHECKING:
     from orchestrator.fleet.standing import FleetStanding
@@ -48,12 +48,12 @@ def show_fleet(invocation: Invocation) -> ExitCode:
             }
         )
         return ExitCode.OK
-    rows = [(worker.name, str(worker.entries), duration(worker.silent_seconds)) for worker in found.workers]
+    rows = [(worker.name, str(worker.entries), as_clock(worker.silent_seconds)) for worker in found.workers]
     if rows:
         print_table(output, ("worker", "entries", "last heartbeat"), rows)
     output.say(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.counts.items()))
     for brake in found.brakes:
-        output.say(f"stopped for {duration(brake.seconds)}: {brake.reason} ({brake.project})")
+        output.say(f"stopped for {as_clock(brake.seconds)}: {brake.reason} ({brake.project})")
         output.note("`orchestrator fleet release` lets workers continue now")
     return ExitCode.OK
 

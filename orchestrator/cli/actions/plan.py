@@ -16,9 +16,9 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output, print_table
 from orchestrator.cli.process import run_async
 from orchestrator.domain.errors import ManifestError, UsageError
-from orchestrator.domain.quantities import format_bytes, parse_bytes
+from orchestrator.domain.quantities import as_clock, format_bytes, parse_bytes
 from orchestrator.manifest import Manifest
-from orchestrator.observe.wording import comparing, duration
+from orchestrator.observe.wording import comparing
 
 _SHOWN_ENTRIES = 40
 
@@ -104,7 +104,7 @@ def _summary(batch_plan: BatchPlan) -> Iterator[str]:
         yield f"{to_send} to send; add --rate 10M to estimate the time"
     else:
         rate = format_bytes(batch_plan.rate or 0)
-        yield f"{to_send} to send: about {duration(batch_plan.seconds)} at {rate}/s"
+        yield f"{to_send} to send: about {as_clock(batch_plan.seconds)} at {rate}/s"
     at_risk = [entry.entry for entry in batch_plan.entries if entry.is_url_expiry_risk]
     if at_risk:
         yield f"warning: upload URLs live 24 h, and at this rate would die under {_named(at_risk)}"

@@ -26,6 +26,7 @@ from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_async
 from orchestrator.domain.errors import ConfigurationError, ExitCode
 from orchestrator.domain.foreign import one_line, shown
+from orchestrator.domain.quantities import moment
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
@@ -33,7 +34,6 @@ from orchestrator.manifest import COLUMNS, RESULT_COLUMNS, csv_cells
 from orchestrator.manifest.cells import protected, to_workbook
 from orchestrator.manifest.fields import PERSONAL_FIELDS
 from orchestrator.observe.streams import open_at_once
-from orchestrator.observe.wording import moment
 from orchestrator.preflight.reviews import rule_of_review
 
 #: A thread hop for each line would cost more than the line.

@@ -31,12 +31,11 @@ from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_shown_session
 from orchestrator.domain.errors import ExitCode, LimitReachedError, OrchestratorError
-from orchestrator.domain.quantities import format_bytes
+from orchestrator.domain.quantities import as_clock, format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import submit_batch
 from orchestrator.journal.backend import is_url
 from orchestrator.journal.reading import JournalReader
-from orchestrator.observe.wording import duration
 
 if TYPE_CHECKING:
     from orchestrator.engine.report import RunReport
@@ -166,7 +165,7 @@ def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
     counts = "".join(f", {count} {name}" for name, count in others.items() if count)
     yield (
         f"{report.batch}: {entries.done} of {entries.total} entries done{counts}, "
-        f"in {duration(report.elapsed_seconds)}"
+        f"in {as_clock(report.elapsed_seconds)}"
     )
     if tally.sent_segments:
         rate = format_bytes(tally.sent_bytes / max(report.elapsed_seconds, 0.001))

@@ -22,14 +22,14 @@ from orchestrator.cli.output import SCHEMA, Output, print_table
 from orchestrator.cli.process import run_async
 from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import ExitCode
-from orchestrator.domain.quantities import format_bytes
+from orchestrator.domain.quantities import format_bytes, moment
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.backend import shown
 from orchestrator.journal.history import AttemptRecord, TransitionRecord
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord, SegmentRecord
-from orchestrator.observe.wording import moment, short_moment
+from orchestrator.observe.wording import short_moment
 from orchestrator.report.refusals import reviews_document
 
 _SHOWN_ENTRIES = 200

@@ -26,12 +26,12 @@ from orchestrator.cli.process import cursor_shown_while_suspended, run_on_networ
 from orchestrator.cli.session import ServiceSession, open_service_session, progress_style
 from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.foreign import shown
+from orchestrator.domain.quantities import as_clock, moment
 from orchestrator.domain.states import EntryState, JobGroup, group_of
 from orchestrator.engine.drain import until_signalled
 from orchestrator.engine.events import EntryTransitioned, Event, JobStateChanged, ServiceWarning
 from orchestrator.engine.following import Follower, Milestone, PollPace, Progress
 from orchestrator.journal.reading import JournalReader
-from orchestrator.observe.wording import duration, moment
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -199,7 +199,7 @@ def _next_steps(watched: Watched) -> Iterator[str]:
             progress = watched.progress
             total = progress.reached + progress.stuck + progress.under_way
             yield (
-                f"timed out after {duration(watched.elapsed_seconds)}: {total - progress.reached} of {total} jobs "
+                f"timed out after {as_clock(watched.elapsed_seconds)}: {total - progress.reached} of {total} jobs "
                 f"are not {watched.request.until} yet; run the same command again to keep watching"
             )
         case ExitCode.INTERRUPTED:
@@ -294,7 +294,7 @@ class Board:
 
         self._has_begun = True
         now = datetime.now().astimezone().strftime("%H:%M:%S")
-        wait = f"at {now}; next check in {duration(wait_seconds)}; Ctrl-C stops watching, nothing is lost"
+        wait = f"at {now}; next check in {as_clock(wait_seconds)}; Ctrl-C stops watching, nothing is lost"
         # A table's own caption would be wrapped to the width of the table.
         self._live.update(Group(self._table(counts), Text(wait, style="dim")), refresh=True)
 

@@ -39,7 +39,7 @@ from orchestrator.engine.events import Point
 from orchestrator.engine.steps.delivery import DeliveryCheck
 from orchestrator.engine.steps.inquiry import Finding, Inquiry, PartList
 from orchestrator.journal.records import SegmentRecord
-from orchestrator.metastudio.requests import Command
+from orchestrator.metastudio.wire import Command
 from orchestrator.transfer.reader import Source
 
 if TYPE_CHECKING:

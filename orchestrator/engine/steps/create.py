@@ -29,8 +29,7 @@ from orchestrator.engine.hold import ALWAYS_HELD, acting_under
 from orchestrator.engine.job_search import Found, JobFinder
 from orchestrator.engine.steps.takeover import JobContents, Takeover
 from orchestrator.journal.records import SegmentRecord
-from orchestrator.metastudio.requests import create_body, update_body
-from orchestrator.metastudio.wire import JobUrls, UploadUrls
+from orchestrator.metastudio.wire import JobUrls, UploadUrls, create_body, update_body
 
 if TYPE_CHECKING:
     from orchestrator.engine.entry import HeldEntry

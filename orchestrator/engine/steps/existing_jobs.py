@@ -16,7 +16,7 @@ from orchestrator.domain.entries import SeenJob, entry_digests, forms, listed_si
 from orchestrator.engine.events import Point
 from orchestrator.engine.job_search import seen_job
 from orchestrator.journal.records import Twin
-from orchestrator.metastudio.requests import JobQuery
+from orchestrator.metastudio.wire import JobQuery
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run

@@ -16,8 +16,7 @@ from orchestrator.domain.segments import MAX_AUTO_PARTS
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, JobGroup, group_of
 from orchestrator.engine.events import Point
 from orchestrator.journal.records import SegmentRecord
-from orchestrator.metastudio.requests import Command
-from orchestrator.metastudio.wire import JobDetail
+from orchestrator.metastudio.wire import Command, JobDetail
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run

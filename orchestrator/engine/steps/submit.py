@@ -23,7 +23,7 @@ from orchestrator.domain.states import WAIT_FILE_UPLOAD, EntryState, JobGroup, g
 from orchestrator.engine.events import Point
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest.files import wanted_of
-from orchestrator.metastudio.requests import Command
+from orchestrator.metastudio.wire import Command
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.films.film import known_film, read_film
 from orchestrator.preflight.films.judging import judge_film

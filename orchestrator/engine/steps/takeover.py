@@ -20,8 +20,7 @@ from orchestrator.domain.segments import plan_segments
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, EntryState
 from orchestrator.engine.events import Point
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.requests import Command
-from orchestrator.metastudio.wire import JobDetail
+from orchestrator.metastudio.wire import Command, JobDetail
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run

@@ -72,12 +72,14 @@ class Worker:
         connection = place.connection
         self._brake = Brake(queries.driver, endpoint=connection.endpoint, project_id=connection.project_id)
         self._breaker = Breaker(place.work.settings.breaker_entries)
+        self._is_done = False
         #: By batch and whether it is to be submitted; the batch's entries share turns.
         self._parts: dict[tuple[str, bool], tuple[Run, Lifecycle]] = {}
 
     async def work(self) -> int:
         """Work until a signal, or until nothing is left where that is wanted; returns the exit code.
 
+        A signal is the expected end of one, and leaves the other's work undone: schedulers start that again.
         An error that concerns more than an entry, as when the server is away for too long, ends it as a signal does.
         """
         place = self._place
@@ -100,7 +102,8 @@ class Worker:
                 except RunError as error:
                     place.drain.begin(error.message, error)
             group.cancel_scope.cancel()
-        if scope.cancelled_caught and stops.received is not None:
+        is_early = scope.cancelled_caught or (self._settings.is_until_done and not self._is_done)
+        if is_early and stops.received is not None:
             return 128 + stops.received
         return ExitCode.OK if place.drain.cause is None else exit_code_of(place.drain.cause)
 
@@ -115,6 +118,7 @@ class Worker:
                     await put_back(self._place.journal, self._queries, batches)
                     queue_again_at = clocks.monotonic() + _SWEEP_SECONDS
                 if self._settings.is_until_done and await self._is_all_done(batches):
+                    self._is_done = True
                     self._place.drain.begin("nothing is queued any more")
                     return
             except RunError as error:

@@ -221,12 +221,14 @@ class _Play:
                 worker.process.kill()
                 worker.process.join()
                 self._done.played.lives.append(worker.life(is_killed=False))
-        killed, unbegun = -signal.SIGKILL, 128 + signal.SIGTERM
+        killed, stopped = -signal.SIGKILL, 128 + signal.SIGTERM
+        asked = {
+            f"worker-{each.strike.worker}" for each in self._done.struck if each.strike.blow is Blow.STOP
+        }
         self._done.exit_codes = {
             name: code
             for name, code in exits.items()
-            # A worker that is stopped before it listens ends as any command does, and has done nothing.
-            if code != killed and not (code == unbegun and not trail_lines(self._folder / name))
+            if code != killed and not (code == stopped and name in asked)
         }
         self._read_journal()
 

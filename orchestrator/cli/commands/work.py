@@ -46,8 +46,9 @@ def work(
     """Upload what is queued, together with workers on other hosts.
 
     Takes queued entries of its endpoint and project, at least 2 at once (-j), until a signal stops it: it then
-    returns its entries to the queue and exits with 0. When a worker dies, others continue its entries without a
-    second job, and send again at most what was in flight. All hosts must have the files under the same paths.
+    returns its entries to the queue and exits with 0, or before the end of --until-done with 130 or 143. When a
+    worker dies, others continue its entries without a second job, and send again at most what was in flight. All
+    hosts must have the files under the same paths.
 
     \b
     Examples:

@@ -22,7 +22,7 @@ from compose_spec import PyCompose
 
 from orchestrator import __version__
 from orchestrator.api.settings import Settings
-from orchestrator.domain.exit_codes import ExitCode
+from orchestrator.domain.errors import ExitCode
 from tests.cli.advice import complaint
 from tests.docs.conftest import ROOT, Desk
 from tests.docs.test_systemd_units import service

@@ -14,6 +14,7 @@ import anyio
 
 from orchestrator.api.settings import Settings
 from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.avatar import AudioSourceType
 from orchestrator.domain.entries import Entry, is_named_by, normal
 from orchestrator.domain.errors import JournalError, UsageError
 from orchestrator.domain.states import is_done
@@ -24,12 +25,11 @@ from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspe
 from orchestrator.manifest.files import finding_problem
 from orchestrator.manifest.problems import without_ignored
 from orchestrator.preflight.cache import Cache
-from orchestrator.preflight.rules import Extra, Verdict
-from orchestrator.preflight.rules.rule import install_command
+from orchestrator.preflight.rules.rule import Extra, Verdict, install_command
 
 if TYPE_CHECKING:
-    from orchestrator.preflight.finding import Finding
-    from orchestrator.preflight.look.measures import Measures
+    from orchestrator.preflight.look.measures import Measures, Purpose
+    from orchestrator.preflight.rulebook import Finding
 
 #: Of a file that is named and cannot be read.
 MISSING_FILE_RULE = "M05"
@@ -253,14 +253,13 @@ def look_at(
     if settings.look == "off" or not films:
         return []
     # What looks is loaded by those who want it only.
-    from orchestrator.preflight.look.measures import is_installed  # noqa: PLC0415
+    from orchestrator.preflight.look.measures import is_installed, judge_look  # noqa: PLC0415
 
     if not is_installed(Extra.PREFLIGHT):
         note(
             f"note: the look at films was left out: {install_command(Extra.PREFLIGHT)} installs what it needs"
         )
         return []
-    from orchestrator.preflight.look.judging import judge_look, purpose_of  # noqa: PLC0415
     from orchestrator.preflight.look.pool import look_at_films  # noqa: PLC0415
 
     measures = look_at_films(
@@ -274,10 +273,24 @@ def look_at(
         Looked(
             film,
             measures[film.path],
-            tuple(judge_look(measures[film.path], purpose_of(film.entry.avatar, film.kind))),
+            tuple(judge_look(measures[film.path], _purpose_of(film))),
         )
         for film in films
     ]
+
+
+def _purpose_of(film: FilmOfEntry) -> Purpose:
+    """What the film is for, which decides the rules."""
+    from orchestrator.preflight.look.measures import Purpose  # noqa: PLC0415 - as above
+
+    avatar, is_training = film.entry.avatar, film.kind is AssetKind.TRAINING_VIDEO
+    is_voice_elsewhere = avatar.audio_source_type is AudioSourceType.AUDIO or avatar.is_only_human_model
+    return Purpose(
+        is_green_wanted=avatar.is_background_replacement is not False,
+        is_flexus=avatar.is_any_flexus,
+        is_voice_wanted=is_training and not is_voice_elsewhere,
+        is_training=is_training,
+    )
 
 
 def look_problems(looked: Sequence[Looked], manifest_file: str) -> list[Problem]:

@@ -18,9 +18,9 @@ from orchestrator.domain.segments import (
 from orchestrator.manifest.copies import Copies
 from orchestrator.manifest.inspection import LocalFiles, Look, access_complaint
 from orchestrator.manifest.problems import Problem, Severity, without_ignored
-from orchestrator.preflight.films.judging import Wanted, judge_film
-from orchestrator.preflight.finding import Finding
+from orchestrator.preflight.films.film import Wanted, judge_film
 from orchestrator.preflight.papers import contact_complaint
+from orchestrator.preflight.rulebook import Finding
 
 _URL_CAP = "MetaStudio's definitions cap them at 50, so the service may not give them all"
 #: Without these the review fails, unless the account is on the vendor's list.

@@ -16,8 +16,8 @@ from orchestrator.domain.segments import MAX_PART_BYTES
 from orchestrator.manifest.paths import Folders, is_address
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.films.film import Film, read_film
-from orchestrator.preflight.finding import Finding, look_first, refused
 from orchestrator.preflight.papers import TAIL_BYTES, paper_findings
+from orchestrator.preflight.rulebook import Finding, look_first, refused
 
 HEAD_BYTES = 32
 _SIGNATURES = (

@@ -8,7 +8,8 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.preflight.rules import RULES, Verdict
+from orchestrator.preflight.rulebook import RULES
+from orchestrator.preflight.rules.rule import Verdict
 
 _SHOWN_CHARACTERS = 40
 _LONGEST_HINTED_NAME = 64

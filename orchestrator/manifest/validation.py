@@ -16,7 +16,7 @@ from orchestrator.manifest.fields import FIELDS, PATH_FIELDS, PERSONAL_FIELDS, S
 from orchestrator.manifest.paths import PathError, absolute_path
 from orchestrator.manifest.problems import Problem, Severity, quoted, suggestion
 from orchestrator.manifest.raw_entry import Draft
-from orchestrator.preflight.rules import RULES
+from orchestrator.preflight.rulebook import RULES
 
 Model = TypeVar("Model", bound=BaseModel)
 _LISTS = tuple(name for name, rule in FIELDS.items() if rule.shape is Shape.LIST)

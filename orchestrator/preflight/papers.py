@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from orchestrator.domain.assets import AssetKind
-from orchestrator.preflight.finding import Finding, likely_refused, look_first
+from orchestrator.preflight.rulebook import Finding, likely_refused, look_first
 
 #: How many last bytes are searched for an end: readers and cameras add a little after them.
 TAIL_BYTES = 4096

@@ -10,7 +10,7 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.journal.records import EntryRecord
 from orchestrator.preflight.look.measures import is_installed
 from orchestrator.preflight.look.pool import pictures_of_files
-from orchestrator.preflight.rules import Extra
+from orchestrator.preflight.rules.rule import Extra
 
 #: Of all pictures of a page together, as base64; and of one.
 MOST_BYTES: Final = 6 * 1024**2

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.preflight.films.film import read_film
-from orchestrator.preflight.films.judging import Wanted, judge_film
-from orchestrator.preflight.finding import Finding
-from orchestrator.preflight.look.judging import Purpose, judge_look
-from orchestrator.preflight.look.measures import is_installed
+from orchestrator.preflight.films.film import Wanted, judge_film, read_film
+from orchestrator.preflight.look.measures import Purpose, is_installed, judge_look
 from orchestrator.preflight.look.measuring import measure_film
-from orchestrator.preflight.rules import RULES, Extra, Verdict
+from orchestrator.preflight.rulebook import RULES, Finding
+from orchestrator.preflight.rules.rule import Extra, Verdict
 
 PAGE = Path(__file__).parents[2] / "docs/preflight.md"
 #: The films are seconds long, so that making them takes minutes.

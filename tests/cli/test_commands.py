@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from orchestrator import __version__
-from orchestrator.cli.actions import validate
+from orchestrator.cli.actions import listings, validate
 from orchestrator.manifest import manifest_schema
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli
@@ -79,7 +79,7 @@ def test_many_problems_are_cut_and_counted(cli: Cli, batch: Batch, simulator: Si
     lines = result.stderr.splitlines()
     assert result.exit_code == 3
     assert "none0.png" in lines[0]
-    assert lines[validate.SHOWN_PROBLEMS].startswith("... and 1")
+    assert lines[listings.SHOWN_PROBLEMS].startswith("... and 1")
     (grouped,) = [line for line in checked.stdout.splitlines() if "60 entries" in line]
     assert f"{batch.manifest}:" in grouped
     assert "(a0, a1, ...)" in grouped

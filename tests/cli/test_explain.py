@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.preflight.rules import RULES
+from orchestrator.preflight.rulebook import RULES
 from tests.cli.conftest import Cli
 
 

@@ -8,7 +8,7 @@ from orchestrator.cli.actions.status import reviews_document
 from orchestrator.journal.history import ReviewRecord
 from orchestrator.journal.journal import open_journal
 from orchestrator.preflight.reviews import rule_of_review
-from orchestrator.preflight.rules import RULES
+from orchestrator.preflight.rulebook import RULES
 from tests.rig import Rig
 
 

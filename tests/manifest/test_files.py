@@ -19,7 +19,7 @@ from orchestrator.domain.entries import Entry, Place
 from orchestrator.manifest import LocalFiles, Problem, Severity, inspect_files
 from orchestrator.manifest.inspection import format_of, zip_complaint
 from orchestrator.preflight.cache import Cache
-from orchestrator.preflight.rules import Verdict
+from orchestrator.preflight.rules.rule import Verdict
 from orchestrator.simulator.footage import (
     sample_footage,
     write_audio_zip,

@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("cv2", reason="the extra preflight-faces is not installed")
 
-from orchestrator.preflight.faces.finding import FaceFinder
+from orchestrator.preflight.faces.detection import FaceFinder
 
 FACE = Path(__file__).with_name("face.jpg")
 

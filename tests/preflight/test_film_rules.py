@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.preflight.films.film import Film
-from orchestrator.preflight.films.judging import Wanted, exact_minutes, judge_film
-from orchestrator.preflight.finding import Finding
-from orchestrator.preflight.rules import Verdict
+from orchestrator.preflight.films.film import Film, Wanted, exact_minutes, judge_film
+from orchestrator.preflight.rulebook import Finding
+from orchestrator.preflight.rules.rule import Verdict
 
 GOOD = Film(
     bytes=10**9,

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.preflight.look.judging import Purpose, judge_look
-from orchestrator.preflight.look.measures import Measures, Shot, Sound
+from orchestrator.preflight.look.measures import Measures, Purpose, Shot, Sound, judge_look
+from orchestrator.preflight.look.measuring import SoundMeter, loudness_curve
 from orchestrator.preflight.look.pictures import (
+    Sample,
     border_blocks,
     changed_share,
     freezes_in,
     jumps_in,
     measure_picture,
+    places_in,
 )
-from orchestrator.preflight.look.places import Sample, places_in
-from orchestrator.preflight.look.sound import SoundMeter, loudness_curve
-from orchestrator.preflight.rules import Verdict
+from orchestrator.preflight.rules.rule import Verdict
 
 SHOT = Shot(seconds=0, green=0.95, green_spread=3.0, mean=110, dark=0.01, bright=0.0)
 VOICE = Sound(voice=-20, floor=-60, clipped=0.0, voice_starts=15.5)

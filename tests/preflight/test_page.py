@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from orchestrator.preflight.finding import Finding, likely_refused, look_first, refused
 from orchestrator.preflight.look.measuring import STRIP_PICTURES, strip_of
 from orchestrator.preflight.page.rendering import FilmRow, render_page
+from orchestrator.preflight.rulebook import Finding, likely_refused, look_first, refused
 from orchestrator.simulator.footage import sample_footage
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.manifest import LocalFiles
-from orchestrator.preflight.finding import Finding
-from orchestrator.preflight.rules import Verdict
+from orchestrator.preflight.rulebook import Finding
+from orchestrator.preflight.rules.rule import Verdict
 from orchestrator.simulator.footage import write_audio_zip, write_letter, write_picture
 
 CARD, COVER, LETTER = AssetKind.ID_CARD_IMAGE1, AssetKind.COVER, AssetKind.GRANT_FILE

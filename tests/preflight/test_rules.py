@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import orchestrator
-from orchestrator.preflight.rules import RULES, Rule, Verdict
-from orchestrator.preflight.rules.rule import rules_page
+from orchestrator.preflight.rulebook import RULES
+from orchestrator.preflight.rules.rule import Rule, Verdict, rules_page
 
 ROOT = Path(__file__).parents[2]
 

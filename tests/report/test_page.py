@@ -19,7 +19,7 @@ from orchestrator.journal.history import RunRecord
 from orchestrator.journal.records import BatchRecord, EntryRecord, ErrorRecord, files_json
 from orchestrator.journal.timeline import Cause, IncidentRecord, StateChange, StoredSegment
 from orchestrator.preflight.look.measures import is_installed
-from orchestrator.preflight.rules import Extra
+from orchestrator.preflight.rules.rule import Extra
 from orchestrator.report import pictures as pictures_module
 from orchestrator.report.document import ROW_FIELDS, ReportData, report_data
 from orchestrator.report.page import render_cards, render_page

@@ -20,8 +20,7 @@ from orchestrator.domain.errors import ExitCode, UsageError
 from orchestrator.journal.backend import has_password, is_url
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.preflight.look.measures import is_installed
-from orchestrator.preflight.rules import Extra
-from orchestrator.preflight.rules.rule import install_command
+from orchestrator.preflight.rules.rule import Extra, install_command
 from orchestrator.report.document import ReportData, report_data
 from orchestrator.report.reading import BatchFacts, read_batch
 

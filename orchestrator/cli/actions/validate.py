@@ -70,7 +70,7 @@ class _Progress:
         self._has_bar = False
 
     def __call__(self, done: int, total: int) -> None:
-        from orchestrator.preflight.look.judging import clock  # noqa: PLC0415 - loaded when films are looked at
+        from orchestrator.preflight.look.measures import clock  # noqa: PLC0415 - loaded when films are looked at
 
         now = time.monotonic()
         if not self._is_shown or (not self._is_bar and now - self._last < _PLAIN_SECONDS and done < total):
@@ -98,9 +98,9 @@ def write_film_page(
 
     *problems* are all of the manifest; those about a film stand beside its pictures.
     """
-    from orchestrator.preflight.finding import Finding  # noqa: PLC0415 - as the others
     from orchestrator.preflight.look.pool import strips_of_films  # noqa: PLC0415 - needs the extra
     from orchestrator.preflight.page.rendering import FilmRow, render_page  # noqa: PLC0415 - needs the extra
+    from orchestrator.preflight.rulebook import Finding  # noqa: PLC0415 - as the others
 
     strips = strips_of_films((one.film.path for one in looked), jobs=jobs)
     rows = [

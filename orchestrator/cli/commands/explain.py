@@ -32,7 +32,7 @@ def explain(
       orchestrator explain --all
       orchestrator explain --all --json
     """
-    from orchestrator.preflight.rules import RULES  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.preflight.rulebook import RULES  # noqa: PLC0415 - keeps --help quick
     from orchestrator.preflight.rules.rule import rule_document, rule_text, rules_page  # noqa: PLC0415
 
     output = invocation.output

@@ -25,8 +25,7 @@ from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest.files import wanted_of
 from orchestrator.metastudio.wire import Command
 from orchestrator.preflight.cache import Cache
-from orchestrator.preflight.films.film import known_film, read_film
-from orchestrator.preflight.films.judging import judge_film
+from orchestrator.preflight.films.film import judge_film, known_film, read_film
 from orchestrator.preflight.look.measures import has_look
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from orchestrator.preflight.films.boxes import DamagedError, first_in, number
+from orchestrator.preflight.films.mp4 import DamagedError, first_in, number
 
 #: Codecs by the four letters of their description; what is not here is shown as it is.
 _NAMES = {

@@ -1,20 +1,42 @@
-"""What a look at a film measured: plain values, which the cache keeps and the rules judge."""
+"""What a look at a film measured, and what the rules say of it: P10 to P17.
+
+Measures are plain values, which the cache keeps. Thresholds were set on synthetic films (docs/preflight.md).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from statistics import median
 from typing import Any
 
 from orchestrator.domain.assets import Fingerprint
 from orchestrator.preflight.cache import Cache
-from orchestrator.preflight.rules import Extra
+from orchestrator.preflight.rulebook import Finding, likely_refused, look_first
+from orchestrator.preflight.rules.rule import Extra
 
 #: A picture of which this share is dark, or bright, shows nothing else.
 _ALL_OF_IT = 0.97
 _MODULES = {Extra.PREFLIGHT: ("av", "numpy"), Extra.FACES: ("cv2",)}
 _DEPTHS = ("quick", "deep")
+_GREEN_LIKELY, _GREEN_LOOK = 0.6, 0.85
+_UNEVEN = 12.0
+_DARK_FILM = 45.0
+#: Shares of the border, and steps of brightness, that change with another scene or another light.
+_SCENE_SHARE, _SCENE_STEP = 0.6, 30.0
+#: More of the border than hands and a sleeve ever cover.
+_LIGHT_SHARE = 0.4
+_SILENT, _QUIET = -60.0, -42.0
+_NOISE_GAP = 15.0
+_CLIPPED_SHARE = 5e-4
+_LEAD_IN_SECONDS = 12.0
+#: Where no voice shows when a still person may move.
+_ASKED_LEAD_IN = 15.0
+#: A jump so near to what another rule has found is that, in seconds.
+_SAME_PLACE = 2.5
+_FACE_HEIGHT, _FACE_SHARE_OF_SHOTS = 0.14, 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +120,139 @@ def has_look(cache: Cache, fingerprint: Fingerprint) -> bool:
     """True when the film with *fingerprint* was looked at, however deep."""
     kinds = (f"look-{depth}{faces}" for depth in _DEPTHS for faces in ("", "-faces"))
     return any(cache.find(kind, fingerprint) is not None for kind in kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What the film is for, as far as it decides what is looked at."""
+
+    is_green_wanted: bool = True
+    is_flexus: bool = False
+    is_voice_wanted: bool = True
+    is_training: bool = True
+
+
+def judge_look(measures: Measures, purpose: Purpose) -> Iterator[Finding]:
+    """What the rules find in *measures*."""
+    if measures.trouble:
+        yield look_first("P12", f"could not be looked at: {measures.trouble}")
+        return
+    shown = [shot for shot in measures.shots if not shot.is_blank]
+    if purpose.is_green_wanted and not purpose.is_flexus:
+        yield from judge_screen(shown)
+    yield from judge_brightness(measures.shots, shown)
+    if not purpose.is_flexus:
+        yield from judge_take(shown)
+    if measures.sound is not None:
+        yield from judge_sound(measures.sound, purpose)
+    yield from judge_faces(shown)
+    # Where another rule has found something already, a jump says nothing new.
+    known = [shot.seconds for shot in measures.shots if shot.is_blank or shot.changed > _LIGHT_SHARE]
+    yield from judge_moves(measures, known)
+
+
+def clock(seconds: float) -> str:
+    """A place in a film as players show it: `0:07`, `12:30`."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+def _middle(shots: Sequence[Shot], of: Callable[[Shot], float]) -> float:
+    return median(of(shot) for shot in shots)
+
+
+def judge_screen(shown: Sequence[Shot]) -> Iterator[Finding]:
+    """Whether the border is green (P10), and evenly lit (P11); by the middle shot, as hands may cover some."""
+    if not shown:
+        return
+    green = _middle(shown, lambda shot: shot.green)
+    if green < _GREEN_LIKELY:
+        message = f"has {green:.0%} of green at its border; is_background_replacement needs a green screen"
+        yield likely_refused("P10", message)
+    elif green < _GREEN_LOOK:
+        yield look_first("P10", f"has {green:.0%} of green at its border; does the screen fill the picture?")
+    spread = _middle(shown, lambda shot: shot.green_spread)
+    if green >= _GREEN_LIKELY and spread > _UNEVEN:
+        yield look_first(
+            "P11", f"has a screen that is lit unevenly: its L* differs by {spread:.0f}, 3 is even"
+        )
+
+
+def judge_brightness(shots: Sequence[Shot], shown: Sequence[Shot]) -> Iterator[Finding]:
+    """Whether any of *shots* is black or white, and those that are *shown* are bright enough (P12)."""
+    blank = [shot for shot in shots if shot.is_blank]
+    if blank:
+        what = "black" if blank[0].dark > blank[0].bright else "white"
+        where = ", ".join(dict.fromkeys(clock(shot.seconds) for shot in blank[:3]))
+        finding = likely_refused if blank[0] is shots[0] else look_first
+        yield finding("P12", f"has a {what} picture at {where}")
+    mean = _middle(shown, lambda shot: shot.mean) if shown else 255.0
+    if mean < _DARK_FILM:
+        yield look_first("P12", f"is dark: a mean brightness of {mean:.0f} of 255")
+
+
+def judge_take(shown: Sequence[Shot]) -> Iterator[Finding]:
+    """Whether scene, camera and light stay as they are (P13)."""
+    cuts = [s for s in shown[1:] if s.changed > _SCENE_SHARE and s.change > _SCENE_STEP]
+    lights = [s for s in shown[1:] if s.changed > _LIGHT_SHARE and s not in cuts]
+    if cuts:
+        where = ", ".join(clock(shot.seconds) for shot in cuts[:3])
+        yield likely_refused("P13", f"shows another scene from {where} on: a film must be one unbroken take")
+    elif lights:
+        where = ", ".join(clock(shot.seconds) for shot in lights[:3])
+        yield look_first("P13", f"has another light or camera position from {where} on")
+
+
+def judge_sound(sound: Sound, purpose: Purpose) -> Iterator[Finding]:
+    """Whether the voice is loud, clear and whole (P14), and starts after a silent lead-in (P15)."""
+    gap = sound.voice - sound.floor
+    is_silent = sound.voice < _SILENT
+    if purpose.is_voice_wanted and is_silent:
+        yield likely_refused("P14", "is silent: no voice is heard")
+    elif purpose.is_voice_wanted:
+        if sound.voice < _QUIET:
+            yield look_first("P14", f"is very quiet: the voice is at {sound.voice:.0f} dB")
+        if gap < _NOISE_GAP:
+            yield look_first(
+                "P14", f"is noisy: the voice is only {gap:.0f} dB above the room, 15 or more are usable"
+            )
+        if sound.clipped > _CLIPPED_SHARE:
+            yield look_first("P14", f"is clipped: {sound.clipped:.1%} of its sound is cut off at full scale")
+    starts = sound.voice_starts
+    if purpose.is_training and not is_silent and starts is not None and starts < _LEAD_IN_SECONDS:
+        yield look_first("P15", f"has voice from second {starts:.0f} on; 15 silent seconds are asked for")
+
+
+def judge_faces(shown: Sequence[Shot]) -> Iterator[Finding]:
+    """Whether one face is there, upright and large enough, in most shots that were looked at for faces (P16)."""
+    looked = [shot.faces for shot in shown if shot.faces is not None]
+    if not looked:
+        return
+    most = max(2, round(len(looked) * _FACE_SHARE_OF_SHOTS))
+    several = sum(len(faces) > 1 for faces in looked)
+    upright = [max(faces) for faces in looked if faces and max(faces) > 0]
+    lying = sum(bool(faces) and max(faces) < 0 for faces in looked)
+    if several >= most:
+        yield likely_refused("P16", f"shows two or more faces in {several} of {len(looked)} pictures")
+    elif lying >= most:
+        yield likely_refused("P16", "shows a face that lies on its side: turn the film")
+    elif len(upright) < most:
+        yield likely_refused("P16", f"shows a face in {len(upright)} of {len(looked)} pictures only")
+    elif (height := median(upright)) < _FACE_HEIGHT:
+        yield look_first(
+            "P16", f"shows a small face: {height:.0%} of the picture's height, 20 % is asked for"
+        )
+
+
+def judge_moves(measures: Measures, known: Sequence[float]) -> Iterator[Finding]:
+    """What stands still while there is voice, and jumps, but for those at a cut or a blank that is *known* (P17)."""
+    heard = measures.sound.voice_starts if measures.sound else None
+    without_voice = math.inf if measures.sound else _ASKED_LEAD_IN  # a silent film says so by P14
+    speaks_from = without_voice if heard is None else heard
+    freezes = [(start, length) for start, length in measures.freezes if start >= speaks_from]
+    if freezes:
+        where = ", ".join(f"{clock(start)} for {length:.1f} s" for start, length in freezes[:3])
+        yield look_first("P17", f"stands still at {where}")
+    jumps = [s for s in measures.jumps if all(abs(s - other) > _SAME_PLACE for other in known)]
+    if jumps:
+        where = ", ".join(clock(second) for second in jumps[:3])
+        yield look_first("P17", f"jumps at {where}: was something cut out?")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from orchestrator.preflight.finding import Finding
-from orchestrator.preflight.look.judging import clock
+from orchestrator.preflight.look.measures import clock
 from orchestrator.preflight.look.measuring import Thumbnail
-from orchestrator.preflight.rules import RULES, Verdict
+from orchestrator.preflight.rulebook import RULES, Finding
+from orchestrator.preflight.rules.rule import Verdict
 
 #: From the worst; what no rule says anything about is last.
 _ORDER = (Verdict.REFUSED, Verdict.LIKELY_REFUSED, Verdict.LOOK_FIRST)

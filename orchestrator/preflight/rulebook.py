@@ -1,10 +1,18 @@
-"""What a rule finds."""
+"""All rules by id, and what they find."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.preflight.rules import RULES, Verdict
+from orchestrator.preflight.rules.footage import FOOTAGE_RULES
+from orchestrator.preflight.rules.manifests import MANIFEST_RULES
+from orchestrator.preflight.rules.rule import Rule, Verdict
+
+#: Every rule by its id, in the order of the ids.
+RULES: Mapping[str, Rule] = {
+    rule.id: rule for rule in sorted((*MANIFEST_RULES, *FOOTAGE_RULES), key=lambda rule: rule.id)
+}
 
 
 @dataclass(frozen=True, slots=True)

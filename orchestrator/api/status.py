@@ -9,9 +9,9 @@ from typing import Any
 from orchestrator.api.run_report import error_of, named, untouched
 from orchestrator.domain.quantities import moment
 from orchestrator.domain.states import EntryState
+from orchestrator.journal.history import IncidentKind
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord, EntryRecord
-from orchestrator.journal.timeline import IncidentKind
 
 SCHEMA = 1
 

@@ -25,9 +25,8 @@ from orchestrator.engine.events import (
     StepReached,
     WarningRaised,
 )
-from orchestrator.journal.history import AttemptRecord
+from orchestrator.journal.history import NOT_TIMED, AttemptRecord, SegmentTimes
 from orchestrator.journal.records import EntryRecord, ErrorRecord, SegmentRecord, Twin
-from orchestrator.journal.timeline import NOT_TIMED, SegmentTimes
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run

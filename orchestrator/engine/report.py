@@ -20,8 +20,8 @@ from orchestrator.engine.events import (
     Totals,
     WarningRaised,
 )
+from orchestrator.journal.history import IncidentKind
 from orchestrator.journal.journal import Journal
-from orchestrator.journal.timeline import IncidentKind
 
 #: Of the document; fields may be added to it.
 SCHEMA = 1

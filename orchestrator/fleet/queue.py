@@ -25,8 +25,7 @@ from orchestrator.domain.errors import ConfigurationError
 from orchestrator.engine.hold import Hold, awake_and_asleep
 from orchestrator.fleet.pacing import CREATE_TABLE
 from orchestrator.journal.group_commit import LostConnectionError
-from orchestrator.journal.postgres.backend import Patience, translated
-from orchestrator.journal.postgres.connections import connection_string
+from orchestrator.journal.postgres import Patience, connection_string, translated
 
 T = TypeVar("T")
 

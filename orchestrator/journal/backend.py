@@ -2,7 +2,7 @@
 
 The statements are SQL with named parameters (`:name`) that SQLite and PostgreSQL understand alike
 (`journal/statements.py`). How they get there, where the data is kept and how a batch is locked is the backend's own:
-`journal/sqlite/` is one, a file and a lock file for each batch; `journal/postgres/` is a server that hosts share.
+`journal/sqlite.py` is one, a file and a lock file for each batch; `journal/postgres.py` is a server that hosts share.
 """
 
 from __future__ import annotations

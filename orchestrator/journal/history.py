@@ -1,4 +1,7 @@
-"""What has happened, as the journal keeps it: runs of a batch, reviews, failed tries and changes of state."""
+"""What has happened, as the journal keeps it: runs of a batch, reviews, failed tries, changes of state and incidents.
+
+It is bounded: of segments two numbers, of each entry the latest failed tries, of each batch the latest incidents.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,19 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
 
 from orchestrator import __version__
-from orchestrator.journal.shapes import RowShape, intact, types_of
+from orchestrator.domain.foreign import repaired
+from orchestrator.journal.backend import Row
+from orchestrator.journal.records import RowShape, intact, types_of
+
+#: Failed tries that are kept of an entry.
+KEPT_ATTEMPTS: Final = 400
+#: Incidents that are kept of a batch, and the length of what is said of each.
+KEPT_INCIDENTS: Final = 2000
+_LONGEST_MESSAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +155,86 @@ def transition_record(row: Sequence[Any]) -> TransitionRecord:
     """Build the record from a row of its fields; raises JournalError where it is damaged."""
     _TRANSITION_SHAPE.check(row)
     return TransitionRecord(*row)
+
+
+class IncidentKind(StrEnum):
+    """What can be noted of a run."""
+
+    OUTAGE = "outage"
+    WARNING = "warning"
+    DECISION = "decision"
+    #: The subject says why, the message which entries.
+    LEFT_ALONE = "left alone"
+
+
+class SegmentTimes(NamedTuple):
+    """Seconds that a segment took from its first try in a run, and those of its last PUT; None where not known."""
+
+    put_seconds: float | None
+    took_seconds: float | None
+
+
+NOT_TIMED: Final = SegmentTimes(None, None)
+
+
+class StoredSegment(NamedTuple):
+    """A stored segment on the time axis: epoch seconds, bytes, seconds as `SegmentTimes` has them."""
+
+    entry_id: str
+    asset: str
+    part_number: int
+    length: int
+    stored_at: float
+    attempts: int
+    put_seconds: float | None
+    took_seconds: float | None
+
+
+class StateChange(NamedTuple):
+    """An entry came into a state, in epoch seconds."""
+
+    entry_id: str
+    at: float
+    to_state: str
+
+
+class Cause(NamedTuple):
+    """How often tries of an operation failed for one reason."""
+
+    operation: str
+    kind: str
+    code: str | None
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRecord:
+    """What happened in a run, in epoch seconds; without `ended_at` it was not over, or lasts no time."""
+
+    run_id: str
+    at: float
+    ended_at: float | None
+    kind: str
+    subject: str
+    message: str
+
+
+_INCIDENT_SHAPE = RowShape("incidents", [str, float, float | None, str, str, str])
+
+
+def incident_record(row: Sequence[Any]) -> IncidentRecord:
+    """Build the record from a row of its fields; raises JournalError where it is damaged."""
+    _INCIDENT_SHAPE.check(row)
+    return IncidentRecord(*row)
+
+
+def incident_row(batch: str, incident: IncidentRecord) -> Row:
+    """The row of the table `incidents`."""
+    return {
+        "batch": batch,
+        "run_id": incident.run_id,
+        "at": incident.at,
+        "kind": incident.kind,
+        "subject": repaired(incident.subject),
+        "message": repaired(incident.message[:_LONGEST_MESSAGE]),
+    }

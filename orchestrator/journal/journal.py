@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -17,13 +17,21 @@ from orchestrator.domain.foreign import repaired
 from orchestrator.domain.states import EntryState
 from orchestrator.journal import statements
 from orchestrator.journal.backend import Backend, JournalHealth, Row, Transaction, is_server, is_url, shown
-from orchestrator.journal.history import ReviewRecord, run_end, run_row
+from orchestrator.journal.history import (
+    KEPT_INCIDENTS,
+    IncidentKind,
+    IncidentRecord,
+    ReviewRecord,
+    incident_row,
+    run_end,
+    run_row,
+)
 from orchestrator.journal.migrations import NEWEST, migrate
-from orchestrator.journal.notices import NoticeBook
-from orchestrator.journal.sqlite.backend import examine_file, open_sqlite
-from orchestrator.journal.sqlite.files import find_journal
-from orchestrator.journal.timeline import KEPT_INCIDENTS, IncidentKind, IncidentRecord, incident_row
+from orchestrator.journal.sqlite import examine_file, find_journal, open_sqlite
 from orchestrator.journal.writing import EntryWriter
+
+if TYPE_CHECKING:
+    from orchestrator.journal.notices import NoticeBook
 
 
 class Journal(EntryWriter):
@@ -42,6 +50,9 @@ class Journal(EntryWriter):
 
     def notices(self, batch: str, target: str) -> NoticeBook:
         """What *target* is to be notified of about the batch, and has been."""
+        # Loaded by those who notify somebody.
+        from orchestrator.journal.notices import NoticeBook  # noqa: PLC0415
+
         return NoticeBook(self._backend, self._clock, batch, target)
 
     async def known_key(self, key: BatchKey) -> BatchKey:
@@ -281,10 +292,10 @@ def _server(location: str) -> _Server:
             hint="give --state the path of a file or a directory, or postgresql://USER@HOST/DATABASE",
         )
     try:
-        from orchestrator.journal.postgres import backend  # noqa: PLC0415 - its driver is an extra
+        from orchestrator.journal import postgres  # noqa: PLC0415 - its driver is an extra
     except ImportError:
         raise ConfigurationError(
             "a journal in PostgreSQL needs the extra fleet",
             hint="`pip install 'metastudio-orchestrator[fleet]'`",
         ) from None
-    return backend
+    return postgres

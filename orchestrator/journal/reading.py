@@ -13,10 +13,15 @@ from orchestrator.journal.history import (
     REVIEW_COLUMNS,
     RUN_COLUMNS,
     AttemptRecord,
+    Cause,
+    IncidentRecord,
     ReviewRecord,
     RunRecord,
+    StateChange,
+    StoredSegment,
     TransitionRecord,
     attempt_record,
+    incident_record,
     review_record,
     run_record,
     transition_record,
@@ -36,11 +41,11 @@ from orchestrator.journal.records import (
     batch_record,
     create_of,
     entry_record,
+    intact,
     outcome_record,
     segment_record,
     state_in,
 )
-from orchestrator.journal.shapes import intact
 from orchestrator.journal.statements import among, listed
 
 #: Rows read at once, so that memory does not grow with the batch.
@@ -313,6 +318,61 @@ class JournalReader:
             f" ORDER BY {order}"
         )
         return await self._backend.read(query, {"batch": record.batch, "entry_id": record.entry_id})
+
+    async def stored_segments(self, batch: str) -> AsyncIterator[StoredSegment]:
+        """The segments of *batch* that have their receipt, entry by entry."""
+        query = (
+            "SELECT entry_id, asset, part_number, length, stored_at, attempts, put_seconds, took_seconds"
+            " FROM segments WHERE batch = :batch AND stored_at IS NOT NULL AND {after}"
+            " ORDER BY entry_id, asset, part_number LIMIT :limit"
+        )
+        async for row in self._by_key(query, ("entry_id", "asset", "part_number"), batch):
+            yield StoredSegment(*row)
+
+    async def state_changes(self, batch: str, states: Collection[str]) -> list[StateChange]:
+        """When the entries of *batch* came into one of *states*, the oldest first."""
+        listed, parameters = among("state", states)
+        query = (
+            "SELECT entry_id, at, to_state FROM transitions"
+            f" WHERE batch = :batch AND to_state IN {listed} ORDER BY at"
+        )
+        return [StateChange(*row) for row in await self._backend.read(query, {"batch": batch, **parameters})]
+
+    async def causes(self, batch: str) -> list[Cause]:
+        """Why tries failed, the most frequent first."""
+        query = (
+            "SELECT operation, kind, code, count(*) FROM attempts WHERE batch = :batch"
+            " GROUP BY operation, kind, code ORDER BY count(*) DESC, operation, kind"
+        )
+        return [Cause(*row) for row in await self._backend.read(query, {"batch": batch})]
+
+    async def failed_tries(self, batch: str, *, limit: int) -> list[tuple[str, float, str]]:
+        """Entry, time and kind of the latest *limit* failed tries, the latest first."""
+        query = "SELECT entry_id, at, kind FROM attempts WHERE batch = :batch ORDER BY at DESC LIMIT :limit"
+        rows = await self._backend.read(query, {"batch": batch, "limit": limit})
+        return [(str(entry_id), float(at), str(kind)) for entry_id, at, kind in rows]
+
+    async def incidents(self, batch: str) -> list[IncidentRecord]:
+        """What happened in the runs of *batch*, the oldest first."""
+        query = (
+            "SELECT run_id, at, ended_at, kind, subject, message FROM incidents"
+            " WHERE batch = :batch ORDER BY at"
+        )
+        rows = await self._backend.read(query, {"batch": batch})
+        return [incident_record(row) for row in rows]
+
+    async def _by_key(self, query: str, key: tuple[str, ...], batch: str) -> AsyncIterator[tuple[Any, ...]]:
+        """The rows of *query*, whose first columns are *key* and order it, read page by page."""
+        place: Row = {"batch": batch, "limit": PAGE_ROWS}
+        after = "1 = 1"
+        while True:
+            page = await self._backend.read(query.format(after=after), place)
+            for row in page:
+                yield row
+            if len(page) < PAGE_ROWS:
+                return
+            place |= dict(zip(key, page[-1], strict=False))
+            after = f"({', '.join(key)}) > ({', '.join(f':{name}' for name in key)})"
 
 
 _ALWAYS = "1 = 1"

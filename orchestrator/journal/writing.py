@@ -14,7 +14,8 @@ from orchestrator.domain.evidence import Receipt
 from orchestrator.domain.states import Change, EntryState, check_takeover, check_transition
 from orchestrator.journal import statements
 from orchestrator.journal.backend import Backend, Row, Transaction
-from orchestrator.journal.history import AttemptRecord, process_name
+from orchestrator.journal.history import KEPT_ATTEMPTS, NOT_TIMED, AttemptRecord, SegmentTimes, process_name
+from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import (
     ERROR_COLUMNS,
     EntryRecord,
@@ -25,7 +26,6 @@ from orchestrator.journal.records import (
     plan_columns,
     segment_row,
 )
-from orchestrator.journal.timeline import KEPT_ATTEMPTS, NOT_TIMED, SegmentTimes, TimelineReader
 
 #: What is known of a job, and so is unknown again when the job is gone.
 _JOB_FACTS = (
@@ -62,7 +62,7 @@ _UPLOAD_FACTS = (
 _REVIEW_FACTS = ("review_code", "review_reason")
 
 
-class EntryWriter(TimelineReader):
+class EntryWriter(JournalReader):
     """Writes of single entries, refused when the entry is no longer as the caller's record says."""
 
     def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:

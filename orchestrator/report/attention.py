@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from shlex import quote
 
 from orchestrator.domain.states import EntryState, JobGroup, group_of
+from orchestrator.journal.history import IncidentKind
 from orchestrator.journal.records import EntryRecord
-from orchestrator.journal.timeline import IncidentKind
 from orchestrator.report.reading import BatchFacts
 
 _NO_REASON = "the service gives no reason"

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from orchestrator.domain.states import EntryState
-from orchestrator.journal.timeline import StateChange
+from orchestrator.journal.history import StateChange
 
 
 def times_to_avatar(changes: Sequence[StateChange], trained: frozenset[str]) -> dict[str, Any] | None:

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from orchestrator.domain.states import EntryState, is_done
+from orchestrator.journal.history import IncidentKind
 from orchestrator.journal.records import EntryRecord
-from orchestrator.journal.timeline import IncidentKind
 from orchestrator.report.attention import Commands, attention_of
 from orchestrator.report.avatars import times_to_avatar
 from orchestrator.report.night import Night, Window, night_of, windows_of

@@ -10,8 +10,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from orchestrator.domain.states import EntryState
-from orchestrator.journal.history import RunRecord
-from orchestrator.journal.timeline import StateChange, StoredSegment
+from orchestrator.journal.history import RunRecord, StateChange, StoredSegment
 
 #: Bars that a canvas draws at once; more are drawn coarser.
 MOST_SPANS: Final = 12_000

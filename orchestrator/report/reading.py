@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.domain.states import EntryState
-from orchestrator.journal.history import ReviewRecord, RunRecord
+from orchestrator.journal.history import (
+    Cause,
+    IncidentRecord,
+    ReviewRecord,
+    RunRecord,
+    StateChange,
+    StoredSegment,
+)
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord, EntryRecord
-from orchestrator.journal.timeline import Cause, IncidentRecord, StateChange, StoredSegment
 
 #: Runs that are on the page; a batch that is run every night for years has more.
 MOST_RUNS: Final = 200

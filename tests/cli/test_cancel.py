@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.journal.sqlite.files import hold_batch_lock
+from orchestrator.journal.sqlite import hold_batch_lock
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli, Terminal
 from tests.cli.documents import check_document

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.api.service import real_clocks
 from orchestrator.engine.connection import connect
-from orchestrator.journal.sqlite.files import hold_batch_lock
+from orchestrator.journal.sqlite import hold_batch_lock
 from orchestrator.metastudio.auth import Credentials, FoundCredentials
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli, Terminal

@@ -21,7 +21,7 @@ from orchestrator.cli.actions.doctor import (
     check_open_files,
 )
 from orchestrator.domain.presigned import ServiceTime
-from orchestrator.journal.shapes import DAMAGE_HINT
+from orchestrator.journal.records import DAMAGE_HINT
 from orchestrator.simulator import Simulator
 from orchestrator.transfer.hashing import HASHLIB
 from tests.cli.conftest import SECRETS, Batch, Cli, Result

@@ -15,7 +15,7 @@ from rich.console import Console
 from orchestrator.cli.actions.watch import Board, count_groups, states_in
 from orchestrator.domain.states import EntryState, JobGroup
 from orchestrator.engine.events import JobStateChanged
-from orchestrator.journal.sqlite.files import hold_batch_lock
+from orchestrator.journal.sqlite import hold_batch_lock
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document

@@ -681,13 +681,13 @@ WAYS: tuple[Way, ...] = (
         first(cli("validate", "{manifest}"), right_manifest, run()),
     ),
     Way(
-        "orchestrator/journal/sqlite/files.py",
+        "orchestrator/journal/sqlite.py",
         ("--state",),
         run("--state", "/dev/null"),
         run("--state", "{folder}/journal.db"),
     ),
     Way(
-        "orchestrator/journal/sqlite/files.py",
+        "orchestrator/journal/sqlite.py",
         ("--state",),
         run("--state", "/proc/nowhere/journal.db"),
         run("--state", "{folder}/journal.db"),
@@ -699,19 +699,19 @@ WAYS: tuple[Way, ...] = (
         run("--state", "{folder}/journal.db"),
     ),
     Way(
-        "orchestrator/journal/sqlite/files.py",
+        "orchestrator/journal/sqlite.py",
         ("--state",),
         run("--state", "/dev/null/journal.db"),
         run("--state", "{folder}/journal.db"),
     ),
     Way(
-        "orchestrator/journal/sqlite/connections.py",
+        "orchestrator/journal/sqlite.py",
         ("--state",),
         first(run(), lambda stage: stage.journal("DROP TABLE schema_migrations"), run()),
         run("--state", "{folder}/other.db", "--batch-name", "other"),
     ),
     Way(
-        "orchestrator/journal/shapes.py",
+        "orchestrator/journal/records.py",
         ("--on-existing", "--state"),
         first(run(), damage_journal, run()),
         first(
@@ -920,15 +920,16 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ("orchestrator/engine/steps/delivery.py", ("--verify-object",)): (
         "tests/cli/test_submit_and_retry.py::test_verify_object_insists_on_proof_of_delivery"
     ),
-    ("orchestrator/journal/sqlite/backend.py", ("--state",)): "tests/journal/test_failing_database.py",
-    ("orchestrator/journal/sqlite/files.py", ("--state",)): "tests/journal/test_lock.py",
+    ("orchestrator/journal/sqlite.py", ("--state",)): (
+        "tests/journal/test_failing_database.py tests/journal/test_lock.py"
+    ),
     ("orchestrator/api/settings.py", ("orchestrator config show",)): (
         "tests/api/test_batch.py tests/cli/test_settings.py"
     ),
     ("orchestrator/api/settings.py", ("--config", "--on-finish")): (
         "tests/api/test_notify.py::test_a_command_is_not_taken_from_a_folder_of_footage"
     ),
-    ("orchestrator/journal/postgres/backend.py", ("--state",)): "tests/journal/test_postgres.py",
+    ("orchestrator/journal/postgres.py", ("--state",)): "tests/journal/test_postgres.py",
     ("orchestrator/api/settings.py", ("--state",)): (
         "tests/cli/test_server_journal.py::test_a_password_on_the_command_line_is_refused_and_leads_on_without_it"
     ),

@@ -8,9 +8,8 @@ from typing import Any
 
 from orchestrator.engine.events import OutageBegan, OutageEnded, ServiceWarning, WarningRaised
 from orchestrator.engine.report import MOST_INCIDENTS, IncidentKeeper
-from orchestrator.journal.history import AttemptRecord
+from orchestrator.journal.history import KEPT_ATTEMPTS, AttemptRecord
 from orchestrator.journal.journal import open_journal
-from orchestrator.journal.timeline import KEPT_ATTEMPTS
 from tests.journal.samples import BATCH, Clock, add_entries
 from tests.rig import Rig
 
@@ -120,7 +119,7 @@ async def test_a_run_leaves_how_long_its_segments_took_and_where_its_events_are(
 
 async def test_segments_are_read_page_by_page_in_order(rig: Rig, monkeypatch: Any) -> None:
     """None twice, and none left out."""
-    monkeypatch.setattr("orchestrator.journal.timeline.PAGE_ROWS", 2)
+    monkeypatch.setattr("orchestrator.journal.reading.PAGE_ROWS", 2)
     rig.make_entries(3, kinds=["cover"])
     await rig.run()
 

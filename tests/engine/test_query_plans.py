@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from orchestrator.engine.context import OnExisting
-from orchestrator.journal.sqlite import connections
+from orchestrator.journal import sqlite
 from tests.rig import Rig
 
 #: Tables that grow with the entries of all batches.
@@ -27,7 +27,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         connection.set_trace_callback(asked.add)
         return connection
 
-    monkeypatch.setattr(connections.sqlite3, "connect", connect)
+    monkeypatch.setattr(sqlite.sqlite3, "connect", connect)
     return asked
 
 

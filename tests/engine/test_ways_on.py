@@ -17,7 +17,7 @@ from orchestrator.engine.connection import connect
 from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.journal.journal import open_journal
-from orchestrator.journal.sqlite.files import batch_lock_holder, hold_batch_lock
+from orchestrator.journal.sqlite import batch_lock_holder, hold_batch_lock
 from orchestrator.manifest import open_manifest
 from orchestrator.simulator import SimulatorOptions
 from orchestrator.simulator.footage import write_footage

@@ -61,4 +61,4 @@ def look(location: str) -> Iterator[Look]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for locks."""
-    monkeypatch.setattr("orchestrator.journal.sqlite.connections.BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr("orchestrator.journal.sqlite.BUSY_TIMEOUT_MS", 1)

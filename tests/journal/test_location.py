@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.domain.errors import ConfigurationError, ExitCode, JournalError, exit_code_of
 from orchestrator.journal.journal import open_journal
-from orchestrator.journal.sqlite.files import find_journal
+from orchestrator.journal.sqlite import find_journal
 from tests.journal.samples import KEY, Clock, add_entry
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator.domain.errors import ExitCode, JournalError, LockHeldError, exit_code_of
 from orchestrator.journal.journal import Journal, open_journal
-from orchestrator.journal.sqlite.files import batch_lock_holder, hold_batch_lock
+from orchestrator.journal.sqlite import batch_lock_holder, hold_batch_lock
 from tests.journal.samples import KEY, Clock
 
 
@@ -30,7 +30,7 @@ def location(path: Path) -> str:
 SCRIPT = """
 import sys
 from pathlib import Path
-from orchestrator.journal.sqlite.files import hold_batch_lock
+from orchestrator.journal.sqlite import hold_batch_lock
 with hold_batch_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -14,7 +14,7 @@ from orchestrator.domain.errors import ExitCode, JournalError, exit_code_of
 from orchestrator.journal.group_commit import transaction
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.migrations import MIGRATIONS, Migration, migrate
-from orchestrator.journal.sqlite.connections import SqliteConnection
+from orchestrator.journal.sqlite import SqliteConnection
 from tests.journal.conftest import Look
 from tests.journal.samples import BATCH, SPEC, Clock, add_entry
 

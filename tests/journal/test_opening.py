@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.domain.errors import JournalError
 from orchestrator.journal.journal import Journal, open_journal
-from orchestrator.journal.sqlite.files import find_journal
+from orchestrator.journal.sqlite import find_journal
 from tests.journal.samples import SIGNATURE, Clock, add_entry, confirm, database_of, pragma, upload
 
 

@@ -33,8 +33,7 @@ from orchestrator.journal import journal as door
 from orchestrator.journal.backend import Operation, Transaction, has_password, shown
 from orchestrator.journal.journal import Journal, examine, exists, folder_of, open_journal
 from orchestrator.journal.migrations import MIGRATIONS, NEWEST
-from orchestrator.journal.postgres.backend import PATIENCE_SECONDS, PostgresBackend
-from orchestrator.journal.postgres.connections import translated
+from orchestrator.journal.postgres import PATIENCE_SECONDS, PostgresBackend, in_psycopg
 from orchestrator.journal.statements import HAS_ENTRY, STORE_SEGMENT
 from tests.journal.conftest import Look
 from tests.journal.samples import BATCH, KEY, Clock, add_entries, add_entry, upload
@@ -128,7 +127,7 @@ async def test_no_receipt_of_an_old_holder_is_committed_after_a_claim(
         "new_attempts": 1,
     }
     with psycopg.connect(location) as old_holder:
-        assert old_holder.execute(translated(STORE_SEGMENT), row).rowcount == 1
+        assert old_holder.execute(in_psycopg(STORE_SEGMENT), row).rowcount == 1
         async with anyio.create_task_group() as group:
             claimed: list[object] = []
 
@@ -139,7 +138,7 @@ async def test_no_receipt_of_an_old_holder_is_committed_after_a_claim(
             await until_a_session_waits(location)
             assert claimed == []
             old_holder.commit()
-        assert old_holder.execute(translated(STORE_SEGMENT), row).rowcount == 0
+        assert old_holder.execute(in_psycopg(STORE_SEGMENT), row).rowcount == 0
 
     _, first, *_ = await journal.segments(record)
     assert first.receipt is not None
@@ -166,7 +165,7 @@ async def test_an_entry_whose_job_is_taken_over_stays_as_it_was_checked(
         "key_state": record.state.value,
     }
     with psycopg.connect(location) as taker:
-        assert taker.execute(translated(HAS_ENTRY), row).fetchall() == [(1,)]
+        assert taker.execute(in_psycopg(HAS_ENTRY), row).fetchall() == [(1,)]
         async with anyio.create_task_group() as group:
             group.start_soon(journal.claim, record)
             await until_a_session_waits(location)
@@ -546,8 +545,8 @@ async def test_a_server_that_may_only_be_read_is_a_sentence(location: str) -> No
 
 async def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 4, and a command to paste."""
-    monkeypatch.delitem(sys.modules, "orchestrator.journal.postgres.backend", raising=False)
-    monkeypatch.delattr("orchestrator.journal.postgres.backend", raising=False)
+    monkeypatch.delitem(sys.modules, "orchestrator.journal.postgres", raising=False)
+    monkeypatch.delattr("orchestrator.journal.postgres", raising=False)
     monkeypatch.setitem(sys.modules, "psycopg", None)
 
     with pytest.raises(ConfigurationError, match="needs the extra fleet") as caught:
@@ -583,6 +582,6 @@ def test_a_location_is_shown_without_what_may_be_a_password(location: str, text:
 
 def test_what_only_postgresql_reads_is_not_taken_for_a_parameter() -> None:
     """A cast has colons too."""
-    assert translated("SELECT x::bigint FROM t WHERE a = :a AND b = :b_2") == (
+    assert in_psycopg("SELECT x::bigint FROM t WHERE a = :a AND b = :b_2") == (
         b"SELECT x::bigint FROM t WHERE a = %(a)s AND b = %(b_2)s"
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.journal.history import RunRecord, process_name
-from orchestrator.journal.timeline import StateChange, StoredSegment
+from orchestrator.journal.history import RunRecord, StateChange, StoredSegment, process_name
 from orchestrator.report.night import (
     Span,
     SpanKind,

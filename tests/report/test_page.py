@@ -15,9 +15,8 @@ from markupsafe import escape
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.states import EntryState
-from orchestrator.journal.history import RunRecord
+from orchestrator.journal.history import Cause, IncidentRecord, RunRecord, StateChange, StoredSegment
 from orchestrator.journal.records import BatchRecord, EntryRecord, ErrorRecord, files_json
-from orchestrator.journal.timeline import Cause, IncidentRecord, StateChange, StoredSegment
 from orchestrator.preflight.look.measures import is_installed
 from orchestrator.preflight.rules.rule import Extra
 from orchestrator.report import pictures as pictures_module

@@ -29,7 +29,7 @@ from orchestrator.engine.connection import Clocks, ServiceSettings, connect
 from orchestrator.journal.backend import shown
 from orchestrator.journal.journal import examine, folder_of
 from orchestrator.journal.migrations import NEWEST
-from orchestrator.journal.shapes import DAMAGE_HINT
+from orchestrator.journal.records import DAMAGE_HINT
 from orchestrator.metastudio.answers import exchange
 from orchestrator.metastudio.auth import FoundCredentials, IamAccount, check_endpoint, find_credentials
 from orchestrator.metastudio.wire import JobQuery

@@ -14,8 +14,8 @@ from orchestrator.domain.retry import RetryBudget, RetryPolicy
 from orchestrator.domain.states import Change
 from orchestrator.engine.drain import Listening, by_signals
 from orchestrator.metastudio.pacing import Retrying
+from orchestrator.transfer.answer import probe_object
 from orchestrator.transfer.pacing import BandwidthLimit, RateEstimate
-from orchestrator.transfer.probe import probe_object
 
 # The context names its parts, it makes none of them.
 if TYPE_CHECKING:

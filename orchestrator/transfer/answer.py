@@ -1,7 +1,7 @@
-"""What a store answered to a PUT, and what that means: pure decisions, by the XML code before the status.
+"""What a store says: its answer to a PUT, what that means, and what it shows of an object without fetching it.
 
-Codes are those of metastudio-protocol section 5.3, and those S3-compatible stores use for the same things. An answer
-never carries a URL in its text form.
+Decisions are pure, by the XML code before the status. Codes are those of metastudio-protocol section 5.3, and those
+S3-compatible stores use for the same things. An answer never carries a URL in its text form.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Final
 import aiohttp
 import anyio
 from multidict import CIMultiDictProxy
+from yarl import URL
 
 from orchestrator.domain.errors import (
     ConfigurationError,
     ETagMismatchError,
     InterruptedTransferError,
+    NotSentError,
     OrchestratorError,
     RefusedUploadError,
     RequestRejectedError,
@@ -28,9 +30,10 @@ from orchestrator.domain.errors import (
     UnmarkedAnswerError,
     UrlExpiredError,
 )
-from orchestrator.domain.evidence import Evidence, Receipt, is_md5
+from orchestrator.domain.evidence import Evidence, ObjectFacts, Receipt, is_md5
 from orchestrator.domain.foreign import bare_etag, plain_name, quotable
-from orchestrator.network.errors import CONNECTION_ERRORS
+from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.network.errors import CONNECTION_ERRORS, connection_error
 
 #: More than any error document of a store; the rest is not read.
 BODY_LIMIT_BYTES: Final = 64 * 1024
@@ -70,6 +73,11 @@ _UNDONE_STATUSES: Final = frozenset({408, 409, 425})
 _THROTTLED_STATUSES: Final = frozenset({429, 503})
 _REFUSED_STATUSES: Final = frozenset({403, 404})
 _STORED_STATUSES: Final = frozenset({200, 201, 204})
+#: A URL signed for GET is refused for HEAD by stores that sign the method, so one byte is asked for instead.
+_PROBES: tuple[tuple[str, dict[str, str]], ...] = (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}))
+
+#: A header can hold more digits than Python reads; no object is as long.
+_LENGTH_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,3 +313,55 @@ def _sentence(answer: Answer) -> str:
     code = f" {answer.code}" if answer.code else ""
     message = f": {answer.message}" if answer.message else ""
     return f"the store answered {answer.status}{code}{message}"
+
+
+async def probe_object(
+    session: aiohttp.ClientSession,
+    url: PresignedUrl,
+    *,
+    timeout_seconds: float,
+    is_insecure_http_allowed: bool = False,
+) -> ObjectFacts | None:
+    """Return length and ETag of the object at *url*; None when the store does not say, or may not be asked.
+
+    A URL that would travel readable is not used, and no redirect is followed. An answer without a store's mark, or
+    with a page, comes from something in between and says nothing. Raises NotSentError, InterruptedTransferError or
+    ThrottledError when the store gives no answer of its own.
+    """
+    if not url.is_private(is_insecure_http_allowed=is_insecure_http_allowed):
+        return None
+    try:
+        target = URL(url.reveal(), encoded=True)
+    except ValueError:
+        return None
+    for method, headers in _PROBES:
+        try:
+            with anyio.fail_after(timeout_seconds):
+                facts = await _probe(session, method, target, headers)
+        except CONNECTION_ERRORS as error:
+            failure = connection_error(error, url.host)
+            if isinstance(failure, NotSentError):
+                raise failure from None
+            raise InterruptedTransferError(f"{url.host} does not show an object") from None
+        if facts is not None:
+            return facts
+    return None
+
+
+async def _probe(
+    session: aiohttp.ClientSession, method: str, target: URL, headers: dict[str, str]
+) -> ObjectFacts | None:
+    headers = {**headers, "Accept-Encoding": "identity"}
+    async with session.request(method, target, headers=headers, allow_redirects=False) as answer:
+        if answer.status in {429, 503}:
+            raise ThrottledError(f"the store answered {answer.status}", status=answer.status)
+        if answer.status >= 500:
+            raise InterruptedTransferError(f"the store answered {answer.status}", status=answer.status)
+        etag, request_id = marks_of(answer.headers)
+        is_marked = etag is not None or request_id is not None
+        if answer.status not in {200, 206} or not is_marked or is_foreign(answer.headers, b""):
+            return None
+        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+        text = total if answer.status == 206 else answer.headers.get("Content-Length", "")
+        is_length = text.isascii() and text.isdecimal() and len(text) < _LENGTH_DIGITS
+        return ObjectFacts(int(text) if is_length else None, etag)

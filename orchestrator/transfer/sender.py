@@ -39,8 +39,14 @@ from orchestrator.network.session import forget_addresses
 from orchestrator.transfer.answer import Answer, check_mark, error_of, is_success, read_answer, receipt_of
 from orchestrator.transfer.hashing import HashPool, Unhashed, best_md5
 from orchestrator.transfer.payload import OnBytes, Pace, Reader, SegmentPayload, WithheldPayload
-from orchestrator.transfer.reader import PIECE_BYTES, Buffers, SegmentReader, Source
-from orchestrator.transfer.small import SMALL_BYTES, SmallSegmentReader
+from orchestrator.transfer.reader import (
+    PIECE_BYTES,
+    SMALL_BYTES,
+    Buffers,
+    SegmentReader,
+    SmallSegmentReader,
+    Source,
+)
 
 #: Looks per idle timeout: how late a cut may come, at most one look.
 _LOOKS = 8

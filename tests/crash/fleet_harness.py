@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from multiprocessing.context import ForkServerProcess
+from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,42 @@ import psycopg
 
 from orchestrator.engine.events import Point
 from tests.crash import fleet_worker
-from tests.crash.fleet_rounds import HOLD_SECONDS, Blow, FleetRound, Strike
+from tests.crash.fleet_rounds import HOLD_SECONDS, OF_THE_SERVER, Blow, FleetRound, Strike
 from tests.crash.harness import Life, Peer, Played, trail_lines, write_batch
-from tests.postgres import schema_of
+from tests.postgres import OwnServer, schema_of
 
 #: When a round that does not come to its end is given up.
-_PATIENCE_SECONDS = 90.0
+_PATIENCE_SECONDS = 180.0
 _FROZEN_SECONDS = HOLD_SECONDS + 1.0
-#: Keeps what is written under another epoch than the entry's, which it sees exactly: the entry's row is locked.
+#: The next strike comes also when the workers have done nothing for so long: they may be dead.
+_STILL_SECONDS = HOLD_SECONDS + 3.0
+#: Keeps every claim with its time by the server's clock; and what was written under another epoch than the entry's,
+#: or by another process than the one that claimed it last: segments with their receipts, changes of entries. What it
+#: looks at is exact, as who writes these has locked the entry's row.
 _GUARD = """
-CREATE TABLE old_writes (entry_id TEXT, epoch INTEGER, to_state TEXT);
-CREATE FUNCTION note_old_write() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    IF NEW.epoch <> (SELECT epoch FROM entries WHERE batch = NEW.batch AND entry_id = NEW.entry_id) THEN
-        INSERT INTO old_writes VALUES (NEW.entry_id, NEW.epoch, NEW.to_state);
+CREATE TABLE claims (entry_id TEXT, epoch INTEGER, holder TEXT, at DOUBLE PRECISION);
+CREATE TABLE old_writes (entry_id TEXT, what TEXT, writer TEXT);
+CREATE FUNCTION is_other(holder TEXT) RETURNS BOOLEAN LANGUAGE sql AS $$
+    SELECT left('orchestrator ' || holder, 63) <> current_setting('application_name')
+$$;
+CREATE FUNCTION note_entry() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.epoch > OLD.epoch THEN
+        INSERT INTO claims VALUES (NEW.entry_id, NEW.epoch, NEW.holder, extract(epoch FROM clock_timestamp()));
+    ELSIF is_other(OLD.holder) AND to_jsonb(NEW) - 'attempts' <> to_jsonb(OLD) - 'attempts' THEN
+        INSERT INTO old_writes VALUES (NEW.entry_id, TG_TABLE_NAME, current_setting('application_name'));
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER old_write AFTER INSERT ON transitions FOR EACH ROW EXECUTE FUNCTION note_old_write()
+CREATE FUNCTION note_part() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE entry entries; BEGIN
+    SELECT * INTO entry FROM entries WHERE batch = NEW.batch AND entry_id = NEW.entry_id;
+    IF is_other(entry.holder) OR (to_jsonb(NEW) ->> 'epoch')::integer <> entry.epoch THEN
+        INSERT INTO old_writes VALUES (NEW.entry_id, TG_TABLE_NAME, current_setting('application_name'));
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER note_entry AFTER UPDATE ON entries FOR EACH ROW EXECUTE FUNCTION note_entry();
+CREATE TRIGGER note_segment AFTER INSERT OR UPDATE ON segments FOR EACH ROW EXECUTE FUNCTION note_part();
+CREATE TRIGGER note_transition AFTER INSERT ON transitions FOR EACH ROW EXECUTE FUNCTION note_part()
 """
 _GIVE_OUT = (
     "UPDATE pgqueuer SET execute_after = now() + %s::interval WHERE convert_from(payload, 'UTF8') LIKE %s"
@@ -48,27 +67,33 @@ _WRITTEN = {
 #: Of the rows that a worker has locked which is frozen in a transaction; users have half a minute.
 _LET_GO = f"idle_in_transaction_session_timeout={HOLD_SECONDS:g}s"
 _HELD = """
-SELECT q.id FROM pgqueuer q JOIN entries e ON e.batch = q.entrypoint AND e.entry_id = convert_from(q.payload, 'UTF8')
-WHERE q.status = 'picked' AND e.holder LIKE %s
+SELECT e.holder, e.entry_id, q.id FROM entries e JOIN pgqueuer q
+ON e.batch = q.entrypoint AND e.entry_id = convert_from(q.payload, 'UTF8')
+WHERE q.status = 'picked' AND e.holder IS NOT NULL
 """
-_TAKEN_OVER = """
-SELECT extract(epoch FROM min(created))::float8 - %s FROM pgqueuer_log
-WHERE job_id = ANY(%s) AND status = 'picked' AND created > to_timestamp(%s) GROUP BY job_id
+_NEXT_CLAIM = "SELECT at, holder FROM claims WHERE entry_id = %s AND at > %s ORDER BY at LIMIT 1"
+_HANDED_BACK = """
+SELECT extract(epoch FROM min(created))::float8 FROM pgqueuer_log
+WHERE job_id = %s AND status = 'queued' AND created > to_timestamp(%s)
 """
 _CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s"
+
+#: An entry and its row of the queue.
+Held = tuple[str, int]
 
 
 @dataclass
 class Struck:
-    """A strike that met a worker alive, and the rows of the queue that this had."""
+    """A strike that met a worker alive, or the server while one was, and what was held there."""
 
     strike: Strike
     at: float
-    rows: list[int]
+    pid: int | None
+    held: list[Held]
     had_heir: bool = False
-    """Another worker with a free place lived on, untouched."""
+    """Another worker with a free place lived on, untouched, with the server there all the time."""
     takeovers: list[float] = field(default_factory=list)
-    """Seconds until another worker had each of its entries."""
+    """Seconds until another worker had claimed each of the entries."""
 
 
 @dataclass
@@ -98,6 +123,8 @@ class FleetPlayed:
     round: FleetRound
     played: Played
     struck: list[Struck] = field(default_factory=list)
+    outages: list[tuple[float, float]] = field(default_factory=list)
+    """From when to when the server was away."""
     frozen: Frozen | None = None
     """None where no worker stopped itself."""
     exit_codes: dict[str, int | None] = field(default_factory=dict)
@@ -108,36 +135,85 @@ class FleetPlayed:
     old_writes: list[tuple[Any, ...]] = field(default_factory=list)
 
 
+class _Process:
+    """A fork; rounds are played in threads, of which one at a time may look after the program's processes.
+
+    Whenever one is started, multiprocessing looks at all others: two threads may read how one ended, and the second
+    finds nothing.
+    """
+
+    _looking = threading.Lock()
+    _context = get_context("forkserver")
+    _context.set_forkserver_preload([fleet_worker.__name__])
+
+    def __init__(self, target: Callable[..., object], *arguments: object) -> None:
+        with self._looking:
+            self._process = self._context.Process(target=target, args=arguments, daemon=True)
+            self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it lives."""
+        with self._looking:
+            return self._process.exitcode
+
+    def wait(self, seconds: float = _PATIENCE_SECONDS) -> int | None:
+        """Its exit code, None when it still lives after *seconds*."""
+        connection.wait([self._process.sentinel], max(seconds, 0.0))
+        return self.exit_code
+
+    @property
+    def is_stopped(self) -> bool:
+        """True while it is stopped, as by SIGSTOP."""
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        return False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it lives."""
+        if self.exit_code is None:
+            os.kill(self.pid, number)
+
+
 @dataclass
 class _Worker:
-    process: ForkServerProcess
+    process: _Process
     trail: Path
+    is_until_done: bool
     #: Lines of the trail up to which lives were told already.
     told: int = 0
     is_lost: bool = False
+    wakes_at: float | None = None
+    _steps: int = 0
+    _read: int = 0
 
-    @property
-    def pid(self) -> int:
-        assert self.process.pid is not None
-        return self.process.pid
-
-    def life(self, *, is_killed: bool) -> Life:
+    def life(self, *, cut_off_by: str | None = None) -> Life:
         """What it did since the last one."""
         lines = trail_lines(self.trail)[self.told :]
         self.told += len(lines)
-        return Life(None, is_killed, lines)
+        return Life(None, cut_off_by is not None, lines, cut_off_by or "an update of the job")
+
+    def steps(self) -> int:
+        """How many lines its trail has."""
+        if self.trail.exists():
+            with self.trail.open("rb") as trail:
+                trail.seek(self._read)
+                fresh = trail.read()
+            self._read += len(fresh)
+            self._steps += fresh.count(b"\n")
+        return self._steps
 
 
 class FleetHarness:
     """A service that lasts, a schema for each round, and the workers of rounds."""
 
-    def __init__(self, folder: Path, postgres: str) -> None:
-        """Keep everything in *folder*, which must exist; *postgres* is the URL of a database."""
+    def __init__(self, folder: Path, postgres: OwnServer | str) -> None:
+        """Keep everything in *folder*, which must exist; *postgres* is the URL of a database where no round stops it."""
         self._folder = folder
         self._postgres = postgres
         self._server = Peer("tests.crash.server", folder / "server.log")
-        self._processes = get_context("forkserver")
-        self._processes.set_forkserver_preload([fleet_worker.__name__])
 
     def close(self) -> None:
         """End the service."""
@@ -160,13 +236,9 @@ class FleetHarness:
             has_twins=False,
         )
         try:
-            with (
-                schema_of(self._postgres, _LET_GO) as state,
-                psycopg.connect(state, autocommit=True) as journal,
-            ):
-                _Play(
-                    done, _environ(fleet, service, state), journal, self._processes.Process, self._inspect
-                ).play()
+            url = self._postgres if isinstance(self._postgres, str) else self._postgres.url
+            with schema_of(url, _LET_GO) as state:
+                _Play(done, _environ(fleet, service, state), self._postgres, self._inspect).play()
             found = self._inspect()
         finally:
             self._server.ask(do="stop")
@@ -187,69 +259,75 @@ class _Play:
         self,
         done: FleetPlayed,
         environ: dict[str, str],
-        journal: psycopg.Connection[Any],
-        process: type[ForkServerProcess],
+        postgres: OwnServer | str,
         inspect: Callable[[], dict[str, Any]],
     ) -> None:
         self._done = done
         self._folder = done.played.folder
         self._environ = environ
-        self._journal = journal
-        self._process = process
+        self._journal = _Journal(environ["ORCHESTRATOR_STATE"], postgres)
         self._inspect = inspect
         self._workers: list[_Worker] = []
 
     def play(self) -> None:
         self._command("fleet", "install")
-        self._journal.execute(_GUARD)
+        self._journal.ask(_GUARD)
         self._command("enqueue", str(self._folder / "batch.yaml"))
         # Else the first worker has it all before the last is there.
-        self._journal.execute(_GIVE_OUT, ["1 hour", "%"])
+        self._journal.ask(_GIVE_OUT, "1 hour", "%")
         try:
             if self._done.round.stops_at is not None:
                 self._freeze(self._done.round.stops_at)
             else:
-                self._start(self._done.round.workers)
+                self._start(self._done.round.workers, is_until_done=False)
                 self._await_ready()
-                self._journal.execute(_GIVE_OUT, ["0 s", "%"])
+                self._journal.ask(_GIVE_OUT, "0 s", "%")
                 self._strike_all()
                 self._start(self._done.round.workers - 1)
-            self._await_end()
+            exits = self._await_end()
         finally:
-            exits = {worker.trail.name: worker.process.exitcode for worker in self._workers}
+            self._journal.start()
             for worker in self._workers:
-                worker.process.kill()
-                worker.process.join()
-                self._done.played.lives.append(worker.life(is_killed=False))
-        killed, stopped = -signal.SIGKILL, 128 + signal.SIGTERM
-        asked = {
-            f"worker-{each.strike.worker}" for each in self._done.struck if each.strike.blow is Blow.STOP
-        }
+                worker.process.signal(signal.SIGKILL)
+                worker.process.wait()
+                self._done.played.lives.append(worker.life())
+        killed, unbegun = -signal.SIGKILL, 128 + signal.SIGTERM
         self._done.exit_codes = {
             name: code
             for name, code in exits.items()
-            if code != killed and not (code == stopped and name in asked)
+            # A worker that is stopped before it listens ends as any command does, and has done nothing.
+            if code != killed and not (code == unbegun and not trail_lines(self._folder / name))
         }
+        self._done.outages = self._journal.outages
         self._read_journal()
+        self._journal.close()
+
+    def _await_end(self) -> dict[str, int | None]:
+        """The exit codes of all workers: of those that end by themselves, and then of the others."""
+        exits: dict[str, int | None] = {}
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        for worker in sorted(self._workers, key=lambda worker: worker.is_until_done, reverse=True):
+            if not (worker.is_until_done or worker.is_lost):
+                worker.process.signal(signal.SIGTERM)
+            exits[worker.trail.name] = worker.process.wait(deadline - time.monotonic())
+        return exits
 
     def _command(self, *arguments: str) -> None:
         surroundings = fleet_worker.Surroundings(self._environ, str(self._folder / "commands.log"))
-        process = self._process(target=fleet_worker.command, args=(surroundings, *arguments), daemon=True)
-        process.start()
-        process.join(_PATIENCE_SECONDS)
-        if process.exitcode != 0:
+        exit_code = _Process(fleet_worker.command, surroundings, *arguments).wait()
+        if exit_code != 0:
             told = (self._folder / "commands.log").read_text()
-            raise RuntimeError(f"{' '.join(arguments)} exited with {process.exitcode}: {told}")
+            raise RuntimeError(f"{' '.join(arguments)} exited with {exit_code}: {told}")
 
-    def _start(self, count: int, stops_at: str | None = None) -> None:
+    def _start(self, count: int, stops_at: str | None = None, *, is_until_done: bool = True) -> None:
         for _ in range(count):
-            number = len(self._workers)
-            trail = self._folder / f"worker-{number}"
+            trail = self._folder / f"worker-{len(self._workers)}"
             surroundings = fleet_worker.Surroundings(self._environ, f"{trail}.log")
-            arguments = (surroundings, str(trail), self._done.round.jobs, HOLD_SECONDS, stops_at)
-            process = self._process(target=fleet_worker.work, args=arguments, daemon=True)
-            process.start()
-            self._workers.append(_Worker(process, trail))
+            jobs = self._done.round.jobs
+            process = _Process(
+                fleet_worker.work, surroundings, str(trail), jobs, HOLD_SECONDS, is_until_done, stops_at
+            )
+            self._workers.append(_Worker(process, trail, is_until_done))
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -259,106 +337,192 @@ class _Play:
                 raise RuntimeError("the workers did not become ready; their logs say why")
             time.sleep(0.01)
 
-    def _await_end(self) -> None:
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        for worker in self._workers:
-            worker.process.join(max(deadline - time.monotonic(), 0.0))
-
     def _freeze(self, moment: str) -> None:
         """Let the first worker stop itself at *moment*, another end all entries, and then the first go on."""
         self._start(1, moment)
         self._await_ready()
         frozen = self._workers[0]
-        self._journal.execute(_GIVE_OUT, ["0 s", self._done.round.drawn.entries[0].entry_id])
+        self._journal.ask(_GIVE_OUT, "0 s", self._done.round.drawn.entries[0].entry_id)
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not _is_stopped(frozen.pid):
-            if not frozen.process.is_alive() or time.monotonic() > deadline:
+        while not frozen.process.is_stopped:
+            if frozen.process.exit_code is not None or time.monotonic() > deadline:
                 return
             time.sleep(0.01)
-        self._journal.execute(_GIVE_OUT, ["0 s", "%"])
+        self._journal.ask(_GIVE_OUT, "0 s", "%")
         # After a PUT its segment is stored, and has no receipt; else nothing is on its way.
-        self._done.played.lives.append(frozen.life(is_killed=moment == Point.PUT.after))
+        cut_off_by = "a SIGSTOP of its own" if moment == Point.PUT.after else None
+        self._done.played.lives.append(frozen.life(cut_off_by=cut_off_by))
         self._start(1)
-        self._workers[1].process.join(_PATIENCE_SECONDS)
+        self._workers[1].process.wait()
         found = self._done.frozen = Frozen()
         for has_ended in (False, True):
             if has_ended:
-                os.kill(frozen.pid, signal.SIGCONT)
-                frozen.process.join(_PATIENCE_SECONDS)
+                frozen.process.signal(signal.SIGCONT)
+                frozen.process.wait()
             found.requests.append(self._inspect()["requests"])
+            rows = {table: f"SELECT ({row})::text FROM {table} AS each" for table, row in _WRITTEN.items()}
             found.journals.append(
-                {
-                    table: {
-                        row
-                        for (row,) in self._journal.execute(
-                            f"SELECT ({row})::text FROM {table} AS each".encode()
-                        )
-                    }
-                    for table, row in _WRITTEN.items()
-                }
+                {table: {row for (row,) in self._journal.ask(query)} for table, query in rows.items()}
             )
 
     def _strike_all(self) -> None:
-        began = time.monotonic()
-        waking: list[tuple[float, _Worker]] = []
         due = [*self._done.round.strikes]
-        while due or waking:
+        steps, moved_at = 0, time.monotonic()
+        while due or self._journal.is_away or any(worker.wakes_at for worker in self._workers):
+            time.sleep(0.01)
             now = time.monotonic()
-            if due and now >= began + due[0].after_seconds:
-                self._strike(due.pop(0), waking)
-            elif waking and now >= waking[0][0]:
-                os.kill(waking.pop(0)[1].pid, signal.SIGCONT)
-            else:
-                time.sleep(0.01)
+            reached = sum(worker.steps() for worker in self._workers)
+            if reached > steps:
+                steps, moved_at = reached, now
+            self._wake(now)
+            patience = _STILL_SECONDS if steps else _PATIENCE_SECONDS
+            if due and (steps >= due[0].after_steps or now > moved_at + patience):
+                self._strike(due.pop(0))
+                moved_at = time.monotonic()
 
-    def _strike(self, strike: Strike, waking: list[tuple[float, _Worker]]) -> None:
-        worker = self._workers[strike.worker]
-        if worker.is_lost or any(each is worker for _, each in waking) or not worker.process.is_alive():
+    def _wake(self, now: float) -> None:
+        self._journal.start_if_due(now)
+        for worker in self._workers:
+            if worker.wakes_at is not None and now >= worker.wakes_at:
+                worker.wakes_at = None
+                worker.process.signal(signal.SIGCONT)
+
+    def _strike(self, strike: Strike) -> None:
+        alive = [
+            worker for worker in self._workers if not worker.is_lost and worker.process.exit_code is None
+        ]
+        if strike.blow in OF_THE_SERVER:
+            if alive and not self._journal.is_away:
+                held = [each for entries in self._journal.held().values() for each in entries]
+                self._done.struck.append(Struck(strike, time.time(), None, held))
+                self._journal.stop(strike)
             return
-        if strike.blow in {Blow.KILL, Blow.FREEZE}:
+        worker = self._met(strike, [worker for worker in alive if worker.wakes_at is None])
+        # Without a server there are no connections to cut.
+        if worker is not None and not (strike.blow is Blow.CUT and self._journal.is_away):
+            self._strike_worker(strike, worker)
+
+    def _met(self, strike: Strike, awake: list[_Worker]) -> _Worker | None:
+        if strike.worker is not None:
+            worker = self._workers[strike.worker]
+            return worker if worker in awake else None
+        held = self._journal.held()
+        return max(awake, key=lambda worker: len(held.get(worker.process.pid, [])), default=None)
+
+    def _strike_worker(self, strike: Strike, worker: _Worker) -> None:
+        process, is_halted = worker.process, strike.blow in {Blow.KILL, Blow.FREEZE}
+        if is_halted:
             # What it has is looked at while it stands still.
-            os.kill(worker.pid, signal.SIGSTOP)
-        name = f"%process {worker.pid} %"
-        rows = [row[0] for row in self._journal.execute(_HELD, [name])]
-        struck = Struck(strike, time.time(), rows)
-        self._done.struck.append(struck)
+            process.signal(signal.SIGSTOP)
+        at = time.time()
+        held = self._journal.held().get(process.pid, [])
+        self._done.struck.append(Struck(strike, at, process.pid, held))
         match strike.blow:
             case Blow.KILL:
-                worker.process.kill()
-                worker.process.join()
+                process.signal(signal.SIGKILL)
+                process.wait()
             case Blow.FREEZE:
-                waking.append((time.monotonic() + _FROZEN_SECONDS, worker))
+                worker.wakes_at = time.monotonic() + _FROZEN_SECONDS
             case Blow.STOP:
-                os.kill(worker.pid, signal.SIGTERM)
+                process.signal(signal.SIGTERM)
             case Blow.CUT:
-                self._journal.execute(_CUT, [name])
-        if strike.blow in {Blow.KILL, Blow.FREEZE}:
-            self._done.played.lives.append(worker.life(is_killed=True))
+                self._journal.ask(_CUT, _name_of(process.pid))
+        if is_halted:
+            self._done.played.lives.append(worker.life(cut_off_by=str(strike.blow)))
         worker.is_lost = strike.blow in {Blow.KILL, Blow.STOP}
 
     def _read_journal(self) -> None:
-        done, read = self._done, self._journal.execute
-        done.entries = read("SELECT entry_id, job_id, delivered, state FROM entries").fetchall()
-        done.transitions = read(
+        done, ask = self._done, self._journal.ask
+        done.entries = ask("SELECT entry_id, job_id, delivered, state FROM entries")
+        done.transitions = ask(
             "SELECT entry_id, from_state, to_state, epoch FROM transitions ORDER BY entry_id, at, ctid"
-        ).fetchall()
-        (done.segments,) = read(
-            "SELECT count(url), count(*) FILTER (WHERE stored_at IS NULL) FROM segments"
-        ).fetchall()
-        done.old_writes = read("SELECT entry_id, epoch, to_state FROM old_writes").fetchall()
+        )
+        (done.segments,) = ask("SELECT count(url), count(*) FILTER (WHERE stored_at IS NULL) FROM segments")
+        done.old_writes = ask("SELECT entry_id, what, writer FROM old_writes")
+        touched = {struck.pid for struck in done.struck if struck.pid is not None}
         for struck in done.struck:
             if struck.strike.blow in {Blow.KILL, Blow.FREEZE}:
-                seconds = read(_TAKEN_OVER, [struck.at, struck.rows, struck.at]).fetchall()
-                struck.takeovers = [float(row[0]) for row in seconds]
-            touched = {other.strike.worker for other in done.struck}
-            struck.had_heir = done.round.has_room and len(touched) < done.round.workers
+                found = [self._taken_over(struck, *held) for held in struck.held]
+                struck.takeovers = [seconds for seconds in found if seconds is not None]
+                end = struck.at + max(struck.takeovers, default=0.0)
+                is_there = all(end < gone or back < struck.at for gone, back in done.outages)
+                struck.had_heir = done.round.has_room and len(touched) < done.round.workers and is_there
+
+    def _taken_over(self, struck: Struck, entry_id: str, row: int) -> float | None:
+        """After how many seconds another worker claimed the entry, unless its worker came back to it before."""
+        assert struck.pid is not None
+        claims = self._journal.ask(_NEXT_CLAIM, entry_id, struck.at)
+        ((handed_back,),) = self._journal.ask(_HANDED_BACK, row, struck.at)
+        if not claims or _name_of(struck.pid).strip("%") in claims[0][1]:
+            return None
+        at = float(claims[0][0])
+        return None if handed_back is not None and handed_back < at else at - struck.at
 
 
-def _is_stopped(pid: int) -> bool:
-    """True when the process is stopped, as by SIGSTOP."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-    return False
+class _Journal:
+    """The round's schema, and the server, which takes connections along when it goes."""
+
+    def __init__(self, state: str, postgres: OwnServer | str) -> None:
+        self._state = state
+        self._postgres = postgres
+        self._connection: psycopg.Connection[Any] | None = None
+        self._back_at: float | None = None
+        #: What was held when the server went: nobody can take or give back anything while it is away.
+        self._held: dict[int, list[Held]] = {}
+        self.outages: list[tuple[float, float]] = []
+
+    @property
+    def is_away(self) -> bool:
+        """True between `stop` and the start."""
+        return self._back_at is not None
+
+    def ask(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """All rows of *query*."""
+        if self._connection is None:
+            self._connection = psycopg.connect(self._state, autocommit=True)
+        # Without parameters a query may be several.
+        cursor = self._connection.execute(query.encode(), parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def held(self) -> dict[int, list[Held]]:
+        """What each worker holds, by its process id."""
+        if self.is_away:
+            return self._held
+        found: dict[int, list[Held]] = {}
+        for holder, entry_id, row in self.ask(_HELD):
+            found.setdefault(int(holder.split()[1]), []).append((entry_id, row))
+        return found
+
+    def stop(self, strike: Strike) -> None:
+        """Stop the server for as long as *strike* says."""
+        assert not isinstance(self._postgres, str)
+        self._held = self.held()
+        self.close()
+        self._gone_at, self._back_at = time.time(), time.monotonic() + strike.away_seconds
+        self._postgres.stop(is_crash=strike.blow is Blow.CRASH)
+
+    def start_if_due(self, now: float) -> None:
+        """Start the server when it was away for long enough."""
+        if self._back_at is not None and now >= self._back_at:
+            self.start()
+
+    def start(self) -> None:
+        """Start the server, if it is away."""
+        if self._back_at is not None and not isinstance(self._postgres, str):
+            self._postgres.start()
+            self._back_at = None
+            self.outages.append((self._gone_at, time.time()))
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _name_of(pid: int) -> str:
+    """A pattern of the name by which the journal and the server know a process."""
+    return f"%process {pid} %"
 
 
 def _environ(fleet: FleetRound, service: dict[str, Any], state: str) -> dict[str, str]:

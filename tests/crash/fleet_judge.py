@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from tests.crash.fleet_harness import FleetPlayed
-from tests.crash.fleet_rounds import HOLD_SECONDS, Blow
+from tests.crash.fleet_rounds import HARMLESS, HOLD_SECONDS
 from tests.crash.judge import JournalFacts, Verdict, verdict
 
 #: Workers look for work once in a second, and a machine may be busy.
@@ -14,20 +14,17 @@ TAKEOVER_SECONDS = HOLD_SECONDS + 2.0
 
 
 def judge_fleet(done: FleetPlayed) -> Verdict:
-    """As after the last run of one machine, and what only several hosts can do wrong."""
+    """As after the last run of one machine, and what only several hosts can do wrong; how fast is not asked."""
     journal = JournalFacts.of(
         [(entry_id, job_id, delivered) for entry_id, job_id, delivered, _ in done.entries],
         *done.segments,
         [(entry_id, before, after) for entry_id, before, after, _ in done.transitions],
         [*_old_writes(done)],
     )
-    found = verdict(
-        done.played, journal, [*_end_problems(done), *_late_takeovers(done), *_freeze_problems(done)]
-    )
-    if found.resent_bytes and had_only_stops(done):
-        return replace(
-            found, problems=(*found.problems, f"{found.resent_bytes} bytes were sent twice after SIGTERM")
-        )
+    found = verdict(done.played, journal, [*_end_problems(done), *_freeze_problems(done)])
+    if found.resent_bytes and had_only_harmless(done):
+        problem = f"{found.resent_bytes} bytes were sent twice, though nothing was killed or frozen"
+        return replace(found, problems=(*found.problems, problem))
     return found
 
 
@@ -45,9 +42,10 @@ def _end_problems(done: FleetPlayed) -> list[str]:
 
 
 def _old_writes(done: FleetPlayed) -> list[str]:
-    """Changes of an entry under an epoch that was over, as the server saw them and as they stand in the journal."""
+    """Writes about an entry after another worker's claim, as the server saw them and as they stand in the journal."""
     seen = [
-        f"{entry_id} was {state} under {epoch}, an old epoch" for entry_id, epoch, state in done.old_writes
+        f"{writer} wrote to {what} of {entry_id}, which another had claimed"
+        for entry_id, what, writer in done.old_writes
     ]
     backwards = [
         f"{before[0]} was changed under epoch {after[3]} after {before[3]}"
@@ -57,7 +55,8 @@ def _old_writes(done: FleetPlayed) -> list[str]:
     return seen + backwards
 
 
-def _late_takeovers(done: FleetPlayed) -> list[str]:
+def late_takeovers(done: FleetPlayed) -> list[str]:
+    """Those that took too long though another worker had a place and the server was there."""
     return [
         f"taken over {seconds:.1f} s after {struck.strike}"
         for struck in done.struck
@@ -76,12 +75,12 @@ def _freeze_problems(done: FleetPlayed) -> list[str]:
     return done.frozen.problems
 
 
-def had_only_stops(done: FleetPlayed) -> bool:
-    """True when workers were only asked to stop, and the store answered every PUT as it should.
+def had_only_harmless(done: FleetPlayed) -> bool:
+    """True when no worker was killed or frozen, and the store answered every PUT as it should.
 
     Where its answers carry no mark, a single file is sent a second time in any run: a portal may have answered.
     """
     world = done.round.drawn.world
     has_marks = world.etag != "absent" or world.request_id == "present"
-    is_stopped = all(struck.strike.blow is Blow.STOP for struck in done.struck)
-    return bool(done.struck) and is_stopped and has_marks and "put" not in done.round.drawn.scripts
+    is_harmless = all(struck.strike.blow in HARMLESS for struck in done.struck)
+    return bool(done.struck) and is_harmless and has_marks and "put" not in done.round.drawn.scripts

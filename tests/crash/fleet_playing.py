@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import shutil
 import statistics
+import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.crash.fleet_harness import FleetHarness, FleetPlayed
-from tests.crash.fleet_judge import had_only_stops, judge_fleet
+from tests.crash.fleet_judge import had_only_harmless, judge_fleet, late_takeovers
 from tests.crash.fleet_rounds import HOLD_SECONDS, Blow, FleetRound
 from tests.crash.judge import Verdict
+from tests.postgres import own_server
 
 
 @dataclass
@@ -24,44 +28,55 @@ class FleetReport:
     blows: Counter[Blow] = field(default_factory=Counter)
     entries_held: Counter[Blow] = field(default_factory=Counter)
     takeovers: dict[Blow, list[float]] = field(default_factory=dict)
-    unhindered: list[float] = field(default_factory=list)
-    """Take-overs for which another worker had a place, and was not struck itself."""
+    unhindered: dict[Blow, list[float]] = field(default_factory=dict)
+    """Take-overs for which another worker had a place and was not struck itself, with the server there."""
+    outages: list[float] = field(default_factory=list)
     worlds: set[str] = field(default_factory=set)
     faults: Counter[str] = field(default_factory=Counter)
     orphans: int = 0
     batch_bytes: int = 0
-    resent_bytes: int = 0
+    resent: Counter[str] = field(default_factory=Counter)
     allowed_bytes: int = 0
     recreated_bytes: int = 0
     freezes: int = 0
     """Workers that stopped themselves, and were woken when others had ended all entries."""
-    stop_rounds: int = 0
-    resent_after_stops: int = 0
+    harmless_rounds: int = 0
+    harmless_blows: Counter[Blow] = field(default_factory=Counter)
+    resent_in_harmless: int = 0
     failures: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    """Take-overs that took too long; a busy machine can make them."""
 
     def add(self, done: FleetPlayed, verdict: Verdict) -> None:
         """Take one round into account."""
         self.rounds += 1
         self.worlds.add(str(done.round.drawn.world))
         self.faults.update(done.played.faults)
-        for struck in done.struck:
-            blow = struck.strike.blow
-            self.blows[blow] += 1
-            self.entries_held[blow] += len(struck.rows)
-            self.takeovers.setdefault(blow, []).extend(struck.takeovers)
-            if struck.had_heir:
-                self.unhindered += struck.takeovers
+        self.outages += [back - gone for gone, back in done.outages]
+        self._add_strikes(done)
         self.freezes += done.frozen is not None
         self.orphans += verdict.orphans
         self.batch_bytes += verdict.batch_bytes
-        self.resent_bytes += verdict.resent_bytes
+        self.resent.update(verdict.resent)
         self.allowed_bytes += verdict.allowed_bytes
         self.recreated_bytes += verdict.recreated_bytes
-        if had_only_stops(done):
-            self.stop_rounds += 1
-            self.resent_after_stops += verdict.resent_bytes
+        if had_only_harmless(done):
+            self.harmless_rounds += 1
+            self.harmless_blows.update(struck.strike.blow for struck in done.struck)
+            self.resent_in_harmless += verdict.resent_bytes
         if verdict.problems:
-            self.failures.append(_failure(done, verdict))
+            self.failures.append(_failure(done, verdict.problems))
+        if late := late_takeovers(done):
+            self.late.append(_failure(done, late))
+
+    def _add_strikes(self, done: FleetPlayed) -> None:
+        for struck in done.struck:
+            blow = struck.strike.blow
+            self.blows[blow] += 1
+            self.entries_held[blow] += len(struck.held)
+            self.takeovers.setdefault(blow, []).extend(struck.takeovers)
+            if struck.had_heir:
+                self.unhindered.setdefault(blow, []).extend(struck.takeovers)
 
     def lines(self) -> Iterator[str]:
         """The report for people."""
@@ -69,53 +84,70 @@ class FleetReport:
         yield f"worlds             {len(self.worlds)}"
         yield f"faults             {self.faults.total()} of {len(self.faults)} kinds"
         yield f"bytes in batches   {self.batch_bytes:,}"
-        yield f"bytes sent twice   {self.resent_bytes:,} of {self.allowed_bytes:,} that were in flight at the strikes"
+        yield f"bytes in flight at the strikes {self.allowed_bytes:,}"
+        yield f"bytes stored twice {self.resent.total():,}"
+        yield from (f"  {count:12,}  {cause}" for cause, count in self.resent.items() if count)
         yield f"bytes of jobs created again {self.recreated_bytes:,}"
-        twice = f"bytes sent twice in them {self.resent_after_stops:,}"
-        yield f"rounds with SIGTERM and no fault of the store {self.stop_rounds}, {twice}"
+        harmless = ", ".join(f"{count} {blow}" for blow, count in self.harmless_blows.items())
+        yield f"rounds in which nothing may be stored twice {self.harmless_rounds} ({harmless})"
+        yield f"bytes stored twice in them {self.resent_in_harmless:,}"
         yield f"orphans that nothing proves ours, named in warnings {self.orphans}"
         yield f"workers that stopped themselves and were woken after the end {self.freezes}"
-        yield f"rounds failed      {len(self.failures)}"
-        yield f"strikes, with the entries of the workers, and seconds to take-overs (hold {HOLD_SECONDS:g} s):"
+        yield f"server away        {_spread(self.outages)}"
+        yield f"strikes, with the entries held, and seconds to take-overs (hold {HOLD_SECONDS:g} s):"
         for blow in Blow:
-            seconds = self.takeovers.get(blow)
-            times = f"; median {statistics.median(seconds):.1f}, most {max(seconds):.1f}" if seconds else ""
-            taken = f", {len(seconds)} taken over" if seconds else ""
-            yield f"  {self.blows[blow]:5}  {blow}: {self.entries_held[blow]} entries{taken}{times}"
-        most = max(self.unhindered, default=0.0)
-        yield f"take-overs by workers with free places {len(self.unhindered)}, most {most:.1f} s"
+            seconds, unhindered = self.takeovers.get(blow), self.unhindered.get(blow)
+            taken = f"; taken over {_spread(seconds)}" if seconds else ""
+            by_idle = f"; of them with an idle heir {_spread(unhindered)}" if unhindered else ""
+            yield f"  {self.blows[blow]:5}  {blow}: {self.entries_held[blow]} entries{taken}{by_idle}"
+        yield f"take-overs with an idle heir {_spread([each for some in self.unhindered.values() for each in some])}"
+        yield f"rounds with take-overs that took too long {len(self.late)}"
+        yield from self.late
+        yield f"rounds failed      {len(self.failures)}"
         yield from self.failures
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    if not seconds:
+        return "0"
+    least, median, most = min(seconds), statistics.median(seconds), max(seconds)
+    return f"{len(seconds)}: min {least:.1f}, median {median:.1f}, max {most:.1f} s"
 
 
 def play_fleets(
     folder: Path,
     rounds: Sequence[FleetRound],
-    postgres: str,
+    postgres: str | None = None,
     *,
     at_once: int,
     is_kept: bool = False,
     on_round: Callable[[str], None] = lambda _: None,
 ) -> FleetReport:
-    """Play and judge *rounds* with the database at *postgres*; files of those that went well go unless *is_kept*.
+    """Play and judge *rounds*; files of those that went well are dropped unless *is_kept*.
 
-    *on_round* hears one line about each, from any thread.
+    *on_round* hears one line about each, from any thread. Rounds in which the server is struck need one of their own,
+    which those that are played at once have each; the others may share *postgres*, the URL of a database.
     """
     report = FleetReport()
+    #: The next one for whichever of the threads is free.
+    remaining = iter([*rounds])
+    # Not in the folder, into which the servers' user may not be let.
+    servers = Path(tempfile.gettempdir()) / f"crash-postgres-{uuid.uuid4().hex[:8]}"
 
     def work(place: int) -> None:
         own = folder / f"fleet-{place}"
         own.mkdir(parents=True)
-        harness = FleetHarness(own, postgres)
-        try:
-            for fleet in rounds[place::at_once]:
+        with ExitStack() as stack:
+            server = postgres or stack.enter_context(own_server(servers.with_name(f"{servers.name}-{place}")))
+            harness = FleetHarness(own, server)
+            stack.callback(harness.close)
+            for fleet in remaining:
                 done = harness.play(fleet)
                 verdict = judge_fleet(done)
                 report.add(done, verdict)
-                on_round(_failure(done, verdict) if verdict.problems else _round_line(done, verdict))
+                on_round(_failure(done, verdict.problems) if verdict.problems else _round_line(done))
                 if not (is_kept or verdict.problems):
                     shutil.rmtree(done.played.folder)
-        finally:
-            harness.close()
 
     with ThreadPoolExecutor(at_once) as pool:
         for future in [pool.submit(work, place) for place in range(at_once)]:
@@ -123,23 +155,21 @@ def play_fleets(
     return report
 
 
-def _round_line(done: FleetPlayed, verdict: Verdict) -> str:
-    """One line: what the round was, in which world, and how it ended."""
+def _round_line(done: FleetPlayed) -> str:
+    """One line: what the round was, in which world, and what met whom."""
     drawn = done.round.drawn
-    outcome = f"{len(verdict.problems)} problems" if verdict.problems else "right"
-    seconds = [f"{each:.1f}" for struck in done.struck for each in struck.takeovers]
-    taken = f"; taken over after {', '.join(seconds)} s" if seconds else ""
-    struck = ", ".join(str(each.strike) for each in done.struck) or "no strike"
-    if done.frozen is not None:
-        struck = f"stopped itself at {done.round.stops_at}"
-    return f"round {drawn.number}: {outcome}; {drawn.story}; world: {drawn.world or 'the defaults'}; {struck}{taken}"
+    struck = f"stopped itself at {done.round.stops_at}" if done.frozen else "no strike"
+    strikes = "; ".join(
+        f"{each.strike}, which had {len(each.held)}"
+        + (f", taken over after {', '.join(f'{s:.1f}' for s in each.takeovers)} s" if each.takeovers else "")
+        for each in done.struck
+    )
+    return f"round {drawn.number}: {drawn.story}; world: {drawn.world or 'the defaults'}; {strikes or struck}"
 
 
-def _failure(done: FleetPlayed, verdict: Verdict) -> str:
+def _failure(done: FleetPlayed, problems: Sequence[str]) -> str:
     drawn = done.round.drawn
-    problems = "\n    ".join(verdict.problems)
     kind = "--freezes" if done.round.stops_at else f"--workers {done.round.workers}"
     repeat = f"{kind} --seed {drawn.seed} --first {drawn.number} --rounds 1 --keep"
-    return (
-        f"FAILED: scripts/crash --fleet {repeat} repeats it\n    {_round_line(done, verdict)}\n    {problems}"
-    )
+    listed = "\n    ".join(problems)
+    return f"FAILED: scripts/crash --fleet {repeat} repeats it\n    {_round_line(done)}\n    {listed}"

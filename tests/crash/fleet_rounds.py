@@ -10,10 +10,12 @@ from random import Random
 
 from orchestrator.engine.events import Point
 from orchestrator.simulator.options import DIMENSIONS, parse_world
-from tests.crash.rounds import EntryDraw, Round, Story, world_for
+from tests.crash.rounds import PART_BYTES, EntryDraw, Round, Story, world_for
 
 #: Shorter than users may set: a round waits for it after each worker that is lost.
 HOLD_SECONDS = 2.0
+
+
 #: All at which something is sent; a point that is added to the engine is one of them.
 SENT = tuple(point for point in Point if not point.startswith("journal."))
 _LOST = {
@@ -25,25 +27,40 @@ _LOST = {
 
 
 class Blow(StrEnum):
-    """What happens to a worker."""
+    """What happens to a worker, or to the server that all of them need."""
 
     KILL = "kill -9"
     FREEZE = "SIGSTOP beyond the hold, then SIGCONT"
     STOP = "SIGTERM"
     CUT = "connections to PostgreSQL cut"
+    RESTART = "PostgreSQL stopped and started"
+    CRASH = "PostgreSQL crashed and started"
+
+
+#: Blows of the server, which meet all workers.
+OF_THE_SERVER = frozenset({Blow.RESTART, Blow.CRASH})
+#: After these nothing at all may be sent twice.
+HARMLESS = frozenset({*Blow} - {Blow.KILL, Blow.FREEZE})
+#: What an entry comes to beside its segments, and what a segment comes to, as trails count it.
+_STEPS_OF_ENTRY, _STEPS_OF_SEGMENT = 40, 5
 
 
 @dataclass(frozen=True)
 class Strike:
-    """A blow for the worker of this number, so many seconds after all workers could begin."""
+    """A blow, once the workers have reached so many steps together; the server is away for so long then."""
 
-    after_seconds: float
+    after_steps: int
     blow: Blow
-    worker: int
+    worker: int | None = None
+    """Its number; None for the one that has most entries by then, or for the server."""
+    away_seconds: float = 0.0
 
     def __str__(self) -> str:
         """For the line of the round."""
-        return f"{self.blow} for {self.worker} at {self.after_seconds:.2f} s"
+        if self.blow in OF_THE_SERVER:
+            return f"{self.blow} after {self.away_seconds:.1f} s at step {self.after_steps}"
+        whom = "the busiest worker" if self.worker is None else f"worker {self.worker}"
+        return f"{self.blow} for {whom} at step {self.after_steps}"
 
 
 @dataclass(frozen=True)
@@ -70,12 +87,13 @@ def draw_fleet_round(seed: int, number: int, workers: int) -> FleetRound:
     draw = Random(f"fleet:{seed}:{number}")
     story = draw.choice((Story.PLAIN, Story.LOST_CREATE, Story.FAULTS))
     world = parse_world(",".join(f"{name}={draw.choice(values)}" for name, values in DIMENSIONS.items()))
+    entries = tuple(_entry(draw, place) for place in range(draw.randint(3, 6)))
     drawn = Round(
         seed=seed,
         number=number,
         story=story,
-        entries=tuple(_entry(draw, place) for place in range(draw.randint(3, 6))),
-        is_submit_wanted=draw.random() < 0.5,
+        entries=entries,
+        is_submit_wanted=draw.random() < 0.7,
         options={
             "world": str(world),
             "expired_status": 403,
@@ -88,10 +106,16 @@ def draw_fleet_round(seed: int, number: int, workers: int) -> FleetRound:
     return FleetRound(
         drawn,
         workers,
-        jobs=draw.choice((2, 2, len(drawn.entries))),
-        strikes=_strikes(draw, workers),
+        jobs=draw.choice((2, len(entries))),
+        strikes=_strikes(draw, workers, sum(map(_steps, entries))),
         api_rate=draw.choice(("unlimited", "40:40")),
     )
+
+
+def _steps(entry: EntryDraw) -> int:
+    films = [entry.training_bytes, entry.action_bytes or 0]
+    segments = sum(-(-film // PART_BYTES) for film in films) + len(entry.single_kinds)
+    return _STEPS_OF_ENTRY + _STEPS_OF_SEGMENT * segments
 
 
 def draw_freezes(seed: int) -> tuple[FleetRound, ...]:
@@ -149,11 +173,22 @@ def _scripts(draw: Random, story: Story) -> dict[str, list[str | None]]:
     return scripts
 
 
-def _strikes(draw: Random, workers: int) -> tuple[Strike, ...]:
-    # After SIGTERM alone nothing at all may be sent twice, so some rounds have nothing else.
-    blows = (Blow.STOP,) if draw.random() < 0.15 else tuple(Blow)
-    strikes = [
-        Strike(draw.uniform(0.3, 3.0), draw.choice(blows), draw.randrange(workers))
-        for _ in range(draw.randint(1, 4))
-    ]
-    return tuple(sorted(strikes, key=lambda strike: strike.after_seconds))
+def _strikes(draw: Random, workers: int, steps: int) -> tuple[Strike, ...]:
+    # Some rounds have harmless ones only, after which not a byte may be sent twice.
+    blows = sorted(HARMLESS) if draw.random() < 0.25 else [*Blow]
+    # The server's are two of a kind, and each meets all workers.
+    weights = [1.0 if blow in OF_THE_SERVER else 2.0 for blow in blows]
+    chosen = draw.choices(blows, weights, k=draw.randint(1, 4))
+    moments = [draw.randint(1, round(0.9 * steps)) for _ in chosen]
+    # Some strike at the same moment, as where a worker dies while the server is away.
+    moments = [draw.choice(moments) if draw.random() < 0.3 else moment for moment in moments]
+    strikes = [_strike(draw, blow, workers, moment) for blow, moment in zip(chosen, moments, strict=True)]
+    return tuple(sorted(strikes, key=lambda strike: strike.after_steps))
+
+
+def _strike(draw: Random, blow: Blow, workers: int, after_steps: int) -> Strike:
+    if blow in OF_THE_SERVER:
+        # As long as a restart takes, or longer than the hold.
+        away_seconds = draw.choice((0.0, draw.uniform(0.0, 1.5 * HOLD_SECONDS)))
+        return Strike(after_steps, blow, away_seconds=away_seconds)
+    return Strike(after_steps, blow, draw.randrange(workers) if draw.random() < 0.3 else None)

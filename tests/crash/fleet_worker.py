@@ -46,9 +46,14 @@ def command(surroundings: Surroundings, *arguments: str) -> None:
 
 
 def work(
-    surroundings: Surroundings, trail: str, jobs: int, hold_seconds: float, stops_at: str | None = None
+    surroundings: Surroundings,
+    trail: str,
+    jobs: int,
+    hold_seconds: float,
+    is_until_done: bool,
+    stops_at: str | None,
 ) -> None:
-    """`work --until-done` with a shorter hold and shorter waits than users may set; writes a trail.
+    """`work` with a shorter hold and shorter waits than users may set; writes a trail.
 
     It stops itself, as by SIGSTOP, when it is at *stops_at* for the first time.
     """
@@ -79,6 +84,6 @@ def work(
     stop_on_signals()
     invocation = Invocation(output=Output(sys.stdout, sys.stderr), flags={"jobs": str(jobs)}, config=None)
     try:
-        sys.exit(work_action.work_on_queue(invocation, None, hold_seconds=hold_seconds, is_until_done=True))
+        sys.exit(work_action.work_on_queue(invocation, None, hold_seconds=hold_seconds, is_until_done=is_until_done))
     except StoppedBySignal as stopped:
         sys.exit(stopped.exit_code)

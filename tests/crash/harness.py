@@ -72,6 +72,8 @@ class Life:
     kill: Kill | None
     is_killed: bool
     lines: list[dict[str, Any]]
+    end: str = "kill -9"
+    """What cut it off, where it is cut off."""
 
     @property
     def report(self) -> dict[str, Any] | None:

@@ -19,6 +19,9 @@ from tests.crash.rounds import KILL_POINTS, PART_BYTES, tells
 
 #: More than any film of a round has.
 _MOST_PARTS = 12
+#: Why a place was stored again.
+UNTOLD = "its answer was lost, spoilt or without a mark"
+UNEXPLAINED = "nothing allows it"
 _KIND_OF_SUFFIX = {asset.suffix: asset.kind for asset in ASSETS}
 
 
@@ -27,11 +30,17 @@ class Verdict:
     """What a round cost, and what is wrong after it."""
 
     batch_bytes: int
-    resent_bytes: int
+    resent: Counter[str]
+    """Bytes stored more than once at one place, by what allows it."""
     allowed_bytes: int
     recreated_bytes: int
     orphans: int
     problems: tuple[str, ...]
+
+    @property
+    def resent_bytes(self) -> int:
+        """All that was stored more than once at one place."""
+        return self.resent.total()
 
 
 def judge(played: Played) -> Verdict:
@@ -57,7 +66,7 @@ def verdict(played: Played, journal: JournalFacts, ends: list[str]) -> Verdict:
         resent_problems.append(f"{recreated} bytes were stored in jobs that were deleted later")
     return Verdict(
         batch_bytes=sum((played.folder / path).stat().st_size for a in avatars for _, path in _files(a)),
-        resent_bytes=resent,
+        resent=resent,
         allowed_bytes=allowed,
         recreated_bytes=recreated,
         orphans=len(orphans),
@@ -201,17 +210,23 @@ def _broken_chains(states: list[tuple[str, str, str]]) -> list[str]:
     return broken
 
 
-def _resent(played: Played, avatars: list[dict[str, Any]]) -> tuple[int, int, list[str]]:
-    """Bytes stored more than once at one place, bytes in flight at the kills, and what exceeds them."""
+def _resent(played: Played, avatars: list[dict[str, Any]]) -> tuple[Counter[str], int, list[str]]:
+    """Bytes stored more than once at one place by cause, bytes in flight at the kills, and what exceeds them."""
     lengths = _lengths(played, avatars)
-    allowed = Counter(place for life in played.lives for place in life.cut_off)
-    allowed.update(_untold_retries(played))
-    allowed.update(_dropped_by_updates(played))
+    causes: dict[str, Counter[Place]] = {}
+    for life in played.lives:
+        causes.setdefault(f"in flight at {life.end}", Counter()).update(life.cut_off)
+    causes[UNTOLD] = _untold_retries(played)
+    causes["may have been taken away by an update"] = _dropped_by_updates(played)
     problems = []
-    resent = 0
+    resent: Counter[str] = Counter()
     for label, sizes in played.stored.items():
-        resent += sum(sizes[1:])
-        if len(sizes) - 1 > allowed[_place(label)]:
+        again, place = sizes[1:], _place(label)
+        for cause, allowed in causes.items():
+            some, again = again[: allowed[place]], again[allowed[place] :]
+            resent[cause] += sum(some)
+        if again:
+            resent[UNEXPLAINED] += sum(again)
             problems.append(f"{label} was stored {len(sizes)} times")
     in_flight = sum(lengths.get(place, 0) for life in played.lives for place in life.cut_off)
     return resent, in_flight, problems

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tests.crash.playing import play_all
 from tests.crash.rounds import draw_round
-from tests.postgres import given_or_own as postgres_server
 
 
 def main() -> int:
@@ -40,28 +39,24 @@ def _strike_fleets(asked: argparse.Namespace, folder: Path, numbers: range) -> i
     from tests.crash.fleet_playing import play_fleets
     from tests.crash.fleet_rounds import draw_fleet_round, draw_freezes
 
-    # Not in the folder, into which no other user is let.
-    server = Path(tempfile.gettempdir()) / f"{folder.name}-postgres"
     if asked.freezes:
         last = None if asked.rounds is None else numbers.stop
         rounds = draw_freezes(asked.seed)[asked.first : last]
     else:
         rounds = tuple(draw_fleet_round(asked.seed, number, asked.workers) for number in numbers)
     began = time.monotonic()
-    with postgres_server(server) as url:
-        report = play_fleets(
-            folder,
-            rounds,
-            url,
-            at_once=asked.jobs,
-            is_kept=asked.keep,
-            on_round=lambda line: print(line, flush=True),
-        )
+    report = play_fleets(
+        folder,
+        rounds,
+        at_once=asked.jobs,
+        is_kept=asked.keep,
+        on_round=lambda line: print(line, flush=True),
+    )
     seconds = time.monotonic() - began
     print(f"seed               {asked.seed}", f"seconds            {seconds:.0f}", *report.lines(), sep="\n")
     if asked.keep or report.failures:
         print(f"files are in {folder}")
-    return 1 if report.failures else 0
+    return 1 if report.failures or report.late else 0
 
 
 def _parser() -> argparse.ArgumentParser:

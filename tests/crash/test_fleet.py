@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.crash.fleet_playing import play_fleets
-from tests.crash.fleet_rounds import SENT, Blow, draw_fleet_round, draw_freezes
+from tests.crash.fleet_rounds import SENT, Blow, Strike, draw_fleet_round, draw_freezes
 from tests.postgres import postgres
 
 __all__ = ["postgres"]
 
-#: With each blow among them, while all workers are at work.
-ROUNDS = (12, 14)
+STRIKES = (
+    Strike(40, Blow.RESTART, away_seconds=1.0),
+    Strike(60, Blow.CUT, 0),
+    Strike(80, Blow.KILL),
+    Strike(80, Blow.CRASH),
+    Strike(140, Blow.FREEZE),
+    Strike(200, Blow.STOP),
+)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-def test_nothing_is_lost_or_doubled_whatever_strikes_the_workers(tmp_path: Path, postgres: str) -> None:
+def test_nothing_is_lost_or_doubled_whatever_strikes_the_workers_and_the_server(tmp_path: Path) -> None:
     """One live job per entry, every object its file, submitted once, no write of a worker that was taken over."""
-    rounds = [draw_fleet_round(1, number, workers=3) for number in ROUNDS]
+    drawn = replace(draw_fleet_round(1, 9, workers=3), strikes=STRIKES)
 
-    report = play_fleets(tmp_path, rounds, postgres, at_once=2)
+    report = play_fleets(tmp_path, [drawn], at_once=1)
 
     assert not report.failures, "\n".join(report.failures)
     assert {*report.blows} == {*Blow}

@@ -164,6 +164,14 @@ MIGRATIONS: tuple[Migration, ...] = (
                 PRIMARY KEY (batch, target, subject))""",
         ),
     ),
+    Migration(
+        12,
+        "the last transaction of each session of a server, of which the answer may be lost",
+        (
+            """CREATE TABLE commits (
+                writer TEXT PRIMARY KEY, number BIGINT NOT NULL, at DOUBLE PRECISION NOT NULL)""",
+        ),
+    ),
 )
 
 NEWEST = MIGRATIONS[-1].version

@@ -6,10 +6,11 @@ import os
 import re
 import socket
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import anyio
 import psycopg
@@ -65,6 +66,17 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": 25_000,
     "client_encoding": "utf8",
 }
+#: Of a lost connection the server tells whether a transaction of this number was committed. Its own number of a
+#: transaction does not do: after a crash the server gives out again those of which it had written nothing down yet.
+_MARK: Final = (
+    "INSERT INTO commits (writer, number, at) VALUES ('{writer}', {number}, extract(epoch FROM now()))"
+    " ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at = excluded.at"
+    " RETURNING pg_current_xact_id()::text"
+)
+_FORGET_OLD_MARKS: Final = (
+    "DELETE FROM commits WHERE writer IN (SELECT writer FROM commits"
+    " WHERE at < extract(epoch FROM now()) - 86400 FOR UPDATE SKIP LOCKED)"
+)
 #: A parameter, but not the type behind `::`.
 _PARAMETER = re.compile(r"(?<!:):([a-z_]\w*)")
 
@@ -120,17 +132,21 @@ class PostgresBackend(GroupCommit):
 
     async def upgrade(self, operation: Operation[None], newest: int) -> None:
         """Run *operation* unless the tables are of version *newest*: it takes a right that not every host needs."""
-        if await self.read(f"SELECT 1 WHERE to_regclass('{MIGRATIONS_TABLE}') IS NOT NULL"):
-            ((version,),) = await self.read(f"SELECT max(version) FROM {MIGRATIONS_TABLE}")
-            if version == newest:
-                return
+        if not await self._is_of(newest):
 
-        def alone(transaction: Transaction) -> None:
-            # Free again with the end of the transaction; the next host finds the tables made.
-            transaction.select(f"SELECT pg_advisory_xact_lock({_LOCK_ID})", {"name": "migrations"})
-            operation(transaction)
+            def alone(transaction: Transaction) -> None:
+                # Free again with the end of the transaction; the next host finds the tables made.
+                transaction.select(f"SELECT pg_advisory_xact_lock({_LOCK_ID})", {"name": "migrations"})
+                operation(transaction)
 
-        await self.write(alone)
+            await self.write(alone)
+        self._server_writer.is_marking = True
+
+    async def _is_of(self, newest: int) -> bool:
+        if not await self.read(f"SELECT 1 WHERE to_regclass('{MIGRATIONS_TABLE}') IS NOT NULL"):
+            return False
+        ((version,),) = await self.read(f"SELECT max(version) FROM {MIGRATIONS_TABLE}")
+        return bool(version == newest)
 
     async def read(self, query: str, parameters: Row | None = None) -> list[tuple[Any, ...]]:
         """All rows of *query*; waits for a server that is away."""
@@ -329,14 +345,27 @@ def connection_string(location: str) -> str:
     return make_conninfo(**fields)
 
 
+class _Begun(NamedTuple):
+    """A transaction, as its mark says, and the server's number of it while it is under way."""
+
+    writer: str
+    number: int
+    transaction_id: str
+
+
 class PostgresConnection:
     """A psycopg connection with the calls that the journal makes; its methods raise what psycopg raises."""
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
+        #: By which this session's transactions are known; None before the first.
+        self._writer: str | None = None
+        self._number = 0
         self._connection = self._connect()
-        #: Of the transaction that was begun last; None before the server has answered.
-        self._transaction_id: str | None = None
+        #: The transaction that was begun last; None before the server has answered.
+        self._begun: _Begun | None = None
+        #: Whether transactions leave a mark, for which there must be a table.
+        self.is_marking = False
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         connection = psycopg.connect(self._conninfo, autocommit=True)
@@ -356,11 +385,26 @@ class PostgresConnection:
 
     def begin(self) -> None:
         """Begin a transaction whose fate can be asked for later."""
-        self._transaction_id = None
-        # One round trip for both; a statement without parameters may be several.
-        begun = self._connection.execute(b"BEGIN; SELECT pg_current_xact_id()::text", prepare=False)
-        begun.nextset()
-        ((self._transaction_id,),) = begun.fetchall()
+        self._begun = None
+        if not self.is_marking:
+            self._connection.execute(b"BEGIN", prepare=False)
+            return
+        statements = ["BEGIN"]
+        if self._writer is None:
+            self._writer = uuid.uuid4().hex
+            statements.append(_FORGET_OLD_MARKS)
+        self._number += 1
+        statements.append(_MARK.format(writer=self._writer, number=self._number))
+        try:
+            # One round trip for all; what has no parameters may be several statements.
+            marked = self._connection.execute("; ".join(statements).encode(), prepare=False)
+        except psycopg.Error:
+            self.roll_back()
+            raise
+        while marked.nextset():
+            pass
+        ((transaction_id,),) = marked.fetchall()
+        self._begun = _Begun(self._writer, self._number, transaction_id)
 
     def execute(self, statement: str, row: Row | None = None, /) -> psycopg.Cursor[tuple[Any, ...]]:
         """Execute *statement* with the parameters of *row*."""
@@ -392,19 +436,20 @@ class PostgresConnection:
         """
         if self._connection.closed:
             self._connection = self._connect()
-        if self._transaction_id is None:
+            # The old session may still be there, with its mark locked.
+            self._writer = None
+        if self._begun is None:
             return False
-        row = {"id": self._transaction_id}
+        row = self._begun._asdict()
         self._connection.execute(
             b"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
-            b" WHERE backend_xid = (%(id)s::xid8)::xid AND pid <> pg_backend_pid()",
+            b" WHERE backend_xid = (%(transaction_id)s::xid8)::xid AND pid <> pg_backend_pid()"
+            b" AND application_name = current_setting('application_name')",
             row,
         )
-        try:
-            status = self._connection.execute(b"SELECT pg_xact_status(%(id)s::xid8)", row).fetchone()
-        except psycopg.errors.InvalidParameterValue:
-            # A transaction of the future: this is another server, which took over without the last of the old one.
-            status = None
+        found = self._connection.execute(
+            b"SELECT 1 FROM commits WHERE writer = %(writer)s AND number = %(number)s", row
+        ).fetchall()
         # Not before the answer: the connection may be lost again while it is asked for.
-        self._transaction_id = None
-        return status == ("committed",)
+        self._begun = None
+        return bool(found)

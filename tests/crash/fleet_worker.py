@@ -84,6 +84,10 @@ def work(
     stop_on_signals()
     invocation = Invocation(output=Output(sys.stdout, sys.stderr), flags={"jobs": str(jobs)}, config=None)
     try:
-        sys.exit(work_action.work_on_queue(invocation, None, hold_seconds=hold_seconds, is_until_done=is_until_done))
+        sys.exit(
+            work_action.work_on_queue(
+                invocation, None, hold_seconds=hold_seconds, is_until_done=is_until_done
+            )
+        )
     except StoppedBySignal as stopped:
         sys.exit(stopped.exit_code)

@@ -8,9 +8,12 @@ import os
 import re
 import socket
 import sys
+import tempfile
 import threading
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -38,7 +41,7 @@ from orchestrator.journal.statements import HAS_ENTRY, STORE_SEGMENT
 from tests.journal.conftest import Look
 from tests.journal.samples import BATCH, KEY, Clock, add_entries, add_entry, upload
 from tests.journal.severed_link import SeveredLink
-from tests.postgres import schema_of
+from tests.postgres import own_server, schema_of
 
 VIDEO = AssetKind.TRAINING_VIDEO
 
@@ -200,16 +203,31 @@ async def test_a_commit_whose_answer_is_lost_is_not_made_twice(
 
 
 async def test_a_server_that_took_over_without_the_last_transactions_gets_them_again(location: str) -> None:
-    """It has not come as far yet as what it is asked for."""
+    """It says of the last one that it was committed only as long as it has it."""
     async with open_journal(location, clock=Clock()) as journal:
         connection = backend_of(journal)._server_writer
-        connection.begin()
-        connection.roll_back()
-        assert connection._transaction_id is not None
-        connection._transaction_id = str(int(connection._transaction_id) + 10**9)
-
-        assert connection.revive() is False
+        for is_kept in (True, False):
+            connection.begin()
+            connection.commit()
+            if not is_kept:
+                connection.execute("UPDATE commits SET number = number - 1")
+            assert connection.revive() is is_kept
         assert (await journal.claim(await add_entry(journal))).epoch == 1
+
+
+async def test_marks_of_sessions_that_ended_long_ago_are_forgotten(location: str, journal: Journal) -> None:
+    """By the next session that writes, which leaves those of the others."""
+    record = await add_entry(journal)
+    with psycopg.connect(location, autocommit=True) as server:
+        for name, seconds in (("old", 90_000), ("new", 60)):
+            row = [name, seconds]
+            server.execute("INSERT INTO commits VALUES (%s, 7, extract(epoch FROM now()) - %s)", row)
+        async with open_journal(location, clock=Clock()) as another:
+            await another.claim(record)
+        left = server.execute("SELECT writer, number FROM commits ORDER BY at").fetchall()
+
+    assert left[0] == ("new", 7)
+    assert len(left) == 3
 
 
 async def test_a_transaction_that_is_cut_off_before_its_commit_is_made_again(
@@ -585,3 +603,30 @@ def test_what_only_postgresql_reads_is_not_taken_for_a_parameter() -> None:
     assert in_psycopg("SELECT x::bigint FROM t WHERE a = :a AND b = :b_2") == (
         b"SELECT x::bigint FROM t WHERE a = %(a)s AND b = %(b_2)s"
     )
+
+
+@pytest.mark.long
+async def test_a_transaction_that_a_crash_of_the_server_undid_is_made_again() -> None:
+    """Also where another session has committed one that the server gave the same number."""
+    folder = Path(tempfile.gettempdir()) / f"orchestrator-crash-{uuid.uuid4().hex[:12]}"
+    with own_server(folder) as server, schema_of(server.url) as location:
+        async with open_journal(location, clock=Clock()) as journal:
+            record = await add_entry(journal)
+            crashes = [server]
+
+            def crash_once(transaction: Transaction) -> int:
+                if crashes:
+                    crashed = crashes.pop()
+                    crashed.stop(is_crash=True)
+                    crashed.start()
+                    with psycopg.connect(location, autocommit=True) as other:
+                        other.execute("CREATE TABLE others (number INTEGER)")
+                        for number in range(10):
+                            other.execute("INSERT INTO others VALUES (%s)", [number])
+                return transaction.execute("UPDATE entries SET review_code = 'written' WHERE epoch = 0", {})
+
+            changed = await backend_of(journal).write(crash_once)
+            written = await backend_of(journal).read("SELECT review_code FROM entries")
+
+    assert (changed, written) == (1, [("written",)])
+    assert record.epoch == 0

@@ -210,7 +210,7 @@ class FleetHarness:
     """A service that lasts, a schema for each round, and the workers of rounds."""
 
     def __init__(self, folder: Path, postgres: OwnServer | str) -> None:
-        """Keep everything in *folder*, which must exist; *postgres* is the URL of a database where no round stops it."""
+        """Keep everything in *folder*, which must exist; a URL does for rounds that do not strike the server."""
         self._folder = folder
         self._postgres = postgres
         self._server = Peer("tests.crash.server", folder / "server.log")

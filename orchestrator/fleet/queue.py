@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Final, NamedTuple, TypeVar
 
@@ -33,6 +34,11 @@ T = TypeVar("T")
 _ROWS_AT_ONCE: Final = 1000
 #: Until an entry is given out again whose worker crashed over it.
 _AFTER_CRASH: Final = timedelta(seconds=60)
+#: For a row to count as given up by its worker.
+_NEVER: Final = timedelta(days=36_500)
+#: Whether a statement that was cut off may be executed later as it stands.
+_may_repeat: ContextVar[bool] = ContextVar("may_repeat", default=True)
+_SECONDS_UP: Final = "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8"
 
 
 class WaitingDriver(PsycopgDriver):
@@ -41,11 +47,24 @@ class WaitingDriver(PsycopgDriver):
     It polls: with LISTEN each query of PgQueuer's own driver may wait a second for the listener.
     """
 
-    def __init__(self, conninfo: str, connection: psycopg.AsyncConnection) -> None:
+    def __init__(
+        self,
+        conninfo: str,
+        connection: psycopg.AsyncConnection,
+        server_seconds: float,
+        monotonic: Callable[[], float] = awake_and_asleep,
+    ) -> None:
         super().__init__(connection)
         self._conninfo = conninfo
         self._opening = asyncio.Lock()
         self._patience = Patience()
+        self._monotonic = monotonic
+        self._there_since = monotonic() - server_seconds
+
+    @property
+    def seconds_there(self) -> float:
+        """For how long the server has been there without a break, as far as this process knows."""
+        return self._monotonic() - self._there_since
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
         """All rows of *query*; raises JournalError when the server is away for too long."""
@@ -79,6 +98,8 @@ class WaitingDriver(PsycopgDriver):
                     result = await call()
             except LostConnectionError as lost:
                 await self._open_again(lost)
+                if not _may_repeat.get():
+                    raise
             else:
                 self._patience.succeed()
                 return result
@@ -90,6 +111,7 @@ class WaitingDriver(PsycopgDriver):
                 try:
                     with translated():
                         self._connection = await _connected(self._conninfo)
+                    self._there_since = self._monotonic()
                 except LostConnectionError as error:
                     lost = error
 
@@ -121,6 +143,8 @@ class OwnedQueries(Queries):
     Its own would let a worker that was frozen, and has lost its rows, refresh and delete those of its heirs.
     """
 
+    driver: WaitingDriver
+
     def __init__(self, driver: WaitingDriver) -> None:
         super().__init__(driver)
         #: The id of the QueueManager that takes rows; None until a worker sets it.
@@ -137,12 +161,25 @@ class OwnedQueries(Queries):
         global_concurrency_limit: int | None,
         heartbeat_timeout: timedelta,
     ) -> list[Job]:
-        """Take rows, unless the brake is pulled."""
+        """Take rows, unless the brake is pulled; none of another worker while the server may just have come back.
+
+        No worker could renew what it holds while the server was away: until each has had the time it has at any
+        other, silence says nothing.
+        """
         if self.is_braked:
             return []
-        return await super().dequeue(
-            batch_size, entrypoints, queue_manager_id, global_concurrency_limit, heartbeat_timeout
-        )
+        if self.driver.seconds_there < heartbeat_timeout.total_seconds():
+            heartbeat_timeout = _NEVER
+        may_repeat = _may_repeat.set(False)
+        try:
+            return await super().dequeue(
+                batch_size, entrypoints, queue_manager_id, global_concurrency_limit, heartbeat_timeout
+            )
+        except LostConnectionError:
+            # The server is back; what to take over from whom is to be decided anew.
+            return []
+        finally:
+            _may_repeat.reset(may_repeat)
 
     @contextmanager
     def renewing(self, job_id: JobId, hold: Hold) -> Iterator[None]:
@@ -262,7 +299,8 @@ async def open_queue(location: str, *, is_new: bool = False) -> AsyncIterator[Ow
     conninfo = connection_string(location)
     with translated():
         connection = await _connected(conninfo)
-    driver = WaitingDriver(conninfo, connection)
+        ((server_seconds,),) = await (await connection.execute(_SECONDS_UP)).fetchall()
+    driver = WaitingDriver(conninfo, connection, server_seconds)
     try:
         queries = OwnedQueries(driver)
         if not is_new and not await queries.is_installed():

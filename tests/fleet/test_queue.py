@@ -1,0 +1,95 @@
+"""Who takes an entry from whom, on a real server with connections that are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from uuid import uuid4
+
+import anyio
+import psycopg
+import pytest
+from pgqueuer.domain.models import Job
+from pgqueuer.ports.repository import EntrypointExecutionParameter
+
+from orchestrator.fleet.queue import OwnedQueries, Wanted, install, open_queue
+from tests.postgres import postgres, schema_of
+
+__all__ = ["postgres"]
+
+ENTRY = Wanted("studio", "anna")
+
+
+@pytest.fixture
+def state(postgres: str) -> Iterator[str]:
+    """A schema with the tables of a fleet."""
+    with schema_of(postgres) as url:
+        anyio.run(install, url)
+        yield url
+
+
+async def take(queries: OwnedQueries, *, hold: timedelta) -> list[Job]:
+    """What a worker takes when it looks for work; each is another worker."""
+    queries.taker = queries.taker or uuid4()
+    entrypoints = {ENTRY.batch: EntrypointExecutionParameter(concurrency_limit=0)}
+    return await queries.dequeue(1, entrypoints, queries.taker, None, hold)  # type: ignore[arg-type]
+
+
+def age(state: str, *, days: int) -> None:
+    """Let the worker's last sign of life be so old."""
+    with psycopg.connect(state, autocommit=True) as server:
+        server.execute("UPDATE pgqueuer SET heartbeat = now() - make_interval(days => %s)", [days])
+
+
+def cut(state: str, queries: OwnedQueries) -> None:
+    """Cut the worker's connection, as a server does that ends."""
+    with psycopg.connect(state, autocommit=True) as server:
+        pid = queries.driver._connection.info.backend_pid
+        assert server.execute("SELECT pg_terminate_backend(%s, 5000)", [pid]).fetchall() == [(True,)]
+
+
+async def test_a_worker_takes_over_nothing_until_the_others_had_their_time_after_the_server_was_away(
+    state: str,
+) -> None:
+    """They could not show that they live; also what it asked for before the cut is not asked again as it was."""
+    hold, now = timedelta(hours=1), 0.0
+    async with open_queue(state) as holder, open_queue(state) as heir:
+        heir.driver._monotonic, heir.driver._there_since = lambda: now, -hold.total_seconds()
+        await holder.put([ENTRY])
+        (job,) = await take(holder, hold=hold)
+        age(state, days=1)
+        cut(state, heir)
+        taken = [await take(heir, hold=hold) for _ in range(2)]
+        now = hold.total_seconds() - 1
+        taken.append(await take(heir, hold=hold))
+        is_kept = await holder.renew(job.id)
+        age(state, days=1)
+        now = hold.total_seconds()
+        taken_over = await take(heir, hold=hold)
+
+    assert taken == [[], [], []]
+    assert is_kept
+    assert [each.id for each in taken_over] == [job.id]
+
+
+async def test_a_worker_takes_over_at_once_where_the_server_was_there_all_the_time(state: str) -> None:
+    """A server that was started within the hold was not."""
+    async with open_queue(state) as holder, open_queue(state) as heir:
+        await holder.put([ENTRY])
+        (job,) = await take(holder, hold=timedelta(days=365))
+        age(state, days=1000)
+        too_soon = await take(heir, hold=timedelta(days=365))
+        at_once = await take(heir, hold=timedelta(milliseconds=1))
+
+    assert too_soon == []
+    assert [each.id for each in at_once] == [job.id]
+
+
+async def test_what_waits_is_taken_right_after_the_server_was_away(state: str) -> None:
+    """No other worker has it."""
+    async with open_queue(state) as worker:
+        await worker.put([ENTRY])
+        cut(state, worker)
+        found = [await take(worker, hold=timedelta(hours=1)) for _ in range(2)]
+
+    assert [len(each) for each in found] == [0, 1]

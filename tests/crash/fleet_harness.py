@@ -323,10 +323,10 @@ class _Play:
         for _ in range(count):
             trail = self._folder / f"worker-{len(self._workers)}"
             surroundings = fleet_worker.Surroundings(self._environ, f"{trail}.log")
-            jobs = self._done.round.jobs
-            process = _Process(
-                fleet_worker.work, surroundings, str(trail), jobs, HOLD_SECONDS, is_until_done, stops_at
+            shift = fleet_worker.Shift(
+                str(trail), self._done.round.jobs, HOLD_SECONDS, is_until_done, stops_at
             )
+            process = _Process(fleet_worker.work, surroundings, shift)
             self._workers.append(_Worker(process, trail, is_until_done))
 
     def _await_ready(self) -> None:

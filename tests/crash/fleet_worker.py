@@ -46,21 +46,22 @@ def command(surroundings: Surroundings, *arguments: str) -> None:
     sys.exit(run_command([*arguments]))
 
 
-def work(
-    surroundings: Surroundings,
-    trail: str,
-    jobs: int,
-    hold_seconds: float,
-    is_until_done: bool,
-    stops_at: str | None,
-) -> None:
-    """`work` with a shorter hold and shorter waits than users may set; writes a trail.
+@dataclass(frozen=True)
+class Shift:
+    """How a worker works, and the file for its trail; it stops itself at *stops_at* when it is there first."""
 
-    It stops itself, as by SIGSTOP, when it is at *stops_at* for the first time.
-    """
+    trail: str
+    jobs: int
+    hold_seconds: float
+    is_until_done: bool
+    stops_at: str | None
+
+
+def work(surroundings: Surroundings, shift: Shift) -> None:
+    """`work` with a shorter hold and shorter waits than users may set."""
     surroundings.enter()
-    freeze = {"point": stops_at, "occurrence": 1, "signal": signal.SIGSTOP} if stops_at else None
-    own, settings_of = Trail(trail, freeze), work_action.work_settings
+    freeze = {"point": shift.stops_at, "occurrence": 1, "signal": signal.SIGSTOP} if shift.stops_at else None
+    own, settings_of = Trail(shift.trail, freeze), work_action.work_settings
 
     def bus(*subscribers: Any) -> EventBus:
         return EventBus(own, *subscribers)
@@ -83,13 +84,15 @@ def work(
     work_action.EventBus = bus  # type: ignore[misc,assignment]
     work_action.work_settings = quick
     # At most a quarter of the shortest hold, as it is for users.
-    backend._LONGEST_WAIT_SECONDS = hold_seconds / 4
+    backend._LONGEST_WAIT_SECONDS = shift.hold_seconds / 4
     stop_on_signals()
-    invocation = Invocation(output=Output(sys.stdout, sys.stderr), flags={"jobs": str(jobs)}, config=None)
+    invocation = Invocation(
+        output=Output(sys.stdout, sys.stderr), flags={"jobs": str(shift.jobs)}, config=None
+    )
     try:
         sys.exit(
             work_action.work_on_queue(
-                invocation, None, hold_seconds=hold_seconds, is_until_done=is_until_done
+                invocation, None, hold_seconds=shift.hold_seconds, is_until_done=shift.is_until_done
             )
         )
     except StoppedBySignal as stopped:

@@ -21,7 +21,7 @@ from orchestrator.cli.process import StoppedBySignal, stop_on_signals
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.event_bus import EventBus
-from orchestrator.journal.postgres import backend
+from orchestrator.journal import postgres
 from tests.crash.driver import QUICK, Trail
 
 
@@ -84,7 +84,7 @@ def work(surroundings: Surroundings, shift: Shift) -> None:
     work_action.EventBus = bus  # type: ignore[misc,assignment]
     work_action.work_settings = quick
     # At most a quarter of the shortest hold, as it is for users.
-    backend._LONGEST_WAIT_SECONDS = shift.hold_seconds / 4
+    postgres._LONGEST_WAIT_SECONDS = shift.hold_seconds / 4
     stop_on_signals()
     invocation = Invocation(
         output=Output(sys.stdout, sys.stderr), flags={"jobs": str(shift.jobs)}, config=None

@@ -75,7 +75,7 @@ def main() -> None:
         page = _made_page(folder, asked.avatars)
         measures = asyncio.run(_measured(browser, folder, page, asked.pictures))
     for measure in measures:
-        print(f"{'ok  ' if measure.is_good else 'MISS'}  {measure.name:<58}{measure.found}")
+        print(f"{'ok  ' if measure.is_good else 'MISS'}  {measure.name:<62}{measure.found}")
     judged = (measure for measure in measures if not (asked.no_timing and measure.is_time))
     sys.exit(0 if all(measure.is_good for measure in judged) else 1)
 

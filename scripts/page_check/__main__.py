@@ -112,6 +112,7 @@ async def _measured(browser: str, folder: Path, page: Path, pictures: Path | Non
         await _see_all(tab)
         asked = [url for url in tab.requests if not url.startswith(("data:", page.as_uri()))]
         measures.append(Measure("requests", str(asked or 0), not asked))
+        measures.append(await _printed(tab, page))
         measures += [measure async for measure in _looked(tab, page, axe, pictures)]
         measures.append(Measure("errors in the console", str(tab.errors or 0), not tab.errors))
         measures += await _scrolled(tab, folder)
@@ -140,6 +141,20 @@ async def _looked(tab: Tab, page: Path, axe: str, pictures: Path | None) -> Asyn
             yield Measure(f"serious faults by axe-core, {width} {scheme}", str(faults or 0), not faults)
             if pictures is not None:
                 await _keep_pictures(tab, pictures, f"{width}-{scheme}")
+
+
+async def _printed(tab: Tab, page: Path) -> Measure:
+    """Whether a page that was never scrolled has its chart and every avatar on paper."""
+    await tab.open(page.as_uri())
+    await tab.evaluate(
+        "dispatchEvent(new Event('beforeprint')); document.getElementById('chart-on-paper').decode()"
+    )
+    missing = await tab.evaluate(
+        "[document.getElementById('chart-on-paper').naturalWidth ? '' : 'the chart',"
+        " document.querySelectorAll('.tile').length == rows.size ? '' : 'avatars'].filter(Boolean)"
+    )
+    await tab.evaluate("dispatchEvent(new Event('afterprint')); 0")
+    return Measure("on paper without scrolling", str(missing or "all of it"), not missing)
 
 
 async def _see_all(tab: Tab) -> None:

@@ -19,6 +19,23 @@ const Night = {
     this.draw();
   },
 
+  /* The chart as a picture for paper, with the time that the screen shows; null where nothing was done. */
+  onPaper(night, names) {
+    if (!night.lanes.length) return null;
+    const shown = this.chart, root = document.documentElement, zooms = shown?.getOption()?.dataZoom?.map(({ start, end }) => ({ start, end })) ?? [];
+    Object.assign(this, { data: night, names });
+    root.classList.add("on-paper");
+    this.chart = echarts.init(document.createElement("div"), null, { renderer: "canvas", width: 1000, height: 520 });
+    try {
+      this.chart.setOption({ ...this.option(zooms), dataZoom: this.option(zooms).dataZoom.map((zoom) => ({ ...zoom, show: false })) });
+      return this.chart.getDataURL({ pixelRatio: 2, backgroundColor: "#fff" });
+    } finally {
+      this.chart.dispose();
+      this.chart = shown;
+      root.classList.remove("on-paper");
+    }
+  },
+
   zoom(start, end) { this.chart?.dispatchAction({ type: "dataZoom", dataZoomIndex: 0, startValue: start, endValue: end }); },
 
   draw() {

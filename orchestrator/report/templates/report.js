@@ -146,7 +146,7 @@ const showNight = (night) => {
   $("slowest").replaceChildren(plain(["avatar", "part", "size", "took", "tries"], night.slowest.map((part) => [names.get(part.entry_id) ?? part.entry_id, `${part.asset.replaceAll("_", " ")} ${part.part_number}`, bytes(part.length), length(part.took_seconds), part.attempts]), [2, 3, 4]));
   $("causes").replaceChildren(plain(["call", "why", "code", "times"], night.causes.map((cause) => [cause.operation, cause.kind, cause.code, cause.tries]), [3]));
   const sent = night.goodput.reduce((sum, rate) => sum + rate, 0) * night.bin_seconds, best = Math.max(0, ...night.goodput);
-  $("night-words").textContent = `${bytes(sent)} sent in ${night.runs.length} run${night.runs.length === 1 ? "" : "s"}, at most ${bytes(best)} per second; ${night.outages.length} outage${night.outages.length === 1 ? "" : "s"}. Drag or scroll to zoom in time, with Shift to zoom in on avatars.${night.is_coarse ? " Parts that touch are drawn as one." : ""}`;
+  $("night-words").replaceChildren(`${bytes(sent)} sent in ${night.runs.length} run${night.runs.length === 1 ? "" : "s"}, at most ${bytes(best)} per second; ${night.outages.length} outage${night.outages.length === 1 ? "" : "s"}.${night.is_coarse ? " Parts that touch are drawn as one." : ""}`, make("span", { class: "on-screen" }, " Drag or scroll to zoom in time, with Shift to zoom in on avatars."));
   $("legend").replaceChildren(...[...KINDS, "outage"].map((kind) => make("li", {}, Object.assign(make("i", { class: "dot" }), { style: `--c: var(--${kind})` }), kind)), make("li", {}, Object.assign(make("i", { class: "dot" }), { style: "--c: var(--needs)" }), "failed try"));
   whenSeen($("chart"), () => Night.show($("chart"), data.night, names));
 };
@@ -257,7 +257,14 @@ document.addEventListener("keydown", (event) => {
 });
 $("zoom-all").addEventListener("click", () => Night.zoom(data.night.start * 1000, data.night.end * 1000));
 $("zoom-last").addEventListener("click", () => { const run = data.night.runs.at(-1); if (run) Night.zoom(run.start * 1000, run.end * 1000); });
-window.addEventListener("beforeprint", () => { while (shownTiles.length) growWall(); });
+/* Paper has what the screen draws only once it is scrolled to, and the chart in light colours and the paper's width. */
+window.addEventListener("beforeprint", () => {
+  while (shownTiles.length) growWall();
+  const picture = Night.onPaper(data.night, names);
+  $("chart-on-paper").hidden = !picture;
+  if (picture) $("chart-on-paper").src = picture;
+});
+window.addEventListener("afterprint", () => { $("chart-on-paper").hidden = true; });
 
 /* A dozen says what kind of day it is; the others are a button away. */
 const showCards = () => {

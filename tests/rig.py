@@ -25,8 +25,7 @@ from orchestrator.engine.cancelling import Cancellation, Canceller
 from orchestrator.engine.connection import Clocks, ServiceSettings, connect
 from orchestrator.engine.context import RunSettings, WorkSettings
 from orchestrator.engine.decision import Retry
-from orchestrator.engine.event_bus import EventBus
-from orchestrator.engine.events import Event
+from orchestrator.engine.events import Event, EventBus
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord

@@ -30,8 +30,7 @@ from orchestrator.api.status import BatchStatus, batch_head, entry_status, warni
 from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import UsageError
 from orchestrator.engine.drain import Stop
-from orchestrator.engine.event_bus import EventBus
-from orchestrator.engine.events import Event, SegmentProgressed
+from orchestrator.engine.events import Event, EventBus, SegmentProgressed
 from orchestrator.journal.journal import exists, open_journal
 from orchestrator.manifest import Manifest, Problem
 from orchestrator.observe.event_file import TOLD

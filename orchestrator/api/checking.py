@@ -18,7 +18,7 @@ from orchestrator.domain.avatar import AudioSourceType
 from orchestrator.domain.entries import Entry, is_named_by, normal
 from orchestrator.domain.errors import JournalError, UsageError
 from orchestrator.domain.states import is_done
-from orchestrator.engine.registration import RowJob, misplaced_rows, rejected_row_jobs, row_job
+from orchestrator.engine.selection import RowJob, misplaced_rows, rejected_row_jobs, row_job
 from orchestrator.journal.backend import is_server
 from orchestrator.journal.journal import exists, open_journal
 from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspect_files, open_manifest

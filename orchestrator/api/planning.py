@@ -19,8 +19,7 @@ from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, 
 from orchestrator.engine.decision import EntryPlan
 from orchestrator.engine.file_comparison import ContentComparison
 from orchestrator.engine.planning import Planner
-from orchestrator.engine.registration import earlier_manifest
-from orchestrator.engine.selection import scope_of
+from orchestrator.engine.selection import earlier_manifest, scope_of
 from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.manifest import Manifest, Problem
 from orchestrator.metastudio.auth import find_credentials

@@ -20,8 +20,7 @@ from orchestrator.domain.foreign import shown_address
 from orchestrator.engine.batch import RunRequest, run_batch
 from orchestrator.engine.connection import Clocks
 from orchestrator.engine.context import WorkSettings
-from orchestrator.engine.event_bus import EventBus, Subscriber
-from orchestrator.engine.events import ServiceWarning
+from orchestrator.engine.events import EventBus, ServiceWarning, Subscriber
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.manifest import Manifest, Problem

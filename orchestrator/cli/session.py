@@ -22,15 +22,17 @@ from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.drain import Drain, listening
-from orchestrator.engine.event_bus import EventBus, Subscriber, telling_attempts
 from orchestrator.engine.events import (
     Event,
+    EventBus,
     OutageBegan,
     OutageEnded,
     OutageEvent,
     OutageProlonged,
     ServiceWarning,
+    Subscriber,
     WarningRaised,
+    telling_attempts,
 )
 from orchestrator.engine.outage import gates
 from orchestrator.journal.journal import Journal, open_journal

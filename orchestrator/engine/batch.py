@@ -19,22 +19,20 @@ from orchestrator.domain.states import EntryState
 from orchestrator.engine.connection import Clocks
 from orchestrator.engine.context import Run, WorkSettings
 from orchestrator.engine.drain import Breaker, StopWishes, TransferLimit, limit_duration
-from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import (
     ComparisonStarted,
     DecisionNeeded,
+    EventBus,
     FilmsChecked,
     RunFinished,
     RunStarted,
     Totals,
 )
 from orchestrator.engine.file_comparison import ContentComparison
-from orchestrator.engine.film_count import FilmCount
 from orchestrator.engine.following import Follower
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.parallelism import AdaptiveParallelism
-from orchestrator.engine.planning import Planner
-from orchestrator.engine.registration import Registration, earlier_manifest
+from orchestrator.engine.planning import FilmCount, Planner
 from orchestrator.engine.report import (
     INVALID,
     TOO_YOUNG,
@@ -44,7 +42,16 @@ from orchestrator.engine.report import (
     Tally,
     count_entries,
 )
-from orchestrator.engine.selection import EntryQueue, Selection, failed, scope_of, unfinished, uploaded
+from orchestrator.engine.selection import (
+    EntryQueue,
+    Registration,
+    Selection,
+    earlier_manifest,
+    failed,
+    scope_of,
+    unfinished,
+    uploaded,
+)
 from orchestrator.engine.workplace import open_run
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.errors import RequestRejectedError, StaleEpochError
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import EntryTransitioned
-from orchestrator.engine.job_search import JobFinder
-from orchestrator.engine.steps.takeover import contents_of
+from orchestrator.engine.job_ownership import JobFinder, contents_of
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord, ErrorRecord
 from orchestrator.metastudio.client import MetaStudioClient
 
 if TYPE_CHECKING:
-    from orchestrator.engine.event_bus import EventBus
+    from orchestrator.engine.events import EventBus
 
 #: Finished, or cancelled already.
 LEFT_ALONE = frozenset({EntryState.TRAINED, EntryState.CANCELLED})

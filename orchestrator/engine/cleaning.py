@@ -8,8 +8,7 @@ from enum import StrEnum
 
 from orchestrator.domain.entries import BatchKey, SeenJob, normal, parse_tag, proves_ours
 from orchestrator.domain.states import AFTER_SUBMIT, WAIT_FILE_UPLOAD, EntryState
-from orchestrator.engine.job_search import seen_job
-from orchestrator.engine.steps.takeover import contents_of
+from orchestrator.engine.job_ownership import contents_of, seen_job
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.metastudio.client import MetaStudioClient

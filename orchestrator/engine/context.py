@@ -21,7 +21,7 @@ from orchestrator.transfer.pacing import BandwidthLimit, RateEstimate
 if TYPE_CHECKING:
     from orchestrator.engine.connection import Clocks, Connection, ServiceSettings
     from orchestrator.engine.drain import Drain
-    from orchestrator.engine.event_bus import EventBus
+    from orchestrator.engine.events import EventBus
     from orchestrator.engine.outage import Outages
     from orchestrator.journal.journal import Journal
     from orchestrator.metastudio.client import MetaStudioClient

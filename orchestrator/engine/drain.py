@@ -29,7 +29,7 @@ from orchestrator.domain.quantities import format_bytes, format_duration
 from orchestrator.engine.events import BatchDrained, Event, SegmentProgressed
 
 if TYPE_CHECKING:
-    from orchestrator.engine.event_bus import EventBus
+    from orchestrator.engine.events import EventBus
 
 Sleep = Callable[[float], Awaitable[object]]
 

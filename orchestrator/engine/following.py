@@ -29,7 +29,7 @@ from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.wire import JobDetail, JobQuery, OperationLog
 
 if TYPE_CHECKING:
-    from orchestrator.engine.event_bus import EventBus
+    from orchestrator.engine.events import EventBus
 
 
 class Milestone(StrEnum):

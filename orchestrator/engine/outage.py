@@ -24,7 +24,7 @@ from orchestrator.metastudio.pacing import Turn
 if TYPE_CHECKING:
     from orchestrator.engine.connection import Clocks
     from orchestrator.engine.drain import Drain
-    from orchestrator.engine.event_bus import EventBus
+    from orchestrator.engine.events import EventBus
 
 #: A shorter wait for a first try that succeeds is no news.
 _WORTH_SAYING_SECONDS: Final = 3.0

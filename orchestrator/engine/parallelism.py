@@ -14,7 +14,7 @@ from orchestrator.network.errors import TimeoutCode
 from orchestrator.transfer.pacing import PutSlots
 
 if TYPE_CHECKING:
-    from orchestrator.engine.event_bus import EventBus
+    from orchestrator.engine.events import EventBus
 
 FIRST_PARALLEL: Final = 16
 #: After a change: how long goodput needs to follow, and how long it is then measured.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -10,6 +11,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio.to_thread
+from anyio import from_thread
 
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import Entry, Sameness, as_known, is_untouched
@@ -18,8 +20,15 @@ from orchestrator.domain.segments import total_segments
 from orchestrator.domain.states import Change, EntryState, is_done
 from orchestrator.engine.decision import Action, Compare, Decider, EntryPlan, Retry
 from orchestrator.engine.events import Totals
-from orchestrator.engine.registration import Registration, misplaced_rows, rejected_row_jobs, row_job
-from orchestrator.engine.selection import EVERYTHING, Scope, is_newer
+from orchestrator.engine.selection import (
+    EVERYTHING,
+    Registration,
+    Scope,
+    is_newer,
+    misplaced_rows,
+    rejected_row_jobs,
+    row_job,
+)
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.reading import NOT_IN_MANIFEST
 from orchestrator.journal.records import EntryRecord
@@ -28,11 +37,15 @@ from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspe
 if TYPE_CHECKING:
     from orchestrator.engine.context import RunSettings
     from orchestrator.engine.file_comparison import ContentComparison
-    from orchestrator.engine.film_count import FilmCount
-    from orchestrator.engine.registration import EarlierManifest
+    from orchestrator.engine.selection import EarlierManifest
 
 #: Entries that are looked up, inspected and written together.
 CHUNK_ENTRIES = 500
+#: Quick manifests are checked before anyone would read of it.
+_INTERVAL_SECONDS = 1.0
+
+#: `on_checked(done, total)` is called on the event loop; *total* is None while it is not known.
+OnChecked = Callable[[int, int | None], object]
 
 
 class _Draft(NamedTuple):
@@ -368,3 +381,37 @@ def _has_job(record: EntryRecord) -> bool:
 
 def _has_moved(plan: EntryPlan) -> bool:
     return plan.record is not None and plan.record.position != plan.position
+
+
+class FilmCount:
+    """Counts films while worker threads check them, and calls *on_checked* about once a second."""
+
+    def __init__(self, on_checked: OnChecked, monotonic: Callable[[], float]) -> None:
+        self._on_checked = on_checked
+        self._monotonic = monotonic
+        self._last = monotonic()
+        self._done = 0
+        self._expected = 0
+        self._is_complete = False
+        self._lock = threading.Lock()
+
+    def expect(self, entries: Iterable[Entry], *, is_last: bool) -> None:
+        """The films of *entries* come next; with *is_last* there are no others."""
+        self._expected += sum(map(_films, entries))
+        self._is_complete = is_last
+
+    def checked(self, entry: Entry) -> None:
+        """The films of *entry* are checked; called in a worker thread of the event loop."""
+        with self._lock:
+            self._done += _films(entry)
+            now = self._monotonic()
+            if now - self._last < _INTERVAL_SECONDS:
+                return
+            self._last = now
+            done, total = self._done, self._expected if self._is_complete else None
+        from_thread.run_sync(self._on_checked, done, total)
+
+
+def _films(entry: Entry) -> int:
+    """The training video, and the action video where there is one."""
+    return 1 if entry.avatar.action_video is None else 2

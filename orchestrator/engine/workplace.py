@@ -13,8 +13,7 @@ from orchestrator.domain.retry import RetryBudget
 from orchestrator.engine.connection import Clocks, Connection, MakePacer, connect
 from orchestrator.engine.context import Run, WorkSettings
 from orchestrator.engine.drain import Drain
-from orchestrator.engine.event_bus import EventBus, telling_attempts
-from orchestrator.engine.events import ServiceWarning
+from orchestrator.engine.events import EventBus, ServiceWarning, telling_attempts
 from orchestrator.engine.outage import Outages, gates
 from orchestrator.transfer.pacing import PutSlots, RateEstimate
 from orchestrator.transfer.sender import SegmentSender

@@ -11,8 +11,7 @@ from orchestrator.domain.errors import ExitCode, ServiceRefusesError, StaleEpoch
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import RunRequest, register
 from orchestrator.engine.context import Run, WorkSettings
-from orchestrator.engine.registration import Registration
-from orchestrator.engine.selection import EntryQueue, Selection, failed, unfinished, uploaded
+from orchestrator.engine.selection import EntryQueue, Registration, Selection, failed, unfinished, uploaded
 from orchestrator.engine.workplace import open_run
 from orchestrator.fleet.pacing import Brake
 from orchestrator.fleet.queue import OwnedQueries, Wanted
@@ -20,7 +19,7 @@ from orchestrator.fleet.queue import OwnedQueries, Wanted
 if TYPE_CHECKING:
     from orchestrator.engine.connection import Clocks
     from orchestrator.engine.decision import Retry
-    from orchestrator.engine.event_bus import EventBus
+    from orchestrator.engine.events import EventBus
     from orchestrator.journal.journal import Journal
 
 #: How often the end of what was queued is looked for.

@@ -14,8 +14,7 @@ from orchestrator.cli.actions import work
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import stop_on_signals
-from orchestrator.engine.event_bus import EventBus
-from orchestrator.engine.events import Event, StepReached
+from orchestrator.engine.events import Event, EventBus, StepReached
 
 
 class StopsItself:

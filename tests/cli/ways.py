@@ -634,7 +634,7 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        "orchestrator/engine/steps/takeover.py",
+        "orchestrator/engine/job_ownership.py",
         ON_EXISTING,
         first(
             run(),
@@ -663,13 +663,13 @@ WAYS: tuple[Way, ...] = (
         lambda stage: stage.run("--project-id", stage.simulator.options.project_id),
     ),
     Way(
-        "orchestrator/engine/registration.py",
+        "orchestrator/engine/selection.py",
         ("orchestrator run {} --batch-name NAME", "orchestrator run {} --batch-name {}"),
         first(run(), lambda stage: stage.cli("run", stage.second("carl"))),
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "another"),
     ),
     Way(
-        "orchestrator/engine/registration.py",
+        "orchestrator/engine/selection.py",
         ("orchestrator run {} --batch-name NAME", "orchestrator run {} --batch-name {}"),
         first(run(), lambda stage: stage.cli("run", stage.second("carl"))),
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "studio"),

@@ -25,8 +25,14 @@ from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.batch import RunRequest, run_batch
 from orchestrator.engine.connection import Clocks
 from orchestrator.engine.context import OnExisting, WorkSettings
-from orchestrator.engine.event_bus import EventBus
-from orchestrator.engine.events import EntryFailed, Event, RetryScheduled, StepReached, WarningRaised
+from orchestrator.engine.events import (
+    EntryFailed,
+    Event,
+    EventBus,
+    RetryScheduled,
+    StepReached,
+    WarningRaised,
+)
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import open_journal
 from orchestrator.manifest import open_manifest

@@ -20,7 +20,7 @@ from orchestrator.cli.output import Output
 from orchestrator.cli.process import StoppedBySignal, stop_on_signals
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.engine.context import WorkSettings
-from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import EventBus
 from orchestrator.journal import postgres
 from tests.crash.driver import QUICK, Trail
 

@@ -15,8 +15,7 @@ from orchestrator.domain.states import Change, EntryState
 from orchestrator.engine.cancelling import Canceller
 from orchestrator.engine.cleaning import Leftover, finished_batches, orphans
 from orchestrator.engine.connection import connect
-from orchestrator.engine.event_bus import EventBus
-from orchestrator.engine.events import JobStateChanged, SegmentStored
+from orchestrator.engine.events import EventBus, JobStateChanged, SegmentStored
 from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.metastudio.client import MetaStudioClient

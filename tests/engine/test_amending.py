@@ -9,8 +9,7 @@ from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import Change, EntryState
 from orchestrator.engine.cancelling import Canceller
 from orchestrator.engine.connection import connect
-from orchestrator.engine.event_bus import EventBus
-from orchestrator.engine.events import ServiceWarning
+from orchestrator.engine.events import EventBus, ServiceWarning
 from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.journal.journal import open_journal
 from orchestrator.simulator import SimulatorOptions

@@ -11,8 +11,14 @@ from pathlib import Path
 import pytest
 
 import orchestrator
-from orchestrator.engine.event_bus import EventBus
-from orchestrator.engine.events import BatchDrained, Event, ServiceWarning, StepReached, SubscriberDropped
+from orchestrator.engine.events import (
+    BatchDrained,
+    Event,
+    EventBus,
+    ServiceWarning,
+    StepReached,
+    SubscriberDropped,
+)
 from orchestrator.observe.plain import PlainProgress
 from orchestrator.observe.tracking import RunTracker
 

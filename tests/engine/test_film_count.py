@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.domain.entries import Entry
 from orchestrator.engine.events import FilmsChecked
-from orchestrator.engine.film_count import FilmCount
+from orchestrator.engine.planning import FilmCount
 from orchestrator.manifest import open_manifest
 from tests.rig import Rig
 
@@ -43,7 +43,7 @@ async def test_a_check_that_takes_seconds_is_an_event_of_the_run(
     await rig.run()
     assert rig.events_of(FilmsChecked) == []
 
-    monkeypatch.setattr("orchestrator.engine.film_count._INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("orchestrator.engine.planning._INTERVAL_SECONDS", 0.0)
     (rig.folder / "avatar-1-training_video").touch()
     await rig.run()
 

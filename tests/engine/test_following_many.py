@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.errors import RequestRejectedError
-from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import EventBus
 from orchestrator.engine.following import MOST_SHOWN, Follower
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.metastudio.client import MetaStudioClient

@@ -20,8 +20,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.engine.drain import Drain
-from orchestrator.engine.event_bus import EventBus
-from orchestrator.engine.events import OutageEvent
+from orchestrator.engine.events import EventBus, OutageEvent
 from orchestrator.engine.outage import GateTools, Outages
 
 NO_CONNECTION = NotSentError("no connection")

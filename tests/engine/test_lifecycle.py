@@ -9,7 +9,7 @@ from orchestrator.domain.errors import JournalError
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import register
 from orchestrator.engine.context import Run
-from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import EventBus
 from orchestrator.engine.lifecycle import End, Lifecycle
 from orchestrator.engine.workplace import open_run
 from orchestrator.journal.journal import open_journal

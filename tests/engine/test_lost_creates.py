@@ -14,8 +14,7 @@ from orchestrator.domain.states import EntryState
 from orchestrator.engine.cancelling import Canceller
 from orchestrator.engine.cleaning import Leftover, delete_orphan, orphans
 from orchestrator.engine.connection import connect
-from orchestrator.engine.event_bus import EventBus
-from orchestrator.engine.events import WarningRaised
+from orchestrator.engine.events import EventBus, WarningRaised
 from orchestrator.engine.planning import Planner
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord

@@ -17,7 +17,7 @@ from orchestrator.engine.cancelling import Canceller
 from orchestrator.engine.cleaning import Leftover, delete_orphan, orphans
 from orchestrator.engine.connection import connect
 from orchestrator.engine.context import OnExisting
-from orchestrator.engine.event_bus import EventBus
+from orchestrator.engine.events import EventBus
 from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.journal.journal import open_journal
 from orchestrator.simulator import DIMENSIONS, Simulator, SimulatorOptions, World, parse_world

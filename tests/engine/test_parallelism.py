@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.engine.context import MAX_PARALLEL
-from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import (
     EntryFinished,
     EntryStarted,
     Event,
+    EventBus,
     ParallelismAdjusted,
     Point,
     RetryScheduled,

@@ -23,8 +23,7 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.batch import run_batch
 from orchestrator.engine.connection import Clocks, connect
-from orchestrator.engine.event_bus import EventBus, Subscriber
-from orchestrator.engine.events import Event, RetryScheduled, StepReached
+from orchestrator.engine.events import Event, EventBus, RetryScheduled, StepReached, Subscriber
 from orchestrator.engine.following import Follower
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import Journal, open_journal

@@ -9,12 +9,12 @@ from rich.console import Console
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import (
     EntryFailed,
     EntryStarted,
     EntryTransitioned,
     Event,
+    EventBus,
     FilmsChecked,
     OutageBegan,
     RetryScheduled,

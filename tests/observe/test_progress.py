@@ -11,13 +11,13 @@ from rich.console import Console
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.event_bus import EventBus
 from orchestrator.engine.events import (
     BatchDrained,
     EntryFailed,
     EntryStarted,
     EntryTransitioned,
     Event,
+    EventBus,
     RunFinished,
     RunStarted,
     SegmentProgressed,

@@ -26,8 +26,7 @@ from orchestrator.domain.states import Change
 from orchestrator.engine.context import OnExpired, Run
 from orchestrator.engine.events import Point, UrlsExpired
 from orchestrator.engine.hold import ALWAYS_HELD, acting_under
-from orchestrator.engine.job_search import Found, JobFinder
-from orchestrator.engine.steps.takeover import JobContents, Takeover
+from orchestrator.engine.job_ownership import Found, JobContents, JobFinder, Takeover
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import JobUrls, UploadUrls, create_body, update_body
 

@@ -33,7 +33,7 @@ from orchestrator.journal.records import SegmentRecord
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run
     from orchestrator.engine.entry import HeldEntry
-    from orchestrator.engine.event_bus import EventBus
+    from orchestrator.engine.events import EventBus
 
 #: One sends while what the other has sent is written down, or what it will send.
 _WORKERS_PER_PUT: Final = 2

@@ -1,34 +1,122 @@
-"""Jobs that this journal did not fill itself: what one holds, and taking one over that holds its films already.
+"""Whose a job is: finding that of a create whose answer was lost, what a job holds, and taking one over.
 
-Such a job stays as it is, and its files are compared as far as the service shows them.
+A job that this journal did not fill itself, and that holds its films already, stays as it is; its files are compared
+as far as the service shows them.
 
-Tested by tests/engine/test_existing_jobs.py.
+Tested by tests/engine/test_existing_jobs.py and tests/engine/test_lost_creates.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.assets import Asset, AssetKind
-from orchestrator.domain.entries import normal
+from orchestrator.domain.entries import (
+    SeenJob,
+    instant,
+    listed_since,
+    may_be_ours,
+    normal,
+    proves_ours,
+)
 from orchestrator.domain.errors import DecisionNeededError, RequestRejectedError
 from orchestrator.domain.evidence import VERIFIED, expected_etag, is_md5
 from orchestrator.domain.segments import plan_segments
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, EntryState
 from orchestrator.engine.events import Point
+from orchestrator.journal.reading import JournalReader
+from orchestrator.journal.records import EntryRecord
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.wire import Command, JobDetail
+from orchestrator.metastudio.wire import Command, JobDetail, JobQuery, JobSummary
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run
     from orchestrator.engine.entry import HeldEntry
 
+#: Jobs looked through for a tag: more only come where the service pays no attention to any filter.
+MAX_LISTED_JOBS = 2000
+#: Jobs that are shown for one tag, where the list keeps tags to itself.
+MAX_SHOWN_JOBS = 20
 ADOPTED = "unverified (adopted)"
 #: The number of parts, 1 to 10000, that ends the ETag of a joined object (metastudio-protocol section 5.2).
 _PART_COUNT = re.compile(r"([1-9][0-9]{0,3}|10000)?")
+
+
+@dataclass(slots=True)
+class Found:
+    """Jobs that a create is proved to have made, and those that cannot be told apart from them."""
+
+    ours: list[SeenJob] = field(default_factory=list)
+    suspects: list[SeenJob] = field(default_factory=list)
+    #: True for the job of another journal that got our tag by an update.
+    is_takeover: bool = False
+
+    def about_suspects(self) -> str | None:
+        """A sentence that names the jobs which may be ours; None when there are none."""
+        if not self.suspects:
+            return None
+        named = ", ".join(f"{job.job_id} ({job.name})" for job in self.suspects)
+        return (
+            f"the answer to a create was lost, and the service shows no tags to identify the job: job {named} "
+            "may be left over from it and was not touched; delete it in the console if it holds no files"
+        )
+
+
+class JobFinder:
+    """Asks the service for the jobs of creates that this journal made."""
+
+    def __init__(self, journal: JournalReader, client: MetaStudioClient) -> None:
+        self._journal = journal
+        self._client = client
+
+    async def find(self, record: EntryRecord) -> Found:
+        """The jobs of the entry's last create; none that another entry owns."""
+        tag = record.create_tag
+        create = (await self._journal.creates_tagged([tag])).get(tag) if tag is not None else None
+        if create is None:
+            return Found()
+        query = JobQuery(tag=create.tag, create_since=listed_since(create.made_at), sort_dir="desc")
+        app_user_id = record.avatar.app_user_id
+        jobs = limited(self._client.iterate_jobs(query, app_user_id=app_user_id), MAX_LISTED_JOBS)
+        listed = [seen async for job in jobs if may_be_ours(create, seen := seen_job(job))]
+        found, shown = Found(), 0
+        for job in listed:
+            known = job
+            if not job.tags and shown < MAX_SHOWN_JOBS:
+                shown += 1
+                detail = await self._client.find_job(job.job_id, app_user_id=app_user_id)
+                if detail is None:
+                    continue
+                known = seen_job(detail)
+            is_ours = proves_ours(create, known)
+            if (is_ours or not known.tags) and not await self._journal.owns_job(known.job_id):
+                (found.ours if is_ours else found.suspects).append(known)
+        found.is_takeover = bool(found.ours) and create.job_id is not None
+        return found
+
+
+def seen_job(job: JobSummary) -> SeenJob:
+    """What a job's list or show answer says of whose it is."""
+    return SeenJob(
+        job_id=job.job_id,
+        name=job.name,
+        batch_name=job.batch_name,
+        tags=job.tags,
+        created_at=instant(job.create_time),
+    )
+
+
+async def limited(jobs: AsyncIterator[JobSummary], limit: int) -> AsyncIterator[JobSummary]:
+    """The first *limit* of *jobs*."""
+    count = 0
+    async for job in jobs:
+        yield job
+        count += 1
+        if count == limit:
+            return
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,8 +204,7 @@ class BatchRun:
         run.events.subscribe(self._tally)
         beginning = await self._beginning()
         stops = StopWishes(run.drain, run.work.grace_seconds, run.clocks.sleep, run.work.listening)
-        follower = Follower(run.journal, run.client, run.events, run.batch)
-        is_followed = run.settings.is_submit_wanted and await follower.has_submitted()
+        follower = await self._follower()
         if run.settings.max_transfer is not None:
             run.events.subscribe(TransferLimit(run.settings.max_transfer, run.drain))
         if run.settings.parallel is None:
@@ -224,7 +223,7 @@ class BatchRun:
                 async with self._queue, anyio.create_task_group() as workers:
                     for _ in range(run.settings.jobs):
                         workers.start_soon(self._worker)
-            if is_followed and stops.received is None and run.drain.cause is None:
+            if follower is not None and stops.received is None and run.drain.cause is None:
                 await follower.poll_or_warn()
             group.cancel_scope.cancel()
         # A second signal must not take the report away: the journal would not know how the run ended.
@@ -271,6 +270,14 @@ class BatchRun:
             # For all its life: an entry between two PUTs keeps its share of the slots.
             with run.slots.member(record.entry_id):
                 self._learn(record, await self._lifecycle.bring_to_its_end(record))
+
+    async def _follower(self) -> Follower | None:
+        """What asks how the jobs stand that earlier runs submitted; None where there are none."""
+        run = self._run
+        if not run.settings.is_submit_wanted:
+            return None
+        follower = Follower(run.journal, run.client, run.events, run.batch)
+        return follower if await follower.has_submitted() else None
 
     def _learn(self, record: EntryRecord, outcome: Outcome) -> None:
         """Drain the run where the entry's end says something about those that follow."""

@@ -15,7 +15,7 @@ import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from inspect import CO_OPTIMIZED
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR, CO_OPTIMIZED
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -86,6 +86,8 @@ class Tracer:
             self._put = None
         if event != "call":
             return
+        if _is_resumed(frame):
+            return
         # Bodies of modules and classes have their names in a dictionary, functions in fast slots.
         is_body = not code.co_flags & CO_OPTIMIZED
         call = Call(code.co_filename.removeprefix(self._prefix), code.co_name, is_body)
@@ -96,8 +98,17 @@ class Tracer:
             self._put.calls.append(call)
 
 
+def _is_resumed(frame: FrameType) -> bool:
+    """True where a coroutine or a generator goes on after an await or a yield: that was entered before."""
+    code = frame.f_code
+    if not code.co_flags & (CO_COROUTINE | CO_GENERATOR | CO_ASYNC_GENERATOR):
+        return False
+    # The instruction RESUME has in its argument where from: 0 is the beginning.
+    return bool(code.co_code[frame.f_lasti + 1] & 3)
+
+
 def main() -> None:
-    """Print the trips, and with `--files` the files of the shortest PUT of a video part."""
+    """Print the trips, and with `--files` the files of the run and of the longest PUT."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--first", default="_put", help="the function a PUT starts in")
     parser.add_argument("--last", default="receipt_of", help="the function it ends in")

@@ -17,7 +17,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.connection import Clocks
-from orchestrator.engine.context import Run, WorkSettings
+from orchestrator.engine.context import Run, WorkSettings, open_run
 from orchestrator.engine.drain import Breaker, StopWishes, TransferLimit, limit_duration
 from orchestrator.engine.events import (
     ComparisonStarted,
@@ -52,7 +52,6 @@ from orchestrator.engine.selection import (
     unfinished,
     uploaded,
 )
-from orchestrator.engine.workplace import open_run
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Manifest, Problem

@@ -10,9 +10,8 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ExitCode, ServiceRefusesError, StaleEpochError, exit_code_of_failures
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import RunRequest, register
-from orchestrator.engine.context import Run, WorkSettings
+from orchestrator.engine.context import Run, WorkSettings, open_run
 from orchestrator.engine.selection import EntryQueue, Registration, Selection, failed, unfinished, uploaded
-from orchestrator.engine.workplace import open_run
 from orchestrator.fleet.pacing import Brake
 from orchestrator.fleet.queue import OwnedQueries, Wanted
 

@@ -23,7 +23,7 @@ from pgqueuer.ports.driver import NotifyCallback
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.engine.hold import Hold, awake_and_asleep
+from orchestrator.engine.entry import Hold, awake_and_asleep
 from orchestrator.fleet.pacing import CREATE_TABLE
 from orchestrator.journal.group_commit import LostConnectionError
 from orchestrator.journal.postgres import Patience, connection_string, translated

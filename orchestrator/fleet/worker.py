@@ -21,13 +21,12 @@ from orchestrator.domain.errors import ExitCode, HoldLostError, RunError, exit_c
 from orchestrator.domain.quantities import format_duration
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, is_done
-from orchestrator.engine.context import Run
+from orchestrator.engine.context import Run, Workplace
 from orchestrator.engine.drain import Breaker, StopWishes
+from orchestrator.engine.entry import Hold, awake_and_asleep
 from orchestrator.engine.events import BatchDrained, Event, ServiceWarning
-from orchestrator.engine.hold import Hold, awake_and_asleep
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.parallelism import AdaptiveParallelism
-from orchestrator.engine.workplace import Workplace
 from orchestrator.fleet.pacing import Brake
 from orchestrator.fleet.parking import is_parked
 from orchestrator.fleet.queue import OwnedQueries, wanted_of

@@ -917,7 +917,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         "orchestrator/engine/entry.py",
         ("orchestrator cancel {} --entry {} --yes", "orchestrator retry {} --entry {}"),
     ): "tests/faults/test_evidence.py::test_only_evidence_that_contradicts_itself_is_put_to_a_person",
-    ("orchestrator/engine/steps/delivery.py", ("--verify-object",)): (
+    ("orchestrator/engine/steps/inquiry.py", ("--verify-object",)): (
         "tests/cli/test_submit_and_retry.py::test_verify_object_insists_on_proof_of_delivery"
     ),
     ("orchestrator/journal/sqlite.py", ("--state",)): (

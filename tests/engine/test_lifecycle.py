@@ -8,10 +8,9 @@ from contextlib import asynccontextmanager
 from orchestrator.domain.errors import JournalError
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import register
-from orchestrator.engine.context import Run
+from orchestrator.engine.context import Run, open_run
 from orchestrator.engine.events import EventBus
 from orchestrator.engine.lifecycle import End, Lifecycle
-from orchestrator.engine.workplace import open_run
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import EntryRecord
 from tests.rig import BATCH, Rig

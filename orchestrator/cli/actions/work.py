@@ -15,6 +15,7 @@ from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import OutageNotes, changeable_bandwidth, logs_of, surroundings_of
 from orchestrator.domain.errors import UsageError
+from orchestrator.engine.context import open_workplace
 from orchestrator.engine.events import (
     BatchDrained,
     EntryFailed,
@@ -23,7 +24,6 @@ from orchestrator.engine.events import (
     EventBus,
     ServiceWarning,
 )
-from orchestrator.engine.workplace import open_workplace
 from orchestrator.fleet.location import require_server
 from orchestrator.journal.journal import open_journal
 

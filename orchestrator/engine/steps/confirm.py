@@ -36,8 +36,7 @@ from orchestrator.domain.evidence import (
 )
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import Point
-from orchestrator.engine.steps.delivery import DeliveryCheck
-from orchestrator.engine.steps.inquiry import Finding, Inquiry, PartList
+from orchestrator.engine.steps.inquiry import DeliveryCheck, Finding, Inquiry, PartList
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import Command
 from orchestrator.transfer.reader import Source

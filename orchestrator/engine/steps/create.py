@@ -24,8 +24,8 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.segments import Segment, part_counts, plan_segments
 from orchestrator.domain.states import Change
 from orchestrator.engine.context import OnExpired, Run
+from orchestrator.engine.entry import ALWAYS_HELD, acting_under
 from orchestrator.engine.events import Point, UrlsExpired
-from orchestrator.engine.hold import ALWAYS_HELD, acting_under
 from orchestrator.engine.job_ownership import Found, JobContents, JobFinder, Takeover
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import JobUrls, UploadUrls, create_body, update_body

@@ -26,7 +26,7 @@ from orchestrator.domain.errors import ConfigurationError
 from orchestrator.engine.entry import Hold, awake_and_asleep
 from orchestrator.fleet.pacing import CREATE_TABLE
 from orchestrator.journal.group_commit import LostConnectionError
-from orchestrator.journal.postgres import Patience, connection_string, translated
+from orchestrator.journal.postgres import Patience, connection_string, later_error, translated
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ class WaitingDriver(PsycopgDriver):
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                with translated():
+                with translated(later_error):
                     result = await call()
             except LostConnectionError as lost:
                 await self._open_again(lost)
@@ -109,7 +109,7 @@ class WaitingDriver(PsycopgDriver):
             while self._connection.closed:
                 await self._patience.wait(lost)
                 try:
-                    with translated():
+                    with translated(later_error):
                         self._connection = await _connected(self._conninfo)
                     self._there_since = self._monotonic()
                 except LostConnectionError as error:

@@ -125,7 +125,7 @@ class PostgresBackend(GroupCommit):
 
     def __init__(self, location: str, conninfo: str, writer: PostgresConnection) -> None:
         readers = Readers(lambda: PostgresConnection(conninfo))
-        super().__init__(shown(location), readers, writer, psycopg.Error, _journal_error)
+        super().__init__(shown(location), readers, writer, psycopg.Error, later_error)
         self._conninfo = conninfo
         self._server_writer = writer
         self._patience = Patience()
@@ -194,7 +194,7 @@ class PostgresBackend(GroupCommit):
         while True:
             await self._patience.wait(lost)
             try:
-                with translated():
+                with translated(later_error):
                     return await to_thread.run_sync(self._server_writer.revive, limiter=self._thread)
             except LostConnectionError as error:
                 lost = error
@@ -216,15 +216,6 @@ def _let_go(connection: PostgresConnection, key: BatchKey) -> None:
     with suppress(psycopg.Error):
         connection.execute(f"SELECT pg_advisory_unlock({_LOCK_ID})", {"name": key.digest})
     connection.close()
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raise JournalError, with a sentence that says what to do, for what psycopg raises in the block."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise _journal_error(error) from None
 
 
 _AWAY: Final = "run again when the server is back; nothing is lost"
@@ -286,6 +277,26 @@ def _journal_error(error: psycopg.Error) -> JournalError:
     return LostConnectionError(
         f"the journal's server cannot be reached: {words}", hint=_AWAY, is_temporary=True
     )
+
+
+def later_error(error: psycopg.Error) -> JournalError:
+    """As `_journal_error`, of a server that has let this process in before: it will again.
+
+    Why it does not now it says in many words, and in its own language: it starts, stops, recovers, ends this session.
+    """
+    found = _journal_error(error)
+    if error.sqlstate or not isinstance(error, psycopg.OperationalError):
+        return found
+    return LostConnectionError(found.message, hint=_AWAY, is_temporary=True)
+
+
+@contextmanager
+def translated(meaning: Callable[[psycopg.Error], JournalError] = _journal_error) -> Iterator[None]:
+    """Raise JournalError, with a sentence that says what to do, for what psycopg raises in the block."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise meaning(error) from None
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ class SeveredLink:
         self._word: bytes | None = None
         self._is_answered = False
         self._is_down = False
+        self._refusal = b""
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
         self.cuts = 0
@@ -48,8 +49,11 @@ class SeveredLink:
         self._word, self._is_answered = word, is_answered
 
     @contextmanager
-    def down(self) -> Iterator[None]:
-        """No connection goes through, and none can be made."""
+    def down(self, refusal: str = "") -> Iterator[None]:
+        """No connection goes through, and none can be made; the server gives a *refusal* as its reason."""
+        fields = "".join(f"{field}\0" for field in ("SFATAL", "VFATAL", "C57P03", f"M{refusal}", ""))
+        body = fields.encode()
+        self._refusal = b"E" + (len(body) + 4).to_bytes(4, "big") + body if refusal else b""
         self._is_down = True
         self._cut()
         try:
@@ -72,7 +76,10 @@ class SeveredLink:
             except OSError:
                 return
             if self._is_down:
-                client.close()
+                with client, suppress(OSError):
+                    # It says so to what was asked; else the answer is lost when this end is closed.
+                    if self._refusal and client.recv(65536):
+                        client.sendall(self._refusal)
                 continue
             pair = (client, self._connect())
             with self._lock:

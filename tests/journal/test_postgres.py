@@ -267,10 +267,13 @@ async def test_a_guard_that_fails_in_a_group_that_is_written_again_fails_its_own
     assert look("SELECT count(*) FROM transitions") == [(3,)]
 
 
+@pytest.mark.parametrize(
+    "refusal", ["", "数据库系统正在启动", "terminating connection due to administrator command"]
+)
 async def test_a_server_that_is_away_is_waited_for_by_writers_and_readers(
-    link: SeveredLink, linked: Journal
+    link: SeveredLink, linked: Journal, refusal: str
 ) -> None:
-    """With growing waits; nothing is lost, and nobody is told of it."""
+    """With growing waits, whatever it says at its door; nothing is lost, and nobody is told of it."""
     first, second = await add_entries(linked, 2)
     waits = Waits(linked)
     found: list[object] = []
@@ -279,7 +282,7 @@ async def test_a_server_that_is_away_is_waited_for_by_writers_and_readers(
         found.append(await linked.entry(BATCH, second.entry_id))
 
     async with anyio.create_task_group() as group:
-        with link.down():
+        with link.down(refusal):
             group.start_soon(linked.claim, first)
             group.start_soon(read)
             await waits.reach(8)

@@ -17,9 +17,9 @@ from platformdirs import user_config_path, user_state_path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrator.api.options import ALL_OPTIONS, DEFAULTS, ENVIRONMENT_PREFIX
+from orchestrator.domain.assets import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError
 from orchestrator.domain.quantities import parse_bytes, parse_duration
-from orchestrator.domain.segments import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from orchestrator.journal.backend import has_password, is_url
 from orchestrator.metastudio.auth import region_endpoint
 from orchestrator.metastudio.pacing import ApiRate, parse_api_rate

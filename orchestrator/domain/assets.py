@@ -1,10 +1,25 @@
-"""What an entry sends: the kinds of assets and the local files behind them."""
+"""What an entry sends: the kinds of assets, the local files behind them, and the byte ranges that they are sent in.
+
+How many segments a file gets is design section 5. Limits are those of metastudio-protocol section 5.2: every part but
+the last has at least 100 KiB, none over 5 GiB.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from orchestrator.domain.avatar import Avatar
+
+MAX_PART_COUNT = 1000
+MIN_PART_BYTES = 100 * 1024
+MAX_PART_BYTES = 5 * 1024**3
+DEFAULT_PART_BYTES = 32 * 1024**2
+#: The API definitions cap the URL arrays here although counts to 1000 are allowed (section 0, fact 9).
+MAX_AUTO_PARTS = 50
 
 
 class AssetKind(StrEnum):
@@ -82,3 +97,104 @@ class Asset:
     def size(self) -> int:
         """The planned length in bytes."""
         return self.fingerprint.size
+
+
+class SegmentError(ValueError):
+    """A file cannot be cut as asked; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A byte range of an asset that goes to one presigned URL."""
+
+    part_number: int
+    offset: int
+    length: int
+
+
+def plan_segments(asset_bytes: int, part_count: int) -> Iterator[Segment]:
+    """Cut *asset_bytes* into *part_count* ranges that differ by at most one byte.
+
+    Where that would make them smaller than a part may be, only the last is smaller.
+    """
+    length, longer = divmod(asset_bytes, part_count)
+    if length < MIN_PART_BYTES <= (asset_bytes - 1) // max(part_count - 1, 1):
+        for part_number in range(1, part_count):
+            yield Segment(part_number, (part_number - 1) * MIN_PART_BYTES, MIN_PART_BYTES)
+        before = (part_count - 1) * MIN_PART_BYTES
+        yield Segment(part_count, before, asset_bytes - before)
+        return
+    offset = 0
+    for part_number in range(1, part_count + 1):
+        part_length = length + (part_number <= longer)
+        yield Segment(part_number, offset, part_length)
+        offset += part_length
+
+
+def part_counts(avatar: Avatar, assets: Sequence[Asset], part_bytes: int) -> dict[AssetKind, int]:
+    """Parts by kind for the videos among *assets*; *part_bytes* is what `auto` aims at.
+
+    An action video too small for a count it inherits gets fewer parts. Raises SegmentError when a count the
+    manifest gives cannot be.
+    """
+    return {asset.kind: _part_count(avatar, asset, part_bytes) for asset in assets if asset.kind.is_multipart}
+
+
+def total_segments(avatar: Avatar, assets: Sequence[Asset], part_bytes: int) -> int:
+    """Segments of all *assets* together: the parts of the videos, and one for every other file."""
+    return sum(_part_count(avatar, asset, part_bytes) if asset.kind.is_multipart else 1 for asset in assets)
+
+
+def _part_count(avatar: Avatar, asset: Asset, part_bytes: int) -> int:
+    requested, own = avatar.video_multipart_count, avatar.action_video_multipart_count
+    is_action = asset.kind is AssetKind.ACTION_VIDEO
+    if is_action and own is not None:
+        requested = own
+    if requested == "auto":
+        return auto_part_count(asset.size, part_bytes)
+    if is_action and own is None:
+        return explicit_part_count(asset.size, min(requested, largest_part_count(asset.size)))
+    return explicit_part_count(asset.size, requested)
+
+
+def auto_part_count(asset_bytes: int, part_bytes: int = DEFAULT_PART_BYTES) -> int:
+    """Parts of about *part_bytes*, at most 50 unless the 5 GiB limit needs more.
+
+    Raises SegmentError when no allowed count can hold the file.
+    """
+    even = max(asset_bytes // MIN_PART_BYTES, 1)
+    wanted = min(_ceil_div(asset_bytes, part_bytes), MAX_AUTO_PARTS, even)
+    return max(wanted, smallest_part_count(asset_bytes), 1)
+
+
+def explicit_part_count(asset_bytes: int, part_count: int) -> int:
+    """Return *part_count* when the file can be cut so; raises SegmentError when it cannot."""
+    largest, smallest = largest_part_count(asset_bytes), smallest_part_count(asset_bytes)
+    if part_count > largest:
+        raise SegmentError(
+            f"{part_count} parts of {asset_bytes} bytes would be under the 100 KiB a part needs; "
+            f"use at most {largest}, or auto"
+        )
+    if part_count < smallest:
+        raise SegmentError(
+            f"{part_count} parts of {asset_bytes} bytes would be over the 5 GiB a part may have; "
+            f"use at least {smallest}, or auto"
+        )
+    return part_count
+
+
+def largest_part_count(asset_bytes: int) -> int:
+    """The most parts the file can have with none but the last under 100 KiB; 1 for a small file."""
+    return min(max(_ceil_div(asset_bytes, MIN_PART_BYTES), 1), MAX_PART_COUNT)
+
+
+def smallest_part_count(asset_bytes: int) -> int:
+    """The fewest parts the file can have with none over 5 GiB; raises SegmentError when 1000 do not do."""
+    count = _ceil_div(asset_bytes, MAX_PART_BYTES)
+    if count > MAX_PART_COUNT:
+        raise SegmentError(f"{asset_bytes} bytes do not fit into {MAX_PART_COUNT} parts of 5 GiB")
+    return count
+
+
+def _ceil_div(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)

@@ -14,9 +14,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.assets import MAX_PART_COUNT, AssetKind
 
-MAX_PART_COUNT = 1000
 #: The service takes ten tags; one of them is ours, so that a lost create can be found again.
 MAX_USER_TAGS = 9
 TAG_PREFIX = "orch:"

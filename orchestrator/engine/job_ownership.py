@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.assets import Asset, AssetKind
+from orchestrator.domain.assets import Asset, AssetKind, plan_segments
 from orchestrator.domain.entries import (
     SeenJob,
     instant,
@@ -24,7 +24,6 @@ from orchestrator.domain.entries import (
 )
 from orchestrator.domain.errors import DecisionNeededError, RequestRejectedError
 from orchestrator.domain.evidence import VERIFIED, expected_etag, is_md5
-from orchestrator.domain.segments import plan_segments
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, EntryState
 from orchestrator.engine.events import Point
 from orchestrator.journal.reading import JournalReader

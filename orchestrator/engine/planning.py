@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio.to_thread
 from anyio import from_thread
 
-from orchestrator.domain.assets import Asset
+from orchestrator.domain.assets import Asset, total_segments
 from orchestrator.domain.entries import Entry, Sameness, as_known, is_untouched
 from orchestrator.domain.errors import ManifestError
-from orchestrator.domain.segments import total_segments
 from orchestrator.domain.states import Change, EntryState, is_done
 from orchestrator.engine.decision import Action, Compare, Decider, EntryPlan, Retry
 from orchestrator.engine.events import Totals

@@ -12,13 +12,12 @@ from functools import lru_cache
 from types import NoneType, TracebackType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
+from orchestrator.domain.assets import Asset, AssetKind, Fingerprint, Segment
 from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.entries import BatchKey, Create
 from orchestrator.domain.errors import JournalError
 from orchestrator.domain.evidence import Confirmation, Evidence, Receipt
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.segments import Segment
 from orchestrator.domain.states import Change, EntryState
 
 #: What to do about a journal that cannot be read.

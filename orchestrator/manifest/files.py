@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import replace
 
-from orchestrator.domain.assets import Asset, AssetKind
-from orchestrator.domain.avatar import AudioSourceType, Avatar
-from orchestrator.domain.entries import Entry
-from orchestrator.domain.segments import (
+from orchestrator.domain.assets import (
     MAX_AUTO_PARTS,
+    Asset,
+    AssetKind,
     SegmentError,
     auto_part_count,
     explicit_part_count,
     largest_part_count,
 )
+from orchestrator.domain.avatar import AudioSourceType, Avatar
+from orchestrator.domain.entries import Entry
 from orchestrator.manifest.copies import Copies
 from orchestrator.manifest.inspection import LocalFiles, Look, access_complaint
 from orchestrator.manifest.problems import Problem, Severity, without_ignored

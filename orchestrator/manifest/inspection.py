@@ -10,9 +10,8 @@ from functools import lru_cache, partial
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
+from orchestrator.domain.assets import MAX_PART_BYTES, Asset, AssetKind, Fingerprint
 from orchestrator.domain.quantities import format_bytes
-from orchestrator.domain.segments import MAX_PART_BYTES
 from orchestrator.manifest.paths import Folders, is_address
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.films.film import Film, read_film

@@ -15,8 +15,7 @@ from functools import cache, partial
 from threading import Lock
 from typing import Any, Final, Protocol
 
-from orchestrator.domain.assets import Asset
-from orchestrator.domain.segments import Segment
+from orchestrator.domain.assets import Asset, Segment
 from orchestrator.transfer.reader import Buffers, Source, Span, result_of
 
 #: What is read of all lanes before it is hashed: a core's own cache holds it, and what else the core works on.

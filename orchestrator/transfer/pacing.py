@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
+from orchestrator.domain.assets import MIN_PART_BYTES
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.quantities import parse_bytes
-from orchestrator.domain.segments import MIN_PART_BYTES
 
 if TYPE_CHECKING:
     from orchestrator.transfer.payload import Pace  # which brings aiohttp along

@@ -16,9 +16,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
-from orchestrator.domain.assets import Asset, Fingerprint
+from orchestrator.domain.assets import Asset, Fingerprint, Segment
 from orchestrator.domain.errors import OrchestratorError, RetryableError, SourceChangedError
-from orchestrator.domain.segments import Segment
 
 if TYPE_CHECKING:
     from orchestrator.transfer.hashing import Md5

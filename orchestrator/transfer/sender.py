@@ -18,7 +18,7 @@ import aiohttp
 import anyio
 from yarl import URL
 
-from orchestrator.domain.assets import Asset
+from orchestrator.domain.assets import Asset, Segment
 from orchestrator.domain.errors import (
     ConfigurationError,
     InterruptedTransferError,
@@ -28,7 +28,6 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.evidence import Receipt
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.retry import retry_after_seconds
-from orchestrator.domain.segments import Segment
 from orchestrator.network.errors import (
     CONNECTION_ERRORS,
     BrokenConnectionError,

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from orchestrator.domain.assets import auto_part_count, plan_segments
 from orchestrator.domain.evidence import VERIFIED
-from orchestrator.domain.segments import auto_part_count, plan_segments
 from orchestrator.engine.events import Point
 from orchestrator.simulator.links import ASSETS
 from tests.crash.harness import Life, Place, Played

@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
+from orchestrator.domain.assets import (
+    MIN_PART_BYTES,
+    Asset,
+    AssetKind,
+    Fingerprint,
+    SegmentError,
+    part_counts,
+    total_segments,
+)
 from orchestrator.domain.avatar import Avatar
-from orchestrator.domain.segments import MIN_PART_BYTES, SegmentError, part_counts, total_segments
 
 PART_BYTES = 1_000_000
 

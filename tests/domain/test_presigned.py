@@ -18,9 +18,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.assets import AssetKind, Segment
 from orchestrator.domain.presigned import PresignedUrl, in_part_order
-from orchestrator.domain.segments import Segment
 from orchestrator.journal.records import SegmentRecord
 
 SIGNATURE = "FrLhTRdhMjpAFVb%2Ff%2BcGJQgvjlw%3D"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator.domain.segments import (
+from orchestrator.domain.assets import (
     DEFAULT_PART_BYTES,
     MAX_AUTO_PARTS,
     MAX_PART_BYTES,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
+from orchestrator.domain.assets import Asset, AssetKind, Fingerprint, plan_segments
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.evidence import Receipt
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.segments import plan_segments
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.backend import Operation, Transaction
 from orchestrator.journal.group_commit import GroupCommit

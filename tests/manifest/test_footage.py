@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pymediainfo import MediaInfo
 
-from orchestrator.domain.segments import plan_segments
+from orchestrator.domain.assets import plan_segments
 from orchestrator.simulator.footage import (
     sample_footage,
     write_audio_zip,

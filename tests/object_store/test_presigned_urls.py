@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
+from orchestrator.domain.assets import Asset, AssetKind, Fingerprint, Segment
 from orchestrator.domain.errors import RequestRejectedError, UrlExpiredError
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.segments import Segment
 from orchestrator.network.session import open_http_session
 from orchestrator.simulator.bucket import Validity
 from orchestrator.simulator.s3 import S3Bucket, signer_of

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.domain.assets import Segment
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.domain.segments import Segment
 from orchestrator.transfer.pacing import BandwidthLimit, Timetable, parse_timetable
 from tests.transfer.conftest import EVERY_BODY, MakeAsset, MakeSender, ignore
 from tests.transfer.store import serving, store_it

@@ -8,8 +8,8 @@ import zlib
 import aiohttp
 import pytest
 
+from orchestrator.domain.assets import Segment
 from orchestrator.domain.errors import ThrottledError
-from orchestrator.domain.segments import Segment
 from orchestrator.transfer.answer import probe_object
 from tests.transfer.conftest import MakeAsset, MakeSender, ignore
 from tests.transfer.store import Connection, serving

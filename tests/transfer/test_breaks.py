@@ -11,10 +11,10 @@ import aiohttp
 import anyio
 import pytest
 
+from orchestrator.domain.assets import Segment
 from orchestrator.domain.errors import (
     InterruptedTransferError,
 )
-from orchestrator.domain.segments import Segment
 from orchestrator.network.session import open_http_session
 from tests.transfer.conftest import EVERY_BODY, Body, Failure, MakeAsset, MakeSender, ignore
 from tests.transfer.store import Conduct, Connection, serving

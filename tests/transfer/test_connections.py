@@ -11,8 +11,8 @@ import anyio
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from orchestrator.domain.assets import Segment
 from orchestrator.domain.errors import ConfigurationError, NotSentError
-from orchestrator.domain.segments import Segment
 from orchestrator.network.session import open_http_session
 from tests.transfer.conftest import Failure, MakeAsset, MakeSender, ignore
 from tests.transfer.store import Connection, serving, store_it

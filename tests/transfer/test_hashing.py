@@ -15,8 +15,8 @@ from typing import Any
 import anyio
 import pytest
 
+from orchestrator.domain.assets import Segment
 from orchestrator.domain.errors import SourceChangedError
-from orchestrator.domain.segments import Segment
 from orchestrator.transfer.hashing import Hashed, HashPool, Md5, Piece, best_md5
 from orchestrator.transfer.reader import PIECE_BYTES, Buffers, SegmentReader, Source, Span
 from tests.transfer.conftest import MakeAsset, content_of

@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.assets import Asset
+from orchestrator.domain.assets import Asset, Segment
 from orchestrator.domain.errors import ETagMismatchError
-from orchestrator.domain.segments import Segment
 from orchestrator.network.session import open_http_session
 from orchestrator.network.tls import TransferLoop
 from orchestrator.transfer.payload import TransportOutlet

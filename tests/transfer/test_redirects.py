@@ -6,8 +6,8 @@ import hashlib
 
 import pytest
 
+from orchestrator.domain.assets import Segment
 from orchestrator.domain.errors import RequestRejectedError
-from orchestrator.domain.segments import Segment
 from tests.transfer.conftest import Failure, MakeAsset, MakeSender, content_of, ignore
 from tests.transfer.store import Conduct, Connection, serving, store_it
 

@@ -7,6 +7,7 @@ import hashlib
 import anyio
 import pytest
 
+from orchestrator.domain.assets import Segment
 from orchestrator.domain.errors import (
     ETagMismatchError,
     InterruptedTransferError,
@@ -14,7 +15,6 @@ from orchestrator.domain.errors import (
     ThrottledError,
     UrlExpiredError,
 )
-from orchestrator.domain.segments import Segment
 from tests.transfer.conftest import EVERY_BODY, Failure, MakeAsset, MakeSender, content_of, ignore
 from tests.transfer.store import Conduct, Connection, error_document, serving
 

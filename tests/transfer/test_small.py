@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.assets import Asset, AssetKind
+from orchestrator.domain.assets import Asset, AssetKind, Segment
 from orchestrator.domain.errors import SourceChangedError
-from orchestrator.domain.segments import Segment
 from orchestrator.transfer.hashing import best_md5
 from orchestrator.transfer.reader import SmallSegmentReader, Span
 from tests.transfer.conftest import asset_at

@@ -15,8 +15,8 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
+from orchestrator.domain.assets import Segment
 from orchestrator.domain.errors import InterruptedTransferError, SourceChangedError
-from orchestrator.domain.segments import Segment
 from tests.transfer.conftest import EVERY_BODY, Body, Failure, Leaks, MakeAsset, MakeSender, ignore
 from tests.transfer.store import Conduct, Connection, serving, store_it
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import AddrInfoType
 
-from orchestrator.domain.segments import Segment
+from orchestrator.domain.assets import Segment
 from orchestrator.network.session import open_http_session, open_socket, set_tcp_option
 from tests.transfer.conftest import MakeAsset, MakeSender, ignore
 from tests.transfer.store import serving, store_it

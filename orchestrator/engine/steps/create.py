@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from orchestrator.domain.assets import Asset, AssetKind
+from orchestrator.domain.assets import Asset, AssetKind, Segment, part_counts, plan_segments
 from orchestrator.domain.entries import SeenJob, create_tag
 from orchestrator.domain.errors import (
     CredentialsError,
@@ -21,7 +21,6 @@ from orchestrator.domain.errors import (
     ThrottledError,
     UrlExpiredError,
 )
-from orchestrator.domain.segments import Segment, part_counts, plan_segments
 from orchestrator.domain.states import Change
 from orchestrator.engine.context import OnExpired, Run
 from orchestrator.engine.entry import ALWAYS_HELD, acting_under

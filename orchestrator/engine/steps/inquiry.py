@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.domain.assets import Asset, AssetKind
+from orchestrator.domain.assets import MAX_AUTO_PARTS, Asset, AssetKind
 from orchestrator.domain.errors import DecisionNeededError, EntryError, RequestRejectedError, UrlExpiredError
 from orchestrator.domain.evidence import (
     BY_EVIDENCE,
@@ -24,7 +24,6 @@ from orchestrator.domain.evidence import (
     unverified,
 )
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.domain.segments import MAX_AUTO_PARTS
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, JobGroup, group_of
 from orchestrator.engine.events import Point
 from orchestrator.engine.file_comparison import etag_of_sent

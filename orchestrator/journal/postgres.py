@@ -244,6 +244,14 @@ _MEANINGS: Final = (
         "run again later",
         True,
     ),
+    # Prepared statements are of one session.
+    (
+        ("42P05", "26000"),
+        JournalError,
+        "the journal's server is behind a pooler that gives each transaction another session: {words}",
+        "name the server itself with --state, or a pool in session mode",
+        False,
+    ),
     (
         ("25006",),
         JournalError,

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from orchestrator.simulator import SimulatorOptions
 from orchestrator.simulator.footage import write_footage
 from tests.docs.conftest import AK, DOCS, PROJECT, ROOT, SK, Desk, a_run_under_way, in_journal
-from tests.docs.pasting import Shell
+from tests.docs.pasting import Page, Shell
+from tests.postgres import postgres, schema_of
+
+__all__ = ["postgres"]
 
 #: A page of commands is as many starts of Python, beside other tests.
 pytestmark = [pytest.mark.timeout(180), pytest.mark.long]
@@ -324,3 +333,93 @@ def test_network_and_permissions(desk: Desk) -> None:
         checked
     )
     page.finish()
+
+
+@contextmanager
+def working(desk: Desk) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker, which is stopped after the block."""
+    worker = desk.start("orchestrator work -j 2")
+    try:
+        yield worker
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(60)
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def await_fleet(desk: Desk, is_so: Callable[[dict[str, Any]], object]) -> None:
+    """Ask until `fleet status` says what is waited for."""
+    deadline = time.monotonic() + 60
+    while not is_so(json.loads(desk.type("orchestrator fleet status --json"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def fleet(desk: Desk, postgres: str) -> Iterator[str]:
+    """The URL of an empty database, which the environment of the desk names."""
+    with schema_of(postgres) as state:
+        desk.shell.environment = {**desk.shell.environment, "ORCHESTRATOR_STATE": state}
+        yield state
+
+
+def test_start_of_a_fleet(desk: Desk, fleet: str) -> None:
+    """The page on fleets, whose database is the one here."""
+    page = Page(DOCS / "fleet.md", desk.shell)
+    export = f"export ORCHESTRATOR_STATE={desk.shell.environment['ORCHESTRATOR_STATE']!r}"
+    page._left[0][1][0] = export
+
+    page.paste("Install")
+    with working(desk):
+        page.paste("Start")
+    page.finish()
+
+    assert [job.name for job in desk.simulator.jobs] == ["anna", "bo"]
+    with psycopg.connect(fleet) as server:
+        assert server.execute("SELECT count(*) FROM pgqueuer").fetchall() == [(0,)]
+
+
+def test_fleet(desk: Desk, fleet: str) -> None:
+    """A brake, a dead worker, failed and parked avatars, an absence of the server, a new version."""
+    page, faults = desk.runbook("fleet.md"), desk.simulator.faults.rates
+    names = ["anna", "bo", "cleo", "dora", "emil", "fay"]
+    entries = [desk.batch.entry(name) for name in names]
+    desk.batch.write(*entries)
+    desk.type("orchestrator fleet install && orchestrator enqueue studio.yaml")
+    faults["early-403"] = 1.0
+    with working(desk) as worker:
+        await_fleet(desk, lambda found: found["brakes"])
+        faults.clear()
+        faults["never-answer"] = 1.0
+        released = page.paste("Nothing moves").text
+        assert "stopped for" in released
+        assert "workers continue" in released
+        await_fleet(desk, lambda found: found["entries"]["in_progress"])
+        worker.kill()
+
+    with psycopg.connect(fleet) as server:
+        server.execute("UPDATE pgqueuer SET heartbeat = now() - interval '2 minutes'")
+    assert " 0 stale" not in page.paste("Avatars are stale").text
+    faults.clear()
+    failed = page.paste("Avatars failed").text
+    assert "403" in failed
+    desk.type("orchestrator work --until-done")
+
+    desk.batch.write(*entries, desk.batch.entry("zoe"))
+    desk.type("orchestrator enqueue studio.yaml")
+    with psycopg.connect(fleet) as server:
+        # What eleven workers leave that claimed it and died before they had done anything.
+        server.execute("UPDATE entries SET epoch = 11 WHERE entry_id = 'zoe'")
+        server.execute(
+            "INSERT INTO pgqueuer_log (job_id, status, entrypoint, priority)"
+            " SELECT id, 'picked', entrypoint, 0 FROM pgqueuer, generate_series(1, 11)"
+        )
+    desk.type("orchestrator work --until-done")
+    assert "11 workers in a row" in page.paste("Avatars are parked").text
+    desk.type("orchestrator work --until-done")
+
+    assert "7 confirmed" in page.paste("PostgreSQL was away").text
+    assert "0 in progress" in page.paste("Upgrade").text
+    page.finish()
+    assert sorted(job.name for job in desk.simulator.jobs) == [*names, "zoe"]

@@ -633,3 +633,18 @@ async def test_a_transaction_that_a_crash_of_the_server_undid_is_made_again() ->
 
     assert (changed, written) == (1, [("written",)])
     assert record.epoch == 0
+
+
+async def test_a_pooler_that_gives_each_transaction_another_session_is_named(journal: Journal) -> None:
+    """There the statements are not known that were prepared in the session before."""
+    record = await add_entry(journal)
+    for _ in range(2):
+        record = await journal.claim(record)
+    backend_of(journal)._server_writer.execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")
+
+    with pytest.raises(JournalError, match="a pooler that gives each transaction another session") as caught:
+        await journal.claim(record)
+
+    assert caught.value.hint is not None
+    assert "a pool in session mode" in caught.value.hint
+    assert not caught.value.is_temporary

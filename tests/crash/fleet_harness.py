@@ -90,8 +90,6 @@ class Struck:
     at: float
     pid: int | None
     held: list[Held]
-    had_heir: bool = False
-    """Another worker with a free place lived on, untouched, with the server there all the time."""
     takeovers: list[float] = field(default_factory=list)
     """Seconds until another worker had claimed each of the entries."""
 
@@ -439,14 +437,10 @@ class _Play:
         )
         (done.segments,) = ask("SELECT count(url), count(*) FILTER (WHERE stored_at IS NULL) FROM segments")
         done.old_writes = ask("SELECT entry_id, what, writer FROM old_writes")
-        touched = {struck.pid for struck in done.struck if struck.pid is not None}
         for struck in done.struck:
             if struck.strike.blow in {Blow.KILL, Blow.FREEZE}:
                 found = [self._taken_over(struck, *held) for held in struck.held]
                 struck.takeovers = [seconds for seconds in found if seconds is not None]
-                end = struck.at + max(struck.takeovers, default=0.0)
-                is_there = all(end < gone or back < struck.at for gone, back in done.outages)
-                struck.had_heir = done.round.has_room and len(touched) < done.round.workers and is_there
 
     def _taken_over(self, struck: Struck, entry_id: str, row: int) -> float | None:
         """After how many seconds another worker claimed the entry, unless its worker came back to it before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from tests.crash.fleet_harness import FleetPlayed
+from tests.crash.fleet_harness import FleetPlayed, Struck
 from tests.crash.fleet_rounds import HARMLESS, HOLD_SECONDS
 from tests.crash.judge import JournalFacts, Verdict, verdict
 
@@ -22,8 +22,9 @@ def judge_fleet(done: FleetPlayed) -> Verdict:
         [*_old_writes(done)],
     )
     found = verdict(done.played, journal, [*_end_problems(done), *_freeze_problems(done)])
-    if found.resent_bytes and had_only_harmless(done):
-        problem = f"{found.resent_bytes} bytes were sent twice, though nothing was killed or frozen"
+    resent_bytes = found.resent_bytes + found.recreated_bytes
+    if resent_bytes and had_only_harmless(done):
+        problem = f"{resent_bytes} bytes were sent twice, though nothing was killed or frozen"
         return replace(found, problems=(*found.problems, problem))
     return found
 
@@ -55,13 +56,31 @@ def _old_writes(done: FleetPlayed) -> list[str]:
     return seen + backwards
 
 
+def idle_takeovers(done: FleetPlayed, struck: Struck) -> list[float]:
+    """Seconds to the take-overs after a strike that an idle heir was there for.
+
+    Idle is a worker that nothing strikes in the round and that has places for all its entries. Between the strike and
+    the take-over nothing else was struck: another worker may take an entry and die of it. And the server was there,
+    for a hold before as well: after an outage nothing is taken over for so long.
+    """
+    touched = {each.pid for each in done.struck if each.pid is not None}
+    if not done.round.has_room or len(touched) == done.round.workers:
+        return []
+    others = [each.at for each in done.struck if each is not struck]
+    return [
+        seconds
+        for seconds in struck.takeovers
+        if not any(struck.at <= at <= struck.at + seconds for at in others)
+        and all(struck.at + seconds < gone or back + HOLD_SECONDS < struck.at for gone, back in done.outages)
+    ]
+
+
 def late_takeovers(done: FleetPlayed) -> list[str]:
-    """Those that took too long though another worker had a place and the server was there."""
+    """Those by an idle heir that took too long."""
     return [
         f"taken over {seconds:.1f} s after {struck.strike}"
         for struck in done.struck
-        if struck.had_heir
-        for seconds in struck.takeovers
+        for seconds in idle_takeovers(done, struck)
         if seconds > TAKEOVER_SECONDS
     ]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.crash.fleet_harness import FleetHarness, FleetPlayed
-from tests.crash.fleet_judge import had_only_harmless, judge_fleet, late_takeovers
+from tests.crash.fleet_judge import had_only_harmless, idle_takeovers, judge_fleet, late_takeovers
 from tests.crash.fleet_rounds import HOLD_SECONDS, Blow, FleetRound
 from tests.crash.judge import Verdict
 from tests.postgres import own_server
@@ -29,7 +29,7 @@ class FleetReport:
     entries_held: Counter[Blow] = field(default_factory=Counter)
     takeovers: dict[Blow, list[float]] = field(default_factory=dict)
     unhindered: dict[Blow, list[float]] = field(default_factory=dict)
-    """Take-overs for which another worker had a place and was not struck itself, with the server there."""
+    """Take-overs that an idle heir was there for."""
     outages: list[float] = field(default_factory=list)
     worlds: set[str] = field(default_factory=set)
     faults: Counter[str] = field(default_factory=Counter)
@@ -38,6 +38,7 @@ class FleetReport:
     resent: Counter[str] = field(default_factory=Counter)
     allowed_bytes: int = 0
     recreated_bytes: int = 0
+    recreated_rounds: int = 0
     freezes: int = 0
     """Workers that stopped themselves, and were woken when others had ended all entries."""
     harmless_rounds: int = 0
@@ -60,10 +61,11 @@ class FleetReport:
         self.resent.update(verdict.resent)
         self.allowed_bytes += verdict.allowed_bytes
         self.recreated_bytes += verdict.recreated_bytes
+        self.recreated_rounds += verdict.recreated_bytes > 0
         if had_only_harmless(done):
             self.harmless_rounds += 1
             self.harmless_blows.update(struck.strike.blow for struck in done.struck)
-            self.resent_in_harmless += verdict.resent_bytes
+            self.resent_in_harmless += verdict.resent_bytes + verdict.recreated_bytes
         if verdict.problems:
             self.failures.append(_failure(done, verdict.problems))
         if late := late_takeovers(done):
@@ -75,8 +77,7 @@ class FleetReport:
             self.blows[blow] += 1
             self.entries_held[blow] += len(struck.held)
             self.takeovers.setdefault(blow, []).extend(struck.takeovers)
-            if struck.had_heir:
-                self.unhindered.setdefault(blow, []).extend(struck.takeovers)
+            self.unhindered.setdefault(blow, []).extend(idle_takeovers(done, struck))
 
     def lines(self) -> Iterator[str]:
         """The report for people."""
@@ -87,7 +88,7 @@ class FleetReport:
         yield f"bytes in flight at the strikes {self.allowed_bytes:,}"
         yield f"bytes stored twice {self.resent.total():,}"
         yield from (f"  {count:12,}  {cause}" for cause, count in self.resent.items() if count)
-        yield f"bytes of jobs created again {self.recreated_bytes:,}"
+        yield f"bytes of jobs created again {self.recreated_bytes:,}, in {self.recreated_rounds} rounds"
         harmless = ", ".join(f"{count} {blow}" for blow, count in self.harmless_blows.items())
         yield f"rounds in which nothing may be stored twice {self.harmless_rounds} ({harmless})"
         yield f"bytes stored twice in them {self.resent_in_harmless:,}"

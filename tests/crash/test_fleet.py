@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.fleet_harness import FleetPlayed, Struck
+from tests.crash.fleet_judge import idle_takeovers
 from tests.crash.fleet_playing import play_fleets
 from tests.crash.fleet_rounds import SENT, Blow, Strike, draw_fleet_round, draw_freezes
+from tests.crash.harness import Played
 from tests.postgres import postgres
 
 __all__ = ["postgres"]
@@ -21,6 +24,35 @@ STRIKES = (
     Strike(140, Blow.FREEZE),
     Strike(200, Blow.STOP),
 )
+
+
+def played(*struck: Struck, outage: tuple[float, float] | None = None) -> FleetPlayed:
+    """A round of three workers, each with a place for all entries."""
+    drawn = draw_fleet_round(1, 9, workers=3)
+    drawn = replace(drawn, jobs=len(drawn.drawn.entries))
+    return FleetPlayed(drawn, Played(drawn.drawn, Path()), [*struck], outages=[outage] if outage else [])
+
+
+@pytest.mark.parametrize(
+    ("others", "outage", "timed"),
+    [
+        pytest.param([], None, [2.5], id="nothing else"),
+        pytest.param([(2, 5.0)], None, [2.5], id="another strike afterwards"),
+        pytest.param([(2, 1.5)], None, [], id="the heir may have died of it"),
+        pytest.param([(2, -9.0), (3, -8.0)], None, [], id="no worker was spared"),
+        pytest.param([], (1.0, 2.0), [], id="the server was away"),
+        pytest.param([], (-3.0, -1.0), [], id="the server had just come back"),
+        pytest.param([], (-9.0, -8.0), [2.5], id="the server was away before"),
+    ],
+)
+def test_a_takeover_is_timed_where_an_idle_worker_could_make_it(
+    others: list[tuple[int, float]], outage: tuple[float, float] | None, timed: list[float]
+) -> None:
+    """Others are as late as their rounds make them."""
+    kill = Struck(Strike(1, Blow.KILL), 0.0, 1, [("anna", 1)], [2.5])
+    struck = [Struck(Strike(1, Blow.FREEZE), at, pid, []) for pid, at in others]
+
+    assert idle_takeovers(played(kill, *struck, outage=outage), kill) == timed
 
 
 @pytest.mark.long

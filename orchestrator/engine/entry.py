@@ -390,7 +390,8 @@ ALWAYS_HELD: Final = _Always()
 class Hold:
     """The hold of one entry for *seconds* from its last renewal; who gives it renews it meanwhile by `renewed`.
 
-    *renew* asks the giver itself, and may wait for it; it returns whether the entry is still this worker's.
+    *renew* asks the giver itself, and may wait for it; it returns whether the entry is still this worker's. The hold
+    was given at *since*, by *monotonic*; None is now.
     """
 
     def __init__(
@@ -399,11 +400,12 @@ class Hold:
         *,
         renew: Callable[[], Awaitable[bool]],
         monotonic: Callable[[], float] = awake_and_asleep,
+        since: float | None = None,
     ) -> None:
         self._seconds = seconds
         self._renew = renew
         self._monotonic = monotonic
-        self._renewed_at = monotonic()
+        self._renewed_at = monotonic() if since is None else since
         self._asking = anyio.Lock()
         self._scope = anyio.CancelScope()
         self.is_lost = False

@@ -8,6 +8,13 @@ from orchestrator.domain.errors import ConfigurationError, UsageError
 from orchestrator.journal.backend import is_url
 
 
+def not_installed() -> ConfigurationError:
+    """The error of a journal that was not prepared for workers."""
+    return ConfigurationError(
+        "this journal has no queue for workers yet", hint="make it once with `orchestrator fleet install`"
+    )
+
+
 def require_server(state: str) -> None:
     """Raise UsageError for a journal in a file, ConfigurationError where the libraries for a fleet are missing.
 

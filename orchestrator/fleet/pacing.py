@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pgqueuer.ports.driver import Driver
+from orchestrator.metastudio.pacing import STEP_SLACK, ApiRate, CallKind, Slot
 
-from orchestrator.metastudio.pacing import ApiRate, CallKind, Slot
+if TYPE_CHECKING:
+    # Loading it takes longer than `fleet status` does.
+    from pgqueuer.ports.driver import Driver
 
 #: Made by `fleet install`. `next_slot` is in epoch seconds of the server's clock, which all hosts go by; `pauses`
 #: counts those that made slots void which were handed out before.
@@ -19,6 +21,64 @@ _NOW: Final = "extract(epoch FROM clock_timestamp())::double precision"
 #: For so long no worker takes an entry once the service has refused several alike.
 BRAKE_SECONDS: Final = 600.0
 BRAKE_SCOPE: Final = "entries:"
+
+
+class _Slots(NamedTuple):
+    """Slots of one question: seconds until the first, seconds between them, the pauses that were before."""
+
+    wait: float
+    step: float
+    pauses: int
+
+
+class _Lane:
+    """Slots of one kind of call. All that come while a question is under way share the next one."""
+
+    def __init__(self, driver: Driver, scope: str, per_second: float) -> None:
+        self._driver = driver
+        self._scope = scope
+        self._step = STEP_SLACK / per_second if per_second else 0.0
+        self._one_question = asyncio.Lock()
+        self._next: asyncio.Future[_Slots] | None = None
+        self._wanted = 0
+
+    async def take(self) -> tuple[float, int]:
+        """The seconds until a slot, and the number of pauses by which it is known whether it is void."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._ask())
+        place, self._wanted = self._wanted, self._wanted + 1
+        # One that gives up leaves the slot unused; the others still need theirs.
+        slots = await asyncio.shield(self._next)
+        return slots.wait + place * slots.step, slots.pauses
+
+    async def _ask(self) -> _Slots:
+        async with self._one_question:
+            taken = self._wanted * self._step
+            self._next, self._wanted = None, 0
+            (row,) = await self._driver.fetch(
+                "INSERT INTO call_slots AS mine (scope, next_slot)"
+                f" VALUES ($1, {_NOW} + $2) ON CONFLICT (scope) DO UPDATE"
+                f" SET next_slot = greatest(mine.next_slot, {_NOW}) + $2"
+                f" RETURNING next_slot - $2 - {_NOW} AS wait, pauses",
+                self._scope,
+                taken,
+            )
+        return _Slots(float(str(row["wait"])), self._step, int(str(row["pauses"])))
+
+    async def pauses(self) -> int:
+        """How many pauses there have been."""
+        (row,) = await self._driver.fetch("SELECT pauses FROM call_slots WHERE scope = $1", self._scope)
+        return int(str(row["pauses"]))
+
+    async def pause(self, seconds: float) -> None:
+        """Make the slots void that were handed out, and let none begin for *seconds*."""
+        await self._driver.execute(
+            "INSERT INTO call_slots AS mine (scope, next_slot, pauses)"
+            f" VALUES ($1, {_NOW} + $2, 1) ON CONFLICT (scope) DO UPDATE"
+            f" SET next_slot = greatest(mine.next_slot, {_NOW} + $2), pauses = mine.pauses + 1",
+            self._scope,
+            seconds,
+        )
 
 
 class SharedPacer:
@@ -35,11 +95,12 @@ class SharedPacer:
         project_id: str,
         sleep: Callable[[float], Awaitable[object]],
     ) -> None:
-        self._driver = driver
-        self._scopes = {kind: f"{kind}:{endpoint}:{project_id}" for kind in CallKind}
-        self._rates = {CallKind.WRITE: rate.writes_per_second, CallKind.READ: rate.reads_per_second}
+        rates = {CallKind.WRITE: rate.writes_per_second, CallKind.READ: rate.reads_per_second}
+        self._lanes = {
+            kind: _Lane(driver, f"{kind}:{endpoint}:{project_id}", rates[kind]) for kind in CallKind
+        }
         self._sleep = sleep
-        self._pausing: set[asyncio.Task[str]] = set()
+        self._pausing: set[asyncio.Task[None]] = set()
 
     def slot(self, kind: CallKind) -> AbstractAsyncContextManager[None]:
         """Wait for a slot and hold it."""
@@ -47,39 +108,20 @@ class SharedPacer:
 
     async def acquire(self, kind: CallKind) -> None:
         """Wait for a slot; a pause that any worker begins meanwhile is waited for as well."""
-        interval = 1.0 / self._rates[kind] if self._rates[kind] else 0.0
+        lane = self._lanes[kind]
         while True:
             if self._pausing:
                 await asyncio.gather(*self._pausing)
-            (row,) = await self._driver.fetch(
-                "INSERT INTO call_slots AS mine (scope, next_slot)"
-                f" VALUES ($1, {_NOW} + $2) ON CONFLICT (scope) DO UPDATE"
-                f" SET next_slot = greatest(mine.next_slot, {_NOW}) + $2"
-                f" RETURNING next_slot - $2 - {_NOW} AS wait, pauses",
-                self._scopes[kind],
-                interval,
-            )
-            wait, pauses = float(str(row["wait"])), row["pauses"]
+            wait, pauses = await lane.take()
             if wait <= 0:
                 return
             await self._sleep(wait)
-            (row,) = await self._driver.fetch(
-                "SELECT pauses FROM call_slots WHERE scope = $1", self._scopes[kind]
-            )
-            if row["pauses"] == pauses:
+            if await lane.pauses() == pauses:
                 return
 
     def back_off(self, kind: CallKind, seconds: float) -> None:
         """Let no call of this kind start for *seconds*, on any host; those that wait take another slot."""
-        pausing = asyncio.ensure_future(
-            self._driver.execute(
-                "INSERT INTO call_slots AS mine (scope, next_slot, pauses)"
-                f" VALUES ($1, {_NOW} + $2, 1) ON CONFLICT (scope) DO UPDATE"
-                f" SET next_slot = greatest(mine.next_slot, {_NOW} + $2), pauses = mine.pauses + 1",
-                self._scopes[kind],
-                seconds,
-            )
-        )
+        pausing = asyncio.ensure_future(self._lanes[kind].pause(seconds))
         self._pausing.add(pausing)
         pausing.add_done_callback(self._pausing.discard)
 

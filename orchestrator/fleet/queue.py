@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
+from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 import psycopg
@@ -22,8 +23,8 @@ from pgqueuer.domain.types import JOB_STATUS, JobId, QueueEntrypoint, QueueManag
 from pgqueuer.ports.driver import NotifyCallback
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
-from orchestrator.domain.errors import ConfigurationError
 from orchestrator.engine.entry import Hold, awake_and_asleep
+from orchestrator.fleet.location import not_installed
 from orchestrator.fleet.pacing import CREATE_TABLE
 from orchestrator.journal.group_commit import LostConnectionError
 from orchestrator.journal.postgres import Patience, connection_string, later_error, translated
@@ -152,6 +153,8 @@ class OwnedQueries(Queries):
         #: While it is True nothing is taken.
         self.is_braked = False
         self._holds: dict[JobId, Hold] = {}
+        #: When a row was asked for that was given: by this process's clock its heartbeat is no older.
+        self._asked_at: dict[JobId, float] = {}
 
     async def dequeue(
         self,
@@ -170,9 +173,10 @@ class OwnedQueries(Queries):
             return []
         if self.driver.seconds_there < heartbeat_timeout.total_seconds():
             heartbeat_timeout = _NEVER
+        asked_at = awake_and_asleep()
         may_repeat = _may_repeat.set(False)
         try:
-            return await super().dequeue(
+            jobs = await super().dequeue(
                 batch_size, entrypoints, queue_manager_id, global_concurrency_limit, heartbeat_timeout
             )
         except LostConnectionError:
@@ -180,15 +184,22 @@ class OwnedQueries(Queries):
             return []
         finally:
             _may_repeat.reset(may_repeat)
+        self._asked_at.update((job.id, asked_at) for job in jobs)
+        return jobs
 
     @contextmanager
-    def renewing(self, job_id: JobId, hold: Hold) -> Iterator[None]:
-        """Renew *hold* with each heartbeat of the row in the block, and lose it with the row."""
-        self._holds[job_id] = hold
+    def holding(self, job_id: JobId, seconds: float) -> Iterator[Hold]:
+        """The hold that a row which was taken gives for *seconds*.
+
+        In the block each heartbeat of the row renews it, and it is lost with the row.
+        """
+        since = self._asked_at.get(job_id)
+        hold = self._holds[job_id] = Hold(seconds, renew=partial(self.renew, job_id), since=since)
         try:
-            yield
+            yield hold
         finally:
             del self._holds[job_id]
+            self._asked_at.pop(job_id, None)
 
     async def renew(self, job_id: JobId) -> bool:
         """Refresh the row's heartbeat now; False when this worker has it no more."""
@@ -304,10 +315,7 @@ async def open_queue(location: str, *, is_new: bool = False) -> AsyncIterator[Ow
     try:
         queries = OwnedQueries(driver)
         if not is_new and not await queries.is_installed():
-            raise ConfigurationError(
-                "this journal has no queue for workers yet",
-                hint="make it once with `orchestrator fleet install`",
-            )
+            raise not_installed()
         yield queries
     finally:
         await driver.close()

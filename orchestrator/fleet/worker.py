@@ -23,7 +23,6 @@ from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, is_done
 from orchestrator.engine.context import Run, Workplace
 from orchestrator.engine.drain import Breaker, StopWishes
-from orchestrator.engine.entry import Hold, awake_and_asleep
 from orchestrator.engine.events import BatchDrained, Event, ServiceWarning
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.parallelism import AdaptiveParallelism
@@ -159,14 +158,10 @@ class Worker:
 
     async def _handle(self, job: Job) -> None:
         """Work on the entry of a row; returns when nothing is left to do, raises RetryRequested to hand it back."""
-        asked_at = awake_and_asleep()
-        hold = Hold(self._settings.hold_seconds, renew=partial(self._queries.renew, job.id))
-        # The row may have been taken long ago, by this process's clock, if it was frozen since.
-        if not await self._queries.renew(job.id):
-            return
-        hold.renewed(asked_at)
-        with self._queries.renewing(job.id, hold):
+        with self._queries.holding(job.id, self._settings.hold_seconds) as hold:
             try:
+                # If this process was frozen since it took the row, a claim would fence the heir.
+                await hold.check()
                 outcome = await hold.work(partial(self._bring_to_its_end, job))
             except HoldLostError:
                 return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, print_table
@@ -13,10 +12,6 @@ from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.quantities import as_clock
 from orchestrator.fleet.location import require_server
 from orchestrator.journal.backend import shown
-from orchestrator.journal.journal import open_journal
-
-if TYPE_CHECKING:
-    from orchestrator.fleet.standing import FleetStanding
 
 
 def install_fleet(invocation: Invocation) -> ExitCode:
@@ -36,7 +31,10 @@ def show_fleet(invocation: Invocation) -> ExitCode:
     output = invocation.output
     state = invocation.settings().values.state
     require_server(state)
-    found = run_on_network(_standing, state)
+    # Its libraries are an extra, which no other journal needs.
+    from orchestrator.fleet.standing import standing  # noqa: PLC0415
+
+    found = standing(state)
     if output.is_json:
         output.document(
             {
@@ -73,15 +71,6 @@ def release_fleet(invocation: Invocation) -> ExitCode:
     return ExitCode.OK
 
 
-async def _standing(state: str) -> FleetStanding:
-    # Its libraries are an extra, which no other journal needs.
-    from orchestrator.fleet.queue import open_queue  # noqa: PLC0415
-    from orchestrator.fleet.standing import standing  # noqa: PLC0415
-
-    async with open_queue(state) as queries:
-        return await standing(queries.driver)
-
-
 async def _release(state: str) -> list[str]:
     from orchestrator.fleet.pacing import release_brakes  # noqa: PLC0415 - as above
     from orchestrator.fleet.queue import open_queue  # noqa: PLC0415
@@ -93,6 +82,7 @@ async def _release(state: str) -> list[str]:
 async def _install(state: str) -> bool:
     # Its libraries are an extra, which no other journal needs.
     from orchestrator.fleet.queue import install  # noqa: PLC0415
+    from orchestrator.journal.journal import open_journal  # noqa: PLC0415 - `fleet status` needs none
 
     async with open_journal(state, clock=time.time):
         return await install(state)

@@ -143,7 +143,7 @@ class Office:
             self.queries.driver, endpoint=enqueued.batch.endpoint, project_id=enqueued.batch.project_id
         )
         while True:
-            if not await self.queries.count_rows([digest]):
+            if not await self.queries.has_rows([digest]):
                 left = [wanted async for wanted in self._still_left(enqueued)]
                 if not left:
                     break

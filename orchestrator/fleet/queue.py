@@ -40,6 +40,10 @@ _NEVER: Final = timedelta(days=36_500)
 #: Whether a statement that was cut off may be executed later as it stands.
 _may_repeat: ContextVar[bool] = ContextVar("may_repeat", default=True)
 _SECONDS_UP: Final = "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8"
+#: For so long it can be looked up what became of a row.
+_LOG_KEPT: Final = timedelta(days=1)
+#: Rows of the log: heartbeats must not wait for long.
+_FORGOTTEN_AT_ONCE: Final = 10_000
 
 
 class WaitingDriver(PsycopgDriver):
@@ -275,13 +279,26 @@ class OwnedQueries(Queries):
             added += sum(job_id is not None for job_id in job_ids)
         return added
 
-    async def count_rows(self, batches: Collection[str]) -> int:
-        """How many entries of *batches* are queued or at work."""
-        (row,) = await self.driver.fetch(
-            f"SELECT count(*) AS count FROM {self.qbq.qualified.queue_table} WHERE entrypoint = ANY($1)",
-            list(batches),
+    async def has_rows(self, batches: Collection[str]) -> bool:
+        """True when an entry of *batches* is queued or at work."""
+        return bool(
+            await self.driver.fetch(
+                f"SELECT 1 FROM {self.qbq.qualified.queue_table} WHERE entrypoint = ANY($1) LIMIT 1",
+                list(batches),
+            )
         )
-        return int(str(row["count"]))
+
+    async def forget_old_log(self) -> None:
+        """Forget what was logged of rows that ended a while ago; the log would grow with every entry."""
+        tables = self.qbq.qualified
+        await self.driver.execute(
+            f"DELETE FROM {tables.queue_table_log} WHERE id IN (SELECT id FROM {tables.queue_table_log} AS old"
+            " WHERE created < now() - $1::interval"
+            f" AND NOT EXISTS (SELECT FROM {tables.queue_table} AS live WHERE live.id = old.job_id)"
+            " ORDER BY created LIMIT $2 FOR UPDATE SKIP LOCKED)",
+            _LOG_KEPT,
+            _FORGOTTEN_AT_ONCE,
+        )
 
     async def count_takeovers(self, job_id: JobId, since: float) -> int:
         """How often the row changed hands since it was given back last, and after *since*, in epoch seconds."""

@@ -96,6 +96,8 @@ class Worker:
                         batch_size=1,
                         max_concurrent_tasks=max(self._settings.entries, LEAST_ENTRIES),
                         heartbeat_timeout=timedelta(seconds=self._settings.hold_seconds),
+                        # Statistics of each second, kept for ever: who looks at them has them made from the log.
+                        log_aggregation_interval=timedelta(),
                     )
                 except RunError as error:
                     place.drain.begin(error.message, error)
@@ -114,6 +116,7 @@ class Worker:
                 await self._mind_brake()
                 if clocks.monotonic() >= queue_again_at:
                     await put_back(self._place.journal, self._queries, batches)
+                    await self._queries.forget_old_log()
                     queue_again_at = clocks.monotonic() + _SWEEP_SECONDS
                 if self._settings.is_until_done and await self._is_all_done(batches):
                     self._is_done = True
@@ -136,7 +139,7 @@ class Worker:
         self._queries.is_braked = pulled is not None
 
     async def _is_all_done(self, batches: Collection[BatchRecord]) -> bool:
-        if await self._queries.count_rows([batch.batch for batch in batches]):
+        if await self._queries.has_rows([batch.batch for batch in batches]):
             return False
         # The row of an entry that was left in the middle may have been lost.
         return await put_back(self._place.journal, self._queries, batches) == 0

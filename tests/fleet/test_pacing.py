@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
@@ -12,21 +12,10 @@ import pytest
 from pgqueuer.ports.driver import Driver
 
 from orchestrator.fleet.pacing import SharedPacer
-from orchestrator.fleet.queue import install, open_queue
+from orchestrator.fleet.queue import open_queue
 from orchestrator.metastudio.pacing import STEP_SLACK, ApiRate, CallKind
-from tests.postgres import postgres, schema_of
-
-__all__ = ["postgres"]
 
 ENDPOINT, PROJECT = "https://metastudio.example.com", "p1"
-
-
-@pytest.fixture
-def state(postgres: str) -> Iterator[str]:
-    """A schema with the tables of a fleet."""
-    with schema_of(postgres) as url:
-        anyio.run(install, url)
-        yield url
 
 
 class Asked:

@@ -1,31 +1,17 @@
-"""Who takes an entry from whom, on a real server with connections that are cut."""
+"""Who takes an entry from whom, and what is kept of it, on a real server with connections that are cut."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from uuid import uuid4
 
-import anyio
 import psycopg
-import pytest
 from pgqueuer.domain.models import Job
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
-from orchestrator.fleet.queue import OwnedQueries, Wanted, install, open_queue
-from tests.postgres import postgres, schema_of
-
-__all__ = ["postgres"]
+from orchestrator.fleet.queue import OwnedQueries, Wanted, open_queue
 
 ENTRY = Wanted("studio", "anna")
-
-
-@pytest.fixture
-def state(postgres: str) -> Iterator[str]:
-    """A schema with the tables of a fleet."""
-    with schema_of(postgres) as url:
-        anyio.run(install, url)
-        yield url
 
 
 async def take(queries: OwnedQueries, *, hold: timedelta) -> list[Job]:
@@ -93,3 +79,32 @@ async def test_what_waits_is_taken_right_after_the_server_was_away(state: str) -
         found = [await take(worker, hold=timedelta(hours=1)) for _ in range(2)]
 
     assert [len(each) for each in found] == [0, 1]
+
+
+async def test_the_log_keeps_what_is_new_or_still_queued(state: str) -> None:
+    """Of a row that ended two days ago nothing is left, so that the log does not grow for ever."""
+    wanted = [Wanted("studio", name) for name in ("ended long ago", "ended now", "waits since long ago")]
+    async with open_queue(state) as queries:
+        await queries.put(wanted)
+        async with await psycopg.AsyncConnection.connect(state, autocommit=True) as server:
+            await server.execute("DELETE FROM pgqueuer WHERE dedupe_key LIKE '%ended%'")
+            await server.execute(
+                "UPDATE pgqueuer_log SET created = now() - interval '2 days' WHERE job_id <> 2"
+            )
+            await queries.forget_old_log()
+            left = await (await server.execute("SELECT job_id FROM pgqueuer_log ORDER BY job_id")).fetchall()
+
+    assert left == [(2,), (3,)]
+
+
+async def test_a_batch_has_rows_until_the_last_has_ended(state: str) -> None:
+    """Those of other batches do not count."""
+    async with open_queue(state) as queries:
+        before = await queries.has_rows(["studio"])
+        await queries.put([ENTRY, Wanted("other", "bo")])
+        found = [
+            await queries.has_rows(batches) for batches in (["studio"], ["third"], ["third", "other"], [])
+        ]
+
+    assert not before
+    assert found == [True, False, True, False]

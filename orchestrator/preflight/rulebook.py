@@ -1,7 +1,8 @@
-"""All rules by id, and what they find."""
+"""All rules by id, what they find, and which of them a review is about."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,25 @@ from orchestrator.preflight.rules.rule import Rule, Verdict
 RULES: Mapping[str, Rule] = {
     rule.id: rule for rule in sorted((*MANIFEST_RULES, *FOOTAGE_RULES), key=lambda rule: rule.id)
 }
+#: The first whose words are in the reason; reviewers write Chinese or English.
+_WORDS: tuple[tuple[str, str], ...] = (
+    ("P16", r"two (people|persons|faces)|no face|face.{0,20}(small|unclear|not clear)|人脸|面部|多人|两人"),
+    ("P06", r"id card|identity card|glare|letter|authori[sz]ation|身份证|反光|授权书"),
+    ("P03", r"rotat|orientation|upright|sideways|横向|方向|旋转"),
+    ("P11", r"uneven|shadow|wrinkle|光线不均|阴影|褶皱"),
+    ("P10", r"green|background|screen|绿幕|背景"),
+    ("P15", r"silen(t|ce).{0,20}(start|begin|lead|first|15)|lead-in|mouth|静默|闭嘴|前15秒|前 15"),
+    ("P13", r"\bcut|edited|one take|camera (moved|shak)|shak(e|y|ing)|剪辑|镜头|抖动|跳切"),
+    ("P17", r"jump|frozen|freeze|skip|卡顿|跳帧|定格"),
+    ("P12", r"dark|bright|exposure|black|flash|过暗|过曝|黑屏|亮度"),
+    ("P14", r"nois|sound|voice|audio|loud|clip|噪音|噪声|声音|音频|音量"),
+    ("P02", r"frame rate|fps|帧率"),
+    ("P09", r"resolution|codec|format|h\.?265|hevc|分辨率|编码|格式"),
+    ("P08", r"length|duration|too (short|long)|minutes|时长|分钟"),
+    ("P01", r"damaged|corrupt|incomplete|cannot be (read|played)|损坏|无法播放"),
+)
+#: Documented codes of the review (metastudio-protocol section 1.2).
+_BY_CODE = {"44005901": "P09"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +58,11 @@ def likely_refused(rule: str, message: str) -> Finding:
 def look_first(rule: str, message: str) -> Finding:
     """Find what a person should look at."""
     return Finding(rule, message, Verdict.LOOK_FIRST)
+
+
+def rule_of_review(reason: str | None, code: str | None) -> str | None:
+    """The rule that is about what the reviewer said; None where none is known to be."""
+    if code and code.rpartition(".")[2] in _BY_CODE:
+        return _BY_CODE[code.rpartition(".")[2]]
+    words = (reason or "").casefold()
+    return next((rule for rule, pattern in _WORDS if re.search(pattern, words)), None)

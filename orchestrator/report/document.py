@@ -1,20 +1,19 @@
-"""The page's data: plain values in four parts, so that a live page gets only what changed."""
+"""The data of the page, in parts so that a live page gets only what changed; with what waits for a person."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from shlex import quote
+from statistics import median
 from typing import Any, Final
 
-from orchestrator.domain.states import EntryState, is_done
-from orchestrator.journal.history import IncidentKind
+from orchestrator.domain.states import EntryState, JobGroup, group_of, is_done
+from orchestrator.journal.history import IncidentKind, StateChange
 from orchestrator.journal.records import EntryRecord
-from orchestrator.report.attention import Commands, attention_of
-from orchestrator.report.avatars import times_to_avatar
 from orchestrator.report.night import Night, Window, night_of, windows_of
-from orchestrator.report.reading import BatchFacts
-from orchestrator.report.refusals import reviews_document
+from orchestrator.report.reading import BatchFacts, reviews_document
 
 SCHEMA: Final = 1
 #: What one entry is on the page, in order; the page's script has the same list.
@@ -30,6 +29,13 @@ MOST_CAUSES: Final = 20
 _RECENT_BINS = 10
 
 Row = list[Any]
+_NO_REASON = "the service gives no reason"
+#: What only a person can move on, in the service's console.
+_WAITING_GROUPS = {
+    JobGroup.AWAITING_USER: "the trained avatar waits for your approval in the console",
+    JobGroup.REJECTED: "the trained avatar was rejected in the console",
+    JobGroup.SUSPENDED: "the service has suspended the job",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,4 +199,132 @@ def _night(facts: BatchFacts, night: Night) -> dict[str, Any]:
         "ticks": [[lanes[entry], tenths(at), kind] for entry, at, kind in facts.ticks if entry in lanes],
         "slowest": [segment._asdict() for segment in night.slowest],
         "causes": [cause._asdict() for cause in facts.causes[:MOST_CAUSES]],
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """One entry that waits; *command* works when pasted."""
+
+    entry_id: str
+    kind: str
+    reason: str
+    hint: str | None
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Writes commands for the shell; *options* are those that name the journal, as they are pasted."""
+
+    batch: str
+    manifest: str | None
+    options: str
+
+    def retry(self, entry_id: str) -> str:
+        """Retry one entry."""
+        return f"orchestrator retry {quote(self.batch)} --entry {quote(entry_id)}{self.options}"
+
+    def show(self, entry_id: str) -> str:
+        """All that is known of one entry."""
+        return f"orchestrator status {quote(self.batch)} --entry {quote(entry_id)}{self.options}"
+
+    def plan(self) -> str:
+        """What a run would do, and what must be decided first."""
+        if self.manifest is None:
+            return f"orchestrator status {quote(self.batch)}{self.options}"
+        return f"orchestrator plan {quote(self.manifest)}{self.options}"
+
+
+def attention_of(facts: BatchFacts, commands: Commands) -> Iterator[Attention]:
+    """The entries that wait for a person: decisions, failures, failed reviews, then what waits in the console."""
+    # What the last run could not decide, by entry.
+    decisions = {
+        incident.subject: incident.message
+        for incident in facts.incidents
+        if incident.kind == IncidentKind.DECISION and incident.run_id == facts.batch.last_run_id
+    }
+    by_kind: tuple[Callable[[EntryRecord], Attention | None], ...] = (
+        lambda record: _decision(record, decisions, commands),
+        lambda record: _failure(record, commands),
+        lambda record: _failed_review(record, commands),
+        lambda record: _waiting(record, commands),
+    )
+    for find in by_kind:
+        yield from filter(None, map(find, facts.entries))
+
+
+def _failed_review(record: EntryRecord, commands: Commands) -> Attention | None:
+    if record.state is not EntryState.REVIEW_FAILED:
+        return None
+    code = f" ({record.review_code})" if record.review_code else ""
+    return Attention(
+        entry_id=record.entry_id,
+        kind="review failed",
+        reason=f"{record.review_reason or _NO_REASON}{code}",
+        hint="replace the file that the reviewer names, then:",
+        command=commands.retry(record.entry_id),
+    )
+
+
+def _failure(record: EntryRecord, commands: Commands) -> Attention | None:
+    error = record.error
+    if record.state is not EntryState.FAILED or error is None:
+        return None
+    code = f" ({error.code})" if error.code else ""
+    is_decision = error.kind == "decision_needed"
+    return Attention(
+        entry_id=record.entry_id,
+        kind="needs a decision" if is_decision else "failed",
+        reason=f"{error.message}{code}",
+        hint=error.hint,
+        command=commands.retry(record.entry_id),
+    )
+
+
+def _decision(record: EntryRecord, decisions: Mapping[str, str], commands: Commands) -> Attention | None:
+    reason = decisions.get(record.entry_id)
+    if reason is None or record.state is EntryState.FAILED:
+        return None
+    return Attention(
+        entry_id=record.entry_id, kind="needs a decision", reason=reason, hint=None, command=commands.plan()
+    )
+
+
+def _waiting(record: EntryRecord, commands: Commands) -> Attention | None:
+    if record.service_state is None or record.state is not EntryState.TRAINING:
+        return None
+    reason = _WAITING_GROUPS.get(group_of(record.service_state))
+    if reason is None:
+        return None
+    return Attention(
+        entry_id=record.entry_id,
+        kind="waits in the console",
+        reason=reason,
+        hint=None,
+        command=commands.show(record.entry_id),
+    )
+
+
+def times_to_avatar(changes: Sequence[StateChange], trained: frozenset[str]) -> dict[str, Any] | None:
+    """Seconds from an entry's first job to its avatar, of the entries *trained*; None where there is none.
+
+    *changes* are the oldest first. From the first job on, since films that a review refused are part of the wait; to
+    the first avatar, since `watch` may see the service take a state back.
+    """
+    first: dict[str, float] = {}
+    took: dict[str, float] = {}
+    for change in changes:
+        if change.to_state == EntryState.CREATING:
+            first.setdefault(change.entry_id, change.at)
+        elif change.to_state == EntryState.TRAINED and change.entry_id in trained & first.keys():
+            took.setdefault(change.entry_id, change.at - first[change.entry_id])
+    if not took:
+        return None
+    slowest = max(took, key=lambda entry_id: took[entry_id])
+    return {
+        "avatars": len(took),
+        "median_seconds": median(took.values()),
+        "slowest_seconds": took[slowest],
+        "slowest_entry": slowest,
     }

@@ -1,11 +1,11 @@
-"""What the journal knows of a batch, read once for the page."""
+"""What the journal knows of a batch, read once for the page, and what reviewers refused, by what they said."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.history import (
@@ -18,6 +18,7 @@ from orchestrator.journal.history import (
 )
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord, EntryRecord
+from orchestrator.preflight.rulebook import rule_of_review
 
 #: Runs that are on the page; a batch that is run every night for years has more.
 MOST_RUNS: Final = 200
@@ -85,3 +86,29 @@ async def read_batch(journal: Journal, batch: BatchRecord) -> BatchFacts:
         incidents=await journal.incidents(digest),
         reviews=[review for review in await journal.reviews() if review.batch == digest],
     )
+
+
+def reviews_document(reviews: Sequence[ReviewRecord]) -> dict[str, Any]:
+    """The reviews, oldest first, grouped by what was said."""
+    first: dict[tuple[str, str], bool] = {}
+    for review in reviews:
+        first.setdefault((review.batch, review.entry_id), review.is_passed)
+    failed = [review for review in reviews if not review.is_passed]
+    alike: defaultdict[tuple[str | None, str | None], list[ReviewRecord]] = defaultdict(list)
+    for review in failed:
+        alike[review.reason, review.code].append(review)
+    return {
+        "reviewed": len(first),
+        "first_pass_rate": sum(first.values()) / len(first) if first else None,
+        "reasons": [
+            {
+                "reason": reason,
+                "code": code,
+                "count": len(said),
+                "rule": rule_of_review(reason, code),
+                "entries": sorted({one.entry_id for one in said}),
+                "redo_reasons": list(dict.fromkeys(redo for one in said for redo in one.redo_reasons)),
+            }
+            for (reason, code), said in sorted(alike.items(), key=lambda group: -len(group[1]))
+        ],
+    }

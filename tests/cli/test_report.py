@@ -19,7 +19,7 @@ from orchestrator.api.settings import load_settings
 from orchestrator.cli.actions.batches import KnownBatch
 from orchestrator.cli.actions.report import options_of
 from orchestrator.journal.records import BatchRecord
-from orchestrator.report.attention import Commands
+from orchestrator.report.document import Commands
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import SECRETS, Batch, Cli
 from tests.report.test_page import read

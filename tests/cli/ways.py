@@ -832,10 +832,10 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ),
     **dict.fromkeys(
         (
-            ("orchestrator/report/attention.py", ("orchestrator retry {} --entry {}{}",)),
-            ("orchestrator/report/attention.py", ("orchestrator status {} --entry {}{}",)),
-            ("orchestrator/report/attention.py", ("orchestrator status {}{}",)),
-            ("orchestrator/report/attention.py", ("orchestrator plan {}{}",)),
+            ("orchestrator/report/document.py", ("orchestrator retry {} --entry {}{}",)),
+            ("orchestrator/report/document.py", ("orchestrator status {} --entry {}{}",)),
+            ("orchestrator/report/document.py", ("orchestrator status {}{}",)),
+            ("orchestrator/report/document.py", ("orchestrator plan {}{}",)),
             (f"{CLI}actions/report.py", ("--state",)),
         ),
         "tests/cli/test_report.py::test_every_command_of_a_page_works_as_it_is_pasted",

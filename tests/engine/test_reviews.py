@@ -7,8 +7,7 @@ import pytest
 from orchestrator.cli.actions.status import reviews_document
 from orchestrator.journal.history import ReviewRecord
 from orchestrator.journal.journal import open_journal
-from orchestrator.preflight.reviews import rule_of_review
-from orchestrator.preflight.rulebook import RULES
+from orchestrator.preflight.rulebook import RULES, rule_of_review
 from tests.rig import Rig
 
 

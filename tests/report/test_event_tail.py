@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from orchestrator.report.event_tail import EventTail
+from orchestrator.report.live import EventTail
 
 CALM = {"outages": [], "checked": None}
 

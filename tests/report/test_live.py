@@ -14,8 +14,7 @@ from aiohttp import web
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.records import EntryRecord, ErrorRecord
 from orchestrator.report.document import ReportData, report_data
-from orchestrator.report.event_tail import EventTail
-from orchestrator.report.live import MOST_UNREAD, LivePage, Place, changed_parts, is_loopback
+from orchestrator.report.live import MOST_UNREAD, EventTail, LivePage, Place, changed_parts, is_loopback
 from tests.report.test_page import NOON, entry, facts
 
 

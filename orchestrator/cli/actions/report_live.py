@@ -25,8 +25,7 @@ from orchestrator.domain.errors import ConfigurationError, ExitCode
 from orchestrator.engine.drain import until_signalled
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.report.document import ReportData
-from orchestrator.report.event_tail import EventTail
-from orchestrator.report.live import LivePage, Place, is_loopback
+from orchestrator.report.live import EventTail, LivePage, Place, is_loopback
 
 #: An open page's stream never ends by itself.
 _GOODBYE_SECONDS = 0.5

@@ -34,7 +34,7 @@ from orchestrator.manifest import COLUMNS, RESULT_COLUMNS, csv_cells
 from orchestrator.manifest.cells import protected, to_workbook
 from orchestrator.manifest.fields import PERSONAL_FIELDS
 from orchestrator.observe.streams import open_at_once
-from orchestrator.preflight.reviews import rule_of_review
+from orchestrator.preflight.rulebook import rule_of_review
 
 #: A thread hop for each line would cost more than the line.
 _BLOCK_LINES = 500

@@ -30,7 +30,7 @@ from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord, SegmentRecord
 from orchestrator.observe.wording import short_moment
-from orchestrator.report.refusals import reviews_document
+from orchestrator.report.reading import reviews_document
 
 _SHOWN_ENTRIES = 200
 _ALL = 10**9

@@ -26,7 +26,7 @@ from orchestrator.domain.foreign import disarmed_json
 from orchestrator.report.document import ReportData
 from orchestrator.report.page import render_cards, render_page
 
-#: Between two looks at the journal: at least this, and so much longer than a look that it costs a tenth of a core.
+#: Between two readings of the journal: at least this, and so much longer than one that it costs a tenth of a core.
 LEAST_SECONDS: Final = 1.0
 _TIMES_AS_LONG: Final = 10
 #: Without news a page gets a sign of life this often; what is between it and us would cut the connection.
@@ -85,16 +85,16 @@ class LivePage:
         self.data: ReportData | None = None
 
     async def keep_up(self) -> None:
-        """Look at the journal until cancelled; one that cannot be read now is read later."""
+        """Read the journal until cancelled; one that cannot be read now is read later."""
         while True:
             began = time.monotonic()
             with suppress(JournalError):
-                await self.look()
+                await self.read()
             took = time.monotonic() - began
             await anyio.sleep(max(LEAST_SECONDS, _TIMES_AS_LONG * took))
 
-    async def look(self) -> None:
-        """Look at the journal once, and tell the pages what changed; raises JournalError."""
+    async def read(self) -> None:
+        """Read the journal once, and tell the pages what changed; raises JournalError."""
         data = await self._read()
         now = await anyio.to_thread.run_sync(self._events.read, data.summary["events_path"])
         data = data.with_now(now)
@@ -120,7 +120,7 @@ class LivePage:
 
     def page(self, *, is_live: bool) -> str:
         """The page as it is now; one that is not live is for a file."""
-        assert self.data is not None  # noqa: S101 - nothing is served before the first look
+        assert self.data is not None  # noqa: S101 - nothing is served before the first reading
         return render_page(self.data, self._pictures, stream="stream" if is_live else None)
 
     def application(self, place: Place) -> web.Application:
@@ -180,7 +180,7 @@ class LivePage:
 
     def _everything(self) -> str:
         data = self.data
-        assert data is not None  # noqa: S101 - nothing is served before the first look
+        assert data is not None  # noqa: S101 - nothing is served before the first reading
         return _event(
             {
                 "is_whole": True,

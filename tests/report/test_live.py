@@ -52,14 +52,14 @@ async def test_a_page_gets_everything_and_then_what_changed() -> None:
         return states[0] if len(states) == 1 else states.pop(0)
 
     live = LivePage(read, EventTail())
-    await live.look()
+    await live.read()
     async with served(live) as url, aiohttp.ClientSession() as session:
         async with session.get(url) as page:
             assert "stream" in await page.text()
             assert page.headers["Cache-Control"] == "no-store"
         async with session.get(f"{url}stream") as stream:
             whole = await next_event(stream)
-            await live.look()
+            await live.read()
             change = await next_event(stream)
         async with session.get(f"{url}stream") as stream:
             again = await next_event(stream)
@@ -79,7 +79,7 @@ async def test_pictures_come_when_they_are_made() -> None:
         return data_of(entry(0))
 
     live = LivePage(read, EventTail())
-    await live.look()
+    await live.read()
     async with served(live) as url, aiohttp.ClientSession() as session, session.get(f"{url}stream") as stream:
         assert (await next_event(stream))["pictures"] == {}
         live.show_pictures({"e0": "/9j/"})
@@ -95,7 +95,7 @@ async def test_a_page_that_reads_too_slowly_is_cut_off_and_gets_everything_when_
         return data_of(entry(0))
 
     live = LivePage(read, EventTail())
-    await live.look()
+    await live.read()
     async with served(live) as url, aiohttp.ClientSession() as session:
         async with session.get(f"{url}stream") as stream:
             await next_event(stream)
@@ -117,7 +117,7 @@ async def test_with_a_token_no_other_path_leads_anywhere() -> None:
         return data_of(entry(0))
 
     live = LivePage(read, EventTail())
-    await live.look()
+    await live.read()
     async with served(live, token="secret-token") as url, aiohttp.ClientSession() as session:
         root = url.removesuffix("secret-token/")
         statuses = {}
@@ -136,7 +136,7 @@ async def test_a_name_of_another_site_that_leads_here_is_refused() -> None:
         return data_of(entry(0))
 
     live = LivePage(read, EventTail())
-    await live.look()
+    await live.read()
     async with served(live) as url, aiohttp.ClientSession() as session:
         async with session.get(url, headers={"Host": "evil.example"}) as answer:
             assert answer.status == 403

@@ -51,7 +51,7 @@ async def _serve(known: KnownBatch, request: PageRequest, place: Place, output: 
             return (await read_report(journal, known))[1]
 
         live = LivePage(read, EventTail())
-        await live.look()
+        await live.read()
         with until_signalled():
             async with _listening(live, place, output), anyio.create_task_group() as group:
                 group.start_soon(live.keep_up)

@@ -26,7 +26,7 @@ _PROBE_SECONDS = 30.0
 
 Objects = Mapping[AssetKind, ObjectFacts]
 #: Asks the service for the objects of an entry.
-Look = Callable[[EntryRecord], Awaitable[Objects]]
+AskForObjects = Callable[[EntryRecord], Awaitable[Objects]]
 
 
 def verify_files(invocation: Invocation, name: str, patterns: Sequence[str]) -> ExitCode:
@@ -79,18 +79,18 @@ async def _verify(known: KnownBatch, patterns: Sequence[str], output: Output) ->
     batch = known.record
     async with (
         open_journal(known.effective.values.state, clock=time.time) as journal,
-        _stored_objects(known, output) as look,
+        _stored_objects(known, output) as ask,
     ):
         wanted = await matching_entries(journal, batch, patterns or None)
         async for record in journal.entries(batch.batch):
             if wanted is None or record.entry_id in wanted:
-                verdicts += await verify_entry(record, await journal.segments(record), await look(record))
+                verdicts += await verify_entry(record, await journal.segments(record), await ask(record))
     return verdicts
 
 
 @asynccontextmanager
-async def _stored_objects(known: KnownBatch, output: Output) -> AsyncIterator[Look]:
-    """A way to look at stored objects, which sees none where the service cannot be asked; that is said once."""
+async def _stored_objects(known: KnownBatch, output: Output) -> AsyncIterator[AskForObjects]:
+    """A way to ask for stored objects, which sees none where the service cannot be asked; that is said once."""
     asking: _Asking | None = None
     try:
         service = service_settings(known.effective, os.environ)

@@ -175,9 +175,8 @@ class Workplace:
     slots: PutSlots
     rate: RateEstimate
 
-    def run(self, batch: BatchKey, *, is_submit_wanted: bool, budget: RetryBudget) -> Run:
+    def run(self, batch: BatchKey, *, settings: RunSettings, budget: RetryBudget) -> Run:
         """A run of *batch*; who works with it has the batch's lock, or the entries' holds."""
-        settings = replace(self.work.settings, is_submit_wanted=is_submit_wanted)
         return Run(
             batch=batch,
             work=replace(self.work, settings=settings),
@@ -256,6 +255,6 @@ async def open_run(
         async with journal.hold_batch(key):
             yield place.run(
                 key,
-                is_submit_wanted=work.settings.is_submit_wanted,
+                settings=work.settings,
                 budget=RetryBudget(work.settings.run_retries),
             )

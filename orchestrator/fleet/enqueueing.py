@@ -72,6 +72,11 @@ class Office:
         name = request.manifest.batch_name
         async with open_run(request.work, name, self.journal, self.events, self.clocks) as run:
             registration = await register(request, run, retry=retry)
+            await self.journal.decide_for_workers(
+                run.batch.digest,
+                part_bytes=run.settings.part_bytes,
+                on_existing=run.settings.on_existing,
+            )
             if retry is None:
                 selection = unfinished(
                     is_submit_wanted=run.settings.is_submit_wanted,

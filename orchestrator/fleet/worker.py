@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -21,7 +21,7 @@ from orchestrator.domain.errors import ExitCode, HoldLostError, RunError, exit_c
 from orchestrator.domain.quantities import format_duration
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, is_done
-from orchestrator.engine.context import Run, Workplace
+from orchestrator.engine.context import OnExisting, Run, RunSettings, Workplace
 from orchestrator.engine.drain import Breaker, StopWishes
 from orchestrator.engine.events import BatchDrained, Event, ServiceWarning
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
@@ -71,8 +71,8 @@ class Worker:
         self._brake = Brake(queries.driver, endpoint=connection.endpoint, project_id=connection.project_id)
         self._breaker = Breaker(place.work.settings.breaker_entries)
         self._is_done = False
-        #: By batch and whether it is to be submitted; the batch's entries share turns.
-        self._parts: dict[tuple[str, bool], tuple[Run, Lifecycle]] = {}
+        #: By batch and how it is to be uploaded; the batch's entries share turns.
+        self._parts: dict[tuple[str, RunSettings], tuple[Run, Lifecycle]] = {}
 
     async def work(self) -> int:
         """Work until a signal, or until nothing is left where that is wanted; returns the exit code.
@@ -193,14 +193,15 @@ class Worker:
         return outcome
 
     def _parts_for(self, batch: BatchRecord) -> tuple[Run, Lifecycle]:
-        known = self._parts.get((batch.batch, batch.is_submit_wanted))
+        settings = _settings_for(batch, self._place.work.settings)
+        known = self._parts.get((batch.batch, settings))
         if known is not None:
             return known
         key = BatchKey(batch.endpoint, batch.project_id, batch.name, known_digest=batch.batch)
         # A worker has no end by which the retries of all its entries could be counted; each entry has its own budget.
         budget = RetryBudget(sys.maxsize)
-        run = self._place.run(key, is_submit_wanted=batch.is_submit_wanted, budget=budget)
-        parts = self._parts[batch.batch, batch.is_submit_wanted] = run, Lifecycle(run)
+        run = self._place.run(key, settings=settings, budget=budget)
+        parts = self._parts[batch.batch, settings] = run, Lifecycle(run)
         return parts
 
     async def _learn(self, outcome: Outcome) -> None:
@@ -222,6 +223,16 @@ class Worker:
                 raise RetryRequested(reason="the worker stops")
             case End.LOST:
                 raise RetryRequested(_AFTER_LOST_CLAIM, "the entry could not be claimed")
+
+
+def _settings_for(batch: BatchRecord, own: RunSettings) -> RunSettings:
+    """The worker's *own* settings, with those in place that are decided with the batch."""
+    decided = replace(own, is_submit_wanted=batch.is_submit_wanted)
+    if batch.part_bytes is not None:
+        decided = replace(decided, part_bytes=batch.part_bytes)
+    if batch.on_existing is not None:
+        decided = replace(decided, on_existing=OnExisting(batch.on_existing))
+    return decided
 
 
 def _is_left(batch: BatchRecord, record: EntryRecord) -> bool:

@@ -172,6 +172,14 @@ MIGRATIONS: tuple[Migration, ...] = (
                 writer TEXT PRIMARY KEY, number BIGINT NOT NULL, at DOUBLE PRECISION NOT NULL)""",
         ),
     ),
+    Migration(
+        13,
+        "what is decided with a batch, wherever it is uploaded",
+        (
+            "ALTER TABLE batches ADD COLUMN part_bytes BIGINT",
+            "ALTER TABLE batches ADD COLUMN on_existing TEXT",
+        ),
+    ),
 )
 
 NEWEST = MIGRATIONS[-1].version

@@ -104,6 +104,9 @@ class BatchRecord:
     last_run_at: float | None
     last_exit_code: int | None
     submit_requires: str | None = None
+    part_bytes: int | None = None
+    """About how large parts are to be, and `on_existing` below: None where whoever uploads the batch decides."""
+    on_existing: str | None = None
 
     @property
     def key(self) -> BatchKey:

@@ -85,6 +85,30 @@ def test_a_file_that_another_host_sees_under_another_inode_is_the_same(
     assert len(simulator.jobs) == 2
 
 
+def test_what_is_decided_when_a_batch_is_queued_counts_wherever_it_is_uploaded(
+    cli: Cli, batch: Batch, simulator: Simulator, tmp_path: Path
+) -> None:
+    """How large its parts are, and what becomes of jobs that exist: the command that the hint names works."""
+    cli("run", batch.manifest, "--entry", "anna", "--state", tmp_path / "journal.db")
+    cli("fleet", "install")
+    cli("enqueue", batch.manifest, "--part-size", "100KiB")
+    cli("work", "--until-done")
+    (taken_over,) = [job for job in simulator.jobs if job.name == "anna"]
+    error = cli("status", "studio", "--entry", "anna", "--json").document["error"]
+    adopted = cli("enqueue", batch.manifest, "--on-existing", "adopt", "--json")
+    cli("work", "--until-done")
+    ended = cli("enqueue", batch.manifest, "--wait")
+
+    assert (error["code"], "--on-existing adopt" in error["hint"]) == ("JobExists", True)
+    assert (adopted.document["queued"], ended.exit_code) == (1, ExitCode.OK)
+    parts = {
+        job.name: sum(f"{job.job_id}_" in target and "#" in target for target in simulator.stats.stored)
+        for job in simulator.jobs
+    }
+    assert parts == {"anna": 1, "bo": 3}
+    assert [job.job_id for job in simulator.jobs if job.name == "anna"] == [taken_over.job_id]
+
+
 def test_submit_and_retry_queue_what_they_want(cli: Cli, batch: Batch, simulator: Simulator) -> None:
     """A named entry is submitted, and no other; a cancelled one comes back with another job."""
     cli("fleet", "install")

@@ -105,7 +105,7 @@ class BatchRecord:
     last_exit_code: int | None
     submit_requires: str | None = None
     part_bytes: int | None = None
-    """About how large parts are to be, and `on_existing` below: None where whoever uploads the batch decides."""
+    """About how large parts are to be, and `on_existing` below: None where each worker decides for itself."""
     on_existing: str | None = None
 
     @property

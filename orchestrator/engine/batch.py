@@ -218,7 +218,7 @@ class BatchRun:
             keeper.left_alone(TOO_YOUNG, self._registration.too_young)
             if run.settings.max_duration is not None:
                 group.start_soon(limit_duration, run.settings.max_duration, run.drain, run.clocks.sleep)
-            with anyio.CancelScope() as scope, stops.heard(group, scope):
+            with anyio.CancelScope() as scope, stops.heard(group, scope.cancel):
                 async with self._queue, anyio.create_task_group() as workers:
                     for _ in range(run.settings.jobs):
                         workers.start_soon(self._worker)

@@ -189,12 +189,12 @@ class StopWishes:
         self.received: signal.Signals | None = None
 
     @contextmanager
-    def heard(self, group: anyio.abc.TaskGroup, run_scope: anyio.CancelScope) -> Iterator[None]:
-        """Drain on the first wish in the block, cancel *run_scope* on the second or when the grace is over."""
+    def heard(self, group: anyio.abc.TaskGroup, cut_off: Callable[[], object]) -> Iterator[None]:
+        """Drain on the first wish in the block, *cut_off* what runs on the second or when the grace is over."""
 
         def hear(received: signal.Signals, name: str) -> None:
             if self.received is not None:
-                run_scope.cancel()
+                cut_off()
                 return
             self.received = received
             self._drain.begin(
@@ -205,7 +205,7 @@ class StopWishes:
 
         async def cancel_after_grace() -> None:
             await self._sleep(self._grace_seconds)
-            run_scope.cancel()
+            cut_off()
 
         with self._listening(hear):
             yield

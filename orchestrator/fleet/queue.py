@@ -27,7 +27,13 @@ from orchestrator.engine.entry import Hold, awake_and_asleep
 from orchestrator.fleet.location import not_installed
 from orchestrator.fleet.pacing import CREATE_TABLE
 from orchestrator.journal.group_commit import LostConnectionError
-from orchestrator.journal.postgres import Patience, connection_string, later_error, translated
+from orchestrator.journal.postgres import (
+    SET_UP_SESSION,
+    Patience,
+    connection_string,
+    later_error,
+    translated,
+)
 
 T = TypeVar("T")
 
@@ -92,6 +98,10 @@ class WaitingDriver(PsycopgDriver):
         for callback in self._listeners.get(channel, []):
             callback(payload)
 
+    def stop_waiting(self) -> None:
+        """Wait no more for a server that is away: what needs it from now on fails."""
+        self._patience.end()
+
     async def close(self) -> None:
         """Close the connection."""
         await self._connection.close()
@@ -122,7 +132,13 @@ class WaitingDriver(PsycopgDriver):
 
 
 async def _connected(conninfo: str) -> psycopg.AsyncConnection:
-    return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+    connection = await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
+    try:
+        await connection.execute(SET_UP_SESSION, prepare=False)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
 
 
 class Wanted(NamedTuple):
@@ -156,6 +172,8 @@ class OwnedQueries(Queries):
         self.taker: object = None
         #: While it is True nothing is taken.
         self.is_braked = False
+        #: Waits no more for a server that is away: what needs it from now on raises JournalError.
+        self.stop_waiting = driver.stop_waiting
         self._holds: dict[JobId, Hold] = {}
         #: When a row was asked for that was given: by this process's clock its heartbeat is no older.
         self._asked_at: dict[JobId, float] = {}

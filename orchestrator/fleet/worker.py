@@ -86,7 +86,7 @@ class Worker:
         if place.work.settings.parallel is None:
             place.events.subscribe(AdaptiveParallelism(place.slots, place.events, place.clocks.monotonic))
         async with anyio.create_task_group() as group:
-            with anyio.CancelScope() as scope, stops.heard(group, scope):
+            with anyio.CancelScope() as scope, stops.heard(group, partial(self._cut_off, scope)):
                 try:
                     await self._meet_batches()
                     await self._mind_brake()
@@ -106,6 +106,12 @@ class Worker:
         if is_early and stops.received is not None:
             return 128 + stops.received
         return ExitCode.OK if place.drain.cause is None else exit_code_of(place.drain.cause)
+
+    def _cut_off(self, scope: anyio.CancelScope) -> None:
+        """End what runs, also what waits for the server with a receipt: other workers find the segment stored."""
+        self._place.journal.stop_waiting()
+        self._queries.stop_waiting()
+        scope.cancel()
 
     async def _look_around(self) -> None:
         """Put lost rows back, now and every few minutes; meet new batches; see when nothing is left."""

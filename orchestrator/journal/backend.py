@@ -103,6 +103,10 @@ class Backend(Protocol):
         """The process that holds the batch, None where none does; one that starts meanwhile still gets it."""
         ...
 
+    def stop_waiting(self) -> None:
+        """Wait no more for a database that is away: what needs it from now on fails."""
+        ...
+
     async def close(self) -> None:
         """Close the connections, once no write is under way."""
         ...

@@ -271,6 +271,9 @@ class GroupCommit:
         while self._queue or self._doubt:
             await self.write(lambda _: None)
 
+    def stop_waiting(self) -> None:
+        """Do nothing, as long as no database can go away and come back."""
+
     async def close(self) -> None:
         """Close the connections, once no thread writes any more."""
         # Blocks rather than awaits: a cancelled task closes its journal all the same.

@@ -48,6 +48,10 @@ class Journal(EntryWriter):
         """The process that holds the batch, None where none does; one that starts meanwhile still gets it."""
         return await self._backend.batch_holder(key)
 
+    def stop_waiting(self) -> None:
+        """Wait no more for a server that is away: what needs it from now on raises JournalError."""
+        self._backend.stop_waiting()
+
     def notices(self, batch: str, target: str) -> NoticeBook:
         """What *target* is to be notified of about the batch, and has been."""
         # Loaded by those who notify somebody.

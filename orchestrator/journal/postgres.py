@@ -51,21 +51,32 @@ _HOLDER = f"""SELECT application_name FROM pg_locks LEFT JOIN pg_stat_activity U
     AND ((classid::bigint << 32) | objid::bigint) = {_LOCK_ID}"""
 #: In front of the process in the list of the server's sessions, which is also how a batch's holder is found.
 APPLICATION: Final = "orchestrator "
-#: A process that is frozen in a transaction keeps rows from those who take its entries over: its session
-#: ends, unless the server or the URL says when.
-_LIMIT_FREEZES: Final = (
-    b"SELECT set_config('idle_in_transaction_session_timeout', '30s', false)"
-    b" WHERE current_setting('idle_in_transaction_session_timeout') = '0'"
-)
-#: What the URL itself says comes first. A server that is cut off without a word is noticed after half a minute.
+#: What the URL itself says comes first. A network that drops all packets is noticed within 15 s: what TCP sends
+#: again by itself, at growing intervals, would arrive later than what a new connection sends.
 _DEFAULTS: Final = {
     "connect_timeout": 10,
-    "keepalives_idle": 10,
+    "keepalives_idle": 5,
     "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 10_000,
     "client_encoding": "utf8",
 }
+#: The same for the server's end. A session whose process is frozen or whose host is cut off keeps rows from those
+#: who take its entries over, and a batch's lock: it ends before the shortest hold (20 s) is over.
+_SESSION: Final = {
+    "idle_in_transaction_session_timeout": "10s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "2",
+    "tcp_user_timeout": "10s",
+}
+#: Unless the URL, or the database for its users, says otherwise.
+SET_UP_SESSION: Final = (
+    "SELECT set_config(name, value, false) FROM pg_settings JOIN (VALUES "
+    + ", ".join(f"('{name}', '{value}')" for name, value in _SESSION.items())
+    + ") AS ours (name, value) USING (name)"
+    " WHERE source NOT IN ('client', 'user', 'database', 'database user')"
+).encode()
 #: Of a lost connection the server tells whether a transaction of this number was committed. Its own number of a
 #: transaction does not do: after a crash the server gives out again those of which it had written nothing down yet.
 _MARK: Final = (
@@ -94,6 +105,8 @@ class Patience:
         self._since: float | None = None
         self._seconds = 0.0
         self._is_spent = False
+        self._has_ended = False
+        self._waits: set[anyio.CancelScope] = set()
 
     async def wait(self, lost: LostConnectionError) -> None:
         """Wait before another try, longer each time, but not before the first.
@@ -102,20 +115,39 @@ class Patience:
         the server has one try.
         """
         now = self.monotonic()
+        if self._has_ended:
+            raise _given_up(lost)
         if self._since is None:
             self._since, self._seconds = now, _FIRST_WAIT_SECONDS
             return
         if now - self._since >= PATIENCE_SECONDS:
             self._is_spent = not self._is_spent
             if self._is_spent:
-                raise JournalError(lost.message, hint=lost.hint, is_temporary=True)
+                raise _given_up(lost)
             return
-        await self.sleep(self._seconds)
+        with anyio.CancelScope() as scope:
+            self._waits.add(scope)
+            try:
+                await self.sleep(self._seconds)
+            finally:
+                self._waits.remove(scope)
+        if self._has_ended:
+            raise _given_up(lost)
         self._seconds = min(self._seconds * 2, _LONGEST_WAIT_SECONDS)
 
     def succeed(self) -> None:
         """It worked."""
         self._since, self._is_spent = None, False
+
+    def end(self) -> None:
+        """Let nobody wait any more: what is lost from now on, or is waited for, is an error at once."""
+        self._has_ended = True
+        for scope in self._waits:
+            scope.cancel()
+
+
+def _given_up(lost: LostConnectionError) -> JournalError:
+    return JournalError(lost.message, hint=lost.hint, is_temporary=True)
 
 
 class PostgresBackend(GroupCommit):
@@ -189,6 +221,10 @@ class PostgresBackend(GroupCommit):
         rows = await self.read(_HOLDER, {"name": key.digest})
         # Only a superuser sees the sessions of other users by name.
         return (rows[0][0] or "another process").removeprefix(APPLICATION) if rows else None
+
+    def stop_waiting(self) -> None:
+        """Wait no more for a server that is away."""
+        self._patience.end()
 
     async def _reconnect(self, lost: LostConnectionError) -> bool:
         while True:
@@ -391,7 +427,7 @@ class PostgresConnection:
         # The journal has few statements, and every one comes again.
         connection.prepare_threshold = 1
         try:
-            connection.execute(_LIMIT_FREEZES, prepare=False)
+            connection.execute(SET_UP_SESSION, prepare=False)
         except psycopg.Error:
             connection.close()
             raise

@@ -14,6 +14,7 @@ from orchestrator.cli.actions import work
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import stop_on_signals
+from orchestrator.domain.errors import OrchestratorError, exit_code_of
 from orchestrator.engine.events import Event, EventBus, StepReached
 
 
@@ -39,8 +40,13 @@ def main(hold_seconds: float, points: list[str]) -> int:
 
     work.EventBus = bus  # type: ignore[misc,assignment]  # the command makes its own, and takes no subscriber
     stop_on_signals()
-    invocation = Invocation(output=Output(sys.stdout, sys.stderr), flags={"jobs": "2"}, config=None)
-    return int(work.work_on_queue(invocation, None, hold_seconds=hold_seconds, is_until_done=False))
+    output = Output(sys.stdout, sys.stderr)
+    invocation = Invocation(output=output, flags={"jobs": "2"}, config=None)
+    try:
+        return int(work.work_on_queue(invocation, None, hold_seconds=hold_seconds, is_until_done=False))
+    except OrchestratorError as error:
+        output.print_error(error)
+        return exit_code_of(error)
 
 
 if __name__ == "__main__":

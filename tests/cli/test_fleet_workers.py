@@ -20,6 +20,7 @@ from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document
 from tests.cli.test_fleet import commands_of
+from tests.journal.severed_link import SeveredLink
 from tests.postgres import postgres, schema_of
 
 __all__ = ["postgres"]
@@ -259,3 +260,33 @@ def test_connections_to_the_journal_that_are_cut_cost_no_bytes(
     assert worker.wait(PATIENCE) == 0
     assert_delivered(simulator, batch, "anna", "bo")
     assert simulator.stats.put_bytes_received == bytes_of(batch, entries)
+
+
+def test_a_worker_that_cannot_reach_the_journal_ends_soon_after_its_grace(
+    cli: Cli, batch: Batch, simulator: Simulator, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With receipts that it cannot write down; others find those segments stored."""
+    batch.write(*(batch.entry(name, size=3_000_000) for name in ("anna", "bo")))
+    cli("enqueue", batch.manifest, "--part-size", "1MiB")
+    monkeypatch.setenv("ORCHESTRATOR_BWLIMIT", "3M")
+    monkeypatch.setenv("ORCHESTRATOR_GRACE", "1")
+    state = os.environ["ORCHESTRATOR_STATE"]
+    with SeveredLink(state) as link:
+        monkeypatch.setenv("ORCHESTRATOR_STATE", link.url())
+        worker = start()
+        until(lambda: simulator.stats.put_bytes_stored > 1_000_000)
+        with link.down():
+            worker.send_signal(signal.SIGTERM)
+            ended = worker.wait(PATIENCE)
+            assert worker.stderr is not None
+            told = worker.stderr.read()
+    monkeypatch.setenv("ORCHESTRATOR_STATE", state)
+    heir = start()
+    until(lambda: confirmed(cli) == 2)
+    heir.send_signal(signal.SIGTERM)
+
+    assert ended == ExitCode.TEMPORARY
+    assert "error: the journal's server cannot be reached" in told
+    assert "Traceback" not in told
+    assert heir.wait(PATIENCE) == 0
+    assert_delivered(simulator, batch, "anna", "bo")

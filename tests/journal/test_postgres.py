@@ -32,11 +32,13 @@ from orchestrator.domain.errors import (
     exit_code_of,
 )
 from orchestrator.domain.states import EntryState
+from orchestrator.fleet.queue import install, open_queue
 from orchestrator.journal import journal as door
 from orchestrator.journal.backend import Operation, Transaction, has_password, shown
 from orchestrator.journal.journal import Journal, examine, exists, folder_of, open_journal
 from orchestrator.journal.migrations import MIGRATIONS, NEWEST
 from orchestrator.journal.postgres import PATIENCE_SECONDS, PostgresBackend, in_psycopg
+from orchestrator.journal.records import EntryRecord
 from orchestrator.journal.statements import HAS_ENTRY, STORE_SEGMENT
 from tests.journal.conftest import Look
 from tests.journal.samples import BATCH, KEY, Clock, add_entries, add_entry, upload
@@ -314,6 +316,39 @@ async def test_a_server_that_stays_away_ends_the_run_for_a_while(link: SeveredLi
     assert (await linked.claim(record)).epoch == 1
 
 
+async def test_those_who_wait_for_a_server_that_is_away_can_be_let_go(link: SeveredLink) -> None:
+    """A worker that is to end has receipts to write down, and their writers cannot be cancelled."""
+    is_waiting = anyio.Event()
+    caught: list[JournalError] = []
+
+    async def wait(_: float) -> None:
+        is_waiting.set()
+        await anyio.sleep_forever()
+
+    async def claim(journal: Journal, record: EntryRecord) -> None:
+        with anyio.CancelScope(shield=True):
+            try:
+                await journal.claim(record)
+            except JournalError as error:
+                caught.append(error)
+
+    async def work() -> None:
+        async with open_journal(link.url(), clock=Clock()) as journal:
+            record = await add_entry(journal)
+            backend_of(journal)._patience.sleep = wait
+            with link.down():
+                async with anyio.create_task_group() as group:
+                    group.start_soon(claim, journal, record)
+                    await is_waiting.wait()
+                    journal.stop_waiting()
+
+    # Nor does the journal wait when it closes.
+    with anyio.fail_after(20), pytest.raises(JournalError, match="cannot be reached"):
+        await work()
+
+    assert [exit_code_of(error) for error in caught] == [ExitCode.TEMPORARY]
+
+
 async def test_a_writer_that_is_stopped_while_the_server_is_away_leaves_its_write_to_the_next(
     link: SeveredLink, linked: Journal, look: Look
 ) -> None:
@@ -346,6 +381,36 @@ async def test_a_journal_that_closes_after_an_error_does_not_wait_for_a_server_t
 
     with ExitStack() as stack, anyio.fail_after(20), pytest.raises(ZeroDivisionError):
         await fail()
+
+
+_ENDS = """SELECT name, source, setting FROM pg_settings
+    WHERE name LIKE 'tcp_%' OR name = 'idle_in_transaction_session_timeout' ORDER BY name"""
+
+
+async def test_the_server_ends_sessions_of_hosts_that_are_gone_unless_the_url_says_when(
+    location: str,
+) -> None:
+    """Of the journal and of the queue: such a session keeps rows and locks, and two hours is when a system asks."""
+    patient = also(location, "idle_in_transaction_session_timeout=1h")
+    await install(location)
+
+    async with open_journal(location, clock=Clock()) as journal, open_queue(location) as queue:
+        ours = await backend_of(journal).read(_ENDS)
+        of_queue = [tuple(row.values()) for row in await queue.driver.fetch(_ENDS)]
+    async with open_journal(patient, clock=Clock()) as journal:
+        (kept, *_) = await backend_of(journal).read(_ENDS)
+
+    assert {source for _, source, _ in ours} == {"session"}
+    assert of_queue == ours
+    assert ours[0][2] == "10000"
+    assert kept[1:] == ("client", "3600000")
+    names = [name for name, _, _ in ours]
+    assert names[1:] == [
+        "tcp_keepalives_count",
+        "tcp_keepalives_idle",
+        "tcp_keepalives_interval",
+        "tcp_user_timeout",
+    ]
 
 
 async def test_a_process_that_freezes_in_a_transaction_keeps_nothing_from_the_others(

@@ -14,9 +14,6 @@ from urllib.parse import unquote, urlsplit
 from orchestrator.domain.errors import ConfigurationError, EntryError
 from orchestrator.domain.retry import http_date_seconds
 
-#: Place, object name and query; what may follow is no part of a request. An answer has a dozen URLs and more: one
-#: expression cuts them, and what they share is looked at once.
-_URL = re.compile(r"(https?)://([^/?#]+)(?:[^?#]*/)?([^?#]*)(?:\?([^#]*))?", re.IGNORECASE | re.ASCII)
 #: The parameters that tell something; the others are long, secret, and not worth decoding.
 _PARAMETER = re.compile(r"(?:^|&)(partNumber|Expires|X-Amz-Date|X-Amz-Expires)=([^&]+)")
 
@@ -37,10 +34,12 @@ class PresignedUrl:
             raise ValueError(
                 "the service returned an upload URL that has blanks, control characters or no end"
             )
-        parts = _URL.match(url)
-        if parts is None:
+        # Cut as urlsplit does, and what URLs have in common looked at once: an answer has a dozen of them and more.
+        place, _, query = url.partition("#")[0].partition("?")
+        scheme, _, rest = place.partition("://")
+        netloc, _, path = rest.partition("/")
+        if scheme.lower() not in {"http", "https"}:
             raise ValueError("the service returned an upload URL that is not http or https")
-        scheme, netloc, object_name, query = parts.groups("")
         try:
             hostname, port = _host_and_port(netloc)
         except ValueError:
@@ -53,10 +52,8 @@ class PresignedUrl:
         self.scheme: str = scheme.lower()
         self.hostname: str = hostname
         self.host: str = f"{hostname}:{port}" if port else hostname
-        self.object_name: str = object_name
-        number = unquote(told.get("partNumber", ""))
-        is_number = number.isascii() and number.isdecimal() and len(number) <= 10
-        self.part_number: int | None = int(number) if is_number else None
+        self.object_name: str = path.rpartition("/")[2]
+        self.part_number: int | None = _part_number(told.get("partNumber", ""))
         self.expires_at: float | None = _expires_at(
             told.get("Expires"), told.get("X-Amz-Date"), told.get("X-Amz-Expires")
         )
@@ -98,6 +95,12 @@ def in_part_order(urls: list[PresignedUrl]) -> list[PresignedUrl]:
     if None in numbers or len(set(numbers)) != len(numbers):
         return urls
     return sorted(urls, key=lambda url: url.part_number or 0)
+
+
+@lru_cache(maxsize=64)  # most films have a few parts, all of them the same numbers
+def _part_number(text: str) -> int | None:
+    number = unquote(text)
+    return int(number) if number.isascii() and number.isdecimal() and len(number) <= 10 else None
 
 
 @lru_cache(maxsize=64)  # the URLs of an answer end together

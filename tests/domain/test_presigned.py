@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import structlog
@@ -134,6 +135,48 @@ def test_any_text_is_a_url_or_a_value_error(text: str) -> None:
     """An answer of the service never brings a traceback."""
     with contextlib.suppress(ValueError):
         assert PresignedUrl(text).reveal() == text
+
+
+_PIECES = (
+    "https",
+    "HTTP",
+    "ftp",
+    ":",
+    "//",
+    "/",
+    "?",
+    "#",
+    "@",
+    "[",
+    "]",
+    "::1",
+    "host",
+    ":80",
+    ":x",
+    "\\",
+    "\u2100",
+)
+
+
+@given(st.sampled_from(["https://", "http://", ""]), st.lists(st.sampled_from(_PIECES), max_size=9))
+def test_a_url_is_cut_where_others_cut_it(start: str, pieces: list[str]) -> None:
+    """What is shown of it, and whether it is refused, must be true of the request that goes there."""
+    text = start + "".join(pieces)
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    is_url = host is not None and parts.scheme in {"http", "https"}
+    try:
+        url = PresignedUrl(text)
+    except ValueError:
+        assert not is_url
+        return
+    assert is_url
+    name = parts.path.rsplit("/", 1)[-1]
+    assert (url.scheme, url.hostname, url.object_name) == (parts.scheme, host, name)
+    assert url.host == (host if not port else f"{host}:{port}")
 
 
 @pytest.mark.parametrize(

@@ -332,8 +332,15 @@ class TransferLoop(asyncio.SelectorEventLoop):
         **options: Any,
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
         """Connect as asyncio would; with nothing but a TLS context, a socket and a name, by a TlsTransport."""
-        is_for_asyncio = not self._is_own_tls or address or options or server_hostname in tls_proxy_names()
-        if is_for_asyncio or sock is None or not ssl or isinstance(ssl, bool):
+        is_for_asyncio = not self._is_own_tls or address or options
+        # The proxies last: who asks for them goes through the whole environment, and plain connections need not.
+        if (
+            is_for_asyncio
+            or sock is None
+            or not ssl
+            or isinstance(ssl, bool)
+            or server_hostname in tls_proxy_names()
+        ):
             return await super().create_connection(
                 protocol_factory, *address, ssl=ssl, sock=sock, server_hostname=server_hostname, **options
             )

@@ -5,7 +5,7 @@ Tested by tests/faults/test_store_faults.py and tests/faults/test_evidence.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -116,18 +116,15 @@ class _Sending:
             return
         remaining = iter(left)
         workers = min(_WORKERS_PER_PUT * self._run.settings.most_parallel, len(left))
-        if workers == 1:
-            # Nothing runs beside it that could be cut off, so that it needs no task of its own.
-            await self._work(remaining, lambda: None)
-        else:
-            async with anyio.create_task_group() as group:
-                for _ in range(workers):
-                    group.start_soon(self._work, remaining, group.cancel_scope.cancel)
+        async with anyio.create_task_group() as group:
+            # This task is one of them: most files are one segment.
+            for _ in range(workers - 1):
+                group.start_soon(self._work, remaining, group.cancel_scope)
+            await self._work(remaining, group.cancel_scope)
         if self._failures:
             raise self._failures[0]
 
-    async def _work(self, remaining: Iterator[SegmentRecord], cut_off: Callable[[], None]) -> None:
-        """Send what no other worker has begun; *cut_off* ends them all where going on is of no use."""
+    async def _work(self, remaining: Iterator[SegmentRecord], scope: anyio.CancelScope) -> None:
         for segment in remaining:
             if self._failures:
                 return
@@ -154,7 +151,7 @@ class _Sending:
                 self._failures.append(error)
                 # Dead URLs make the other segments' bytes worthless; else what is on its way may arrive.
                 if isinstance(error, UrlExpiredError):
-                    cut_off()
+                    scope.cancel()
 
     async def _attempt(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
         """Send once; where the outcome is unclear the service is asked before anything is declared."""

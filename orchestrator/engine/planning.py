@@ -67,6 +67,7 @@ class Planner:
 
     *films* counts those that are checked. *retry* is about what failed only. *earlier* is the file that the batch was
     made from, where it was another; *contents* compares files, which only a plan without a journal can do without.
+    When it *is_repeated*, what only warns has been said.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Planner:
         contents: ContentComparison | None = None,
         scope: Scope = EVERYTHING,
         films: FilmCount | None = None,
+        is_repeated: bool = False,
     ) -> None:
         self._films = films
         self._retry = retry
@@ -100,6 +102,7 @@ class Planner:
         self._settings = settings
         self._with_media = with_media
         self._copies = manifest.copies()
+        self._is_repeated = is_repeated
 
     async def plans(self) -> AsyncIterator[EntryPlan]:
         """The plan of every valid entry; afterwards `problems` are those of the whole file."""
@@ -262,6 +265,7 @@ class Planner:
             # What was hashed is not hashed again.
             contents=self._contents,
             scope=replace(self._scope, newest_mtime=None, held=held),
+            is_repeated=True,
         )
         chunk: list[EntryPlan] = []
         async for plan in again.plans():
@@ -354,6 +358,7 @@ class Planner:
             self._copies,
             with_media=self._with_media,
             manifest_file=str(self._manifest.path),
+            is_repeated=self._is_repeated,
         )
 
 

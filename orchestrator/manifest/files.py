@@ -29,21 +29,29 @@ _REVIEW_NEEDS = (AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2, AssetKind.G
 
 
 def inspect_files(
-    entry: Entry, local: LocalFiles, copies: Copies | None = None, *, with_media: bool, manifest_file: str
+    entry: Entry,
+    local: LocalFiles,
+    copies: Copies | None = None,
+    *,
+    with_media: bool,
+    manifest_file: str,
+    is_repeated: bool = False,
 ) -> tuple[tuple[Asset, ...], list[Problem]]:
     """Look at the files of *entry*: the assets that can be sent, and the problems of all.
 
     *copies* knows the files of the entries before.
     *with_media* also reads the index of each film, which takes about a millisecond where the cache does not know it.
+    An inspection that *is_repeated* leaves out warnings that take more than the file itself.
     """
     inspection = _Inspection(entry, manifest_file)
     files = entry.avatar.files()
     for kind, path in files.items():
         inspection.take(kind, local.look(kind, path))
     inspection.check_twins()
-    if copies is not None:
-        inspection.check_copies(copies)
-    inspection.check_review_needs(files)
+    if not is_repeated:
+        if copies is not None:
+            inspection.check_copies(copies)
+        inspection.check_review_needs(files)
     if with_media:
         inspection.check_films(local)
     problems = without_ignored(inspection.problems, entry.ignored) if entry.ignored else inspection.problems

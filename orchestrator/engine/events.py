@@ -373,6 +373,19 @@ class StepReached(EntryEvent):
 Subscriber = Callable[[Event], None]
 
 
+class _Listeners(dict[type[Event], tuple[Subscriber, ...]]):
+    """Which of *subscribers* want a kind of event: looked for once, since an entry asks dozens of times."""
+
+    def __init__(self, subscribers: list[Subscriber]) -> None:
+        super().__init__()
+        self._subscribers = subscribers
+
+    def __missing__(self, kind: type[Event]) -> tuple[Subscriber, ...]:
+        wanting = (each for each in self._subscribers if kind in getattr(each, "hears", (kind,)))
+        listeners = self[kind] = tuple(wanting)
+        return listeners
+
+
 class EventBus:
     """Hands each event to every subscriber, but to one that has `hears` only the kinds in it.
 
@@ -381,7 +394,7 @@ class EventBus:
 
     def __init__(self, *subscribers: Subscriber) -> None:
         self._subscribers = list(subscribers)
-        self._listeners: dict[type[Event], tuple[Subscriber, ...]] = {}
+        self._listeners = _Listeners(self._subscribers)
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Add *subscriber* at the end."""
@@ -390,13 +403,11 @@ class EventBus:
 
     def is_heard(self, kind: type[Event]) -> bool:
         """True when a subscriber wants events of *kind*; lets callers skip building high-volume events."""
-        listeners = self._listeners.get(kind)
-        return bool(self._listeners_of(kind) if listeners is None else listeners)
+        return bool(self._listeners[kind])
 
     def publish(self, event: Event) -> None:
         """Call every subscriber that wants *event* with it; one that raises is dropped, as the others hear."""
-        listeners = self._listeners.get(type(event))
-        for subscriber in self._listeners_of(type(event)) if listeners is None else listeners:
+        for subscriber in self._listeners[type(event)]:
             try:
                 subscriber(event)
             except Exception as error:
@@ -410,12 +421,6 @@ class EventBus:
                     log.exception("subscriber.crashed", extra={"told": {"subscriber": name}})
                 reason = (error.strerror if isinstance(error, OSError) else None) or "an unexpected error"
                 self.publish(SubscriberDropped(message=f"{name} failed and is left out: {reason}"))
-
-    def _listeners_of(self, kind: type[Event]) -> tuple[Subscriber, ...]:
-        """Look for them; the answer is kept, since an entry asks dozens of times."""
-        wanting = (each for each in self._subscribers if kind in getattr(each, "hears", (kind,)))
-        listeners = self._listeners[kind] = tuple(wanting)
-        return listeners
 
 
 def telling_attempts(events: EventBus) -> Callable[[ApiAttempt], None]:

@@ -370,5 +370,5 @@ class GroupCommit:
         except self._driver_error as error:
             raise self._meaning(error) from None
         for pending in group:
-            pending.settle()
+            pending.is_settled = True
         self._under_way = []

@@ -58,6 +58,7 @@ _UPLOAD_FACTS = (
     "change_wanted",
     "plan_before",
 )
+_RECORD_FIELDS = frozenset(EntryRecord._fields)
 #: What a cancelled entry that comes back no longer has, beside its job.
 _REVIEW_FACTS = ("review_code", "review_reason")
 
@@ -330,7 +331,7 @@ class EntryWriter(JournalReader):
 
         await self._backend.write(write)
         # Some columns, such as those of an error, are no field of the record.
-        known = {name: value for name, value in facts.items() if name in EntryRecord._fields}
+        known = {name: value for name, value in facts.items() if name in _RECORD_FIELDS}
         return record._replace(state=target, updated_at=now, **known)
 
     def _transition_row(self, record: EntryRecord, target: EntryState, reason: str, now: float) -> Row:

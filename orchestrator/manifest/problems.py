@@ -58,8 +58,8 @@ class Problem:
 
     def __str__(self) -> str:
         """The problem as compilers write it, so that editors can jump to it."""
-        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
-        about = ": ".join(part for part in (self.entry, self.field, self.message) if part is not None)
+        place = ":".join([str(part) for part in (self.file, self.line, self.column) if part is not None])
+        about = ": ".join([part for part in (self.entry, self.field, self.message) if part is not None])
         return f"{place}: {self.severity}: {about} [{self.rule}]"
 
 

@@ -140,25 +140,27 @@ class _Reader:
                 )
         return group
 
-    def _text(self, node: Node, *names: str | int) -> str | None:
+    def _text(self, node: Node, name: str, *inner: str | int) -> str | None:
         """The scalar as it is written: no octal numbers, no lost zeros, `no` stays `no`."""
         if not isinstance(node, ScalarNode):
-            self._draft.report(f"must be text, not {kind_of(node)}", *names, rule="M16")
+            self._draft.report(f"must be text, not {kind_of(node)}", name, *inner, rule="M16")
             return None
         if node.tag not in SCALAR_TAGS:
-            self._draft.report(f"the YAML tag {quoted(node.tag)} is not supported", *names, rule="M16")
-        return None if is_null(node) else self._undamaged(str(node.value), *names)
+            self._draft.report(f"the YAML tag {quoted(node.tag)} is not supported", name, *inner, rule="M16")
+        return None if is_null(node) else self._undamaged(str(node.value), name, *inner)
 
-    def _undamaged(self, text: str, *names: str | int) -> str:
+    def _undamaged(self, text: str, name: str, *inner: str | int) -> str:
         """*text* as it was typed; a manifest that a program has made from a table shows what happened there."""
-        column = ".".join(name for name in names if isinstance(name, str))
-        if not text.strip() or not is_suspect(column, text.strip()):
+        stripped = text.strip()
+        # Of what is inside a field nothing is an id or a phone number.
+        if not stripped or not is_suspect(name, stripped):
             return text
-        cell = read_cell(column, text.strip())
-        is_kept = cell.text == text.strip()
+        column = ".".join([name, *(part for part in inner if isinstance(part, str))])
+        cell = read_cell(column, stripped)
+        is_kept = cell.text == stripped
         if cell.complaint is None or not (cell.is_error or is_kept or is_number_as_text(column)):
             return text
-        (self._draft.report if cell.is_error else self._draft.warn)(cell.complaint, *names, rule="M11")
+        (self._draft.report if cell.is_error else self._draft.warn)(cell.complaint, name, *inner, rule="M11")
         return text if is_kept else cell.text
 
     def pairs(self, node: MappingNode, *names: str) -> Pairs:

@@ -201,13 +201,12 @@ class DeliveryCheck:
         job = await self._inquiry.show(entry)
         urls = DownloadUrls() if job is None else job.download_urls
         doubts: list[str] = []
+        verified = {
+            each.kind for each in entry.segments if each.receipt is not None and each.receipt.is_verified
+        }
         for asset in entry.record.assets:
             # A file of one PUT is proved by its receipt; what was joined from parts must be looked at.
-            is_proved = not asset.kind.is_multipart and any(
-                segment.kind is asset.kind and segment.receipt is not None and segment.receipt.is_verified
-                for segment in entry.segments
-            )
-            if not is_proved:
+            if asset.kind.is_multipart or asset.kind not in verified:
                 confirmation = confirmations.get(asset.kind)
                 doubt = await self._doubt(entry, asset, urls.of(asset.kind), confirmation)
                 doubts += [doubt] if doubt else []

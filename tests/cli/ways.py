@@ -815,7 +815,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     **dict.fromkeys(
         (
             (f"{CLI}actions/enqueue.py", ("orchestrator status {}",)),
-            ("orchestrator/fleet/queue.py", ("orchestrator fleet install",)),
+            ("orchestrator/fleet/location.py", ("orchestrator fleet install",)),
         ),
         f"{_FLEET}::test_what_is_queued_is_uploaded_by_a_worker",
     ),

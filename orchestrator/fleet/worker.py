@@ -55,6 +55,8 @@ class WorkerSettings:
     hold_seconds: float
     batch: str | None = None
     is_until_done: bool = False
+    #: True for one that is to end with the signal's exit code when it is stopped before all is done.
+    is_stop_failure: bool = False
 
 
 class Worker:
@@ -77,7 +79,7 @@ class Worker:
     async def work(self) -> int:
         """Work until a signal, or until nothing is left where that is wanted; returns the exit code.
 
-        A signal is the expected end of one, and leaves the other's work undone: schedulers start that again.
+        A signal is an expected end, too; a scheduler that would take it for the end of the work asks for a failure.
         An error that concerns more than an entry, as when the server is away for too long, ends it as a signal does.
         """
         place = self._place
@@ -102,7 +104,7 @@ class Worker:
                 except RunError as error:
                     place.drain.begin(error.message, error)
             group.cancel_scope.cancel()
-        is_early = scope.cancelled_caught or (self._settings.is_until_done and not self._is_done)
+        is_early = scope.cancelled_caught or (self._settings.is_stop_failure and not self._is_done)
         if is_early and stops.received is not None:
             return 128 + stops.received
         return ExitCode.OK if place.drain.cause is None else exit_code_of(place.drain.cause)

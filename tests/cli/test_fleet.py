@@ -146,16 +146,16 @@ def test_run_leaves_the_journal_to_the_workers(cli: Cli, batch: Batch) -> None:
 def test_what_a_worker_cannot_do_is_refused_with_what_it_can(
     cli: Cli, batch: Batch, tmp_path: Path, state: str
 ) -> None:
-    """One entry at once, a hold that ends too soon, a journal in a file."""
+    """One entry at once, too short a hold, a signal as a failure where it is the end, a journal in a file."""
     cli("fleet", "install")
-    refused = [cli("work", "-j", "1"), cli("work", "--hold", "3s")]
+    refused = [cli("work", "-j", "1"), cli("work", "--hold", "3s"), cli("work", "--fail-if-stopped")]
     for result in refused:
         (command,) = commands_of(result)
         assert cli(*command, "--until-done").exit_code == ExitCode.OK
     in_a_file = cli("enqueue", batch.manifest, "--state", tmp_path / "journal.db")
     on_a_server = cli("enqueue", batch.manifest, "--state", state)
 
-    assert [result.exit_code for result in (*refused, in_a_file)] == [ExitCode.USAGE] * 3
+    assert [result.exit_code for result in (*refused, in_a_file)] == [ExitCode.USAGE] * 4
     assert "postgresql://USER@HOST/DATABASE" in in_a_file.stderr
     assert on_a_server.exit_code == ExitCode.OK
 

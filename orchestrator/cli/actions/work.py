@@ -32,7 +32,12 @@ _LEAST_ENTRIES = 2
 
 
 def work_on_queue(
-    invocation: Invocation, batch: str | None, *, hold_seconds: float, is_until_done: bool
+    invocation: Invocation,
+    batch: str | None,
+    *,
+    hold_seconds: float,
+    is_until_done: bool,
+    is_stop_failure: bool = False,
 ) -> int:
     """Work on what is queued, of *batch* alone where one is named, until a signal; returns the exit code."""
     effective = invocation.settings()
@@ -46,7 +51,14 @@ def work_on_queue(
     if batch is not None:
         known = known_batch(invocation, batch)
         effective, digest = known.effective, known.record.batch
-    return run_on_network(_work, invocation.output, effective, digest, hold_seconds, is_until_done)
+    shift = partial(
+        _work,
+        hold_seconds=hold_seconds,
+        batch=digest,
+        is_until_done=is_until_done,
+        is_stop_failure=is_stop_failure,
+    )
+    return run_on_network(shift, invocation.output, effective)
 
 
 class _EntryNotes:
@@ -74,7 +86,13 @@ class _EntryNotes:
 
 
 async def _work(
-    output: Output, effective: EffectiveSettings, batch: str | None, hold_seconds: float, is_until_done: bool
+    output: Output,
+    effective: EffectiveSettings,
+    *,
+    hold_seconds: float,
+    batch: str | None,
+    is_until_done: bool,
+    is_stop_failure: bool,
 ) -> int:
     # Its libraries are an extra, which no other journal needs.
     from orchestrator.fleet.pacing import SharedPacer  # noqa: PLC0415
@@ -86,7 +104,11 @@ async def _work(
     run_id = new_run_id(clocks.clock())
     work = work_settings(effective, os.environ, is_submit_wanted=False, run_id=run_id)
     settings = WorkerSettings(
-        entries=values.jobs, hold_seconds=hold_seconds, batch=batch, is_until_done=is_until_done
+        entries=values.jobs,
+        hold_seconds=hold_seconds,
+        batch=batch,
+        is_until_done=is_until_done,
+        is_stop_failure=is_stop_failure,
     )
     with (
         logs_of(values, output.complain, worker=run_id) as logs,

@@ -32,6 +32,14 @@ def work(
     until_done: Annotated[
         bool, typer.Option("--until-done", help="Exit as soon as nothing is queued any more")
     ] = False,
+    fail_if_stopped: Annotated[
+        bool,
+        typer.Option(
+            "--fail-if-stopped",
+            help="With --until-done: exit with 130 or 143, not 0, when a signal stops it before; for schedulers "
+            "that take 0 for done",
+        ),
+    ] = False,
     hold: Annotated[
         str | None,
         typer.Option(
@@ -46,9 +54,8 @@ def work(
     """Upload what is queued, together with workers on other hosts.
 
     Takes queued entries of its endpoint and project, at least 2 at once (-j), until a signal stops it: it then
-    returns its entries to the queue and exits with 0, or before the end of --until-done with 130 or 143. When a
-    worker dies, others continue its entries without a second job, and send again at most what was in flight. All
-    hosts must have the files under the same paths.
+    returns its entries to the queue and exits with 0. When a worker dies, others continue its entries without a
+    second job, and send again at most what was in flight. All hosts must have the files under the same paths.
 
     \b
     Examples:
@@ -57,9 +64,20 @@ def work(
     """
     from orchestrator.cli.actions.work import work_on_queue  # noqa: PLC0415 - keeps --help quick
 
+    if fail_if_stopped and not until_done:
+        raise UsageError(
+            "--fail-if-stopped goes with --until-done: without it a signal is how a worker ends",
+            hint="`orchestrator work --until-done --fail-if-stopped`",
+        )
     hold_seconds = seconds_of("--hold", hold)
     if hold_seconds is None:
         hold_seconds = _DEFAULT_HOLD_SECONDS
     if not _SHORTEST_HOLD_SECONDS <= hold_seconds <= _LONGEST_HOLD_SECONDS:
         raise UsageError(f"--hold {hold} is not between 20s and 10m", hint="`orchestrator work --hold 60s`")
-    return work_on_queue(invocation, batch, hold_seconds=hold_seconds, is_until_done=until_done)
+    return work_on_queue(
+        invocation,
+        batch,
+        hold_seconds=hold_seconds,
+        is_until_done=until_done,
+        is_stop_failure=fail_if_stopped,
+    )

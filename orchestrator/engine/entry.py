@@ -376,12 +376,19 @@ class Held(Protocol):
     async def check(self) -> None:
         """Return where the entry is held; raises HoldLostError."""
 
+    def uncut(self) -> AbstractContextManager[object]:
+        """Keep the block from being cut off when the hold is lost meanwhile; what follows it is."""
+
 
 class _Always:
     """The hold of a run that has the batch to itself, by its lock: no other worker can take an entry over."""
 
     async def check(self) -> None:
         """Return at once."""
+
+    def uncut(self) -> AbstractContextManager[object]:
+        """Do nothing: it cannot be lost."""
+        return nullcontext()
 
 
 ALWAYS_HELD: Final = _Always()
@@ -408,6 +415,7 @@ class Hold:
         self._renewed_at = monotonic() if since is None else since
         self._asking = anyio.Lock()
         self._scope = anyio.CancelScope()
+        self._uncut = 0
         self.is_lost = False
 
     def __repr__(self) -> str:
@@ -442,7 +450,19 @@ class Hold:
     def lose(self) -> None:
         """Another worker has the entry: cut off what this one does for it."""
         self.is_lost = True
-        self._scope.cancel()
+        if not self._uncut:
+            self._scope.cancel()
+
+    @contextmanager
+    def uncut(self) -> Iterator[None]:
+        """Let what the block has sent come to its end: only its answer tells what would be left behind."""
+        self._uncut += 1
+        try:
+            yield
+        finally:
+            self._uncut -= 1
+            if self.is_lost and not self._uncut:
+                self._scope.cancel()
 
     async def work(self, do: Callable[[], Awaitable[T]]) -> T:
         """*do* what is to be done under this hold, once; raises HoldLostError when it was lost meanwhile."""
@@ -459,6 +479,11 @@ _acting_under: ContextVar[Held] = ContextVar("acting_under", default=ALWAYS_HELD
 async def check_hold() -> None:
     """Check the hold under which this task acts; raises HoldLostError."""
     await _acting_under.get().check()
+
+
+def uncut() -> AbstractContextManager[object]:
+    """Keep the block from being cut off when the hold under which this task acts is lost meanwhile."""
+    return _acting_under.get().uncut()
 
 
 @contextmanager

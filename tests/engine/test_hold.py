@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,10 @@ import pytest
 
 from orchestrator.domain.errors import ExitCode, HoldLostError
 from orchestrator.domain.states import Change
-from orchestrator.engine.entry import ALWAYS_HELD, Hold, acting_under, awake_and_asleep, check_hold
+from orchestrator.engine.entry import ALWAYS_HELD, Hold, acting_under, awake_and_asleep, check_hold, uncut
 from orchestrator.engine.events import Event, Point, StepReached
 from orchestrator.journal.journal import open_journal
+from orchestrator.metastudio.client import MetaStudioClient
 from tests.rig import Rig
 
 SECONDS = 60.0
@@ -129,6 +130,25 @@ async def test_work_is_cut_off_when_its_hold_is_lost() -> None:
         await hold.work(work)
     with pytest.raises(HoldLostError):
         await hold.check()
+
+
+async def test_work_that_may_not_be_cut_off_is_cut_off_right_after_it() -> None:
+    """Its answers are heard first, as those of a create."""
+    hold = Giver().hold()
+    reached: list[str] = []
+
+    async def work() -> None:
+        with uncut():
+            hold.lose()
+            await anyio.lowlevel.checkpoint()
+            reached.append("the answer")
+        await anyio.lowlevel.checkpoint()
+        reached.append("the next step")
+
+    with pytest.raises(HoldLostError):
+        await hold.work(work)
+
+    assert reached == ["the answer"]
 
 
 async def test_the_hold_is_that_of_the_task_and_of_those_it_starts() -> None:
@@ -259,26 +279,36 @@ async def test_a_worker_that_comes_back_neither_updates_nor_deletes_a_job(
     assert len(rig.simulator.jobs) == 1
 
 
+@pytest.mark.parametrize("is_told", [False, True])
 async def test_a_job_whose_create_was_on_its_way_when_the_hold_was_lost_is_deleted_by_its_maker(
-    rig: Rig,
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, is_told: bool
 ) -> None:
-    """Nobody else knows of it: the one that took over has already seen that there is none, and made its own."""
+    """Nobody else knows of it: the one that took over has already seen that there is none, and made its own.
+
+    It may be told of its loss by a heartbeat, which cuts off what it does, before it has the answer.
+    """
     entries = rig.make_entries(1, size=300_000)
     giver = Giver([False])
+    hold = giver.hold()
+    create_job = MetaStudioClient.create_job
 
-    def hear(event: Event) -> None:
-        if isinstance(event, StepReached) and event.point == Point.CREATE.after:
-            giver.now += 2 * SECONDS
-            # What the next worker has written by now: it looked for the job before it was there.
-            with closing(sqlite3.connect(rig.state)) as other, other:
-                other.execute("UPDATE entries SET epoch = epoch + 1, state = 'pending', create_tag = NULL")
+    async def create_late(client: MetaStudioClient, *arguments: Any, **named: Any) -> Any:
+        job = await create_job(client, *arguments, **named)
+        giver.now += 2 * SECONDS
+        # What the next worker has written by now: it looked for the job before it was there.
+        with closing(sqlite3.connect(rig.state)) as other, other:
+            other.execute("UPDATE entries SET epoch = epoch + 1, state = 'pending', create_tag = NULL")
+        if is_told:
+            hold.lose()
+        await anyio.lowlevel.checkpoint()
+        return job
 
-    rig.on_event = hear
-    with acting_under(giver.hold()):
-        report = await rig.run()
-    rig.on_event = None
+    with monkeypatch.context() as patch, suppress(HoldLostError):
+        patch.setattr(MetaStudioClient, "create_job", create_late)
+        report = await hold.work(rig.run)
+        assert report.exit_code == ExitCode.TEMPORARY
 
-    assert report.exit_code == ExitCode.TEMPORARY
+    assert rig.simulator.stats.requests["create"] == 1
     assert rig.simulator.jobs == []
     assert (await rig.run()).exit_code == ExitCode.OK
     rig.assert_delivered(entries)

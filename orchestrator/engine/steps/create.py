@@ -23,7 +23,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.states import Change
 from orchestrator.engine.context import OnExpired, Run
-from orchestrator.engine.entry import ALWAYS_HELD, acting_under
+from orchestrator.engine.entry import ALWAYS_HELD, acting_under, uncut
 from orchestrator.engine.events import Point, UrlsExpired
 from orchestrator.engine.job_ownership import Found, JobContents, JobFinder, Takeover
 from orchestrator.journal.records import SegmentRecord
@@ -55,13 +55,15 @@ class JobMaker:
         await entry.request_job(tag, "job requested")
         counts = self._counts(entry)
         body = create_body(entry.avatar, batch_name=self._run.batch.name, tag=tag, part_counts=counts)
-        try:
-            with entry.step(Point.CREATE):
-                job = await self._run.client.create_job(body, app_user_id=entry.avatar.app_user_id)
-        except _NOT_CARRIED_OUT:
-            await entry.forget_job("no job was made")
-            raise
-        await self._keep(entry, job, counts, "job created")
+        # Who takes the entry over may have looked for the job before it is there: only its maker can clear it away.
+        with uncut():
+            try:
+                with entry.step(Point.CREATE):
+                    job = await self._run.client.create_job(body, app_user_id=entry.avatar.app_user_id)
+            except _NOT_CARRIED_OUT:
+                await entry.forget_job("no job was made")
+                raise
+            await self._keep(entry, job, counts, "job created")
 
     async def settle(self, entry: HeldEntry) -> None:
         """Find the job of a create whose answer was lost: take it over, or make room for a new one.

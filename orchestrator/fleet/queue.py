@@ -27,13 +27,8 @@ from orchestrator.engine.entry import Hold, awake_and_asleep
 from orchestrator.fleet.location import not_installed
 from orchestrator.fleet.pacing import CREATE_TABLE
 from orchestrator.journal.group_commit import LostConnectionError
-from orchestrator.journal.postgres import (
-    SET_UP_SESSION,
-    Patience,
-    connection_string,
-    later_error,
-    translated,
-)
+from orchestrator.journal.postgres import SET_UP_SESSION, Patience, connection_string
+from orchestrator.journal.postgres_errors import later_error, translated
 
 T = TypeVar("T")
 

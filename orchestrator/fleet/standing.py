@@ -12,7 +12,8 @@ from orchestrator.domain.errors import ParkedError
 from orchestrator.domain.states import EntryState
 from orchestrator.fleet.location import not_installed
 from orchestrator.fleet.pacing import BRAKE_SCOPE
-from orchestrator.journal.postgres import PostgresConnection, connection_string, translated
+from orchestrator.journal.postgres import PostgresConnection, connection_string
+from orchestrator.journal.postgres_errors import translated
 
 #: An entry whose worker was silent for longer than this waits for another, unless the workers' hold is longer.
 STALE_SECONDS: Final = 60.0

@@ -7,8 +7,8 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -19,12 +19,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ConfigurationError, JournalError, LockHeldError
-from orchestrator.domain.foreign import quotable
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.journal.backend import JournalHealth, Operation, Row, Transaction, shown
 from orchestrator.journal.group_commit import GroupCommit, LostConnectionError, Pending, Readers
 from orchestrator.journal.history import process_name
 from orchestrator.journal.migrations import MIGRATIONS_TABLE
+from orchestrator.journal.postgres_errors import DeadlockError, later_error, translated
 from orchestrator.journal.statements import LOCKS
 
 #: How long a server may be away. No other host can take over meanwhile what this process holds.
@@ -33,15 +33,6 @@ _FIRST_WAIT_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 5.0
 #: A group that locks the rows of several entries may meet another host's group that locks them the other way round.
 _DEADLOCK_TRIES = 3
-#: Refusals at the door that pass by themselves.
-_PASSING: Final = (
-    "starting up",
-    "shutting down",
-    "recovery",
-    "too many",
-    "connection slots",
-    "not yet accepting",
-)
 
 #: Advisory locks are numbers; those of journals in two schemas of one database must differ.
 _LOCK_ID = "hashtextextended('orchestrator ' || current_schema() || ' ' || :name, 0)"
@@ -90,10 +81,6 @@ _FORGET_OLD_MARKS: Final = (
 )
 #: A parameter, but not the type behind `::`.
 _PARAMETER = re.compile(r"(?<!:):([a-z_]\w*)")
-
-
-class DeadlockError(JournalError):
-    """The database let this transaction go, so that another one could go on."""
 
 
 class Patience:
@@ -252,95 +239,6 @@ def _let_go(connection: PostgresConnection, key: BatchKey) -> None:
     with suppress(psycopg.Error):
         connection.execute(f"SELECT pg_advisory_unlock({_LOCK_ID})", {"name": key.digest})
     connection.close()
-
-
-_AWAY: Final = "run again when the server is back; nothing is lost"
-#: What begins the code of an error, what it is for us, and whether waiting may help.
-_MEANINGS: Final = (
-    # The connection; a server that stops or ends this session; one that stood still in a transaction for too long.
-    (("08", "57P", "25P03"), LostConnectionError, "the journal's server went away: {words}", _AWAY, True),
-    (
-        ("40P01", "40001"),
-        DeadlockError,
-        "the journal is locked by another process: {words}",
-        "run again later",
-        True,
-    ),
-    (
-        ("53100",),
-        JournalError,
-        "the journal cannot be written: the server's disk is full",
-        "free some space there and run again; nothing is lost",
-        True,
-    ),
-    (
-        ("53", "55P03", "57014"),
-        JournalError,
-        "the journal's server is busy: {words}",
-        "run again later",
-        True,
-    ),
-    # Prepared statements are of one session.
-    (
-        ("42P05", "26000"),
-        JournalError,
-        "the journal's server is behind a pooler that gives each transaction another session: {words}",
-        "name the server itself with --state, or a pool in session mode",
-        False,
-    ),
-    (
-        ("25006",),
-        JournalError,
-        "the journal cannot be written: the server is read-only",
-        "name the primary server with --state; ?target_session_attrs=read-write finds it among several",
-        False,
-    ),
-    (
-        ("42501",),
-        JournalError,
-        "the journal cannot be used: {words}",
-        "open it once as the database's owner, who then grants its tables to this user",
-        False,
-    ),
-)
-
-
-def _journal_error(error: psycopg.Error) -> JournalError:
-    code, words = error.sqlstate or "", quotable(error.diag.message_primary or str(error), longest=300)
-    for codes, kind, message, hint, is_temporary in _MEANINGS:
-        if code.startswith(codes):
-            return kind(message.format(words=words), hint=hint, is_temporary=is_temporary)
-    if code or not isinstance(error, psycopg.OperationalError):
-        return JournalError(f"the journal failed: {words}")
-    # Of a connection that is not made or is cut off there are libpq's words only.
-    if "FATAL:" in words and not any(passing in words for passing in _PASSING):
-        return JournalError(
-            f"the journal's server refuses the connection: {words}",
-            hint="check user and database in --state, and the password in PGPASSFILE or PGPASSWORD",
-        )
-    return LostConnectionError(
-        f"the journal's server cannot be reached: {words}", hint=_AWAY, is_temporary=True
-    )
-
-
-def later_error(error: psycopg.Error) -> JournalError:
-    """As `_journal_error`, of a server that has let this process in before: it will again.
-
-    Why it does not now it says in many words, and in its own language: it starts, stops, recovers, ends this session.
-    """
-    found = _journal_error(error)
-    if error.sqlstate or not isinstance(error, psycopg.OperationalError):
-        return found
-    return LostConnectionError(found.message, hint=_AWAY, is_temporary=True)
-
-
-@contextmanager
-def translated(meaning: Callable[[psycopg.Error], JournalError] = _journal_error) -> Iterator[None]:
-    """Raise JournalError, with a sentence that says what to do, for what psycopg raises in the block."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise meaning(error) from None
 
 
 @asynccontextmanager

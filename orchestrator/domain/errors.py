@@ -219,9 +219,13 @@ class DecisionNeededError(EntryError):
 
 
 class ParkedError(EntryError):
-    """The workers of a fleet end over this entry; it is laid aside until a person has looked."""
+    """No worker of a fleet can go on with this entry; it is laid aside until a person has looked."""
 
     kind = "parked"
+
+
+#: The code of a ParkedError whose reason is that no host can use the entry's files.
+FILES_UNREADABLE = "FilesUnreadable"
 
 
 class RunError(OrchestratorError):

@@ -117,6 +117,8 @@ class Run:
     slots: PutSlots
     budget: RetryBudget
     rate: RateEstimate = field(default_factory=RateEstimate)
+    #: This one, where it works together with others; None where a run has its batch to itself.
+    host: str | None = None
 
     @property
     def settings(self) -> RunSettings:
@@ -175,8 +177,10 @@ class Workplace:
     slots: PutSlots
     rate: RateEstimate
 
-    def run(self, batch: BatchKey, *, settings: RunSettings, budget: RetryBudget) -> Run:
-        """A run of *batch*; who works with it has the batch's lock, or the entries' holds."""
+    def run(
+        self, batch: BatchKey, *, settings: RunSettings, budget: RetryBudget, host: str | None = None
+    ) -> Run:
+        """A run of *batch*; who works with it has its lock, or, on a *host* among others, the holds of entries."""
         return Run(
             batch=batch,
             work=replace(self.work, settings=settings),
@@ -190,6 +194,7 @@ class Workplace:
             slots=self.slots,
             budget=budget,
             rate=self.rate,
+            host=host,
         )
 
 

@@ -16,7 +16,7 @@ from orchestrator.domain.entries import (
     normal,
     sameness_of_file,
 )
-from orchestrator.domain.errors import SourceChangedError
+from orchestrator.domain.errors import FILES_UNREADABLE, SourceChangedError
 from orchestrator.domain.states import AFTER_SUBMIT, Change, EntryState, is_done
 from orchestrator.journal.records import EntryRecord
 
@@ -228,7 +228,8 @@ def _is_source_alone(record: EntryRecord, differences: Differences) -> bool:
     """True when an unconfirmed job lacks nothing but the present content of files at their old paths."""
     is_unconfirmed = record.confirm_sent_at is None and record.submit_sent_at is None
     is_proved = bool(differences.sources) and not differences.unclear
-    is_seen = record.error is not None and record.error.kind == SourceChangedError.kind
+    error = record.error
+    is_seen = error is not None and (error.kind == SourceChangedError.kind or error.code == FILES_UNREADABLE)
     return is_unconfirmed and not differences.fields and (is_proved or is_seen)
 
 

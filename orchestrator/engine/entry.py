@@ -27,6 +27,7 @@ from orchestrator.domain.retry import Attempts, RetryBudget
 from orchestrator.domain.states import EntryState, Facts
 from orchestrator.engine.events import (
     EntryFailed,
+    EntryHandedBack,
     EntryTransitioned,
     Point,
     RetryScheduled,
@@ -220,6 +221,16 @@ class HeldEntry:
         await self._write(Point.WRITE_FAILED, error.message, self._run.journal.failed(self.record, reason))
         self._run.events.publish(
             EntryFailed(entry=self.entry_id, job_id=self.record.job_id, **error.facts, hint=error.hint)
+        )
+
+    async def hand_back(self, error: OrchestratorError) -> None:
+        """Write down that this host cannot use the entry's files; another may, so nothing else changes."""
+        host = self._run.host or ""
+        error.conceal(self._contacts)
+        write = self._run.journal.hand_back(self.record, host, error.message)
+        await self._write(Point.WRITE_HANDED_BACK, None, write)
+        self._run.events.publish(
+            EntryHandedBack(entry=self.entry_id, job_id=self.record.job_id, host=host, message=error.message)
         )
 
     async def _write(

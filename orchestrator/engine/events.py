@@ -209,6 +209,15 @@ class EntryFailed(EntryEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EntryHandedBack(EntryEvent):
+    """This *host* of a fleet cannot use the entry's files; it stays as it is, for another host."""
+
+    name: ClassVar[str] = "entry.handed_back"
+    host: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentProgressed(EntryEvent):
     """*bytes* more of a segment were handed to the network; negative when an attempt failed."""
 
@@ -336,6 +345,7 @@ class Point(StrEnum):
     WRITE_TRAINED = "journal.trained"
     WRITE_FAILED = "journal.failed"
     WRITE_CLAIM = "journal.claim"
+    WRITE_HANDED_BACK = "journal.handed_back"
     WRITE_JOB = "journal.job"
     WRITE_ADOPTED = "journal.adopted"
     WRITE_MOVED = "journal.moved"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
+import anyio.to_thread
 
 from orchestrator.domain.errors import (
     EntryError,
     OrchestratorError,
     RetryableError,
     RunError,
+    SourceChangedError,
     StaleEpochError,
     StoppedError,
     UrlExpiredError,
@@ -30,12 +32,17 @@ from orchestrator.engine.steps.inquiry import Inquiry
 from orchestrator.engine.steps.submit import Submitter
 from orchestrator.engine.steps.upload import Uploader
 from orchestrator.journal.records import EntryRecord
+from orchestrator.transfer.reader import check_unchanged
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run
 
 #: The standard library's, since most runs log nothing and need not load more.
 log = logging.getLogger(__name__)
+
+#: A share whose server is away does not answer, and holds the thread that asked.
+_LOOK_SECONDS: Final = 30.0
+_LOOKS_AT_ONCE: Final = 8
 
 
 class End(StrEnum):
@@ -45,6 +52,7 @@ class End(StrEnum):
     FAILED = "failed"  #: it cannot go on; the journal has the error
     STOPPED = "stopped"  #: the run stops; a later run goes on with it
     LOST = "lost"  #: this worker does not hold it: another took it over, or the claim failed
+    HANDED_BACK = "handed back"  #: this host cannot use its files; another may
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,7 @@ class Lifecycle:
         self._run = run
         #: Held by the one entry that sends to URLs which had to be renewed.
         self._renewed_turn = anyio.Lock()
+        self._looks = anyio.CapacityLimiter(_LOOKS_AT_ONCE)
         inquiry = Inquiry(run)
         self._maker = JobMaker(run, inquiry)
         self._steps = {
@@ -82,6 +91,7 @@ class Lifecycle:
         entry: HeldEntry | None = None
         try:
             claimed = HeldEntry(record, self._run)
+            await self._require_files(record)
             with claimed.step(Point.WRITE_CLAIM):
                 claimed.record = await self._run.journal.claim(record)
             # From here on a failure is this worker's to write down.
@@ -109,6 +119,22 @@ class Lifecycle:
                 ),
             )
         return Outcome(End.DONE)
+
+    async def _require_files(self, record: EntryRecord) -> None:
+        """Raise SourceChangedError where this host, one of several, cannot use the entry's files.
+
+        It is asked before anything is begun. A run that is alone finds out as it goes; an entry that is confirmed
+        needs no files any more.
+        """
+        if self._run.host is None or (record.confirmed_at is not None and record.change_wanted is None):
+            return
+        with anyio.move_on_after(_LOOK_SECONDS) as looking, suppress(RetryableError):
+            # Short of descriptors for the moment is no reason: the steps wait for these.
+            await anyio.to_thread.run_sync(
+                check_unchanged, record.assets, limiter=self._looks, abandon_on_cancel=True
+            )
+        if looking.cancelled_caught:
+            raise SourceChangedError(f"its files did not answer within {_LOOK_SECONDS:.0f} s")
 
     async def _advance(self, entry: HeldEntry) -> None:
         """Take steps until none remains.
@@ -163,16 +189,21 @@ class Lifecycle:
     async def _failed(
         self, record: EntryRecord, entry: HeldEntry | None, error: OrchestratorError
     ) -> Outcome:
-        if entry is None:
+        is_for_others = self._run.host is not None and isinstance(error, SourceChangedError)
+        if entry is None and not is_for_others:
             return Outcome(End.LOST, error)
         try:
-            await entry.failed(error)
+            if is_for_others:
+                await (entry or HeldEntry(record, self._run)).hand_back(error)
+            elif entry is not None:
+                await entry.failed(error)
         except StaleEpochError as stale:
             return _lost(record, stale)
         except RunError as failure:
             return Outcome(End.STOPPED, failure)
-        self._finished(entry)
-        return Outcome(End.FAILED, error)
+        if entry is not None:
+            self._finished(entry)
+        return Outcome(End.HANDED_BACK if is_for_others else End.FAILED, error)
 
     def _finished(self, entry: HeldEntry) -> None:
         state = entry.record.state

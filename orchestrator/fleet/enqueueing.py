@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.decision import Retry
     from orchestrator.engine.events import EventBus
     from orchestrator.journal.journal import Journal
+    from orchestrator.journal.records import EntryRecord
 
 #: How often the end of what was queued is looked for.
 _LOOK_SECONDS: Final = 1.0
@@ -89,7 +90,7 @@ class Office:
                     undecided=registration.held,
                     is_cancelled_wanted=retry.is_cancelled_wanted,
                 )
-            return await self._queue(run, selection, registration)
+            return await self._queue(run, selection, registration, is_fresh=retry is not None)
 
     async def submit(
         self, work: WorkSettings, batch_name: str, entry_ids: Collection[str] | None
@@ -105,8 +106,8 @@ class Office:
                 run_id=work.run_id,
             )
             selection = uploaded(entry_ids)
-            for wanted in await _entries_of(run, selection):
-                await self._want_submitted(wanted)
+            async for record in _entries_of(run, selection):
+                await self._want_submitted(Wanted(record.batch, record.entry_id))
             return await self._queue(run, selection)
 
     async def _want_submitted(self, wanted: Wanted) -> None:
@@ -123,9 +124,20 @@ class Office:
                 return
 
     async def _queue(
-        self, run: Run, selection: Selection, registration: Registration | None = None
+        self,
+        run: Run,
+        selection: Selection,
+        registration: Registration | None = None,
+        *,
+        is_fresh: bool = False,
     ) -> Enqueued:
-        wanted = await _entries_of(run, selection)
+        """Queue the entries of *selection*; each host may try those that failed again, or all where it *is_fresh*."""
+        wanted, again = [], []
+        async for record in _entries_of(run, selection):
+            wanted.append(Wanted(record.batch, record.entry_id))
+            if is_fresh or record.state is EntryState.FAILED:
+                again.append(record.entry_id)
+        await self.journal.forget_handbacks(run.batch.digest, again)
         enqueued = Enqueued(
             batch=run.batch,
             wanted=frozenset(wanted),
@@ -177,9 +189,7 @@ class Office:
                     yield wanted
 
 
-async def _entries_of(run: Run, selection: Selection) -> list[Wanted]:
-    wanted = []
+async def _entries_of(run: Run, selection: Selection) -> AsyncIterator[EntryRecord]:
     async with EntryQueue(run.journal, run.batch.digest, selection) as queue:
         while (record := await queue.take()) is not None:
-            wanted.append(Wanted(record.batch, record.entry_id))
-    return wanted
+            yield record

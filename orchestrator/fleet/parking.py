@@ -1,4 +1,4 @@
-"""When an entry is laid aside: its workers ended over it again and again."""
+"""Laying an entry aside, as where its workers ended over it again and again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Final
 from pgqueuer.domain.types import JobId
 
 from orchestrator.domain.errors import ParkedError, StaleEpochError
+from orchestrator.domain.states import EntryState
 from orchestrator.engine.context import Run
 from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.lifecycle import resumed_state
 from orchestrator.fleet.queue import OwnedQueries
 from orchestrator.journal.records import EntryRecord
 
@@ -34,18 +36,28 @@ async def is_parked(run: Run, queries: OwnedQueries, job_id: JobId, record: Entr
         return False
     holders = dict.fromkeys(each.holder for each in reversed(transitions) if each.holder)
     last = ", ".join(list(holders)[:_NAMED_HOLDERS])
+    return await lay_aside(
+        run,
+        record,
+        ParkedError(
+            f"{count} workers in a row ended over this entry without a new receipt"
+            + (f"; those that last changed it: {last}" if last else ""),
+            hint="look at the logs and the memory of the workers' hosts, then queue it again with "
+            f"`orchestrator retry {quote(run.batch.name)} --entry {quote(record.entry_id)}`",
+        ),
+    )
+
+
+async def lay_aside(run: Run, record: EntryRecord, error: ParkedError) -> bool:
+    """Let the entry fail with *error*; False where another worker writes to it, who is alive. Raises JournalError."""
     entry = HeldEntry(record, run)
     try:
         entry.record = await run.journal.claim(record)
-        await entry.failed(
-            ParkedError(
-                f"{count} workers in a row ended over this entry without a new receipt"
-                + (f"; those that last changed it: {last}" if last else ""),
-                hint="look at the logs and the memory of the workers' hosts, then queue it again with "
-                f"`orchestrator retry {quote(run.batch.name)} --entry {quote(record.entry_id)}`",
-            )
-        )
+        if entry.record.state is EntryState.FAILED:
+            # It was queued again, and would keep the reason of its last failure.
+            await entry.load_segments()
+            await entry.transition(resumed_state(entry.facts, entry.record.service_state), "retried")
+        await entry.failed(error)
     except StaleEpochError:
-        # Who writes to it is alive.
         return False
     return True

@@ -26,6 +26,7 @@ from pgqueuer.ports.repository import EntrypointExecutionParameter
 from orchestrator.engine.entry import Hold, awake_and_asleep
 from orchestrator.fleet.location import not_installed
 from orchestrator.fleet.pacing import CREATE_TABLE
+from orchestrator.fleet.presence import CREATE_WORKERS, STALE_SECONDS, WORKERS_TABLE, Place, untried
 from orchestrator.journal.group_commit import LostConnectionError
 from orchestrator.journal.postgres import SET_UP_SESSION, Patience, connection_string
 from orchestrator.journal.postgres_errors import later_error, translated
@@ -45,6 +46,34 @@ _SECONDS_UP: Final = "SELECT extract(epoch FROM clock_timestamp() - pg_postmaste
 _LOG_KEPT: Final = timedelta(days=1)
 #: Rows of the log: heartbeats must not wait for long.
 _FORGOTTEN_AT_ONCE: Final = 10_000
+_ENTRY: Final = "convert_from(candidate.payload, 'UTF8')"
+_LEFT: Final = (
+    f"EXISTS (SELECT FROM handbacks WHERE batch = candidate.entrypoint AND entry_id = {_ENTRY} AND host = $6)"
+    f" AND EXISTS ({untried('candidate.entrypoint', _ENTRY, host='$6', scope='$7', silent='$8')})"
+)
+#: PgQueuer's dequeue without the limits that a fleet does not use, for the batches $1, at most $2 rows and $5 with
+#: those that the worker $3 has. A row is left to other hosts where this one has handed its entry back and another,
+#: which is alive, has not tried it; the journal knows, so that it is asked here and not when the row is taken.
+_TAKE: Final = f"""WITH waiting AS (
+    SELECT found.id, found.priority FROM unnest($1::text[]) AS batch CROSS JOIN LATERAL (
+        SELECT id, priority FROM {{queue}} AS candidate
+        WHERE entrypoint = batch AND status = 'queued' AND execute_after < now() AND NOT ({_LEFT})
+        ORDER BY priority DESC, id LIMIT $2 FOR UPDATE SKIP LOCKED) AS found),
+silent AS (
+    SELECT id, priority FROM {{queue}} AS candidate
+    WHERE entrypoint = ANY($1) AND status = 'picked' AND heartbeat < now() - $4::interval
+        AND execute_after < now() AND NOT ({_LEFT})
+    ORDER BY priority DESC, id LIMIT $2 FOR UPDATE SKIP LOCKED),
+taken AS (
+    UPDATE {{queue}} SET status = 'picked', updated = now(), heartbeat = now(), queue_manager_id = $3
+    WHERE id IN (
+        SELECT id FROM (SELECT * FROM waiting UNION ALL SELECT * FROM silent) AS both_kinds
+        ORDER BY priority DESC, id LIMIT greatest(least($2, $5 -
+            (SELECT count(*) FROM {{queue}} WHERE queue_manager_id = $3 AND entrypoint = ANY($1))), 0))
+    RETURNING *),
+logged AS (
+    INSERT INTO {{log}} (job_id, status, entrypoint, priority) SELECT id, status, entrypoint, priority FROM taken)
+SELECT * FROM taken ORDER BY priority DESC, id"""
 
 
 class WaitingDriver(PsycopgDriver):
@@ -163,10 +192,11 @@ class OwnedQueries(Queries):
 
     def __init__(self, driver: WaitingDriver) -> None:
         super().__init__(driver)
-        #: The id of the QueueManager that takes rows; None until a worker sets it.
+        #: The id of the QueueManager that takes rows, and where it does; None until a worker sets them.
         self.taker: object = None
-        #: While it is True nothing is taken.
-        self.is_braked = False
+        self.place = Place(host="", scope="")
+        #: Asked each time before anything is taken.
+        self.may_take: Callable[[], bool] = lambda: True
         #: Waits no more for a server that is away: what needs it from now on raises JournalError.
         self.stop_waiting = driver.stop_waiting
         self._holds: dict[JobId, Hold] = {}
@@ -181,28 +211,49 @@ class OwnedQueries(Queries):
         global_concurrency_limit: int | None,
         heartbeat_timeout: timedelta,
     ) -> list[Job]:
-        """Take rows, unless the brake is pulled; none of another worker while the server may just have come back.
+        """Take rows as PgQueuer does, but none while this worker may not, and none that is left to other hosts.
 
-        No worker could renew what it holds while the server was away: until each has had the time it has at any
-        other, silence says nothing.
+        None of another worker while the server may just have come back: no worker could renew what it holds while the
+        server was away. Until each has had the time it has at any other, silence says nothing.
         """
-        if self.is_braked:
+        if not self.may_take():
             return []
         if self.driver.seconds_there < heartbeat_timeout.total_seconds():
             heartbeat_timeout = _NEVER
         asked_at = awake_and_asleep()
         may_repeat = _may_repeat.set(False)
         try:
-            jobs = await super().dequeue(
-                batch_size, entrypoints, queue_manager_id, global_concurrency_limit, heartbeat_timeout
+            tables = self.qbq.qualified
+            rows = await self.driver.fetch(
+                _TAKE.format(queue=tables.queue_table, log=tables.queue_table_log),
+                list(entrypoints),
+                batch_size,
+                queue_manager_id,
+                heartbeat_timeout,
+                global_concurrency_limit,
+                *self._alive,
             )
         except LostConnectionError:
             # The server is back; what to take over from whom is to be decided anew.
             return []
         finally:
             _may_repeat.reset(may_repeat)
+        jobs = [Job.model_validate(row) for row in rows]
         self._asked_at.update((job.id, asked_at) for job in jobs)
         return jobs
+
+    @property
+    def _alive(self) -> tuple[str, str, float]:
+        """What `untried` is asked with: this host and its scope, and how long a live worker may have been silent."""
+        is_known = self.driver.seconds_there >= STALE_SECONDS
+        silent = timedelta(seconds=STALE_SECONDS) if is_known else _NEVER
+        return self.place.host, self.place.scope, silent.total_seconds()
+
+    async def has_untried_hosts(self, wanted: Wanted) -> bool:
+        """True when another live host works on the entry's batch, and has not handed the entry back."""
+        query = f"SELECT EXISTS ({untried('$1', '$2', host='$3', scope='$4', silent='$5')}) AS found"
+        (row,) = await self.driver.fetch(query, *wanted, *self._alive)
+        return bool(row["found"])
 
     @contextmanager
     def holding(self, job_id: JobId, seconds: float) -> Iterator[Hold]:
@@ -327,8 +378,8 @@ class OwnedQueries(Queries):
         return max(int(str(row["count"])) - 1, 0)
 
     async def is_installed(self) -> bool:
-        """True when `fleet install` has made the tables."""
-        return await self.has_table(self.qbq.settings.queue_table)
+        """True when `fleet install` has made the tables, those that came with this version too."""
+        return await self.has_table(self.qbq.settings.queue_table) and await self.has_table(WORKERS_TABLE)
 
 
 @asynccontextmanager
@@ -354,10 +405,11 @@ async def open_queue(location: str, *, is_new: bool = False) -> AsyncIterator[Ow
 async def install(location: str) -> bool:
     """Make the queue's tables, or bring them to what this version needs; True when there were none."""
     async with open_queue(location, is_new=True) as queries:
-        is_new = not await queries.is_installed()
+        is_new = not await queries.has_table(queries.qbq.settings.queue_table)
         if is_new:
             await queries.install()
         else:
             await queries.upgrade()
-        await queries.driver.execute(CREATE_TABLE)
+        for statement in (CREATE_TABLE, CREATE_WORKERS):
+            await queries.driver.execute(statement)
     return is_new

@@ -12,25 +12,36 @@ from orchestrator.domain.errors import ParkedError
 from orchestrator.domain.states import EntryState
 from orchestrator.fleet.location import not_installed
 from orchestrator.fleet.pacing import BRAKE_SCOPE
+from orchestrator.fleet.presence import STALE_SECONDS, WORKERS_TABLE
 from orchestrator.journal.postgres import PostgresConnection, connection_string
 from orchestrator.journal.postgres_errors import translated
 
-#: An entry whose worker was silent for longer than this waits for another, unless the workers' hold is longer.
-STALE_SECONDS: Final = 60.0
-
-#: A worker is known by what it wrote into the journal when it claimed an entry.
-_WORKERS: Final = """SELECT coalesce(max(entries.holder), 'a worker that has just begun') AS name,
-    count(*) AS entries,
-    extract(epoch FROM now() - max(heartbeat))::double precision AS silent_seconds
+#: One that was killed is known by what it wrote into the journal when it claimed an entry, as long as it has one.
+_WORKERS: Final = f"""WITH taken AS (
+    SELECT queue_manager_id AS manager, max(entries.holder) AS holder, count(*) AS entries,
+        extract(epoch FROM now() - max(heartbeat))::double precision AS silent_seconds
     FROM pgqueuer LEFT JOIN entries
     ON entries.batch = entrypoint AND entries.entry_id = convert_from(payload, 'UTF8')
-    WHERE status = 'picked' GROUP BY queue_manager_id ORDER BY name"""
+    WHERE status = 'picked' GROUP BY queue_manager_id),
+shown AS (
+    SELECT manager, name, extract(epoch FROM clock_timestamp())::double precision - seen_at AS silent_seconds
+    FROM {WORKERS_TABLE})
+SELECT coalesce(shown.name, taken.holder, 'a worker that has just begun') AS name, coalesce(taken.entries, 0),
+    least(shown.silent_seconds, taken.silent_seconds)
+    FROM taken FULL JOIN shown ON shown.manager = taken.manager
+    WHERE taken.entries > 0 OR shown.silent_seconds < :stale_seconds ORDER BY name"""
+_INSTALLED: Final = f"SELECT to_regclass('pgqueuer'), to_regclass('{WORKERS_TABLE}')"
 _COUNTED: Final = ("queued", "deferred", "in_progress", "stale", "parked")
 _COUNTS: Final = """SELECT count(*) FILTER (WHERE status = 'queued' AND execute_after <= now()) AS queued,
     count(*) FILTER (WHERE status = 'queued' AND execute_after > now()) AS deferred,
     count(*) FILTER (WHERE status = 'picked') AS in_progress,
     count(*) FILTER (WHERE status = 'picked' AND heartbeat < now() - make_interval(secs => :stale_seconds)) AS stale,
     (SELECT count(*) FROM entries WHERE state = :failed AND error_kind = :parked) AS parked FROM pgqueuer"""
+#: The oldest first within an entry.
+_HANDBACKS: Final = """SELECT batches.name, entry_id, host, at, reason, state = :failed
+    FROM handbacks JOIN entries USING (batch, entry_id) JOIN batches USING (batch)
+    WHERE confirmed_at IS NULL AND state <> :cancelled AND (state <> :failed OR error_kind = :parked)
+    ORDER BY batches.name, entry_id, at LIMIT 1000"""
 _BRAKES: Final = """SELECT scope, reason,
     next_slot - extract(epoch FROM clock_timestamp())::double precision AS seconds
     FROM call_slots WHERE scope LIKE :brakes AND next_slot > extract(epoch FROM clock_timestamp())"""
@@ -38,11 +49,23 @@ _BRAKES: Final = """SELECT scope, reason,
 
 @dataclass(frozen=True, slots=True)
 class WorkerStanding:
-    """A worker that has entries, and how long ago it was heard of last."""
+    """A worker with how many entries it has, and how long ago it was heard of last."""
 
     name: str
     entries: int
     silent_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class HandbackStanding:
+    """An entry whose files *host* could not use, and why; `is_parked` once no live host is left to try."""
+
+    batch: str
+    entry: str
+    host: str
+    at: float
+    reason: str
+    is_parked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +83,7 @@ class FleetStanding:
 
     workers: list[WorkerStanding]
     counts: dict[str, int]
+    handed_back: list[HandbackStanding]
     brakes: list[BrakeStanding]
 
 
@@ -71,21 +95,24 @@ def standing(location: str) -> FleetStanding:
     row = {
         "stale_seconds": STALE_SECONDS,
         "failed": EntryState.FAILED.value,
+        "cancelled": EntryState.CANCELLED.value,
         "parked": ParkedError.kind,
     }
     with translated():
         connection = PostgresConnection(connection_string(location))
         try:
-            if connection.execute("SELECT to_regclass('pgqueuer')").fetchall() == [(None,)]:
+            if None in connection.execute(_INSTALLED).fetchall()[0]:
                 raise not_installed()
             (counts,) = connection.execute(_COUNTS, row).fetchall()
-            workers = connection.execute(_WORKERS).fetchall()
+            workers = connection.execute(_WORKERS, row).fetchall()
+            handbacks = connection.execute(_HANDBACKS, row).fetchall()
             brakes = connection.execute(_BRAKES, {"brakes": f"{BRAKE_SCOPE}%"}).fetchall()
         finally:
             connection.close()
     return FleetStanding(
         workers=[WorkerStanding(*worker) for worker in workers],
         counts=dict(zip(_COUNTED, counts, strict=True)),
+        handed_back=[HandbackStanding(*handback) for handback in handbacks],
         brakes=[
             BrakeStanding(scope.removeprefix(BRAKE_SCOPE), reason, seconds)
             for scope, reason, seconds in brakes

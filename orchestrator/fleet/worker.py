@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -26,10 +28,13 @@ from orchestrator.engine.drain import Breaker, StopWishes
 from orchestrator.engine.events import BatchDrained, Event, ServiceWarning
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.parallelism import AdaptiveParallelism
+from orchestrator.fleet.files import Caution, is_given_up
 from orchestrator.fleet.pacing import Brake
 from orchestrator.fleet.parking import is_parked
+from orchestrator.fleet.presence import PRESENCE_SECONDS, Place, Presence
 from orchestrator.fleet.queue import OwnedQueries, wanted_of
 from orchestrator.fleet.sweep import put_back
+from orchestrator.journal.history import process_name
 from orchestrator.journal.records import BatchRecord, EntryRecord
 
 #: PgQueuer cannot work on fewer at once.
@@ -39,6 +44,7 @@ _POLL_SECONDS: Final = 1.0
 #: The same while entries wait: for so long a place may be empty, and a full worker asks in vain.
 _BUSY_POLL_SECONDS: Final = 0.25
 _SWEEP_SECONDS: Final = 300.0
+_LEAVE_SECONDS: Final = 2.0
 #: A worker that was frozen may write between the heir's look at the entry and its claim.
 _CLAIMS: Final = 3
 _AFTER_LOST_CLAIM: Final = timedelta(seconds=1)
@@ -48,11 +54,13 @@ _AFTER_LOST_CLAIM: Final = timedelta(seconds=1)
 class WorkerSettings:
     """What a worker takes; *batch* is the digest of the only one it works on, None for all of its project.
 
-    Another worker may take an entry over *hold_seconds* after this one's last sign of life.
+    Another worker may take an entry over *hold_seconds* after this one's last sign of life, and on another *host* one
+    whose files this one cannot use.
     """
 
     entries: int
     hold_seconds: float
+    host: str
     batch: str | None = None
     is_until_done: bool = False
     #: True for one that is to end with the signal's exit code when it is stopped before all is done.
@@ -68,9 +76,19 @@ class Worker:
         self._settings = settings
         self._manager = QueueManager(queries)
         self._manager.min_dequeue_poll_interval = timedelta(seconds=_BUSY_POLL_SECONDS)
+        endpoint, project_id = place.connection.endpoint, place.connection.project_id
         queries.taker = self._manager.queue_manager_id
-        connection = place.connection
-        self._brake = Brake(queries.driver, endpoint=connection.endpoint, project_id=connection.project_id)
+        queries.place = Place.of(
+            settings.host, endpoint=endpoint, project_id=project_id, batch=settings.batch
+        )
+        queries.may_take = self._may_take
+        self._presence = Presence(
+            queries.driver, queries.taker, process_name(os.getpid(), settings.host), queries.place
+        )
+        self._caution = Caution(place.events, place.clocks.monotonic)
+        place.events.subscribe(self._caution)
+        self._brake = Brake(queries.driver, endpoint=endpoint, project_id=project_id)
+        self._is_braked = False
         self._breaker = Breaker(place.work.settings.breaker_entries)
         self._is_done = False
         #: By batch and how it is to be uploaded; the batch's entries share turns.
@@ -90,6 +108,7 @@ class Worker:
         async with anyio.create_task_group() as group:
             with anyio.CancelScope() as scope, stops.heard(group, partial(self._cut_off, scope)):
                 try:
+                    await self._presence.show()
                     await self._meet_batches()
                     await self._mind_brake()
                     group.start_soon(self._look_around)
@@ -104,6 +123,9 @@ class Worker:
                 except RunError as error:
                     place.drain.begin(error.message, error)
             group.cancel_scope.cancel()
+        # Others need not wait for it, but neither has it to wait for the server.
+        with anyio.move_on_after(_LEAVE_SECONDS, shield=True), suppress(RunError):
+            await self._presence.leave()
         is_early = scope.cancelled_caught or (self._settings.is_stop_failure and not self._is_done)
         if is_early and stops.received is not None:
             return 128 + stops.received
@@ -117,9 +139,12 @@ class Worker:
 
     async def _look_around(self) -> None:
         """Put lost rows back, now and every few minutes; meet new batches; see when nothing is left."""
-        clocks, queue_again_at = self._place.clocks, 0.0
+        clocks, queue_again_at, show_at = self._place.clocks, 0.0, 0.0
         while not self._place.drain.is_draining:
             try:
+                if clocks.monotonic() >= show_at:
+                    await self._presence.show()
+                    show_at = clocks.monotonic() + PRESENCE_SECONDS
                 batches = await self._meet_batches()
                 await self._mind_brake()
                 if clocks.monotonic() >= queue_again_at:
@@ -137,14 +162,17 @@ class Worker:
 
     async def _mind_brake(self) -> None:
         pulled = await self._brake.pulled()
-        if pulled is not None and not self._queries.is_braked:
+        if pulled is not None and not self._is_braked:
             self._place.events.publish(
                 ServiceWarning(
                     message=f"no entries are taken for {format_duration(pulled.seconds)}: {pulled.reason}; "
                     "`orchestrator fleet release` ends that"
                 )
             )
-        self._queries.is_braked = pulled is not None
+        self._is_braked = pulled is not None
+
+    def _may_take(self) -> bool:
+        return not self._is_braked and self._caution.may_take()
 
     async def _is_all_done(self, batches: Collection[BatchRecord]) -> bool:
         if await self._queries.has_rows([batch.batch for batch in batches]):
@@ -196,6 +224,8 @@ class Worker:
             # Entries of two batches may have one id.
             with place.slots.member(wanted.key):
                 outcome = await lifecycle.bring_to_its_end(record)
+            if outcome.end is End.HANDED_BACK and await is_given_up(run, self._queries, wanted):
+                return None
             if outcome.end is not End.LOST or isinstance(outcome.error, HoldLostError):
                 break
         return outcome
@@ -208,7 +238,7 @@ class Worker:
         key = BatchKey(batch.endpoint, batch.project_id, batch.name, known_digest=batch.batch)
         # A worker has no end by which the retries of all its entries could be counted; each entry has its own budget.
         budget = RetryBudget(sys.maxsize)
-        run = self._place.run(key, settings=settings, budget=budget)
+        run = self._place.run(key, settings=settings, budget=budget, host=self._settings.host)
         parts = self._parts[batch.batch, settings] = run, Lifecycle(run)
         return parts
 
@@ -231,6 +261,8 @@ class Worker:
                 raise RetryRequested(reason="the worker stops")
             case End.LOST:
                 raise RetryRequested(_AFTER_LOST_CLAIM, "the entry could not be claimed")
+            case End.HANDED_BACK:
+                raise RetryRequested(reason="its files cannot be used on this host")
 
 
 def _settings_for(batch: BatchRecord, own: RunSettings) -> RunSettings:

@@ -141,8 +141,18 @@ class TransitionRecord:
     holder: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class HandbackRecord:
+    """That *host* could not use an entry's files, and why; other hosts of the fleet may."""
+
+    host: str
+    at: float
+    reason: str
+
+
 _ATTEMPT_SHAPE = RowShape("attempts", types_of(AttemptRecord, AttemptRecord.__slots__))
 _TRANSITION_SHAPE = RowShape("transitions", types_of(TransitionRecord, TransitionRecord.__slots__))
+_HANDBACK_SHAPE = RowShape("handbacks", types_of(HandbackRecord, HandbackRecord.__slots__))
 
 
 def attempt_record(row: Sequence[Any]) -> AttemptRecord:
@@ -155,6 +165,12 @@ def transition_record(row: Sequence[Any]) -> TransitionRecord:
     """Build the record from a row of its fields; raises JournalError where it is damaged."""
     _TRANSITION_SHAPE.check(row)
     return TransitionRecord(*row)
+
+
+def handback_record(row: Sequence[Any]) -> HandbackRecord:
+    """Build the record from a row of its fields; raises JournalError where it is damaged."""
+    _HANDBACK_SHAPE.check(row)
+    return HandbackRecord(*row)
 
 
 class IncidentKind(StrEnum):

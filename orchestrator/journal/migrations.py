@@ -180,6 +180,16 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE batches ADD COLUMN on_existing TEXT",
         ),
     ),
+    Migration(
+        14,
+        "which hosts of a fleet cannot use an entry's files",
+        (
+            """CREATE TABLE handbacks (
+                batch TEXT NOT NULL, entry_id TEXT NOT NULL, host TEXT NOT NULL, at DOUBLE PRECISION NOT NULL,
+                reason TEXT NOT NULL, PRIMARY KEY (batch, entry_id, host),
+                FOREIGN KEY (batch, entry_id) REFERENCES entries (batch, entry_id) ON DELETE CASCADE)""",
+        ),
+    ),
 )
 
 NEWEST = MIGRATIONS[-1].version

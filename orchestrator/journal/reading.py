@@ -14,6 +14,7 @@ from orchestrator.journal.history import (
     RUN_COLUMNS,
     AttemptRecord,
     Cause,
+    HandbackRecord,
     IncidentRecord,
     ReviewRecord,
     RunRecord,
@@ -21,6 +22,7 @@ from orchestrator.journal.history import (
     StoredSegment,
     TransitionRecord,
     attempt_record,
+    handback_record,
     incident_record,
     review_record,
     run_record,
@@ -308,6 +310,11 @@ class JournalReader:
         """The changes of an entry's state, oldest first."""
         rows = await self._rows_of(record, "transitions", TransitionRecord.__slots__, "at")
         return [transition_record(row) for row in rows]
+
+    async def handbacks(self, record: EntryRecord) -> list[HandbackRecord]:
+        """The hosts that could not use the entry's files, the first one first."""
+        rows = await self._rows_of(record, "handbacks", HandbackRecord.__slots__, "at, host")
+        return [handback_record(row) for row in rows]
 
     async def _rows_of(
         self, record: EntryRecord, table: str, columns: Iterable[str], order: str

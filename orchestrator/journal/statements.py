@@ -72,6 +72,13 @@ DELETE_SEGMENTS = f"DELETE FROM segments WHERE {_OF_ENTRY}"
 DROP_URLS = f"UPDATE segments SET url = NULL WHERE {_OF_ENTRY}"
 
 
+#: Of each host its latest word.
+HAND_BACK = (
+    "INSERT INTO handbacks (batch, entry_id, host, at, reason) VALUES (:batch, :entry_id, :host, :at, :reason)"
+    " ON CONFLICT (batch, entry_id, host) DO UPDATE SET at = excluded.at, reason = excluded.reason"
+)
+FORGET_HANDBACKS = f"DELETE FROM handbacks WHERE {_OF_ENTRY}"
+
 HAS_ENTRY = (
     f"SELECT 1 FROM entries WHERE {_OF_ENTRY} AND epoch = :key_epoch AND state = :key_state {_FOR_UPDATE}"
 )

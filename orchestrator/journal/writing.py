@@ -88,7 +88,7 @@ class EntryWriter(JournalReader):
             "plan_before": record.plan_before if change is None else kept_plan(record),
             "is_submit_wanted": is_submit_wanted or record.is_submit_wanted,
         }
-        return await self._guarded(record, record.state, None, facts)
+        return await self._guarded(record, record.state, None, facts, _forget_handbacks(record))
 
     async def revive_entry(self, record: EntryRecord, spec: str, assets: Sequence[Asset]) -> EntryRecord:
         """Bring a cancelled entry back as pending, with what the manifest says now and without its old job."""
@@ -99,7 +99,13 @@ class EntryWriter(JournalReader):
             **self._plan_columns(spec, assets),
         }
 
-        return await self._guarded(record, EntryState.PENDING, "brought back", facts, _replaced(record, ()))
+        replace, forget = _replaced(record, ()), _forget_handbacks(record)
+
+        def begin_again(transaction: Transaction) -> None:
+            replace(transaction)
+            forget(transaction)
+
+        return await self._guarded(record, EntryState.PENDING, "brought back", facts, begin_again)
 
     def _plan_columns(self, spec: str, assets: Sequence[Asset]) -> Row:
         return plan_columns(spec, assets, with_inodes=not self._backend.is_shared)
@@ -176,6 +182,22 @@ class EntryWriter(JournalReader):
         columns = {**facts, **error.columns()}
         changed = await self._guarded(record, EntryState.FAILED, error.message, columns)
         return changed._replace(error=error)
+
+    async def hand_back(self, record: EntryRecord, host: str, reason: str) -> EntryRecord:
+        """Keep that *host* cannot use the entry's files, and why; nothing else changes."""
+        key: Row = {"batch": record.batch, "entry_id": record.entry_id}
+        row = {**key, "host": host, "at": self._clock(), "reason": reason}
+
+        def keep(transaction: Transaction) -> None:
+            transaction.execute(statements.HAND_BACK, row)
+
+        return await self._guarded(record, record.state, None, {}, keep)
+
+    async def forget_handbacks(self, batch: str, entry_ids: Iterable[str]) -> None:
+        """Let every host look at the files of these entries again."""
+        rows = [{"key_batch": batch, "key_entry_id": entry_id} for entry_id in entry_ids]
+        if rows:
+            await self._write_rows(statements.FORGET_HANDBACKS, rows)
 
     async def job_created(
         self, record: EntryRecord, job_id: str, planned: Sequence[SegmentRecord], reason: str
@@ -384,6 +406,11 @@ def _segment_key(record: EntryRecord, kind: AssetKind, part_number: int) -> Row:
 
 def _stale(record: EntryRecord) -> StaleEpochError:
     return StaleEpochError(f"entry {record.entry_id} is held by another worker; nothing was written")
+
+
+def _forget_handbacks(record: EntryRecord) -> Callable[[Transaction], object]:
+    """What hosts said of the files of a plan that is no more is void."""
+    return lambda transaction: transaction.execute(statements.FORGET_HANDBACKS, _entry_key(record))
 
 
 def _replaced(record: EntryRecord, planned: Sequence[SegmentRecord]) -> Callable[[Transaction], None]:

@@ -45,6 +45,7 @@ TOLD: Final = frozenset(
         events.EntryTransitioned,
         events.EntryFinished,
         events.EntryFailed,
+        events.EntryHandedBack,
         events.SegmentStored,
         events.RetryScheduled,
         events.UrlsExpired,

@@ -19,6 +19,7 @@ from orchestrator.domain.foreign import disarmed_json, shown
 from orchestrator.engine.events import (
     CallAttempted,
     EntryFailed,
+    EntryHandedBack,
     Event,
     OutageBegan,
     RetryScheduled,
@@ -32,7 +33,10 @@ from orchestrator.engine.events import (
 from orchestrator.observe.masked import masked_event
 from orchestrator.observe.streams import SinkFile, open_at_once, reason_of, text_on
 
-_WARNINGS = (RetryScheduled, WarningRaised, ServiceWarning, SubscriberDropped, OutageBegan, UrlsExpired)
+_WARNINGS = (
+    *(RetryScheduled, WarningRaised, ServiceWarning, SubscriberDropped, OutageBegan, UrlsExpired),
+    EntryHandedBack,
+)
 #: Of the events that are no mere information.
 _LEVELS = (
     ((StepReached, CallAttempted), logging.DEBUG),

@@ -9,7 +9,7 @@ import asyncio
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +169,16 @@ class Source:
         return SourceChangedError(
             f"{self._path} became shorter while it was read: it ends before byte {offset}"
         )
+
+
+def check_unchanged(assets: Iterable[Asset]) -> None:
+    """Raise SourceChangedError unless every file can be read and is still the one that was planned; blocks."""
+    for asset in assets:
+        source = Source(asset)
+        try:
+            source.open()
+        finally:
+            source.close()
 
 
 def _positions(span: Span) -> Iterator[int]:

@@ -50,6 +50,7 @@ _ADVICE = {
     "rejected": "The service or the store said no to this entry, in its own words.",
     "command_failed": "The service said no to this entry, in its own words.",
     "source_changed": "Leave the footage alone while it is sent, then run again.",
+    "parked": "No worker of a fleet can go on: see [several hosts](fleet.md), then `retry` the entry.",
     "decision_needed": "Decide; nothing was changed. See [exit codes](runbooks/exit-codes.md).",
 }
 

@@ -19,6 +19,7 @@ from orchestrator.journal.journal import Journal
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document
+from tests.cli.fleet_worker import BLIND_VARIABLE, HOST_VARIABLE
 from tests.cli.test_fleet import commands_of
 from tests.journal.severed_link import SeveredLink
 from tests.postgres import postgres, schema_of
@@ -175,6 +176,55 @@ def test_a_stopped_worker_hands_back_and_nothing_is_sent_twice(
     assert len(movers) == 2
     assert_delivered(simulator, batch, "anna", "bo")
     assert simulator.stats.put_bytes_received == bytes_of(batch, entries)
+
+
+def test_an_entry_that_one_host_cannot_read_is_uploaded_by_another(
+    cli: Cli, batch: Batch, simulator: Simulator, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the first one does not take it again, however long the other lets it wait."""
+
+    def rows(query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(os.environ["ORCHESTRATOR_STATE"]) as server:
+            return server.execute(query.encode()).fetchall()
+
+    monkeypatch.setenv(HOST_VARIABLE, "studio-2")
+    seeing = start()
+    until(lambda: rows("SELECT name FROM workers"))
+    seeing.send_signal(signal.SIGSTOP)
+    # It counts as alive however slow this machine is.
+    rows("UPDATE workers SET seen_at = seen_at + 3600 RETURNING 1")
+    monkeypatch.setenv(HOST_VARIABLE, "studio-1")
+    monkeypatch.setenv(BLIND_VARIABLE, str(batch.folder))
+    batch.write(batch.entry("anna"))
+    cli("enqueue", batch.manifest)
+    blind = start()
+    until(lambda: rows("SELECT host FROM handbacks"))
+    until(lambda: rows("SELECT id FROM pgqueuer WHERE status = 'queued'"))
+    # It takes what else there is to do, so it has looked at the queue since.
+    monkeypatch.delenv(BLIND_VARIABLE)
+    elsewhere = batch.folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    other = Batch(elsewhere)
+    other.write(other.entry("bo"))
+    cli("enqueue", other.manifest, "--batch-name", "other")
+    until(lambda: rows("SELECT 1 FROM entries WHERE entry_id = 'bo' AND state = 'confirmed'"))
+    standing = cli("fleet", "status", "--json").document
+    picked = rows("SELECT count(*) FROM pgqueuer_log WHERE status = 'picked'")
+    seeing.send_signal(signal.SIGCONT)
+    until(lambda: rows("SELECT 1 FROM entries WHERE entry_id = 'anna' AND state = 'confirmed'"))
+    movers = rows("SELECT DISTINCT holder FROM transitions WHERE entry_id = 'anna'")
+    for worker in (blind, seeing):
+        worker.send_signal(signal.SIGTERM)
+
+    assert [worker.wait(PATIENCE) for worker in (blind, seeing)] == [0, 0]
+    assert picked == [(2,)]
+    assert [(each["entry"], each["host"], each["is_parked"]) for each in standing["handed_back"]] == [
+        ("anna", "studio-1", False)
+    ]
+    assert sorted(each["name"].rpartition(" ")[2] for each in standing["workers"]) == ["studio-1", "studio-2"]
+    assert [holder.rpartition(" ")[2] for (holder,) in movers] == ["studio-2"]
+    assert simulator.stats.requests["create"] == 2
+    assert rows("SELECT name FROM workers") == []
 
 
 def test_a_brake_stops_all_workers_until_it_is_released(

@@ -20,6 +20,7 @@ from tests.journal.samples import (
     ERROR,
     RECEIPT,
     SPEC,
+    add_entries,
     add_entry,
     confirm,
     database_of,
@@ -316,3 +317,31 @@ async def test_a_changed_plan_keeps_a_change_that_is_still_owed(journal: Journal
     paths = [asset.path for asset in record.assets]
     assert (record.change_wanted, record.is_submit_wanted) == (Change.AMEND, True)
     assert paths == [asset.path for asset in ASSETS]
+
+
+async def test_of_each_host_that_cannot_use_the_files_the_latest_word_is_kept(journal: Journal) -> None:
+    """The entry stays as it is, and another plan makes all of it void."""
+    record = await add_entry(journal)
+    for host, reason in (("one", "no such file"), ("two", "stale"), ("one", "permission denied")):
+        record = await journal.hand_back(record, host, reason)
+    stale = await journal.claim(record)
+    with pytest.raises(StaleEpochError):
+        await journal.hand_back(record, "three", "no such file")
+    told = [(each.host, each.reason) for each in await journal.handbacks(stale)]
+    await journal.replan_entry(stale, SPEC, ASSETS)
+
+    assert told == [("two", "stale"), ("one", "permission denied")]
+    assert (stale.state, stale.epoch) == (EntryState.PENDING, 1)
+    assert await journal.handbacks(stale) == []
+
+
+async def test_hosts_may_try_again_once_a_person_says_so(journal: Journal) -> None:
+    """Those entries that are named, and no others."""
+    first, second = await add_entries(journal, 2)
+    for record in (first, second):
+        await journal.hand_back(record, "one", "no such file")
+
+    await journal.forget_handbacks(BATCH, [first.entry_id])
+
+    assert await journal.handbacks(first) == []
+    assert [each.host for each in await journal.handbacks(second)] == ["one"]

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
+from shlex import quote
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.output import SCHEMA, print_table
+from orchestrator.cli.output import SCHEMA, Output, print_table
 from orchestrator.cli.process import run_on_network
 from orchestrator.domain.errors import ExitCode
-from orchestrator.domain.quantities import as_clock
+from orchestrator.domain.quantities import as_clock, moment
 from orchestrator.fleet.location import require_server
 from orchestrator.journal.backend import shown
+
+if TYPE_CHECKING:
+    from orchestrator.fleet.standing import HandbackStanding
+
+#: Rows that people read.
+_SHOWN_HANDBACKS = 20
 
 
 def install_fleet(invocation: Invocation) -> ExitCode:
@@ -41,6 +50,7 @@ def show_fleet(invocation: Invocation) -> ExitCode:
                 "schema": SCHEMA,
                 "workers": [asdict(worker) for worker in found.workers],
                 "entries": found.counts,
+                "handed_back": [{**asdict(each), "at": moment(each.at)} for each in found.handed_back],
                 "brakes": [asdict(brake) for brake in found.brakes],
                 "exit_code": int(ExitCode.OK),
             }
@@ -50,10 +60,28 @@ def show_fleet(invocation: Invocation) -> ExitCode:
     if rows:
         print_table(output, ("worker", "entries", "last heartbeat"), rows)
     output.say(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.counts.items()))
+    if found.handed_back:
+        _print_handed_back(output, found.handed_back)
     for brake in found.brakes:
         output.say(f"stopped for {as_clock(brake.seconds)}: {brake.reason} ({brake.project})")
         output.note("`orchestrator fleet release` lets workers continue now")
     return ExitCode.OK
+
+
+def _print_handed_back(output: Output, found: Sequence[HandbackStanding]) -> None:
+    """Which hosts cannot use the files of which entries, and what to do about the first that no host is left for."""
+    rows = [(one.batch, one.entry, one.host, moment(one.at), one.reason) for one in found[:_SHOWN_HANDBACKS]]
+    print_table(output, ("batch", "entry", "handed back by", "at", "reason"), rows)
+    if len(found) > len(rows):
+        output.note(f"and {len(found) - len(rows)} more; --json prints them")
+    parked = next((one for one in found if one.is_parked), None)
+    if parked is not None:
+        key = (parked.batch, parked.entry)
+        hosts = " and ".join(sorted({one.host for one in found if (one.batch, one.entry) == key}))
+        output.note(
+            f"{parked.entry}: no live host can use its files; mount the share on {hosts}, then "
+            f"`orchestrator retry {quote(parked.batch)} --entry {quote(parked.entry)}`"
+        )
 
 
 def release_fleet(invocation: Invocation) -> ExitCode:

@@ -25,7 +25,7 @@ from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.quantities import format_bytes, moment
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.backend import shown
-from orchestrator.journal.history import AttemptRecord, TransitionRecord
+from orchestrator.journal.history import AttemptRecord, HandbackRecord, TransitionRecord
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord, SegmentRecord
@@ -200,6 +200,7 @@ class EntryDetail:
     assets: list[AssetDetail]
     transitions: list[TransitionRecord]
     attempts: list[AttemptRecord]
+    handbacks: list[HandbackRecord]
 
 
 async def read_detail(journal: JournalReader, batch: BatchRecord, record: EntryRecord) -> EntryDetail:
@@ -210,6 +211,7 @@ async def read_detail(journal: JournalReader, batch: BatchRecord, record: EntryR
         assets=_assets(record, await journal.segments(record)),
         transitions=await journal.transitions(record),
         attempts=await journal.attempts(record),
+        handbacks=await journal.handbacks(record),
     )
 
 
@@ -258,6 +260,7 @@ def print_detail(output: Output, detail: EntryDetail) -> None:
                     for one in detail.transitions
                 ],
                 "attempts": [{**asdict(attempt), "at": moment(attempt.at)} for attempt in detail.attempts],
+                "handbacks": [{**asdict(one), "at": moment(one.at)} for one in detail.handbacks],
             }
         )
         return
@@ -276,6 +279,10 @@ def print_detail(output: Output, detail: EntryDetail) -> None:
     print_table(output, ("file", "size", "segments stored", "path"), rows)
     _print_transitions(output, detail.transitions)
     _print_attempts(output, detail.attempts)
+    if detail.handbacks:
+        output.say()
+        stories = [(moment(one.at), one.host, one.reason) for one in detail.handbacks]
+        print_table(output, ("handed back at", "by host", "reason"), stories)
 
 
 def _facts(record: EntryRecord) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from functools import partial
 
 from orchestrator.api.run_report import new_run_id
@@ -20,6 +21,7 @@ from orchestrator.engine.events import (
     BatchDrained,
     EntryFailed,
     EntryFinished,
+    EntryHandedBack,
     Event,
     EventBus,
     ServiceWarning,
@@ -65,7 +67,7 @@ class _EntryNotes:
     """A subscriber that says on stderr what became of each entry, and counts them."""
 
     name = "the notes about entries"
-    hears = frozenset({EntryFinished, EntryFailed, BatchDrained, ServiceWarning})
+    hears = frozenset({EntryFinished, EntryFailed, EntryHandedBack, BatchDrained, ServiceWarning})
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -76,6 +78,8 @@ class _EntryNotes:
             case EntryFailed():
                 self.failed += 1
                 self._output.note(f"{event.entry}: failed: {event.message}")
+            case EntryHandedBack():
+                self._output.note(f"{event.entry}: left to other hosts: {event.message}")
             case EntryFinished(is_done=True):
                 self.done += 1
                 self._output.note(f"{event.entry}: {event.state}")
@@ -106,6 +110,7 @@ async def _work(
     settings = WorkerSettings(
         entries=values.jobs,
         hold_seconds=hold_seconds,
+        host=socket.gethostname(),
         batch=batch,
         is_until_done=is_until_done,
         is_stop_failure=is_stop_failure,

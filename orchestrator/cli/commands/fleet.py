@@ -42,8 +42,9 @@ def install(invocation: Invocation) -> int:
 def status(invocation: Invocation) -> int:
     """Show the workers, what is queued, and what stops them.
 
-    Workers that have entries, with the time since their last heartbeat; entries that are queued, deferred, in
-    progress, stale (their worker was silent for a minute) or parked (they ended their workers too often).
+    Workers, with the number of their entries and the time since their last heartbeat; entries that are queued,
+    deferred, in progress, stale (their worker was silent for a minute) or parked (they ended their workers too
+    often, or no host can use their files); and which hosts cannot use the files of which entries.
 
     \b
     Examples:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import anyio.to_thread
 
-from orchestrator.domain.assets import Asset, AssetKind
+from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import (
     CredentialsError,
     EntryError,
@@ -39,7 +39,7 @@ from orchestrator.engine.events import Point
 from orchestrator.engine.steps.inquiry import DeliveryCheck, Finding, Inquiry, PartList
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import Command
-from orchestrator.transfer.reader import Source
+from orchestrator.transfer.reader import check_unchanged
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run
@@ -106,7 +106,7 @@ class Confirmer:
         refuses, EntryError when an object that can be looked at is not what was sent, DecisionNeededError when
         that contradicts what the service said.
         """
-        await anyio.to_thread.run_sync(_check_unchanged, entry.record.assets)
+        await anyio.to_thread.run_sync(check_unchanged, entry.record.assets)
         videos = _Video.of(entry)
         apart = await self._still_apart(entry, videos)
         unlisted = frozenset(video.kind for video in apart if not video.was_listed)
@@ -320,13 +320,3 @@ def _warning(entry: HeldEntry, segment: SegmentRecord) -> str:
     if segment.receipt is not None and segment.receipt.evidence is Evidence.UNMARKED:
         why = "the answer carried no mark of the store, and nothing shows the file"
     return f"{_file_name(entry, segment.kind)} is confirmed without proof that it is stored: {why}"
-
-
-def _check_unchanged(assets: Iterable[Asset]) -> None:
-    """Raise SourceChangedError unless every file is still the one that was planned; blocks."""
-    for asset in assets:
-        source = Source(asset)
-        try:
-            source.open()
-        finally:
-            source.close()

@@ -1,0 +1,96 @@
+"""Files that this host cannot use: how fast its worker goes on, and what becomes of an entry no host can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from shlex import quote
+from typing import Final
+
+from orchestrator.domain.errors import FILES_UNREADABLE, ParkedError
+from orchestrator.domain.quantities import moment
+from orchestrator.engine.context import Run
+from orchestrator.engine.events import (
+    EntryFinished,
+    EntryHandedBack,
+    Event,
+    EventBus,
+    SegmentStored,
+    ServiceWarning,
+)
+from orchestrator.fleet.parking import lay_aside
+from orchestrator.fleet.queue import OwnedQueries, Wanted
+
+#: So many entries in a row without a readable file, and the fault is this host's rather than theirs.
+SUSPICIOUS: Final = 3
+#: Between two entries that such a host looks at.
+LOOK_SECONDS: Final = 30.0
+#: Hosts that an error names with their reasons; `fleet status` and `status --entry` have all.
+_NAMED_HOSTS: Final = 5
+
+
+class Caution:
+    """A subscriber that lets a worker take one entry at a time, and rarely, while its host can read no files.
+
+    A host whose share is away would else look at every entry of the queue; once it reads a file it goes on as before.
+    """
+
+    name = "the pace of a host without files"
+    hears = frozenset({SegmentStored, EntryFinished, EntryHandedBack})
+
+    def __init__(self, events: EventBus, monotonic: Callable[[], float]) -> None:
+        self._events = events
+        self._monotonic = monotonic
+        self._in_a_row = 0
+        self._next_at = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Learn from *event* whether this host can read files."""
+        match event:
+            case EntryHandedBack():
+                self._in_a_row += 1
+                self._next_at = self._monotonic() + LOOK_SECONDS
+                if self._in_a_row == SUSPICIOUS:
+                    message = (
+                        f"host {event.host} cannot use the files of {SUSPICIOUS} entries in a row: {event.message}; "
+                        f"they are left to other hosts, and it tries one entry every {LOOK_SECONDS:.0f} s"
+                    )
+                    self._events.publish(ServiceWarning(message=message))
+            case SegmentStored(is_resumed=False) | EntryFinished(is_done=True):
+                self._in_a_row = 0
+
+    def may_take(self) -> bool:
+        """True when an entry may be taken now; with a True to a suspicious host its next time begins."""
+        if self._in_a_row < SUSPICIOUS:
+            return True
+        if self._monotonic() < self._next_at:
+            return False
+        self._next_at = self._monotonic() + LOOK_SECONDS
+        return True
+
+
+async def is_given_up(run: Run, queries: OwnedQueries, wanted: Wanted) -> bool:
+    """Lay the entry aside, which this host has handed back, where no live host is left to try it; True when it was.
+
+    Raises JournalError.
+    """
+    if await queries.has_untried_hosts(wanted):
+        return False
+    record = await run.journal.entry(wanted.batch, wanted.entry_id)
+    if record is None:
+        return True
+    handbacks = await run.journal.handbacks(record)
+    hosts = " and ".join(sorted(each.host for each in handbacks))
+    latest = sorted(handbacks, key=lambda each: -each.at)
+    story = [f"{each.host} at {moment(each.at)}: {each.reason}" for each in latest[:_NAMED_HOSTS]]
+    if len(latest) > _NAMED_HOSTS:
+        story.append(f"and {len(latest) - _NAMED_HOSTS} more hosts")
+    return await lay_aside(
+        run,
+        record,
+        ParkedError(
+            f"no live host can use its files: {'; '.join(story)}",
+            code=FILES_UNREADABLE,
+            hint=f"mount the share on {hosts}, so that the files are under the same path as at `enqueue`, then "
+            f"`orchestrator retry {quote(run.batch.name)} --entry {quote(record.entry_id)}`",
+        ),
+    )

@@ -13,10 +13,10 @@ import socket
 import sys
 from typing import Any
 
-from orchestrator.cli.actions import work
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import stop_on_signals
+from orchestrator.cli.work import work
 from orchestrator.domain.errors import OrchestratorError, exit_code_of
 from orchestrator.engine.events import Event, EventBus, StepReached
 

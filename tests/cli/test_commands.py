@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from orchestrator import __version__
-from orchestrator.cli.actions import listings, validate
+from orchestrator.cli.work import listings, validate
 from orchestrator.manifest import manifest_schema
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli
@@ -324,7 +324,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_a_run_loads_only_what_every_run_needs() -> None:
     """What lets the first byte leave soon after the start."""
-    loaded = loaded_by("import orchestrator.cli.actions.run")
+    loaded = loaded_by("import orchestrator.cli.work.run")
 
     loggers_and_mappers = {"structlog", "rich", "pymediainfo"}
     servers = {"aiohttp.web", "http.server", "orchestrator.simulator"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.api.settings import Settings
-from orchestrator.cli.actions.doctor import (
+from orchestrator.cli.work.doctor import (
     CheckStatus,
     _clock,
     check_digest,

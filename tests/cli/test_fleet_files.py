@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from orchestrator.cli.actions import work
+from orchestrator.cli.work import work
 from orchestrator.domain.errors import ExitCode
 from orchestrator.engine.events import Event, EventBus, Point, StepReached
 from orchestrator.simulator import Simulator

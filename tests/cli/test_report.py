@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from orchestrator.api.settings import load_settings
-from orchestrator.cli.actions.batches import KnownBatch
-from orchestrator.cli.actions.report import options_of
+from orchestrator.cli.work.batches import KnownBatch
+from orchestrator.cli.work.report import options_of
 from orchestrator.journal.records import BatchRecord
 from orchestrator.report.document import Commands
 from orchestrator.simulator import Simulator, SimulatorOptions
@@ -151,7 +151,7 @@ def test_a_plain_install_makes_the_page_without_pictures_and_names_the_extra(
 ) -> None:
     """What decodes them is an extra."""
     cli("run", batch.manifest)
-    monkeypatch.setattr("orchestrator.cli.actions.report.is_installed", lambda _: False)
+    monkeypatch.setattr("orchestrator.cli.work.report.is_installed", lambda _: False)
 
     result = cli("report", "studio", "-o", tmp_path / "report.html")
 

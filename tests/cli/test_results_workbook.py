@@ -150,7 +150,7 @@ def test_without_the_extra_one_line_says_what_to_install(
     """And the file of before stays."""
     before = workbook.read_bytes()
     monkeypatch.setitem(sys.modules, "xlsxwriter", None)
-    monkeypatch.setattr("orchestrator.cli.actions.results.find_spec", lambda _: None)
+    monkeypatch.setattr("orchestrator.cli.work.results.find_spec", lambda _: None)
 
     result = cli("results", "studio", "-o", workbook)
 

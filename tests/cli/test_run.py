@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.actions.listings import SHOWN_ENTRIES
+from orchestrator.cli.work.listings import SHOWN_ENTRIES
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import SECRETS, Batch, Cli
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.actions.watch import Board, count_groups, states_in
+from orchestrator.cli.work.watch import Board, count_groups, states_in
 from orchestrator.domain.states import EntryState, JobGroup
 from orchestrator.engine.events import JobStateChanged
 from orchestrator.journal.sqlite import hold_batch_lock

@@ -257,7 +257,7 @@ RETRY_ONE = "orchestrator retry {} --entry {}"
 
 WAYS: tuple[Way, ...] = (
     Way(
-        f"{CLI}actions/batches.py",
+        f"{CLI}work/batches.py",
         ("orchestrator status", "--state"),
         first(run("--state", "{folder}/mine.db"), cli("submit", "studio")),
         first(
@@ -266,7 +266,7 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}actions/batches.py",
+        f"{CLI}work/batches.py",
         ("orchestrator status", "--state"),
         first(run(), cli("submit", "studoi")),
         first(
@@ -275,19 +275,19 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}actions/batches.py",
+        f"{CLI}work/batches.py",
         ("--in-state", "--state"),
         first(run(), cli("status", "studio", "--state", "confirmed")),
         cli("status", "studio", "--in-state", "confirmed"),
     ),
     Way(
-        f"{CLI}actions/batches.py",
+        f"{CLI}work/batches.py",
         ("orchestrator status {}",),
         first(run(), cli("retry", "studio", "--entry", "zebra-7")),
         first(cli("status", "studio"), cli("retry", "studio", "--entry", "anna")),
     ),
     Way(
-        f"{CLI}actions/batches.py",
+        f"{CLI}work/batches.py",
         ("--endpoint", "--region"),
         first(run(), cli("submit", "studio", "--endpoint", "https://example.com", "--region", "cn-north-4")),
         cli("submit", "studio"),
@@ -300,13 +300,13 @@ WAYS: tuple[Way, ...] = (
         texts=2,
     ),
     Way(
-        f"{CLI}actions/clean.py",
+        f"{CLI}work/clean.py",
         ("--older-than", "--orphans"),
         first(run(), cli("clean")),
         first(cli("clean", "--orphans"), cli("clean", "--older-than", "30d", "--yes")),
     ),
     Way(
-        f"{CLI}actions/clean.py",
+        f"{CLI}work/clean.py",
         ("orchestrator run {} --on-existing adopt",),
         first(
             run("--state", "{folder}/server.db"), run("--on-existing", "create"), cli("clean", "--orphans")
@@ -314,7 +314,7 @@ WAYS: tuple[Way, ...] = (
         run("--on-existing", "adopt"),
     ),
     Way(
-        f"{CLI}actions/clean.py",
+        f"{CLI}work/clean.py",
         ("orchestrator run {} --batch-name {} --on-existing adopt",),
         first(
             run("--batch-name", "night", "--state", "{folder}/server.db"),
@@ -330,7 +330,7 @@ WAYS: tuple[Way, ...] = (
         first(fill_in, cli("validate", "{folder}/new.yaml")),
     ),
     Way(
-        f"{CLI}actions/init.py",
+        f"{CLI}work/init.py",
         ("--force",),
         cli("init", "{manifest}"),
         cli("init", "{manifest}", "--force"),
@@ -377,13 +377,13 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}actions/batches.py",
+        f"{CLI}work/batches.py",
         ("--all",),
         first(run(), years_of_runs, cli("status", "studio", "--runs")),
         cli("status", "studio", "--runs", "--all"),
     ),
     Way(
-        f"{CLI}actions/config.py",
+        f"{CLI}work/config.py",
         ("--endpoint", "--region"),
         first(without_endpoint, cli("config", "show")),
         first(
@@ -397,25 +397,25 @@ WAYS: tuple[Way, ...] = (
         cli("cancel", "studio", "--yes"),
     ),
     Way(
-        f"{CLI}actions/demo.py",
+        f"{CLI}work/demo.py",
         ("orchestrator status demo --state {}",),
         cli("demo", "--dir", "{folder}/demo", "--avatars", "1"),
         cli("status", "demo", "--state", "{folder}/demo/journal.db"),
     ),
     Way(
-        f"{CLI}actions/demo.py",
+        f"{CLI}work/demo.py",
         ("orchestrator init --sample {}",),
         cli("demo", "--dir", "{folder}/demo", "--avatars", "1"),
         cli("init", "--sample", "{folder}/demo/own"),
     ),
     Way(
-        f"{CLI}actions/demo.py",
+        f"{CLI}work/demo.py",
         ("--dir",),
         cli("demo", "--dir", "/dev/null/demo", "--avatars", "1"),
         cli("demo", "--dir", "{folder}/demo", "--avatars", "1"),
     ),
     Way(
-        f"{CLI}actions/demo.py",
+        f"{CLI}work/demo.py",
         ("--dir",),
         first(busy_demo, cli("demo", "--dir", "{folder}/busy", "--avatars", "1")),
         cli("demo", "--dir", "{folder}/demo", "--avatars", "1"),
@@ -461,19 +461,19 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}actions/plan.py",
+        f"{CLI}work/plan.py",
         ("--json",),
         first(lambda stage: stage.many(), cli("plan", "{manifest}")),
         cli("plan", "{manifest}", "--json"),
     ),
     Way(
-        f"{CLI}actions/plan.py",
+        f"{CLI}work/plan.py",
         ("--rate",),
         cli("plan", "{manifest}"),
         cli("plan", "{manifest}", "--rate", "10M"),
     ),
     Way(
-        f"{CLI}actions/retry.py",
+        f"{CLI}work/retry.py",
         ("orchestrator results {} -o results.csv", "--manifest"),
         first(run(), moved_manifest, cli("retry", "studio")),
         first(
@@ -482,7 +482,7 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}actions/retry.py",
+        f"{CLI}work/retry.py",
         ("orchestrator results {} -o results.csv", "--manifest"),
         first(run(), moved_manifest, cli("retry", "studio")),
         first(
@@ -491,7 +491,7 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}actions/run.py",
+        f"{CLI}work/run.py",
         ("orchestrator status {}",),
         first(run(), lambda stage: stage.replace_film(), run("-q")),
         first(cli("status", "studio"), run("--on-change", "recreate")),
@@ -509,26 +509,26 @@ WAYS: tuple[Way, ...] = (
         first(cli("plan", "{manifest}"), run("--entry", "anna")),
     ),
     Way(
-        f"{CLI}actions/listings.py",
+        f"{CLI}work/listings.py",
         ("orchestrator status {} --all",),
         first(lambda stage: stage.many(), run()),
         cli("status", "studio", "--all"),
     ),
     Way(
-        f"{CLI}actions/run.py",
+        f"{CLI}work/run.py",
         ON_CHANGE,
         first(run(), lambda stage: stage.replace_film(), run()),
         run("--on-change", "update"),
         options=SimulatorOptions(world=World(update_allowed="always")),
     ),
     Way(
-        f"{CLI}actions/run.py",
+        f"{CLI}work/run.py",
         ON_CHANGE,
         first(run(), lambda stage: stage.replace_film(), run()),
         run("--on-change", "recreate"),
     ),
     Way(
-        f"{CLI}actions/run.py",
+        f"{CLI}work/run.py",
         ("--batch-name",),
         first(run(), lambda stage: stage.cli("run", stage.second("anna", "bo"))),
         cli("run", "{folder}/second/studio.yaml", "--batch-name", "another"),
@@ -592,7 +592,7 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        f"{CLI}actions/watch.py",
+        f"{CLI}work/watch.py",
         ("orchestrator status {} --failed --all",),
         first(
             lambda stage: stage.many(video_multipart_count=2),
@@ -603,7 +603,7 @@ WAYS: tuple[Way, ...] = (
         options=ONE_URL,
     ),
     Way(
-        f"{CLI}actions/watch.py",
+        f"{CLI}work/watch.py",
         (RETRY, "orchestrator submit {}"),
         first(run(), cli("watch", "studio", "--interval", "0.01")),
         first(cli("retry", "studio"), cli("submit", "studio"), cli("watch", "studio", "--interval", "0.01")),
@@ -807,14 +807,14 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         (
             (f"{CLI}commands/work.py", ("--hold",)),
             (f"{CLI}commands/work.py", ("orchestrator work --hold 60s",)),
-            (f"{CLI}actions/work.py", ("orchestrator work -j 2", "-j")),
+            (f"{CLI}work/work.py", ("orchestrator work -j 2", "-j")),
             ("orchestrator/fleet/location.py", ("--state",)),
         ),
         f"{_FLEET}::test_what_a_worker_cannot_do_is_refused_with_what_it_can",
     ),
     **dict.fromkeys(
         (
-            (f"{CLI}actions/enqueue.py", ("orchestrator status {}",)),
+            (f"{CLI}work/enqueue.py", ("orchestrator status {}",)),
             ("orchestrator/fleet/location.py", ("orchestrator fleet install",)),
         ),
         f"{_FLEET}::test_what_is_queued_is_uploaded_by_a_worker",
@@ -823,7 +823,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         (
             ("orchestrator/fleet/enqueueing.py", ("orchestrator fleet release",)),
             ("orchestrator/fleet/worker.py", ("orchestrator fleet release",)),
-            (f"{CLI}actions/fleet.py", ("orchestrator fleet release",)),
+            (f"{CLI}work/fleet.py", ("orchestrator fleet release",)),
         ),
         "tests/cli/test_fleet_workers.py::test_a_brake_stops_all_workers_until_it_is_released",
     ),
@@ -836,14 +836,14 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
             ("orchestrator/report/document.py", ("orchestrator status {} --entry {}{}",)),
             ("orchestrator/report/document.py", ("orchestrator status {}{}",)),
             ("orchestrator/report/document.py", ("orchestrator plan {}{}",)),
-            (f"{CLI}actions/report.py", ("--state",)),
+            (f"{CLI}work/report.py", ("--state",)),
         ),
         "tests/cli/test_report.py::test_every_command_of_a_page_works_as_it_is_pasted",
     ),
-    (f"{CLI}actions/report.py", ("--live", "-o")): (
+    (f"{CLI}work/report.py", ("--live", "-o")): (
         "tests/cli/test_report.py::test_without_a_place_for_the_page_there_is_none"
     ),
-    (f"{CLI}actions/report_live.py", ("--host", "--port")): (
+    (f"{CLI}work/report_live.py", ("--host", "--port")): (
         "tests/cli/test_report.py::test_a_port_that_is_taken_is_a_sentence"
     ),
     ("orchestrator/engine/drain.py", ("--max-transfer",)): (
@@ -852,25 +852,25 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ("orchestrator/engine/drain.py", ("--max-duration",)): (
         "tests/cli/test_limits.py::test_a_run_that_reaches_its_limit_finishes_what_is_on_its_way_and_ends_with_5"
     ),
-    (f"{CLI}actions/doctor.py", ("--state",)): _DOCTOR,
-    (f"{CLI}actions/doctor.py", ("-j", "-p")): _DOCTOR,
-    (f"{CLI}actions/doctor.py", ("orchestrator config show",)): _DOCTOR,
-    (f"{CLI}actions/doctor.py", ("--project-id",)): _DOCTOR,
-    (f"{CLI}actions/doctor.py", ("--endpoint", "--region")): _DOCTOR,
+    (f"{CLI}work/doctor.py", ("--state",)): _DOCTOR,
+    (f"{CLI}work/doctor.py", ("-j", "-p")): _DOCTOR,
+    (f"{CLI}work/doctor.py", ("orchestrator config show",)): _DOCTOR,
+    (f"{CLI}work/doctor.py", ("--project-id",)): _DOCTOR,
+    (f"{CLI}work/doctor.py", ("--endpoint", "--region")): _DOCTOR,
     (f"{CLI}commands/init.py", ("--sample", "--scan")): (
         f"{_INIT}test_what_cannot_be_scanned_is_a_usage_error_and_nothing_is_written"
     ),
     (
-        f"{CLI}actions/init.py",
+        f"{CLI}work/init.py",
         ("orchestrator validate {}",),
     ): f"{_INIT}test_a_sample_validates_plans_and_runs",
-    (f"{CLI}actions/doctor.py", ("orchestrator validate {}",)): _DOCTOR,
+    (f"{CLI}work/doctor.py", ("orchestrator validate {}",)): _DOCTOR,
     (f"{CLI}commands/status.py", ("--reviews",)): "tests/cli/test_documents.py",
-    (f"{CLI}actions/status.py", ("orchestrator watch BATCH",)): "tests/engine/test_after_upload.py",
-    (f"{CLI}actions/validate.py", ("--look", "--report")): "tests/cli/test_look.py",
-    (f"{CLI}actions/validate.py", ("--look",)): "tests/cli/test_look.py",
+    (f"{CLI}work/status.py", ("orchestrator watch BATCH",)): "tests/engine/test_after_upload.py",
+    (f"{CLI}work/validate.py", ("--look", "--report")): "tests/cli/test_look.py",
+    (f"{CLI}work/validate.py", ("--look",)): "tests/cli/test_look.py",
     (f"{CLI}commands/validate.py", ("--look",)): "tests/cli/test_look.py",
-    (f"{CLI}actions/validate.py", ("--report",)): "tests/cli/test_look.py",
+    (f"{CLI}work/validate.py", ("--report",)): "tests/cli/test_look.py",
     ("orchestrator/engine/steps/submit.py", ("--submit-anyway",)): "tests/engine/test_gate.py",
     (
         "orchestrator/engine/steps/submit.py",
@@ -887,17 +887,17 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ): "tests/metastudio/test_retries.py::"
     "test_a_closed_port_ends_as_unreachable_after_all_attempts_even_for_a_create",
     (
-        f"{CLI}actions/clean.py",
+        f"{CLI}work/clean.py",
         ("--yes",),
     ): "tests/cli/test_clean.py::test_an_orphan_is_listed_and_deleted_only_with_yes",
     (
-        f"{CLI}actions/simulate.py",
+        f"{CLI}work/simulate.py",
         ("--data", "--port"),
     ): "tests/cli/test_commands.py::test_simulate_says_that_its_port_is_taken",
-    (f"{CLI}actions/simulate.py", ("--bucket", "--data", "--object-store")): (
+    (f"{CLI}work/simulate.py", ("--bucket", "--data", "--object-store")): (
         "tests/cli/test_commands.py::test_simulate_says_that_its_object_store_is_no_good"
     ),
-    (f"{CLI}actions/simulate.py", ("orchestrator run MANIFEST",)): (
+    (f"{CLI}work/simulate.py", ("orchestrator run MANIFEST",)): (
         "tests/cli/test_commands.py::test_simulate_serves_until_it_is_stopped"
     ),
     (
@@ -959,8 +959,8 @@ NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
     ("orchestrator/api/options.py", ("--json",)): 1,
     ("orchestrator/api/notices.py", ("--notify",)): 2,
     ("orchestrator/api/notices.py", ("--on-finish",)): 1,
-    (f"{CLI}actions/plan.py", ("--rate",)): 2,
-    (f"{CLI}actions/simulate.py", ("--bucket", "--object-store")): 1,
+    (f"{CLI}work/plan.py", ("--rate",)): 2,
+    (f"{CLI}work/simulate.py", ("--bucket", "--object-store")): 1,
     ("orchestrator/engine/batch.py", ("--fail-fast",)): 1,
     ("orchestrator/preflight/rules/rule.py", ("orchestrator explain P10", "orchestrator explain --all")): 1,
     ("orchestrator/metastudio/answers.py", ("--project-id",)): 1,

@@ -13,11 +13,11 @@ import pgqueuer.core.qm  # noqa: F401 - the forks need it, and the server import
 import psycopg  # noqa: F401 - as above
 
 import orchestrator.fleet.worker  # noqa: F401 - as above
-from orchestrator.cli.actions import work as work_action
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.main import run_command
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import StoppedBySignal, stop_on_signals
+from orchestrator.cli.work import work as work_action
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.events import EventBus

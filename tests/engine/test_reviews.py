@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cli.actions.status import reviews_document
+from orchestrator.cli.work.status import reviews_document
 from orchestrator.journal.history import ReviewRecord
 from orchestrator.journal.journal import open_journal
 from orchestrator.preflight.rulebook import RULES, rule_of_review

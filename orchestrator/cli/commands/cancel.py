@@ -21,6 +21,6 @@ def cancel(
       orchestrator cancel studio
       orchestrator cancel studio --entry anna --yes
     """
-    from orchestrator.cli.actions.cancel import cancel_entries  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.cancel import cancel_entries  # noqa: PLC0415 - keeps --help quick
 
     return cancel_entries(invocation, batch, entry or None, is_yes=yes)

@@ -45,7 +45,7 @@ def clean(
       orchestrator clean --orphans --region cn-north-4
       orchestrator clean --orphans --yes
     """
-    from orchestrator.cli.actions.clean import CleanRequest, clean_batches  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.clean import CleanRequest, clean_batches  # noqa: PLC0415 - keeps --help quick
 
     request = CleanRequest(
         older_than=seconds_of("--older-than", older_than),

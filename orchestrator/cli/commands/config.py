@@ -54,6 +54,6 @@ def show(
       orchestrator config show
       orchestrator config show studio.yaml --json
     """
-    from orchestrator.cli.actions.config import show_settings  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.config import show_settings  # noqa: PLC0415 - keeps --help quick
 
     return show_settings(invocation, manifest)

@@ -43,7 +43,7 @@ def enqueue(
       orchestrator enqueue studio.yaml --json     counts, as one JSON document
     """
     from orchestrator.api.checking import Asked  # noqa: PLC0415 - keeps --help quick
-    from orchestrator.cli.actions.enqueue import enqueue_manifest  # noqa: PLC0415
+    from orchestrator.cli.work.enqueue import enqueue_manifest  # noqa: PLC0415
 
     asked = Asked(path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ())
     return enqueue_manifest(invocation, asked, is_waiting=wait)

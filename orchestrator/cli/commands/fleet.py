@@ -32,7 +32,7 @@ def install(invocation: Invocation) -> int:
     Examples:
       orchestrator fleet install --state postgresql://studio@db/uploads
     """
-    from orchestrator.cli.actions.fleet import install_fleet  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.fleet import install_fleet  # noqa: PLC0415 - keeps --help quick
 
     return install_fleet(invocation)
 
@@ -51,7 +51,7 @@ def status(invocation: Invocation) -> int:
       orchestrator fleet status
       orchestrator fleet status --json
     """
-    from orchestrator.cli.actions.fleet import show_fleet  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.fleet import show_fleet  # noqa: PLC0415 - keeps --help quick
 
     return show_fleet(invocation)
 
@@ -68,6 +68,6 @@ def release(invocation: Invocation) -> int:
     Examples:
       orchestrator fleet release
     """
-    from orchestrator.cli.actions.fleet import release_fleet  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.fleet import release_fleet  # noqa: PLC0415 - keeps --help quick
 
     return release_fleet(invocation)

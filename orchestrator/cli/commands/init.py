@@ -67,7 +67,7 @@ def init(
     kind = _SUFFIXES.get(manifest.suffix.lower())
     if kind is None or (kind == "csv" and scan is not None):
         raise UsageError(f"the name of a manifest ends in .yaml{'' if scan else ', .yml or .csv'}")
-    from orchestrator.cli.actions.init import (  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.init import (  # noqa: PLC0415 - keeps --help quick
         scan_to_manifest,
         write_new,
         write_sample,

@@ -56,7 +56,7 @@ def plan(
       orchestrator plan studio.yaml --json
     """
     from orchestrator.api.checking import Asked  # noqa: PLC0415 - keeps --help quick
-    from orchestrator.cli.actions.plan import plan_manifest  # noqa: PLC0415
+    from orchestrator.cli.work.plan import plan_manifest  # noqa: PLC0415
 
     asked = Asked(path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ())
     return plan_manifest(invocation, asked, rate=rate)

@@ -57,11 +57,11 @@ def report(
       orchestrator report studio --live           until Ctrl-C
       orchestrator report studio --live -o last.html --host 0.0.0.0
     """
-    from orchestrator.cli.actions.report import PageRequest, write_report  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.report import PageRequest, write_report  # noqa: PLC0415 - keeps --help quick
 
     request = PageRequest(file=file, with_pictures=pictures)
     if not live:
         return write_report(invocation, batch, request)
-    from orchestrator.cli.actions.report_live import serve_report  # noqa: PLC0415 - loads the server
+    from orchestrator.cli.work.report_live import serve_report  # noqa: PLC0415 - loads the server
 
     return serve_report(invocation, batch, request, host=host, port=port)

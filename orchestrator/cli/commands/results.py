@@ -41,6 +41,6 @@ def results(
       orchestrator run results.csv
       orchestrator results studio --json
     """
-    from orchestrator.cli.actions.results import show_results  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.results import show_results  # noqa: PLC0415 - keeps --help quick
 
     return show_results(invocation, batch, file, entry or None)

@@ -52,7 +52,7 @@ def retry(
       orchestrator retry studio --cancelled
       orchestrator retry studio --manifest moved/studio.yaml
     """
-    from orchestrator.cli.actions.retry import RetryRequest, retry_entries  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.retry import RetryRequest, retry_entries  # noqa: PLC0415 - keeps --help quick
 
     if cancelled and entry:
         raise UsageError(

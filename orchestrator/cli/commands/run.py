@@ -69,9 +69,9 @@ def run(
 
     asked = Asked(path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ())
     if dry_run:
-        from orchestrator.cli.actions.plan import plan_manifest  # noqa: PLC0415
+        from orchestrator.cli.work.plan import plan_manifest  # noqa: PLC0415
 
         return plan_manifest(invocation, asked, rate=None)
-    from orchestrator.cli.actions.run import run_manifest  # noqa: PLC0415
+    from orchestrator.cli.work.run import run_manifest  # noqa: PLC0415
 
     return run_manifest(invocation, asked)

@@ -83,10 +83,10 @@ def status(
       orchestrator status studio-2026-11 --json
       orchestrator status --reviews
     """
-    from orchestrator.cli.actions.status import show_batch, show_batches  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.status import show_batch, show_batches  # noqa: PLC0415 - keeps --help quick
 
     if reviews:
-        from orchestrator.cli.actions.status import show_reviews  # noqa: PLC0415 - as above
+        from orchestrator.cli.work.status import show_reviews  # noqa: PLC0415 - as above
 
         if batch or failed or in_state or entry or runs:
             raise UsageError("--reviews covers all batches and cannot be combined with other arguments")
@@ -102,7 +102,7 @@ def status(
     if batch is None:
         return show_batches(invocation)
     if runs:
-        from orchestrator.cli.actions.batches import show_runs  # noqa: PLC0415 - as above
+        from orchestrator.cli.work.batches import show_runs  # noqa: PLC0415 - as above
 
         return show_runs(invocation, batch, is_all_wanted=every)
     return show_batch(

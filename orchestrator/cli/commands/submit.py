@@ -25,6 +25,6 @@ def submit(invocation: Invocation, batch: BatchArgument, *, entry: EntryPatterns
       orchestrator submit studio
       orchestrator submit studio --json
     """
-    from orchestrator.cli.actions.run import submit_jobs  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.run import submit_jobs  # noqa: PLC0415 - keeps --help quick
 
     return submit_jobs(invocation, batch, entry or None)

@@ -41,7 +41,7 @@ def validate(
       orchestrator validate studio.yaml --look quick --report preflight.html
     """
     from orchestrator.api.checking import Asked  # noqa: PLC0415 - keeps --help quick
-    from orchestrator.cli.actions.validate import validate_manifest  # noqa: PLC0415
+    from orchestrator.cli.work.validate import validate_manifest  # noqa: PLC0415
 
     asked = Asked(path=manifest, batch_name=batch_name, defaults=default or ())
     return validate_manifest(invocation, asked, report)

@@ -25,6 +25,6 @@ def verify(
       orchestrator verify studio --entry 'take-*'
       orchestrator verify studio --json
     """
-    from orchestrator.cli.actions.verify import verify_files  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.verify import verify_files  # noqa: PLC0415 - keeps --help quick
 
     return verify_files(invocation, batch, entry or ())

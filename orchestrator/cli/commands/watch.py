@@ -72,7 +72,7 @@ def watch(
       8    some entries need attention, all others are finished
       130  stopped by Ctrl-C
     """
-    from orchestrator.cli.actions.watch import WatchRequest, watch_batch  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.watch import WatchRequest, watch_batch  # noqa: PLC0415 - keeps --help quick
     from orchestrator.engine.following import Milestone, PollPace  # noqa: PLC0415
 
     wait = seconds_of("--interval", interval)

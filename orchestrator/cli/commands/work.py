@@ -62,7 +62,7 @@ def work(
       orchestrator work -j 8
       orchestrator work studio --until-done
     """
-    from orchestrator.cli.actions.work import work_on_queue  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.work import work_on_queue  # noqa: PLC0415 - keeps --help quick
 
     if fail_if_stopped and not until_done:
         raise UsageError(

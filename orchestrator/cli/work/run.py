@@ -11,7 +11,11 @@ from orchestrator.api.checking import Asked, check_patterns, refuse_fleet
 from orchestrator.api.run_report import decisions, head_of, left_alone, results
 from orchestrator.api.session import Session, work_on
 from orchestrator.api.settings import EffectiveSettings
-from orchestrator.cli.actions.batches import (
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.output import Output
+from orchestrator.cli.process import run_on_network
+from orchestrator.cli.session import open_shown_session
+from orchestrator.cli.work.batches import (
     KnownBatch,
     batch_of,
     kept_in_history,
@@ -20,16 +24,12 @@ from orchestrator.cli.actions.batches import (
     matching_entries,
     state_of,
 )
-from orchestrator.cli.actions.listings import (
+from orchestrator.cli.work.listings import (
     ProblemReport,
     is_setting_wrong,
     print_entries,
     refuse_invalid,
 )
-from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.output import Output
-from orchestrator.cli.process import run_on_network
-from orchestrator.cli.session import open_shown_session
 from orchestrator.domain.errors import ExitCode, LimitReachedError, OrchestratorError
 from orchestrator.domain.quantities import as_clock, format_bytes
 from orchestrator.domain.states import EntryState
@@ -108,7 +108,7 @@ async def _submit(output: Output, known: KnownBatch, patterns: Collection[str] |
             ids = await matching_entries(session.journal, known.record, patterns)
             return await office.submit(session.work, name, ids)
 
-        from orchestrator.cli.actions.enqueue import enqueue_by  # noqa: PLC0415 - for a fleet's journal only
+        from orchestrator.cli.work.enqueue import enqueue_by  # noqa: PLC0415 - for a fleet's journal only
 
         return await enqueue_by(output, known.effective, name, act, is_submit_wanted=True)
     async with open_shown_session(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from orchestrator.api.checking import Asked, FilmOfEntry, Looked, check, look_at
 from orchestrator.api.settings import ProgressStyle, Settings
-from orchestrator.cli.actions.listings import counted, grouped_problems
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
+from orchestrator.cli.work.listings import counted, grouped_problems
 from orchestrator.domain.errors import ConfigurationError, ExitCode, UsageError
 from orchestrator.manifest import Problem
 

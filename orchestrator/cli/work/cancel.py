@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from orchestrator.cli.actions.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, is_agreed, print_table, require_consent
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_service_session
+from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.cancelling import LEFT_ALONE, Canceller

@@ -10,11 +10,11 @@ from orchestrator.api.checking import Asked, check_patterns, films_of, look_prob
 from orchestrator.api.planning import BatchPlan, plan_batch, refusal
 from orchestrator.api.run_report import named
 from orchestrator.api.settings import EffectiveSettings
-from orchestrator.cli.actions.listings import ProblemReport
-from orchestrator.cli.actions.validate import look_shown
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output, print_table
 from orchestrator.cli.process import run_async
+from orchestrator.cli.work.listings import ProblemReport
+from orchestrator.cli.work.validate import look_shown
 from orchestrator.domain.errors import ManifestError, UsageError
 from orchestrator.domain.quantities import as_clock, format_bytes, parse_bytes
 from orchestrator.manifest import Manifest

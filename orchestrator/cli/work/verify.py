@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 
 from orchestrator.api.service import real_clocks, service_settings
-from orchestrator.cli.actions.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
+from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import ExitCode, OrchestratorError, RequestRejectedError
 from orchestrator.domain.evidence import ObjectFacts

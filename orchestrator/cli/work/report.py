@@ -11,11 +11,11 @@ from shlex import quote
 
 from anyio import to_thread
 
-from orchestrator.cli.actions.batches import KnownBatch, known_batch
-from orchestrator.cli.actions.results import written_file
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_async
+from orchestrator.cli.work.batches import KnownBatch, known_batch
+from orchestrator.cli.work.results import written_file
 from orchestrator.domain.errors import ExitCode, UsageError
 from orchestrator.journal.backend import has_password, is_url
 from orchestrator.journal.journal import Journal, open_journal

@@ -19,11 +19,11 @@ import aiofiles
 import anyio
 from anyio import to_thread
 
-from orchestrator.cli.actions.batches import KnownBatch, known_batch, matching_entries, read_journal
-from orchestrator.cli.actions.listings import review_text
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_async
+from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries, read_journal
+from orchestrator.cli.work.listings import review_text
 from orchestrator.domain.errors import ConfigurationError, ExitCode
 from orchestrator.domain.foreign import one_line, shown
 from orchestrator.domain.quantities import moment

@@ -15,12 +15,12 @@ from anyio import to_thread
 from platformdirs import user_state_path
 
 from orchestrator.api.settings import APPLICATION
-from orchestrator.cli.actions.batches import KnownBatch, known_batch
-from orchestrator.cli.actions.report import PageRequest, can_show, picture_progress, pictures, read_report
-from orchestrator.cli.actions.results import written_file
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, dumped
 from orchestrator.cli.process import run_async
+from orchestrator.cli.work.batches import KnownBatch, known_batch
+from orchestrator.cli.work.report import PageRequest, can_show, picture_progress, pictures, read_report
+from orchestrator.cli.work.results import written_file
 from orchestrator.domain.errors import ConfigurationError, ExitCode
 from orchestrator.engine.drain import until_signalled
 from orchestrator.journal.journal import Journal, open_journal

@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass
 
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.api.status import batch_head, entry_status, warnings_of_batch
-from orchestrator.cli.actions.batches import (
+from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.output import SCHEMA, Output, print_table
+from orchestrator.cli.process import run_async
+from orchestrator.cli.work.batches import (
     find_batch,
     find_entry,
     has_journal,
@@ -16,10 +19,7 @@ from orchestrator.cli.actions.batches import (
     read_journal,
     unknown_batch,
 )
-from orchestrator.cli.actions.listings import print_entries
-from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.output import SCHEMA, Output, print_table
-from orchestrator.cli.process import run_async
+from orchestrator.cli.work.listings import print_entries
 from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.quantities import format_bytes, moment

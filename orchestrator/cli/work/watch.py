@@ -18,12 +18,12 @@ import anyio
 from orchestrator.api.notices import WatchNotifier
 from orchestrator.api.run_report import error_of
 from orchestrator.api.settings import ProgressStyle
-from orchestrator.cli.actions.batches import KnownBatch, known_batch, matching_entries
-from orchestrator.cli.actions.listings import review_text
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import cursor_shown_while_suspended, run_on_network
 from orchestrator.cli.session import ServiceSession, open_service_session, progress_style
+from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
+from orchestrator.cli.work.listings import review_text
 from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import as_clock, moment

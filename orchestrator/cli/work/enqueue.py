@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from orchestrator.api.checking import Asked, check_patterns
 from orchestrator.api.session import Session
 from orchestrator.api.settings import EffectiveSettings
-from orchestrator.cli.actions.batches import batch_of, kept_in_history, state_of
-from orchestrator.cli.actions.listings import ProblemReport, is_setting_wrong, refuse_invalid
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_shown_session
+from orchestrator.cli.work.batches import batch_of, kept_in_history, state_of
+from orchestrator.cli.work.listings import ProblemReport, is_setting_wrong, refuse_invalid
 from orchestrator.domain.errors import ExitCode, OrchestratorError
 from orchestrator.engine.batch import RunRequest
 from orchestrator.fleet.location import require_server

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from orchestrator.api.settings import EffectiveSettings
-from orchestrator.cli.actions.batches import has_journal
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, can_ask, is_agreed, print_table, require_consent
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_service_session
+from orchestrator.cli.work.batches import has_journal
 from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import (
     ExitCode,

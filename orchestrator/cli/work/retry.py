@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from orchestrator.api.checking import Asked
 from orchestrator.api.session import Session
-from orchestrator.cli.actions.batches import KnownBatch, known_batch, known_kept_in_history, matching_entries
-from orchestrator.cli.actions.enqueue import enqueue_by
-from orchestrator.cli.actions.listings import ProblemReport
-from orchestrator.cli.actions.run import print_run
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_shown_session
+from orchestrator.cli.work.batches import KnownBatch, known_batch, known_kept_in_history, matching_entries
+from orchestrator.cli.work.enqueue import enqueue_by
+from orchestrator.cli.work.listings import ProblemReport
+from orchestrator.cli.work.run import print_run
 from orchestrator.domain.errors import ManifestError
 from orchestrator.engine.batch import RunRequest, retry_batch
 from orchestrator.engine.decision import Retry

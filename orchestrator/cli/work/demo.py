@@ -16,10 +16,10 @@ from platformdirs import user_state_path
 
 from orchestrator.api.checking import Asked
 from orchestrator.api.settings import APPLICATION, EffectiveSettings
-from orchestrator.cli.actions.listings import ProblemReport
-from orchestrator.cli.actions.run import run_once
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.process import run_on_network
+from orchestrator.cli.work.listings import ProblemReport
+from orchestrator.cli.work.run import run_once
 from orchestrator.domain.entries import slug
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.journal.journal import folder_of

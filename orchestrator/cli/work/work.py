@@ -10,11 +10,11 @@ from orchestrator.api.run_report import new_run_id
 from orchestrator.api.service import real_clocks, work_settings
 from orchestrator.api.session import event_outputs
 from orchestrator.api.settings import EffectiveSettings
-from orchestrator.cli.actions.batches import known_batch
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import OutageNotes, changeable_bandwidth, logs_of, surroundings_of
+from orchestrator.cli.work.batches import known_batch
 from orchestrator.domain.errors import UsageError
 from orchestrator.engine.context import open_workplace
 from orchestrator.engine.events import (

@@ -20,7 +20,7 @@ _TAKEN = "SELECT max(at) - min(at) FROM transitions"
 
 def measure(bench: Bench) -> Finding:
     """One batch with 1, 2 and 4 workers."""
-    entries, video_bytes = (4, 100_000) if bench.is_quick else (96, 750_000)
+    entries, video_bytes = (4, 100_000) if bench.is_quick else (128, 750_000)
     counts = (1, 2) if bench.is_quick else (1, 2, 4)
     folder = bench.folder("efficiency")
     avatars = write_avatars(folder, VIDEOS[:1], entries, video_bytes)

@@ -18,8 +18,8 @@ from typing import Final, NamedTuple, TypeVar
 import psycopg
 from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
 from pgqueuer.adapters.persistence.queries import Queries
-from pgqueuer.domain.models import Job, TracebackRecord
-from pgqueuer.domain.types import JOB_STATUS, JobId, QueueEntrypoint, QueueManagerId
+from pgqueuer.domain.models import Job, TableChangedEvent, TracebackRecord, utc_now
+from pgqueuer.domain.types import JOB_STATUS, Channel, JobId, QueueEntrypoint, QueueManagerId
 from pgqueuer.ports.driver import NotifyCallback
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
@@ -197,6 +197,8 @@ class OwnedQueries(Queries):
         self.place = Place(host="", scope="")
         #: Asked each time before anything is taken.
         self.may_take: Callable[[], bool] = lambda: True
+        #: The batches to ask for, of those that PgQueuer was told of; None asks for all. Each costs time.
+        self.open_batches: Collection[str] | None = None
         #: Waits no more for a server that is away: what needs it from now on raises JournalError.
         self.stop_waiting = driver.stop_waiting
         self._holds: dict[JobId, Hold] = {}
@@ -216,7 +218,9 @@ class OwnedQueries(Queries):
         None of another worker while the server may just have come back: no worker could renew what it holds while the
         server was away. Until each has had the time it has at any other, silence says nothing.
         """
-        if not self.may_take():
+        if self.open_batches is not None:
+            entrypoints = {name: each for name, each in entrypoints.items() if name in self.open_batches}
+        if not entrypoints or not self.may_take():
             return []
         if self.driver.seconds_there < heartbeat_timeout.total_seconds():
             heartbeat_timeout = _NEVER
@@ -342,6 +346,29 @@ class OwnedQueries(Queries):
             )
             added += sum(job_id is not None for job_id in job_ids)
         return added
+
+    async def batches(self) -> set[str]:
+        """The batches of which entries are queued or at work; finished ones cost nothing."""
+        queue = self.qbq.qualified.queue_table
+        next_queued = f"(SELECT min(entrypoint) FROM {queue} WHERE status = 'queued'"
+        rows = await self.driver.fetch(
+            f"WITH RECURSIVE queued AS (SELECT {next_queued}) AS batch UNION ALL"
+            f" SELECT {next_queued} AND entrypoint > queued.batch) FROM queued WHERE queued.batch IS NOT NULL)"
+            f" SELECT batch FROM queued WHERE batch IS NOT NULL"
+            f" UNION SELECT entrypoint FROM {queue} WHERE status = 'picked'"
+        )
+        return {str(row["batch"]) for row in rows}
+
+    async def wake(self) -> None:
+        """Have this process's worker look for rows at once."""
+        event = TableChangedEvent(
+            type="table_changed_event",
+            channel=Channel(self.qbe.settings.channel),
+            sent_at=utc_now(),
+            operation="insert",
+            table=self.qbe.settings.queue_table,
+        )
+        await self.driver.notify(event.channel, event.model_dump_json())
 
     async def has_rows(self, batches: Collection[str]) -> bool:
         """True when an entry of *batches* is queued or at work."""

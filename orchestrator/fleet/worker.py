@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,7 +16,6 @@ from pgqueuer.core.executors import EntrypointExecutor, EntrypointExecutorParame
 from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Job
-from pgqueuer.domain.types import QueueEntrypoint
 
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ExitCode, HoldLostError, RunError, exit_code_of
@@ -91,6 +90,8 @@ class Worker:
         self._is_braked = False
         self._breaker = Breaker(place.work.settings.breaker_entries)
         self._is_done = False
+        #: The digests of batches that were looked at: PgQueuer is told of those that are this worker's.
+        self._met: set[str] = set()
         #: By batch and how it is to be uploaded; the batch's entries share turns.
         self._parts: dict[tuple[str, RunSettings], tuple[Run, Lifecycle]] = {}
 
@@ -145,13 +146,13 @@ class Worker:
                 if clocks.monotonic() >= show_at:
                     await self._presence.show()
                     show_at = clocks.monotonic() + PRESENCE_SECONDS
-                batches = await self._meet_batches()
+                await self._meet_batches()
                 await self._mind_brake()
                 if clocks.monotonic() >= queue_again_at:
-                    await put_back(self._place.journal, self._queries, batches)
+                    await self._put_back()
                     await self._queries.forget_old_log()
                     queue_again_at = clocks.monotonic() + _SWEEP_SECONDS
-                if self._settings.is_until_done and await self._is_all_done(batches):
+                if self._settings.is_until_done and await self._is_all_done():
                     self._is_done = True
                     self._place.drain.begin("nothing is queued any more")
                     return
@@ -174,26 +175,37 @@ class Worker:
     def _may_take(self) -> bool:
         return not self._is_braked and self._caution.may_take()
 
-    async def _is_all_done(self, batches: Collection[BatchRecord]) -> bool:
-        if await self._queries.has_rows([batch.batch for batch in batches]):
+    async def _is_all_done(self) -> bool:
+        if not self._manager.entrypoint_registry.keys().isdisjoint(await self._queries.batches()):
             return False
         # The row of an entry that was left in the middle may have been lost.
-        return await put_back(self._place.journal, self._queries, batches) == 0
+        return await self._put_back() == 0
 
-    async def _meet_batches(self) -> list[BatchRecord]:
-        """The batches to work on; PgQueuer is told of each, under its digest, so that it gives out no others."""
+    async def _put_back(self) -> int:
+        batches = await self._place.journal.batches()
+        return await put_back(
+            self._place.journal, self._queries, [batch for batch in batches if self._is_own(batch)]
+        )
+
+    def _is_own(self, batch: BatchRecord) -> bool:
         connection, only = self._place.connection, self._settings.batch
-        batches = [
-            batch
-            for batch in await self._place.journal.batches()
-            if (batch.endpoint, batch.project_id) == (connection.endpoint, connection.project_id)
-            and only in {None, batch.batch}
-        ]
-        for batch in batches:
-            if QueueEntrypoint(batch.batch) not in self._manager.entrypoint_registry:
+        is_here = (batch.endpoint, batch.project_id) == (connection.endpoint, connection.project_id)
+        return is_here and only in {None, batch.batch}
+
+    async def _meet_batches(self) -> None:
+        """See which batches have rows; PgQueuer is told of each, under its digest, so that it gives out no others."""
+        before, batches = self._queries.open_batches, await self._queries.batches()
+        for digest in batches - self._met:
+            batch = await self._place.journal.batch(digest)
+            if batch is None:
+                continue
+            self._met.add(digest)
+            if self._is_own(batch):
                 parameters = EntrypointExecutorParameters(func=self._handle, concurrency_limit=0)
-                self._manager.register_executor(batch.batch, EntrypointExecutor(parameters))
-        return batches
+                self._manager.register_executor(digest, EntrypointExecutor(parameters))
+        self._queries.open_batches = batches
+        if before is not None and not batches.issubset(before):
+            await self._queries.wake()
 
     async def _handle(self, job: Job) -> None:
         """Work on the entry of a row; returns when nothing is left to do, raises RetryRequested to hand it back."""

@@ -108,3 +108,20 @@ async def test_a_batch_has_rows_until_the_last_has_ended(state: str) -> None:
 
     assert not before
     assert found == [True, False, True, False]
+
+
+async def test_batches_without_rows_are_not_asked_for(state: str) -> None:
+    """Of those that PgQueuer was told of, the finished ones cost nothing; one that has rows again is met again."""
+    async with open_queue(state) as queries:
+        await queries.put([ENTRY, Wanted("other", "bo")])
+        known = [await queries.batches()]
+        queries.open_batches = {"other"}
+        taken = [await take(queries, hold=timedelta(minutes=1))]
+        queries.open_batches = await queries.batches()
+        taken.append(await take(queries, hold=timedelta(minutes=1)))
+        known.append(await queries.batches())
+        await queries.log_jobs([(job, "successful", None) for job in taken[1]])
+        known.append(await queries.batches())
+
+    assert [[job.entrypoint for job in jobs] for jobs in taken] == [[], ["studio"]]
+    assert known == [{"studio", "other"}, {"studio", "other"}, {"other"}]

@@ -17,6 +17,7 @@ from tests.cli.advice import (
 _OF_OTHERS: dict[str, frozenset[str]] = {
     "README.md": frozenset({"-m"}),
     "docs/reliability.md": frozenset({"--rounds", "--seed", "-9"}),
+    "docs/fleet.md": frozenset({"-c"}),
 }
 
 

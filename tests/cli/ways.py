@@ -807,6 +807,9 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         (
             (f"{CLI}commands/work.py", ("--hold",)),
             (f"{CLI}commands/work.py", ("orchestrator work --hold 60s",)),
+            (f"{CLI}commands/work.py", ("--until-done",)),
+            (f"{CLI}commands/work.py", ("--fail-if-stopped", "--until-done")),
+            (f"{CLI}commands/work.py", ("orchestrator work --until-done --fail-if-stopped",)),
             (f"{CLI}work/work.py", ("orchestrator work -j 2", "-j")),
             ("orchestrator/fleet/location.py", ("--state",)),
         ),

@@ -14,7 +14,6 @@ import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
-from functools import partialmethod
 from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
@@ -178,8 +177,9 @@ class SqliteConnection(sqlite3.Connection):
     #: A file does not go away as a server does; what is wrong with the disk is told by each statement.
     is_lost = False
 
-    #: Begins a transaction, with the lock: upgrading a read lock later could fail half-way.
-    begin = partialmethod(sqlite3.Connection.execute, "BEGIN IMMEDIATE")
+    def begin(self) -> None:
+        """Begin a transaction, with the lock: upgrading a read lock later could fail half-way."""
+        self.execute("BEGIN IMMEDIATE")
 
     def roll_back(self) -> None:
         """End the transaction; after some errors SQLite has done so by itself."""

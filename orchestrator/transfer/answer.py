@@ -193,9 +193,11 @@ def marks_of(headers: CIMultiDictProxy[str]) -> tuple[str | None, str | None]:
 
 def is_foreign(headers: CIMultiDictProxy[str], body: bytes | bytearray) -> bool:
     """True when the body is a page or a JSON document, by its type or by how it starts."""
-    is_empty = not body and headers.get("Content-Length", "0") == "0"
+    if not body and headers.get("Content-Length", "0") == "0":
+        # Whatever its type, as nearly every answer to a PUT.
+        return False
     is_typed = _FOREIGN_TYPE.match(headers.get("Content-Type", "").strip()) is not None
-    return (is_typed and not is_empty) or _FOREIGN_BODY.match(body) is not None
+    return is_typed or _FOREIGN_BODY.match(body) is not None
 
 
 def is_success(answer: Answer) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -45,6 +45,7 @@ from orchestrator.transfer.reader import (
     SegmentReader,
     SmallSegmentReader,
     Source,
+    check_unchanged,
 )
 
 #: Looks per idle timeout: how late a cut may come, at most one look.
@@ -128,6 +129,10 @@ class SegmentSender:
             return hashed.md5
         finally:
             reader.close()
+
+    async def check_unchanged(self, assets: Iterable[Asset]) -> None:
+        """Raise SourceChangedError unless every file of *assets* is still the one that was planned."""
+        await asyncio.get_running_loop().run_in_executor(self._readers, check_unchanged, assets)
 
     async def _send(
         self, exchange: Exchange, asset: Asset, segment: Segment, on_bytes: OnBytes, pace: Pace | None

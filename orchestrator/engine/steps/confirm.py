@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final, NoReturn
 
-import anyio.to_thread
-
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import (
     CredentialsError,
@@ -39,7 +37,6 @@ from orchestrator.engine.events import Point
 from orchestrator.engine.steps.inquiry import DeliveryCheck, Finding, Inquiry, PartList
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import Command
-from orchestrator.transfer.reader import check_unchanged
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run
@@ -106,7 +103,7 @@ class Confirmer:
         refuses, EntryError when an object that can be looked at is not what was sent, DecisionNeededError when
         that contradicts what the service said.
         """
-        await anyio.to_thread.run_sync(check_unchanged, entry.record.assets)
+        await self._run.sender.check_unchanged(entry.record.assets)
         videos = _Video.of(entry)
         apart = await self._still_apart(entry, videos)
         unlisted = frozenset(video.kind for video in apart if not video.was_listed)

@@ -344,6 +344,19 @@ NOTIFY_OPTIONS = (
 
 #: Of those the ones of a command that follows jobs: it is started by hand and ends with them.
 WATCH_TELLING_OPTIONS = (*TELLING_OPTIONS, *(option for option in NOTIFY_OPTIONS if option.name == "notify"))
+#: What a batch of a fleet decides when it is queued, whichever host works on it then.
+BATCH_OPTIONS = tuple(
+    option
+    for option in (*PLAN_OPTIONS, *RUN_OPTIONS)
+    if option.name
+    in {
+        *("part_size", "on_change", "on_existing", "on_expired"),
+        *("verify", "verify_object", "submit_anyway"),
+    }
+)
+#: What a host of a fleet decides, and what is left to say when a batch is queued.
+HOST_OPTIONS = tuple(option for option in RUN_OPTIONS if option not in BATCH_OPTIONS)
+ENQUEUE_OPTIONS = (*PLAN_OPTIONS, *(option for option in BATCH_OPTIONS if option not in PLAN_OPTIONS))
 #: What commands have that work on entries.
 RUN_TELLING_OPTIONS = (*TELLING_OPTIONS, *METRICS_OPTIONS, *NOTIFY_OPTIONS)
 

@@ -6,6 +6,7 @@ import random
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -18,6 +19,7 @@ from orchestrator.domain.states import Change
 from orchestrator.engine.connection import Clocks, ServiceSettings
 from orchestrator.engine.context import OnExisting, OnExpired, RunSettings, WorkSettings
 from orchestrator.engine.drain import Listening, by_signals
+from orchestrator.journal.records import BatchRecord
 from orchestrator.metastudio.auth import find_credentials
 from orchestrator.transfer.pacing import BandwidthLimit
 
@@ -109,6 +111,26 @@ def work_settings(
         bandwidth=BandwidthLimit(effective.values.bwlimit),
         listening=listening,
     )
+
+
+def work_settings_of_batch(
+    work: WorkSettings, effective: EffectiveSettings, batch: BatchRecord
+) -> WorkSettings:
+    """*work* of a fleet's host for one batch, which decides some settings itself; raises JournalError."""
+    values = effective.as_enqueued(batch.settings or "{}").values
+    decided = run_settings(values, is_submit_wanted=batch.is_submit_wanted)
+    settings = replace(
+        work.settings,
+        part_bytes=decided.part_bytes,
+        is_submit_wanted=decided.is_submit_wanted,
+        is_submit_forced=decided.is_submit_forced,
+        on_expired=decided.on_expired,
+        on_change=decided.on_change,
+        on_existing=decided.on_existing,
+        is_object_verified=decided.is_object_verified,
+    )
+    service = replace(work.service, is_verifying=values.verify == "etag")
+    return replace(work, settings=settings, service=service)
 
 
 def real_clocks() -> Clocks:

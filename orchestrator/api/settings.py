@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -16,11 +17,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from platformdirs import user_config_path, user_state_path
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from orchestrator.api.options import ALL_OPTIONS, DEFAULTS, ENVIRONMENT_PREFIX
+from orchestrator.api.options import ALL_OPTIONS, BATCH_OPTIONS, DEFAULTS, ENVIRONMENT_PREFIX
 from orchestrator.domain.assets import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError
 from orchestrator.domain.quantities import parse_bytes, parse_duration
 from orchestrator.journal.backend import has_password, is_url
+from orchestrator.journal.records import intact
 from orchestrator.metastudio.auth import region_endpoint
 from orchestrator.metastudio.pacing import ApiRate, parse_api_rate
 from orchestrator.transfer.pacing import Timetable, parse_timetable
@@ -30,6 +32,7 @@ CONFIG_NAME = "orchestrator.toml"
 #: The file that stands for the standard output.
 STDOUT = Path("-")
 _PATHS = tuple(option.name for option in ALL_OPTIONS if option.is_path)
+_OF_BATCHES = {option.name for option in BATCH_OPTIONS}
 _LONG_FLAGS = {
     option.name: next(flag for flag in option.flags if flag.startswith("--")).partition("/")[0]
     for option in ALL_OPTIONS
@@ -192,8 +195,28 @@ class EffectiveSettings:
         values = self.values.model_copy(update=known)
         return replace(self, values=values, ranks=[frozenset(known), *self.ranks])
 
+    def as_enqueued(self, kept: str, *, but: Collection[str] = ()) -> EffectiveSettings:
+        """The same settings for a batch of a fleet, which decides some of them, *but* not these.
+
+        What was *kept* when it was queued goes before all but flags, also where that is the default. Raises
+        JournalError where it is damaged.
+        """
+        with intact("the settings of a batch"):
+            # A later version may keep more.
+            decided = Settings(
+                **{name: value for name, value in json.loads(kept).items() if name in _OF_BATCHES}
+            )
+        names = {name for name in _OF_BATCHES - set(but) if not self.source_of(name).startswith("--")}
+        update = {name: getattr(decided, name) for name in names}
+        return replace(self, values=self.values.model_copy(update=update))
+
     def _rank(self, name: str) -> int:
         return next((rank for rank, names in enumerate(self.ranks) if name in names), len(self.ranks))
+
+
+def kept_for_batch(values: Settings) -> str:
+    """Those of *values* that a batch of a fleet decides, as its journal keeps them."""
+    return values.model_dump_json(include=_OF_BATCHES)
 
 
 def load_settings(

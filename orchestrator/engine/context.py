@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.domain.entries import BatchKey
@@ -173,24 +174,28 @@ class Workplace:
     drain: Drain
     outages: Outages
     connection: Connection
-    sender: SegmentSender
+    #: The one sender that compares MD5s, and the one that does not.
+    sender_for: Callable[[bool], SegmentSender]
     slots: PutSlots
     rate: RateEstimate
 
     def run(
-        self, batch: BatchKey, *, settings: RunSettings, budget: RetryBudget, host: str | None = None
+        self, batch: BatchKey, work: WorkSettings, *, budget: RetryBudget, host: str | None = None
     ) -> Run:
-        """A run of *batch*; who works with it has its lock, or, on a *host* among others, the holds of entries."""
+        """A run of *batch* by *work*, which differs from the place's own in what a batch decides.
+
+        Who works with it has the batch's lock, or, on a *host* among others, the holds of entries.
+        """
         return Run(
             batch=batch,
-            work=replace(self.work, settings=settings),
+            work=work,
             journal=self.journal,
             events=self.events,
             clocks=self.clocks,
             drain=self.drain,
             outages=self.outages,
             connection=self.connection,
-            sender=self.sender,
+            sender=self.sender_for(work.service.is_verifying),
             slots=self.slots,
             budget=budget,
             rate=self.rate,
@@ -223,6 +228,19 @@ async def open_workplace(
         gate=outages.call,
         make_pacer=make_pacer,
     ) as connection:
+
+        @cache
+        def sender_for(is_verifying: bool) -> SegmentSender:
+            return SegmentSender(
+                connection.session,
+                readers=connection.readers,
+                idle_timeout=service.idle_timeout,
+                is_verifying=is_verifying,
+                is_insecure_http_allowed=service.is_insecure_http_allowed,
+                clock=connection.service_time.now,
+                on_warning=lambda message: events.publish(ServiceWarning(message=message)),
+            )
+
         yield Workplace(
             work=work,
             journal=journal,
@@ -231,15 +249,7 @@ async def open_workplace(
             drain=drain,
             outages=outages,
             connection=connection,
-            sender=SegmentSender(
-                connection.session,
-                readers=connection.readers,
-                idle_timeout=service.idle_timeout,
-                is_verifying=service.is_verifying,
-                is_insecure_http_allowed=service.is_insecure_http_allowed,
-                clock=connection.service_time.now,
-                on_warning=lambda message: events.publish(ServiceWarning(message=message)),
-            ),
+            sender_for=sender_for,
             slots=PutSlots(work.settings.most_parallel, work.bandwidth),
             rate=RateEstimate(),
         )
@@ -258,8 +268,4 @@ async def open_run(
         connection = place.connection
         key = await journal.known_key(BatchKey(connection.endpoint, connection.project_id, batch_name))
         async with journal.hold_batch(key):
-            yield place.run(
-                key,
-                settings=work.settings,
-                budget=RetryBudget(work.settings.run_retries),
-            )
+            yield place.run(key, work, budget=RetryBudget(work.settings.run_retries))

@@ -58,12 +58,13 @@ class Enqueued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Office:
-    """Where work for a fleet is written down."""
+    """Where work for a fleet is written down; *settings* is what is decided for all workers of a batch, as JSON."""
 
     journal: Journal
     queries: OwnedQueries
     events: EventBus
     clocks: Clocks
+    settings: str
 
     async def enqueue(self, request: RunRequest, retry: Retry | None = None) -> Enqueued:
         """Bring the journal in line with the manifest, as a run does, and queue the rest.
@@ -73,11 +74,7 @@ class Office:
         name = request.manifest.batch_name
         async with open_run(request.work, name, self.journal, self.events, self.clocks) as run:
             registration = await register(request, run, retry=retry)
-            await self.journal.decide_for_workers(
-                run.batch.digest,
-                part_bytes=run.settings.part_bytes,
-                on_existing=run.settings.on_existing,
-            )
+            await self.journal.decide_for_workers(run.batch.digest, self.settings)
             if retry is None:
                 selection = unfinished(
                     is_submit_wanted=run.settings.is_submit_wanted,
@@ -105,6 +102,7 @@ class Office:
                 is_submit_wanted=known is not None and known.is_submit_wanted,
                 run_id=work.run_id,
             )
+            await self.journal.decide_for_workers(run.batch.digest, self.settings)
             selection = uploaded(entry_ids)
             async for record in _entries_of(run, selection):
                 await self._want_submitted(Wanted(record.batch, record.entry_id))

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -22,7 +22,7 @@ from orchestrator.domain.errors import ExitCode, HoldLostError, RunError, exit_c
 from orchestrator.domain.quantities import format_duration
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, is_done
-from orchestrator.engine.context import OnExisting, Run, RunSettings, Workplace
+from orchestrator.engine.context import Run, Workplace, WorkSettings
 from orchestrator.engine.drain import Breaker, StopWishes
 from orchestrator.engine.events import BatchDrained, Event, ServiceWarning
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
@@ -54,12 +54,13 @@ class WorkerSettings:
     """What a worker takes; *batch* is the digest of the only one it works on, None for all of its project.
 
     Another worker may take an entry over *hold_seconds* after this one's last sign of life, and on another *host* one
-    whose files this one cannot use.
+    whose files this one cannot use. *work_of* says how a batch is worked on, part of which it decides itself.
     """
 
     entries: int
     hold_seconds: float
     host: str
+    work_of: Callable[[BatchRecord], WorkSettings]
     batch: str | None = None
     is_until_done: bool = False
     #: True for one that is to end with the signal's exit code when it is stopped before all is done.
@@ -92,8 +93,8 @@ class Worker:
         self._is_done = False
         #: The digests of batches that were looked at: PgQueuer is told of those that are this worker's.
         self._met: set[str] = set()
-        #: By batch and how it is to be uploaded; the batch's entries share turns.
-        self._parts: dict[tuple[str, RunSettings], tuple[Run, Lifecycle]] = {}
+        #: By batch and what it decides; the batch's entries share turns.
+        self._parts: dict[tuple[str, bool, str | None], tuple[Run, Lifecycle]] = {}
 
     async def work(self) -> int:
         """Work until a signal, or until nothing is left where that is wanted; returns the exit code.
@@ -216,6 +217,10 @@ class Worker:
                 outcome = await hold.work(partial(self._bring_to_its_end, job))
             except HoldLostError:
                 return
+            except RunError as error:
+                # Of the server or of the batch: the next entry would meet it, too.
+                self._place.drain.begin(error.message, error)
+                raise RetryRequested(reason="the worker stops") from None
         if outcome is not None and not hold.is_lost:
             await self._learn(outcome)
 
@@ -243,15 +248,15 @@ class Worker:
         return outcome
 
     def _parts_for(self, batch: BatchRecord) -> tuple[Run, Lifecycle]:
-        settings = _settings_for(batch, self._place.work.settings)
-        known = self._parts.get((batch.batch, settings))
-        if known is not None:
+        decided = (batch.batch, batch.is_submit_wanted, batch.settings)
+        if (known := self._parts.get(decided)) is not None:
             return known
         key = BatchKey(batch.endpoint, batch.project_id, batch.name, known_digest=batch.batch)
         # A worker has no end by which the retries of all its entries could be counted; each entry has its own budget.
         budget = RetryBudget(sys.maxsize)
-        run = self._place.run(key, settings=settings, budget=budget, host=self._settings.host)
-        parts = self._parts[batch.batch, settings] = run, Lifecycle(run)
+        work = self._settings.work_of(batch)
+        run = self._place.run(key, work, budget=budget, host=self._settings.host)
+        parts = self._parts[decided] = run, Lifecycle(run)
         return parts
 
     async def _learn(self, outcome: Outcome) -> None:
@@ -275,16 +280,6 @@ class Worker:
                 raise RetryRequested(_AFTER_LOST_CLAIM, "the entry could not be claimed")
             case End.HANDED_BACK:
                 raise RetryRequested(reason="its files cannot be used on this host")
-
-
-def _settings_for(batch: BatchRecord, own: RunSettings) -> RunSettings:
-    """The worker's *own* settings, with those in place that are decided with the batch."""
-    decided = replace(own, is_submit_wanted=batch.is_submit_wanted)
-    if batch.part_bytes is not None:
-        decided = replace(decided, part_bytes=batch.part_bytes)
-    if batch.on_existing is not None:
-        decided = replace(decided, on_existing=OnExisting(batch.on_existing))
-    return decided
 
 
 def _is_left(batch: BatchRecord, record: EntryRecord) -> bool:

@@ -114,10 +114,10 @@ class Journal(EntryWriter):
         row = {"batch": batch, "submit_requires": requirement}
         await self._write_rows(statements.update_batch(("submit_requires",)), [row])
 
-    async def decide_for_workers(self, batch: str, *, part_bytes: int, on_existing: str) -> None:
+    async def decide_for_workers(self, batch: str, settings: str) -> None:
         """Write down what is decided with the batch, for the workers that upload it."""
-        row = {"batch": batch, "part_bytes": part_bytes, "on_existing": on_existing}
-        await self._write_rows(statements.update_batch(("part_bytes", "on_existing")), [row])
+        row = {"batch": batch, "settings": settings}
+        await self._write_rows(statements.update_batch(("settings",)), [row])
 
     async def keep_review(self, review: ReviewRecord) -> None:
         """Keep what a review of an entry came to, once for each submission."""

@@ -175,10 +175,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(
         13,
         "what is decided with a batch, wherever it is uploaded",
-        (
-            "ALTER TABLE batches ADD COLUMN part_bytes BIGINT",
-            "ALTER TABLE batches ADD COLUMN on_existing TEXT",
-        ),
+        ("ALTER TABLE batches ADD COLUMN settings TEXT",),
     ),
     Migration(
         14,

@@ -104,9 +104,8 @@ class BatchRecord:
     last_run_at: float | None
     last_exit_code: int | None
     submit_requires: str | None = None
-    part_bytes: int | None = None
-    """About how large parts are to be, and `on_existing` below: None where each worker decides for itself."""
-    on_existing: str | None = None
+    settings: str | None = None
+    """What it decides, whichever host of a fleet works on it, as JSON; None where no fleet does."""
 
     @property
     def key(self) -> BatchKey:

@@ -307,7 +307,8 @@ async def working(state: str, clock: Callable[[], float]) -> AsyncIterator[Watch
         open_workplace(work, journal, EventBus(watched), clocks) as place,
         anyio.create_task_group() as group,
     ):
-        worker = Worker(place, queries, WorkerSettings(entries=2, hold_seconds=60.0, host="one"))
+        settings = WorkerSettings(entries=2, hold_seconds=60.0, host="one", work_of=lambda _: work)
+        worker = Worker(place, queries, settings)
         may_take = queries.may_take
 
         def ask() -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import MANIFEST_OPTIONS, PLAN_OPTIONS, SERVICE_OPTIONS
+from orchestrator.api.options import ENQUEUE_OPTIONS, MANIFEST_OPTIONS, SERVICE_OPTIONS
 from orchestrator.cli.invocation import (
     BatchName,
     Defaults,
@@ -17,7 +17,7 @@ from orchestrator.cli.invocation import (
 )
 
 
-@takes_settings(SERVICE_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, ENQUEUE_OPTIONS, MANIFEST_OPTIONS)
 def enqueue(
     invocation: Invocation,
     manifest: ManifestPath,
@@ -34,7 +34,9 @@ def enqueue(
 
     Checks the manifest and brings the journal in line with it, as `run` does, but sends nothing: workers
     (`orchestrator work`) upload what is queued. Run it again to queue what failed. An entry is queued once,
-    however often this is called. Needs a journal in PostgreSQL that `orchestrator fleet install` has prepared.
+    however often this is called. The part size, what to do about changes, existing jobs and expired URLs, and how
+    uploads are verified are kept with the batch, and every worker goes by them. Needs a journal in PostgreSQL that
+    `orchestrator fleet install` has prepared.
 
     \b
     Examples:

@@ -44,6 +44,16 @@ class KnownBatch:
     record: BatchRecord
     effective: EffectiveSettings
 
+    @property
+    def as_enqueued(self) -> EffectiveSettings:
+        """The settings for another command about a batch of a fleet, which keeps what was decided for it.
+
+        Whether to submit in spite of what is known is decided by each command. Raises JournalError.
+        """
+        if self.record.settings is None:
+            return self.effective
+        return self.effective.as_enqueued(self.record.settings, but={"submit_anyway"})
+
 
 def known_batch(invocation: Invocation, name: str) -> KnownBatch:
     """The batch called *name*, or with this digest; nothing else need be said of its service.

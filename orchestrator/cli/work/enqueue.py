@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.api.checking import Asked, check_patterns
 from orchestrator.api.session import Session
-from orchestrator.api.settings import EffectiveSettings
+from orchestrator.api.settings import EffectiveSettings, kept_for_batch
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
@@ -92,7 +92,11 @@ async def enqueue_by(
         ) as session,
     ):
         office = Office(
-            journal=session.journal, queries=queries, events=session.events, clocks=session.clocks
+            journal=session.journal,
+            queries=queries,
+            events=session.events,
+            clocks=session.clocks,
+            settings=kept_for_batch(effective.values),
         )
         enqueued = await act(session, office)
         for entry_id, reason in enqueued.undecided.items():

@@ -96,7 +96,7 @@ async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: R
 
     name, is_submit_wanted = known.record.name, manifest.is_submit_wanted
     if is_url(known.effective.values.state):
-        return await enqueue_by(output, known.effective, name, enqueue, is_submit_wanted=is_submit_wanted)
+        return await enqueue_by(output, known.as_enqueued, name, enqueue, is_submit_wanted=is_submit_wanted)
     async with open_shown_session(
         output, known.effective, name, is_submit_wanted=is_submit_wanted, environ=os.environ
     ) as session:

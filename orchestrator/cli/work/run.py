@@ -110,7 +110,7 @@ async def _submit(output: Output, known: KnownBatch, patterns: Collection[str] |
 
         from orchestrator.cli.work.enqueue import enqueue_by  # noqa: PLC0415 - for a fleet's journal only
 
-        return await enqueue_by(output, known.effective, name, act, is_submit_wanted=True)
+        return await enqueue_by(output, known.as_enqueued, name, act, is_submit_wanted=True)
     async with open_shown_session(
         output, known.effective, name, is_submit_wanted=True, environ=os.environ
     ) as session:

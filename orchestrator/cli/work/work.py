@@ -7,7 +7,7 @@ import socket
 from functools import partial
 
 from orchestrator.api.run_report import new_run_id
-from orchestrator.api.service import real_clocks, work_settings
+from orchestrator.api.service import real_clocks, work_settings, work_settings_of_batch
 from orchestrator.api.session import event_outputs
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
@@ -106,11 +106,13 @@ async def _work(
     output.is_record = True
     values, clocks = effective.values, real_clocks()
     run_id = new_run_id(clocks.clock())
-    work = work_settings(effective, os.environ, is_submit_wanted=False, run_id=run_id)
+    # What a batch decides no host does, whatever its own configuration says.
+    work = work_settings(effective.as_enqueued("{}"), os.environ, is_submit_wanted=False, run_id=run_id)
     settings = WorkerSettings(
         entries=values.jobs,
         hold_seconds=hold_seconds,
         host=socket.gethostname(),
+        work_of=partial(work_settings_of_batch, work, effective),
         batch=batch,
         is_until_done=is_until_done,
         is_stop_failure=is_stop_failure,

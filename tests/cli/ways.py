@@ -805,6 +805,17 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ),
     **dict.fromkeys(
         (
+            (f"{CLI}work/fleet.py", ("--json",)),
+            (f"{CLI}work/fleet.py", ("orchestrator retry {} --entry {}",)),
+            ("orchestrator/fleet/files.py", ("orchestrator retry {} --entry {}",)),
+        ),
+        "tests/cli/test_fleet_files.py::test_what_no_live_host_can_read_is_laid_aside_with_its_story",
+    ),
+    ("orchestrator/journal/postgres_errors.py", ("--state",)): (
+        "tests/cli/test_closed_doors.py::test_a_server_that_refuses_is_a_sentence"
+    ),
+    **dict.fromkeys(
+        (
             (f"{CLI}commands/work.py", ("--hold",)),
             (f"{CLI}commands/work.py", ("orchestrator work --hold 60s",)),
             (f"{CLI}commands/work.py", ("--until-done",)),

@@ -943,7 +943,6 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ("orchestrator/api/settings.py", ("--config", "--on-finish")): (
         "tests/api/test_notify.py::test_a_command_is_not_taken_from_a_folder_of_footage"
     ),
-    ("orchestrator/journal/postgres.py", ("--state",)): "tests/journal/test_postgres.py",
     ("orchestrator/api/settings.py", ("--state",)): (
         "tests/cli/test_server_journal.py::test_a_password_on_the_command_line_is_refused_and_leads_on_without_it"
     ),

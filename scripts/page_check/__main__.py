@@ -172,7 +172,7 @@ async def _faults(tab: Tab, axe: str) -> list[str]:
     found = await tab.evaluate(
         "axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations"
         ".filter((v) => ['serious', 'critical'].includes(v.impact))"
-        ".map((v) => `${v.id}: ${v.nodes.length}, first ${v.nodes[0].html.slice(0, 160)}`))"
+        ".map((v) => `${v.id}: ${v.nodes.length}, first ${v.nodes[0].target.join(' ')}`))"
     )
     return list(found)
 

@@ -4,8 +4,7 @@ from orchestrator.manifest.cells import csv_cells
 from orchestrator.manifest.fields import COLUMNS, RESULT_COLUMNS
 from orchestrator.manifest.files import inspect_files
 from orchestrator.manifest.inspection import LocalFiles
-from orchestrator.manifest.manifest import Manifest
-from orchestrator.manifest.opening import open_manifest
+from orchestrator.manifest.manifest import Manifest, open_manifest
 from orchestrator.manifest.problems import Problem, Severity
 from orchestrator.manifest.schema import manifest_schema, starter_manifest
 

@@ -12,9 +12,8 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from orchestrator.domain.avatar import Avatar
-from orchestrator.manifest.fields import COLUMNS, PATH_FIELDS, Shape
+from orchestrator.manifest.fields import COLUMNS, PATH_FIELDS, Draft, Shape, Value
 from orchestrator.manifest.paths import escaped_path
-from orchestrator.manifest.raw_entry import Draft, Value
 
 #: By column: the field, the field inside it or '', and whether the cell is a list.
 _PARTS = {

@@ -1,15 +1,17 @@
-"""What the avatar model says of each field, in the form the readers need."""
+"""The fields of an avatar: what its model says of each, and a draft of one, text by field, as the file has it."""
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.avatar import Avatar
-from orchestrator.manifest.problems import quoted, suggestion
+from orchestrator.domain.entries import Place
+from orchestrator.manifest.problems import Problem, Severity, quoted, suggestion
 
 #: The columns `results` adds to a manifest; a results file is a manifest too, so they are passed over.
 RESULT_COLUMNS = (
@@ -30,6 +32,9 @@ RESULT_COLUMNS = (
     "delivered",
 )
 PATH_FIELDS = tuple(kind.value for kind in AssetKind)
+_SHOWN_CHARACTERS = 64
+#: None takes a default away.
+Value = str | list[str] | dict[str, str | None] | None
 #: What is never shown, whatever is wrong with it.
 PERSONAL_FIELDS = frozenset({"contact"})
 
@@ -75,18 +80,19 @@ _SCHEMA = Avatar.model_json_schema()
 FIELDS: Mapping[str, FieldRule] = _rules(_SCHEMA, _SCHEMA["$defs"])
 
 
-def _dotted(rules: Mapping[str, FieldRule], prefix: str = "") -> dict[str, FieldRule]:
+def _columns(rules: Mapping[str, FieldRule], prefix: str = "") -> dict[str, FieldRule]:
     rows: dict[str, FieldRule] = {}
     for name, rule in rules.items():
         if rule.shape is Shape.GROUP:
-            rows |= _dotted(rule.members, f"{prefix}{name}.")
+            rows |= _columns(rule.members, f"{prefix}{name}.")
         else:
             rows[prefix + name] = rule
     return rows
 
 
+_GROUPS = {name for name, rule in FIELDS.items() if rule.shape is Shape.GROUP}
 #: The same as a table has them: `voice_properties.sex` instead of a group.
-COLUMNS: Mapping[str, FieldRule] = _dotted(FIELDS)
+COLUMNS: Mapping[str, FieldRule] = _columns(FIELDS)
 
 #: What a table may say of the whole batch.
 BATCH_COLUMNS = frozenset({"batch_name", "submit", "submit_requires"})
@@ -96,3 +102,76 @@ KNOWN_COLUMNS = frozenset({*COLUMNS, *RESULT_COLUMNS, *BATCH_COLUMNS})
 def unknown_field(name: str, known: Iterable[str] = (*FIELDS, *COLUMNS)) -> str:
     """Say that there is no field *name* and which one may have been meant."""
     return f"unknown field {quoted(name)}{suggestion(name, known)}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """One avatar, or the defaults, before validation.
+
+    `places` goes by field name, dotted inside groups (`voice_properties.sex`) and numbered inside lists
+    (`tags.0`), as `faulty` does: the fields that a problem has been reported for already; of a draft that
+    `is_broken` nothing can be said but that. `job_id` is the job that a row of a results file names.
+    """
+
+    file: str
+    start: Place
+    values: dict[str, Value] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
+    faulty: set[str] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+    is_broken: bool = False
+    job_id: str | None = None
+
+    def place_of(self, *names: str | int) -> Place:
+        """Where the field is, or else what it belongs to, or else where the draft begins."""
+        while names:
+            if place := self.places.get(_dotted(names)):
+                return place
+            names = names[:-1]
+        return self.start
+
+    def report(self, message: str, *names: str | int, rule: str, place: Place | None = None) -> None:
+        """Add a problem about the field *names*, found by *rule*; the field is faulty from now on."""
+        line, column = place or self.place_of(*names)
+        name = ".".join(name for name in names if isinstance(name, str)) or None
+        shown = name and name[:_SHOWN_CHARACTERS]
+        problem = Problem(file=self.file, line=line, column=column, field=shown, message=message, rule=rule)
+        self.problems.append(problem)
+        if names:
+            self.faulty.add(_dotted(names))
+
+    def warn(self, message: str, *names: str | int, rule: str) -> None:
+        """Add a warning about the field *names*, found by *rule*; its value counts."""
+        is_known = bool(names) and self.is_faulty(*names)
+        self.report(message, *names, rule=rule)
+        self.problems[-1] = replace(self.problems[-1], severity=Severity.WARNING)
+        if names and not is_known:
+            self.faulty.discard(_dotted(names))
+
+    def is_faulty(self, *names: str | int) -> bool:
+        """True when a problem is known of the field *names*, or of the whole field it is in."""
+        return str(names[0]) in self.faulty or _dotted(names) in self.faulty
+
+    def over(self, defaults: Draft) -> Draft:
+        """This draft with *defaults* for all that it does not say itself; groups are merged."""
+        if not (defaults.values or defaults.faulty):
+            return self
+        values = {**defaults.values, **self.values}
+        for name in self.values.keys() & defaults.values.keys() & _GROUPS:
+            default, own = defaults.values[name], self.values[name]
+            if isinstance(default, dict) and isinstance(own, dict):
+                values[name] = {**default, **own}
+        replaced = self.values.keys() - _GROUPS
+        return Draft(
+            file=self.file,
+            start=self.start,
+            values=values,
+            places=ChainMap(cast(dict[str, Place], self.places), cast(dict[str, Place], defaults.places)),
+            faulty=self.faulty | {name for name in defaults.faulty if name.partition(".")[0] not in replaced},
+            problems=self.problems,
+            job_id=self.job_id,
+        )
+
+
+def _dotted(names: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, names))

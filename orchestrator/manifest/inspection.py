@@ -105,13 +105,14 @@ class LocalFiles:
     """
 
     def __init__(self, cache: Cache | None = None) -> None:
-        films = cache or Cache()
+        #: Found with the first film: most moments see none.
+        known = lru_cache(1)(lambda: cache or Cache())
         #: What is wrong with the file of that kind at that path.
         self.look: Callable[[AssetKind, str], Look] = lru_cache(_REMEMBERED)(partial(_look, Folders()))
         #: The fingerprint of what is at that path, None when nothing can be seen there.
         self.fingerprint: Callable[[str], Fingerprint | None] = lru_cache(_REMEMBERED)(fingerprint_of)
         #: The facts of the film at that path; raises OSError.
-        self.film: Callable[[str], Film] = lru_cache(_REMEMBERED)(lambda path: read_film(path, films))
+        self.film: Callable[[str], Film] = lru_cache(_REMEMBERED)(lambda path: read_film(path, known()))
 
 
 def access_complaint(path: str, error: Exception) -> str:

@@ -10,8 +10,15 @@ from pathlib import Path
 
 from orchestrator.domain.entries import Place
 from orchestrator.manifest.cells import PLAIN_COLUMNS, is_suspect, read_cell, read_into, set_cell
-from orchestrator.manifest.fields import BATCH_COLUMNS, COLUMNS, FIELDS, KNOWN_COLUMNS, Shape, unknown_field
-from orchestrator.manifest.raw_entry import Draft
+from orchestrator.manifest.fields import (
+    BATCH_COLUMNS,
+    COLUMNS,
+    FIELDS,
+    KNOWN_COLUMNS,
+    Draft,
+    Shape,
+    unknown_field,
+)
 from orchestrator.manifest.rows import Row, looks_like_header
 from orchestrator.manifest.text import UnreadableError
 

@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from orchestrator.domain.avatar import HEADER_SAFE, ONE_LINE, Avatar, RuleIds
 from orchestrator.manifest.cells import is_damaged
-from orchestrator.manifest.fields import FIELDS, PATH_FIELDS, PERSONAL_FIELDS, Shape
+from orchestrator.manifest.fields import FIELDS, PATH_FIELDS, PERSONAL_FIELDS, Draft, Shape
 from orchestrator.manifest.paths import PathError, absolute_path
 from orchestrator.manifest.problems import Problem, Severity, quoted, suggestion
-from orchestrator.manifest.raw_entry import Draft
 from orchestrator.preflight.rulebook import RULES
 
 Model = TypeVar("Model", bound=BaseModel)

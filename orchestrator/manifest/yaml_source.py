@@ -9,9 +9,8 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from orchestrator.domain.entries import Place
 from orchestrator.manifest.cells import is_number_as_text, is_suspect, read_cell
-from orchestrator.manifest.fields import FIELDS, FieldRule, Shape, unknown_field
+from orchestrator.manifest.fields import FIELDS, Draft, FieldRule, Shape, Value, unknown_field
 from orchestrator.manifest.problems import quoted
-from orchestrator.manifest.raw_entry import Draft, Value
 from orchestrator.manifest.text import UnreadableError, read_text
 from orchestrator.manifest.yaml_nodes import (
     MAX_FIELDS,

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,18 +91,28 @@ def desk(tmp_path: Path, simulator_options: SimulatorOptions) -> Iterator[Desk]:
 
 @contextmanager
 def a_run_under_way(desk: Desk) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the batch against a store that answers nothing for the block; the run is killed after it."""
+    """Run the batch against a store that answers nothing for the block; the run is killed after it.
+
+    All jobs are made when the block begins: one whose create is under way is a story of its own.
+    """
     before = desk.simulator.stats.requests["put"]
     desk.simulator.faults.rates["never-answer"] = 1.0
     process = desk.start("orchestrator run studio.yaml --on-change recreate")
     deadline = time.monotonic() + 20
-    while desk.simulator.stats.requests["put"] == before:
+    while desk.simulator.stats.requests["put"] == before or _creates_under_way(desk.journal):
         assert time.monotonic() < deadline, "the run sends nothing"
         time.sleep(0.02)
     yield process
     process.kill()
     process.wait()
     desk.simulator.faults.rates.clear()
+
+
+def _creates_under_way(journal: Path) -> int:
+    with closing(sqlite3.connect(journal)) as connection:
+        waiting = "SELECT count(*) FROM entries WHERE state IN ('pending', 'creating')"
+        ((count,),) = connection.execute(waiting)
+        return int(count)
 
 
 def in_journal(path: Path, statement: str) -> None:

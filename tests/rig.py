@@ -130,7 +130,7 @@ class Rig:
             self._journal() as journal,
             connect(self.service_settings(), self.clocks(), reader_threads=1) as connection,
         ):
-            batch = (await journal.batches())[0].batch
+            batch = (await journal.batches())[0].key
             return await Canceller(journal, connection.client, self._bus()).cancel(batch, entry_ids)
 
     async def submit(self) -> RunReport:

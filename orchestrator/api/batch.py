@@ -201,7 +201,7 @@ class Batch:
                     values,
                     clocks,
                     RunTracker(clocks.monotonic),
-                    batch_name=manifest.batch_name,
+                    context={"batch": manifest.batch_name, "run_id": work.run_id},
                     subscribers=self._streams,
                     around=Surroundings(
                         hidden=[*work.service.credentials.secret.texts, *values.secret_texts],

@@ -11,20 +11,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
-import anyio.to_thread
 
+from orchestrator.api.delivery import Complaints, Delivery, Target, targets_of
 from orchestrator.api.run_report import with_results
-from orchestrator.domain.errors import ConfigurationError, ExitCode, JournalError
-from orchestrator.domain.foreign import disarmed_json, masked, shown_address
-from orchestrator.domain.notices import Message, Notice, NoticeKind, message_of
+from orchestrator.domain.errors import ExitCode, JournalError
+from orchestrator.domain.foreign import disarmed_json
+from orchestrator.domain.notices import Notice, NoticeKind
 from orchestrator.domain.quantities import as_clock
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import (
@@ -43,8 +41,7 @@ from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.observe.wording import outage_line
 
 if TYPE_CHECKING:
-    from apprise import Apprise
-
+    from orchestrator.api.run_report import RunReport as Document
     from orchestrator.api.session import Surroundings
 
 #: What a command may take; a run that waits for it for ever would keep the next one out.
@@ -56,13 +53,6 @@ REST_SECONDS: Final = 30.0
 _FAILED: Final = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
 #: Seconds that a command waits at its end for what is still to be sent.
 FLUSH_SECONDS: Final = 30.0
-#: By which apprise's services choose a colour or a priority.
-_TYPES: Final = {
-    NoticeKind.FINISHED: "info",
-    NoticeKind.FAILED: "failure",
-    NoticeKind.OUTAGE_OVER: "success",
-    NoticeKind.WATCH_FINISHED: "info",
-}
 
 
 def notice_of(event: Event, occasion: str) -> Notice | None:
@@ -108,52 +98,42 @@ def _failure(entry: str, kind: str, code: str | None, message: str) -> Notice:
     )
 
 
-def finish_of(report: RunReport) -> Notice:
-    """What is said of a run at its end."""
-    entries = report.entries
-    others = {"failed": entries.failed, "skipped": entries.skipped, "left": entries.pending}
+def finish_of(
+    run_id: str, exit_code: int, elapsed_seconds: float, entries: Mapping[str, int], cause: str | None = None
+) -> Notice:
+    """What is said of a run at its end, which *cause* explains where an error stopped it."""
+    others = {"failed": entries["failed"], "skipped": entries["skipped"], "left": entries["pending"]}
     counts = "".join(f", {count} {name}" for name, count in others.items() if count)
-    cause = "" if report.cause is None else f"; {report.cause.message}"
+    why = "" if cause is None else f"; {cause}"
     return Notice(
-        f"finished:{report.run_id}",
+        f"finished:{run_id}",
         NoticeKind.FINISHED,
-        f"{entries.done} of {entries.total} entries done{counts}, in {as_clock(report.elapsed_seconds)}; "
-        f"exit code {int(report.exit_code)}{cause} (run {report.run_id})",
+        f"{entries['done']} of {entries['total']} entries done{counts}, in {as_clock(elapsed_seconds)}; "
+        f"exit code {int(exit_code)}{why} (run {run_id})",
     )
 
 
 class Notifier:
-    """A subscriber that owes to its targets what happens in the run *run_id*, and a task that sends it.
+    """A subscriber that notes what happens, and a task that owes it to the targets and sends it.
 
-    *has_worked* is asked at the end: a run that found nothing to do is not reported.
+    What owes and sends is its heir's: `_note` with the events noted since, `_send_owed`.
     """
 
     name = "the notifications"
-    hears = frozenset({RunStarted, EntryFailed, DecisionNeeded, OutageBegan, OutageEnded})
+    hears: Collection[type[Event]] = ()
 
     def __init__(
-        self,
-        targets: Sequence[Target],
-        command: str | None,
-        journal: Journal,
-        run_id: str,
-        *,
-        has_worked: Callable[[], bool],
-        around: Surroundings,
+        self, targets: Sequence[Target], command: str | None, journal: Journal, around: Surroundings
     ) -> None:
-        self._delivery = Delivery(targets, journal, around)
+        self._targets = targets
         self._command = command
         self._journal = journal
-        self._run_id = run_id
-        self._has_worked = has_worked
         self._around = around
         self._events: list[Event] = []
-        self._outages = 0
         self._news = anyio.Event()
         self._ending = anyio.Event()
         self._task: asyncio.Task[None] | None = None
-        #: Those to which an earlier run owes its end, because it was killed.
-        self._continued: set[str] = set()
+        self._complaints = Complaints(around)
 
     def __call__(self, event: Event) -> None:
         """Note *event* for the task."""
@@ -168,22 +148,42 @@ class Notifier:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with anyio.CancelScope(shield=True):
             await self._end_task()
-            if kind is not None and not self._has_worked():
-                await self._guarded(self._break_promises)
+            await self._guarded(partial(self._leave, has_failed=kind is not None))
+
+    async def unreported(self) -> Collection[str]:
+        """The digests of batches of which there is something left to say, perhaps their end; raises JournalError."""
+        return await self._journal.batches_to_notify_of(self._digests())
 
     async def finish(self, report: RunReport) -> None:
-        """Send all that is owed, and the end of the run where it had work or continued one that was killed."""
-        await self._end_task()
-        await self._guarded(partial(self._finish, report))
+        """Say how a run ended that had its batch to itself."""
+
+    async def _note(self, events: Sequence[Event]) -> None:
+        """Owe what *events* give to say."""
+        raise NotImplementedError
+
+    async def _send_owed(self) -> None:
+        """Send what is owed."""
+        raise NotImplementedError
+
+    async def _leave(self, *, has_failed: bool) -> None:
+        """Finish, after the task, when the session ends."""
+
+    def _digests(self) -> list[str]:
+        command = [] if self._command is None else [digest_of_command(self._command)]
+        return [*(target.digest for target in self._targets), *command]
 
     async def _keep_sending(self) -> None:
         while not self._ending.is_set():
             await self._news.wait()
             self._news = anyio.Event()
-            await self._guarded(self._note)
+            await self._guarded(self._note_events)
             await self._pause(GATHER_SECONDS)
-            await self._guarded(self._delivery.send_owed)
+            await self._guarded(self._send_owed)
             await self._pause(REST_SECONDS)
+
+    async def _note_events(self) -> None:
+        events, self._events = self._events, []
+        await self._note(events)
 
     async def _end_task(self) -> None:
         """Let the task send what it is at, but not for ever."""
@@ -201,26 +201,82 @@ class Notifier:
         try:
             await work()
         except JournalError as error:
-            self._delivery.complain("some address", error.message)
+            self._complaints.complain("some address", error.message)
 
     async def _pause(self, seconds: float) -> None:
         with anyio.move_on_after(seconds):
             await self._ending.wait()
 
-    async def _note(self) -> None:
-        events, self._events = self._events, []
+    async def _run_command(self, book: NoticeBook, finish: Notice, report: Document) -> None:
+        taken = await book.take([finish])
+        if self._command is None or not taken:
+            return
+        # As `--json` prints it: the command may well show it on a terminal.
+        document = disarmed_json(json.dumps(report.as_dict(), ensure_ascii=False))
+        failure = await feed(self._command, document, self._around.command_output)
+        if failure is not None:
+            self._around.warn(f"the command of --on-finish {failure}")
+        # One that failed is not run again: what it did until then must not be done twice.
+        await book.settle(taken, is_sent=True)
+
+
+class RunNotifier(Notifier):
+    """What is notified of in the run *run_id*, which has its batch to itself.
+
+    *has_worked* is asked at the end: a run that found nothing to do is not reported.
+    """
+
+    hears = frozenset({RunStarted, EntryFailed, DecisionNeeded, OutageBegan, OutageEnded})
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        command: str | None,
+        journal: Journal,
+        run_id: str,
+        *,
+        has_worked: Callable[[], bool],
+        around: Surroundings,
+    ) -> None:
+        super().__init__(targets, command, journal, around)
+        #: None until it is known what the notices are about.
+        self._delivery: Delivery | None = None
+        self._run_id = run_id
+        self._has_worked = has_worked
+        self._outages = 0
+        #: Those to which an earlier run owes its end, because it was killed.
+        self._continued: set[str] = set()
+
+    async def finish(self, report: RunReport) -> None:
+        """Send all that is owed, and the end of the run where it had work or continued one that was killed."""
+        await self._end_task()
+        await self._guarded(partial(self._finish, report))
+
+    async def _note(self, events: Sequence[Event]) -> None:
         notices = []
         for event in events:
             if isinstance(event, RunStarted):
                 await self._begin(event)
             self._outages += isinstance(event, OutageBegan)
             notices.append(notice_of(event, f"{self._run_id} {self._outages}"))
-        await self._delivery.owe(notices)
+        if self._delivery is not None:
+            await self._delivery.owe(notices)
+
+    async def _send_owed(self) -> None:
+        if self._delivery is not None:
+            await self._delivery.send_owed()
+
+    async def _leave(self, *, has_failed: bool) -> None:
+        if self._delivery is not None and has_failed and not self._has_worked():
+            await self._break_promises(self._delivery)
 
     async def _begin(self, event: RunStarted) -> None:
-        found = [one.batch for one in await self._journal.batches() if one.last_run_id == self._run_id]
-        if found:
-            self._delivery.begin(found[0], event.batch)
+        found = [one for one in await self._journal.batches() if one.last_run_id == self._run_id]
+        if not found:
+            return
+        self._delivery = Delivery(
+            self._targets, self._journal, self._complaints, batch=found[0].batch, name=event.batch
+        )
         for digest in self._digests():
             book = self._delivery.book(digest)
             if await book.promise(f"finished:{self._run_id}", NoticeKind.FINISHED):
@@ -229,48 +285,38 @@ class Notifier:
             await book.drop_stale(NoticeKind.OUTAGE_BEGUN)
             await book.drop_stale(NoticeKind.OUTAGE_OVER)
 
-    def _digests(self) -> list[str]:
-        if not self._delivery.has_batch:
-            return []
-        command = [] if self._command is None else [_digest_of_command(self._command)]
-        return [*(target.digest for target in self._delivery.targets), *command]
-
     async def _finish(self, report: RunReport) -> None:
-        await self._note()
-        if not self._delivery.has_batch:
+        await self._note_events()
+        delivery = self._delivery
+        if delivery is None:
             return
-        reading = self._journal.entries(self._delivery.batch, states=_FAILED)
-        # What a run that was killed had no time to owe.
-        await self._delivery.owe([notice_of_entry(record) async for record in reading])
-        finish = self._delivery.hidden(finish_of(report))
+        await owe_failures(delivery, self._journal)
+        finish = delivery.hidden(
+            finish_of(
+                report.run_id,
+                report.exit_code,
+                report.elapsed_seconds,
+                report.entries.as_dict(),
+                None if report.cause is None else report.cause.message,
+            )
+        )
         reported = [digest for digest in self._digests() if self._has_worked() or digest in self._continued]
         for digest in reported:
-            await self._delivery.book(digest).keep_promise(finish)
+            await delivery.book(digest).keep_promise(finish)
         if not reported:
-            await self._break_promises()
+            await self._break_promises(delivery)
         with anyio.move_on_after(FLUSH_SECONDS):
-            await self._delivery.send_owed()
-        if self._command is not None and _digest_of_command(self._command) in reported:
-            await self._run_command(self._command, finish, report)
+            await delivery.send_owed()
+        if self._command is not None and (command := digest_of_command(self._command)) in reported:
+            document = await with_results(report, self._journal)
+            await self._run_command(delivery.book(command), finish, document)
 
-    async def _break_promises(self) -> None:
+    async def _break_promises(self, delivery: Delivery) -> None:
         for digest in self._digests():
-            await self._delivery.book(digest).break_promise(f"finished:{self._run_id}")
-
-    async def _run_command(self, command: str, finish: Notice, report: RunReport) -> None:
-        book = self._delivery.book(_digest_of_command(command))
-        taken = await book.take([finish])
-        # As `--json` prints it: the command may well show it on a terminal.
-        told = (await with_results(report, self._journal)).as_dict()
-        document = disarmed_json(json.dumps(told, ensure_ascii=False))
-        failure = await feed(command, document, self._around.command_output)
-        if failure is not None:
-            self._around.warn(f"the command of --on-finish {failure}")
-        # One that failed is not run again: what it did until then must not be done twice.
-        await book.settle(taken, is_sent=True)
+            await delivery.book(digest).break_promise(f"finished:{self._run_id}")
 
 
-def _digest_of_command(command: str) -> str:
+def digest_of_command(command: str) -> str:
     return "command:" + hashlib.sha256(command.encode()).hexdigest()[:16]
 
 
@@ -295,6 +341,12 @@ async def feed(command: str, document: str, output: int) -> str | None:
     return f"failed with exit code {process.returncode}" if process.returncode else None
 
 
+async def owe_failures(delivery: Delivery, journal: Journal) -> None:
+    """Owe what the journal has to say of failed entries: who was killed had no time for it."""
+    reading = journal.entries(delivery.batch, states=_FAILED)
+    await delivery.owe([notice_of_entry(record) async for record in reading])
+
+
 class WatchNotifier:
     """Owes and sends what there is to say of *batch* to the addresses *urls*; *only* as in `watch`."""
 
@@ -307,8 +359,10 @@ class WatchNotifier:
         *,
         only: Collection[str] | None,
     ) -> None:
-        self._delivery = Delivery(targets_of(urls) if urls else (), journal, around)
-        self._delivery.begin(batch.batch, batch.name)
+        self._complaints = Complaints(around)
+        self._delivery = Delivery(
+            targets_of(urls) if urls else (), journal, self._complaints, batch=batch.batch, name=batch.name
+        )
         self._journal = journal
         self._only = None if only is None else frozenset(only)
 
@@ -327,7 +381,7 @@ class WatchNotifier:
             )
             await self._delivery.send_owed()
         except JournalError as error:
-            self._delivery.complain("some address", error.message)
+            self._complaints.complain("some address", error.message)
 
     async def report_end(self, until: Milestone, exit_code: ExitCode, progress: Progress) -> None:
         """Send what is still owed, and the end where nothing is under way any more; for half a minute at most."""
@@ -338,7 +392,7 @@ class WatchNotifier:
                 try:
                     await self._delivery.owe([await self._end(until, exit_code, progress)])
                 except JournalError as error:
-                    self._delivery.complain("some address", error.message)
+                    self._complaints.complain("some address", error.message)
             await self.report_reviews()
 
     async def _end(self, until: Milestone, exit_code: ExitCode, progress: Progress) -> Notice:
@@ -356,102 +410,3 @@ class WatchNotifier:
             f"exit code {int(exit_code)}",
             f"{progress.reached} {progress.stuck} {newest}",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where messages go; `name` is what people may see of it, `digest` what the journal has."""
-
-    name: str
-    digest: str
-    send: Callable[[Message], bool]
-
-
-def targets_of(urls: Sequence[str]) -> list[Target]:
-    """What sends to *urls*, each once; raises ConfigurationError without apprise, or for one it does not know."""
-    try:
-        from apprise import Apprise  # noqa: PLC0415 - loading it takes most of a second, and is an extra
-    except ImportError:
-        raise ConfigurationError(
-            "--notify needs the extra notify", hint="`pip install 'metastudio-orchestrator[notify]'`"
-        ) from None
-    return [_target(Apprise(), url) for url in dict.fromkeys(urls)]
-
-
-def _target(service: Apprise, url: str) -> Target:
-    if not service.add(url):
-        raise ConfigurationError(
-            f"--notify: {shown_address(url)} is not an address that can be notified",
-            hint="https://github.com/caronc/apprise/wiki lists what they look like",
-        )
-
-    def send(message: Message) -> bool:
-        kind: Any = _TYPES.get(message.kind, "warning")
-        return bool(service.notify(title=message.title, body=message.body, notify_type=kind))
-
-    return Target(shown_address(url), hashlib.sha256(url.encode()).hexdigest()[:16], send)
-
-
-class Delivery:
-    """The way of a batch's notices to *targets*; until `begin` there is no batch, and nothing is owed or sent."""
-
-    def __init__(self, targets: Sequence[Target], journal: Journal, around: Surroundings) -> None:
-        self.targets = targets
-        self.batch = ""
-        self._name = ""
-        self._journal = journal
-        self._around = around
-        self._complained: set[str] = set()
-
-    @property
-    def has_batch(self) -> bool:
-        """True once it is known what the notices are about."""
-        return self.batch != ""
-
-    def begin(self, batch: str, name: str) -> None:
-        """Let the notices be about the batch with the digest *batch*, which people know by *name*."""
-        self.batch, self._name = batch, name
-
-    def book(self, digest: str) -> NoticeBook:
-        """The journal's notices of the batch to the target with this digest."""
-        return self._journal.notices(self.batch, digest)
-
-    def hidden(self, notice: Notice) -> Notice:
-        """The *notice* without what neither a journal nor a chat may hold."""
-        return notice._replace(text=masked(notice.text, hidden=self._around.hidden))
-
-    async def owe(self, notices: Iterable[Notice | None]) -> None:
-        """Owe *notices* to every target, each unless it was owed for the same reason before."""
-        masked_ones = [self.hidden(notice) for notice in notices if notice is not None]
-        for target in self.targets if self.has_batch else ():
-            await self.book(target.digest).owe(masked_ones)
-
-    async def send_owed(self) -> None:
-        """Send what is owed, one message for all notices of a kind; a target that does not take it is one warning."""
-        for target in self.targets if self.has_batch else ():
-            book = self.book(target.digest)
-            by_kind = sorted(await book.owed(), key=lambda notice: notice.kind)
-            for kind, group in groupby(by_kind, key=lambda notice: notice.kind):
-                await self._send(target, book, kind, list(group))
-
-    def complain(self, name: str, reason: str) -> None:
-        """Warn, once, that what is called *name* was not notified."""
-        if name not in self._complained:
-            self._complained.add(name)
-            self._around.warn(f"{name} was not notified: {reason}; the next run tries again")
-
-    async def _send(self, target: Target, book: NoticeBook, kind: NoticeKind, notices: list[Notice]) -> None:
-        taken = await book.take(notices)
-        if not taken:
-            return
-        is_sent = False
-        try:
-            is_sent = await anyio.to_thread.run_sync(
-                target.send, message_of(self._name, kind, taken), abandon_on_cancel=True
-            )
-            reason = "it did not take the message"
-        except Exception as error:  # noqa: BLE001 - whatever a service's client raises, the work is worth more
-            reason = type(error).__name__
-        if not is_sent:
-            self.complain(target.name, reason)
-        await book.settle(taken, is_sent=is_sent)

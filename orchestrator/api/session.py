@@ -1,4 +1,4 @@
-"""What is open while a batch is worked on: the journal, the events, and who hears them."""
+"""What is open while batches are worked on: the journal, the events, and who hears them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from orchestrator.engine.connection import Clocks
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.events import EventBus, ServiceWarning, Subscriber
 from orchestrator.engine.report import RunReport
+from orchestrator.journal.backend import is_url
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.manifest import Manifest, Problem
 from orchestrator.network.errors import CONNECTION_ERRORS
@@ -30,6 +31,7 @@ from orchestrator.observe.tracking import RunTracker
 
 if TYPE_CHECKING:
     from orchestrator.api.notices import Notifier
+    from orchestrator.observe.metrics import RunMetrics
 
 #: Between two heartbeats, and what one may take.
 BEAT_SECONDS: Final = 60.0
@@ -38,15 +40,24 @@ _REQUEST_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One batch at work."""
+    """One batch at work, or those of a worker of a fleet."""
 
     work: WorkSettings
     journal: Journal
     events: EventBus
     clocks: Clocks
-    tracker: RunTracker
+    tracker: RunTracker | None
     ending: Ending
     notifier: Notifier | None
+
+    @property
+    def has_worked(self) -> bool:
+        """True once a run has taken an entry."""
+        return self.tracker is not None and self.tracker.has_worked
+
+    async def batches_to_notify_of(self) -> Collection[str]:
+        """The digests of batches of which there is something left to say; raises JournalError."""
+        return () if self.notifier is None else await self.notifier.unreported()
 
     async def report_end(self, report: RunReport) -> None:
         """Notify the addresses and the command of the settings of how the run went."""
@@ -60,23 +71,29 @@ async def open_session(
     work: WorkSettings,
     values: Settings,
     clocks: Clocks,
-    tracker: RunTracker,
+    tracker: RunTracker | None,
     *,
-    batch_name: str,
+    context: Mapping[str, str],
     subscribers: Collection[Subscriber],
     around: Surroundings,
 ) -> AsyncIterator[Session]:
-    """Open all for one run of a batch; raises JournalError, and ConfigurationError for a journal there cannot be."""
-    context = {"batch": batch_name, "run_id": work.run_id}
-    new_notifier = _new_notifier(values, tracker, around)
+    """Open all for one run, or for a worker; *context*, with the batch, is in every line of the events.
+
+    Raises JournalError, and ConfigurationError for a journal there cannot be.
+    """
+    new_notifier = _notifier_of(values, work.run_id, tracker, around)
     async with AsyncExitStack() as opened:
         ending = await opened.enter_async_context(heartbeats(values.heartbeat, around.warn))
-        told = opened.enter_context(event_outputs(values, context, clocks.clock, around))
+        told = opened.enter_context(
+            event_outputs(values, context, clocks.clock, around, run_id=work.run_id, ending=ending)
+        )
         journal = await opened.enter_async_context(open_journal(values.state, clock=clocks.clock))
         notifier = None
         if new_notifier is not None:
-            notifier = await opened.enter_async_context(new_notifier(journal, work.run_id))
-        events = EventBus(tracker, *subscribers, *told.subscribers, *filter(None, [notifier]))
+            notifier = await opened.enter_async_context(new_notifier(journal))
+        events = EventBus(
+            *filter(None, [tracker]), *subscribers, *told.subscribers, *filter(None, [notifier])
+        )
         for warning in work.service.credentials.warnings:
             events.publish(ServiceWarning(message=warning))
         yield Session(
@@ -90,20 +107,29 @@ async def open_session(
         )
 
 
-def _new_notifier(
-    values: Settings, tracker: RunTracker, around: Surroundings
-) -> Callable[[Journal, str], Notifier] | None:
-    """What makes the notifier of a run, None where the settings want none; raises ConfigurationError."""
+def _notifier_of(
+    values: Settings, run_id: str, tracker: RunTracker | None, around: Surroundings
+) -> Callable[[Journal], Notifier] | None:
+    """What makes the notifier of a run, or of a fleet where the journal is one; raises ConfigurationError.
+
+    None where the settings want none.
+    """
     if not values.notify and values.on_finish is None:
         return None
     # Loaded for those who want notices only.
-    from orchestrator.api.notices import Notifier, targets_of  # noqa: PLC0415
+    from orchestrator.api.delivery import targets_of  # noqa: PLC0415
+    from orchestrator.api.fleet_notices import FleetNotifier  # noqa: PLC0415
+    from orchestrator.api.notices import RunNotifier  # noqa: PLC0415
 
+    targets = targets_of(values.notify) if values.notify else []
+    if is_url(values.state):
+        return partial(FleetNotifier, targets, values.on_finish, around=around)
     return partial(
-        Notifier,
-        targets_of(values.notify) if values.notify else [],
+        RunNotifier,
+        targets,
         values.on_finish,
-        has_worked=lambda: tracker.has_worked,
+        run_id=run_id,
+        has_worked=lambda: tracker is not None and tracker.has_worked,
         around=around,
     )
 
@@ -152,9 +178,19 @@ class Surroundings:
 
 @contextmanager
 def event_outputs(
-    values: Settings, context: Mapping[str, str], clock: Callable[[], float], around: Surroundings
+    values: Settings,
+    context: Mapping[str, str],
+    clock: Callable[[], float],
+    around: Surroundings,
+    *,
+    run_id: str | None = None,
+    ending: Ending | None = None,
 ) -> Iterator[EventOutputs]:
-    """Report events as the settings say for the block; *context* is in every line."""
+    """Report events as the settings say for the block; *context* is in every line.
+
+    What has a *run_id*, a run or a worker, is measured and traced: another command about a batch does not make it
+    look like one. A worker has no batch, and publishes no end: that is its *ending*.
+    """
     with ExitStack() as open_ones:
         lines = None
         if values.events is not None:
@@ -170,27 +206,32 @@ def event_outputs(
             )
             lines = open_ones.enter_context(opened)
         subscribers: list[Subscriber] = [] if lines is None else [lines]
-        # Metrics are those of a run: other commands about a batch do not make it look like one.
-        if "run_id" in context and (values.metrics_file is not None or values.metrics_port is not None):
-            subscribers.append(open_ones.enter_context(_metrics(values, context, clock, around)))
+        if run_id is not None and (values.metrics_file is not None or values.metrics_port is not None):
+            # Loaded for those who want metrics only.
+            from orchestrator.observe.metrics import RunMetrics  # noqa: PLC0415
+
+            metrics = RunMetrics(context["batch"], run_id, clock)
+            subscribers.append(open_ones.enter_context(_written(values, metrics, around, ending)))
         # A program that has set up OpenTelemetry has loaded it; for others it need not even be installed.
-        if "run_id" in context and "opentelemetry.trace" in sys.modules:
+        if run_id is not None and "opentelemetry.trace" in sys.modules:
             from orchestrator.observe.spans import run_spans  # noqa: PLC0415
 
             if (spans := run_spans()) is not None:
                 subscribers.append(spans)
         is_file = lines is not None and values.events != STDOUT
-        yield EventOutputs(tuple(subscribers), str(Path(values.events or "").absolute()) if is_file else None)
+        events_path = str(Path(values.events or "").absolute()) if is_file else None
+        yield EventOutputs(tuple(subscribers), events_path)
 
 
 @contextmanager
-def _metrics(
-    values: Settings, context: Mapping[str, str], clock: Callable[[], float], around: Surroundings
+def _written(
+    values: Settings,
+    metrics: RunMetrics,
+    around: Surroundings,
+    ending: Ending | None,
 ) -> Iterator[Subscriber]:
-    # Loaded for those who want metrics only.
-    from orchestrator.observe.metrics import RunMetrics, metrics_file, metrics_port  # noqa: PLC0415
+    from orchestrator.observe.metrics import metrics_file, metrics_port  # noqa: PLC0415 - as those of a run
 
-    metrics = RunMetrics(context["batch"], context["run_id"], clock)
     with ExitStack() as open_ones:
         if values.metrics_file is not None:
             open_ones.enter_context(metrics_file(values.metrics_file, metrics, around.warn))
@@ -198,6 +239,8 @@ def _metrics(
             open_ones.enter_context(metrics_port(values.metrics_port, metrics, around.warn))
         try:
             yield metrics
+            if metrics.is_worker and ending is not None:
+                metrics.end(ending.exit_code)
         except LockHeldError:
             # The metrics are those of the run that works.
             raise

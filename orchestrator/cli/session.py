@@ -83,7 +83,7 @@ async def open_shown_session(
                 effective.values,
                 clocks,
                 tracker,
-                batch_name=batch_name,
+                context={"batch": batch_name, "run_id": run_id},
                 subscribers=subscribers,
                 around=surroundings_of(output, logs),
             ) as session:

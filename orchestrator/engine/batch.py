@@ -213,7 +213,7 @@ class BatchRun:
             run.events.subscribe(keeper)
             run.events.publish(beginning)
             for entry_id, reason in self._registration.undecided.items():
-                run.events.publish(DecisionNeeded(entry=entry_id, reason=reason))
+                run.events.publish(DecisionNeeded(batch=run.batch.name, entry=entry_id, reason=reason))
             keeper.left_alone(INVALID, self._registration.invalid)
             keeper.left_alone(TOO_YOUNG, self._registration.too_young)
             if run.settings.max_duration is not None:

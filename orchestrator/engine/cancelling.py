@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import RequestRejectedError, StaleEpochError
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import EntryTransitioned
@@ -45,12 +46,12 @@ class Canceller:
         self._events = events
         self._finder = JobFinder(journal, client)
 
-    async def cancel(self, batch: str, entry_ids: Collection[str] | None) -> list[Cancellation]:
+    async def cancel(self, batch: BatchKey, entry_ids: Collection[str] | None) -> list[Cancellation]:
         """Cancel the entries of *batch* that are not finished, or those named, which the manifest need not have."""
         if entry_ids is None:
-            records = [record async for record in self._journal.entries(batch)]
+            records = [record async for record in self._journal.entries(batch.digest)]
         else:
-            records = list((await self._journal.entries_named(batch, entry_ids)).values())
+            records = list((await self._journal.entries_named(batch.digest, entry_ids)).values())
         cancellations = []
         for known in records:
             if known.state in LEFT_ALONE:
@@ -76,6 +77,7 @@ class Canceller:
             await self._journal.transition(record, EntryState.CANCELLED, "cancelled; its job was deleted")
             self._events.publish(
                 EntryTransitioned(
+                    batch=batch.name,
                     entry=record.entry_id,
                     job_id=record.job_id,
                     from_state=record.state,

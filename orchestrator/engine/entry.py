@@ -26,6 +26,7 @@ from orchestrator.domain.foreign import without
 from orchestrator.domain.retry import Attempts, RetryBudget
 from orchestrator.domain.states import EntryState, Facts
 from orchestrator.engine.events import (
+    EntryEvent,
     EntryFailed,
     EntryHandedBack,
     EntryTransitioned,
@@ -63,6 +64,8 @@ class HeldEntry:
         self.segments: list[SegmentRecord] = []
         #: True while parts may be on the service of which the journal knows nothing.
         self.is_reconciled = record.job_id is None
+        #: What people know its batch by.
+        self.batch_name = run.batch.name
         self._run = run
         self._budget = RetryBudget(run.settings.entry_retries, run.budget)
 
@@ -81,7 +84,7 @@ class HeldEntry:
     @property
     def way_to_new_job(self) -> str:
         """The commands that bring the entry a new job, for hints."""
-        batch, entry = quote(self._run.batch.name), quote(self.entry_id)
+        batch, entry = quote(self.batch_name), quote(self.entry_id)
         return (
             f"`orchestrator cancel {batch} --entry {entry} --yes` deletes the job, "
             f"then `orchestrator retry {batch} --entry {entry}` makes a new one"
@@ -128,22 +131,21 @@ class HeldEntry:
         self._reach(point.after, segment)
 
     def _reach(self, point: str, segment: SegmentRecord | None) -> None:
-        self._run.events.publish(
-            StepReached(
-                entry=self.entry_id,
-                job_id=self.record.job_id,
-                point=point,
-                asset=segment.kind if segment else None,
-                part_number=segment.segment.part_number if segment else None,
-            )
+        self._publish(
+            StepReached,
+            point=point,
+            asset=segment.kind if segment else None,
+            part_number=segment.segment.part_number if segment else None,
         )
+
+    def _publish(self, event: type[EntryEvent], /, **facts: Any) -> None:
+        job_id = self.record.job_id
+        self._run.events.publish(event(batch=self.batch_name, entry=self.entry_id, job_id=job_id, **facts))
 
     def warn(self, message: str) -> None:
         """Publish what a person should know."""
         message = without(message, self._contacts)
-        self._run.events.publish(
-            WarningRaised(entry=self.entry_id, job_id=self.record.job_id, message=message)
-        )
+        self._publish(WarningRaised, message=message)
 
     def warn_if(self, message: str | None) -> None:
         """Publish *message*, where there is one."""
@@ -219,9 +221,7 @@ class HeldEntry:
         error.conceal(self._contacts)
         reason = ErrorRecord(**error.facts, hint=error.hint)
         await self._write(Point.WRITE_FAILED, error.message, self._run.journal.failed(self.record, reason))
-        self._run.events.publish(
-            EntryFailed(entry=self.entry_id, job_id=self.record.job_id, **error.facts, hint=error.hint)
-        )
+        self._publish(EntryFailed, **error.facts, hint=error.hint)
 
     async def hand_back(self, error: OrchestratorError) -> None:
         """Write down that this host cannot use the entry's files; another may, so nothing else changes."""
@@ -229,9 +229,7 @@ class HeldEntry:
         error.conceal(self._contacts)
         write = self._run.journal.hand_back(self.record, host, error.message)
         await self._write(Point.WRITE_HANDED_BACK, None, write)
-        self._run.events.publish(
-            EntryHandedBack(entry=self.entry_id, job_id=self.record.job_id, host=host, message=error.message)
-        )
+        self._publish(EntryHandedBack, host=host, message=error.message)
 
     async def _write(
         self,
@@ -248,15 +246,7 @@ class HeldEntry:
         if segments is not None:
             self.segments = list(segments)
         if reason is not None:
-            self._run.events.publish(
-                EntryTransitioned(
-                    entry=self.entry_id,
-                    job_id=self.record.job_id,
-                    from_state=before,
-                    to_state=self.record.state,
-                    reason=reason,
-                )
-            )
+            self._publish(EntryTransitioned, from_state=before, to_state=self.record.state, reason=reason)
 
     async def drop_receipts(self, missing: Sequence[SegmentRecord]) -> None:
         """Write down that the service does not have these segments; their URLs may be used up all the same."""
@@ -288,19 +278,16 @@ class HeldEntry:
                 self.record, sent.kind, number, receipt, attempt, times=times
             )
         self._update_segment(sent, receipt)
-        self._run.events.publish(
-            SegmentStored(
-                entry=self.entry_id,
-                job_id=self.record.job_id,
-                asset=sent.kind,
-                part_number=number,
-                bytes=sent.segment.length,
-                attempt=attempt,
-                is_resumed=attempt == 0,
-                is_verified=receipt.is_verified,
-                seconds=seconds,
-                put_seconds=put_seconds,
-            )
+        self._publish(
+            SegmentStored,
+            asset=sent.kind,
+            part_number=number,
+            bytes=sent.segment.length,
+            attempt=attempt,
+            is_resumed=attempt == 0,
+            is_verified=receipt.is_verified,
+            seconds=seconds,
+            put_seconds=put_seconds,
         )
 
     async def prove(self, sent: SegmentRecord, receipt: Receipt) -> None:
@@ -357,17 +344,14 @@ class HeldEntry:
                 f"{error.message} (gave up after {attempt} attempts)",
                 hint=error.hint or "run again later; stored segments are not sent again",
             ) from None
-        self._run.events.publish(
-            RetryScheduled(
-                entry=self.entry_id,
-                job_id=self.record.job_id,
-                operation=operation,
-                asset=asset,
-                part_number=part_number,
-                attempt=attempt,
-                delay=delay,
-                **error.facts,
-            )
+        self._publish(
+            RetryScheduled,
+            operation=operation,
+            asset=asset,
+            part_number=part_number,
+            attempt=attempt,
+            delay=delay,
+            **error.facts,
         )
         if error.is_outage:
             # The gate is what makes the next attempt wait.

@@ -67,6 +67,33 @@ class RunFinished(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchQueued(Event):
+    """Entries of the batch are in the queue of a fleet, by the command *run_id*; each worker sees that for itself."""
+
+    name: ClassVar[str] = "batch.queued"
+    batch: str
+    digest: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFinished(Event):
+    """Nothing of the batch is queued any more; *exit_code* is what a run that had done it all would have ended with.
+
+    The seconds are those since the command *run_id* queued it.
+    """
+
+    name: ClassVar[str] = "batch.finished"
+    batch: str
+    digest: str
+    run_id: str
+    exit_code: int
+    elapsed_seconds: float
+    #: By outcome, as in the run's document: total, done, failed, skipped, pending.
+    entries: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchDrained(Event):
     """No new work is taken."""
 
@@ -161,8 +188,9 @@ class OutageEnded(OutageEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryEvent(Event):
-    """Something that happened to an entry."""
+    """Something that happened to an entry of *batch*, of which a worker of a fleet may have several."""
 
+    batch: str
     entry: str
     job_id: str | None = None
 

@@ -229,6 +229,7 @@ class Follower:
             self._publish_transition(record, target, f"{group}: {state}")
         self._events.publish(
             JobStateChanged(
+                batch=self._key.name,
                 entry=record.entry_id,
                 job_id=record.job_id,
                 service_state=state,
@@ -314,6 +315,7 @@ class Follower:
     def _publish_transition(self, record: EntryRecord, target: EntryState, reason: str) -> None:
         self._events.publish(
             EntryTransitioned(
+                batch=self._key.name,
                 entry=record.entry_id,
                 job_id=record.job_id,
                 from_state=record.state,

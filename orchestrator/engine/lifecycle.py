@@ -107,7 +107,10 @@ class Lifecycle:
             return await self._failed(record, entry, error)
         except Exception:
             log.exception(
-                "entry.crashed", extra={"told": {"entry": record.entry_id, "job_id": record.job_id}}
+                "entry.crashed",
+                extra={
+                    "told": {"batch": self._run.batch.name, "entry": record.entry_id, "job_id": record.job_id}
+                },
             )
             return await self._failed(
                 record,
@@ -118,6 +121,10 @@ class Lifecycle:
                     hint="the log has the details (-v, --log-file); please report it",
                 ),
             )
+        finally:
+            # Also where another worker has it by now, or the run stops: nobody is at it here any more.
+            if entry is not None:
+                self._finished(entry)
         return Outcome(End.DONE)
 
     async def _require_files(self, record: EntryRecord) -> None:
@@ -144,6 +151,7 @@ class Lifecycle:
         await entry.load_segments()
         self._run.events.publish(
             EntryStarted(
+                batch=entry.batch_name,
                 entry=entry.entry_id,
                 job_id=entry.record.job_id,
                 state=entry.record.state,
@@ -184,7 +192,6 @@ class Lifecycle:
                     self._run.rate.forget()
                 except RetryableError as error:
                     await attempts.setdefault(step, entry.attempts(step)).wait_after(error)
-        self._finished(entry)
 
     async def _failed(
         self, record: EntryRecord, entry: HeldEntry | None, error: OrchestratorError
@@ -201,18 +208,18 @@ class Lifecycle:
             return _lost(record, stale)
         except RunError as failure:
             return Outcome(End.STOPPED, failure)
-        if entry is not None:
-            self._finished(entry)
         return Outcome(End.HANDED_BACK if is_for_others else End.FAILED, error)
 
     def _finished(self, entry: HeldEntry) -> None:
         state = entry.record.state
+        with_submit = self._run.settings.is_submit_wanted or bool(entry.record.is_submit_wanted)
         self._run.events.publish(
             EntryFinished(
+                batch=entry.batch_name,
                 entry=entry.entry_id,
                 job_id=entry.record.job_id,
                 state=state,
-                is_done=is_done(state, with_submit=self._run.settings.is_submit_wanted),
+                is_done=is_done(state, with_submit=with_submit),
             )
         )
 

@@ -11,7 +11,9 @@ from orchestrator.domain.errors import ExitCode, ServiceRefusesError, StaleEpoch
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import RunRequest, register
 from orchestrator.engine.context import Run, WorkSettings, open_run
+from orchestrator.engine.events import BatchQueued, DecisionNeeded
 from orchestrator.engine.selection import EntryQueue, Registration, Selection, failed, unfinished, uploaded
+from orchestrator.fleet.batches import end_of
 from orchestrator.fleet.pacing import Brake
 from orchestrator.fleet.queue import OwnedQueries, Wanted
 
@@ -144,6 +146,12 @@ class Office:
             left_alone=int(registration is not None and registration.has_skipped_errors),
             is_submit_wanted=run.settings.is_submit_wanted,
         )
+        if wanted:
+            self.events.publish(
+                BatchQueued(batch=run.batch.name, digest=run.batch.digest, run_id=run.work.run_id)
+            )
+        for entry_id, reason in enqueued.undecided.items():
+            self.events.publish(DecisionNeeded(batch=run.batch.name, entry=entry_id, reason=reason))
         # Without --wait this is all that the command has to do.
         await self.journal.close_batch(run.batch.digest, run.work.run_id, enqueued.exit_code)
         return enqueued
@@ -171,12 +179,13 @@ class Office:
                     "`orchestrator fleet release` lets them continue",
                 )
             await self.clocks.sleep(_LOOK_SECONDS)
-        counts = await self.journal.counts(digest)
-        return exit_code_of_failures(
-            await self.journal.failures(digest),
-            len(enqueued.undecided),
-            counts.get(EntryState.REVIEW_FAILED, 0) + enqueued.left_alone,
-        )
+        batch = await self.journal.batch(digest)
+        if batch is None:
+            # Forgotten meanwhile: nothing of it can be seen any more.
+            return enqueued.exit_code
+        end = await end_of(batch, self.journal, self.clocks.clock())
+        self.events.publish(end)
+        return ExitCode(end.exit_code)
 
     async def _still_left(self, enqueued: Enqueued) -> AsyncIterator[Wanted]:
         digest, states = enqueued.batch.digest, unfinished(is_submit_wanted=enqueued.is_submit_wanted).states

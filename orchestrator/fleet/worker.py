@@ -27,12 +27,12 @@ from orchestrator.engine.drain import Breaker, StopWishes
 from orchestrator.engine.events import BatchDrained, Event, ServiceWarning
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.parallelism import AdaptiveParallelism
+from orchestrator.fleet.batches import Batches, Unreported, nothing
 from orchestrator.fleet.files import Caution, is_given_up
 from orchestrator.fleet.pacing import Brake
 from orchestrator.fleet.parking import is_parked
 from orchestrator.fleet.presence import PRESENCE_SECONDS, Place, Presence
 from orchestrator.fleet.queue import OwnedQueries, wanted_of
-from orchestrator.fleet.sweep import put_back
 from orchestrator.journal.history import process_name
 from orchestrator.journal.records import BatchRecord, EntryRecord
 
@@ -70,7 +70,13 @@ class WorkerSettings:
 class Worker:
     """Works on what is queued for the endpoint and the project of its *place* until it is asked to stop."""
 
-    def __init__(self, place: Workplace, queries: OwnedQueries, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        place: Workplace,
+        queries: OwnedQueries,
+        settings: WorkerSettings,
+        unreported: Unreported = nothing,
+    ) -> None:
         self._place = place
         self._queries = queries
         self._settings = settings
@@ -91,8 +97,9 @@ class Worker:
         self._is_braked = False
         self._breaker = Breaker(place.work.settings.breaker_entries)
         self._is_done = False
-        #: The digests of batches that were looked at: PgQueuer is told of those that are this worker's.
-        self._met: set[str] = set()
+        self._batches = Batches(
+            place, queries, only=settings.batch, meet=self._register, unreported=unreported
+        )
         #: By batch and what it decides; the batch's entries share turns.
         self._parts: dict[tuple[str, bool, str | None], tuple[Run, Lifecycle]] = {}
 
@@ -111,7 +118,7 @@ class Worker:
             with anyio.CancelScope() as scope, stops.heard(group, partial(self._cut_off, scope)):
                 try:
                     await self._presence.show()
-                    await self._meet_batches()
+                    await self._batches.look()
                     await self._mind_brake()
                     group.start_soon(self._look_around)
                     await self._manager.run(
@@ -147,14 +154,16 @@ class Worker:
                 if clocks.monotonic() >= show_at:
                     await self._presence.show()
                     show_at = clocks.monotonic() + PRESENCE_SECONDS
-                await self._meet_batches()
+                await self._batches.look()
                 await self._mind_brake()
                 if clocks.monotonic() >= queue_again_at:
-                    await self._put_back()
+                    await self._batches.put_back()
                     await self._queries.forget_old_log()
                     queue_again_at = clocks.monotonic() + _SWEEP_SECONDS
                 if self._settings.is_until_done and await self._is_all_done():
                     self._is_done = True
+                    # The last row may have gone since.
+                    await self._batches.look()
                     self._place.drain.begin("nothing is queued any more")
                     return
             except RunError as error:
@@ -177,36 +186,15 @@ class Worker:
         return not self._is_braked and self._caution.may_take()
 
     async def _is_all_done(self) -> bool:
-        if not self._manager.entrypoint_registry.keys().isdisjoint(await self._queries.batches()):
+        if not self._batches.met.isdisjoint(await self._queries.batches()):
             return False
         # The row of an entry that was left in the middle may have been lost.
-        return await self._put_back() == 0
+        return await self._batches.put_back() == 0
 
-    async def _put_back(self) -> int:
-        batches = await self._place.journal.batches()
-        return await put_back(
-            self._place.journal, self._queries, [batch for batch in batches if self._is_own(batch)]
-        )
-
-    def _is_own(self, batch: BatchRecord) -> bool:
-        connection, only = self._place.connection, self._settings.batch
-        is_here = (batch.endpoint, batch.project_id) == (connection.endpoint, connection.project_id)
-        return is_here and only in {None, batch.batch}
-
-    async def _meet_batches(self) -> None:
-        """See which batches have rows; PgQueuer is told of each, under its digest, so that it gives out no others."""
-        before, batches = self._queries.open_batches, await self._queries.batches()
-        for digest in batches - self._met:
-            batch = await self._place.journal.batch(digest)
-            if batch is None:
-                continue
-            self._met.add(digest)
-            if self._is_own(batch):
-                parameters = EntrypointExecutorParameters(func=self._handle, concurrency_limit=0)
-                self._manager.register_executor(digest, EntrypointExecutor(parameters))
-        self._queries.open_batches = batches
-        if before is not None and not batches.issubset(before):
-            await self._queries.wake()
+    def _register(self, digest: str) -> None:
+        """Tell PgQueuer of a batch, under its digest: it gives out no others."""
+        parameters = EntrypointExecutorParameters(func=self._handle, concurrency_limit=0)
+        self._manager.register_executor(digest, EntrypointExecutor(parameters))
 
     async def _handle(self, job: Job) -> None:
         """Work on the entry of a row; returns when nothing is left to do, raises RetryRequested to hand it back."""

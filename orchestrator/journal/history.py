@@ -206,6 +206,21 @@ class StoredSegment(NamedTuple):
     took_seconds: float | None
 
 
+class WorkDone(NamedTuple):
+    """Segments and bytes of a batch: all of them, those that are stored, and those that were sent since some time.
+
+    *retried* are the tries of segments that failed since.
+    """
+
+    segments: int
+    stored_segments: int
+    sent_segments: int
+    stored_bytes: int
+    sent_bytes: int
+    bytes: int
+    retried: int
+
+
 class StateChange(NamedTuple):
     """An entry came into a state, in epoch seconds."""
 

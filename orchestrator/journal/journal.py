@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -58,6 +58,15 @@ class Journal(EntryWriter):
         from orchestrator.journal.notices import NoticeBook  # noqa: PLC0415
 
         return NoticeBook(self._backend, self._clock, batch, target)
+
+    async def batches_to_notify_of(self, targets: Collection[str]) -> set[str]:
+        """The batches of which one of *targets* was promised a notice or is owed one."""
+        query = "SELECT DISTINCT batch FROM notices WHERE target = :target AND state IN ('promised', 'owed')"
+        return {
+            str(batch)
+            for target in targets
+            for (batch,) in await self._backend.read(query, {"target": target})
+        }
 
     async def known_key(self, key: BatchKey) -> BatchKey:
         """The key under which the journal has the batch, where its name may be composed in another way."""

@@ -34,6 +34,29 @@ _PROMISED = (
     "SELECT subject FROM notices WHERE batch = :batch AND target = :target AND kind = :kind"
     " AND state = 'promised'"
 )
+#: ... of the latest run until this one, whoever promised it: who keeps it first keeps it for all.
+_KEEP_LATEST_PROMISE = (
+    "UPDATE notices SET text = :text, state = 'owed', at = :at WHERE batch = :batch AND target = :target"
+    " AND kind = :kind AND state = 'promised' AND subject = (SELECT max(subject) FROM notices AS until"
+    " WHERE batch = :batch AND target = :target AND kind = :kind AND state = 'promised'"
+    " AND subject <= :subject)"
+)
+#: What several see begin is owed once until its end was owed, or for a while if nobody sees that.
+_OWE_BEGIN = (
+    "INSERT INTO notices (batch, target, subject, reason, kind, text, state, at)"
+    " VALUES (:batch, :target, :subject, :reason, :kind, :text, 'owed', :at)"
+    " ON CONFLICT (batch, target, subject) DO UPDATE SET reason = excluded.reason, text = excluded.text,"
+    " state = 'owed', at = excluded.at WHERE notices.at < :stale OR notices.reason = (SELECT ended.reason"
+    " FROM notices AS ended WHERE batch = :batch AND target = :target AND subject = :end)"
+)
+#: What they see end is owed once for each begin.
+_OWE_END = (
+    "INSERT INTO notices (batch, target, subject, reason, kind, text, state, at)"
+    " SELECT begun.batch, begun.target, :end, begun.reason, :kind, :text, 'owed', :at FROM notices AS begun"
+    " WHERE batch = :batch AND target = :target AND subject = :subject"
+    " ON CONFLICT (batch, target, subject) DO UPDATE SET reason = excluded.reason, text = excluded.text,"
+    " state = 'owed', at = excluded.at WHERE notices.reason <> excluded.reason"
+)
 _OWED = (
     "SELECT subject, kind, text FROM notices WHERE batch = :batch AND target = :target AND state = 'owed'"
     " ORDER BY at, subject"
@@ -62,6 +85,19 @@ class NoticeBook:
 
         if rows:
             await self._backend.write(write)
+
+    async def owe_begin(self, notice: Notice, end: str, forgotten_after: float) -> None:
+        """Owe *notice*, unless another process did and *end* was not owed since; for *forgotten_after* seconds."""
+        now = self._clock()
+        row: Row = {**self._key, **notice._asdict(), "end": end, "at": now, "stale": now - forgotten_after}
+        row["reason"] = repr(now)
+        await self._backend.write(lambda transaction: transaction.execute(_OWE_BEGIN, row))
+
+    async def owe_end(self, notice: Notice, begin: str) -> None:
+        """Owe *notice* as the end of what was owed as *begin*, unless it was owed since."""
+        row: Row = {**self._key, **notice._asdict(), "at": self._clock()}
+        row |= {"end": notice.subject, "subject": begin}
+        await self._backend.write(lambda transaction: transaction.execute(_OWE_END, row))
 
     async def owed(self) -> list[Notice]:
         """What is owed and not taken, the oldest first."""
@@ -96,6 +132,19 @@ class NoticeBook:
         def write(transaction: Transaction) -> None:
             transaction.execute(_KEEP_PROMISE, row)
             transaction.execute(_DROP_PROMISES, {**self._key, "kind": notice.kind})
+
+        await self._backend.write(write)
+
+    async def keep_latest_promise(self, notice: Notice) -> None:
+        """Owe *notice* where the end of the run that is its subject, or of one before, is promised still.
+
+        Several processes may see the end, and one that is late must not take it for that of a run which began since.
+        """
+        row: Row = {**self._key, **notice._asdict(), "at": self._clock()}
+
+        def write(transaction: Transaction) -> None:
+            transaction.execute(_KEEP_LATEST_PROMISE, row)
+            transaction.execute(f"{_DROP_PROMISES} AND subject <= :subject", row)
 
         await self._backend.write(write)
 

@@ -21,6 +21,7 @@ from orchestrator.journal.history import (
     StateChange,
     StoredSegment,
     TransitionRecord,
+    WorkDone,
     attempt_record,
     handback_record,
     incident_record,
@@ -300,6 +301,27 @@ class JournalReader:
         )
         ((count, stored_bytes),) = await self._backend.read(query, {"batch": batch})
         return int(count), int(stored_bytes)
+
+    async def work_since(self, batch: str, at: float) -> WorkDone:
+        """What there is to send of the batch, what of it is stored, and what of that was sent after *at*."""
+        query = (
+            "SELECT count(*), count(stored_at),"
+            " sum(CASE WHEN segments.stored_at >= :at AND segments.attempts > 0 THEN 1 ELSE 0 END),"
+            " sum(CASE WHEN segments.stored_at IS NOT NULL THEN segments.length ELSE 0 END),"
+            " sum(CASE WHEN segments.stored_at >= :at AND segments.attempts > 0 THEN segments.length ELSE 0 END)"
+            " FROM segments JOIN entries"
+            " ON entries.batch = segments.batch AND entries.entry_id = segments.entry_id"
+            " WHERE segments.batch = :batch AND entries.position >= 0"
+        )
+        (segments,) = await self._backend.read(query, {"batch": batch, "at": at})
+        ((total_bytes,),) = await self._backend.read(
+            "SELECT sum(bytes) FROM entries WHERE batch = :batch AND position >= 0", {"batch": batch}
+        )
+        ((retried,),) = await self._backend.read(
+            "SELECT count(*) FROM attempts WHERE batch = :batch AND asset IS NOT NULL AND at >= :at",
+            {"batch": batch, "at": at},
+        )
+        return WorkDone(*(int(each or 0) for each in (*segments, total_bytes, retried)))
 
     async def attempts(self, record: EntryRecord) -> list[AttemptRecord]:
         """The failed tries of an entry, oldest first."""

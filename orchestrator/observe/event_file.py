@@ -31,6 +31,8 @@ TOLD: Final = frozenset(
     {
         events.RunStarted,
         events.RunFinished,
+        events.BatchQueued,
+        events.BatchFinished,
         events.BatchDrained,
         events.ServiceWarning,
         events.FilmsChecked,
@@ -62,6 +64,7 @@ _DELAY_SECONDS = 0.1
 class EventFile:
     """A subscriber that writes each event to *file*, with *context* and the time by *clock* in front.
 
+    An empty text in *context* is that of events which have none of their own.
     The texts in *hidden* appear in no line.
     """
 
@@ -78,13 +81,19 @@ class EventFile:
         self._file = file
         self._clock = clock
         self._hidden = hidden
-        self._context = "".join(f',"{name}":{_json(text)}' for name, text in context.items())
+        own = {kind: {field.name for field in fields(kind) if not context.get(field.name)} for kind in TOLD}
+        self._contexts = {
+            kind: "".join(
+                f',"{name}":{_json(text)}' for name, text in context.items() if name not in own[kind]
+            )
+            for kind in TOLD
+        }
         #: The fields that are not in the context, each as a line begins it, and whether its words are ours.
         self._fields = {
             kind: [
                 (field.name, f',"{field.name}":', field.name in OUR_FIELDS)
                 for field in fields(kind)
-                if field.name not in context
+                if field.name in own[kind]
             ]
             for kind in TOLD
         }
@@ -117,7 +126,8 @@ class EventFile:
     def line(self, at: float, event: Event) -> str:
         """The line for *event*, which happened at *at*, with its end; what is not known of it is left out."""
         # Put together by hand: an encoder costs more than all else here, and most values were encoded before.
-        parts = [f'{{"schema":{SCHEMA},"type":"{event.name}","time":"{self._time_text(at)}"', self._context]
+        parts = [f'{{"schema":{SCHEMA},"type":"{event.name}","time":"{self._time_text(at)}"']
+        parts.append(self._contexts[type(event)])
         for name, prefix, is_ours in self._fields[type(event)]:
             value = getattr(event, name)
             if value is None:

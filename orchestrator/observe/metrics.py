@@ -1,4 +1,4 @@
-"""What a run does, as metrics of Prometheus: a file for node_exporter's textfile collector, or a port to scrape.
+"""What a run or a worker does, as metrics of Prometheus: a file for node_exporter's collector, or a port to scrape.
 
 Every metric has the label `batch`, so that several batches can be kept in one folder. docs/metrics.md lists them.
 """
@@ -74,14 +74,17 @@ _METRICS: Final[Mapping[str, _Shape]] = {
 class RunMetrics:
     """A subscriber that counts what happens in a run of *batch*; *clock* is in seconds since the epoch.
 
-    `registry` may be read from any thread. `is_begun` is True once the run has the batch to itself.
+    *batch* is "" for a worker of a fleet, which may have several: what is about an entry has its batch, all else has
+    none. How far a batch is a worker knows at its end only, as others work on it, too. `registry` may be read from
+    any thread. `is_begun` is True once the run has the batch to itself.
     """
 
     name = "the metrics"
 
     def __init__(self, batch: str, run_id: str, clock: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
-        self.is_begun = False
+        #: A worker shares nothing with others that it could take from them.
+        self.is_begun = self.is_worker = not batch
         self._batch = batch
         self._clock = clock
         info = Info(f"{PREFIX}_run", "The run and the program's version", ["batch"], registry=self.registry)
@@ -95,28 +98,35 @@ class RunMetrics:
                 f"{PREFIX}_{name}", shape.help_text, labels, registry=self.registry, **options
             )
             # A metric that begins at 0 shows that nothing has happened, one that is missing shows nothing.
-            if not shape.labels:
+            if not shape.labels and not (self.is_worker and name.startswith("batch_")):
                 self._of(name)
         self._of("run_started_timestamp_seconds").set(clock())
         self._of("run_exit_code").set(-1)
         self._handlers: dict[type[Event], Callable[..., None]] = {
             events.RunStarted: self._run_started,
             events.RunFinished: self._run_finished,
-            events.EntryStarted: lambda _: self._of("entries_active").inc(),
+            events.BatchFinished: self._count_batch,
+            events.EntryStarted: lambda event: self._of("entries_active", batch=event.batch).inc(),
             events.EntryFinished: self._entry_finished,
-            events.EntryTransitioned: lambda event: self._of("entry_transitions", event.to_state.value).inc(),
-            events.EntryFailed: lambda event: self._of("entry_failures", event.kind).inc(),
-            events.DecisionNeeded: lambda _: self._of("entries_undecided").inc(),
-            events.JobStateChanged: lambda event: self._of("job_state_changes", event.group.value).inc(),
+            events.EntryTransitioned: lambda event: self._of(
+                "entry_transitions", event.to_state.value, batch=event.batch
+            ).inc(),
+            events.EntryFailed: lambda event: self._of("entry_failures", event.kind, batch=event.batch).inc(),
+            events.DecisionNeeded: lambda event: self._of("entries_undecided", batch=event.batch).inc(),
+            events.JobStateChanged: lambda event: self._of(
+                "job_state_changes", event.group.value, batch=event.batch
+            ).inc(),
             events.SegmentStored: self._segment_stored,
-            events.UrlsExpired: lambda event: self._of("batch_stored_bytes").dec(event.lost_bytes),
-            events.RetryScheduled: lambda event: self._of("retries", event.operation, event.kind).inc(),
+            events.UrlsExpired: lambda event: self._count_stored(-event.lost_bytes),
+            events.RetryScheduled: lambda event: self._of(
+                "retries", event.operation, event.kind, batch=event.batch
+            ).inc(),
             events.CallAttempted: lambda event: self._of(
                 "api_call_seconds", event.operation, event.outcome
             ).observe(event.seconds),
             events.OutageBegan: self._outage_began,
             events.OutageEnded: self._outage_ended,
-            events.WarningRaised: lambda _: self._of("warnings").inc(),
+            events.WarningRaised: lambda event: self._of("warnings", batch=event.batch).inc(),
             events.ServiceWarning: lambda _: self._of("warnings").inc(),
         }
         self.hears = self._handlers.keys()
@@ -131,11 +141,12 @@ class RunMetrics:
         self._of("run_ended_timestamp_seconds").set(self._clock())
         self._of("run_exit_code").set(exit_code)
 
-    def _of(self, name: str, *labels: str) -> Any:
-        """What counts for the metric *name* with the values *labels*."""
-        child = self._children.get((name, *labels))
+    def _of(self, name: str, *labels: str, batch: str | None = None) -> Any:
+        """What counts for the metric *name* with the values *labels*, of *batch* or of all that is done here."""
+        key = (name, self._batch if batch is None else batch, *labels)
+        child = self._children.get(key)
         if child is None:
-            child = self._children[name, *labels] = self._metrics[name].labels(self._batch, *labels)
+            child = self._children[key] = self._metrics[name].labels(*key[1:])
         return child
 
     def _run_started(self, event: events.RunStarted) -> None:
@@ -147,23 +158,30 @@ class RunMetrics:
             self._of("batch_entries", outcome).set(count)
 
     def _run_finished(self, event: events.RunFinished) -> None:
-        for outcome in _OUTCOMES:
-            self._of("batch_entries", outcome).set(event.entries[outcome])
+        self._count_batch(event)
         self.end(event.exit_code)
 
+    def _count_batch(self, event: events.RunFinished | events.BatchFinished) -> None:
+        for outcome in _OUTCOMES:
+            self._of("batch_entries", outcome, batch=event.batch).set(event.entries[outcome])
+
     def _entry_finished(self, event: events.EntryFinished) -> None:
-        self._of("entries_active").dec()
+        self._of("entries_active", batch=event.batch).dec()
         outcome = "done" if event.is_done else "failed" if event.state is EntryState.FAILED else None
-        if outcome is not None:
+        if outcome is not None and not self.is_worker:
             self._of("batch_entries", outcome).inc()
             self._of("batch_entries", "pending").dec()
 
     def _segment_stored(self, event: events.SegmentStored) -> None:
-        self._of("segments_stored", "true" if event.is_resumed else "false").inc()
-        self._of("batch_stored_bytes").inc(event.bytes)
+        self._of("segments_stored", "true" if event.is_resumed else "false", batch=event.batch).inc()
+        self._count_stored(event.bytes)
         if not event.is_resumed:
-            self._of("sent_bytes").inc(event.bytes)
-            self._of("put_seconds").observe(event.put_seconds)
+            self._of("sent_bytes", batch=event.batch).inc(event.bytes)
+            self._of("put_seconds", batch=event.batch).observe(event.put_seconds)
+
+    def _count_stored(self, count: int) -> None:
+        if not self.is_worker:
+            self._of("batch_stored_bytes").inc(count)
 
     def _outage_began(self, event: events.OutageBegan) -> None:
         self._of("outage_active", event.side).set(1)

@@ -30,8 +30,8 @@ from orchestrator.engine.events import (
 
 _PUT_BEGINS: Final = Point.PUT.before
 
-#: The entry, the file and the part.
-Part = tuple[str, AssetKind | None, int | None]
+#: Its batch, the entry, the file and the part.
+Part = tuple[str, str, AssetKind | None, int | None]
 
 
 def run_spans() -> RunSpans | None:
@@ -42,14 +42,14 @@ def run_spans() -> RunSpans | None:
 
 
 class RunSpans:
-    """Begins and ends spans as the events of one run say."""
+    """Begins and ends spans as the events of a run say, or of a worker, whose entries are in no span of a batch."""
 
     name = "the tracing"
 
     def __init__(self, provider: trace.TracerProvider) -> None:
         self._tracer = provider.get_tracer("orchestrator", __version__)
         self._batch: Span | None = None
-        self._entries: dict[str, Span] = {}
+        self._entries: dict[tuple[str, str], Span] = {}
         self._segments: dict[Part, Span] = {}
         self._attempts: dict[Part, Span] = {}
         self._handlers: dict[type[Event], Callable[..., None]] = {
@@ -88,21 +88,26 @@ class RunSpans:
             self._batch.end()
 
     def _entry_started(self, event: EntryStarted) -> None:
-        self._entries[event.entry] = self._begun(
-            "entry", self._batch, entry=event.entry, bytes=event.bytes_total, bytes_left=event.bytes_left
+        self._entries[event.batch, event.entry] = self._begun(
+            "entry",
+            self._batch,
+            batch=event.batch,
+            entry=event.entry,
+            bytes=event.bytes_total,
+            bytes_left=event.bytes_left,
         )
 
     def _entry_failed(self, event: EntryFailed) -> None:
-        span = self._entries.get(event.entry)
+        span = self._entries.get((event.batch, event.entry))
         if span is not None:
             # The kind, not the message: what others say is masked where it is written, which is not here.
             span.set_status(StatusCode.ERROR, event.kind)
 
     def _entry_finished(self, event: EntryFinished) -> None:
         for spans in (self._attempts, self._segments):
-            for part in [part for part in spans if part[0] == event.entry]:
+            for part in [part for part in spans if part[:2] == (event.batch, event.entry)]:
                 spans.pop(part).end()
-        span = self._entries.pop(event.entry, None)
+        span = self._entries.pop((event.batch, event.entry), None)
         if span is not None:
             span.set_attribute("metastudio.state", event.state.value)
             span.end()
@@ -110,14 +115,19 @@ class RunSpans:
     def _step_reached(self, event: StepReached) -> None:
         if event.point != _PUT_BEGINS:
             return
-        part = (event.entry, event.asset, event.part_number)
-        facts = {"entry": event.entry, "asset": event.asset, "part_number": event.part_number}
+        part = (event.batch, event.entry, event.asset, event.part_number)
+        facts = {
+            "batch": event.batch,
+            "entry": event.entry,
+            "asset": event.asset,
+            "part_number": event.part_number,
+        }
         if part not in self._segments:
-            self._segments[part] = self._begun("segment", self._entries.get(event.entry), **facts)
+            self._segments[part] = self._begun("segment", self._entries.get(part[:2]), **facts)
         self._attempts[part] = self._begun("attempt", self._segments[part], **facts)
 
     def _segment_stored(self, event: SegmentStored) -> None:
-        part = (event.entry, event.asset, event.part_number)
+        part = (event.batch, event.entry, event.asset, event.part_number)
         attempt, segment = self._attempts.pop(part, None), self._segments.pop(part, None)
         if attempt is not None:
             attempt.set_attribute("metastudio.attempt", event.attempt)
@@ -127,7 +137,7 @@ class RunSpans:
             segment.end()
 
     def _retry_scheduled(self, event: RetryScheduled) -> None:
-        attempt = self._attempts.pop((event.entry, event.asset, event.part_number), None)
+        attempt = self._attempts.pop((event.batch, event.entry, event.asset, event.part_number), None)
         if attempt is not None:
             attempt.set_attribute("metastudio.attempt", event.attempt)
             attempt.set_status(StatusCode.ERROR, event.kind)

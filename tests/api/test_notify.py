@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api.notices import Notifier, Target
+from orchestrator.api.delivery import Target
+from orchestrator.api.notices import RunNotifier
 from orchestrator.api.session import Surroundings
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.notices import Message, Notice, NoticeKind, message_of
@@ -190,7 +191,7 @@ async def test_each_outage_is_told_when_it_begins_and_when_it_is_over(
         key = BatchKey("https://service", "project", "studio")
         await journal.open_batch(key, manifest_path=None, is_submit_wanted=False, run_id="run-1")
         around = Surroundings(hidden=(), warn=pytest.fail, stdout=pytest.fail, command_output=2)
-        async with Notifier([target], None, journal, "run-1", has_worked=bool, around=around) as notifier:
+        async with RunNotifier([target], None, journal, "run-1", has_worked=bool, around=around) as notifier:
             notifier(STARTED)
             for _ in range(2):
                 notifier(began)

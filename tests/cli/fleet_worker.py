@@ -13,6 +13,7 @@ import socket
 import sys
 from typing import Any
 
+from orchestrator.api import session
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import stop_on_signals
@@ -60,7 +61,7 @@ def main(hold_seconds: float, points: list[str]) -> int:
         socket.gethostname = lambda: host
     if folder:
         be_blind_to(folder)
-    work.EventBus = bus  # type: ignore[misc,assignment]  # the command makes its own, and takes no subscriber
+    session.EventBus = bus  # type: ignore[misc,assignment]  # the command makes its own, and takes no subscriber
     stop_on_signals()
     output = Output(sys.stdout, sys.stderr)
     invocation = Invocation(output=output, flags={"jobs": "2"}, config=None)

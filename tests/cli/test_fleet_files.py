@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from orchestrator.cli.work import work
+from orchestrator.api import session
 from orchestrator.domain.errors import ExitCode
 from orchestrator.engine.events import Event, EventBus, Point, StepReached
 from orchestrator.simulator import Simulator
@@ -167,7 +167,7 @@ def test_an_entry_whose_files_go_away_in_the_middle_keeps_its_job(
             film.rename(away)
 
     with monkeypatch.context() as patch:
-        patch.setattr(work, "EventBus", lambda *heard: EventBus(*heard, At(point, unmount)))
+        patch.setattr(session, "EventBus", lambda *heard: EventBus(*heard, At(point, unmount)))
         worked = cli("work", "--until-done", "--json")
     (before,) = simulator.jobs
     parked, sent = error_of(cli, "anna"), simulator.stats.put_bytes_received

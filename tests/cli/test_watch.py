@@ -177,6 +177,7 @@ def test_a_terminal_shows_the_groups_and_leaves_changes_above() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=120, height=40)
     event = JobStateChanged(
+        batch="studio",
         entry="anna",
         job_id="1",
         service_state="AUTO_VERIFY_FAILED",
@@ -201,9 +202,16 @@ def test_where_jobs_stand_at_the_start_is_in_the_table_alone() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=80)
     done = JobStateChanged(
-        entry="anna", job_id="j1", service_state="JOB_SUCCESS", group=JobGroup.DONE, reason=None, code=None
+        batch="studio",
+        entry="anna",
+        job_id="j1",
+        service_state="JOB_SUCCESS",
+        group=JobGroup.DONE,
+        reason=None,
+        code=None,
     )
     failed = JobStateChanged(
+        batch="studio",
         entry="bo",
         job_id="j2",
         service_state="AUTO_VERIFY_FAILED",

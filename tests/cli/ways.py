@@ -970,7 +970,7 @@ NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
     (f"{CLI}commands/watch.py", ("--interval",)): 1,
     ("orchestrator/api/options.py", ("-v",)): 1,
     ("orchestrator/api/options.py", ("--json",)): 1,
-    ("orchestrator/api/notices.py", ("--notify",)): 2,
+    ("orchestrator/api/delivery.py", ("--notify",)): 2,
     ("orchestrator/api/notices.py", ("--on-finish",)): 1,
     (f"{CLI}work/plan.py", ("--rate",)): 2,
     (f"{CLI}work/simulate.py", ("--bucket", "--object-store")): 1,

@@ -13,6 +13,7 @@ import pgqueuer.core.qm  # noqa: F401 - the forks need it, and the server import
 import psycopg  # noqa: F401 - as above
 
 import orchestrator.fleet.worker  # noqa: F401 - as above
+from orchestrator.api import session
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.main import run_command
 from orchestrator.cli.output import Output
@@ -81,7 +82,7 @@ def work(surroundings: Surroundings, shift: Shift) -> None:
         )
 
     # The command makes its own, and takes none from outside.
-    work_action.EventBus = bus  # type: ignore[misc,assignment]
+    session.EventBus = bus  # type: ignore[misc,assignment]
     work_action.work_settings = quick
     # At most a quarter of the shortest hold, as it is for users.
     postgres._LONGEST_WAIT_SECONDS = shift.hold_seconds / 4

@@ -275,7 +275,7 @@ async def test_cancel_deletes_the_jobs_and_says_which_stay(rig: Rig) -> None:
     await rig.run()
     async with connected(rig) as (journal, client, key):
         await client.delete_job(rig.simulator.jobs[0].job_id)  # somebody was faster
-        outcomes = await Canceller(journal, client, EventBus()).cancel(key.digest, None)
+        outcomes = await Canceller(journal, client, EventBus()).cancel(key, None)
 
     assert [outcome.refusal for outcome in outcomes] == [None, None]
     assert rig.simulator.jobs == []
@@ -289,7 +289,7 @@ async def test_a_job_the_service_keeps_is_not_called_cancelled(rig: Rig) -> None
     await watch(rig, Milestone.REVIEWED)
 
     async with connected(rig) as (journal, client, key):
-        (outcome,) = await Canceller(journal, client, EventBus()).cancel(key.digest, None)
+        (outcome,) = await Canceller(journal, client, EventBus()).cancel(key, None)
 
     (record,) = (await rig.entries()).values()
     assert outcome.refusal is not None

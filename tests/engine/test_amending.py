@@ -137,7 +137,7 @@ async def test_an_entry_the_manifest_has_no_more_is_cancelled_when_it_is_named(r
         connect(rig.service_settings(), rig.clocks(), reader_threads=1) as connection,
     ):
         canceller = Canceller(journal, connection.client, EventBus())
-        batch = (await journal.batches())[0].batch
+        batch = (await journal.batches())[0].key
         named = await canceller.cancel(batch, {"avatar-0"})
         rest = await canceller.cancel(batch, None)
 

@@ -56,7 +56,7 @@ async def test_a_run_keeps_no_more_than_the_first_hundreds(tmp_path: Path) -> No
         keeper = IncidentKeeper(journal, BATCH, RUN, lambda _: None)
         keeper(ServiceWarning(message="x" * 9000))
         for number in range(MOST_INCIDENTS + 5):
-            keeper(WarningRaised(entry=f"e{number}", message="odd"))
+            keeper(WarningRaised(batch="studio", entry=f"e{number}", message="odd"))
         await journal.flush()
         kept = await journal.incidents(BATCH)
 

@@ -134,7 +134,7 @@ async def test_cancel_deletes_only_the_job_that_the_lost_create_is_proved_to_hav
             rig.simulator, {job.job_id: job for job in rig.simulator.jobs if job.job_id != lost.job_id}
         )
 
-        (outcome,) = await Canceller(journal, client, EventBus()).cancel(key.digest, None)
+        (outcome,) = await Canceller(journal, client, EventBus()).cancel(key, None)
 
     strangers.check()
     world = rig.simulator.options.world

@@ -92,7 +92,7 @@ async def cancel(rig: Rig) -> object:
         connect(rig.service_settings(), rig.clocks(), reader_threads=1) as connection,
     ):
         key = BatchKey(connection.endpoint, connection.project_id, BATCH)
-        return await Canceller(journal, connection.client, EventBus()).cancel(key.digest, None)
+        return await Canceller(journal, connection.client, EventBus()).cancel(key, None)
 
 
 async def clean(rig: Rig) -> object:

@@ -229,13 +229,16 @@ class Governed:
     def progressed(self, count: int) -> None:
         """Publish that bytes were taken."""
         self.bus.publish(
-            SegmentProgressed(entry="anna", asset=AssetKind.TRAINING_VIDEO, part_number=1, bytes=count)
+            SegmentProgressed(
+                batch="studio", entry="anna", asset=AssetKind.TRAINING_VIDEO, part_number=1, bytes=count
+            )
         )
 
     def retried(self, *, kind: str, code: str | None = None, asset: AssetKind | None) -> None:
         """Publish that an attempt failed."""
         self.bus.publish(
             RetryScheduled(
+                batch="studio",
                 entry="anna",
                 operation="put",
                 asset=asset,

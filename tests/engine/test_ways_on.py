@@ -33,7 +33,7 @@ async def cancel(rig: Rig, *entry_ids: str) -> None:
         open_journal(str(rig.state), clock=rig.clock) as journal,
         connect(rig.service_settings(), rig.clocks(), reader_threads=1) as connection,
     ):
-        batch = (await journal.batches())[0].batch
+        batch = (await journal.batches())[0].key
         await Canceller(journal, connection.client, EventBus()).cancel(batch, set(entry_ids) or None)
 
 

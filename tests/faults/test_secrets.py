@@ -69,7 +69,9 @@ async def test_the_search_finds_what_it_looks_for(trial: Trial, logged: io.Strin
     """A key in an event, and a URL in the log, would be seen."""
     write_batch_with_phone(trial, 1)
     await trial.run()
-    trial.rig.events.append(WarningRaised(entry="anna", message=trial.rig.simulator.options.sk))
+    trial.rig.events.append(
+        WarningRaised(batch="studio", entry="anna", message=trial.rig.simulator.options.sk)
+    )
     log = f"PUT https://store/object?Signature=abc to {PHONE}"
 
     told = secrets_told(trial, logged.getvalue() + log)

@@ -169,12 +169,13 @@ async def test_no_more_is_taken_than_a_worker_may_have(state: str, queued: list[
 
 def handed_back(entry: str) -> EntryHandedBack:
     """An entry whose files this host cannot use."""
-    return EntryHandedBack(entry=entry, host="studio-1", message="film.mp4: no such file")
+    return EntryHandedBack(batch="studio", entry=entry, host="studio-1", message="film.mp4: no such file")
 
 
 def read(*, is_resumed: bool = False) -> SegmentStored:
     """A segment of which this host has read the bytes, or which the store had."""
     return SegmentStored(
+        batch="studio",
         entry="anna",
         asset=AssetKind.COVER,
         part_number=1,
@@ -224,9 +225,9 @@ def test_a_host_without_files_looks_at_one_entry_in_half_a_minute() -> None:
     ("event", "is_trusted"),
     [
         (read(), True),
-        (EntryFinished(entry="anna", state=EntryState.CONFIRMED, is_done=True), True),
+        (EntryFinished(batch="studio", entry="anna", state=EntryState.CONFIRMED, is_done=True), True),
         (read(is_resumed=True), False),
-        (EntryFinished(entry="anna", state=EntryState.UPLOADING, is_done=False), False),
+        (EntryFinished(batch="studio", entry="anna", state=EntryState.UPLOADING, is_done=False), False),
     ],
 )
 def test_a_host_whose_files_are_back_goes_on_as_before(event: Event, *, is_trusted: bool) -> None:

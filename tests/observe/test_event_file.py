@@ -30,7 +30,12 @@ from orchestrator.observe.event_file import TOLD, EventFile, event_file
 DOCS = Path(__file__).parents[2] / "docs"
 NOON = 1_795_435_200.25
 MOVED = EntryTransitioned(
-    entry="anna", job_id="j1", from_state=EntryState.PENDING, to_state=EntryState.CREATING, reason="why"
+    batch="studio",
+    entry="anna",
+    job_id="j1",
+    from_state=EntryState.PENDING,
+    to_state=EntryState.CREATING,
+    reason="why",
 )
 
 
@@ -69,7 +74,7 @@ def test_the_page_and_the_schema_know_every_type_with_its_fields(kind: type[Even
     )
 
     assert f"`{kind.name}`" in page
-    head = {"schema", "type", "time", "batch", "run_id"}
+    head = {"schema", "type", "time", "batch", "run_id", "worker"}
     assert set(rule["properties"]) - head == {
         field for field in kind.__dataclass_fields__ if field not in {"name", *head}
     }
@@ -80,6 +85,7 @@ def test_a_line_says_what_happened_to_whom_and_when(tmp_path: Path) -> None:
     """What is not known is left out."""
     path = tmp_path / "deep/events.jsonl"
     retry = RetryScheduled(
+        batch="studio",
         entry="anna",
         operation="put",
         asset=AssetKind.TRAINING_VIDEO,
@@ -126,7 +132,7 @@ def test_words_of_others_are_masked_and_disarmed(tmp_path: Path) -> None:
     write(
         path,
         ServiceWarning(message=message),
-        WarningRaised(entry="anna", message=message),
+        WarningRaised(batch="studio", entry="anna", message=message),
         hidden=("top-secret-key",),
     )
 

@@ -37,8 +37,11 @@ STARTED = RunStarted(
     stored_segments=3,
     stored_bytes=1_000_000,
 )
-ANNA = EntryStarted(entry="anna", state=EntryState.UPLOADING, bytes_total=1_000_000, bytes_left=1_000_000)
+ANNA = EntryStarted(
+    batch="studio", entry="anna", state=EntryState.UPLOADING, bytes_total=1_000_000, bytes_left=1_000_000
+)
 RETRY = RetryScheduled(
+    batch="studio",
     entry="anna",
     operation="put",
     asset=AssetKind.TRAINING_VIDEO,
@@ -51,6 +54,7 @@ RETRY = RetryScheduled(
     message="connection \x1b[31mreset",
 )
 STORED = SegmentStored(
+    batch="studio",
     entry="anna",
     asset=AssetKind.TRAINING_VIDEO,
     part_number=4,
@@ -61,7 +65,9 @@ STORED = SegmentStored(
     seconds=1.0,
     put_seconds=1.0,
 )
-FAILED = EntryFailed(entry="bo", kind="rejected", code=None, message="no", request_id=None, hint=None)
+FAILED = EntryFailed(
+    batch="studio", entry="bo", kind="rejected", code=None, message="no", request_id=None, hint=None
+)
 FINISHED = RunFinished(batch="studio", run_id="r", exit_code=8, elapsed_seconds=1.0, entries={"total": 3})
 OUTAGE = OutageBegan(
     side="service",
@@ -96,7 +102,11 @@ def tracker(time: Time) -> RunTracker:
 
 def confirming() -> EntryTransitioned:
     return EntryTransitioned(
-        entry="anna", from_state=EntryState.UPLOADED, to_state=EntryState.CONFIRMING, reason="why"
+        batch="studio",
+        entry="anna",
+        from_state=EntryState.UPLOADED,
+        to_state=EntryState.CONFIRMING,
+        reason="why",
     )
 
 

@@ -74,7 +74,7 @@ def test_no_line_of_a_log_acts_on_a_terminal(tmp_path: Path) -> None:
     stderr = io.StringIO()
     words = "\x1b[31m\x9b2J\u202e\ud83d\u2028forged"
     with logging_to(stderr, tmp_path / "log", is_verbose=True):
-        EventLog()(WarningRaised(entry=words, message=words))
+        EventLog()(WarningRaised(batch="studio", entry=words, message=words))
         structlog.get_logger().error("entry.crashed", entry="anna", exc_info=ValueError(words))
 
     for text in (stderr.getvalue(), (tmp_path / "log").read_text(encoding="utf-8")):
@@ -88,7 +88,7 @@ def test_what_is_hidden_after_the_log_was_opened_is_in_no_line(tmp_path: Path) -
     hidden: list[str] = []
     with logging_to(None, tmp_path / "log", is_verbose=False, hidden=hidden):
         hidden.append("a-key-of-no-known-form")
-        EventLog()(WarningRaised(entry="anna", message="refused: a-key-of-no-known-form"))
+        EventLog()(WarningRaised(batch="studio", entry="anna", message="refused: a-key-of-no-known-form"))
 
     assert "refused: ***" in (tmp_path / "log").read_text()
 
@@ -100,10 +100,14 @@ def test_events_become_lines_with_their_name_and_fields(tmp_path: Path) -> None:
         log = EventLog()
         log(
             EntryTransitioned(
-                entry="anna", from_state=EntryState.PENDING, to_state=EntryState.CREATING, reason="r"
+                batch="studio",
+                entry="anna",
+                from_state=EntryState.PENDING,
+                to_state=EntryState.CREATING,
+                reason="r",
             )
         )
-        log(StepReached(entry="anna", point=Point.CREATE.before))
+        log(StepReached(batch="studio", entry="anna", point=Point.CREATE.before))
 
     (line,) = [json.loads(text) for text in path.read_text().splitlines()]
     assert list(line)[:3] == ["timestamp", "level", "event"]

@@ -59,8 +59,16 @@ def test_entries_are_counted_by_outcome(metrics: RunMetrics) -> None:
     """From the start of the run, entry by entry, and as the run counts them at its end."""
     begin(metrics)
     for entry, state in (("anna", EntryState.CONFIRMED), ("bo", EntryState.FAILED)):
-        metrics(events.EntryStarted(entry=entry, state=EntryState.PENDING, bytes_total=1, bytes_left=1))
-        metrics(events.EntryFinished(entry=entry, state=state, is_done=state is EntryState.CONFIRMED))
+        metrics(
+            events.EntryStarted(
+                batch="studio", entry=entry, state=EntryState.PENDING, bytes_total=1, bytes_left=1
+            )
+        )
+        metrics(
+            events.EntryFinished(
+                batch="studio", entry=entry, state=state, is_done=state is EntryState.CONFIRMED
+            )
+        )
 
     def outcomes() -> list[float | None]:
         names = ("done", "failed", "skipped", "pending")
@@ -83,6 +91,7 @@ def test_sent_and_resumed_bytes_are_told_apart(metrics: RunMetrics) -> None:
     for is_resumed in (True, False):
         metrics(
             events.SegmentStored(
+                batch="studio",
                 entry="anna",
                 asset=AssetKind.TRAINING_VIDEO,
                 part_number=1,

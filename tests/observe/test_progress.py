@@ -39,16 +39,28 @@ STARTED = RunStarted(
     stored_segments=3,
     stored_bytes=1_000_000,
 )
-ANNA = EntryStarted(entry="anna", state=EntryState.UPLOADING, bytes_total=1_000_000, bytes_left=1_000_000)
-HALF = SegmentProgressed(entry="anna", asset=AssetKind.TRAINING_VIDEO, part_number=1, bytes=500_000)
+ANNA = EntryStarted(
+    batch="studio", entry="anna", state=EntryState.UPLOADING, bytes_total=1_000_000, bytes_left=1_000_000
+)
+HALF = SegmentProgressed(
+    batch="studio", entry="anna", asset=AssetKind.TRAINING_VIDEO, part_number=1, bytes=500_000
+)
 FAILED = EntryFailed(
-    entry="bo", kind="rejected", code="MSS.1", message="no\nsuch [red]thing", request_id=None, hint=None
+    batch="studio",
+    entry="bo",
+    kind="rejected",
+    code="MSS.1",
+    message="no\nsuch [red]thing",
+    request_id=None,
+    hint=None,
 )
 FINISHED = RunFinished(batch="studio", run_id="r", exit_code=8, elapsed_seconds=1.0, entries={"total": 3})
 
 
 def moved(target: EntryState) -> EntryTransitioned:
-    return EntryTransitioned(entry="anna", from_state=EntryState.PENDING, to_state=target, reason="why")
+    return EntryTransitioned(
+        batch="studio", entry="anna", from_state=EntryState.PENDING, to_state=target, reason="why"
+    )
 
 
 @pytest.fixture
@@ -128,7 +140,11 @@ def test_a_long_list_of_entries_at_work_is_cut(tracker: RunTracker) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=110)
     bar = BarProgress(tracker, console)
     for number in range(30):
-        tracker(EntryStarted(entry=f"e{number}", state=EntryState.UPLOADING, bytes_total=10, bytes_left=10))
+        tracker(
+            EntryStarted(
+                batch="studio", entry=f"e{number}", state=EntryState.UPLOADING, bytes_total=10, bytes_left=10
+            )
+        )
 
     with console.capture() as captured:
         console.print(bar.render())
@@ -159,7 +175,7 @@ def test_words_of_others_act_on_no_terminal(tracker: RunTracker) -> None:
         replace(ANNA, entry=words),
         replace(moved(EntryState.CONFIRMED), entry=words, reason=words),
         replace(FAILED, entry=words, message=words),
-        WarningRaised(entry=words, message=words),
+        WarningRaised(batch="studio", entry=words, message=words),
         ServiceWarning(message=words),
         BatchDrained(reason=words),
         FINISHED,

@@ -52,16 +52,21 @@ def tracker(clock: FakeClock) -> RunTracker:
             stored_bytes=200,
         )
     )
-    tracker(EntryStarted(entry="anna", state=EntryState.UPLOADING, bytes_total=600, bytes_left=400))
+    tracker(
+        EntryStarted(
+            batch="studio", entry="anna", state=EntryState.UPLOADING, bytes_total=600, bytes_left=400
+        )
+    )
     return tracker
 
 
 def progressed(count: int, part: int = 1, entry: str = "anna") -> SegmentProgressed:
-    return SegmentProgressed(entry=entry, asset=VIDEO, part_number=part, bytes=count)
+    return SegmentProgressed(batch="studio", entry=entry, asset=VIDEO, part_number=part, bytes=count)
 
 
 def stored(count: int, part: int = 1, *, is_resumed: bool = False) -> SegmentStored:
     return SegmentStored(
+        batch="studio",
         entry="anna",
         asset=VIDEO,
         part_number=part,
@@ -118,8 +123,8 @@ def test_what_a_failed_entry_does_not_send_is_not_waited_for(tracker: RunTracker
     tracker(progressed(100))
     tracker(stored(100))
     failure = {"kind": "rejected", "code": None, "message": "no", "request_id": None, "hint": None}
-    tracker(EntryFailed(entry="anna", **failure))
-    tracker(EntryFinished(entry="anna", state=EntryState.FAILED, is_done=False))
+    tracker(EntryFailed(batch="studio", entry="anna", **failure))
+    tracker(EntryFinished(batch="studio", entry="anna", state=EntryState.FAILED, is_done=False))
 
     assert (tracker.entries_failed, tracker.entries_done, tracker.active) == (1, 0, {})
     assert tracker.seconds_left == pytest.approx((1000 - 300 - 300) / 10)
@@ -128,17 +133,21 @@ def test_what_a_failed_entry_does_not_send_is_not_waited_for(tracker: RunTracker
 def test_bytes_on_their_way_go_with_their_entry(tracker: RunTracker) -> None:
     """A worker that lets go leaves nothing behind."""
     tracker(progressed(100))
-    tracker(EntryFinished(entry="anna", state=EntryState.UPLOADING, is_done=False))
+    tracker(EntryFinished(batch="studio", entry="anna", state=EntryState.UPLOADING, is_done=False))
 
     assert tracker.bytes_done == 200
 
 
 def test_a_lost_job_takes_its_bytes_with_it(tracker: RunTracker) -> None:
     """By dead URLs, or by going from the service; neither counts twice."""
-    tracker(UrlsExpired(entry="anna", remedy="recreate", lost_bytes=200))
+    tracker(UrlsExpired(batch="studio", entry="anna", remedy="recreate", lost_bytes=200))
     tracker(
         EntryTransitioned(
-            entry="anna", from_state=EntryState.UPLOADING, to_state=EntryState.PENDING, reason="gone"
+            batch="studio",
+            entry="anna",
+            from_state=EntryState.UPLOADING,
+            to_state=EntryState.PENDING,
+            reason="gone",
         )
     )
 
@@ -155,7 +164,9 @@ def test_only_segments_count_as_retried(tracker: RunTracker) -> None:
         "request_id": None,
         "message": "",
     }
-    tracker(RetryScheduled(entry="anna", operation="put", asset=VIDEO, part_number=1, **failure))
-    tracker(RetryScheduled(entry="anna", operation="confirm", **failure))
+    tracker(
+        RetryScheduled(batch="studio", entry="anna", operation="put", asset=VIDEO, part_number=1, **failure)
+    )
+    tracker(RetryScheduled(batch="studio", entry="anna", operation="confirm", **failure))
 
     assert tracker.retries == 1

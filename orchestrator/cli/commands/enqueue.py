@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import ENQUEUE_OPTIONS, MANIFEST_OPTIONS, SERVICE_OPTIONS
+from orchestrator.api.options import (
+    ENQUEUE_OPTIONS,
+    MANIFEST_OPTIONS,
+    NOTIFY_OPTIONS,
+    SERVICE_OPTIONS,
+    TELLING_OPTIONS,
+)
 from orchestrator.cli.invocation import (
     BatchName,
     Defaults,
@@ -17,7 +23,7 @@ from orchestrator.cli.invocation import (
 )
 
 
-@takes_settings(SERVICE_OPTIONS, ENQUEUE_OPTIONS, MANIFEST_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, ENQUEUE_OPTIONS, MANIFEST_OPTIONS, TELLING_OPTIONS, NOTIFY_OPTIONS)
 def enqueue(
     invocation: Invocation,
     manifest: ManifestPath,

@@ -83,9 +83,8 @@ async def _cancel(output: Output, known: KnownBatch, entry_ids: Collection[str] 
         journal = session.journal
         entry_ids = await matching_entries(journal, known.record, entry_ids)
         async with journal.hold_batch(known.record.key):
-            done = await Canceller(journal, session.client, session.events).cancel(
-                known.record.batch, entry_ids
-            )
+            canceller = Canceller(journal, session.client, session.events)
+            done = await canceller.cancel(known.record.key, entry_ids)
         outcomes = [
             Outcome(
                 entry=one.entry_id,

@@ -106,6 +106,7 @@ async def enqueue_by(
         already = f", {enqueued.already} queued already" if enqueued.already else ""
         output.say(f"{enqueued.batch.name}: {entries} for workers{already}")
         exit_code = await office.wait(enqueued) if is_waiting else enqueued.exit_code
+        session.ending.exit_code = exit_code
     _print_end(output, enqueued, exit_code, is_waiting=is_waiting)
     return exit_code
 

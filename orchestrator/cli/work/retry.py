@@ -101,6 +101,6 @@ async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: R
         output, known.effective, name, is_submit_wanted=is_submit_wanted, environ=os.environ
     ) as session:
         report = await retry_batch(*await asked_of(session), session.journal, session.events, session.clocks)
-        await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
+        await print_run(output, report, session.journal, had_work=session.has_worked)
         await session.report_end(report)
     return report.exit_code

@@ -88,7 +88,7 @@ async def run_once(
         report = await work_on(
             session, asked, manifest, with_media=effective.values.media_check, on_problems=problems
         )
-        await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
+        await print_run(output, report, session.journal, had_work=session.has_worked)
         await session.report_end(report)
     return report.exit_code
 
@@ -118,7 +118,7 @@ async def _submit(output: Output, known: KnownBatch, patterns: Collection[str] |
         report = await submit_batch(
             session.work, name, session.journal, session.events, session.clocks, entry_ids=ids
         )
-        await print_run(output, report, session.journal, had_work=session.tracker.has_worked)
+        await print_run(output, report, session.journal, had_work=session.has_worked)
         await session.report_end(report)
     return report.exit_code
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import asdict, dataclass
 from functools import partial
 
 from orchestrator.api.run_report import new_run_id
 from orchestrator.api.service import real_clocks, work_settings, work_settings_of_batch
-from orchestrator.api.session import event_outputs
+from orchestrator.api.session import Session, open_session
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
@@ -23,11 +24,10 @@ from orchestrator.engine.events import (
     EntryFinished,
     EntryHandedBack,
     Event,
-    EventBus,
     ServiceWarning,
 )
 from orchestrator.fleet.location import require_server
-from orchestrator.journal.journal import open_journal
+from orchestrator.journal.history import process_name
 
 #: PgQueuer does not work on one alone.
 _LEAST_ENTRIES = 2
@@ -53,14 +53,27 @@ def work_on_queue(
     if batch is not None:
         known = known_batch(invocation, batch)
         effective, digest = known.effective, known.record.batch
-    shift = partial(
+    return run_on_network(
         _work,
-        hold_seconds=hold_seconds,
-        batch=digest,
-        is_until_done=is_until_done,
-        is_stop_failure=is_stop_failure,
+        invocation.output,
+        effective,
+        _Shift(
+            hold_seconds=hold_seconds,
+            batch=digest,
+            is_until_done=is_until_done,
+            is_stop_failure=is_stop_failure,
+        ),
     )
-    return run_on_network(shift, invocation.output, effective)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shift:
+    """What a worker was started for, as `WorkerSettings` have it, which are an extra's."""
+
+    hold_seconds: float
+    batch: str | None
+    is_until_done: bool
+    is_stop_failure: bool
 
 
 class _EntryNotes:
@@ -89,61 +102,62 @@ class _EntryNotes:
                 self._output.note(event.reason)
 
 
-async def _work(
-    output: Output,
-    effective: EffectiveSettings,
-    *,
-    hold_seconds: float,
-    batch: str | None,
-    is_until_done: bool,
-    is_stop_failure: bool,
-) -> int:
+async def _work(output: Output, effective: EffectiveSettings, shift: _Shift) -> int:
+    output.is_record = True
+    values, clocks = effective.values, real_clocks()
+    # What a batch decides no host does, whatever its own configuration says.
+    work = work_settings(
+        effective.as_enqueued("{}"), os.environ, is_submit_wanted=False, run_id=new_run_id(clocks.clock())
+    )
+    context = {"worker": process_name(os.getpid(), socket.gethostname())}
+    notes = _EntryNotes(output)
+    with (
+        logs_of(values, output.complain, **context) as logs,
+        changeable_bandwidth(output, effective, work.bandwidth),
+    ):
+        logs.hidden.extend((*work.service.credentials.secret.texts, *values.secret_texts))
+        async with open_session(
+            work,
+            values,
+            clocks,
+            None,
+            # The batch of a line is that of its event.
+            context={**context, "batch": ""},
+            subscribers=(notes, OutageNotes(output), *logs.subscribers),
+            around=surroundings_of(output, logs),
+        ) as session:
+            exit_code = session.ending.exit_code = await _take_part(output, effective, shift, session)
+    if output.is_json:
+        head = {"schema": SCHEMA, "done": notes.done, "failed": notes.failed}
+        output.document({**head, "exit_code": int(exit_code)})
+    return exit_code
+
+
+async def _take_part(output: Output, effective: EffectiveSettings, shift: _Shift, session: Session) -> int:
     # Its libraries are an extra, which no other journal needs.
     from orchestrator.fleet.pacing import SharedPacer  # noqa: PLC0415
     from orchestrator.fleet.queue import open_queue  # noqa: PLC0415
     from orchestrator.fleet.worker import Worker, WorkerSettings  # noqa: PLC0415
 
-    output.is_record = True
-    values, clocks = effective.values, real_clocks()
-    run_id = new_run_id(clocks.clock())
-    # What a batch decides no host does, whatever its own configuration says.
-    work = work_settings(effective.as_enqueued("{}"), os.environ, is_submit_wanted=False, run_id=run_id)
+    work, values = session.work, effective.values
     settings = WorkerSettings(
         entries=values.jobs,
-        hold_seconds=hold_seconds,
         host=socket.gethostname(),
         work_of=partial(work_settings_of_batch, work, effective),
-        batch=batch,
-        is_until_done=is_until_done,
-        is_stop_failure=is_stop_failure,
+        **asdict(shift),
     )
-    with (
-        logs_of(values, output.complain, worker=run_id) as logs,
-        event_outputs(values, {}, clocks.clock, surroundings_of(output, logs)) as told,
-        changeable_bandwidth(output, effective, work.bandwidth),
+    async with (
+        open_queue(values.state) as queries,
+        open_workplace(
+            work,
+            session.journal,
+            session.events,
+            session.clocks,
+            make_pacer=partial(SharedPacer, queries.driver, work.service.api_rate),
+        ) as place,
     ):
-        logs.hidden.extend((*work.service.credentials.secret.texts, *values.secret_texts))
-        for warning in work.service.credentials.warnings:
-            output.note(f"warning: {warning}")
-        notes = _EntryNotes(output)
-        events = EventBus(notes, OutageNotes(output), *logs.subscribers, *told.subscribers)
-        async with (
-            open_journal(values.state, clock=clocks.clock) as journal,
-            open_queue(values.state) as queries,
-            open_workplace(
-                work,
-                journal,
-                events,
-                clocks,
-                make_pacer=partial(SharedPacer, queries.driver, work.service.api_rate),
-            ) as place,
-        ):
-            output.note("ready: waiting for entries")
-            worker = Worker(place, queries, settings)
-            exit_code = await worker.work()
-            if place.drain.cause is not None:
-                output.print_error(place.drain.cause)
-    if output.is_json:
-        head = {"schema": SCHEMA, "done": notes.done, "failed": notes.failed}
-        output.document({**head, "exit_code": int(exit_code)})
+        output.note("ready: waiting for entries")
+        exit_code = await Worker(place, queries, settings, session.batches_to_notify_of).work()
+        if place.drain.cause is not None:
+            output.print_error(place.drain.cause)
     return exit_code

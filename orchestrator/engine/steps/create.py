@@ -269,6 +269,7 @@ class JobMaker:
     def _publish_cost(self, entry: HeldEntry, lost: Sequence[SegmentRecord], remedy: str) -> None:
         self._run.events.publish(
             UrlsExpired(
+                batch=entry.batch_name,
                 entry=entry.entry_id,
                 job_id=entry.record.job_id,
                 remedy=remedy,

@@ -317,6 +317,7 @@ class _Progress:
         self._bytes += count
         self._events.publish(
             SegmentProgressed(
+                batch=self._entry.batch_name,
                 entry=self._entry.entry_id,
                 job_id=self._entry.record.job_id,
                 asset=self._segment.kind,

@@ -1,0 +1,129 @@
+"""The way of a batch's notices to people: owed in the journal, taken, sent, settled; each once, whoever sends it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio.to_thread
+
+from orchestrator.domain.errors import ConfigurationError
+from orchestrator.domain.foreign import masked, shown_address
+from orchestrator.domain.notices import Message, Notice, NoticeKind, message_of
+from orchestrator.journal.journal import Journal
+from orchestrator.journal.notices import NoticeBook
+
+if TYPE_CHECKING:
+    from apprise import Apprise
+
+    from orchestrator.api.session import Surroundings
+
+#: By which apprise's services choose a colour or a priority.
+_TYPES: Final = {
+    NoticeKind.FINISHED: "info",
+    NoticeKind.FAILED: "failure",
+    NoticeKind.OUTAGE_OVER: "success",
+    NoticeKind.WATCH_FINISHED: "info",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where messages go; `name` is what people may see of it, `digest` what the journal has."""
+
+    name: str
+    digest: str
+    send: Callable[[Message], bool]
+
+
+def targets_of(urls: Sequence[str]) -> list[Target]:
+    """What sends to *urls*, each once; raises ConfigurationError without apprise, or for one it does not know."""
+    try:
+        from apprise import Apprise  # noqa: PLC0415 - loading it takes most of a second, and is an extra
+    except ImportError:
+        raise ConfigurationError(
+            "--notify needs the extra notify", hint="`pip install 'metastudio-orchestrator[notify]'`"
+        ) from None
+    return [_target(Apprise(), url) for url in dict.fromkeys(urls)]
+
+
+def _target(service: Apprise, url: str) -> Target:
+    if not service.add(url):
+        raise ConfigurationError(
+            f"--notify: {shown_address(url)} is not an address that can be notified",
+            hint="https://github.com/caronc/apprise/wiki lists what they look like",
+        )
+
+    def send(message: Message) -> bool:
+        kind: Any = _TYPES.get(message.kind, "warning")
+        return bool(service.notify(title=message.title, body=message.body, notify_type=kind))
+
+    return Target(shown_address(url), hashlib.sha256(url.encode()).hexdigest()[:16], send)
+
+
+class Complaints:
+    """Warns, once for each address, that it was not notified."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self.around = around
+        self._complained: set[str] = set()
+
+    def complain(self, name: str, reason: str) -> None:
+        """Warn that what is called *name* was not notified."""
+        if name not in self._complained:
+            self._complained.add(name)
+            self.around.warn(f"{name} was not notified: {reason}; the next run tries again")
+
+
+class Delivery:
+    """The way of a batch's notices to *targets*; *batch* is its digest, *name* what people know it by."""
+
+    def __init__(
+        self, targets: Sequence[Target], journal: Journal, complaints: Complaints, *, batch: str, name: str
+    ) -> None:
+        self.targets = targets
+        self.batch = batch
+        self._name = name
+        self._journal = journal
+        self._complaints = complaints
+
+    def book(self, digest: str) -> NoticeBook:
+        """The journal's notices of the batch to the target with this digest."""
+        return self._journal.notices(self.batch, digest)
+
+    def hidden(self, notice: Notice) -> Notice:
+        """The *notice* without what neither a journal nor a chat may hold."""
+        return notice._replace(text=masked(notice.text, hidden=self._complaints.around.hidden))
+
+    async def owe(self, notices: Iterable[Notice | None]) -> None:
+        """Owe *notices* to every target, each unless it was owed for the same reason before."""
+        masked_ones = [self.hidden(notice) for notice in notices if notice is not None]
+        for target in self.targets:
+            await self.book(target.digest).owe(masked_ones)
+
+    async def send_owed(self) -> None:
+        """Send what is owed, one message for all notices of a kind; a target that does not take it is one warning."""
+        for target in self.targets:
+            book = self.book(target.digest)
+            by_kind = sorted(await book.owed(), key=lambda notice: notice.kind)
+            for kind, group in groupby(by_kind, key=lambda notice: notice.kind):
+                await self._send(target, book, kind, list(group))
+
+    async def _send(self, target: Target, book: NoticeBook, kind: NoticeKind, notices: list[Notice]) -> None:
+        taken = await book.take(notices)
+        if not taken:
+            return
+        is_sent = False
+        try:
+            is_sent = await anyio.to_thread.run_sync(
+                target.send, message_of(self._name, kind, taken), abandon_on_cancel=True
+            )
+            reason = "it did not take the message"
+        except Exception as error:  # noqa: BLE001 - whatever a service's client raises, the work is worth more
+            reason = type(error).__name__
+        if not is_sent:
+            self._complaints.complain(target.name, reason)
+        await book.settle(taken, is_sent=is_sent)

@@ -1,0 +1,178 @@
+"""Notifies people of the batches of a fleet: of each thing once, however many workers see it.
+
+Every worker owes what it sees to the journal, which all share, and sends what is owed: that a notice was owed before,
+or has been taken, is the server's word. The end of a batch is promised when it is queued and told by the worker that
+is first to keep the promise; one that dies before leaves it to the others, and to those that start later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from orchestrator.api.delivery import Delivery, Target
+from orchestrator.api.notices import (
+    FLUSH_SECONDS,
+    Notifier,
+    digest_of_command,
+    finish_of,
+    notice_of,
+    owe_failures,
+)
+from orchestrator.api.run_report import RunReport, results, untouched
+from orchestrator.domain.notices import NoticeKind
+from orchestrator.engine.events import (
+    BatchFinished,
+    BatchQueued,
+    DecisionNeeded,
+    EntryEvent,
+    EntryFailed,
+    Event,
+    OutageBegan,
+    OutageEnded,
+    OutageEvent,
+)
+from orchestrator.engine.report import EntryCounts
+
+if TYPE_CHECKING:
+    from orchestrator.api.session import Surroundings
+    from orchestrator.journal.journal import Journal
+
+#: An outage that began so long ago is told once more: the workers that saw it may have ended before it did.
+_OUTAGE_REMEMBERED: Final = 3600.0
+
+
+class FleetNotifier(Notifier):
+    """What a worker, or who queues a batch, notifies of beside others that do the same."""
+
+    hears = frozenset({BatchQueued, BatchFinished, EntryFailed, DecisionNeeded, OutageBegan, OutageEnded})
+
+    def __init__(
+        self, targets: Sequence[Target], command: str | None, journal: Journal, around: Surroundings
+    ) -> None:
+        super().__init__(targets, command, journal, around)
+        #: Of the batches that are queued, by their names, which are one project's.
+        self._deliveries: dict[str, Delivery] = {}
+        self._finished: list[BatchFinished] = []
+        self._commands: list[asyncio.Task[None]] = []
+
+    async def _note(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, BatchQueued):
+                await self._promise(event)
+            elif isinstance(event, BatchFinished):
+                await self._finish(event)
+            elif isinstance(event, OutageEvent):
+                for delivery in self._deliveries.values():
+                    await _owe_outage(delivery, event)
+            elif isinstance(event, EntryEvent):
+                about = await self._delivery_of(event.batch)
+                if about is not None:
+                    await about.owe([notice_of(event, "")])
+
+    async def _send_owed(self) -> None:
+        for delivery in list(self._deliveries.values()):
+            await delivery.send_owed()
+        finished, self._finished = self._finished, []
+        for event in finished:
+            self._deliveries.pop(event.batch, None)
+
+    async def _leave(self, *, has_failed: bool) -> None:
+        del has_failed
+        await self._note_events()
+        with anyio.move_on_after(FLUSH_SECONDS):
+            await self._send_owed()
+        if self._commands:
+            await asyncio.wait(self._commands)
+
+    async def _delivery_of(self, name: str, digest: str | None = None) -> Delivery | None:
+        """The way of the batch's notices; None where the journal does not know it."""
+        if name not in self._deliveries:
+            if digest is None:
+                alike = [batch for batch in await self._journal.batches() if batch.name == name]
+                if not alike:
+                    return None
+                digest = max(alike, key=lambda batch: batch.last_run_at or 0.0).batch
+            self._deliveries[name] = Delivery(
+                self._targets, self._journal, self._complaints, batch=digest, name=name
+            )
+        return self._deliveries[name]
+
+    async def _promise(self, event: BatchQueued) -> None:
+        # It may have been queued again before the last end was sent.
+        self._finished = [finished for finished in self._finished if finished.batch != event.batch]
+        delivery = await self._delivery_of(event.batch, event.digest)
+        for digest in self._digests() if delivery is not None else ():
+            book = self._journal.notices(event.digest, digest)
+            await book.promise(f"finished:{event.run_id}", NoticeKind.FINISHED)
+
+    async def _finish(self, event: BatchFinished) -> None:
+        delivery = await self._delivery_of(event.batch, event.digest)
+        if delivery is None:
+            return
+        self._finished.append(event)
+        await owe_failures(delivery, self._journal)
+        finish = delivery.hidden(
+            finish_of(event.run_id, event.exit_code, event.elapsed_seconds, event.entries)
+        )
+        for digest in self._digests():
+            await delivery.book(digest).keep_latest_promise(finish)
+        if self._command is not None:
+            # It may take minutes, in which there may be other things to say.
+            running = partial(self._guarded, partial(self._run_owed_command, delivery, event))
+            self._commands.append(asyncio.create_task(running()))
+
+    async def _run_owed_command(self, delivery: Delivery, event: BatchFinished) -> None:
+        book = delivery.book(digest_of_command(self._command or ""))
+        owed = [notice for notice in await book.owed() if notice.kind is NoticeKind.FINISHED]
+        if owed:
+            await self._run_command(book, owed[-1], await document_of(event, self._journal))
+
+
+async def _owe_outage(delivery: Delivery, event: OutageEvent) -> None:
+    """Owe that all hosts wait, or wait no more, though each of them sees it."""
+    notice = notice_of(event, "")
+    if notice is None:
+        return
+    notice = delivery.hidden(notice)
+    begin, end = f"outage:{event.side}", f"outage_over:{event.side}"
+    for target in delivery.targets:
+        book = delivery.book(target.digest)
+        if isinstance(event, OutageEnded):
+            await book.owe_end(notice, begin)
+        else:
+            await book.owe_begin(notice, end, _OUTAGE_REMEMBERED)
+
+
+async def document_of(event: BatchFinished, journal: Journal) -> RunReport:
+    """The batch as the document of a run that had done it all, which no process has; raises JournalError."""
+    batch = await journal.batch(event.digest)
+    began = 0.0 if batch is None else batch.last_run_at or batch.created_at
+    work = await journal.work_since(event.digest, began)
+    counts = await journal.counts(event.digest)
+    return RunReport(
+        batch=event.batch,
+        run_id=event.run_id,
+        exit_code=event.exit_code,
+        elapsed_seconds=round(event.elapsed_seconds, 3),
+        entries=EntryCounts(**event.entries),
+        segments={
+            "total": work.segments,
+            "stored": work.stored_segments,
+            "sent": work.sent_segments,
+            "resumed": max(work.stored_segments - work.sent_segments, 0),
+            "retried": work.retried,
+        },
+        bytes={
+            "total": work.bytes,
+            "sent": work.sent_bytes,
+            "resumed": max(work.stored_bytes - work.sent_bytes, 0),
+        },
+        warnings=[line async for line in untouched(journal, event.digest, event.batch, counts)],
+        error=None,
+        results=[result async for result in results(journal, event.digest)],
+    )

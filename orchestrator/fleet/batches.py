@@ -1,0 +1,127 @@
+"""The batches that a worker works on: which have entries in the queue, and when one comes to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.errors import ExitCode, exit_code_of_failures
+from orchestrator.domain.states import EntryState
+from orchestrator.engine.events import BatchFinished, BatchQueued
+from orchestrator.engine.report import count_entries
+from orchestrator.fleet.sweep import put_back
+
+if TYPE_CHECKING:
+    from orchestrator.engine.context import Workplace
+    from orchestrator.fleet.queue import OwnedQueries
+    from orchestrator.journal.journal import Journal
+    from orchestrator.journal.records import BatchRecord
+
+#: The digests of batches that came to an end which may not have been reported.
+Unreported = Callable[[], Awaitable[Collection[str]]]
+
+
+async def nothing() -> Collection[str]:
+    """Where nobody is notified."""
+    return ()
+
+
+class Batches:
+    """Those of the endpoint and the project of *place*, or *only* the one with this digest.
+
+    `met` are the digests of which *meet* was told, each once.
+    """
+
+    def __init__(
+        self,
+        place: Workplace,
+        queries: OwnedQueries,
+        *,
+        only: str | None,
+        meet: Callable[[str], None],
+        unreported: Unreported,
+    ) -> None:
+        self._place = place
+        self._queries = queries
+        self._only = only
+        self._meet = meet
+        self._unreported = unreported
+        self._looked_at: set[str] = set()
+        self.met: set[str] = set()
+        #: Those that have come into the queue and to no end since.
+        self._open: set[str] = set()
+        self._is_first_look = True
+
+    async def look(self) -> None:
+        """See which batches have entries in the queue, and publish for which that is new; raises JournalError."""
+        before, queued = self._queries.open_batches, await self._queries.batches()
+        for digest in queued - self._looked_at:
+            await self._meet_if_own(digest)
+        self._queries.open_batches = queued
+        if before is not None and not queued.issubset(before):
+            await self._queries.wake()
+        await self._publish_changes(queued & self.met)
+
+    async def put_back(self) -> int:
+        """Queue what has lost its row again; returns how many entries these were."""
+        batches = await self._place.journal.batches()
+        own = [batch for batch in batches if self._is_own(batch)]
+        return await put_back(self._place.journal, self._queries, own)
+
+    def _is_own(self, batch: BatchRecord) -> bool:
+        connection = self._place.connection
+        is_here = (batch.endpoint, batch.project_id) == (connection.endpoint, connection.project_id)
+        return is_here and self._only in {None, batch.batch}
+
+    async def _meet_if_own(self, digest: str) -> None:
+        batch = await self._place.journal.batch(digest)
+        if batch is None:
+            return
+        self._looked_at.add(digest)
+        if self._is_own(batch):
+            self.met.add(digest)
+            self._meet(digest)
+
+    async def _publish_changes(self, queued: set[str]) -> None:
+        ended = self._open - queued
+        if self._is_first_look:
+            # Workers that died with the last entry of a batch had no time to say so.
+            self._is_first_look = False
+            ended = set(await self._unreported()) - queued
+        for digest in sorted(ended):
+            await self._publish_end(digest)
+        for digest in sorted(queued - self._open):
+            batch = await self._place.journal.batch(digest)
+            if batch is not None:
+                event = BatchQueued(batch=batch.name, digest=digest, run_id=batch.last_run_id or "")
+                self._place.events.publish(event)
+                self._open.add(digest)
+
+    async def _publish_end(self, digest: str) -> None:
+        journal = self._place.journal
+        batch = await journal.batch(digest)
+        if batch is not None and self._is_own(batch):
+            # An entry that was left in the middle may have lost its row: then it is no end.
+            if await put_back(journal, self._queries, [batch]):
+                return
+            self._place.events.publish(await end_of(batch, journal, self._place.clocks.clock()))
+        self._open.discard(digest)
+
+
+async def end_of(batch: BatchRecord, journal: Journal, now: float) -> BatchFinished:
+    """The end of the batch, of which nothing is queued any more; what `enqueue` left to a person counts as well."""
+    counts = await journal.counts(batch.batch)
+    left_alone = batch.last_exit_code == ExitCode.SOME_FAILED
+    exit_code = exit_code_of_failures(
+        await journal.failures(batch.batch),
+        undecided=batch.last_exit_code == ExitCode.DECISION_NEEDED,
+        reviews_failed=counts.get(EntryState.REVIEW_FAILED, 0) + left_alone,
+    )
+    return BatchFinished(
+        batch=batch.name,
+        digest=batch.batch,
+        run_id=batch.last_run_id or "",
+        exit_code=exit_code,
+        elapsed_seconds=max(now - (batch.last_run_at or batch.created_at), 0.0),
+        entries=count_entries(counts, undecided=0, with_submit=batch.is_submit_wanted).as_dict(),
+    )

@@ -30,7 +30,7 @@ from orchestrator.network.session import open_http_session
 from orchestrator.observe.tracking import RunTracker
 
 if TYPE_CHECKING:
-    from orchestrator.api.notices import Notifier
+    from orchestrator.api.notifications import Notifier
     from orchestrator.observe.metrics import RunMetrics
 
 #: Between two heartbeats, and what one may take.
@@ -117,9 +117,9 @@ def _notifier_of(
     if not values.notify and values.on_finish is None:
         return None
     # Loaded for those who want notices only.
-    from orchestrator.api.delivery import targets_of  # noqa: PLC0415
-    from orchestrator.api.fleet_notices import FleetNotifier  # noqa: PLC0415
-    from orchestrator.api.notices import RunNotifier  # noqa: PLC0415
+    from orchestrator.api.fleet_notifications import FleetNotifier  # noqa: PLC0415
+    from orchestrator.api.notification_sending import targets_of  # noqa: PLC0415
+    from orchestrator.api.notifications import RunNotifier  # noqa: PLC0415
 
     targets = targets_of(values.notify) if values.notify else []
     if is_url(values.state):

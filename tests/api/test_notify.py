@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api.delivery import Target
-from orchestrator.api.notices import RunNotifier
+from orchestrator.api.notification_sending import Target
+from orchestrator.api.notifications import RunNotifier
 from orchestrator.api.session import Surroundings
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.notices import Message, Notice, NoticeKind, message_of
+from orchestrator.domain.notifications import Message, Notice, NoticeKind, message_of
 from orchestrator.engine import events
 from orchestrator.engine.events import Totals
 from orchestrator.journal.journal import open_journal
@@ -167,8 +167,8 @@ async def test_each_outage_is_told_when_it_begins_and_when_it_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With why the run waits, and how long it did."""
-    monkeypatch.setattr("orchestrator.api.notices.GATHER_SECONDS", 0)
-    monkeypatch.setattr("orchestrator.api.notices.REST_SECONDS", 0)
+    monkeypatch.setattr("orchestrator.api.notifications.GATHER_SECONDS", 0)
+    monkeypatch.setattr("orchestrator.api.notifications.REST_SECONDS", 0)
     sent: asyncio.Queue[Message] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
@@ -317,7 +317,7 @@ def test_messages_name_twenty_entries_and_count_the_rest() -> None:
 
 def test_a_hung_command_is_stopped(cli: Cli, batch: Batch, simulator: Simulator, monkeypatch: Any) -> None:
     """With what it started, as far as it is the shell's."""
-    monkeypatch.setattr("orchestrator.api.notices.COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr("orchestrator.api.notifications.COMMAND_SECONDS", 0.2)
 
     result = cli("run", batch.manifest, "--on-finish", "exec sleep 60")
 

@@ -69,15 +69,19 @@ def work(
             "--fail-if-stopped goes with --until-done: without it a signal is how a worker ends",
             hint="`orchestrator work --until-done --fail-if-stopped`",
         )
-    hold_seconds = seconds_of("--hold", hold)
-    if hold_seconds is None:
-        hold_seconds = _DEFAULT_HOLD_SECONDS
-    if not _SHORTEST_HOLD_SECONDS <= hold_seconds <= _LONGEST_HOLD_SECONDS:
-        raise UsageError(f"--hold {hold} is not between 20s and 10m", hint="`orchestrator work --hold 60s`")
     return work_on_queue(
         invocation,
         batch,
-        hold_seconds=hold_seconds,
+        hold_seconds=_hold_seconds(hold),
         is_until_done=until_done,
         is_stop_failure=fail_if_stopped,
     )
+
+
+def _hold_seconds(hold: str | None) -> float:
+    seconds = seconds_of("--hold", hold)
+    if seconds is None:
+        return _DEFAULT_HOLD_SECONDS
+    if not _SHORTEST_HOLD_SECONDS <= seconds <= _LONGEST_HOLD_SECONDS:
+        raise UsageError(f"--hold {hold} is not between 20s and 10m", hint="`orchestrator work --hold 60s`")
+    return seconds

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import anyio
 
-from orchestrator.api.notices import WatchNotifier
+from orchestrator.api.notifications import WatchNotifier
 from orchestrator.api.run_report import error_of
 from orchestrator.api.settings import ProgressStyle
 from orchestrator.cli.invocation import Invocation

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.domain.notices import Notice, NoticeKind
+from orchestrator.domain.notifications import Notice, NoticeKind
 from orchestrator.journal.journal import Journal
-from orchestrator.journal.notices import NoticeBook
+from orchestrator.journal.notifications import NoticeBook
 from tests.journal.samples import BATCH, add_entries
 
 BEGUN = Notice("outage:service", NoticeKind.OUTAGE_BEGUN, "waiting")

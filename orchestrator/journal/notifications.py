@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from orchestrator.domain.notices import Notice, NoticeKind
+from orchestrator.domain.notifications import Notice, NoticeKind
 from orchestrator.journal.backend import Backend, Row, Transaction
 
 _KEY = "batch = :batch AND target = :target AND subject = :subject"

@@ -12,9 +12,9 @@ import anyio.to_thread
 
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.foreign import masked, shown_address
-from orchestrator.domain.notices import Message, Notice, NoticeKind, message_of
+from orchestrator.domain.notifications import Message, Notice, NoticeKind, message_of
 from orchestrator.journal.journal import Journal
-from orchestrator.journal.notices import NoticeBook
+from orchestrator.journal.notifications import NoticeBook
 
 if TYPE_CHECKING:
     from apprise import Apprise

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from orchestrator.api.delivery import Delivery, Target
-from orchestrator.api.notices import (
+from orchestrator.api.notification_sending import Delivery, Target
+from orchestrator.api.notifications import (
     FLUSH_SECONDS,
     Notifier,
     digest_of_command,
@@ -24,7 +24,7 @@ from orchestrator.api.notices import (
     owe_failures,
 )
 from orchestrator.api.run_report import RunReport, results, untouched
-from orchestrator.domain.notices import NoticeKind
+from orchestrator.domain.notifications import NoticeKind
 from orchestrator.engine.events import (
     BatchFinished,
     BatchQueued,

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 
-from orchestrator.api.delivery import Complaints, Delivery, Target, targets_of
+from orchestrator.api.notification_sending import Complaints, Delivery, Target, targets_of
 from orchestrator.api.run_report import with_results
 from orchestrator.domain.errors import ExitCode, JournalError
 from orchestrator.domain.foreign import disarmed_json
-from orchestrator.domain.notices import Notice, NoticeKind
+from orchestrator.domain.notifications import Notice, NoticeKind
 from orchestrator.domain.quantities import as_clock
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import (
@@ -36,7 +36,7 @@ from orchestrator.engine.events import (
 from orchestrator.engine.following import Milestone, Progress
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import Journal
-from orchestrator.journal.notices import NoticeBook
+from orchestrator.journal.notifications import NoticeBook
 from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.observe.wording import outage_line
 

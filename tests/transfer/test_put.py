@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ssl
 import tracemalloc
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from orchestrator.domain.assets import AssetKind, Segment, plan_segments
@@ -128,15 +130,23 @@ async def test_connections_are_reused(make_asset: MakeAsset, make_sender: MakeSe
 
 @EVERY_BODY
 async def test_pacing_may_take_longer_than_the_idle_timeout(
-    make_asset: MakeAsset, make_sender: MakeSender
+    make_asset: MakeAsset, make_sender: MakeSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No byte goes without leave, and waiting for leave is no stall."""
     asset = make_asset(3 * MIB)
     granted: list[int] = []
+    loop = asyncio.get_running_loop()
+    real_time, waited = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: real_time() + waited)
 
     async def pace(wanted: int) -> int:
+        nonlocal waited
         assert connection_bytes() <= sum(granted)
-        await anyio.sleep(0.25)
+        # The watchdog looks after each step, of which two are more than the timeout.
+        for _ in range(4):
+            waited += 20.0
+            for _ in range(3):
+                await anyio.lowlevel.checkpoint()
         granted.append(min(wanted, 900_000))
         return granted[-1]
 
@@ -145,7 +155,7 @@ async def test_pacing_may_take_longer_than_the_idle_timeout(
         def connection_bytes() -> int:
             return sum(len(request.body) for request in store.requests)
 
-        sender = make_sender(idle_timeout=0.2)
+        sender = make_sender(idle_timeout=30.0)
         await sender.put(asset, Segment(1, 0, 3 * MIB), store.url(), ignore, pace)
 
     assert bytes(store.requests[0].body) == content_of(asset)

@@ -68,3 +68,11 @@ async def test_the_end_that_is_late_is_not_that_of_the_run_which_began_since(boo
     await book.keep_latest_promise(end._replace(subject="finished:run-4", text="all is over"))
 
     assert await said(book) == ["all is over"]
+
+
+async def test_what_two_read_as_owed_is_taken_by_one(book: NoticeBook) -> None:
+    """The other one has nothing to send."""
+    await book.owe([BEGUN])
+    owed = [await book.owed() for _ in range(2)]
+
+    assert [await book.take(each) for each in owed] == [[Notice(*BEGUN[:3])], []]

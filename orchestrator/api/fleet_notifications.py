@@ -37,6 +37,7 @@ from orchestrator.engine.events import (
     OutageEvent,
 )
 from orchestrator.engine.report import EntryCounts
+from orchestrator.journal.history import IncidentKind
 
 if TYPE_CHECKING:
     from orchestrator.api.session import Surroundings
@@ -172,7 +173,14 @@ async def document_of(event: BatchFinished, journal: Journal) -> RunReport:
             "sent": work.sent_bytes,
             "resumed": max(work.stored_bytes - work.sent_bytes, 0),
         },
-        warnings=[line async for line in untouched(journal, event.digest, event.batch, counts)],
+        warnings=[
+            *[
+                f"{incident.subject}: {incident.message}" if incident.subject else incident.message
+                for incident in await journal.incidents(event.digest)
+                if incident.run_id == event.run_id and incident.kind == IncidentKind.WARNING
+            ],
+            *[line async for line in untouched(journal, event.digest, event.batch, counts)],
+        ],
         error=None,
         results=[result async for result in results(journal, event.digest)],
     )

@@ -32,6 +32,10 @@ INVALID: Final = "invalid, skipped"
 TOO_YOUNG: Final = "files written just now"
 
 
+#: Starts a task beside the work, as `start_soon` of a task group does.
+StartTask = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
+
+
 class Tally:
     """A subscriber that counts segments and bytes sent, and segments retried, and keeps warnings."""
 
@@ -165,7 +169,7 @@ class IncidentKeeper:
         journal: Journal,
         batch: str,
         run_id: str,
-        start: Callable[[Callable[[], Coroutine[Any, Any, None]]], object],
+        start: StartTask,
     ) -> None:
         self._journal = journal
         self._run = batch, run_id

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.errors import ExitCode, exit_code_of_failures
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.events import BatchFinished, BatchQueued
-from orchestrator.engine.report import count_entries
+from orchestrator.engine.events import (
+    BatchFinished,
+    BatchQueued,
+    EntryEvent,
+    Event,
+    OutageBegan,
+    OutageEnded,
+    OutageEvent,
+    ServiceWarning,
+    WarningRaised,
+)
+from orchestrator.engine.report import IncidentKeeper, StartTask, count_entries
 from orchestrator.fleet.sweep import put_back
 
 if TYPE_CHECKING:
@@ -106,6 +117,39 @@ class Batches:
                 return
             self._place.events.publish(await end_of(batch, journal, self._place.clocks.clock()))
         self._open.discard(digest)
+
+
+class Incidents:
+    """A subscriber that has outages and warnings kept in the journal for the batches that are queued.
+
+    What is about this *host* alone is noted with each of them; *start* starts a task of the worker.
+    """
+
+    name = "the history of the batches"
+    hears = frozenset({BatchQueued, BatchFinished, OutageBegan, OutageEnded, WarningRaised, ServiceWarning})
+
+    def __init__(self, journal: Journal, host: str, start: StartTask) -> None:
+        self._journal = journal
+        self._host = host
+        self._start = start
+        self._keepers: dict[str, IncidentKeeper] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Have *event* kept."""
+        if isinstance(event, BatchQueued):
+            keeper = IncidentKeeper(self._journal, event.digest, event.run_id, self._start)
+            self._keepers[event.batch] = keeper
+        elif isinstance(event, BatchFinished):
+            self._keepers.pop(event.batch, None)
+        elif isinstance(event, EntryEvent):
+            if (keeper_of_batch := self._keepers.get(event.batch)) is not None:
+                keeper_of_batch(event)
+        else:
+            if isinstance(event, OutageEvent):
+                # Each host has its own, which ends for itself.
+                event = replace(event, side=f"{event.side} on {self._host}")
+            for keeper in self._keepers.values():
+                keeper(event)
 
 
 async def end_of(batch: BatchRecord, journal: Journal, now: float) -> BatchFinished:

@@ -12,6 +12,7 @@ from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import RunRequest, register
 from orchestrator.engine.context import Run, WorkSettings, open_run
 from orchestrator.engine.events import BatchQueued, DecisionNeeded
+from orchestrator.engine.report import INVALID, TOO_YOUNG, IncidentKeeper
 from orchestrator.engine.selection import EntryQueue, Registration, Selection, failed, unfinished, uploaded
 from orchestrator.fleet.batches import end_of
 from orchestrator.fleet.pacing import Brake
@@ -150,11 +151,22 @@ class Office:
             self.events.publish(
                 BatchQueued(batch=run.batch.name, digest=run.batch.digest, run_id=run.work.run_id)
             )
-        for entry_id, reason in enqueued.undecided.items():
-            self.events.publish(DecisionNeeded(batch=run.batch.name, entry=entry_id, reason=reason))
+        if registration is not None:
+            self._keep_for_person(run, registration)
         # Without --wait this is all that the command has to do.
         await self.journal.close_batch(run.batch.digest, run.work.run_id, enqueued.exit_code)
         return enqueued
+
+    def _keep_for_person(self, run: Run, registration: Registration) -> None:
+        """Publish what only a person can decide, and keep with the run what was left alone, for `status`."""
+        # No call is made any more, so no outage begins that would have to be written at once.
+        keeper = IncidentKeeper(self.journal, run.batch.digest, run.work.run_id, start=lambda _: None)
+        for entry_id, reason in registration.undecided.items():
+            decision = DecisionNeeded(batch=run.batch.name, entry=entry_id, reason=reason)
+            keeper(decision)
+            self.events.publish(decision)
+        keeper.left_alone(INVALID, registration.invalid)
+        keeper.left_alone(TOO_YOUNG, registration.too_young)
 
     async def wait(self, enqueued: Enqueued) -> ExitCode:
         """Wait until workers have brought all that is wanted to its end; returns what a run would have exited with.

@@ -27,7 +27,7 @@ from orchestrator.engine.drain import Breaker, StopWishes
 from orchestrator.engine.events import BatchDrained, Event, ServiceWarning
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.parallelism import AdaptiveParallelism
-from orchestrator.fleet.batches import Batches, Unreported, nothing
+from orchestrator.fleet.batches import Batches, Incidents, Unreported, nothing
 from orchestrator.fleet.files import Caution, is_given_up
 from orchestrator.fleet.pacing import Brake
 from orchestrator.fleet.parking import is_parked
@@ -115,6 +115,7 @@ class Worker:
         if place.work.settings.parallel is None:
             place.events.subscribe(AdaptiveParallelism(place.slots, place.events, place.clocks.monotonic))
         async with anyio.create_task_group() as group:
+            place.events.subscribe(Incidents(place.journal, self._settings.host, group.start_soon))
             with anyio.CancelScope() as scope, stops.heard(group, partial(self._cut_off, scope)):
                 try:
                     await self._presence.show()

@@ -15,6 +15,7 @@ import pytest
 
 from orchestrator.domain.errors import ExitCode
 from orchestrator.simulator import Simulator, SimulatorOptions
+from orchestrator.simulator.options import parse_world
 from tests.api.conftest import room
 from tests.api.room import TOKEN, Room
 from tests.cli.conftest import SECRETS, Batch, Cli
@@ -240,5 +241,23 @@ def test_what_only_a_person_can_decide_is_told_when_it_is_queued(
     codes = [cli("enqueue", batch.manifest, "--notify", room.address).exit_code for _ in range(2)]
 
     assert codes == [ExitCode.DECISION_NEEDED] * 2
+    (warning,) = cli("status", "studio", "--json").document["warnings"]
+    assert warning.startswith("anna needs a decision: ")
     assert room.titles == {"studio: an entry needs a decision": 1}
     assert len(simulator.jobs) == 2
+
+
+@pytest.mark.parametrize("simulator_options", [SimulatorOptions(world=parse_world("confirm-letter=refused"))])
+@pytest.mark.usefixtures("simulator")
+def test_what_workers_warn_of_is_in_the_report(cli: Cli, batch: Batch, tmp_path: Path) -> None:
+    """As what a run warns of: their own output is on other machines."""
+    batch.write(batch.entry("anna"))
+    page = tmp_path / "report.html"
+    cli("enqueue", batch.manifest, "--submit")
+    worked = cli("work", "--until-done")
+    cli("report", "studio", "-o", page)
+
+    warnings = [line.partition("warning: ")[2] for line in worked.stderr.splitlines() if "warning: " in line]
+    assert warnings
+    text = page.read_text(encoding="utf-8")
+    assert all(warning[:60] in text for warning in warnings)

@@ -25,6 +25,7 @@ from orchestrator.engine.events import (
     EntryHandedBack,
     Event,
     ServiceWarning,
+    WarningRaised,
 )
 from orchestrator.fleet.location import require_server
 from orchestrator.journal.history import process_name
@@ -80,7 +81,9 @@ class _EntryNotes:
     """A subscriber that says on stderr what became of each entry, and counts them."""
 
     name = "the notes about entries"
-    hears = frozenset({EntryFinished, EntryFailed, EntryHandedBack, BatchDrained, ServiceWarning})
+    hears = frozenset(
+        {EntryFinished, EntryFailed, EntryHandedBack, WarningRaised, BatchDrained, ServiceWarning}
+    )
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -96,6 +99,8 @@ class _EntryNotes:
             case EntryFinished(is_done=True):
                 self.done += 1
                 self._output.note(f"{event.entry}: {event.state}")
+            case WarningRaised():
+                self._output.note(f"{event.entry}: warning: {event.message}")
             case ServiceWarning():
                 self._output.note(f"warning: {event.message}")
             case BatchDrained():

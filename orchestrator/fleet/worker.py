@@ -24,6 +24,7 @@ from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, is_done
 from orchestrator.engine.context import Run, Workplace, WorkSettings
 from orchestrator.engine.drain import Breaker, StopWishes
+from orchestrator.engine.entry import check_hold
 from orchestrator.engine.events import BatchDrained, Event, ServiceWarning
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.parallelism import AdaptiveParallelism
@@ -201,8 +202,6 @@ class Worker:
         """Work on the entry of a row; returns when nothing is left to do, raises RetryRequested to hand it back."""
         with self._queries.holding(job.id, self._settings.hold_seconds) as hold:
             try:
-                # If this process was frozen since it took the row, a claim would fence the heir.
-                await hold.check()
                 outcome = await hold.work(partial(self._bring_to_its_end, job))
             except HoldLostError:
                 return
@@ -218,6 +217,9 @@ class Worker:
         wanted, journal, place = wanted_of(job), self._place.journal, self._place
         outcome = None
         for _ in range(_CLAIMS):
+            # If this process was frozen or cut off since it took the row, or since its last claim, another one would
+            # fence the heir.
+            await check_hold()
             if place.drain.is_draining:
                 return Outcome(End.STOPPED)
             batch = await journal.batch(wanted.batch)

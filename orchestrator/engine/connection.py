@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-#: How long after an answer its connection may carry a call that may not be repeated. Servers keep idle connections
+#: How long after an answer its connection may carry a call that changes something. Servers keep idle connections
 #: for many seconds: so soon one is hardly ever closed under a call, and a new one would cost handshakes.
 _FRESH_SECONDS = 1.0
+#: Of the time after which such a call is given up. Next the service is asked whether it was done: by then the system
+#: must have dropped what did not get through.
+_SILENT_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +113,11 @@ async def connect(
     with ThreadPoolExecutor(max_workers=reader_threads, thread_name_prefix="reader") as readers:
         async with (
             open_http_session(ssl_context=settings.tls) as session,
-            open_http_session(ssl_context=settings.tls, keep_alive_seconds=_FRESH_SECONDS) as fresh,
+            open_http_session(
+                ssl_context=settings.tls,
+                keep_alive_seconds=_FRESH_SECONDS,
+                silence_seconds=_SILENT_SHARE * settings.api_timeout,
+            ) as fresh,
         ):
             auth = authenticator(session, settings, retrying, clocks.clock)
             project_id = await _project_id(settings, auth)

@@ -70,10 +70,10 @@ class MetaStudioClient:
     carried out.
 
     *clock* is in epoch seconds, *timeout_seconds* is for one attempt. While *gate* holds calls back they wait,
-    and count no attempts. *service_time* hears the Date of every answer. Calls that may not be repeated go
-    through *fresh*, whose connections are new or were in use just now. *before_send* is awaited right before each
-    request, and stops it by raising. Raises ConfigurationError when
-    *project_id* cannot be one.
+    and count no attempts. *service_time* hears the Date of every answer. Calls that change something go
+    through *fresh*, whose connections are new or were in use just now, and deliver nothing late. *before_send* is
+    awaited right before each request, and stops it by raising. Raises ConfigurationError when *project_id* cannot be
+    one.
     """
 
     def __init__(
@@ -285,6 +285,11 @@ class Call(Generic[T]):
         return CallKind.READ if self.method == "GET" else CallKind.WRITE
 
     @property
+    def is_change(self) -> bool:
+        """False for what only reads, by whatever method."""
+        return not self.is_repeatable or self.method in {"PUT", "DELETE"}
+
+    @property
     def hidden(self) -> tuple[str, ...]:
         """What the service may echo and nobody should read."""
         contact = (self.body or {}).get("contact")
@@ -294,7 +299,7 @@ class Call(Generic[T]):
 class Caller:
     """Carries calls out for one project.
 
-    Calls that may not be repeated go through the session *fresh*; *service_time* hears the Date of every
+    Calls that change something go through the session *fresh*; *service_time* hears the Date of every
     answer. *before_send* is awaited right before each request and stops it by raising an OrchestratorError. Raises
     ConfigurationError when *project_id* cannot be one.
     """
@@ -402,8 +407,9 @@ class Caller:
                 )
             plain["X-App-UserId"] = call.app_user_id
         headers = await self._auth.headers(call.method, url, plain, body)
-        # A request on a kept connection that the other side just closes is lost; a read is simply sent again.
-        session = self._session if call.is_repeatable else self._fresh
+        # A request on a kept connection that the other side just closes is lost; a read is simply sent again. And a
+        # read that was given up may arrive whenever it likes.
+        session = self._fresh if call.is_change else self._session
         # After all that may take time: the turn among other calls, a token for it.
         if self._before_send is not None:
             await self._before_send()

@@ -7,6 +7,7 @@ import ssl
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -27,11 +28,15 @@ def open_http_session(
     connect_timeout: float = CONNECT_TIMEOUT,
     ssl_context: ssl.SSLContext | None = None,
     keep_alive_seconds: float = _KEEP_ALIVE_SECONDS,
+    silence_seconds: float | None = None,
 ) -> aiohttp.ClientSession:
     """Open a session for the requests of a run; *ssl_context* replaces the usual TLS checks.
 
     A connection that was idle for *keep_alive_seconds* is not used again: what is sent on one that the other side
     is just closing is lost without a trace.
+
+    What the other side's system has not confirmed within *silence_seconds* is dropped with its connection; None
+    leaves that to this one's, which goes on for minutes (see `open_socket`).
 
     Connecting, with DNS and TLS, may take *connect_timeout* seconds; nothing else has a timeout here, and the
     number of connections is the callers' limit. Proxies come from the environment; raises ConfigurationError for one
@@ -45,7 +50,7 @@ def open_http_session(
             ttl_dns_cache=_DNS_CACHE_SECONDS,
             ssl=True if ssl_context is None else ssl_context,
             keepalive_timeout=keep_alive_seconds,
-            socket_factory=open_socket,
+            socket_factory=partial(open_socket, silence_seconds=silence_seconds),
         ),
         timeout=aiohttp.ClientTimeout(
             total=None, connect=connect_timeout, sock_connect=connect_timeout, sock_read=None
@@ -122,17 +127,23 @@ class EnvironmentProxies:
 _UNPACED = b"reno"
 
 
-def open_socket(address: AddrInfoType) -> socket.socket:
+def open_socket(address: AddrInfoType, silence_seconds: float | None = None) -> socket.socket:
     """A socket to connect to *address*; within this machine, one whose congestion control does not pace.
 
     A control that paces, as BBR does, has timers let go what nothing on the way would hold back. Where it is the
     system's, a store, gateway or proxy on this machine would get half of what it can take, and what leaves late is in
     no cache any more.
+
+    Where a network drops packets, what was sent outlives who gave it up and closed the connection: the system sends
+    it again, at intervals that double, and a create could come to the service long after it was looked for in vain
+    and made anew. So the system keeps nothing for longer than *silence_seconds* without a sign of the other side.
     """
     family, kind, protocol, _, peer = address
     connection = socket.socket(family, kind, protocol)
     if is_loopback(str(peer[0])):
         set_tcp_option(connection, "TCP_CONGESTION", _UNPACED)
+    if silence_seconds is not None:
+        set_tcp_option(connection, "TCP_USER_TIMEOUT", max(1, round(silence_seconds * 1000)))
     return connection
 
 

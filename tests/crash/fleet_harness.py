@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
 from pathlib import Path
@@ -17,8 +17,18 @@ import psycopg
 
 from orchestrator.engine.events import Point
 from tests.crash import fleet_worker
-from tests.crash.fleet_rounds import HOLD_SECONDS, OF_THE_SERVER, Blow, FleetRound, Strike
+from tests.crash.fleet_rounds import (
+    CUTS,
+    HOLD_SECONDS,
+    OF_ALL_HOSTS,
+    OF_THE_SERVER,
+    TAKING,
+    Blow,
+    FleetRound,
+    Strike,
+)
 from tests.crash.harness import Life, Peer, Played, trail_lines, write_batch
+from tests.crash.network import Link, Network, within
 from tests.postgres import OwnServer, schema_of
 
 #: When a round that does not come to its end is given up.
@@ -64,6 +74,23 @@ _WRITTEN = {
     "transitions": "to_jsonb(each)",
     "creates": "to_jsonb(each)",
 }
+#: How soon a link that drops packets is noticed, at both ends: a tenth of what it takes for users, as the hold is. A
+#: server that does not answer is not waited for longer than two seconds, which is the least that libpq takes.
+_SOON_NOTICED = "&".join(
+    (
+        "connect_timeout=2",
+        "tcp_user_timeout=1000",
+        "keepalives_idle=1",
+        "keepalives_interval=1",
+        "keepalives_count=1",
+    )
+)
+_SOON_NOTICED_BY_SERVER = (
+    "tcp_user_timeout=1s",
+    "tcp_keepalives_idle=1",
+    "tcp_keepalives_interval=1",
+    "tcp_keepalives_count=1",
+)
 #: Of the rows that a worker has locked which is frozen in a transaction; users have half a minute.
 _LET_GO = f"idle_in_transaction_session_timeout={HOLD_SECONDS:g}s"
 _HELD = """
@@ -92,6 +119,28 @@ class Struck:
     held: list[Held]
     takeovers: list[float] = field(default_factory=list)
     """Seconds until another worker had claimed each of the entries."""
+
+
+@dataclass
+class Cut:
+    """Links of a worker's host, and from when to when nothing came through them."""
+
+    worker: int
+    links: tuple[Link, ...]
+    gone_at: float
+    is_of_all: bool
+    """Whether those of all other hosts were cut with them."""
+    back_at: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What the service or the store was sent when, from the host of which worker, about which job or avatar."""
+
+    at: float
+    worker: int
+    what: str
+    about: str
 
 
 @dataclass
@@ -131,6 +180,13 @@ class FleetPlayed:
     segments: tuple[int, int] = (0, 0)
     """How many have a URL still, and how many have no receipt."""
     old_writes: list[tuple[Any, ...]] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
+    arrived: list[Arrival] = field(default_factory=list)
+    """All that the hosts of a network sent, in its order."""
+    pids: list[int] = field(default_factory=list)
+    """The workers' process ids."""
+    claims: list[tuple[str, str, float]] = field(default_factory=list)
+    """Of which entry, by whom and when, in their order."""
 
 
 class _Process:
@@ -184,6 +240,10 @@ class _Worker:
     told: int = 0
     is_lost: bool = False
     wakes_at: float | None = None
+    cut: Cut | None = None
+    #: What cut it off, and until when.
+    cut_by: Blow | None = None
+    mends_at: float = 0.0
     _steps: int = 0
     _read: int = 0
 
@@ -204,14 +264,24 @@ class _Worker:
         return self._steps
 
 
+@dataclass(frozen=True)
+class Site:
+    """Hosts of their own for the workers, and the database's URL there."""
+
+    network: Network
+    url: str
+
+
 class FleetHarness:
     """A service that lasts, a schema for each round, and the workers of rounds."""
 
-    def __init__(self, folder: Path, postgres: OwnServer | str) -> None:
+    def __init__(self, folder: Path, postgres: OwnServer | str, site: Site | None = None) -> None:
         """Keep everything in *folder*, which must exist; a URL does for rounds that do not strike the server."""
         self._folder = folder
         self._postgres = postgres
-        self._server = Peer("tests.crash.server", folder / "server.log")
+        self._site = site
+        with within(site.network.servers) if site else nullcontext():
+            self._server = Peer("tests.crash.server", folder / "server.log")
 
     def close(self) -> None:
         """End the service."""
@@ -232,17 +302,26 @@ class FleetHarness:
             batch_name=drawn.batch_name,
             names=[entry.name for entry in drawn.entries],
             has_twins=False,
+            address=Link.SERVICE.server if self._site else None,
         )
         try:
             url = self._postgres if isinstance(self._postgres, str) else self._postgres.url
-            with schema_of(url, _LET_GO) as state:
-                _Play(done, _environ(fleet, service, state), self._postgres, self._inspect).play()
+            options = (_LET_GO, *_SOON_NOTICED_BY_SERVER) if self._site else (_LET_GO,)
+            with schema_of(url, *options) as state:
+                environ = _environ(fleet, service, state)
+                if self._site:
+                    environ |= _environ_of_hosts(state.replace(url, f"{self._site.url}?{_SOON_NOTICED}"))
+                _Play(done, environ, _Journal(state, self._postgres), self._inspect, self._site).play()
             found = self._inspect()
         finally:
             self._server.ask(do="stop")
         played = done.played
         played.jobs, played.stored, played.faults = found["jobs"], found["stored"], found["faults"]
         played.touched = found["touched"]
+        hosts = {Link.SERVICE.address(number): number for number in range(fleet.workers)}
+        done.arrived = [
+            Arrival(at, hosts[address], what, about) for at, address, what, about in found["arrived"]
+        ]
         return done
 
     def _inspect(self) -> dict[str, Any]:
@@ -257,14 +336,16 @@ class _Play:
         self,
         done: FleetPlayed,
         environ: dict[str, str],
-        postgres: OwnServer | str,
+        journal: _Journal,
         inspect: Callable[[], dict[str, Any]],
+        site: Site | None,
     ) -> None:
         self._done = done
         self._folder = done.played.folder
         self._environ = environ
-        self._journal = _Journal(environ["ORCHESTRATOR_STATE"], postgres)
+        self._journal = journal
         self._inspect = inspect
+        self._site = site
         self._workers: list[_Worker] = []
 
     def play(self) -> None:
@@ -277,11 +358,13 @@ class _Play:
             if self._done.round.stops_at is not None:
                 self._freeze(self._done.round.stops_at)
             else:
-                self._start(self._done.round.workers, is_until_done=False)
+                # Where nothing but links is struck, all workers come to the end.
+                self._start(self._done.round.workers, is_until_done=self._site is not None)
                 self._await_ready()
                 self._journal.ask(_GIVE_OUT, "0 s", "%")
                 self._strike_all()
-                self._start(self._done.round.workers - 1)
+                if self._site is None:
+                    self._start(self._done.round.workers - 1)
             exits = self._await_end()
         finally:
             self._journal.start()
@@ -297,6 +380,7 @@ class _Play:
             if code != killed and not (code == unbegun and not trail_lines(self._folder / name))
         }
         self._done.outages = self._journal.outages
+        self._done.pids = [worker.process.pid for worker in self._workers]
         self._read_journal()
         self._journal.close()
 
@@ -311,7 +395,7 @@ class _Play:
         return exits
 
     def _command(self, *arguments: str) -> None:
-        surroundings = fleet_worker.Surroundings(self._environ, str(self._folder / "commands.log"))
+        surroundings = self._surroundings(self._folder / "commands.log", 0)
         exit_code = _Process(fleet_worker.command, surroundings, *arguments).wait()
         if exit_code != 0:
             told = (self._folder / "commands.log").read_text()
@@ -320,12 +404,16 @@ class _Play:
     def _start(self, count: int, stops_at: str | None = None, *, is_until_done: bool = True) -> None:
         for _ in range(count):
             trail = self._folder / f"worker-{len(self._workers)}"
-            surroundings = fleet_worker.Surroundings(self._environ, f"{trail}.log")
+            surroundings = self._surroundings(Path(f"{trail}.log"), len(self._workers))
             shift = fleet_worker.Shift(
                 str(trail), self._done.round.jobs, HOLD_SECONDS, is_until_done, stops_at
             )
             process = _Process(fleet_worker.work, surroundings, shift)
             self._workers.append(_Worker(process, trail, is_until_done))
+
+    def _surroundings(self, log: Path, host: int) -> fleet_worker.Surroundings:
+        namespace = self._site.network.hosts[host] if self._site else None
+        return fleet_worker.Surroundings(self._environ, str(log), namespace)
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -366,7 +454,7 @@ class _Play:
     def _strike_all(self) -> None:
         due = [*self._done.round.strikes]
         steps, moved_at = 0, time.monotonic()
-        while due or self._journal.is_away or any(worker.wakes_at for worker in self._workers):
+        while due or self._journal.is_away or any(worker.wakes_at or worker.cut for worker in self._workers):
             time.sleep(0.01)
             now = time.monotonic()
             reached = sum(worker.steps() for worker in self._workers)
@@ -384,6 +472,8 @@ class _Play:
             if worker.wakes_at is not None and now >= worker.wakes_at:
                 worker.wakes_at = None
                 worker.process.signal(signal.SIGCONT)
+            if worker.cut is not None and now >= worker.mends_at:
+                self._mend(worker)
 
     def _strike(self, strike: Strike) -> None:
         alive = [
@@ -395,7 +485,15 @@ class _Play:
                 self._done.struck.append(Struck(strike, time.time(), None, held))
                 self._journal.stop(strike)
             return
-        worker = self._met(strike, [worker for worker in alive if worker.wakes_at is None])
+        reached = [worker for worker in alive if worker.wakes_at is None and worker.cut is None]
+        if strike.blow in OF_ALL_HOSTS:
+            if reached:
+                held = [each for entries in self._journal.held().values() for each in entries]
+                self._done.struck.append(Struck(strike, time.time(), None, held))
+                for worker in reached:
+                    self._cut(strike, worker)
+            return
+        worker = self._met(strike, reached)
         # Without a server there are no connections to cut.
         if worker is not None and not (strike.blow is Blow.CUT and self._journal.is_away):
             self._strike_worker(strike, worker)
@@ -424,10 +522,31 @@ class _Play:
             case Blow.STOP:
                 process.signal(signal.SIGTERM)
             case Blow.CUT:
-                self._journal.ask(_CUT, _name_of(process.pid))
+                self._journal.ask(_CUT, name_of(process.pid))
+            case _:
+                self._cut(strike, worker)
         if is_halted:
             self._done.played.lives.append(worker.life(cut_off_by=str(strike.blow)))
         worker.is_lost = strike.blow in {Blow.KILL, Blow.STOP}
+
+    def _cut(self, strike: Strike, worker: _Worker) -> None:
+        assert self._site is not None
+        number, links = self._workers.index(worker), CUTS[strike.blow]
+        for link in links:
+            self._site.network.cut(number, link)
+        worker.cut = Cut(number, links, time.time(), strike.blow in OF_ALL_HOSTS)
+        worker.cut_by, worker.mends_at = strike.blow, time.monotonic() + strike.away_seconds
+        self._done.cuts.append(worker.cut)
+
+    def _mend(self, worker: _Worker) -> None:
+        assert self._site is not None
+        assert worker.cut is not None
+        # Until then it may have sent what it could not write down, or what did not arrive.
+        self._done.played.lives.append(worker.life(cut_off_by=str(worker.cut_by)))
+        worker.cut.back_at = time.time()
+        for link in worker.cut.links:
+            self._site.network.mend(worker.cut.worker, link)
+        worker.cut = None
 
     def _read_journal(self) -> None:
         done, ask = self._done, self._journal.ask
@@ -437,8 +556,9 @@ class _Play:
         )
         (done.segments,) = ask("SELECT count(url), count(*) FILTER (WHERE stored_at IS NULL) FROM segments")
         done.old_writes = ask("SELECT entry_id, what, writer FROM old_writes")
+        done.claims = ask("SELECT entry_id, holder, at FROM claims ORDER BY at")
         for struck in done.struck:
-            if struck.strike.blow in {Blow.KILL, Blow.FREEZE}:
+            if struck.strike.blow in TAKING:
                 found = [self._taken_over(struck, *held) for held in struck.held]
                 struck.takeovers = [seconds for seconds in found if seconds is not None]
 
@@ -447,7 +567,7 @@ class _Play:
         assert struck.pid is not None
         claims = self._journal.ask(_NEXT_CLAIM, entry_id, struck.at)
         ((handed_back,),) = self._journal.ask(_HANDED_BACK, row, struck.at)
-        if not claims or _name_of(struck.pid).strip("%") in claims[0][1]:
+        if not claims or name_of(struck.pid).strip("%") in claims[0][1]:
             return None
         at = float(claims[0][0])
         return None if handed_back is not None and handed_back < at else at - struck.at
@@ -514,9 +634,18 @@ class _Journal:
             self._connection = None
 
 
-def _name_of(pid: int) -> str:
+def name_of(pid: int) -> str:
     """A pattern of the name by which the journal and the server know a process."""
     return f"%process {pid} %"
+
+
+def _environ_of_hosts(state: str) -> dict[str, str]:
+    return {
+        "ORCHESTRATOR_STATE": state,
+        "ORCHESTRATOR_INSECURE_HTTP": "true",
+        # Of this machine's proxies there is none.
+        "no_proxy": "*",
+    }
 
 
 def _environ(fleet: FleetRound, service: dict[str, Any], state: str) -> dict[str, str]:

@@ -9,15 +9,24 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
-from tests.crash.fleet_harness import FleetHarness, FleetPlayed
-from tests.crash.fleet_judge import had_only_harmless, idle_takeovers, judge_fleet, late_takeovers
+from tests.crash.fleet_harness import FleetHarness, FleetPlayed, Site
+from tests.crash.fleet_judge import (
+    delayed_sends,
+    had_only_harmless,
+    idle_takeovers,
+    judge_fleet,
+    last_sends,
+    late_takeovers,
+)
 from tests.crash.fleet_rounds import HOLD_SECONDS, Blow, FleetRound
 from tests.crash.judge import Verdict
-from tests.postgres import own_server
+from tests.crash.network import DATABASE_PORT, Link, Network, within
+from tests.postgres import OwnServer, listening, own_server
 
 
 @dataclass
@@ -31,6 +40,11 @@ class FleetReport:
     unhindered: dict[Blow, list[float]] = field(default_factory=dict)
     """Take-overs that an idle heir was there for."""
     outages: list[float] = field(default_factory=list)
+    cuts: list[float] = field(default_factory=list)
+    last_sends: list[float] = field(default_factory=list)
+    """Seconds from cuts from PostgreSQL to what their hosts sent last."""
+    arrived: int = 0
+    delayed: int = 0
     worlds: set[str] = field(default_factory=set)
     faults: Counter[str] = field(default_factory=Counter)
     orphans: int = 0
@@ -55,6 +69,10 @@ class FleetReport:
         self.faults.update(done.played.faults)
         self.outages += [back - gone for gone, back in done.outages]
         self._add_strikes(done)
+        self.cuts += [cut.back_at - cut.gone_at for cut in done.cuts]
+        self.last_sends += last_sends(done)
+        self.arrived += len(done.arrived)
+        self.delayed += len(delayed_sends(done))
         self.freezes += done.frozen is not None
         self.orphans += verdict.orphans
         self.batch_bytes += verdict.batch_bytes
@@ -95,6 +113,11 @@ class FleetReport:
         yield f"orphans that nothing proves ours, named in warnings {self.orphans}"
         yield f"workers that stopped themselves and were woken after the end {self.freezes}"
         yield f"server away        {_spread(self.outages)}"
+        if self.cuts:
+            yield f"links away         {_spread(self.cuts)}"
+            yield f"requests that hosts sent {self.arrived}"
+            yield f"the last of them after cuts from PostgreSQL {_spread(self.last_sends)}"
+            yield f"requests under way while links were away, for entries that others had then {self.delayed}"
         yield f"strikes, with the entries held, and seconds to take-overs (hold {HOLD_SECONDS:g} s):"
         for blow in Blow:
             seconds, unhindered = self.takeovers.get(blow), self.unhindered.get(blow)
@@ -115,6 +138,18 @@ def _spread(seconds: Sequence[float]) -> str:
     return f"{len(seconds)}: min {least:.1f}, median {median:.1f}, max {most:.1f} s"
 
 
+@contextmanager
+def _networked(folder: Path, hosts: int) -> Iterator[tuple[str, Site]]:
+    """Hosts of their own and a database in *folder*, with its URL for this process."""
+    with Network.of(hosts) as network, ExitStack() as stack:
+        with within(network.servers):
+            rules = "host all all all trust"
+            server = listening(folder, Link.DATABASE.server, port=DATABASE_PORT, rules=rules)
+            url = stack.enter_context(server)
+        # Files are in no network: through its socket the server is reached from anywhere on this machine.
+        yield f"postgresql://postgres@/postgres?host={quote(str(folder))}", Site(network, url)
+
+
 def play_fleets(
     folder: Path,
     rounds: Sequence[FleetRound],
@@ -127,7 +162,8 @@ def play_fleets(
     """Play and judge *rounds*; files of those that went well are dropped unless *is_kept*.
 
     *on_round* hears one line about each, from any thread. Rounds in which the server is struck need one of their own,
-    which those that are played at once have each; the others may share *postgres*, the URL of a database.
+    which those that are played at once have each; the others may share *postgres*, the URL of a database. Either all
+    have hosts of their own or none has.
     """
     report = FleetReport()
     #: The next one for whichever of the threads is free.
@@ -139,8 +175,13 @@ def play_fleets(
         own = folder / f"fleet-{place}"
         own.mkdir(parents=True)
         with ExitStack() as stack:
-            server = postgres or stack.enter_context(own_server(servers.with_name(f"{servers.name}-{place}")))
-            harness = FleetHarness(own, server)
+            database, site = servers.with_name(f"{servers.name}-{place}"), None
+            server: OwnServer | str
+            if rounds[0].is_networked:
+                server, site = stack.enter_context(_networked(database, rounds[0].workers))
+            else:
+                server = postgres or stack.enter_context(own_server(database))
+            harness = FleetHarness(own, server, site)
             stack.callback(harness.close)
             for fleet in remaining:
                 done = harness.play(fleet)
@@ -171,6 +212,8 @@ def _round_line(done: FleetPlayed) -> str:
 def _failure(done: FleetPlayed, problems: Sequence[str]) -> str:
     drawn = done.round.drawn
     kind = "--freezes" if done.round.stops_at else f"--workers {done.round.workers}"
+    if done.round.is_networked:
+        kind += " --network"
     repeat = f"{kind} --seed {drawn.seed} --first {drawn.number} --rounds 1 --keep"
     listed = "\n    ".join(problems)
     return f"FAILED: scripts/crash --fleet {repeat} repeats it\n    {_round_line(done)}\n    {listed}"

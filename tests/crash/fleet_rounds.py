@@ -4,12 +4,13 @@ where one stops itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 
 from orchestrator.engine.events import Point
 from orchestrator.simulator.options import DIMENSIONS, parse_world
+from tests.crash.network import Link
 from tests.crash.rounds import PART_BYTES, EntryDraw, Round, Story, world_for
 
 #: Shorter than users may set: a round waits for it after each worker that is lost.
@@ -35,32 +36,51 @@ class Blow(StrEnum):
     CUT = "connections to PostgreSQL cut"
     RESTART = "PostgreSQL stopped and started"
     CRASH = "PostgreSQL crashed and started"
+    DATABASE_LINK = "link to PostgreSQL cut"
+    SERVICE_LINK = "link to the service cut"
+    BOTH_LINKS = "both links cut"
+    DATABASE_LINKS = "links to PostgreSQL of all hosts cut"
+    SERVICE_LINKS = "links to the service of all hosts cut"
 
 
 #: Blows of the server, which meet all workers.
 OF_THE_SERVER = frozenset({Blow.RESTART, Blow.CRASH})
-#: After these nothing at all may be sent twice.
-HARMLESS = frozenset({*Blow} - {Blow.KILL, Blow.FREEZE})
+#: What each blow of the network cuts; there must be one of hosts.
+CUTS = {
+    Blow.DATABASE_LINK: (Link.DATABASE,),
+    Blow.SERVICE_LINK: (Link.SERVICE,),
+    Blow.BOTH_LINKS: (Link.DATABASE, Link.SERVICE),
+    Blow.DATABASE_LINKS: (Link.DATABASE,),
+    Blow.SERVICE_LINKS: (Link.SERVICE,),
+}
+OF_ALL_HOSTS = frozenset({Blow.DATABASE_LINKS, Blow.SERVICE_LINKS})
+#: After these others take over what the worker has.
+TAKING = frozenset({Blow.KILL, Blow.FREEZE, Blow.DATABASE_LINK, Blow.BOTH_LINKS})
+#: After these nothing at all may be sent twice: no receipt is lost, and no answer of the store.
+HARMLESS = frozenset({*Blow} - TAKING - {Blow.SERVICE_LINK, Blow.SERVICE_LINKS})
 #: What an entry comes to beside its segments, and what a segment comes to, as trails count it.
 _STEPS_OF_ENTRY, _STEPS_OF_SEGMENT = 40, 5
 
 
 @dataclass(frozen=True)
 class Strike:
-    """A blow, once the workers have reached so many steps together; the server is away for so long then."""
+    """A blow, once the workers have reached so many steps together; server or link are away for so long then."""
 
     after_steps: int
     blow: Blow
     worker: int | None = None
-    """Its number; None for the one that has most entries by then, or for the server."""
+    """Its number; None for the one that has most entries by then, for the server, or for all."""
     away_seconds: float = 0.0
 
     def __str__(self) -> str:
         """For the line of the round."""
         if self.blow in OF_THE_SERVER:
             return f"{self.blow} after {self.away_seconds:.1f} s at step {self.after_steps}"
+        for_long = f" for {self.away_seconds:.1f} s" if self.blow in CUTS else ""
+        if self.blow in OF_ALL_HOSTS:
+            return f"{self.blow}{for_long} at step {self.after_steps}"
         whom = "the busiest worker" if self.worker is None else f"worker {self.worker}"
-        return f"{self.blow} for {whom} at step {self.after_steps}"
+        return f"{self.blow}{for_long} for {whom} at step {self.after_steps}"
 
 
 @dataclass(frozen=True)
@@ -75,6 +95,8 @@ class FleetRound:
     api_rate: str
     stops_at: str | None = None
     """The moment at which the first worker stops itself, as by SIGSTOP; then nothing else strikes it."""
+    is_networked: bool = False
+    """Whether each worker is on a host of its own, whose links are cut."""
 
     @property
     def has_room(self) -> bool:
@@ -85,6 +107,33 @@ class FleetRound:
 def draw_fleet_round(seed: int, number: int, workers: int) -> FleetRound:
     """Round *number* of *seed* for so many *workers*."""
     draw = Random(f"fleet:{seed}:{number}")
+    fleet = _fleet(draw, seed, number, workers)
+    return replace(fleet, strikes=_strikes(draw, workers, _steps_of(fleet)), api_rate=_api_rate(draw))
+
+
+def draw_network_round(seed: int, number: int, workers: int) -> FleetRound:
+    """Round *number* of *seed* for *workers* on hosts of their own: each kind of cut comes in turn, with others.
+
+    No link is away for less than the hold.
+    """
+    draw = Random(f"network:{seed}:{number}")
+    fleet = _fleet(draw, seed, number, workers)
+    blows = [[*CUTS][number % len(CUTS)], *draw.choices([*CUTS], k=draw.randint(0, 2))]
+    strikes = [
+        Strike(
+            draw.randint(1, round(0.8 * _steps_of(fleet))),
+            blow,
+            draw.randrange(workers) if blow not in OF_ALL_HOSTS and draw.random() < 0.3 else None,
+            away_seconds=draw.uniform(HOLD_SECONDS + 0.5, 4 * HOLD_SECONDS),
+        )
+        for blow in blows
+    ]
+    in_turn = tuple(sorted(strikes, key=lambda strike: strike.after_steps))
+    return replace(fleet, strikes=in_turn, api_rate=_api_rate(draw), is_networked=True)
+
+
+def _fleet(draw: Random, seed: int, number: int, workers: int) -> FleetRound:
+    """A round in which nothing is struck yet."""
     story = draw.choice((Story.PLAIN, Story.LOST_CREATE, Story.FAULTS))
     world = parse_world(",".join(f"{name}={draw.choice(values)}" for name, values in DIMENSIONS.items()))
     entries = tuple(_entry(draw, place) for place in range(draw.randint(3, 6)))
@@ -103,13 +152,15 @@ def draw_fleet_round(seed: int, number: int, workers: int) -> FleetRound:
         kills=(),
         scripts=_scripts(draw, story),
     )
-    return FleetRound(
-        drawn,
-        workers,
-        jobs=draw.choice((2, len(entries))),
-        strikes=_strikes(draw, workers, sum(map(_steps, entries))),
-        api_rate=draw.choice(("unlimited", "40:40")),
-    )
+    return FleetRound(drawn, workers, jobs=draw.choice((2, len(entries))), strikes=(), api_rate="unlimited")
+
+
+def _api_rate(draw: Random) -> str:
+    return draw.choice(("unlimited", "40:40"))
+
+
+def _steps_of(fleet: FleetRound) -> int:
+    return sum(map(_steps, fleet.drawn.entries))
 
 
 def _steps(entry: EntryDraw) -> int:
@@ -175,7 +226,9 @@ def _scripts(draw: Random, story: Story) -> dict[str, list[str | None]]:
 
 def _strikes(draw: Random, workers: int, steps: int) -> tuple[Strike, ...]:
     # Some rounds have harmless ones only, after which not a byte may be sent twice.
-    blows = sorted(HARMLESS) if draw.random() < 0.25 else [*Blow]
+    blows = [blow for blow in Blow if blow not in CUTS]
+    if draw.random() < 0.25:
+        blows = sorted(HARMLESS.intersection(blows))
     # The server's are two of a kind, and each meets all workers.
     weights = [1.0 if blow in OF_THE_SERVER else 2.0 for blow in blows]
     chosen = draw.choices(blows, weights, k=draw.randint(1, 4))

@@ -23,19 +23,25 @@ from orchestrator.domain.outage import OutagePolicy
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.events import EventBus
 from orchestrator.journal import postgres
+from tests.crash import network
 from tests.crash.driver import QUICK, Trail
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """The environment of a process and the file for what it prints."""
+    """The environment of a process, the file for what it prints, and the network namespace of its host."""
 
     environ: Mapping[str, str]
     log: str
+    host: str | None = None
 
     def enter(self) -> None:
         """Make them this process's."""
         os.environ.update(self.environ)
+        if self.host is not None:
+            network.enter(self.host)
+            # Workers tell hosts apart by their names.
+            network.take_host_name(self.host)
         descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         for stream in (1, 2):
             os.dup2(descriptor, stream)

@@ -36,14 +36,20 @@ def main() -> int:
 
 def _strike_fleets(asked: argparse.Namespace, folder: Path, numbers: range) -> int:
     # It needs an extra that the other rounds do not.
+    from tests.crash import network
     from tests.crash.fleet_playing import play_fleets
-    from tests.crash.fleet_rounds import draw_fleet_round, draw_freezes
+    from tests.crash.fleet_rounds import draw_fleet_round, draw_freezes, draw_network_round
+
+    if asked.network and (reason := network.missing()):
+        print(f"no hosts of their own: {reason}", file=sys.stderr)
+        return 2
 
     if asked.freezes:
         last = None if asked.rounds is None else numbers.stop
         rounds = draw_freezes(asked.seed)[asked.first : last]
     else:
-        rounds = tuple(draw_fleet_round(asked.seed, number, asked.workers) for number in numbers)
+        draw = draw_network_round if asked.network else draw_fleet_round
+        rounds = tuple(draw(asked.seed, number, asked.workers) for number in numbers)
     began = time.monotonic()
     report = play_fleets(
         folder,
@@ -72,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
         "--freezes",
         action="store_true",
         help="with --fleet: a worker stops itself beside each thing that is sent, and wakes after the end",
+    )
+    parser.add_argument(
+        "--network",
+        action="store_true",
+        help="with --fleet: each worker is on a host of its own, whose links are cut; takes root and iproute2",
     )
     parser.add_argument("--keep", action="store_true", help="keep files, journals and trails")
     return parser

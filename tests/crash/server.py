@@ -9,9 +9,13 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from aiohttp import web
 
 from orchestrator.simulator import Simulator, SimulatorOptions, parse_world
 from tests.crash.others import Others
@@ -19,6 +23,33 @@ from tests.crash.others import Others
 
 def _options(document: dict[str, Any]) -> SimulatorOptions:
     return SimulatorOptions(**{**document, "world": parse_world(document["world"])})
+
+
+class _Public(Simulator):
+    """One that hosts of a network reach, and that writes down when something of which of them arrived."""
+
+    def __init__(self, *arguments: Any, address: str, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # It takes none that others reach: outside of a network made for it anybody could be there.
+        self._host = address
+        #: When, the host's address, what, and the job's id, or the name of the avatar that is to have one.
+        self.arrived: list[tuple[float, str, str, str]] = []
+
+    async def _prepare(self) -> web.AppRunner:
+        runner = await super()._prepare()
+        runner.app.middlewares.append(self._write_down)
+        return runner
+
+    @web.middleware
+    async def _write_down(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        at, found = time.time(), request.match_info
+        about = found.get("job_id") or found.get("key", "").removeprefix("p/").partition("_")[0]
+        if request.method == "POST" and not about:
+            about = json.loads(await request.read()).get("name", "")
+        self.arrived.append((at, str(request.remote), f"{request.method} {request.path}", about))
+        return await handler(request)
 
 
 class Stage:
@@ -29,6 +60,7 @@ class Stage:
         self._simulator: Simulator | None = None
         self._others: Others | None = None
         self._passed_seconds = 0.0
+        self._address: str | None = None
 
     def clock(self) -> float:
         """The time here; the driver is told the same offset."""
@@ -43,9 +75,14 @@ class Stage:
         batch_name: str,
         names: list[str],
         has_twins: bool,
+        address: str | None = None,
     ) -> Any:
-        """Serve a new simulator on which others have jobs; answers where, and with what to prove who calls."""
+        """Serve a new simulator on which others have jobs; answers where, and with what to prove who calls.
+
+        It is at *address*, which must be this process's, or where this machine alone reaches it.
+        """
         self._passed_seconds = 0.0
+        self._address = address
         answer = await self._serve(Path(data), _options(options), 0, scripts)
         self._others = Others(self._current, batch_name=batch_name, names=names)
         await self._others.arrive()
@@ -86,6 +123,7 @@ class Stage:
             "stored": self._current.stats.stored,
             "faults": self._current.faults.counts,
             "requests": self._current.stats.requests,
+            "arrived": self._current.arrived if isinstance(self._current, _Public) else [],
             "touched": self._others.touched() if self._others is not None else [],
         }
 
@@ -104,7 +142,8 @@ class Stage:
     async def _serve(
         self, data: Path, options: SimulatorOptions, port: int, scripts: dict[str, list[str | None]]
     ) -> dict[str, str]:
-        self._simulator = Simulator(options, data=data, port=port, clock=self.clock)
+        kind = Simulator if self._address is None else partial(_Public, address=self._address)
+        self._simulator = kind(options, data=data, port=port, clock=self.clock)
         for operation, faults in scripts.items():
             self._simulator.faults.script(operation, faults)
         await self._simulator.start()

@@ -1,4 +1,4 @@
-"""Workers of a fleet that are killed, frozen, stopped and cut off: the others bring the batch to its end."""
+"""Workers of a fleet that are killed, frozen, stopped and cut off: the batch comes to its end, and that once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.fleet_harness import FleetPlayed, Struck
-from tests.crash.fleet_judge import idle_takeovers
+from tests.crash.fleet_harness import Arrival, Cut, FleetPlayed, Struck
+from tests.crash.fleet_judge import delayed_sends, idle_takeovers, late_sends, sends_for_others
 from tests.crash.fleet_playing import play_fleets
-from tests.crash.fleet_rounds import SENT, Blow, Strike, draw_fleet_round, draw_freezes
+from tests.crash.fleet_rounds import (
+    CUTS,
+    HOLD_SECONDS,
+    SENT,
+    Blow,
+    Strike,
+    draw_fleet_round,
+    draw_freezes,
+    draw_network_round,
+)
 from tests.crash.harness import Played
+from tests.crash.network import Link, missing
 from tests.postgres import postgres
 
 __all__ = ["postgres"]
@@ -24,6 +34,15 @@ STRIKES = (
     Strike(140, Blow.FREEZE),
     Strike(200, Blow.STOP),
 )
+AWAY_SECONDS = HOLD_SECONDS + 1.0
+LINKS_CUT = (
+    Strike(20, Blow.SERVICE_LINKS, away_seconds=AWAY_SECONDS),
+    Strike(60, Blow.DATABASE_LINK, away_seconds=AWAY_SECONDS),
+    Strike(90, Blow.SERVICE_LINK, away_seconds=AWAY_SECONDS),
+    Strike(140, Blow.BOTH_LINKS, away_seconds=AWAY_SECONDS),
+    Strike(180, Blow.DATABASE_LINKS, away_seconds=AWAY_SECONDS),
+)
+DATABASE, SERVICE = (Link.DATABASE,), (Link.SERVICE,)
 
 
 def played(*struck: Struck, outage: tuple[float, float] | None = None) -> FleetPlayed:
@@ -64,7 +83,84 @@ def test_nothing_is_lost_or_doubled_whatever_strikes_the_workers_and_the_server(
     report = play_fleets(tmp_path, [drawn], at_once=1)
 
     assert not report.failures, "\n".join(report.failures)
-    assert {*report.blows} == {*Blow}
+    assert {*report.blows} == {*Blow} - {*CUTS}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_hosts_whose_links_are_cut_for_longer_than_the_hold_do_no_harm_then_or_when_they_are_back(
+    tmp_path: Path,
+) -> None:
+    """Three in a network of their own, each cut from PostgreSQL, from the service, or both, alone or with the others.
+
+    As above, and a host that is cut from PostgreSQL sends nothing any more by the end of the hold.
+    """
+    if reason := missing():
+        pytest.skip(reason)
+    drawn = replace(draw_network_round(1, 2, workers=3), strikes=LINKS_CUT)
+
+    report = play_fleets(tmp_path, [drawn], at_once=1)
+
+    assert not report.failures, "\n".join(report.failures)
+    assert {*report.blows} == {*CUTS}
+    assert report.takeovers[Blow.DATABASE_LINK]
+    assert report.last_sends
+
+
+def sent(at: float, cut: Cut | None = None) -> FleetPlayed:
+    """Worker 0 sends for Anna at *at*; worker 1 has claimed her at 3."""
+    done = played()
+    entry = done.round.drawn.entries[0]
+    done.pids = [11, 22]
+    done.claims = [
+        (entry.entry_id, "host process 11 since 0", 0.0),
+        (entry.entry_id, "host process 22 since 0", 3.0),
+    ]
+    done.arrived = [Arrival(at, 0, "POST /jobs", entry.name)]
+    done.cuts = [cut] if cut else []
+    return done
+
+
+@pytest.mark.parametrize(
+    ("at", "cut", "is_wrong", "is_delayed"),
+    [
+        pytest.param(2.9, None, False, False, id="before the claim"),
+        pytest.param(3.1, None, True, False, id="after it"),
+        pytest.param(6.1, Cut(0, SERVICE, 1.0, False, 6.0), False, True, id="when the link is back"),
+        pytest.param(12.0, Cut(0, SERVICE, 1.0, False, 6.0), True, False, id="long after the link is back"),
+        pytest.param(6.1, Cut(1, SERVICE, 1.0, False, 6.0), True, False, id="another's link was away"),
+        pytest.param(
+            6.1, Cut(0, SERVICE, 1.0, False, 2.0), True, False, id="the link was back before the claim"
+        ),
+        pytest.param(
+            6.1, Cut(0, DATABASE, 1.0, False, 6.0), True, False, id="the link to PostgreSQL was away"
+        ),
+    ],
+)
+def test_what_a_host_sends_for_an_entry_that_another_has_is_found(
+    at: float, cut: Cut | None, is_wrong: bool, is_delayed: bool
+) -> None:
+    """Unless it was on its way already."""
+    done = sent(at, cut)
+
+    assert bool(sends_for_others(done)) is is_wrong
+    assert bool(delayed_sends(done)) is is_delayed
+
+
+@pytest.mark.parametrize(
+    ("at", "is_late"), [(1.0 + HOLD_SECONDS, False), (1.1 + HOLD_SECONDS, True), (9.1, False)]
+)
+def test_what_a_host_sends_without_postgresql_after_the_hold_is_found(at: float, is_late: bool) -> None:
+    """Until it has its link back."""
+    assert bool(late_sends(sent(at, Cut(0, DATABASE, 1.0, False, 9.0)))) is is_late
+
+
+def test_what_was_under_way_when_postgresql_went_away_is_not_late() -> None:
+    """The link to the service was away until right before."""
+    done = sent(1.5 + HOLD_SECONDS, Cut(0, DATABASE, 1.0, False, 9.0))
+    done.cuts.append(Cut(0, SERVICE, -3.0, False, 0.9))
+
+    assert not late_sends(done)
 
 
 @pytest.mark.long

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -14,13 +15,11 @@ import anyio
 
 from orchestrator.api.settings import Settings
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.avatar import AudioSourceType
 from orchestrator.domain.entries import Entry, is_named_by, normal
 from orchestrator.domain.errors import JournalError, UsageError
 from orchestrator.domain.states import is_done
 from orchestrator.engine.selection import RowJob, misplaced_rows, rejected_row_jobs, row_job
 from orchestrator.journal.backend import is_server
-from orchestrator.journal.journal import exists, open_journal
 from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspect_files, open_manifest
 from orchestrator.manifest.files import finding_problem
 from orchestrator.manifest.problems import without_ignored
@@ -28,7 +27,8 @@ from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.rules.rule import Extra, Verdict, install_command
 
 if TYPE_CHECKING:
-    from orchestrator.preflight.look.measures import Measures, Purpose
+    from orchestrator.journal.journal import Journal
+    from orchestrator.preflight.look.measures import Measures
     from orchestrator.preflight.rulebook import Finding
 
 #: Of a file that is named and cannot be read.
@@ -146,12 +146,9 @@ def check(asked: Asked, settings: Settings, look: Callable[[Sequence[FilmOfEntry
 
     count, problems = check_manifest(manifest, with_media=settings.media_check, on_entry=note)
     rows += rejected_row_jobs(manifest)
-    if exists(settings.state):
-        if rows:
-            problems += anyio.run(_misplaced, rows, settings.state, str(asked.path))
-        # The journal is only asked what it can forgive: one that cannot be read forgives nothing.
-        with suppress(JournalError):
-            problems = anyio.run(_forgiven, problems, settings.state, manifest)
+    faulty = {problem.entry for problem in problems if _is_missing_file(problem) and problem.entry}
+    if rows or faulty:
+        problems = _compared_with_journal(problems, rows, sorted(faulty), settings.state, manifest)
     looked = look(films)
     problems += look_problems(looked, str(asked.path))
     return Checked(
@@ -166,27 +163,50 @@ def _is_missing_file(problem: Problem) -> bool:
     return problem.is_error and problem.rule == MISSING_FILE_RULE and problem.entry is not None
 
 
-async def _misplaced(rows: Sequence[RowJob], state: str, manifest_file: str) -> list[Problem]:
-    async with open_journal(state, clock=time.time) as journal:
+#: Opens the journal that is meant.
+_Open = Callable[[], AbstractAsyncContextManager["Journal"]]
+
+
+def _compared_with_journal(
+    found: list[Problem], rows: Sequence[RowJob], faulty: Sequence[str], state: str, manifest: Manifest
+) -> list[Problem]:
+    """The problems *found*, with what the journal knows of the *rows* of results and of the *faulty* entries."""
+    # Few manifests have either: the journal and its event loop take as long to load as a thousand entries.
+    from orchestrator.journal.journal import exists, open_journal  # noqa: PLC0415
+
+    if not exists(state):
+        return found
+    opened = partial(open_journal, state, clock=time.time)
+    if rows:
+        found = found + anyio.run(_misplaced, rows, opened, str(manifest.path))
+    # The journal is only asked what it can forgive: one that cannot be read forgives nothing.
+    with suppress(JournalError):
+        return anyio.run(_forgiven, found, faulty, opened, manifest)
+    return found
+
+
+async def _misplaced(rows: Sequence[RowJob], opened: _Open, manifest_file: str) -> list[Problem]:
+    async with opened() as journal:
         return await misplaced_rows(rows, journal, manifest_file)
 
 
-async def _forgiven(found: list[Problem], state: str, manifest: Manifest) -> list[Problem]:
-    """The problems *found*; a missing file of an entry that is done is only a warning.
+async def _forgiven(
+    found: list[Problem], faulty: Sequence[str], opened: _Open, manifest: Manifest
+) -> list[Problem]:
+    """The problems *found*; a missing file of a *faulty* entry that is done is only a warning.
 
     Which batch is meant is clear where one of that name is known; otherwise a missing file stays an error.
     """
-    faulty = {problem.entry for problem in found if _is_missing_file(problem) and problem.entry}
     if not faulty:
         return found
-    async with open_journal(state, clock=time.time) as journal:
+    async with opened() as journal:
         named = [
             batch for batch in await journal.batches() if normal(batch.name) == normal(manifest.batch_name)
         ]
         if len(named) != 1:
             return found
         done = set()
-        for few in _in_batches(sorted(faulty)):
+        for few in _in_batches(faulty):
             records = await journal.entries_named(named[0].batch, few)
             done |= {
                 entry
@@ -253,7 +273,7 @@ def look_at(
     if settings.look == "off" or not films:
         return []
     # What looks is loaded by those who want it only.
-    from orchestrator.preflight.look.measures import is_installed, judge_look  # noqa: PLC0415
+    from orchestrator.preflight.look.measures import Purpose, is_installed, judge_look  # noqa: PLC0415
 
     if not is_installed(Extra.PREFLIGHT):
         note(
@@ -273,24 +293,10 @@ def look_at(
         Looked(
             film,
             measures[film.path],
-            tuple(judge_look(measures[film.path], _purpose_of(film))),
+            tuple(judge_look(measures[film.path], Purpose.of(film.entry.avatar, film.kind))),
         )
         for film in films
     ]
-
-
-def _purpose_of(film: FilmOfEntry) -> Purpose:
-    """What the film is for, which decides the rules."""
-    from orchestrator.preflight.look.measures import Purpose  # noqa: PLC0415 - as above
-
-    avatar, is_training = film.entry.avatar, film.kind is AssetKind.TRAINING_VIDEO
-    is_voice_elsewhere = avatar.audio_source_type is AudioSourceType.AUDIO or avatar.is_only_human_model
-    return Purpose(
-        is_green_wanted=avatar.is_background_replacement is not False,
-        is_flexus=avatar.is_any_flexus,
-        is_voice_wanted=is_training and not is_voice_elsewhere,
-        is_training=is_training,
-    )
 
 
 def look_problems(looked: Sequence[Looked], manifest_file: str) -> list[Problem]:

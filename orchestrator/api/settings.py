@@ -20,12 +20,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from orchestrator.api.options import ALL_OPTIONS, BATCH_OPTIONS, DEFAULTS, ENVIRONMENT_PREFIX
 from orchestrator.domain.assets import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_PART_BYTES
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError
-from orchestrator.domain.quantities import parse_bytes, parse_duration
+from orchestrator.domain.quantities import Timetable, parse_bytes, parse_duration, parse_timetable
 from orchestrator.journal.backend import has_password, is_url
-from orchestrator.journal.records import intact
 from orchestrator.metastudio.auth import region_endpoint
 from orchestrator.metastudio.pacing import ApiRate, parse_api_rate
-from orchestrator.transfer.pacing import Timetable, parse_timetable
 
 APPLICATION = "metastudio-orchestrator"
 CONFIG_NAME = "orchestrator.toml"
@@ -201,6 +199,8 @@ class EffectiveSettings:
         What was *kept* when it was queued goes before all but flags, also where that is the default. Raises
         JournalError where it is damaged.
         """
+        from orchestrator.journal.records import intact  # noqa: PLC0415 - only for a fleet's batches
+
         with intact("the settings of a batch"):
             # A later version may keep more.
             decided = Settings(

@@ -1,16 +1,24 @@
-"""Sizes, rates and times as people write and read them: 16MiB, 20M, 512K, 30d, 90s, 1:02:03."""
+"""Sizes, times and rates as people write and read them: 16MiB, 30d, 1:02:03, 20M, `08:00,5M 20:00,off`."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Final
+
+from orchestrator.domain.errors import ConfigurationError
 
 _FACTORS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _BINARY_FACTORS = {"ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw]?)\s*", re.IGNORECASE)
+_STEP: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d),(\S+)")
+#: A smaller number without a suffix was mostly meant in megabytes, as some programs take it.
+_LEAST_PLAIN_RATE: Final = 10_000
+_RATE_HINT: Final = "write bytes per second, for example 20M; off; or a timetable such as 08:00,5M 20:00,off"
 
 
 def parse_duration(text: str) -> float:
@@ -58,3 +66,58 @@ def as_clock(seconds: float) -> str:
 def moment(seconds: float) -> str:
     """Seconds since the epoch as `2026-11-22T08:00:00Z`."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """Bytes per second from a second of the day on, None for no limit; the last step holds past midnight."""
+
+    steps: tuple[tuple[float, int | None], ...] = ((0.0, None),)
+
+    def __str__(self) -> str:
+        """The timetable as `parse_timetable` reads it."""
+        words = [
+            (start, "off" if rate is None else f"{rate}B" if rate < _LEAST_PLAIN_RATE else str(rate))
+            for start, rate in self.steps
+        ]
+        if len(words) == 1:
+            return words[0][1]
+        return " ".join(f"{start // 3600:02.0f}:{start % 3600 // 60:02.0f},{word}" for start, word in words)
+
+    def bytes_per_second(self, second_of_day: float) -> int | None:
+        """The limit at *second_of_day*, None for none."""
+        begun = [rate for start, rate in self.steps if start <= second_of_day]
+        return begun[-1] if begun else self.steps[-1][1]
+
+
+def parse_timetable(text: str) -> Timetable:
+    """Read `20M`, `off` or `08:00,5M 20:00,off` (local time); raises ConfigurationError."""
+    words = text.split()
+    if len(words) == 1 and "," not in words[0]:
+        return Timetable(((0.0, _rate(words[0])),))
+    steps: dict[float, int | None] = {}
+    for word in words:
+        match = _STEP.fullmatch(word)
+        if match is None:
+            raise ConfigurationError(f"{word!r} is not a step of a bandwidth timetable", hint=_RATE_HINT)
+        steps[int(match[1]) * 3600.0 + int(match[2]) * 60.0] = _rate(match[3])
+    # Two steps at one time contradict each other.
+    if not steps or len(steps) < len(words):
+        raise ConfigurationError(f"{text!r} is not a bandwidth", hint=_RATE_HINT)
+    return Timetable(tuple(sorted(steps.items())))
+
+
+def _rate(word: str) -> int | None:
+    if word.lower() == "off":
+        return None
+    try:
+        rate = parse_bytes(word)
+    except ValueError:
+        rate = 0
+    if not rate:
+        raise ConfigurationError(f"{word!r} is not a bandwidth", hint=_RATE_HINT)
+    if word.strip().isdecimal() and rate < _LEAST_PLAIN_RATE:
+        raise ConfigurationError(
+            f"{rate} bytes a second; did you mean {word}M?", hint=f"write {word}B if not"
+        )
+    return rate

@@ -15,13 +15,13 @@ import anyio
 from orchestrator.domain.entries import Entry, Place, is_named_by, normal
 from orchestrator.domain.errors import DecisionNeededError
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
-from orchestrator.journal.journal import Journal
-from orchestrator.journal.reading import JournalReader
-from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Manifest, Problem
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `validate`, which has no journal to ask, would load it and an event loop
     from orchestrator.engine.events import Totals
+    from orchestrator.journal.journal import Journal
+    from orchestrator.journal.reading import JournalReader
+    from orchestrator.journal.records import EntryRecord
 
 _ROWS_AT_ONCE = 500
 

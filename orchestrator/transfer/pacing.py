@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,8 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import anyio
 
 from orchestrator.domain.assets import MIN_PART_BYTES
-from orchestrator.domain.errors import ConfigurationError
-from orchestrator.domain.quantities import parse_bytes
+from orchestrator.domain.quantities import Timetable
 
 if TYPE_CHECKING:
     from orchestrator.transfer.payload import Pace  # which brings aiohttp along
@@ -34,66 +32,6 @@ _MAX_TURN_BYTES: Final = 256 * 1024
 _KEPT_TURNS: Final = 4
 #: A change of the limit is noticed at the latest after this many seconds.
 _LONGEST_SLEEP: Final = 1.0
-
-_STEP: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d),(\S+)")
-#: A smaller number without a suffix was mostly meant in megabytes, as some programs take it.
-_LEAST_PLAIN_RATE: Final = 10_000
-_HINT: Final = "write bytes per second, for example 20M; off; or a timetable such as 08:00,5M 20:00,off"
-
-
-@dataclass(frozen=True, slots=True)
-class Timetable:
-    """Bytes per second from a second of the day on, None for no limit; the last step holds past midnight."""
-
-    steps: tuple[tuple[float, int | None], ...] = ((0.0, None),)
-
-    def __str__(self) -> str:
-        """The timetable as `parse_timetable` reads it."""
-        words = [
-            (start, "off" if rate is None else f"{rate}B" if rate < _LEAST_PLAIN_RATE else str(rate))
-            for start, rate in self.steps
-        ]
-        if len(words) == 1:
-            return words[0][1]
-        return " ".join(f"{start // 3600:02.0f}:{start % 3600 // 60:02.0f},{word}" for start, word in words)
-
-    def bytes_per_second(self, second_of_day: float) -> int | None:
-        """The limit at *second_of_day*, None for none."""
-        begun = [rate for start, rate in self.steps if start <= second_of_day]
-        return begun[-1] if begun else self.steps[-1][1]
-
-
-def parse_timetable(text: str) -> Timetable:
-    """Read `20M`, `off` or `08:00,5M 20:00,off` (local time); raises ConfigurationError."""
-    words = text.split()
-    if len(words) == 1 and "," not in words[0]:
-        return Timetable(((0.0, _rate(words[0])),))
-    steps: dict[float, int | None] = {}
-    for word in words:
-        match = _STEP.fullmatch(word)
-        if match is None:
-            raise ConfigurationError(f"{word!r} is not a step of a bandwidth timetable", hint=_HINT)
-        steps[int(match[1]) * 3600.0 + int(match[2]) * 60.0] = _rate(match[3])
-    # Two steps at one time contradict each other.
-    if not steps or len(steps) < len(words):
-        raise ConfigurationError(f"{text!r} is not a bandwidth", hint=_HINT)
-    return Timetable(tuple(sorted(steps.items())))
-
-
-def _rate(word: str) -> int | None:
-    if word.lower() == "off":
-        return None
-    try:
-        rate = parse_bytes(word)
-    except ValueError:
-        rate = 0
-    if not rate:
-        raise ConfigurationError(f"{word!r} is not a bandwidth", hint=_HINT)
-    if word.strip().isdecimal() and rate < _LEAST_PLAIN_RATE:
-        raise ConfigurationError(
-            f"{rate} bytes a second; did you mean {word}M?", hint=f"write {word}B if not"
-        )
-    return rate
 
 
 class BandwidthLimit:

@@ -16,6 +16,7 @@ from orchestrator import __version__
 from orchestrator.cli.work import listings, validate
 from orchestrator.manifest import manifest_schema
 from orchestrator.simulator import Simulator
+from orchestrator.simulator.footage import sample_footage
 from tests.cli.conftest import Batch, Cli
 
 
@@ -339,6 +340,18 @@ def test_help_needs_none_of_the_heavy_modules() -> None:
     assert "orchestrator.cli.help" in loaded
     assert not {name for name in loaded if name.startswith("orchestrator.cli.commands.")}
     assert not loaded & {"aiohttp", "sqlite3", "pydantic", "structlog", "yaml"}
+
+
+def test_validate_loads_no_journal_where_there_is_nothing_to_ask_it(tmp_path: Path) -> None:
+    """Nor an event loop: a small manifest is checked in the time that these take to load."""
+    (tmp_path / "film.mp4").write_bytes(sample_footage())
+    (tmp_path / "m.csv").write_text("name,training_video\nAnna,film.mp4\n")
+    loaded = loaded_by(
+        f"from orchestrator.cli.main import run_command; run_command(['validate', '{tmp_path / 'm.csv'}'])"
+    )
+
+    assert "orchestrator.api.checking" in loaded
+    assert not loaded & {"asyncio", "orchestrator.journal.journal", "orchestrator.journal.records"}
 
 
 @pytest.mark.parametrize("words", [["status"], ["results", "studio"]], ids=" ".join)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.quantities import parse_timetable
 from orchestrator.engine.context import MAX_PARALLEL
 from orchestrator.engine.events import (
     EntryFinished,
@@ -32,7 +33,7 @@ from orchestrator.engine.parallelism import (
     HillClimber,
     Reason,
 )
-from orchestrator.transfer.pacing import BandwidthLimit, PutSlots, parse_timetable
+from orchestrator.transfer.pacing import BandwidthLimit, PutSlots
 from tests.rig import Rig, no_sleep
 
 MB = 1_000_000.0

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.assets import Segment
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.transfer.pacing import BandwidthLimit, Timetable, parse_timetable
+from orchestrator.domain.quantities import Timetable, parse_timetable
+from orchestrator.transfer.pacing import BandwidthLimit
 from tests.transfer.conftest import EVERY_BODY, MakeAsset, MakeSender, ignore
 from tests.transfer.store import serving, store_it
 

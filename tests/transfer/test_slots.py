@@ -9,7 +9,8 @@ import anyio
 import anyio.abc
 import pytest
 
-from orchestrator.transfer.pacing import BandwidthLimit, PutSlots, parse_timetable
+from orchestrator.domain.quantities import parse_timetable
+from orchestrator.transfer.pacing import BandwidthLimit, PutSlots
 
 #: Under a limit slots are divided.
 LIMITED = BandwidthLimit(parse_timetable("20M"))

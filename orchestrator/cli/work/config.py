@@ -14,11 +14,11 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, print_table
 from orchestrator.domain.errors import ConfigurationError, ExitCode
 from orchestrator.domain.foreign import shown_address
+from orchestrator.domain.quantities import Timetable
 from orchestrator.journal.backend import shown
 from orchestrator.metastudio.auth import PROJECT_VARIABLE, FoundCredentials, find_credentials
 from orchestrator.metastudio.pacing import ApiRate
 from orchestrator.network.tls import TLS_VARIABLE, chosen_tls
-from orchestrator.transfer.pacing import Timetable
 
 _SECRET = frozenset(option.name for option in ALL_OPTIONS if option.is_secret)
 _SIZES = frozenset({"part_size", "log_max_size", "max_transfer"})

@@ -13,11 +13,11 @@ from orchestrator.cli.output import Output, print_table
 from orchestrator.domain.errors import ManifestError, OrchestratorError
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
-from orchestrator.journal.reading import JournalReader
-from orchestrator.journal.records import EntryRecord
 
 if TYPE_CHECKING:
     from orchestrator.api.checking import Asked
+    from orchestrator.journal.reading import JournalReader
+    from orchestrator.journal.records import EntryRecord
     from orchestrator.manifest import Problem
 
 SHOWN_ENTRIES = 40

@@ -14,6 +14,7 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.work.listings import counted, grouped_problems
 from orchestrator.domain.errors import ConfigurationError, ExitCode, UsageError
+from orchestrator.domain.quantities import as_clock
 from orchestrator.manifest import Problem
 
 #: Seconds between two lines of progress where there is no terminal.
@@ -70,14 +71,12 @@ class _Progress:
         self._has_bar = False
 
     def __call__(self, done: int, total: int) -> None:
-        from orchestrator.preflight.look.measures import clock  # noqa: PLC0415 - loaded when films are looked at
-
         now = time.monotonic()
         if not self._is_shown or (not self._is_bar and now - self._last < _PLAIN_SECONDS and done < total):
             return
         self._last = now
         left = (now - self._began) / done * (total - done)
-        ending = f", {clock(left)} left" if done < total else ""
+        ending = f", {as_clock(left)} left" if done < total else ""
         text = f"looking at {done} of {total} films{ending}"
         if self._is_bar:
             self._has_bar = True

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
-from orchestrator.domain.assets import Fingerprint
+from orchestrator.domain.assets import AssetKind, Fingerprint
+from orchestrator.domain.avatar import AudioSourceType, Avatar
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.rulebook import Finding, likely_refused, look_first
 from orchestrator.preflight.rules.rule import Extra
@@ -130,6 +131,18 @@ class Purpose:
     is_flexus: bool = False
     is_voice_wanted: bool = True
     is_training: bool = True
+
+    @classmethod
+    def of(cls, avatar: Avatar, kind: AssetKind) -> Self:
+        """That of the film of *kind* of an avatar."""
+        is_training = kind is AssetKind.TRAINING_VIDEO
+        is_voice_elsewhere = avatar.audio_source_type is AudioSourceType.AUDIO or avatar.is_only_human_model
+        return cls(
+            is_green_wanted=avatar.is_background_replacement is not False,
+            is_flexus=avatar.is_any_flexus,
+            is_voice_wanted=is_training and not is_voice_elsewhere,
+            is_training=is_training,
+        )
 
 
 def judge_look(measures: Measures, purpose: Purpose) -> Iterator[Finding]:

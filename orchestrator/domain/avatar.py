@@ -235,7 +235,8 @@ class Avatar(BaseModel):
 
     def files(self) -> dict[AssetKind, str]:
         """The paths the manifest gives, by kind, in the order of AssetKind."""
-        return {kind: path for kind, name in _FILE_FIELDS if (path := getattr(self, name)) is not None}
+        fields = vars(self)  # pydantic keeps them there; to ask it for each costs twice as much
+        return {kind: path for kind, name in _FILE_FIELDS if (path := fields[name]) is not None}
 
     @property
     def is_any_flexus(self) -> bool:

@@ -72,7 +72,10 @@ class Entry:
 
     def place_of(self, field_name: str) -> Place:
         """Where the field is given, or else where the entry begins."""
-        return self.places.get(field_name) or Place(self.line)
+        try:
+            return self.places[field_name]
+        except KeyError:
+            return Place(self.line)
 
     @cached_property
     def spec(self) -> str:

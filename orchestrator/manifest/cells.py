@@ -8,6 +8,7 @@ spreadsheets' own mark for text; reading takes it away again.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -50,8 +51,12 @@ _QUOTE_BEFORE_NUMBER = re.compile(r"[\"`\xb4\u2018\u2019\u201c\uff07]\s*\+?\d")
 
 #: Columns with ids and phone numbers, which are texts though they look like numbers.
 _TEXT_NUMBERS: Final = frozenset({"id", "contact", "job_id", "app_user_id"})
-#: The only first characters, or marks anywhere, of which something is to be said.
+#: The only first characters of which something is to be said; of ids and phone numbers also the quotation marks.
 _FIRST_SUSPECTS: Final = frozenset("#='<%\xab")
+_FIRST_QUOTES: Final = frozenset('"`\xb4\u2018\u2019\u201c\uff07')
+#: One of these is in every cell that `is_suspect`, or a sequence that `may_be_suspect` looks for.
+_SUSPECTS = re.compile("[#='<%\xab{,\"`\xb4\u2018\u2019\u201c\uff07]")
+_NUMBER_SUSPECTS: Final = ("e+", ".0", ",", "<", "\xab")
 _TYPED_MARK: Final = "begins with an apostrophe, which is taken for a spreadsheet's mark of text"
 _CUT_SENTENCE: Final = (
     "is {}: the spreadsheet has cut the number; format the column as text and type it again, "
@@ -142,9 +147,18 @@ def from_workbook(text: str) -> str:
 
 def is_suspect(column: str, text: str) -> bool:
     """True when `read_cell` may say more of *text*, which is not blank, than that it is that text."""
+    if text[0] in _FIRST_SUSPECTS or "{" in text or "E+" in text:
+        return True
     # Ids and phone numbers have more ways to be damaged, none of them with nothing but letters and digits.
-    is_odd = column in _TEXT_NUMBERS and not text.isalnum()
-    return is_odd or text[0] in _FIRST_SUSPECTS or "{" in text or "E+" in text
+    if column not in _TEXT_NUMBERS or text.isalnum():
+        return False
+    return text[0] in _FIRST_QUOTES or any(mark in text for mark in _NUMBER_SUSPECTS)
+
+
+def may_be_suspect(cells: Iterable[str]) -> bool:
+    """False when none of a row's *cells* `is_suspect` in any column, which nearly all rows are seen by at once."""
+    row = "\n".join(cells)
+    return bool(_SUSPECTS.search(row)) or "E+" in row or "e+" in row or ".0" in row
 
 
 def is_damaged(text: str) -> bool:

@@ -90,7 +90,7 @@ def _columns(rules: Mapping[str, FieldRule], prefix: str = "") -> dict[str, Fiel
     return rows
 
 
-_GROUPS = {name for name, rule in FIELDS.items() if rule.shape is Shape.GROUP}
+GROUPS = {name for name, rule in FIELDS.items() if rule.shape is Shape.GROUP}
 #: The same as a table has them: `voice_properties.sex` instead of a group.
 COLUMNS: Mapping[str, FieldRule] = _columns(FIELDS)
 
@@ -157,11 +157,11 @@ class Draft:
         if not (defaults.values or defaults.faulty):
             return self
         values = {**defaults.values, **self.values}
-        for name in self.values.keys() & defaults.values.keys() & _GROUPS:
+        for name in self.values.keys() & defaults.values.keys() & GROUPS:
             default, own = defaults.values[name], self.values[name]
             if isinstance(default, dict) and isinstance(own, dict):
                 values[name] = {**default, **own}
-        replaced = self.values.keys() - _GROUPS
+        replaced = self.values.keys() - GROUPS
         return Draft(
             file=self.file,
             start=self.start,

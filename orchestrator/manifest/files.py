@@ -9,6 +9,7 @@ from typing import Final
 
 from orchestrator.domain.assets import (
     MAX_AUTO_PARTS,
+    MAX_PART_BYTES,
     Asset,
     AssetKind,
     SegmentError,
@@ -25,11 +26,12 @@ from orchestrator.preflight.papers import contact_complaint
 from orchestrator.preflight.rulebook import Finding
 
 _URL_CAP = "MetaStudio's definitions cap them at 50, so the service may not give them all"
+#: Up to here `auto` gives no more parts than there is anything to say of.
+_FEW_PARTS_BYTES = MAX_AUTO_PARTS * MAX_PART_BYTES
 #: Without these the review fails, unless the account is on the vendor's list.
 _REVIEW_NEEDS = (AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2, AssetKind.GRANT_FILE)
 #: Warnings about one file; a file that more avatars name was hardly forgotten in a copied row.
 MAX_COPIES: Final = 10
-_INODE_BITS: Final = 64
 
 
 def inspect_files(
@@ -49,8 +51,7 @@ def inspect_files(
     """
     inspection = _Inspection(entry, manifest_file)
     files = entry.avatar.files()
-    for kind, path in files.items():
-        inspection.take(kind, local.look(kind, path))
+    inspection.take(map(local.look, files.keys(), files.values()))
     inspection.check_twins()
     if not is_repeated:
         if copies is not None:
@@ -84,7 +85,7 @@ class _Inspection:
     def __init__(self, entry: Entry, manifest_file: str) -> None:
         self._entry = entry
         self._manifest_file = manifest_file
-        #: Assets with their device, which together with the inode identifies a file.
+        #: Assets with the number of their file.
         self.found: list[tuple[Asset, int]] = []
         self.problems: list[Problem] = []
 
@@ -111,19 +112,20 @@ class _Inspection:
     def _report_finding(self, kind: AssetKind, finding: Finding) -> None:
         self.problems.append(finding_problem(self._entry, kind, finding, self._manifest_file))
 
-    def take(self, kind: AssetKind, look: Look) -> None:
-        """Record the findings about one file."""
-        for finding in look.findings:
-            self._report_finding(kind, finding)
-        if look.asset is None:
-            return
-        self.found.append((look.asset, look.device))
-        if not kind.is_multipart:
-            return
-        try:
-            self._check_part_count(kind, look.asset.size)
-        except SegmentError as error:
-            self._report("M07", kind, str(error))
+    def take(self, looks: Iterable[Look]) -> None:
+        """Record the findings about each file."""
+        found = self.found
+        for kind, asset, file, findings in looks:
+            for finding in findings:
+                self._report_finding(kind, finding)
+            if asset is None:
+                continue
+            found.append((asset, file))
+            if kind.is_multipart:
+                try:
+                    self._check_part_count(kind, asset.fingerprint.size)
+                except SegmentError as error:
+                    self._report("M07", kind, str(error))
 
     def _check_part_count(self, kind: AssetKind, size: int) -> None:
         """Raise SegmentError where a film cannot be cut into the parts that its own field asks for."""
@@ -132,6 +134,8 @@ class _Inspection:
         count = own or avatar.video_multipart_count
         is_inherited = kind is AssetKind.ACTION_VIDEO and own is None
         if count == "auto":
+            if size <= _FEW_PARTS_BYTES:
+                return
             count = auto_part_count(size)
         elif is_inherited and count > (largest := largest_part_count(size)):
             message = f"is too small for the {count} parts it inherits from video_multipart_count"
@@ -144,12 +148,12 @@ class _Inspection:
 
     def check_twins(self) -> None:
         """Report a file that is given for two kinds; only the cover is often one of the pictures."""
-        if len({asset.fingerprint.inode for asset, _ in self.found}) == len(self.found):
+        if len({file for _, file in self.found}) == len(self.found):
             return
-        first: dict[tuple[int, int], AssetKind] = {}
-        for asset, device in self.found:
-            other = first.setdefault((device, asset.fingerprint.inode), asset.kind)
-            if other is not asset.kind:
+        first: dict[int, AssetKind] = {}
+        for asset, file in self.found:
+            other = first.setdefault(file, asset.kind)
+            if file and other is not asset.kind:
                 severity = _WARNING if AssetKind.COVER in {other, asset.kind} else Severity.ERROR
                 self._report("M08", asset.kind, f"{asset.path}: is the same file as {other}", severity)
 
@@ -212,18 +216,15 @@ class Copies:
         self._copies: Counter[int] = Counter()
 
     def named_before(self, line: int, files: Iterable[tuple[Asset, int]]) -> list[tuple[Asset, int]]:
-        """Take the *files*, each with its device, of the avatar in *line*.
+        """Take the *files*, each with its `file_number`, of the avatar in *line*.
 
         Returns those that an avatar before names too, with the first one's line; none of a file that too many name.
         """
-        found, new = [], []
-        for asset, device in files:
-            inode = asset.fingerprint.inode
-            # Some network file systems give every file the inode 0.
-            if not (asset.kind.is_personal and inode) or asset.path in self._shared:
+        found, new, lines = [], [], self._lines
+        for asset, file in files:
+            if not (asset.kind.is_personal and file) or asset.path in self._shared:
                 continue
-            file = device << _INODE_BITS | inode
-            first = self._lines.get(file)
+            first = lines.get(file)
             if first is None:
                 new.append(file)
                 continue
@@ -232,7 +233,7 @@ class Copies:
                 found.append((asset, first))
         # Only now: a file that one avatar names twice is no copied row.
         for file in new:
-            self._lines[file] = line
+            lines[file] = line
         return found
 
 

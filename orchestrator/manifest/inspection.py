@@ -75,6 +75,7 @@ def zip_complaint(path: str) -> str | None:
 
 #: Files that are remembered: neighbours share a letter or a cover, whole batches seldom do.
 _REMEMBERED = 512
+_INODE_BITS = 64
 #: Formats that are safe; the vendor documents none for pictures and letters, so others only get a warning.
 _PICTURES = ("PNG", "JPEG")
 #: By kind, where it is not a picture. That something begins like a zip does not say that it is one.
@@ -87,13 +88,11 @@ _USUAL_FORMATS = {
 
 
 class Look(NamedTuple):
-    """What was found at a path; *asset* is None when it cannot be sent.
+    """What was found at a path; *asset* is None when it cannot be sent, *file* is its `file_number`."""
 
-    The *device* together with the inode identifies a file.
-    """
-
+    kind: AssetKind
     asset: Asset | None
-    device: int
+    file: int
     findings: tuple[Finding, ...]
 
 
@@ -113,6 +112,11 @@ class LocalFiles:
         self.fingerprint: Callable[[str], Fingerprint | None] = lru_cache(_REMEMBERED)(fingerprint_of)
         #: The facts of the film at that path; raises OSError.
         self.film: Callable[[str], Film] = lru_cache(_REMEMBERED)(lambda path: read_film(path, known()))
+
+
+def file_number(device: int, inode: int) -> int:
+    """What is the same for all paths of a file; 0 where that is not known: to some file systems every inode is 0."""
+    return device << _INODE_BITS | inode if inode else 0
 
 
 def access_complaint(path: str, error: Exception) -> str:
@@ -152,9 +156,9 @@ def _look(folders: Folders, kind: AssetKind, path: str) -> Look:
     if complaint:
         # An address may be signed: it is not repeated.
         message = complaint if is_address(path) else f"{path}: {complaint}"
-        return Look(None, 0, (refused("M05", message),))
+        return Look(kind, None, 0, (refused("M05", message),))
     asset = Asset(kind, path, Fingerprint.of(status))
-    return Look(asset, status.st_dev, _findings(asset, head, tail))
+    return Look(kind, asset, file_number(status.st_dev, status.st_ino), _findings(asset, head, tail))
 
 
 def _findings(asset: Asset, head: bytes, tail: bytes) -> tuple[Finding, ...]:

@@ -117,8 +117,9 @@ class Manifest:
         avatar = check_avatar(whole)
         entry_id = entry_id_of(whole)
         is_new = taken.take(whole, entry_id)
-        ignored = self._ignored.union(avatar.ignore or ()) if avatar else self._ignored
-        self.problems += without_ignored(in_order(whole.problems, entry_id), ignored)
+        ignored = self._ignored.union(avatar.ignore) if avatar and avatar.ignore else self._ignored
+        if whole.problems:
+            self.problems += without_ignored(in_order(whole.problems, entry_id), ignored)
         if avatar is None or entry_id is None or not is_new:
             if draft.job_id is not None and entry_id is not None and not whole.is_faulty("id"):
                 self.rejected_rows.append(RejectedRow(entry_id, draft.job_id, whole.place_of("job_id")))

@@ -49,15 +49,13 @@ def csv_rows(path: Path, encoding: str) -> Generator[Row, None, None]:
     delimiter = separator or max(DELIMITERS, key=lambda mark: _known_columns(header, mark))
     # A blank between a separator and a quote is left from typing; cells are stripped anyway.
     reader = csv.reader(chain([header], lines), delimiter=delimiter, strict=True, skipinitialspace=True)
-    while True:
-        line = before + reader.line_num + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise UnreadableError(csv_sentence(error, line), line) from None
-        if cells is None:
-            return
-        yield line, cells
+    line = before + 1
+    try:
+        for cells in reader:
+            yield line, cells
+            line = before + reader.line_num + 1
+    except csv.Error as error:
+        raise UnreadableError(csv_sentence(error, line), line) from None
 
 
 def _header_line(lines: Iterator[str]) -> tuple[int, str, str | None]:

@@ -9,7 +9,14 @@ from itertools import islice
 from pathlib import Path
 
 from orchestrator.domain.entries import Place
-from orchestrator.manifest.cells import PLAIN_COLUMNS, is_suspect, read_cell, read_into, set_cell
+from orchestrator.manifest.cells import (
+    PLAIN_COLUMNS,
+    is_suspect,
+    may_be_suspect,
+    read_cell,
+    read_into,
+    set_cell,
+)
 from orchestrator.manifest.fields import (
     BATCH_COLUMNS,
     COLUMNS,
@@ -145,14 +152,16 @@ class TableSource:
                 rule="M16",
             )
             return draft
+        values, is_doubtful = draft.values, may_be_suspect(cells)
         for index, name in self._plain:
             if text := cells[index].strip():
-                if is_suspect(name, text):
-                    text = read_into(draft, name, text)
-                draft.values[name] = text
+                values[name] = (
+                    read_into(draft, name, text) if is_doubtful and is_suspect(name, text) else text
+                )
         for index, name in self._shaped:
             if text := cells[index].strip():
-                set_cell(draft.values, name, read_into(draft, name, text) if is_suspect(name, text) else text)
+                is_damaged = is_doubtful and is_suspect(name, text)
+                set_cell(values, name, read_into(draft, name, text) if is_damaged else text)
         for index, name in self._others:
             self._check_other(draft, name, cells[index].strip())
         return draft

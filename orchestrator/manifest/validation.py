@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from orchestrator.domain.avatar import HEADER_SAFE, ONE_LINE, Avatar, RuleIds
 from orchestrator.manifest.cells import is_damaged
-from orchestrator.manifest.fields import FIELDS, PATH_FIELDS, PERSONAL_FIELDS, Draft, Shape
+from orchestrator.manifest.fields import FIELDS, GROUPS, PATH_FIELDS, PERSONAL_FIELDS, Draft, Shape
 from orchestrator.manifest.paths import PathError, absolute_path
 from orchestrator.manifest.problems import Problem, Severity, quoted, suggestion
 from orchestrator.preflight.rulebook import RULES
@@ -52,7 +52,7 @@ def resolve_paths(draft: Draft, folder: str) -> None:
     """Make the paths of *draft* absolute, from the manifest's *folder*."""
     values = draft.values
     for name in PATH_FIELDS:
-        if name in values and isinstance(text := values[name], str):
+        if isinstance(text := values.get(name), str):
             if not text.strip():
                 # An empty name is no file, not the manifest's folder: it takes a default away, as null does.
                 values[name] = None
@@ -134,17 +134,19 @@ def _instance(
     placeholders: Mapping[str, str] | None = None,
     is_partial: bool = False,
 ) -> Model | None:
-    values = {
-        # What a group does not say is left out.
-        name: {part: text for part, text in value.items() if text} if isinstance(value, dict) else value
-        for name, value in draft.values.items()
-        if value
-    }
+    values: dict[str, object] = {name: value for name, value in draft.values.items() if value}
+    for name in GROUPS:
+        if isinstance(group := values.get(name), dict):
+            # What a group does not say is left out.
+            values[name] = {part: text for part, text in group.items() if text}
     is_whole = not draft.faulty
     for name in draft.faulty:
         values.pop(name, None)
     try:
-        instance = model.model_validate({**placeholders, **values} if placeholders else values)
+        # What `model_validate` does, which takes a fifth longer for its own options.
+        instance = model.__pydantic_validator__.validate_python(
+            {**placeholders, **values} if placeholders else values
+        )
     except ValidationError as error:
         said = [each for each in error.errors(include_url=False) if not draft.is_faulty(*each["loc"])]
         for each in said:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.manifest import LocalFiles, Problem, inspect_files, open_manifest
 from orchestrator.manifest.files import MAX_COPIES, Copies
+from orchestrator.manifest.inspection import file_number
 
 Read = Callable[..., Any]
 OWN = ("training_video", "action_video", "audio", "id_card_image1", "id_card_image2")
@@ -131,4 +132,6 @@ def test_the_first_line_of_every_file_is_remembered(files: list[tuple[int, int]]
 
         named[device, inode] += 1
         is_told = first != line and named[device, inode] <= MAX_COPIES + 1
-        assert copies.named_before(line, [(asset, device)]) == ([(asset, first)] if is_told else [])
+        assert copies.named_before(line, [(asset, file_number(device, inode))]) == (
+            [(asset, first)] if is_told else []
+        )

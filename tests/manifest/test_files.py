@@ -17,7 +17,7 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.entries import Entry, Place
 from orchestrator.manifest import LocalFiles, Problem, Severity, inspect_files
-from orchestrator.manifest.inspection import format_of, zip_complaint
+from orchestrator.manifest.inspection import file_number, format_of, zip_complaint
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.rules.rule import Verdict
 from orchestrator.simulator.footage import (
@@ -126,6 +126,15 @@ def test_the_same_file_under_two_kinds_is_an_error_however_it_is_named(make: Mak
 
     assert (problem.field, problem.severity) == ("action_video", Severity.ERROR)
     assert "training_video" in problem.message
+
+
+def test_files_without_an_inode_are_not_taken_for_the_same(make: Make, tmp_path: Path) -> None:
+    """To some network file systems the inode of every file is 0."""
+    entry, local, seen = make(action_video=tmp_path / "other.mp4"), LocalFiles(), LocalFiles().look
+    (tmp_path / "other.mp4").write_bytes(sample_footage())
+    local.look = lambda kind, path: seen(kind, path)._replace(file=file_number(7, 0))
+
+    assert inspect_files(entry, local, with_media=False, manifest_file="m.yaml")[1] == []
 
 
 def test_a_cover_that_is_also_another_picture_is_only_doubtful(make: Make, tmp_path: Path) -> None:

@@ -10,10 +10,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.manifest import Severity, open_manifest
-from orchestrator.manifest.cells import is_suspect, protected, read_cell
+from orchestrator.manifest.cells import is_suspect, may_be_suspect, protected, read_cell
 
 #: Often enough what matters.
 TEXT = st.text(st.sampled_from("=+-@'#1.0E{}\t\r\n\uff1dab \"") | st.characters(), min_size=1)
+ODD_CELLS = (
+    "1e+10",
+    "138,001,380",
+    "138000.0",
+    "\u201c138",
+    "\xb4138",
+    "a<<b>>",
+    "x \xabN\xbb",
+    "${a}",
+    "%NAME%",
+)
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
@@ -31,6 +42,19 @@ def test_what_is_written_is_no_formula_and_is_read_back_to_the_letter(text: str,
     assert (cell if read is None else read.text) == text
     assert read is None or not read.is_error
     assert cell == text or read is None or read.complaint is None
+
+
+@given(
+    st.lists(TEXT | st.sampled_from(ODD_CELLS), min_size=1),
+    st.sampled_from(["name", "contact", "id", "cover"]),
+)
+def test_a_row_is_passed_over_only_where_no_cell_of_it_is_suspect(cells: list[str], column: str) -> None:
+    """It is looked at as a whole first; and what is not suspect is read as it is."""
+    for cell in filter(None, map(str.strip, cells)):
+        if not is_suspect(column, cell):
+            assert column in {"name", "cover"} or read_cell(column, cell) == (cell, None, False)
+        elif not may_be_suspect(cells):
+            pytest.fail(f"{cell!r} was passed over")
 
 
 def entries_of(path: Path, *rows: dict[str, str]) -> tuple[dict[str, str | None], list[tuple[str, str, str]]]:

@@ -114,6 +114,8 @@ class Suite:
         arguments = self._arguments()
         # What runs then is ended on the way out.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        if arguments.work is not None:
+            arguments.work.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f"bench-{self.name}-", dir=arguments.work))
         try:
             bench = Bench(work, arguments.rounds, arguments.quick, arguments.entries)

@@ -115,7 +115,7 @@ class Batches:
             # An entry that was left in the middle may have lost its row: then it is no end.
             if await put_back(journal, self._queries, [batch]):
                 return
-            self._place.events.publish(await end_of(batch, journal, self._place.clocks.clock()))
+            self._place.events.publish(await end_batch(batch, journal, self._place.clocks.clock()))
         self._open.discard(digest)
 
 
@@ -152,8 +152,11 @@ class Incidents:
                 keeper(event)
 
 
-async def end_of(batch: BatchRecord, journal: Journal, now: float) -> BatchFinished:
-    """The end of the batch, of which nothing is queued any more; what `enqueue` left to a person counts as well."""
+async def end_batch(batch: BatchRecord, journal: Journal, now: float) -> BatchFinished:
+    """Write down how the batch ended, of which nothing is queued any more; several workers write the same.
+
+    What `enqueue` left to a person counts as well.
+    """
     counts = await journal.counts(batch.batch)
     left_alone = batch.last_exit_code == ExitCode.SOME_FAILED
     exit_code = exit_code_of_failures(
@@ -161,11 +164,14 @@ async def end_of(batch: BatchRecord, journal: Journal, now: float) -> BatchFinis
         undecided=batch.last_exit_code == ExitCode.DECISION_NEEDED,
         reviews_failed=counts.get(EntryState.REVIEW_FAILED, 0) + left_alone,
     )
+    run_id = batch.last_run_id or ""
+    entries = count_entries(counts, undecided=0, with_submit=batch.is_submit_wanted).as_dict()
+    await journal.end_queued_batch(batch.batch, run_id, exit_code, entries)
     return BatchFinished(
         batch=batch.name,
         digest=batch.batch,
-        run_id=batch.last_run_id or "",
+        run_id=run_id,
         exit_code=exit_code,
         elapsed_seconds=max(now - (batch.last_run_at or batch.created_at), 0.0),
-        entries=count_entries(counts, undecided=0, with_submit=batch.is_submit_wanted).as_dict(),
+        entries=entries,
     )

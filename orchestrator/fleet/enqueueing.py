@@ -14,7 +14,7 @@ from orchestrator.engine.context import Run, WorkSettings, open_run
 from orchestrator.engine.events import BatchQueued, DecisionNeeded
 from orchestrator.engine.report import INVALID, TOO_YOUNG, IncidentKeeper
 from orchestrator.engine.selection import EntryQueue, Registration, Selection, failed, unfinished, uploaded
-from orchestrator.fleet.batches import end_of
+from orchestrator.fleet.batches import end_batch
 from orchestrator.fleet.pacing import Brake
 from orchestrator.fleet.queue import OwnedQueries, Wanted
 
@@ -153,7 +153,7 @@ class Office:
             )
         if registration is not None:
             self._keep_for_person(run, registration)
-        # Without --wait this is all that the command has to do.
+        # The end of the batch is written down by who sees it.
         await self.journal.close_batch(run.batch.digest, run.work.run_id, enqueued.exit_code)
         return enqueued
 
@@ -195,7 +195,7 @@ class Office:
         if batch is None:
             # Forgotten meanwhile: nothing of it can be seen any more.
             return enqueued.exit_code
-        end = await end_of(batch, self.journal, self.clocks.clock())
+        end = await end_batch(batch, self.journal, self.clocks.clock())
         self.events.publish(end)
         return ExitCode(end.exit_code)
 

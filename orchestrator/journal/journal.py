@@ -174,6 +174,19 @@ class Journal(EntryWriter):
 
         await self._backend.write(write)
 
+    async def end_queued_batch(
+        self, batch: str, run_id: str, exit_code: int, entries: Mapping[str, int]
+    ) -> None:
+        """Write down how workers have ended what the command *run_id* queued, unless another process did."""
+        key: Row = {"batch": batch, "run_id": run_id}
+        end = run_end(self._clock(), exit_code, entries)
+
+        def write(transaction: Transaction) -> None:
+            if transaction.execute(statements.END_QUEUED_RUN, {**key, **end}):
+                transaction.execute(statements.UPDATE_EXIT_CODE, {**key, "exit_code": int(exit_code)})
+
+        await self._backend.write(write)
+
     async def keep_refused_run(
         self,
         batch: str,

@@ -63,7 +63,7 @@ _MEANINGS: Final = (
         ("42501",),
         JournalError,
         "the journal cannot be used: {words}",
-        "open it once as the database's owner, who then grants its tables to this user",
+        "open it once as the database's owner, who then grants its tables and sequences to this user",
         False,
     ),
 )

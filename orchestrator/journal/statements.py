@@ -33,6 +33,11 @@ END_RUN = (
     "UPDATE runs SET ended_at = :ended_at, exit_code = :exit_code, entries = :entries"
     " WHERE batch = :batch AND run_id = :run_id AND ended_at IS NULL"
 )
+#: The command that queued a batch has ended without counts; these are its workers', the first of whom writes them.
+END_QUEUED_RUN = (
+    "UPDATE runs SET ended_at = :ended_at, exit_code = :exit_code, entries = :entries"
+    " WHERE batch = :batch AND run_id = :run_id AND entries IS NULL"
+)
 #: An outage that is over, by the side that was out.
 END_INCIDENT = (
     "UPDATE incidents SET ended_at = :at"

@@ -156,6 +156,8 @@ def test_people_hear_of_a_batch_once_however_many_workers_it_has(
     assert (document["batch"], document["exit_code"]) == ("studio", 8)
     assert document["segments"]["sent"] == document["segments"]["stored"] > 0
     assert [each["state"] for each in document["results"]] == ["failed", "confirmed"]
+    (run,) = cli("status", "studio", "--runs", "--json").document["runs"]
+    assert (run["exit_code"], run["entries"]["failed"]) == (8, 1)
     assert TOKEN not in "".join(told)
 
 

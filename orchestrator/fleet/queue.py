@@ -92,7 +92,8 @@ class WaitingDriver(PsycopgDriver):
         super().__init__(connection)
         self._conninfo = conninfo
         self._opening = asyncio.Lock()
-        self._patience = Patience()
+        #: With the server; who works with it hears from it of each absence.
+        self.patience = Patience()
         self._monotonic = monotonic
         self._there_since = monotonic() - server_seconds
 
@@ -124,7 +125,7 @@ class WaitingDriver(PsycopgDriver):
 
     def stop_waiting(self) -> None:
         """Wait no more for a server that is away: what needs it from now on fails."""
-        self._patience.end()
+        self.patience.end()
 
     async def close(self) -> None:
         """Close the connection."""
@@ -140,13 +141,13 @@ class WaitingDriver(PsycopgDriver):
                 if not _may_repeat.get():
                     raise
             else:
-                self._patience.succeed()
+                self.patience.succeed()
                 return result
 
     async def _open_again(self, lost: LostConnectionError) -> None:
         async with self._opening:
             while self._connection.closed:
-                await self._patience.wait(lost)
+                await self.patience.wait(lost)
                 try:
                     with translated(later_error):
                         self._connection = await _connected(self._conninfo)

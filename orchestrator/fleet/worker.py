@@ -18,8 +18,8 @@ from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Job
 
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.errors import ExitCode, HoldLostError, RunError, exit_code_of
-from orchestrator.domain.quantities import format_duration
+from orchestrator.domain.errors import ExitCode, HoldLostError, JournalError, RunError, exit_code_of
+from orchestrator.domain.quantities import as_clock, format_duration
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, is_done
 from orchestrator.engine.context import Run, Workplace, WorkSettings
@@ -35,6 +35,7 @@ from orchestrator.fleet.parking import is_parked
 from orchestrator.fleet.presence import PRESENCE_SECONDS, Place, Presence
 from orchestrator.fleet.queue import OwnedQueries, wanted_of
 from orchestrator.journal.history import process_name
+from orchestrator.journal.postgres import PATIENCE_SECONDS
 from orchestrator.journal.records import BatchRecord, EntryRecord
 
 #: PgQueuer cannot work on fewer at once.
@@ -94,6 +95,8 @@ class Worker:
         )
         self._caution = Caution(place.events, place.clocks.monotonic)
         place.events.subscribe(self._caution)
+        patience = queries.driver.patience
+        patience.on_wait, patience.on_return = self._note_absence, self._note_return
         self._brake = Brake(queries.driver, endpoint=endpoint, project_id=project_id)
         self._is_braked = False
         self._breaker = Breaker(place.work.settings.breaker_entries)
@@ -183,6 +186,17 @@ class Worker:
                 )
             )
         self._is_braked = pulled is not None
+
+    def _note_absence(self, error: JournalError) -> None:
+        message = (
+            f"{error.message}; nothing new is begun until it is back, "
+            f"and the worker ends when that takes longer than {format_duration(PATIENCE_SECONDS)}"
+        )
+        self._place.events.publish(ServiceWarning(message=message))
+
+    def _note_return(self, seconds: float) -> None:
+        message = f"the journal's server is back after {as_clock(seconds)}"
+        self._place.events.publish(ServiceWarning(message=message))
 
     def _may_take(self) -> bool:
         return not self._is_braked and self._caution.may_take()

@@ -89,6 +89,10 @@ class Patience:
     def __init__(self) -> None:
         self.sleep: Callable[[float], Awaitable[object]] = anyio.sleep
         self.monotonic: Callable[[], float] = time.monotonic
+        #: Called once with why a wait begins, and with the seconds that it took.
+        self.on_wait: Callable[[JournalError], object] = lambda _error: None
+        self.on_return: Callable[[float], object] = lambda _seconds: None
+        self._is_waiting = False
         self._since: float | None = None
         self._seconds = 0.0
         self._is_spent = False
@@ -112,6 +116,9 @@ class Patience:
             if self._is_spent:
                 raise _given_up(lost)
             return
+        if not self._is_waiting:
+            self._is_waiting = True
+            self.on_wait(lost)
         with anyio.CancelScope() as scope:
             self._waits.add(scope)
             try:
@@ -124,6 +131,9 @@ class Patience:
 
     def succeed(self) -> None:
         """It worked."""
+        if self._is_waiting and self._since is not None:
+            self._is_waiting = False
+            self.on_return(self.monotonic() - self._since)
         self._since, self._is_spent = None, False
 
     def end(self) -> None:

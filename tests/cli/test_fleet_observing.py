@@ -20,6 +20,7 @@ from tests.api.conftest import room
 from tests.api.room import TOKEN, Room
 from tests.cli.conftest import SECRETS, Batch, Cli
 from tests.cli.documents import check_document
+from tests.journal.severed_link import SeveredLink
 from tests.postgres import postgres, schema_of
 
 __all__ = ["postgres", "room"]
@@ -147,7 +148,8 @@ def test_people_hear_of_a_batch_once_however_many_workers_it_has(
 
     assert [worker.returncode for worker in workers] == [0, 0, 0], told
     assert room.titles == {"studio: an entry failed": 1, "studio: run finished": 1}
-    end = room.posts[-1]["message"]
+    # Another worker than that of the failure may have sent it, and sooner.
+    (end,) = [post["message"] for post in room.posts if post["title"] == "studio: run finished"]
     assert "1 of 2 entries done, 1 failed" in end
     assert "exit code 8" in end
     (line,) = documents.read_text(encoding="utf-8").splitlines()
@@ -220,6 +222,34 @@ def test_who_waits_for_a_batch_tells_its_end_and_beats_with_its_exit_code(
     assert room.gets == [f"/{TOKEN}/start", f"/{TOKEN}/0"]
     assert room.titles == {"studio: run finished": 1}
     check_document("run", json.loads(seen.read_text(encoding="utf-8")))
+
+
+@pytest.mark.usefixtures("simulator")
+def test_a_worker_says_that_it_waits_for_the_journals_server(
+    start_program: StartProgram, state: str, tmp_path: Path
+) -> None:
+    """Once for each absence, and that it is over: else nothing shows why nothing moves."""
+    events = tmp_path / "events"
+
+    def warnings() -> list[str]:
+        lines = lines_of(events) if events.exists() else []
+        return [line["message"] for line in lines if line["type"] == "service.warning_raised"]
+
+    with SeveredLink(state) as link:
+        worker = start_program("work", "--events", events, "--state", link.url())
+        assert worker.stderr is not None
+        assert "ready" in worker.stderr.readline()
+        with link.down():
+            until(warnings)
+        until(lambda: len(warnings()) == 2)
+        worker.send_signal(signal.SIGTERM)
+        told = worker.communicate(timeout=PATIENCE)[1]
+
+    absence, back = warnings()
+    assert absence.startswith("the journal's server")
+    assert "nothing new is begun until it is back" in absence
+    assert back.startswith("the journal's server is back after ")
+    assert told.count("warning: ") == 2
 
 
 @pytest.mark.usefixtures("simulator")

@@ -214,8 +214,7 @@ async def _forgiven(
                 if is_done(record.state, with_submit=manifest.is_submit_wanted)
             }
     return [
-        replace(
-            problem,
+        problem._replace(
             severity=Severity.WARNING,
             message=f"{problem.message}; the entry's job is done, and a run does not need the file",
         )
@@ -320,7 +319,7 @@ def look_problems(looked: Sequence[Looked], manifest_file: str) -> list[Problem]
 def refused_if_likely(problems: Sequence[Problem]) -> list[Problem]:
     """The same *problems*, with what is likely refused as errors."""
     return [
-        replace(problem, severity=Severity.ERROR, judged=Verdict.LIKELY_REFUSED)
+        problem._replace(severity=Severity.ERROR, judged=Verdict.LIKELY_REFUSED)
         if problem.verdict is Verdict.LIKELY_REFUSED
         else problem
         for problem in problems

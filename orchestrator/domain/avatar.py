@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -120,6 +120,10 @@ class Service(StrEnum):
 
 
 _FILE_FIELDS = tuple((kind, kind.value) for kind in AssetKind)
+#: Without any of them given there are no objections to an avatar.
+COMBINED_FIELDS: Final = frozenset(
+    {"audio", "audio_source_type", "model_version", "is_flexus", "is_fast_flexus", "is_only_human_model"}
+)
 _RETIRED = frozenset({ModelVersion.V2, ModelVersion.V3})
 
 

@@ -72,10 +72,7 @@ class Entry:
 
     def place_of(self, field_name: str) -> Place:
         """Where the field is given, or else where the entry begins."""
-        try:
-            return self.places[field_name]
-        except KeyError:
-            return Place(self.line)
+        return self.places[field_name] if field_name in self.places else Place(self.line)
 
     @cached_property
     def spec(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, cast
 
@@ -144,7 +144,7 @@ class Draft:
         """Add a warning about the field *names*, found by *rule*; its value counts."""
         is_known = bool(names) and self.is_faulty(*names)
         self.report(message, *names, rule=rule)
-        self.problems[-1] = replace(self.problems[-1], severity=Severity.WARNING)
+        self.problems[-1] = self.problems[-1]._replace(severity=Severity.WARNING)
         if names and not is_known:
             self.faulty.discard(_dotted(names))
 

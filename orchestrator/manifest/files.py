@@ -26,7 +26,8 @@ from orchestrator.preflight.papers import contact_complaint
 from orchestrator.preflight.rulebook import Finding
 
 _URL_CAP = "MetaStudio's definitions cap them at 50, so the service may not give them all"
-#: Up to here `auto` gives no more parts than there is anything to say of.
+_AUTO = (None, "auto")
+#: Up to here `auto` gives no more parts than MAX_AUTO_PARTS.
 _FEW_PARTS_BYTES = MAX_AUTO_PARTS * MAX_PART_BYTES
 #: Without these the review fails, unless the account is on the vendor's list.
 _REVIEW_NEEDS = (AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2, AssetKind.GRANT_FILE)
@@ -85,6 +86,10 @@ class _Inspection:
     def __init__(self, entry: Entry, manifest_file: str) -> None:
         self._entry = entry
         self._manifest_file = manifest_file
+        avatar = entry.avatar
+        self._is_auto = (
+            avatar.video_multipart_count == "auto" and avatar.action_video_multipart_count in _AUTO
+        )
         #: Assets with the number of their file.
         self.found: list[tuple[Asset, int]] = []
         self.problems: list[Problem] = []
@@ -121,7 +126,8 @@ class _Inspection:
             if asset is None:
                 continue
             found.append((asset, file))
-            if kind.is_multipart:
+            # `auto` gives no number of parts that something is to be said of, up to very large films.
+            if kind.is_multipart and not (self._is_auto and asset.fingerprint.size <= _FEW_PARTS_BYTES):
                 try:
                     self._check_part_count(kind, asset.fingerprint.size)
                 except SegmentError as error:
@@ -134,8 +140,6 @@ class _Inspection:
         count = own or avatar.video_multipart_count
         is_inherited = kind is AssetKind.ACTION_VIDEO and own is None
         if count == "auto":
-            if size <= _FEW_PARTS_BYTES:
-                return
             count = auto_part_count(size)
         elif is_inherited and count > (largest := largest_part_count(size)):
             message = f"is too small for the {count} parts it inherits from video_multipart_count"

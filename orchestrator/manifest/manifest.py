@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -152,7 +152,7 @@ class _Taken:
         self.ids[entry_id] = draft.start.line
         if name in self.names:
             draft.report(f"the avatar in line {self.names[name]} has the same name", "name", rule="M04")
-            draft.problems[-1] = replace(draft.problems[-1], severity=Severity.WARNING)
+            draft.problems[-1] = draft.problems[-1]._replace(severity=Severity.WARNING)
         elif name:
             self.names[name] = draft.start.line
         return True

@@ -27,8 +27,6 @@ _QUOTES: Final = "\"'`\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb\u300c\u300d"
 _QUOTED = re.compile(rf"(?P<base>.*?)/[{_QUOTES}](?P<inner>.+)[{_QUOTES}]", re.DOTALL)
 _ENTITY = re.compile(r"&#?\w+;")
 _EXTENSION = re.compile(r"\.\w{1,5}$")
-#: Of a path that is not simply one from the manifest's folder on.
-_SPECIAL_STARTS: Final = frozenset("~/.")
 _VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 
 
@@ -38,8 +36,6 @@ class PathError(ValueError):
 
 def absolute_path(text: str, folder: str, environment: Mapping[str, str]) -> str:
     """Expand *text* and make it absolute from *folder*; `$$` stands for one `$`. Raises PathError."""
-    if text[:1] not in _SPECIAL_STARTS and "$" not in text and (path := f"{folder}/{text}").isascii():
-        return path  # nearly all
     expanded = text
     if text[:1] == "~":
         expanded = os.path.expanduser(text)  # noqa: PTH111 - pathlib raises where this leaves the text alone

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from orchestrator.preflight.rulebook import RULES
 from orchestrator.preflight.rules.rule import Verdict
@@ -24,21 +24,20 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One thing to fix; `column` is a number in YAML and a column's name in CSV.
+class Problem(NamedTuple):
+    """One thing to fix; `column` is a number in YAML and a column's name in CSV. A tuple, as there may be very many.
 
     `rule` is the id of the rule that found it, `judged` what the rule says where it may say more than one thing.
     """
 
     file: str
+    message: str
+    rule: str
     line: int | None = None
     column: int | str | None = None
     entry: str | None = None
     field: str | None = None
-    message: str
     severity: Severity = Severity.ERROR
-    rule: str
     judged: Verdict | None = None
 
     @property

@@ -60,6 +60,10 @@ class RowPlaces(Mapping[str, Place]):
             raise KeyError(name)
         return Place(self._line, name)
 
+    def __contains__(self, name: object) -> bool:
+        """True when the table has the column."""
+        return name in self._columns
+
     def __iter__(self) -> Iterator[str]:
         """The columns."""
         return iter(self._columns)

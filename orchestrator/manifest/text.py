@@ -14,7 +14,6 @@ from orchestrator.manifest.problems import Problem
 MAX_LINE_CHARACTERS = 16 * 1024**2
 MAX_YAML_BYTES = 256 * 1024**2
 _UTF16_MARKS = ("\udcff\udcfe", "\udcfe\udcff")
-_PLAIN_LINE = re.compile(r"[\t -~]*[\r\n]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SAVE_AS = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
 UTF8 = "utf-8"
@@ -65,8 +64,8 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
             number = 0
             while line := file.readline(MAX_LINE_CHARACTERS):
                 number += 1
-                # Nearly all lines are plain, which one test shows.
-                is_plain = number > 1 and len(line) < MAX_LINE_CHARACTERS and _PLAIN_LINE.fullmatch(line)
+                # What can be printed has no control character, no mark and no byte that is not text.
+                is_plain = len(line) < MAX_LINE_CHARACTERS and line.rstrip("\r\n").isprintable()
                 yield line if is_plain else checked_line(line, number)
     except OSError as error:
         raise UnreadableError(_reason(error)) from None

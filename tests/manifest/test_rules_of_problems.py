@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
 
+from orchestrator.domain.avatar import COMBINED_FIELDS, Avatar
 from orchestrator.manifest import Severity
 
 AVATAR = "avatars:\n  - name: Anna\n    training_video: a.mp4\n"
@@ -89,3 +91,28 @@ def test_an_unknown_rule_is_an_error_with_the_nearest(read: Read) -> None:
 
     assert problem.severity is Severity.ERROR
     assert "did you mean P15?" in problem.message
+
+
+CHOICES: dict[str, list[object]] = {
+    "audio": [None, "/m/voice.zip"],
+    "audio_source_type": [None, "VIDEO", "AUDIO"],
+    "model_version": [None, "V2", "V3.2"],
+    "supported_service": [None, ("VIDEO_2D",), ("LIVE_2D",)],
+    **{
+        name: [None, True]
+        for name in ("is_flexus", "is_fast_flexus", "is_only_human_model", "is_background_replacement")
+    },
+}
+
+
+def test_no_avatar_has_objections_without_a_field_for_which_they_are_looked_for() -> None:
+    """Nearly all avatars have none of these fields, and are spared the question."""
+    passed_over = []
+    for values in product(*CHOICES.values()):
+        given = {name: value for name, value in zip(CHOICES, values, strict=True) if value is not None}
+        if COMBINED_FIELDS.isdisjoint(given):
+            avatar = Avatar.model_validate({"name": "Anna", "training_video": "/m/a.mp4", **given})
+            passed_over.append((given, list(avatar.objections())))
+
+    assert passed_over
+    assert [(given, objections) for given, objections in passed_over if objections] == []

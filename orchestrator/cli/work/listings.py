@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -157,8 +156,8 @@ def grouped_problems(problems: Iterable[Problem]) -> Iterator[ProblemLine]:
             yield from (ProblemLine(str(one), one.is_error) for one in (first, *others))
             continue
         entries = [one.entry or "" for one in (first, *others)]
-        whole = replace(
-            first, entry=f"{len(entries)} entries", message=f"{first.message} ({examples(entries)})"
+        whole = first._replace(
+            entry=f"{len(entries)} entries", message=f"{first.message} ({examples(entries)})"
         )
         yield ProblemLine(str(whole), first.is_error)
 

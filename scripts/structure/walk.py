@@ -7,6 +7,7 @@ another process. Only our own frames are counted, the libraries' are not.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import subprocess
@@ -74,6 +75,8 @@ class Tracer:
         self.puts: list[Trip] = []
         self._first, self._last = first, last
         self._put: Trip | None = None
+        #: Tasks from before the PUT: what another worker does meanwhile is no part of it.
+        self._others: set[Any] = set()
         self._prefix = f"{PACKAGE}{os.sep}"
 
     def __call__(self, frame: FrameType, event: str, _argument: Any) -> None:
@@ -94,8 +97,16 @@ class Tracer:
         self.run.calls.append(call)
         if code.co_name == self._first and self._put is None:
             self._put = Trip()
-        if self._put is not None:
+            self._others = asyncio.all_tasks() - {asyncio.current_task()}
+        if self._put is not None and _current_task() not in self._others:
             self._put.calls.append(call)
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no event loop runs in this thread
+        return None
 
 
 def _is_resumed(frame: FrameType) -> bool:

@@ -125,7 +125,7 @@ class Checked:
     @property
     def is_valid(self) -> bool:
         """True where nothing keeps a run from sending it."""
-        return not any(problem.is_error for problem in self.problems)
+        return Severity.ERROR not in (problem.severity for problem in self.problems)
 
 
 def check(asked: Asked, settings: Settings, look: Callable[[Sequence[FilmOfEntry]], list[Looked]]) -> Checked:

@@ -61,7 +61,7 @@ def inspect_files(
     if with_media:
         inspection.check_films(local)
     problems = without_ignored(inspection.problems, entry.ignored) if entry.ignored else inspection.problems
-    return tuple([asset for asset, _ in inspection.found]), problems
+    return tuple(inspection.assets), problems
 
 
 def finding_problem(entry: Entry, kind: AssetKind, finding: Finding, manifest_file: str) -> Problem:
@@ -90,8 +90,9 @@ class _Inspection:
         self._is_auto = (
             avatar.video_multipart_count == "auto" and avatar.action_video_multipart_count in _AUTO
         )
-        #: Assets with the number of their file.
-        self.found: list[tuple[Asset, int]] = []
+        self.assets: list[Asset] = []
+        #: The number of the file of each.
+        self._files: list[int] = []
         self.problems: list[Problem] = []
 
     def _report(
@@ -119,13 +120,13 @@ class _Inspection:
 
     def take(self, looks: Iterable[Look]) -> None:
         """Record the findings about each file."""
-        found = self.found
         for kind, asset, file, findings in looks:
             for finding in findings:
                 self._report_finding(kind, finding)
             if asset is None:
                 continue
-            found.append((asset, file))
+            self.assets.append(asset)
+            self._files.append(file)
             # `auto` gives no number of parts that something is to be said of, up to very large films.
             if kind.is_multipart and not (self._is_auto and asset.fingerprint.size <= _FEW_PARTS_BYTES):
                 try:
@@ -152,10 +153,10 @@ class _Inspection:
 
     def check_twins(self) -> None:
         """Report a file that is given for two kinds; only the cover is often one of the pictures."""
-        if len({file for _, file in self.found}) == len(self.found):
+        if len(set(self._files)) == len(self._files):
             return
         first: dict[int, AssetKind] = {}
-        for asset, file in self.found:
+        for asset, file in zip(self.assets, self._files, strict=True):
             other = first.setdefault(file, asset.kind)
             if file and other is not asset.kind:
                 severity = _WARNING if AssetKind.COVER in {other, asset.kind} else Severity.ERROR
@@ -163,7 +164,7 @@ class _Inspection:
 
     def check_copies(self, copies: Copies) -> None:
         """Warn of a file that an earlier avatar names too."""
-        for asset, line in copies.named_before(self._entry.line, self.found):
+        for asset, line in copies.named_before(self._entry.line, zip(self.assets, self._files, strict=True)):
             message = f"{asset.path}: the avatar in line {line} names the same file; was a row copied?"
             self._report("M08", asset.kind, message, _WARNING)
 
@@ -181,7 +182,7 @@ class _Inspection:
     def check_films(self, local: LocalFiles) -> None:
         """Check what the service's review would of the training video and the action video."""
         faulty = {problem.field for problem in self.problems if problem.is_error}
-        for asset, _ in self.found:
+        for asset in self.assets:
             if not asset.kind.is_multipart or asset.kind in faulty:
                 continue
             try:
@@ -232,8 +233,8 @@ class Copies:
             if first is None:
                 new.append(file)
                 continue
-            self._copies[file] += 1
-            if self._copies[file] <= MAX_COPIES:
+            if (told := self._copies[file]) < MAX_COPIES:
+                self._copies[file] = told + 1
                 found.append((asset, first))
         # Only now: a file that one avatar names twice is no copied row.
         for file in new:

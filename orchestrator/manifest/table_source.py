@@ -92,7 +92,7 @@ class TableSource:
                             f"line {below} looks like the header; delete the lines above it", 1
                         )
             self._columns = self._read_header(header)
-            first = next((row for row in rows if _is_filled(row)), None)
+            first = next((row for row in rows if any(map(str.strip, row[1]))), None)
         self._places = frozenset(self._columns.values())
         self._plain = self._columns_among(PLAIN_COLUMNS)
         self._shaped = self._columns_among(COLUMNS.keys() - PLAIN_COLUMNS)
@@ -140,9 +140,10 @@ class TableSource:
         """The rows in the order of the file, blank ones left out."""
         with closing(self._rows()) as rows:
             _, header = next(rows, (1, []))
+            width = len(header)
             for row in rows:
-                if _is_filled(row):
-                    yield self._draft(row, len(header))
+                if any(map(str.strip, row[1])):
+                    yield self._draft(row, width)
 
     def _draft(self, row: Row, width: int) -> Draft:
         line, written = row
@@ -193,10 +194,6 @@ class TableSource:
 def _batch_cell(name: str, text: str) -> str:
     """What a cell says of the batch; every row of a results file has one."""
     return read_cell(name, stripped).text if (stripped := text.strip()) else ""
-
-
-def _is_filled(row: Row) -> bool:
-    return any(map(str.strip, row[1]))
 
 
 def unknown_column(name: str) -> str:

@@ -139,7 +139,9 @@ def _instance(
     placeholders: Mapping[str, str] | None = None,
     is_partial: bool = False,
 ) -> Model | None:
-    values: dict[str, object] = {name: value for name, value in draft.values.items() if value}
+    values: dict[str, object] = {**draft.values}
+    if not all(values.values()):
+        values = {name: value for name, value in values.items() if value}
     for name in GROUPS:
         if isinstance(group := values.get(name), dict):
             # What a group does not say is left out.

@@ -375,13 +375,16 @@ class PostgresConnection:
 
     def executemany(self, statement: str, rows: Sequence[Row], /) -> psycopg.Cursor[tuple[Any, ...]]:
         """Execute *statement* once for each of *rows*, in one round trip for all."""
+        if len(rows) == 1:
+            # A pipeline for one costs several times the statement.
+            return self.execute(statement, rows[0])
         cursor = self._connection.cursor()
         cursor.executemany(in_psycopg(statement), rows)
         return cursor
 
     def commit(self) -> None:
         """Make the transaction durable."""
-        self._connection.execute(b"COMMIT", prepare=False)
+        self._connection.commit()
 
     def roll_back(self) -> None:
         """End the transaction; a lost connection has ended it already."""

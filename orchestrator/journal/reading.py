@@ -121,6 +121,20 @@ class JournalReader:
         found = await self.entries_named(batch, [repaired(entry_id)])
         return found.get(entry_id)
 
+    async def entry_with_batch(self, batch: str, entry_id: str) -> tuple[BatchRecord, EntryRecord] | None:
+        """One entry and its batch as they are at one moment; None when the journal has none of that name."""
+        ids, parameters = among("entry_id", forms(entry_id))
+        query = (
+            f"SELECT {listed(BATCH_COLUMNS, of='batches')}, {listed(ENTRY_COLUMNS, of='entries')}"
+            " FROM entries JOIN batches ON batches.batch = entries.batch"
+            f" WHERE entries.batch = :batch AND entries.entry_id IN {ids}"
+        )
+        rows = await self._backend.read(query, {"batch": batch, **parameters})
+        place = len(BATCH_COLUMNS)
+        found = {record.entry_id: record for record in (entry_record(row[place:]) for row in rows)}
+        record = found.get(entry_id) or next(iter(found.values()), None)
+        return None if record is None else (batch_record(rows[0][:place]), record)
+
     async def entries_named(self, batch: str, entry_ids: Collection[str]) -> dict[str, EntryRecord]:
         """The entries of *batch* among *entry_ids*, under those; at most some hundreds at once.
 

@@ -116,9 +116,9 @@ def update_entry(columns: tuple[str, ...]) -> str:
     return f"UPDATE entries SET {_assigned(columns)} WHERE {guard}"
 
 
-def listed(columns: Iterable[str]) -> str:
-    """The names of *columns*."""
-    return ", ".join(map(_name, columns))
+def listed(columns: Iterable[str], *, of: str | None = None) -> str:
+    """The names of *columns*, those of the table *of* where others are asked as well."""
+    return ", ".join(f"{of}.{_name(column)}" if of else _name(column) for column in columns)
 
 
 def among(name: str, values: Iterable[object]) -> tuple[str, dict[str, object]]:

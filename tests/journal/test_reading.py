@@ -158,6 +158,21 @@ async def test_stored_segments_are_counted_for_entries_of_the_manifest(journal: 
     assert await journal.count_stored("nothing") == (0, 0)
 
 
+async def test_an_entry_is_found_with_its_batch_in_whatever_form_its_id_is_asked_for(
+    journal: Journal,
+) -> None:
+    """A queue of an older program may have its letters taken apart; what is not there is None, not half of it."""
+    await add_entries(journal, 0)
+    await journal.add_entries(BATCH, [(0, "josé", SPEC, ASSETS)])
+    record = await journal.entry(BATCH, "josé")
+
+    found = await journal.entry_with_batch(BATCH, "jose\u0301")
+
+    assert found == (await journal.batch(BATCH), record)
+    assert await journal.entry_with_batch(BATCH, "nobody") is None
+    assert await journal.entry_with_batch("no batch", "josé") is None
+
+
 async def test_the_history_of_an_entry_is_told_in_order(journal: Journal) -> None:
     """Transitions as they came, each from where the one before had led."""
     record = await confirm(journal, await upload(journal, await add_entry(journal)))

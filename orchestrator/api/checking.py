@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -206,7 +206,8 @@ async def _forgiven(
         if len(named) != 1:
             return found
         done = set()
-        for few in _in_batches(faulty):
+        for start in range(0, len(faulty), _ENTRIES_AT_ONCE):
+            few = faulty[start : start + _ENTRIES_AT_ONCE]
             records = await journal.entries_named(named[0].batch, few)
             done |= {
                 entry
@@ -222,12 +223,6 @@ async def _forgiven(
         else problem
         for problem in found
     ]
-
-
-def _in_batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The *ids*, as many at a time as the journal takes."""
-    for start in range(0, len(ids), _ENTRIES_AT_ONCE):
-        yield ids[start : start + _ENTRIES_AT_ONCE]
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,28 +33,20 @@ class Call:
 def canonical_request(call: Call, signed_headers: list[str]) -> str:
     """Return the text whose hash is signed (metastudio-protocol section 4.2, steps 4 to 8)."""
     split = urlsplit(call.raw_url)
+    path = "/".join(quote(segment, safe="~") for segment in unquote(split.path).split("/"))
+    parameters = sorted(parse_qsl(split.query, keep_blank_values=True))
     lines = "".join(f"{name}:{call.headers[name].strip()}\n" for name in signed_headers)
     payload = call.headers.get("x-sdk-content-sha256") or hashlib.sha256(call.body).hexdigest()
     return "\n".join(
         [
             call.method,
-            _canonical_path(split.path),
-            _canonical_query(split.query),
+            path if path.endswith("/") else path + "/",
+            "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in parameters),
             lines,
             ";".join(signed_headers),
             payload,
         ]
     )
-
-
-def _canonical_path(path: str) -> str:
-    encoded = "/".join(quote(segment, safe="~") for segment in unquote(path).split("/"))
-    return encoded if encoded.endswith("/") else encoded + "/"
-
-
-def _canonical_query(query: str) -> str:
-    parameters = sorted(parse_qsl(query, keep_blank_values=True))
-    return "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in parameters)
 
 
 def sign(sk: str, sdk_date: str, canonical: str) -> str:

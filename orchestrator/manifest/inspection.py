@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import zipfile
@@ -19,6 +20,8 @@ from orchestrator.preflight.papers import TAIL_BYTES, paper_findings
 from orchestrator.preflight.rulebook import Finding, look_first, refused
 
 HEAD_BYTES = 32
+#: What is no file does nothing when it is opened so.
+_READ_ONLY = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
@@ -34,15 +37,22 @@ _QUICKTIME_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 _PICTURE_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"avif": "AVIF"}
 
 
-def read_ends(path: str, size: int, tail_bytes: int) -> tuple[bytes, bytes]:
-    """The first and the last bytes of *path*, which has *size*; raises OSError when it may not be read."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def read_ends(path: str, tail_bytes: int) -> tuple[os.stat_result, bytes, bytes]:
+    """The status of *path*, and the first and the last bytes where it is a regular file.
+
+    Raises OSError when it may not be read. The path is walked once for all of that, and no pipe is waited for.
+    """
+    descriptor = os.open(path, _READ_ONLY)
     try:
+        status = os.fstat(descriptor)
+        size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            return status, b"", b""
         if size <= tail_bytes:
-            content = os.read(descriptor, tail_bytes)
-            return content[:HEAD_BYTES], content
+            content = os.read(descriptor, size)
+            return status, content[:HEAD_BYTES], content
         head = os.read(descriptor, HEAD_BYTES)
-        return head, os.pread(descriptor, tail_bytes, size - tail_bytes) if tail_bytes else b""
+        return status, head, os.pread(descriptor, tail_bytes, size - tail_bytes) if tail_bytes else b""
     finally:
         os.close(descriptor)
 
@@ -128,6 +138,8 @@ def access_complaint(path: str, error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError):
         lacking = f"the locale's encoding ({error.encoding}) lacks a character of its name"
         return f"cannot be read: {lacking}; set LC_ALL=C.UTF-8"
+    if isinstance(error, OSError) and error.errno == errno.ENXIO:
+        return "is not a regular file"  # but a socket, which cannot be opened
     reason = error.strerror if isinstance(error, OSError) else None
     return f"cannot be read: {reason or 'the system gives no reason'}"
 
@@ -143,12 +155,10 @@ def fingerprint_of(path: str) -> Fingerprint | None:
 
 def _look(folders: Folders, kind: AssetKind, path: str) -> Look:
     try:
-        status = os.stat(path)  # noqa: PTH116 - 300,000 times per large manifest
+        status, head, tail = read_ends(path, 0 if kind.is_multipart else TAIL_BYTES)
         complaint = None if status.st_size else "is empty"
         if not stat.S_ISREG(status.st_mode):
             complaint = "is a directory" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
-        tail_bytes = 0 if kind.is_multipart else TAIL_BYTES
-        head, tail = (b"", b"") if complaint else read_ends(path, status.st_size, tail_bytes)
     except (OSError, ValueError) as error:
         # Which file may have been meant is looked for only where nothing is.
         is_there = isinstance(error, (PermissionError, ValueError))
@@ -168,7 +178,7 @@ def _findings(asset: Asset, head: bytes, tail: bytes) -> tuple[Finding, ...]:
     if kind.is_multipart:
         return tuple(findings)
     try:  # noqa: SIM105 - `suppress` costs as much as the rest for each of hundreds of thousands of files
-        findings += paper_findings(kind, asset.path, found, head, tail)
+        findings += paper_findings(asset, found, head, tail)
     except OSError:
         pass  # it could be read a moment ago, and the upload will say what is wrong
     if asset.size > MAX_PART_BYTES:

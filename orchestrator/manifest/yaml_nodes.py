@@ -39,7 +39,10 @@ Pairs: TypeAlias = dict[str, tuple[Node, Node]]
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # chosen at run time
-    """The fast loader, made to give up on nesting that would overflow its stack."""
+    """The fast loader, made to give up on nesting that would overflow its stack.
+
+    What its resolvers do otherwise is for tags by path, of which there are none here.
+    """
 
     depth = 0
 
@@ -49,12 +52,10 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         if self.depth > MAX_DEPTH and current_node is not None:
             mark = current_node.start_mark
             raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=mark)
-        super().descend_resolver(current_node, current_index)
 
     def ascend_resolver(self) -> None:
         """Count one level less."""
         self.depth -= 1
-        super().ascend_resolver()
 
 
 def compose(text: str) -> Node | None:

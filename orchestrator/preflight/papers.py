@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from orchestrator.domain.assets import AssetKind
+from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.preflight.rulebook import Finding, likely_refused, look_first
 
 #: How many last bytes are searched for an end: readers and cameras add a little after them.
@@ -31,12 +31,13 @@ _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 _FEWEST_DIGITS = 7
 
 
-def paper_findings(kind: AssetKind, path: str, found: str | None, head: bytes, tail: bytes) -> list[Finding]:
-    """What is wrong with the picture, letter or voice at *path*, whose format *found* is known by its *head*.
+def paper_findings(asset: Asset, found: str | None, head: bytes, tail: bytes) -> list[Finding]:
+    """What is wrong with the picture, letter or voice *asset*, whose format *found* is known by its *head*.
 
     *tail* are the last bytes. Raises OSError when the file cannot be read.
     """
-    if not _is_whole(path, found, tail):
+    kind, path = asset.kind, asset.path
+    if not _is_whole(asset, found, tail):
         return [likely_refused("P06", f"{path}: has no end, so it was cut: copy or export it again")]
     if kind in _CARD_KINDS:
         size = _picture_size(path, found, head)
@@ -52,11 +53,11 @@ def paper_findings(kind: AssetKind, path: str, found: str | None, head: bytes, t
     return []
 
 
-def _is_whole(path: str, found: str | None, tail: bytes) -> bool:
+def _is_whole(asset: Asset, found: str | None, tail: bytes) -> bool:
     if found != "JPEG":
         return tail.rfind(_ENDS.get(found or "", b"")) >= 0  # from its end, where it is
-    size = os.stat(path).st_size  # noqa: PTH116 - hundreds of thousands of paths
-    if size > _SMALL_BYTES and _END_OF_JPEG in tail:
+    path = asset.path
+    if asset.size > _SMALL_BYTES and _END_OF_JPEG in tail:
         return True
     scan = next((offset for marker, offset, _ in _segments(path) if marker == 0xDA), None)
     if scan is None:

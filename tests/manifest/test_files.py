@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -89,6 +90,7 @@ def test_good_files_become_assets_with_their_fingerprints(make: Make, tmp_path: 
         ("folder", "is a directory"),
         ("empty.png", "is empty"),
         ("fifo", "is not a regular file"),
+        ("socket", "is not a regular file"),
         ("x" * 300, "cannot be read: File name too long"),
     ],
 )
@@ -99,6 +101,7 @@ def test_a_file_that_cannot_be_sent_is_an_error_at_its_field(
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.png").touch()
     os.mkfifo(tmp_path / "fifo")
+    os.mknod(tmp_path / "socket", stat.S_IFSOCK | 0o600)
     assets, problems = inspect_files(
         make(cover=tmp_path / name), LocalFiles(), with_media=False, manifest_file="m.yaml"
     )

@@ -6,7 +6,6 @@ import errno
 import os
 import shlex
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ from orchestrator.engine.events import Event, EventBus, Point, StepReached
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document
-from tests.postgres import postgres, schema_of
+from tests.cli.fleet_journal import postgres, state
 
-__all__ = ["postgres"]
+__all__ = ["postgres", "state"]
 
 pytestmark = pytest.mark.long
 
@@ -29,13 +28,9 @@ HOST = "studio-1"
 
 
 @pytest.fixture(autouse=True)
-def state(postgres: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty schema of the server, which the environment names, with a queue; and a name for this host."""
-    with schema_of(postgres) as url:
-        monkeypatch.setenv("ORCHESTRATOR_STATE", url)
-        monkeypatch.setattr(socket, "gethostname", lambda: HOST)
-        cli("fleet", "install")
-        yield url
+def host_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name for this host."""
+    monkeypatch.setattr(socket, "gethostname", lambda: HOST)
 
 
 @pytest.fixture

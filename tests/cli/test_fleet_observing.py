@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from tests.api.conftest import room
 from tests.api.room import TOKEN, Room
 from tests.cli.conftest import SECRETS, Batch, Cli
 from tests.cli.documents import check_document
+from tests.cli.fleet_journal import postgres, state
 from tests.journal.severed_link import SeveredLink
-from tests.postgres import postgres, schema_of
 
-__all__ = ["postgres", "room"]
+__all__ = ["postgres", "room", "state"]
 
 pytestmark = [
     pytest.mark.long,
@@ -35,15 +35,6 @@ PATIENCE = 30.0
 FAILS = SimulatorOptions(min_part_bytes=300_000)
 
 StartProgram = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture(autouse=True)
-def state(postgres: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty schema of the server, which the environment names, with a queue."""
-    with schema_of(postgres) as url:
-        monkeypatch.setenv("ORCHESTRATOR_STATE", url)
-        cli("fleet", "install")
-        yield url
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -14,9 +13,9 @@ import pytest
 from orchestrator.domain.errors import ExitCode
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli
-from tests.postgres import postgres, schema_of
+from tests.cli.fleet_journal import postgres, state
 
-__all__ = ["postgres"]
+__all__ = ["postgres", "state"]
 
 pytestmark = pytest.mark.long
 
@@ -26,15 +25,6 @@ HOSTS = {
     # A run would refuse these two together.
     "studio-2": {"PART_SIZE": "8MiB", "VERIFY": "off", "VERIFY_OBJECT": "yes", "SUBMIT_ANYWAY": "yes"},
 }
-
-
-@pytest.fixture(autouse=True)
-def state(postgres: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty schema of the server, which the environment names, with a queue."""
-    with schema_of(postgres) as url:
-        monkeypatch.setenv("ORCHESTRATOR_STATE", url)
-        cli("fleet", "install")
-        yield url
 
 
 def rows(state: str, query: str) -> list[tuple[Any, ...]]:

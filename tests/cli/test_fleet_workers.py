@@ -19,12 +19,12 @@ from orchestrator.journal.journal import Journal
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli
 from tests.cli.documents import check_document
+from tests.cli.fleet_journal import postgres, state
 from tests.cli.fleet_worker import BLIND_VARIABLE, HOST_VARIABLE
 from tests.cli.test_fleet import commands_of
 from tests.journal.severed_link import SeveredLink
-from tests.postgres import postgres, schema_of
 
-__all__ = ["postgres"]
+__all__ = ["postgres", "state"]
 
 pytestmark = pytest.mark.long
 
@@ -34,15 +34,6 @@ HOLD = 2.0
 PATIENCE = 30.0
 
 Start = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture(autouse=True)
-def state(postgres: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty schema of the server, which the environment names, with a queue."""
-    with schema_of(postgres) as url:
-        monkeypatch.setenv("ORCHESTRATOR_STATE", url)
-        cli("fleet", "install")
-        yield url
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The way of a batch's notices to people: owed in the journal, taken, sent, settled; each once, whoever sends it."""
+"""Sends a batch's notices: each is owed in the journal, taken, sent and settled, once, also with several senders."""
 
 from __future__ import annotations
 

@@ -116,14 +116,16 @@ def _notifier_of(
     """
     if not values.notify and values.on_finish is None:
         return None
-    # Loaded for those who want notices only.
-    from orchestrator.api.fleet_notifications import FleetNotifier  # noqa: PLC0415
+    # Loaded for those who want notifications only, and of the two notifiers the one that is needed.
     from orchestrator.api.notification_sending import targets_of  # noqa: PLC0415
-    from orchestrator.api.notifications import RunNotifier  # noqa: PLC0415
 
     targets = targets_of(values.notify) if values.notify else []
     if is_url(values.state):
+        from orchestrator.api.fleet_notifications import FleetNotifier  # noqa: PLC0415
+
         return partial(FleetNotifier, targets, values.on_finish, around=around)
+    from orchestrator.api.notifications import RunNotifier  # noqa: PLC0415
+
     return partial(
         RunNotifier,
         targets,

@@ -122,7 +122,7 @@ class Lifecycle:
                 ),
             )
         finally:
-            # Also where another worker has it by now, or the run stops: nobody is at it here any more.
+            # Also where another worker has it by now, or the run stops: this one works on it no longer.
             if entry is not None:
                 self._finished(entry)
         return Outcome(End.DONE)

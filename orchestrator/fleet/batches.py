@@ -33,7 +33,7 @@ Unreported = Callable[[], Awaitable[Collection[str]]]
 
 
 async def nothing() -> Collection[str]:
-    """Where nobody is notified."""
+    """No batch: without notifications there is no end to report."""
     return ()
 
 

@@ -34,14 +34,14 @@ _PROMISED = (
     "SELECT subject FROM notices WHERE batch = :batch AND target = :target AND kind = :kind"
     " AND state = 'promised'"
 )
-#: ... of the latest run until this one, whoever promised it: who keeps it first keeps it for all.
+#: ... of the latest run until this one, by any process: the first that keeps it keeps it for all.
 _KEEP_LATEST_PROMISE = (
     "UPDATE notices SET text = :text, state = 'owed', at = :at WHERE batch = :batch AND target = :target"
     " AND kind = :kind AND state = 'promised' AND subject = (SELECT max(subject) FROM notices AS until"
     " WHERE batch = :batch AND target = :target AND kind = :kind AND state = 'promised'"
     " AND subject <= :subject)"
 )
-#: What several see begin is owed once until its end was owed, or for a while if nobody sees that.
+#: A begin that several processes see is owed once until its end is owed, or for a while if no process sees the end.
 _OWE_BEGIN = (
     "INSERT INTO notices (batch, target, subject, reason, kind, text, state, at)"
     " VALUES (:batch, :target, :subject, :reason, :kind, :text, 'owed', :at)"

@@ -134,9 +134,9 @@ def open_socket(address: AddrInfoType, silence_seconds: float | None = None) -> 
     system's, a store, gateway or proxy on this machine would get half of what it can take, and what leaves late is in
     no cache any more.
 
-    Where a network drops packets, what was sent outlives who gave it up and closed the connection: the system sends
-    it again, at intervals that double, and a create could come to the service long after it was looked for in vain
-    and made anew. So the system keeps nothing for longer than *silence_seconds* without a sign of the other side.
+    Where a network drops packets, a request outlives the call that gave it up and closed the connection: the system
+    sends it again, at intervals that double, and a create could reach the service long after it was looked for in
+    vain and repeated. So the system drops what the other side has not confirmed within *silence_seconds*.
     """
     family, kind, protocol, _, peer = address
     connection = socket.socket(family, kind, protocol)

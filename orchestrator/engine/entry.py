@@ -75,6 +75,11 @@ class HeldEntry:
         return self.record.entry_id
 
     @property
+    def is_submit_wanted(self) -> bool:
+        """True where the run, or what was asked of the entry since, has its job submitted."""
+        return self._run.settings.is_submit_wanted or self.record.is_submit_wanted
+
+    @property
     def job_id(self) -> str:
         """The service's id of the job; only asked for once there is one."""
         if self.record.job_id is None:

@@ -167,8 +167,7 @@ class Lifecycle:
         async with AsyncExitStack() as turn:
             while True:
                 # Asked of the record each time: what is wanted of an entry may change while it is worked on.
-                with_submit = self._run.settings.is_submit_wanted or entry.record.is_submit_wanted
-                step = next_step(entry.facts, with_submit=with_submit)
+                step = next_step(entry.facts, with_submit=entry.is_submit_wanted)
                 if step is Step.NOTHING:
                     break
                 self._run.drain.check()
@@ -212,14 +211,13 @@ class Lifecycle:
 
     def _finished(self, entry: HeldEntry) -> None:
         state = entry.record.state
-        with_submit = self._run.settings.is_submit_wanted or bool(entry.record.is_submit_wanted)
         self._run.events.publish(
             EntryFinished(
                 batch=entry.batch_name,
                 entry=entry.entry_id,
                 job_id=entry.record.job_id,
                 state=state,
-                is_done=is_done(state, with_submit=with_submit),
+                is_done=is_done(state, with_submit=entry.is_submit_wanted),
             )
         )
 

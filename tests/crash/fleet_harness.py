@@ -135,9 +135,13 @@ class Cut:
 
 @dataclass(frozen=True)
 class Arrival:
-    """What the service or the store was sent when, from the host of which worker, about which job or avatar."""
+    """What the service or the store was sent, from the host of which worker, about which job or avatar.
+
+    It arrived at `at`; its worker began it at `begun_at`, after it had asked whether the entry was still its own.
+    """
 
     at: float
+    begun_at: float
     worker: int
     what: str
     about: str
@@ -320,7 +324,8 @@ class FleetHarness:
         played.touched = found["touched"]
         hosts = {Link.SERVICE.address(number): number for number in range(fleet.workers)}
         done.arrived = [
-            Arrival(at, hosts[address], what, about) for at, address, what, about in found["arrived"]
+            Arrival(at, begun_at, hosts[address], what, about)
+            for at, begun_at, address, what, about in found["arrived"]
         ]
         return done
 

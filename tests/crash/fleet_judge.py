@@ -128,34 +128,34 @@ def _sent_in(done: FleetPlayed, cut: Cut) -> list[Arrival]:
     return [
         each
         for each in done.arrived
-        if each.worker == cut.worker and cut.gone_at < each.at < cut.back_at and not _is_delayed(done, each)
+        if each.worker == cut.worker
+        and cut.gone_at < each.at < cut.back_at
+        and not _is_delayed(done, each, cut.gone_at)
     ]
 
 
-def _is_delayed(done: FleetPlayed, arrival: Arrival, since: float = 0.0) -> bool:
-    """Whether it may have been under way while its host's link to the service was away until after *since*.
+def _is_delayed(done: FleetPlayed, arrival: Arrival, moment: float) -> bool:
+    """Whether it was begun by *moment*, and under way while its host's link to the service was away.
 
     What TCP was given meanwhile, it sends again when the link is back: after at most as long again as it has tried.
     """
-    return any(
+    return arrival.begun_at <= moment and any(
         cut.worker == arrival.worker
         and Link.SERVICE in cut.links
-        and since < cut.back_at < arrival.at <= 2 * cut.back_at - cut.gone_at + _SEND_SECONDS
+        and arrival.begun_at < cut.back_at < arrival.at <= 2 * cut.back_at - cut.gone_at + _SEND_SECONDS
         for cut in done.cuts
     )
 
 
 def delayed_sends(done: FleetPlayed) -> list[Arrival]:
-    """What arrived for an entry after another worker had claimed it, and may have been under way since before."""
+    """What arrived for an entry after another worker had claimed it, and was under way since before."""
     return [
-        arrival
-        for arrival, claimed_at in _sent_for_others(done)
-        if _is_delayed(done, arrival, since=claimed_at)
+        arrival for arrival, claimed_at in _sent_for_others(done) if _is_delayed(done, arrival, claimed_at)
     ]
 
 
 def sends_for_others(done: FleetPlayed) -> list[str]:
-    """Nothing is sent for an entry that another worker has; what may have been under way before counts for itself."""
+    """Nothing is sent for an entry that another worker has; what was under way before counts for itself."""
     delayed = delayed_sends(done)
     return [
         f"worker {arrival.worker} sent {arrival.what} for {arrival.about} "

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pgqueuer.core.qm  # noqa: F401 - the forks need it, and the server imports it for all of them
 import psycopg  # noqa: F401 - as above
 
@@ -20,9 +23,11 @@ from orchestrator.cli.output import Output
 from orchestrator.cli.process import StoppedBySignal, stop_on_signals
 from orchestrator.cli.work import work as work_action
 from orchestrator.domain.outage import OutagePolicy
+from orchestrator.engine import connection
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.events import EventBus
 from orchestrator.journal import postgres
+from orchestrator.network.session import open_http_session
 from tests.crash import network
 from tests.crash.driver import QUICK, Trail
 
@@ -64,6 +69,20 @@ class Shift:
     stops_at: str | None
 
 
+def _dating() -> aiohttp.TraceConfig:
+    """Notes in each request when it was begun, before its connection is made."""
+
+    async def date(
+        _: aiohttp.ClientSession, __: SimpleNamespace, begun: aiohttp.TraceRequestStartParams
+    ) -> None:
+        begun.headers[network.BEGUN_HEADER] = repr(time.time())
+
+    dating = aiohttp.TraceConfig()
+    dating.on_request_start.append(date)
+    dating.freeze()
+    return dating
+
+
 def work(surroundings: Surroundings, shift: Shift) -> None:
     """`work` with a shorter hold and shorter waits than users may set."""
     surroundings.enter()
@@ -87,7 +106,14 @@ def work(surroundings: Surroundings, shift: Shift) -> None:
             settings=replace(found.settings, settle_seconds=0.1),
         )
 
+    def dated(**named: Any) -> aiohttp.ClientSession:
+        opened = open_http_session(**named)
+        opened.trace_configs.append(_dating())
+        return opened
+
     # The command makes its own, and takes none from outside.
+    if surroundings.host is not None:
+        connection.open_http_session = dated  # type: ignore[attr-defined]
     session.EventBus = bus  # type: ignore[misc,assignment]
     work_action.work_settings = quick
     # At most a quarter of the shortest hold, as it is for users.

@@ -24,6 +24,9 @@ _CLONE_NEWNET: Final = 0x40000000
 _CLONE_NEWUTS: Final = 0x04000000
 #: Python has these calls from 3.12 on.
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
+#: The header with the time at which a host began a request, in seconds since the epoch: what is under way while a
+#: link is cut arrives late.
+BEGUN_HEADER: Final = "Begun-At"
 #: Within the namespace of the servers; no other program is there.
 DATABASE_PORT: Final = 5432
 

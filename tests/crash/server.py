@@ -18,6 +18,7 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.simulator import Simulator, SimulatorOptions, parse_world
+from tests.crash.network import BEGUN_HEADER
 from tests.crash.others import Others
 
 
@@ -32,8 +33,9 @@ class _Public(Simulator):
         super().__init__(*arguments, **named)
         # It takes none that others reach: outside of a network made for it anybody could be there.
         self._host = address
-        #: When, the host's address, what, and the job's id, or the name of the avatar that is to have one.
-        self.arrived: list[tuple[float, str, str, str]] = []
+        #: When, when it was begun, the host's address, what, and the job's id, or the name of the avatar that is to
+        #: have one.
+        self.arrived: list[tuple[float, float, str, str, str]] = []
 
     async def _prepare(self) -> web.AppRunner:
         runner = await super()._prepare()
@@ -48,7 +50,8 @@ class _Public(Simulator):
         about = found.get("job_id") or found.get("key", "").removeprefix("p/").partition("_")[0]
         if request.method == "POST" and not about:
             about = json.loads(await request.read()).get("name", "")
-        self.arrived.append((at, str(request.remote), f"{request.method} {request.path}", about))
+        begun_at = float(request.headers[BEGUN_HEADER])
+        self.arrived.append((at, begun_at, str(request.remote), f"{request.method} {request.path}", about))
         return await handler(request)
 
 

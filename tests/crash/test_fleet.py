@@ -107,8 +107,8 @@ def test_hosts_whose_links_are_cut_for_longer_than_the_hold_do_no_harm_then_or_w
     assert report.takeovers[Blow.DATABASE_LINK]
 
 
-def sent(at: float, cut: Cut | None = None) -> FleetPlayed:
-    """Worker 0 sends for Anna at *at*; worker 1 has claimed her at 3."""
+def sent(at: float, cut: Cut | None = None, *, begun_at: float | None = None) -> FleetPlayed:
+    """What worker 0 sends for Anna arrives at *at*, when it is also begun if not before; 1 has claimed her at 3."""
     done = played()
     entry = done.round.drawn.entries[0]
     done.pids = [11, 22]
@@ -116,32 +116,56 @@ def sent(at: float, cut: Cut | None = None) -> FleetPlayed:
         (entry.entry_id, "host process 11 since 0", 0.0),
         (entry.entry_id, "host process 22 since 0", 3.0),
     ]
-    done.arrived = [Arrival(at, 0, "POST /jobs", entry.name)]
+    done.arrived = [Arrival(at, at if begun_at is None else begun_at, 0, "POST /jobs", entry.name)]
     done.cuts = [cut] if cut else []
     return done
 
 
 @pytest.mark.parametrize(
-    ("at", "cut", "is_wrong", "is_delayed"),
+    ("begun_at", "at", "cut", "is_wrong", "is_delayed"),
     [
-        pytest.param(2.9, None, False, False, id="before the claim"),
-        pytest.param(3.1, None, True, False, id="after it"),
-        pytest.param(6.1, Cut(0, SERVICE, 1.0, False, 6.0), False, True, id="when the link is back"),
-        pytest.param(12.0, Cut(0, SERVICE, 1.0, False, 6.0), True, False, id="long after the link is back"),
-        pytest.param(6.1, Cut(1, SERVICE, 1.0, False, 6.0), True, False, id="another's link was away"),
+        pytest.param(2.8, 2.9, None, False, False, id="before the claim"),
+        pytest.param(3.1, 3.1, None, True, False, id="after it"),
+        pytest.param(2.8, 3.1, None, True, False, id="after it, begun before, with nothing to delay it"),
+        pytest.param(2.8, 6.1, Cut(0, SERVICE, 1.0, False, 6.0), False, True, id="when the link is back"),
         pytest.param(
-            6.1, Cut(0, SERVICE, 1.0, False, 2.0), True, False, id="the link was back before the claim"
+            0.9,
+            3.1,
+            Cut(0, SERVICE, 1.0, False, 2.9),
+            False,
+            True,
+            id="the link was back right before the claim",
         ),
         pytest.param(
-            6.1, Cut(0, DATABASE, 1.0, False, 6.0), True, False, id="the link to PostgreSQL was away"
+            3.1,
+            6.1,
+            Cut(0, SERVICE, 1.0, False, 6.0),
+            True,
+            False,
+            id="begun after the claim, without a link",
+        ),
+        pytest.param(
+            2.95,
+            3.1,
+            Cut(0, SERVICE, 1.0, False, 2.9),
+            True,
+            False,
+            id="begun when the link was back already",
+        ),
+        pytest.param(
+            2.8, 12.0, Cut(0, SERVICE, 1.0, False, 6.0), True, False, id="long after the link is back"
+        ),
+        pytest.param(2.8, 6.1, Cut(1, SERVICE, 1.0, False, 6.0), True, False, id="another's link was away"),
+        pytest.param(
+            2.8, 6.1, Cut(0, DATABASE, 1.0, False, 6.0), True, False, id="the link to PostgreSQL was away"
         ),
     ],
 )
 def test_what_a_host_sends_for_an_entry_that_another_has_is_found(
-    at: float, cut: Cut | None, is_wrong: bool, is_delayed: bool
+    begun_at: float, at: float, cut: Cut | None, is_wrong: bool, is_delayed: bool
 ) -> None:
-    """Unless it was on its way already."""
-    done = sent(at, cut)
+    """Unless it was on its way already, over a link that was away since."""
+    done = sent(at, cut, begun_at=begun_at)
 
     assert bool(sends_for_others(done)) is is_wrong
     assert bool(delayed_sends(done)) is is_delayed
@@ -155,12 +179,13 @@ def test_what_a_host_sends_without_postgresql_after_the_hold_is_found(at: float,
     assert bool(late_sends(sent(at, Cut(0, DATABASE, 1.0, False, 9.0)))) is is_late
 
 
-def test_what_was_under_way_when_postgresql_went_away_is_not_late() -> None:
+@pytest.mark.parametrize(("begun_at", "is_late"), [(0.8, False), (1.2, True)])
+def test_what_was_under_way_when_postgresql_went_away_is_not_late(begun_at: float, is_late: bool) -> None:
     """The link to the service was away until right before."""
-    done = sent(1.5 + HOLD_SECONDS, Cut(0, DATABASE, 1.0, False, 9.0))
+    done = sent(1.5 + HOLD_SECONDS, Cut(0, DATABASE, 1.0, False, 9.0), begun_at=begun_at)
     done.cuts.append(Cut(0, SERVICE, -3.0, False, 0.9))
 
-    assert not late_sends(done)
+    assert bool(late_sends(done)) is is_late
 
 
 @pytest.mark.long

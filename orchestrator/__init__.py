@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api.names import *  # noqa: F403 - the names are listed there
+    from orchestrator.api.public_names import *  # noqa: F403 - the names are listed there
 
 __version__ = "0.1.0"
-_NAMES = "orchestrator.api.names"
+_NAMES = "orchestrator.api.public_names"
 
 
 def __getattr__(name: str) -> Any:

@@ -15,23 +15,23 @@ import anyio
 import anyio.lowlevel
 import yaml
 
-from orchestrator.api.service import run_settings as default_run_settings
+from orchestrator.api.engine_settings import run_settings as default_run_settings
 from orchestrator.api.settings import Settings
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.batch import RunRequest, retry_batch, run_batch, submit_batch
 from orchestrator.engine.cancelling import Cancellation, Canceller
-from orchestrator.engine.connection import Clocks, ServiceSettings, connect
 from orchestrator.engine.context import RunSettings, WorkSettings
 from orchestrator.engine.decision import Retry
 from orchestrator.engine.events import Event, EventBus
 from orchestrator.engine.report import RunReport
+from orchestrator.engine.service_connection import Clocks, ServiceSettings, connect
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Problem, open_manifest
-from orchestrator.metastudio.auth import Credentials, FoundCredentials
-from orchestrator.metastudio.pacing import ApiRate
+from orchestrator.metastudio.credentials import Credentials, FoundCredentials
+from orchestrator.metastudio.rate_limit import ApiRate
 from orchestrator.simulator import JobView, Simulator
 from orchestrator.simulator.footage import write_footage, write_letter, write_picture
 

@@ -21,9 +21,9 @@ import anyio.to_thread
 from anyio import to_thread
 
 from orchestrator.api.checking import Asked, check, check_patterns, look_at, refuse_fleet
+from orchestrator.api.engine_settings import real_clocks, work_settings
 from orchestrator.api.planning import BatchPlan, digest_of, plan_batch, refusal
 from orchestrator.api.run_report import RunReport, kept_in_history, new_run_id, with_results
-from orchestrator.api.service import real_clocks, work_settings
 from orchestrator.api.session import Surroundings, open_session, work_on
 from orchestrator.api.settings import EffectiveSettings, settings_of_keywords
 from orchestrator.api.status import BatchStatus, batch_head, entry_status, warnings_of_batch

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio.to_thread
 
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.domain.foreign import masked, shown_address
 from orchestrator.domain.notifications import Message, Notice, NoticeKind, message_of
+from orchestrator.domain.untrusted_text import masked, shown_address
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.notifications import NoticeBook
 

@@ -21,10 +21,10 @@ import anyio
 from orchestrator.api.notification_sending import Complaints, Delivery, Target, targets_of
 from orchestrator.api.run_report import with_results
 from orchestrator.domain.errors import ExitCode, JournalError
-from orchestrator.domain.foreign import disarmed_json
 from orchestrator.domain.notifications import Notice, NoticeKind
 from orchestrator.domain.quantities import as_clock
 from orchestrator.domain.states import EntryState
+from orchestrator.domain.untrusted_text import disarmed_json
 from orchestrator.engine.events import (
     DecisionNeeded,
     EntryFailed,

@@ -16,17 +16,17 @@ import anyio
 from orchestrator.api.checking import Asked
 from orchestrator.api.settings import STDOUT, Settings
 from orchestrator.domain.errors import ExitCode, LockHeldError, exit_code_of_any
-from orchestrator.domain.foreign import shown_address
+from orchestrator.domain.untrusted_text import shown_address
 from orchestrator.engine.batch import RunRequest, run_batch
-from orchestrator.engine.connection import Clocks
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.events import EventBus, ServiceWarning, Subscriber
 from orchestrator.engine.report import RunReport
+from orchestrator.engine.service_connection import Clocks
 from orchestrator.journal.backend import is_url
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.manifest import Manifest, Problem
 from orchestrator.network.errors import CONNECTION_ERRORS
-from orchestrator.network.session import open_http_session
+from orchestrator.network.http_session import open_http_session
 from orchestrator.observe.tracking import RunTracker
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from orchestrator.domain.assets import DEFAULT_PART_BYTES, MAX_PART_BYTES, MIN_P
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError
 from orchestrator.domain.quantities import Timetable, parse_bytes, parse_duration, parse_timetable
 from orchestrator.journal.backend import has_password, is_url
-from orchestrator.metastudio.pacing import ApiRate, parse_api_rate
+from orchestrator.metastudio.rate_limit import ApiRate, parse_api_rate
 
 APPLICATION = "metastudio-orchestrator"
 CONFIG_NAME = "orchestrator.toml"
@@ -184,7 +184,7 @@ class EffectiveSettings:
         region, endpoint = self.values.region, self.values.endpoint
         if region is None or (endpoint is not None and self._rank("endpoint") <= self._rank("region")):
             return endpoint
-        from orchestrator.metastudio.auth import region_endpoint  # noqa: PLC0415 - only for whom it signs
+        from orchestrator.metastudio.credentials import region_endpoint  # noqa: PLC0415 - only for whom it signs
 
         return region_endpoint(region)
 

@@ -23,7 +23,7 @@ from orchestrator.cli.process import (
     stop_on_signals,
 )
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError, exit_code_of
-from orchestrator.domain.foreign import quotable
+from orchestrator.domain.untrusted_text import quotable
 
 #: Allocations between two collections of cycles. Python's 700 suit small programs: a start and a run make hardly any
 #: cycles, and looking for them was a tenth of their CPU. A whole start makes fewer allocations than these.

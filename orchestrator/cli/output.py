@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from orchestrator.cli.process import StoppedBySignal
 from orchestrator.domain.errors import ExitCode, OrchestratorError, StoppedError, UsageError, exit_code_of
-from orchestrator.domain.foreign import disarmed_json, shown
+from orchestrator.domain.untrusted_text import disarmed_json, shown
 from orchestrator.observe.streams import failure_of
 
 if TYPE_CHECKING:

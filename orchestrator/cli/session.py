@@ -12,15 +12,14 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, nullconte
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.api.engine_settings import real_clocks, service_settings, work_settings
 from orchestrator.api.run_report import new_run_id
-from orchestrator.api.service import real_clocks, service_settings, work_settings
 from orchestrator.api.session import Session, Surroundings, event_outputs, open_session
 from orchestrator.api.settings import EffectiveSettings, ProgressStyle, Settings, environment_doubts
 from orchestrator.cli.process import cursor_shown_while_suspended
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import format_bytes
-from orchestrator.engine.connection import Clocks, connect
+from orchestrator.domain.untrusted_text import shown
 from orchestrator.engine.drain import Drain, listening
 from orchestrator.engine.events import (
     Event,
@@ -35,12 +34,13 @@ from orchestrator.engine.events import (
     telling_attempts,
 )
 from orchestrator.engine.outage import gates
+from orchestrator.engine.service_connection import Clocks, connect
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.observe.streams import failure_of
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.observe.wording import outage_news
-from orchestrator.transfer.pacing import BandwidthLimit
+from orchestrator.transfer.bandwidth import BandwidthLimit
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

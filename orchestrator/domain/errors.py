@@ -28,7 +28,7 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, TypedDict, TypeVar
 
-from orchestrator.domain.foreign import without
+from orchestrator.domain.untrusted_text import without
 
 if TYPE_CHECKING:
     from orchestrator.domain.evidence import Receipt

@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import NamedTuple
 
-from orchestrator.domain.foreign import shown
+from orchestrator.domain.untrusted_text import shown
 
 #: Entries that one message names.
 NAMED_ENTRIES = 20

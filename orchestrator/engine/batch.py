@@ -16,7 +16,6 @@ from orchestrator.domain.errors import (
     exit_code_of_failures,
 )
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.connection import Clocks
 from orchestrator.engine.context import Run, WorkSettings, open_run
 from orchestrator.engine.drain import Breaker, StopWishes, TransferLimit, limit_duration
 from orchestrator.engine.events import (
@@ -52,6 +51,7 @@ from orchestrator.engine.selection import (
     unfinished,
     uploaded,
 )
+from orchestrator.engine.service_connection import Clocks
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Manifest, Problem

@@ -16,17 +16,17 @@ from orchestrator.domain.evidence import ObjectFacts
 from orchestrator.domain.presigned import PresignedUrl, ServiceTime
 from orchestrator.domain.retry import RetryBudget, RetryPolicy
 from orchestrator.domain.states import Change
-from orchestrator.engine.connection import Clocks, Connection, MakePacer, connect
 from orchestrator.engine.drain import Drain, Listening, by_signals
 from orchestrator.engine.events import EventBus, ServiceWarning, telling_attempts
 from orchestrator.engine.outage import Outages, gates
-from orchestrator.metastudio.pacing import Retrying
+from orchestrator.engine.service_connection import Clocks, Connection, MakePacer, connect
+from orchestrator.metastudio.rate_limit import Retrying
 from orchestrator.transfer.answer import probe_object
-from orchestrator.transfer.pacing import BandwidthLimit, PutSlots, RateEstimate
+from orchestrator.transfer.bandwidth import BandwidthLimit, PutSlots, RateEstimate
 from orchestrator.transfer.sender import SegmentSender
 
 if TYPE_CHECKING:
-    from orchestrator.engine.connection import ServiceSettings
+    from orchestrator.engine.service_connection import ServiceSettings
     from orchestrator.journal.journal import Journal
     from orchestrator.metastudio.client import MetaStudioClient
 

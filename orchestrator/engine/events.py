@@ -18,7 +18,7 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.states import EntryState, JobGroup
 
 if TYPE_CHECKING:
-    from orchestrator.metastudio.pacing import ApiAttempt
+    from orchestrator.metastudio.rate_limit import ApiAttempt
 
 #: The standard library's, since most runs log nothing and need not load more.
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from orchestrator.domain.errors import (
     ServiceUnreachableError,
     StaleEpochError,
 )
-from orchestrator.domain.foreign import plain_name, quotable
 from orchestrator.domain.states import AFTER_SUBMIT, STATE_OF_GROUP, EntryState, JobGroup, group_of
+from orchestrator.domain.untrusted_text import plain_name, quotable
 from orchestrator.engine.events import EntryTransitioned, JobStateChanged, ServiceWarning
 from orchestrator.journal.history import ReviewRecord
 from orchestrator.journal.journal import Journal

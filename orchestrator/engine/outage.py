@@ -19,12 +19,12 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.outage import Availability, Failure, OutagePolicy, Phase, Sign, sign_of
 from orchestrator.domain.retry import Draw
 from orchestrator.engine.events import OutageBegan, OutageEnded, OutageProlonged
-from orchestrator.metastudio.pacing import Turn
+from orchestrator.metastudio.rate_limit import Turn
 
 if TYPE_CHECKING:
-    from orchestrator.engine.connection import Clocks
     from orchestrator.engine.drain import Drain
     from orchestrator.engine.events import EventBus
+    from orchestrator.engine.service_connection import Clocks
 
 #: A shorter wait for a first try that succeeds is no news.
 _WORTH_SAYING_SECONDS: Final = 3.0

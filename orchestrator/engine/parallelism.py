@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.engine.context import MAX_PARALLEL
 from orchestrator.engine.events import Event, ParallelismAdjusted, RetryScheduled, SegmentProgressed
 from orchestrator.network.errors import TimeoutCode
-from orchestrator.transfer.pacing import PutSlots
+from orchestrator.transfer.bandwidth import PutSlots
 
 if TYPE_CHECKING:
     from orchestrator.engine.events import EventBus

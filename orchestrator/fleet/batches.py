@@ -20,11 +20,11 @@ from orchestrator.engine.events import (
     WarningRaised,
 )
 from orchestrator.engine.report import IncidentKeeper, StartTask, count_entries
-from orchestrator.fleet.sweep import put_back
+from orchestrator.engine.selection import unfinished
+from orchestrator.fleet.queue import OwnedQueries, Wanted
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Workplace
-    from orchestrator.fleet.queue import OwnedQueries
     from orchestrator.journal.journal import Journal
     from orchestrator.journal.records import BatchRecord
 
@@ -175,3 +175,19 @@ async def end_batch(batch: BatchRecord, journal: Journal, now: float) -> BatchFi
         elapsed_seconds=max(now - (batch.last_run_at or batch.created_at), 0.0),
         entries=entries,
     )
+
+
+async def put_back(journal: Journal, queries: OwnedQueries, batches: Collection[BatchRecord]) -> int:
+    """Queue what workers of *batches* left in the middle and no row asks for; returns how many entries these were.
+
+    What no worker ever had is left to `enqueue`: it may wait for a person's decision.
+    """
+    count = 0
+    for batch in batches:
+        states = unfinished(is_submit_wanted=batch.is_submit_wanted).states
+        left = [
+            Wanted(batch.batch, record.entry_id)
+            async for record in journal.begun_entries(batch.batch, states)
+        ]
+        count += await queries.put(left)
+    return count

@@ -15,13 +15,13 @@ from orchestrator.engine.events import BatchQueued, DecisionNeeded
 from orchestrator.engine.report import INVALID, TOO_YOUNG, IncidentKeeper
 from orchestrator.engine.selection import EntryQueue, Registration, Selection, failed, unfinished, uploaded
 from orchestrator.fleet.batches import end_batch
-from orchestrator.fleet.pacing import Brake
 from orchestrator.fleet.queue import OwnedQueries, Wanted
+from orchestrator.fleet.rate_limit import Brake
 
 if TYPE_CHECKING:
-    from orchestrator.engine.connection import Clocks
     from orchestrator.engine.decision import Retry
     from orchestrator.engine.events import EventBus
+    from orchestrator.engine.service_connection import Clocks
     from orchestrator.journal.journal import Journal
     from orchestrator.journal.records import EntryRecord
 

@@ -24,16 +24,16 @@ from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, is_done
 from orchestrator.engine.context import Run, Workplace, WorkSettings
 from orchestrator.engine.drain import Breaker, StopWishes
-from orchestrator.engine.entry import check_hold
 from orchestrator.engine.events import BatchDrained, Event, ServiceWarning
+from orchestrator.engine.hold import check_hold
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.parallelism import AdaptiveParallelism
 from orchestrator.fleet.batches import Batches, Incidents, Unreported, nothing
-from orchestrator.fleet.files import Caution, is_given_up
-from orchestrator.fleet.pacing import Brake
 from orchestrator.fleet.parking import is_parked
 from orchestrator.fleet.presence import PRESENCE_SECONDS, Place, Presence
 from orchestrator.fleet.queue import OwnedQueries, wanted_of
+from orchestrator.fleet.rate_limit import Brake
+from orchestrator.fleet.unusable_files import Caution, is_given_up
 from orchestrator.journal.history import process_name
 from orchestrator.journal.postgres import PATIENCE_SECONDS
 from orchestrator.journal.records import BatchRecord, EntryRecord

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from orchestrator import __version__
-from orchestrator.domain.foreign import repaired
+from orchestrator.domain.untrusted_text import repaired
 from orchestrator.journal.backend import Row
 from orchestrator.journal.records import RowShape, intact, types_of
 

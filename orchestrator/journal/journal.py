@@ -13,8 +13,8 @@ import anyio
 from orchestrator.domain.assets import Asset
 from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.errors import ConfigurationError, JournalError
-from orchestrator.domain.foreign import repaired
 from orchestrator.domain.states import EntryState
+from orchestrator.domain.untrusted_text import repaired
 from orchestrator.journal import statements
 from orchestrator.journal.backend import Backend, JournalHealth, Row, Transaction, is_server, is_url, shown
 from orchestrator.journal.history import (

@@ -10,7 +10,7 @@ from typing import Final
 import psycopg
 
 from orchestrator.domain.errors import JournalError
-from orchestrator.domain.foreign import quotable
+from orchestrator.domain.untrusted_text import quotable
 from orchestrator.journal.group_commit import LostConnectionError
 
 

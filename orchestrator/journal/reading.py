@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
 from orchestrator.domain.entries import Create, forms, normal
-from orchestrator.domain.foreign import repaired
 from orchestrator.domain.states import EntryState
+from orchestrator.domain.untrusted_text import repaired
 from orchestrator.journal.backend import Backend, Row
 from orchestrator.journal.history import (
     REVIEW_COLUMNS,

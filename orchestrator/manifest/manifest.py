@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from orchestrator.domain.entries import Entry, Place, normal, slug
-from orchestrator.domain.foreign import repaired
+from orchestrator.domain.untrusted_text import repaired
 from orchestrator.manifest.cells import read_into, set_cell
 from orchestrator.manifest.fields import COLUMNS, Draft, unknown_field
 from orchestrator.manifest.files import Copies, shared_paths

@@ -21,10 +21,10 @@ from orchestrator.domain.errors import (
     RequestRejectedError,
     ThrottledError,
 )
-from orchestrator.domain.foreign import plain_name, quotable, repaired_json
 from orchestrator.domain.retry import http_date_seconds, retry_after_seconds
+from orchestrator.domain.untrusted_text import plain_name, quotable, repaired_json
 from orchestrator.network.errors import CONNECTION_ERRORS, connection_error
-from orchestrator.network.session import forget_addresses
+from orchestrator.network.http_session import forget_addresses
 
 #: Far more than any answer of the service, counted after inflating (design section 2.1).
 MAX_ANSWER_BYTES = 8 * 1024**2

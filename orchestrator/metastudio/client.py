@@ -24,9 +24,9 @@ from orchestrator.domain.errors import (
     RequestRejectedError,
     ThrottledError,
 )
-from orchestrator.domain.foreign import quotable
 from orchestrator.domain.presigned import ServiceTime
 from orchestrator.domain.retry import Draw, RetryPolicy
+from orchestrator.domain.untrusted_text import quotable
 from orchestrator.metastudio.answers import (
     INTERNAL_ERROR,
     Answer,
@@ -37,8 +37,8 @@ from orchestrator.metastudio.answers import (
     is_job_gone,
     service_code,
 )
-from orchestrator.metastudio.auth import Authenticator, canonical_query
-from orchestrator.metastudio.pacing import ApiAttempt, CallKind, Gate, Pacer, Retrying, ignore
+from orchestrator.metastudio.rate_limit import ApiAttempt, CallKind, Gate, Pacer, Retrying, ignore
+from orchestrator.metastudio.signing import Authenticator, canonical_query
 from orchestrator.metastudio.wire import (
     MAX_PAGE_JOBS,
     SUCCESS,

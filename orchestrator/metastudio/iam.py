@@ -22,8 +22,9 @@ from orchestrator.domain.errors import (
     ThrottledError,
 )
 from orchestrator.metastudio.answers import Answer, OversizedAnswerError, Refusal, exchange, read_object
-from orchestrator.metastudio.auth import TOKEN_HEADER, IamAccount
-from orchestrator.metastudio.pacing import Retrying
+from orchestrator.metastudio.credentials import IamAccount
+from orchestrator.metastudio.rate_limit import Retrying
+from orchestrator.metastudio.signing import TOKEN_HEADER
 
 _PATH = "/v3/auth/tokens?nocatalog=true"
 _LIFETIME_SECONDS = 24 * 3600.0

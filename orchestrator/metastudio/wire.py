@@ -14,8 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.avatar import Avatar, CommandMessage
-from orchestrator.domain.foreign import bare_etag, one_line
 from orchestrator.domain.presigned import PresignedUrl, in_part_order
+from orchestrator.domain.untrusted_text import bare_etag, one_line
 
 MAX_PAGE_JOBS = 100
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.network.session import tls_proxy_names
+from orchestrator.network.http_session import tls_proxy_names
 
 #: More than a TLS record holds, so that nothing decrypted is left behind, of which no event would tell.
 _RECEIVED_BYTES: Final = 64 * 1024

@@ -12,9 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import as_clock, format_bytes
 from orchestrator.domain.states import EntryState
+from orchestrator.domain.untrusted_text import shown
 from orchestrator.engine.events import (
     BatchDrained,
     ComparisonStarted,

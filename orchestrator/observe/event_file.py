@@ -18,7 +18,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.domain.foreign import disarmed_json, masked, without
+from orchestrator.domain.untrusted_text import disarmed_json, masked, without
 from orchestrator.engine import events
 from orchestrator.engine.events import CallAttempted, Event
 from orchestrator.observe.masked import OUR_FIELDS

@@ -7,8 +7,8 @@ import threading
 from types import TracebackType
 from typing import Self, TextIO
 
-from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import as_clock, format_bytes
+from orchestrator.domain.untrusted_text import shown
 from orchestrator.engine.events import Event, FilmsChecked, RunFinished, RunStarted
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.observe.wording import checking, outage_line, retries

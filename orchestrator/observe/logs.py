@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import structlog
 
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.domain.foreign import disarmed_json, shown
+from orchestrator.domain.untrusted_text import disarmed_json, shown
 from orchestrator.engine.events import (
     CallAttempted,
     EntryFailed,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from orchestrator.domain.foreign import masked, without
+from orchestrator.domain.untrusted_text import masked, without
 
 #: Fields whose values are ours, or were checked when they were read: a number in them is no phone number.
 OUR_FIELDS = frozenset(

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, TextIO
 
-from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import as_clock, format_bytes
 from orchestrator.domain.states import EntryState
+from orchestrator.domain.untrusted_text import shown
 from orchestrator.engine.events import (
     BatchDrained,
     ComparisonStarted,

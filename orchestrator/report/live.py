@@ -22,7 +22,7 @@ import anyio
 from aiohttp import web
 
 from orchestrator.domain.errors import JournalError
-from orchestrator.domain.foreign import disarmed_json
+from orchestrator.domain.untrusted_text import disarmed_json
 from orchestrator.report.document import ReportData
 from orchestrator.report.page import render_cards, render_page
 

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from orchestrator.domain.foreign import disarmed_json
+from orchestrator.domain.untrusted_text import disarmed_json
 from orchestrator.report.document import ReportData
 
 _VENDOR = ("tabulator.min.css", "echarts.min.js", "tabulator.min.js")
@@ -24,7 +24,7 @@ def render_page(data: ReportData, pictures: Mapping[str, str], *, stream: str | 
 
     It follows the events at the URL *stream*, relative to its own; None for a page that stays as it is.
     """
-    own = {name: _own_file("templates", name) for name in ("report.css", "report.js", "night.js")}
+    own = {name: _own_file("templates", name) for name in ("report.css", "report.js", "chart.js")}
     vendor = {name: _own_file("vendor", name) for name in _VENDOR}
     return (
         _environment()

@@ -31,8 +31,8 @@ from orchestrator.domain.errors import (
     UrlExpiredError,
 )
 from orchestrator.domain.evidence import Evidence, ObjectFacts, Receipt, is_md5
-from orchestrator.domain.foreign import bare_etag, plain_name, quotable
 from orchestrator.domain.presigned import PresignedUrl
+from orchestrator.domain.untrusted_text import bare_etag, plain_name, quotable
 from orchestrator.network.errors import CONNECTION_ERRORS, connection_error
 
 #: More than any error document of a store; the rest is not read.

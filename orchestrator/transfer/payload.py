@@ -15,7 +15,7 @@ from aiohttp import Payload
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
-from orchestrator.network.session import set_tcp_option
+from orchestrator.network.http_session import set_tcp_option
 from orchestrator.network.tls import TlsTransport, until_writable
 from orchestrator.transfer.reader import SegmentReader, Span
 

@@ -34,7 +34,7 @@ from orchestrator.network.errors import (
     TimeoutCode,
     connection_error,
 )
-from orchestrator.network.session import forget_addresses
+from orchestrator.network.http_session import forget_addresses
 from orchestrator.transfer.answer import Answer, check_mark, error_of, is_success, read_answer, receipt_of
 from orchestrator.transfer.hashing import HashPool, Unhashed, best_md5
 from orchestrator.transfer.payload import OnBytes, Pace, Reader, SegmentPayload, WithheldPayload

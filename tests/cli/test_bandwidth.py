@@ -16,7 +16,7 @@ import pytest
 from orchestrator.api.settings import EffectiveSettings, load_settings
 from orchestrator.cli.output import Output
 from orchestrator.cli.session import changeable_bandwidth
-from orchestrator.transfer.pacing import BandwidthLimit
+from orchestrator.transfer.bandwidth import BandwidthLimit
 from tests.cli.conftest import Batch, Cli
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from orchestrator.api.service import real_clocks
-from orchestrator.engine.connection import connect
+from orchestrator.api.engine_settings import real_clocks
+from orchestrator.engine.service_connection import connect
 from orchestrator.journal.sqlite import hold_batch_lock
-from orchestrator.metastudio.auth import Credentials, FoundCredentials
+from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli, Terminal
 from tests.cli.documents import check_document

@@ -166,7 +166,7 @@ def test_without_the_extra_the_commands_say_what_to_install(
     """In one sentence."""
     found = util.find_spec
     monkeypatch.setattr(
-        "orchestrator.fleet.location.find_spec", lambda name: None if name == "pgqueuer" else found(name)
+        "orchestrator.fleet.requirements.find_spec", lambda name: None if name == "pgqueuer" else found(name)
     )
     results = [cli("fleet", "install"), cli("enqueue", batch.manifest), cli("work")]
 

@@ -62,7 +62,7 @@ def test_what_no_live_host_can_read_is_laid_aside_with_its_story(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing is made for it, and the others are uploaded; the hint leads on once the files are back."""
-    monkeypatch.setattr("orchestrator.fleet.files.SUSPICIOUS", 100)
+    monkeypatch.setattr("orchestrator.fleet.unusable_files.SUSPICIOUS", 100)
     reasons = {
         "anna": "No such file or directory",
         "bo": "Permission denied",
@@ -77,7 +77,7 @@ def test_what_no_live_host_can_read_is_laid_aside_with_its_story(
     films["cleo"].write_bytes(b"another film")
     refused.update({films["bo"]: errno.EACCES, films["dora"]: errno.ESTALE})
     worked = cli("work", "--until-done", "--json")
-    standing = cli("fleet", "status", "--json").document
+    status = cli("fleet", "status", "--json").document
     results = cli("results", "studio").stdout
     detail = cli("status", "studio", "--entry", "anna", "--json").document
     errors = {name: error_of(cli, name) for name in reasons}
@@ -85,12 +85,12 @@ def test_what_no_live_host_can_read_is_laid_aside_with_its_story(
 
     assert (worked.document["done"], worked.document["failed"]) == (1, 4)
     assert simulator.stats.requests["create"] == 1
-    check_document("fleet-status", standing)
+    check_document("fleet-status", status)
     check_document("status-entry", detail)
     assert [each["host"] for each in detail["handbacks"]] == [HOST]
-    assert standing["entries"]["parked"] == 4
+    assert status["entries"]["parked"] == 4
     for name, reason in reasons.items():
-        (told,) = (each for each in standing["handed_back"] if each["entry"] == name)
+        (told,) = (each for each in status["handed_back"] if each["entry"] == name)
         assert (told["host"], told["is_parked"], reason in told["reason"]) == (HOST, True, True)
         assert all(word in errors[name]["message"] for word in (HOST, told["at"], told["reason"]))
         assert errors[name]["kind"] == "parked"

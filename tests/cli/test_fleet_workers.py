@@ -199,7 +199,7 @@ def test_an_entry_that_one_host_cannot_read_is_uploaded_by_another(
     other.write(other.entry("bo"))
     cli("enqueue", other.manifest, "--batch-name", "other")
     until(lambda: rows("SELECT 1 FROM entries WHERE entry_id = 'bo' AND state = 'confirmed'"))
-    standing = cli("fleet", "status", "--json").document
+    status = cli("fleet", "status", "--json").document
     picked = rows("SELECT count(*) FROM pgqueuer_log WHERE status = 'picked'")
     seeing.send_signal(signal.SIGCONT)
     until(lambda: rows("SELECT 1 FROM entries WHERE entry_id = 'anna' AND state = 'confirmed'"))
@@ -209,10 +209,10 @@ def test_an_entry_that_one_host_cannot_read_is_uploaded_by_another(
 
     assert [worker.wait(PATIENCE) for worker in (blind, seeing)] == [0, 0]
     assert picked == [(2,)]
-    assert [(each["entry"], each["host"], each["is_parked"]) for each in standing["handed_back"]] == [
+    assert [(each["entry"], each["host"], each["is_parked"]) for each in status["handed_back"]] == [
         ("anna", "studio-1", False)
     ]
-    assert sorted(each["name"].rpartition(" ")[2] for each in standing["workers"]) == ["studio-1", "studio-2"]
+    assert sorted(each["name"].rpartition(" ")[2] for each in status["workers"]) == ["studio-1", "studio-2"]
     assert [holder.rpartition(" ")[2] for (holder,) in movers] == ["studio-2"]
     assert simulator.stats.requests["create"] == 2
     assert rows("SELECT name FROM workers") == []

@@ -576,13 +576,13 @@ WAYS: tuple[Way, ...] = (
         texts=2,
     ),
     Way(
-        "orchestrator/api/service.py",
+        "orchestrator/api/engine_settings.py",
         ("--verify", "--verify-object"),
         run("--verify", "off", "--verify-object"),
         first(run("--verify-object"), run("--verify", "off")),
     ),
     Way(
-        "orchestrator/api/service.py",
+        "orchestrator/api/engine_settings.py",
         ("orchestrator simulate", "--endpoint", "--region"),
         first(without_endpoint, run()),
         first(
@@ -657,7 +657,7 @@ WAYS: tuple[Way, ...] = (
         first(put_film_back, run()),
     ),
     Way(
-        "orchestrator/engine/connection.py",
+        "orchestrator/engine/service_connection.py",
         ("--project-id",),
         first(without_project, run()),
         lambda stage: stage.run("--project-id", stage.simulator.options.project_id),
@@ -746,13 +746,13 @@ WAYS: tuple[Way, ...] = (
         ),
     ),
     Way(
-        "orchestrator/metastudio/auth.py",
+        "orchestrator/metastudio/credentials.py",
         ("--region",),
         first(without_endpoint, run("--region", "cn-noth-4")),
         cli("config", "show", "--region", "cn-north-4"),
     ),
     Way(
-        "orchestrator/metastudio/auth.py",
+        "orchestrator/metastudio/credentials.py",
         ("--endpoint",),
         first(without_endpoint, run("--region", "xx-nowhere-77")),
         run("--endpoint", "{endpoint}"),
@@ -782,7 +782,7 @@ WAYS: tuple[Way, ...] = (
         cli("explain", "--all"),
     ),
     Way(
-        "orchestrator/metastudio/auth.py",
+        "orchestrator/metastudio/credentials.py",
         ("--insecure-http",),
         run("--endpoint", "http://127.1.example:1", "--api-attempts", "1"),
         lambda stage: stage.cli("config", "show", "--endpoint", "http://127.1.example:1", "--insecure-http"),
@@ -807,7 +807,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         (
             (f"{CLI}work/fleet.py", ("--json",)),
             (f"{CLI}work/fleet.py", ("orchestrator retry {} --entry {}",)),
-            ("orchestrator/fleet/files.py", ("orchestrator retry {} --entry {}",)),
+            ("orchestrator/fleet/unusable_files.py", ("orchestrator retry {} --entry {}",)),
         ),
         "tests/cli/test_fleet_files.py::test_what_no_live_host_can_read_is_laid_aside_with_its_story",
     ),
@@ -822,14 +822,14 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
             (f"{CLI}commands/work.py", ("--fail-if-stopped", "--until-done")),
             (f"{CLI}commands/work.py", ("orchestrator work --until-done --fail-if-stopped",)),
             (f"{CLI}work/work.py", ("orchestrator work -j 2", "-j")),
-            ("orchestrator/fleet/location.py", ("--state",)),
+            ("orchestrator/fleet/requirements.py", ("--state",)),
         ),
         f"{_FLEET}::test_what_a_worker_cannot_do_is_refused_with_what_it_can",
     ),
     **dict.fromkeys(
         (
             (f"{CLI}work/enqueue.py", ("orchestrator status {}",)),
-            ("orchestrator/fleet/location.py", ("orchestrator fleet install",)),
+            ("orchestrator/fleet/requirements.py", ("orchestrator fleet install",)),
         ),
         f"{_FLEET}::test_what_is_queued_is_uploaded_by_a_worker",
     ),
@@ -896,7 +896,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         ("--max-outage",),
     ): "tests/faults/test_outages.py::test_an_outage_that_is_not_waited_for_ends_the_run_with_five",
     (
-        "orchestrator/metastudio/pacing.py",
+        "orchestrator/metastudio/rate_limit.py",
         ("--endpoint", "--region"),
     ): "tests/metastudio/test_retries.py::"
     "test_a_closed_port_ends_as_unreachable_after_all_attempts_even_for_a_create",

@@ -23,7 +23,6 @@ from typing import Any
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.batch import RunRequest, run_batch
-from orchestrator.engine.connection import Clocks
 from orchestrator.engine.context import OnExisting, WorkSettings
 from orchestrator.engine.events import (
     EntryFailed,
@@ -34,10 +33,11 @@ from orchestrator.engine.events import (
     WarningRaised,
 )
 from orchestrator.engine.report import RunReport
+from orchestrator.engine.service_connection import Clocks
 from orchestrator.journal.journal import open_journal
 from orchestrator.manifest import open_manifest
-from orchestrator.metastudio.auth import Credentials, FoundCredentials
-from orchestrator.metastudio.pacing import ApiRate
+from orchestrator.metastudio.credentials import Credentials, FoundCredentials
+from orchestrator.metastudio.rate_limit import ApiRate
 from orchestrator.simulator.footage import write_footage
 from tests.rig import run_settings, service_settings
 

@@ -23,11 +23,11 @@ from orchestrator.cli.output import Output
 from orchestrator.cli.process import StoppedBySignal, stop_on_signals
 from orchestrator.cli.work import work as work_action
 from orchestrator.domain.outage import OutagePolicy
-from orchestrator.engine import connection
+from orchestrator.engine import service_connection
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.events import EventBus
 from orchestrator.journal import postgres
-from orchestrator.network.session import open_http_session
+from orchestrator.network.http_session import open_http_session
 from tests.crash import network
 from tests.crash.driver import QUICK, Trail
 
@@ -113,7 +113,7 @@ def work(surroundings: Surroundings, shift: Shift) -> None:
 
     # The command makes its own, and takes none from outside.
     if surroundings.host is not None:
-        connection.open_http_session = dated  # type: ignore[attr-defined]
+        service_connection.open_http_session = dated  # type: ignore[attr-defined]
     session.EventBus = bus  # type: ignore[misc,assignment]
     work_action.work_settings = quick
     # At most a quarter of the shortest hold, as it is for users.

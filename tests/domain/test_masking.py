@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.foreign import MASK, masked, plain_name, quotable
+from orchestrator.domain.untrusted_text import MASK, masked, plain_name, quotable
 
 TOKEN = "MIIabcDEF0123+/" * 10
 

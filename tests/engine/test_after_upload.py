@@ -14,9 +14,9 @@ from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import Change, EntryState
 from orchestrator.engine.cancelling import Canceller
 from orchestrator.engine.cleaning import Leftover, finished_batches, orphans
-from orchestrator.engine.connection import connect
 from orchestrator.engine.events import EventBus, JobStateChanged, SegmentStored
 from orchestrator.engine.following import Follower, Milestone, PollPace
+from orchestrator.engine.service_connection import connect
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.simulator import Simulator, SimulatorOptions

@@ -8,9 +8,9 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import Change, EntryState
 from orchestrator.engine.cancelling import Canceller
-from orchestrator.engine.connection import connect
 from orchestrator.engine.events import EventBus, ServiceWarning
 from orchestrator.engine.following import Follower, Milestone, PollPace
+from orchestrator.engine.service_connection import connect
 from orchestrator.journal.journal import open_journal
 from orchestrator.simulator import SimulatorOptions
 from orchestrator.simulator.footage import write_footage

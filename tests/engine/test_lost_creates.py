@@ -13,9 +13,9 @@ from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.cancelling import Canceller
 from orchestrator.engine.cleaning import Leftover, delete_orphan, orphans
-from orchestrator.engine.connection import connect
 from orchestrator.engine.events import EventBus, WarningRaised
 from orchestrator.engine.planning import Planner
+from orchestrator.engine.service_connection import connect
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import open_manifest

@@ -15,10 +15,10 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.engine.cancelling import Canceller
 from orchestrator.engine.cleaning import Leftover, delete_orphan, orphans
-from orchestrator.engine.connection import connect
 from orchestrator.engine.context import OnExisting
 from orchestrator.engine.events import EventBus
 from orchestrator.engine.following import Follower, Milestone, PollPace
+from orchestrator.engine.service_connection import connect
 from orchestrator.journal.journal import open_journal
 from orchestrator.simulator import DIMENSIONS, Simulator, SimulatorOptions, World, parse_world
 from tests.rig import BATCH, Rig, no_sleep

@@ -33,7 +33,7 @@ from orchestrator.engine.parallelism import (
     HillClimber,
     Reason,
 )
-from orchestrator.transfer.pacing import BandwidthLimit, PutSlots
+from orchestrator.transfer.bandwidth import BandwidthLimit, PutSlots
 from tests.rig import Rig, no_sleep
 
 MB = 1_000_000.0

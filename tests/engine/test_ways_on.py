@@ -13,9 +13,9 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import DecisionNeededError, ExitCode
 from orchestrator.domain.states import Change, EntryState
 from orchestrator.engine.cancelling import Canceller
-from orchestrator.engine.connection import connect
 from orchestrator.engine.events import EventBus
 from orchestrator.engine.following import Follower, Milestone, PollPace
+from orchestrator.engine.service_connection import connect
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.sqlite import batch_lock_holder, hold_batch_lock
 from orchestrator.manifest import open_manifest

@@ -22,10 +22,10 @@ import structlog
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.batch import run_batch
-from orchestrator.engine.connection import Clocks, connect
 from orchestrator.engine.events import Event, EventBus, RetryScheduled, StepReached, Subscriber
 from orchestrator.engine.following import Follower
 from orchestrator.engine.report import RunReport
+from orchestrator.engine.service_connection import Clocks, connect
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.simulator import JobView, Simulator, SimulatorOptions
 from tests.rig import BATCH, Rig, run_settings

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.domain.errors import ExitCode
 from orchestrator.engine.events import Point, UrlsExpired
 from orchestrator.engine.report import RunReport
-from orchestrator.metastudio.auth import FoundCredentials, UserToken
+from orchestrator.metastudio.credentials import FoundCredentials, UserToken
 from orchestrator.simulator import SimulatorOptions
 from tests.faults.conftest import Trial
 

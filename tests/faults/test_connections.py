@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from orchestrator.engine.connection import Clocks, connect
-from orchestrator.metastudio.auth import Credentials, FoundCredentials
-from orchestrator.metastudio.pacing import ApiRate
+from orchestrator.engine.service_connection import Clocks, connect
+from orchestrator.metastudio.credentials import Credentials, FoundCredentials
+from orchestrator.metastudio.rate_limit import ApiRate
 from orchestrator.metastudio.wire import Command, JobQuery
 from tests.rig import service_settings
 

@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator.domain.errors import ExitCode, JournalError
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.connection import connect
 from orchestrator.engine.events import Event, Point, SegmentStored, StepReached, WarningRaised
+from orchestrator.engine.service_connection import connect
 from orchestrator.metastudio.wire import Command
 from orchestrator.simulator import SimulatorOptions, parse_world
 from orchestrator.simulator.footage import write_footage

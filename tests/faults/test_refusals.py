@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.errors import ExitCode
-from orchestrator.metastudio.auth import Credentials, FoundCredentials
+from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.simulator import SimulatorOptions
 from tests.faults.conftest import Trial
 

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.domain.errors import ExitCode
 from orchestrator.engine.events import Point, WarningRaised
-from orchestrator.metastudio.auth import FoundCredentials, UserToken
+from orchestrator.metastudio.credentials import FoundCredentials, UserToken
 from orchestrator.simulator import SimulatorOptions
 from orchestrator.simulator.faults import FAULTS
 from tests.faults.conftest import PHONE, Trial, secrets_told

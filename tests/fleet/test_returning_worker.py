@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
-from orchestrator.api.service import real_clocks
+from orchestrator.api.engine_settings import real_clocks
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine import lifecycle
 from orchestrator.engine.context import WorkSettings, open_workplace
@@ -18,7 +18,7 @@ from orchestrator.fleet.queue import Wanted, open_queue
 from orchestrator.fleet.worker import Worker, WorkerSettings
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord
-from orchestrator.metastudio.auth import Credentials, FoundCredentials
+from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from tests.journal.samples import KEY, Clock
 from tests.rig import run_settings, service_settings
 

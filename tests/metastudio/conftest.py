@@ -10,9 +10,10 @@ from aiohttp import web
 from blockbuster import blockbuster_ctx
 
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.metastudio.auth import AkSkAuth, Authenticator, Credentials, SignableRequest
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.pacing import ApiAttempt, RateLimiter
+from orchestrator.metastudio.credentials import Credentials
+from orchestrator.metastudio.rate_limit import ApiAttempt, RateLimiter
+from orchestrator.metastudio.signing import AkSkAuth, Authenticator, SignableRequest
 from tests.metastudio.scripted import PROJECT_ID, ScriptedService, VirtualClock
 
 

@@ -18,9 +18,10 @@ from orchestrator.domain.errors import (
     ThrottledError,
 )
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.metastudio.auth import AkSkAuth, Credentials, IamAccount, StaticTokenAuth
+from orchestrator.metastudio.credentials import Credentials, IamAccount
 from orchestrator.metastudio.iam import IamPasswordAuth
-from orchestrator.metastudio.pacing import Retrying
+from orchestrator.metastudio.rate_limit import Retrying
+from orchestrator.metastudio.signing import AkSkAuth, StaticTokenAuth
 from tests.metastudio.scripted import breaks_off, hangs_up, refuses, says, shows_page
 
 URL_ = URL("https://metastudio.example/v1")

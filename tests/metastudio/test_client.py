@@ -11,8 +11,8 @@ from orchestrator import __version__
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import ConfigurationError, RequestRejectedError
 from orchestrator.metastudio.answers import CommandFailedError
-from orchestrator.metastudio.auth import SignableRequest
-from orchestrator.metastudio.pacing import ApiAttempt
+from orchestrator.metastudio.rate_limit import ApiAttempt
+from orchestrator.metastudio.signing import SignableRequest
 from orchestrator.metastudio.wire import Command, JobQuery, Part
 from tests.metastudio.scripted import PROJECT_ID, Received, refuses, says, shows_page
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.metastudio.auth import (
+from orchestrator.metastudio.credentials import (
     Credentials,
     IamAccount,
     UserToken,

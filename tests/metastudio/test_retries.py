@@ -21,7 +21,7 @@ from orchestrator.domain.errors import (
     ServiceUnreachableError,
     ThrottledError,
 )
-from orchestrator.metastudio.auth import StaticTokenAuth
+from orchestrator.metastudio.signing import StaticTokenAuth
 from orchestrator.metastudio.wire import Command, JobQuery
 from tests.metastudio.scripted import (
     NOW,

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.foreign import quotable
+from orchestrator.domain.untrusted_text import quotable
 from orchestrator.metastudio.answers import service_code
-from orchestrator.metastudio.auth import Credentials, StaticTokenAuth
+from orchestrator.metastudio.credentials import Credentials
+from orchestrator.metastudio.signing import StaticTokenAuth
 from orchestrator.metastudio.wire import Command, JobDetail, JobPage, JobQuery, job_urls
 from tests.metastudio.scripted import breaks_off, hangs_up, refuses, says, says_nothing
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.metastudio.auth import (
+from orchestrator.metastudio.signing import (
     SignableRequest,
     authorization,
     canonical_query,

@@ -12,10 +12,11 @@ from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.errors import CredentialsError, InterruptedTransferError, RequestRejectedError
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.metastudio.answers import CommandFailedError
-from orchestrator.metastudio.auth import AkSkAuth, Credentials, IamAccount, StaticTokenAuth
 from orchestrator.metastudio.client import MetaStudioClient
+from orchestrator.metastudio.credentials import Credentials, IamAccount
 from orchestrator.metastudio.iam import IamPasswordAuth
-from orchestrator.metastudio.pacing import RateLimiter, Retrying
+from orchestrator.metastudio.rate_limit import RateLimiter, Retrying
+from orchestrator.metastudio.signing import AkSkAuth, StaticTokenAuth
 from orchestrator.metastudio.wire import Command, JobQuery, create_body
 from orchestrator.simulator import Simulator, SimulatorOptions
 

@@ -11,10 +11,10 @@ import pytest
 
 from orchestrator.domain.errors import InterruptedTransferError, ServiceUnreachableError
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.engine.connection import Clocks, connect
-from orchestrator.metastudio.auth import Credentials, FoundCredentials
+from orchestrator.engine.service_connection import Clocks, connect
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.pacing import ApiRate
+from orchestrator.metastudio.credentials import Credentials, FoundCredentials
+from orchestrator.metastudio.rate_limit import ApiRate
 from orchestrator.simulator import Simulator
 from tests.crash.network import Link, Network, missing, within
 from tests.rig import service_settings

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint, Segment
 from orchestrator.domain.errors import RequestRejectedError, UrlExpiredError
 from orchestrator.domain.presigned import PresignedUrl
-from orchestrator.network.session import open_http_session
+from orchestrator.network.http_session import open_http_session
 from orchestrator.simulator.bucket import Validity
 from orchestrator.simulator.s3 import S3Bucket, signer_of
 from orchestrator.transfer.sender import SegmentSender

@@ -24,7 +24,7 @@ from blockbuster import blockbuster_ctx
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.network.session import open_http_session
+from orchestrator.network.http_session import open_http_session
 from orchestrator.network.tls import TransferLoop
 from orchestrator.transfer.hashing import HASHLIB, best_md5
 from orchestrator.transfer.reader import SegmentReader

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from orchestrator.domain.assets import Segment
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.quantities import Timetable, parse_timetable
-from orchestrator.transfer.pacing import BandwidthLimit
+from orchestrator.transfer.bandwidth import BandwidthLimit
 from tests.transfer.conftest import EVERY_BODY, MakeAsset, MakeSender, ignore
 from tests.transfer.store import serving, store_it
 

@@ -15,7 +15,7 @@ from orchestrator.domain.assets import Segment
 from orchestrator.domain.errors import (
     InterruptedTransferError,
 )
-from orchestrator.network.session import open_http_session
+from orchestrator.network.http_session import open_http_session
 from tests.transfer.conftest import EVERY_BODY, Body, Failure, MakeAsset, MakeSender, ignore
 from tests.transfer.store import Conduct, Connection, serving
 

@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from orchestrator.domain.assets import Segment
 from orchestrator.domain.errors import ConfigurationError, NotSentError
-from orchestrator.network.session import open_http_session
+from orchestrator.network.http_session import open_http_session
 from tests.transfer.conftest import Failure, MakeAsset, MakeSender, ignore
 from tests.transfer.store import Connection, serving, store_it
 

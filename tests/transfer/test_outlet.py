@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.domain.assets import Asset, Segment
 from orchestrator.domain.errors import ETagMismatchError
-from orchestrator.network.session import open_http_session
+from orchestrator.network.http_session import open_http_session
 from orchestrator.network.tls import TransferLoop
 from orchestrator.transfer.payload import TransportOutlet
 from orchestrator.transfer.reader import Span

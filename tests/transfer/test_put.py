@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.domain.assets import AssetKind, Segment, plan_segments
 from orchestrator.domain.errors import UnmarkedAnswerError
-from orchestrator.network.session import open_http_session
+from orchestrator.network.http_session import open_http_session
 from tests.transfer.conftest import EVERY_BODY, Body, MakeAsset, MakeSender, asset_at, content_of, ignore
 from tests.transfer.store import SECRET, Connection, serving, store_it
 

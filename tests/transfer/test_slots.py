@@ -10,7 +10,7 @@ import anyio.abc
 import pytest
 
 from orchestrator.domain.quantities import parse_timetable
-from orchestrator.transfer.pacing import BandwidthLimit, PutSlots
+from orchestrator.transfer.bandwidth import BandwidthLimit, PutSlots
 
 #: Under a limit slots are divided.
 LIMITED = BandwidthLimit(parse_timetable("20M"))

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import AddrInfoType
 
 from orchestrator.domain.assets import Segment
-from orchestrator.network.session import open_http_session, open_socket, set_tcp_option
+from orchestrator.network.http_session import open_http_session, open_socket, set_tcp_option
 from tests.transfer.conftest import MakeAsset, MakeSender, ignore
 from tests.transfer.store import serving, store_it
 

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.cli.process import run_on_network
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.network.session import open_http_session
+from orchestrator.network.http_session import open_http_session
 from orchestrator.network.tls import TlsTransport
 from tests.transfer.conftest import Leaks
 from tests.transfer.store import Connection, Store, serving, store_it

@@ -7,17 +7,17 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from orchestrator.api.engine_settings import home_folder
 from orchestrator.api.options import ALL_OPTIONS
-from orchestrator.api.service import home_folder
 from orchestrator.api.settings import EffectiveSettings, environment_doubts, setting_names
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, print_table
 from orchestrator.domain.errors import ConfigurationError, ExitCode
-from orchestrator.domain.foreign import shown_address
 from orchestrator.domain.quantities import Timetable
+from orchestrator.domain.untrusted_text import shown_address
 from orchestrator.journal.backend import shown
-from orchestrator.metastudio.auth import PROJECT_VARIABLE, FoundCredentials, find_credentials
-from orchestrator.metastudio.pacing import ApiRate
+from orchestrator.metastudio.credentials import PROJECT_VARIABLE, FoundCredentials, find_credentials
+from orchestrator.metastudio.rate_limit import ApiRate
 from orchestrator.network.tls import TLS_VARIABLE, chosen_tls
 
 _SECRET = frozenset(option.name for option in ALL_OPTIONS if option.is_secret)

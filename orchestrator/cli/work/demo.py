@@ -23,7 +23,7 @@ from orchestrator.cli.work.run import run_once
 from orchestrator.domain.entries import slug
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.journal.journal import folder_of
-from orchestrator.metastudio.pacing import ApiRate
+from orchestrator.metastudio.rate_limit import ApiRate
 from orchestrator.simulator import Simulator, SimulatorOptions
 from orchestrator.simulator.footage import write_footage, write_letter, write_picture
 

@@ -16,7 +16,7 @@ from urllib.request import getproxies_environment
 from yarl import URL
 
 from orchestrator.api.checking import Asked, check_manifest
-from orchestrator.api.service import home_folder, real_clocks, service_settings
+from orchestrator.api.engine_settings import home_folder, real_clocks, service_settings
 from orchestrator.api.settings import EffectiveSettings, Settings, environment_doubts, settings_of_flags
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
@@ -25,15 +25,15 @@ from orchestrator.domain.errors import ConfigurationError, ExitCode, Orchestrato
 from orchestrator.domain.presigned import SKEW_SECONDS, PresignedUrl, ServiceTime
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.engine.connection import Clocks, ServiceSettings, connect
+from orchestrator.engine.service_connection import Clocks, ServiceSettings, connect
 from orchestrator.journal.backend import shown
 from orchestrator.journal.journal import examine, folder_of
 from orchestrator.journal.migrations import NEWEST
 from orchestrator.journal.records import DAMAGE_HINT
 from orchestrator.metastudio.answers import exchange
-from orchestrator.metastudio.auth import FoundCredentials, IamAccount, check_endpoint, find_credentials
+from orchestrator.metastudio.credentials import FoundCredentials, IamAccount, check_endpoint, find_credentials
 from orchestrator.metastudio.wire import JobQuery
-from orchestrator.network.session import EnvironmentProxies, open_http_session
+from orchestrator.network.http_session import EnvironmentProxies, open_http_session
 from orchestrator.transfer.hashing import HASHLIB, Md5, best_md5
 
 _JOURNAL = "journal"

@@ -18,7 +18,7 @@ from orchestrator.cli.work.batches import batch_of, kept_in_history, state_of
 from orchestrator.cli.work.listings import ProblemReport, is_setting_wrong, refuse_invalid
 from orchestrator.domain.errors import ExitCode, OrchestratorError
 from orchestrator.engine.batch import RunRequest
-from orchestrator.fleet.location import require_server
+from orchestrator.fleet.requirements import require_server
 
 if TYPE_CHECKING:
     from orchestrator.fleet.enqueueing import Enqueued, Office

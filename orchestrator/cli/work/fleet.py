@@ -13,11 +13,11 @@ from orchestrator.cli.output import SCHEMA, Output, print_table
 from orchestrator.cli.process import run_on_network
 from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.quantities import as_clock, moment
-from orchestrator.fleet.location import require_server
+from orchestrator.fleet.requirements import require_server
 from orchestrator.journal.backend import shown
 
 if TYPE_CHECKING:
-    from orchestrator.fleet.standing import HandbackStanding
+    from orchestrator.fleet.status import HandbackStatus
 
 #: Rows that people read.
 _SHOWN_HANDBACKS = 20
@@ -41,9 +41,9 @@ def show_fleet(invocation: Invocation) -> ExitCode:
     state = invocation.settings().values.state
     require_server(state)
     # Its libraries are an extra, which no other journal needs.
-    from orchestrator.fleet.standing import standing  # noqa: PLC0415
+    from orchestrator.fleet.status import fleet_status  # noqa: PLC0415
 
-    found = standing(state)
+    found = fleet_status(state)
     if output.is_json:
         output.document(
             {
@@ -68,7 +68,7 @@ def show_fleet(invocation: Invocation) -> ExitCode:
     return ExitCode.OK
 
 
-def _print_handed_back(output: Output, found: Sequence[HandbackStanding]) -> None:
+def _print_handed_back(output: Output, found: Sequence[HandbackStatus]) -> None:
     """Which hosts cannot use the files of which entries, and what to do about the first that no host is left for."""
     rows = [(one.batch, one.entry, one.host, moment(one.at), one.reason) for one in found[:_SHOWN_HANDBACKS]]
     print_table(output, ("batch", "entry", "handed back by", "at", "reason"), rows)
@@ -100,8 +100,8 @@ def release_fleet(invocation: Invocation) -> ExitCode:
 
 
 async def _release(state: str) -> list[str]:
-    from orchestrator.fleet.pacing import release_brakes  # noqa: PLC0415 - as above
     from orchestrator.fleet.queue import open_queue  # noqa: PLC0415
+    from orchestrator.fleet.rate_limit import release_brakes  # noqa: PLC0415 - as above
 
     async with open_queue(state) as queries:
         return await release_brakes(queries.driver)

@@ -25,8 +25,8 @@ from orchestrator.cli.process import run_async
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries, read_journal
 from orchestrator.cli.work.listings import review_text
 from orchestrator.domain.errors import ConfigurationError, ExitCode
-from orchestrator.domain.foreign import one_line, shown
 from orchestrator.domain.quantities import moment
+from orchestrator.domain.untrusted_text import one_line, shown
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from orchestrator.api.service import real_clocks, service_settings
+from orchestrator.api.engine_settings import real_clocks, service_settings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
@@ -16,8 +16,8 @@ from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entr
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.errors import ExitCode, OrchestratorError, RequestRejectedError
 from orchestrator.domain.evidence import ObjectFacts
-from orchestrator.engine.connection import Connection, ServiceSettings, connect
 from orchestrator.engine.file_comparison import FileState, FileVerdict, verify_entry
+from orchestrator.engine.service_connection import Connection, ServiceSettings, connect
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.transfer.answer import probe_object

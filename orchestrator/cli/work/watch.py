@@ -25,9 +25,9 @@ from orchestrator.cli.session import ServiceSession, open_service_session, progr
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.listings import review_text
 from orchestrator.domain.errors import ExitCode
-from orchestrator.domain.foreign import shown
 from orchestrator.domain.quantities import as_clock, moment
 from orchestrator.domain.states import EntryState, JobGroup, group_of
+from orchestrator.domain.untrusted_text import shown
 from orchestrator.engine.drain import until_signalled
 from orchestrator.engine.events import EntryTransitioned, Event, JobStateChanged, ServiceWarning
 from orchestrator.engine.following import Follower, Milestone, PollPace, Progress

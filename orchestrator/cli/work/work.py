@@ -7,8 +7,8 @@ import socket
 from dataclasses import asdict, dataclass
 from functools import partial
 
+from orchestrator.api.engine_settings import real_clocks, work_settings, work_settings_of_batch
 from orchestrator.api.run_report import new_run_id
-from orchestrator.api.service import real_clocks, work_settings, work_settings_of_batch
 from orchestrator.api.session import Session, open_session
 from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
@@ -27,7 +27,7 @@ from orchestrator.engine.events import (
     ServiceWarning,
     WarningRaised,
 )
-from orchestrator.fleet.location import require_server
+from orchestrator.fleet.requirements import require_server
 from orchestrator.journal.history import process_name
 
 #: PgQueuer does not work on one alone.
@@ -140,8 +140,8 @@ async def _work(output: Output, effective: EffectiveSettings, shift: _Shift) -> 
 
 async def _take_part(output: Output, effective: EffectiveSettings, shift: _Shift, session: Session) -> int:
     # Its libraries are an extra, which no other journal needs.
-    from orchestrator.fleet.pacing import SharedPacer  # noqa: PLC0415
     from orchestrator.fleet.queue import open_queue  # noqa: PLC0415
+    from orchestrator.fleet.rate_limit import SharedPacer  # noqa: PLC0415
     from orchestrator.fleet.worker import Worker, WorkerSettings  # noqa: PLC0415
 
     work, values = session.work, effective.values

@@ -17,7 +17,7 @@ import pytest
 from pgqueuer.domain.types import QueueEntrypoint, QueueManagerId
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
-from orchestrator.api.service import real_clocks
+from orchestrator.api.engine_settings import real_clocks
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import EntryState
@@ -32,12 +32,12 @@ from orchestrator.engine.events import (
     SegmentStored,
     ServiceWarning,
 )
-from orchestrator.fleet.files import LOOK_SECONDS, SUSPICIOUS, Caution
 from orchestrator.fleet.presence import STALE_SECONDS, Place, Presence
 from orchestrator.fleet.queue import OwnedQueries, Wanted, open_queue, wanted_of
+from orchestrator.fleet.unusable_files import LOOK_SECONDS, SUSPICIOUS, Caution
 from orchestrator.fleet.worker import Worker, WorkerSettings
 from orchestrator.journal.journal import open_journal
-from orchestrator.metastudio.auth import Credentials, FoundCredentials
+from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from tests.journal.samples import BATCH, Clock
 from tests.rig import run_settings, service_settings
 

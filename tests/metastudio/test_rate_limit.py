@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from orchestrator.domain.errors import ConfigurationError, ThrottledError
-from orchestrator.metastudio.pacing import STEP_SLACK, ApiRate, CallKind, RateLimiter, parse_api_rate
+from orchestrator.metastudio.rate_limit import STEP_SLACK, ApiRate, CallKind, RateLimiter, parse_api_rate
 from tests.metastudio.scripted import refuses, says
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orchestrator.metastudio.pacing import STEP_SLACK, ApiRate, CallKind, Slot
+from orchestrator.metastudio.rate_limit import STEP_SLACK, ApiRate, CallKind, Slot
 
 if TYPE_CHECKING:
     # Loading it takes longer than `fleet status` does.

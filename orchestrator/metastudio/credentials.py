@@ -1,37 +1,25 @@
-"""Who calls, and where to: addresses that a secret may be sent to, where credentials are found, and proofs.
+"""Where credentials are found, and to which addresses they may be sent.
 
-Proofs are tokens, and AK/SK signatures, SDK-HMAC-SHA256 (metastudio-protocol section 4). Of credentials the vendor's
-names and file come first (section 4.3).
+The vendor's names and file come first (metastudio-protocol section 4.3).
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import hmac
 import os
 import re
 import stat
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import lru_cache
 from pathlib import Path
-from typing import Final, Protocol
-from urllib.parse import parse_qsl, quote, unquote
+from typing import Final
 
 from yarl import URL
 
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.presigned import is_loopback
 
-TOKEN_HEADER = "X-Auth-Token"  # noqa: S105 -- the header's name
-ALGORITHM = "SDK-HMAC-SHA256"
-DATE_HEADER = "X-Sdk-Date"
-_CONTENT_HASH_HEADER = "x-sdk-content-sha256"
-#: A path that is the same when it is encoded again, as those of this API are.
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/-]*")
 _AK, _SK = "HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK"
 _SECURITY_TOKEN = "HUAWEICLOUD_SDK_SECURITY_TOKEN"  # noqa: S105 -- the variable's name
 PROJECT_VARIABLE = "HUAWEICLOUD_SDK_PROJECT_ID"
@@ -270,166 +258,3 @@ def _header_value(values: Mapping[str, str], name: str) -> str | None:
     if not (value.isascii() and value.isprintable() and " " not in value):
         raise ConfigurationError(f"{name} contains a blank, a line break or a character that is not ASCII")
     return value or None
-
-
-class Authenticator(Protocol):
-    """Adds to a request what proves who sends it."""
-
-    @property
-    def advice(self) -> str:
-        """What to check when the service does not accept the credentials."""
-        ...
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What no message may repeat, though the service does."""
-        ...
-
-    async def headers(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """Every header to send: *headers* and the proof."""
-        ...
-
-    def forget(self, sent: Mapping[str, str]) -> bool:
-        """Drop what was *sent* and refused; True when a new proof can be had and the request sent again."""
-        ...
-
-
-class AkSkAuth:
-    """Signs each request with an access key pair.
-
-    *clock* dates the signatures, in epoch seconds.
-    """
-
-    def __init__(self, credentials: Credentials, *, clock: Callable[[], float] = time.time) -> None:
-        self._credentials = credentials
-        self._clock = clock
-
-    @property
-    def advice(self) -> str:
-        """Name the three variables, and the clock, which dates the signature."""
-        return (
-            "check HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK (or the credentials file), "
-            "HUAWEICLOUD_SDK_SECURITY_TOKEN for temporary keys, and this machine's clock"
-        )
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Both keys, and the token of temporary ones."""
-        return self._credentials.texts
-
-    async def headers(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """Add Host, X-Sdk-Date and, for temporary keys, X-Security-Token, and sign them all."""
-        signed = {
-            **headers,
-            "Host": url.host_port_subcomponent or "",
-            DATE_HEADER: _date(int(self._clock())),
-        }
-        if self._credentials.security_token:
-            signed["X-Security-Token"] = self._credentials.security_token
-        # From the encoded URL: what is signed must be what goes over the wire, byte for byte.
-        request = SignableRequest(
-            method=method,
-            path=url.raw_path,
-            query=query_pairs(url.raw_query_string),
-            headers=signed,
-            body=body,
-        )
-        signed["Authorization"] = authorization(request, self._credentials.ak, self._credentials.sk)
-        return signed
-
-    def forget(self, sent: Mapping[str, str]) -> bool:
-        """Keys stay as they are: a refused signature would be refused again."""
-        return False
-
-
-class StaticTokenAuth:
-    """Sends a token that somebody else fetched."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    @property
-    def advice(self) -> str:
-        """Say that tokens end."""
-        return "check ORCHESTRATOR_AUTH_TOKEN: a token lives 24 hours and belongs to one project"
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The token."""
-        return (self._token,)
-
-    async def headers(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """Add X-Auth-Token."""
-        return {**headers, TOKEN_HEADER: self._token}
-
-    def forget(self, sent: Mapping[str, str]) -> bool:
-        """Nobody here can fetch another token."""
-        return False
-
-
-@lru_cache(maxsize=2)  # many calls a second have the same
-def _date(second: int) -> str:
-    """The value of `X-Sdk-Date` for a *second* of the epoch."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignableRequest:
-    """A request as the signature sees it.
-
-    `path` is the one on the wire, `query` holds decoded pairs. Every header is signed, so none of them may
-    change afterwards; `Host` and `X-Sdk-Date` must be among them.
-    """
-
-    method: str
-    path: str
-    query: tuple[tuple[str, str], ...]
-    headers: Mapping[str, str]
-    body: bytes
-
-
-def authorization(request: SignableRequest, ak: str, sk: str) -> str:
-    """The value of the Authorization header; raises KeyError when `X-Sdk-Date` is not among the headers."""
-    headers = signed_headers(request)
-    digest = hashlib.sha256(canonical_request(request, headers).encode()).hexdigest()
-    text = f"{ALGORITHM}\n{headers[DATE_HEADER.lower()]}\n{digest}"
-    signature = hmac.digest(sk.encode(), text.encode(), "sha256").hex()
-    return f"{ALGORITHM} Access={ak}, SignedHeaders={';'.join(headers)}, Signature={signature}"
-
-
-def signed_headers(request: SignableRequest) -> dict[str, str]:
-    """The headers as they are signed: sorted, names in lower case, those with an underscore left out."""
-    lowered = {name.lower(): value.strip() for name, value in request.headers.items() if "_" not in name}
-    return dict(sorted(lowered.items()))
-
-
-def canonical_request(request: SignableRequest, headers: Mapping[str, str]) -> str:
-    """The six lines that are hashed, of which the headers take several; *headers* as `signed_headers` has them."""
-    is_plain = _PLAIN_PATH.fullmatch(request.path) is not None
-    path = request.path if is_plain else "/".join(map(_encode, unquote(request.path).split("/")))
-    # The vendor's signer takes a hash that a header states, but not for an empty body.
-    stated = headers.get(_CONTENT_HASH_HEADER) if request.body else None
-    lines = [
-        request.method.upper(),
-        # Always with a slash at the end, which the wire does not need.
-        path if path.endswith("/") else path + "/",
-        canonical_query(request.query),
-        "".join([f"{name}:{value}\n" for name, value in headers.items()]),
-        ";".join(headers),
-        stated or hashlib.sha256(request.body).hexdigest(),
-    ]
-    return "\n".join(lines)
-
-
-def canonical_query(query: Iterable[tuple[str, str]]) -> str:
-    """The query sorted and encoded as it is signed; send exactly this."""
-    return "&".join([f"{_encode(key)}={_encode(value)}" for key, value in sorted(query)])
-
-
-def query_pairs(raw_query: str) -> tuple[tuple[str, str], ...]:
-    """The decoded pairs of a query that `canonical_query` wrote."""
-    return tuple(parse_qsl(raw_query, keep_blank_values=True)) if raw_query else ()
-
-
-def _encode(text: str) -> str:
-    return quote(text, safe="~")

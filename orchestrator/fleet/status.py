@@ -1,4 +1,4 @@
-"""How a fleet stands: its workers, what is queued, what is laid aside, and whether the brake is pulled.
+"""The status of a fleet: its workers, what is queued, what is laid aside, and whether the brake is pulled.
 
 Asked by people and monitoring again and again, so it loads no PgQueuer, and is read as the journal is.
 """
@@ -10,9 +10,9 @@ from typing import Final
 
 from orchestrator.domain.errors import ParkedError
 from orchestrator.domain.states import EntryState
-from orchestrator.fleet.location import not_installed
-from orchestrator.fleet.pacing import BRAKE_SCOPE
 from orchestrator.fleet.presence import STALE_SECONDS, WORKERS_TABLE
+from orchestrator.fleet.rate_limit import BRAKE_SCOPE
+from orchestrator.fleet.requirements import not_installed
 from orchestrator.journal.postgres import PostgresConnection, connection_string
 from orchestrator.journal.postgres_errors import translated
 
@@ -48,7 +48,7 @@ _BRAKES: Final = """SELECT scope, reason,
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerStanding:
+class WorkerStatus:
     """A worker with how many entries it has, and how long ago it was heard of last."""
 
     name: str
@@ -57,7 +57,7 @@ class WorkerStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class HandbackStanding:
+class HandbackStatus:
     """An entry whose files *host* could not use, and why; `is_parked` once no live host is left to try."""
 
     batch: str
@@ -69,7 +69,7 @@ class HandbackStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class BrakeStanding:
+class BrakeStatus:
     """Why the workers of a project take no entries, and for how long still."""
 
     project: str
@@ -78,16 +78,16 @@ class BrakeStanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FleetStanding:
+class FleetStatus:
     """The fleet; entries are counted by how they are queued, `stale` ones among those in progress."""
 
-    workers: list[WorkerStanding]
+    workers: list[WorkerStatus]
     counts: dict[str, int]
-    handed_back: list[HandbackStanding]
-    brakes: list[BrakeStanding]
+    handed_back: list[HandbackStatus]
+    brakes: list[BrakeStatus]
 
 
-def standing(location: str) -> FleetStanding:
+def fleet_status(location: str) -> FleetStatus:
     """Ask the server of the journal at *location*; blocks.
 
     Raises ConfigurationError where it was not prepared for workers, JournalError when it fails.
@@ -109,12 +109,11 @@ def standing(location: str) -> FleetStanding:
             brakes = connection.execute(_BRAKES, {"brakes": f"{BRAKE_SCOPE}%"}).fetchall()
         finally:
             connection.close()
-    return FleetStanding(
-        workers=[WorkerStanding(*worker) for worker in workers],
+    return FleetStatus(
+        workers=[WorkerStatus(*worker) for worker in workers],
         counts=dict(zip(_COUNTED, counts, strict=True)),
-        handed_back=[HandbackStanding(*handback) for handback in handbacks],
+        handed_back=[HandbackStatus(*handback) for handback in handbacks],
         brakes=[
-            BrakeStanding(scope.removeprefix(BRAKE_SCOPE), reason, seconds)
-            for scope, reason, seconds in brakes
+            BrakeStatus(scope.removeprefix(BRAKE_SCOPE), reason, seconds) for scope, reason, seconds in brakes
         ],
     )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.foreign import disarmed_json, repaired, repaired_json, shown
+from orchestrator.domain.untrusted_text import disarmed_json, repaired, repaired_json, shown
 
 #: Halves of characters too, which hypothesis leaves out unless it is asked.
 ANY_TEXT = st.text(st.characters(exclude_categories=()))

@@ -12,19 +12,12 @@ from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.presigned import ServiceTime
 from orchestrator.domain.retry import Draw, RetryPolicy
-from orchestrator.engine.entry import check_hold
-from orchestrator.metastudio.auth import (
-    AkSkAuth,
-    Authenticator,
-    Credentials,
-    FoundCredentials,
-    StaticTokenAuth,
-    UserToken,
-    check_endpoint,
-)
+from orchestrator.engine.hold import check_hold
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.pacing import ApiAttempt, ApiRate, Gate, Pacer, RateLimiter, Retrying, ignore
-from orchestrator.network.session import open_http_session
+from orchestrator.metastudio.credentials import Credentials, FoundCredentials, UserToken, check_endpoint
+from orchestrator.metastudio.rate_limit import ApiAttempt, ApiRate, Gate, Pacer, RateLimiter, Retrying, ignore
+from orchestrator.metastudio.signing import AkSkAuth, Authenticator, StaticTokenAuth
+from orchestrator.network.http_session import open_http_session
 
 if TYPE_CHECKING:
     import ssl

@@ -11,9 +11,9 @@ import anyio
 import pytest
 from pgqueuer.ports.driver import Driver
 
-from orchestrator.fleet.pacing import SharedPacer
 from orchestrator.fleet.queue import open_queue
-from orchestrator.metastudio.pacing import STEP_SLACK, ApiRate, CallKind
+from orchestrator.fleet.rate_limit import SharedPacer
+from orchestrator.metastudio.rate_limit import STEP_SLACK, ApiRate, CallKind
 
 ENDPOINT, PROJECT = "https://metastudio.example.com", "p1"
 

@@ -16,12 +16,12 @@ from orchestrator.domain.errors import ConfigurationError, UsageError
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import Change
-from orchestrator.engine.connection import Clocks, ServiceSettings
 from orchestrator.engine.context import OnExisting, OnExpired, RunSettings, WorkSettings
 from orchestrator.engine.drain import Listening, by_signals
+from orchestrator.engine.service_connection import Clocks, ServiceSettings
 from orchestrator.journal.records import BatchRecord
-from orchestrator.metastudio.auth import find_credentials
-from orchestrator.transfer.pacing import BandwidthLimit
+from orchestrator.metastudio.credentials import find_credentials
+from orchestrator.transfer.bandwidth import BandwidthLimit
 
 _API_CAP_SECONDS = 20.0
 #: For a service that was never reached, while a person watches: mostly a setting is wrong.

@@ -36,11 +36,13 @@ BELOW = {
     "journal": {"domain"},
     "engine": {"manifest", "preflight", "metastudio", "transfer", "network", "journal", "domain"},
     "observe": {"engine.events", "domain"},
+    "notifications": {"engine", "observe", "network", "journal", "domain"},
     "report": {"journal", "preflight", "domain"},
     "simulator": set(),
     "api": {
         "engine",
         "observe",
+        "notifications",
         "manifest",
         "preflight",
         "metastudio",
@@ -55,6 +57,7 @@ BELOW = {
         "fleet",
         "engine",
         "observe",
+        "notifications",
         "report",
         "simulator",
         "manifest",
@@ -84,7 +87,12 @@ DISTRIBUTIONS = {
 }
 
 #: The layers that extras are for, where they are not one of that name.
-LAYERS_OF_EXTRA = {"excel": {"cli"}, "fleet": {"fleet", "journal"}, "notify": {"api"}, "otel": {"observe"}}
+LAYERS_OF_EXTRA = {
+    "excel": {"cli"},
+    "fleet": {"fleet", "journal"},
+    "notify": {"notifications"},
+    "otel": {"observe"},
+}
 BACKENDS = {f"orchestrator.journal.{name}" for name in ("sqlite", "postgres", "postgres_errors")}
 
 MAX_FUNCTION_LINES = 50

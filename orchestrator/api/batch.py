@@ -24,7 +24,7 @@ from orchestrator.api.checking import Asked, check, check_patterns, look_at, ref
 from orchestrator.api.engine_settings import real_clocks, work_settings
 from orchestrator.api.planning import BatchPlan, digest_of, plan_batch, refusal
 from orchestrator.api.run_report import RunReport, kept_in_history, new_run_id, with_results
-from orchestrator.api.session import Surroundings, open_session, work_on
+from orchestrator.api.session import open_session, work_on
 from orchestrator.api.settings import EffectiveSettings, settings_of_keywords
 from orchestrator.api.status import BatchStatus, batch_head, entry_status, warnings_of_batch
 from orchestrator.domain.entries import normal
@@ -34,6 +34,7 @@ from orchestrator.engine.events import Event, EventBus, SegmentProgressed
 from orchestrator.journal.journal import exists, open_journal
 from orchestrator.manifest import Manifest, Problem
 from orchestrator.observe.event_file import TOLD
+from orchestrator.observe.streams import Surroundings
 from orchestrator.observe.tracking import RunTracker
 
 #: Events that a stream keeps for a reader that is slower than the run.

@@ -17,12 +17,14 @@ from anyio import to_thread
 
 from orchestrator.domain.errors import OrchestratorError, UsageError, exit_code_of_any
 from orchestrator.domain.states import EntryState
-from orchestrator.journal.journal import exists, open_journal
+from orchestrator.journal.history import IncidentKind
+from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord, OutcomeRecord
 
 if TYPE_CHECKING:
     from orchestrator.engine import report as engine
+    from orchestrator.engine.events import BatchFinished
     from orchestrator.engine.report import EntryCounts
 
 #: Of the document; fields may be added to it.
@@ -101,6 +103,52 @@ async def with_results(
         error=report.cause,
         results=[result async for result in results(journal, report.batch_digest)],
     )
+
+
+async def document_of_run(report: engine.RunReport, journal: JournalReader) -> dict[str, object]:
+    """The run's document, as `--json` prints it."""
+    return (await with_results(report, journal)).as_dict()
+
+
+async def document_of_queued_batch(event: BatchFinished, journal: Journal) -> dict[str, object]:
+    """The batch as the document of a run that had done it all, which no process has; raises JournalError."""
+    # Loads what looking at a batch does not need.
+    from orchestrator.engine.report import EntryCounts  # noqa: PLC0415
+
+    batch = await journal.batch(event.digest)
+    began = 0.0 if batch is None else batch.last_run_at or batch.created_at
+    work = await journal.work_since(event.digest, began)
+    counts = await journal.counts(event.digest)
+    report = RunReport(
+        batch=event.batch,
+        run_id=event.run_id,
+        exit_code=event.exit_code,
+        elapsed_seconds=round(event.elapsed_seconds, 3),
+        entries=EntryCounts(**event.entries),
+        segments={
+            "total": work.segments,
+            "stored": work.stored_segments,
+            "sent": work.sent_segments,
+            "resumed": max(work.stored_segments - work.sent_segments, 0),
+            "retried": work.retried,
+        },
+        bytes={
+            "total": work.bytes,
+            "sent": work.sent_bytes,
+            "resumed": max(work.stored_bytes - work.sent_bytes, 0),
+        },
+        warnings=[
+            *[
+                f"{incident.subject}: {incident.message}" if incident.subject else incident.message
+                for incident in await journal.incidents(event.digest)
+                if incident.run_id == event.run_id and incident.kind == IncidentKind.WARNING
+            ],
+            *[line async for line in untouched(journal, event.digest, event.batch, counts)],
+        ],
+        error=None,
+        results=[result async for result in results(journal, event.digest)],
+    )
+    return report.as_dict()
 
 
 async def head_of(report: engine.RunReport, journal: JournalReader) -> dict[str, Any]:

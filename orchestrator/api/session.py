@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-import anyio
+from typing import TYPE_CHECKING
 
 from orchestrator.api.checking import Asked
+from orchestrator.api.run_report import document_of_queued_batch, document_of_run
 from orchestrator.api.settings import STDOUT, Settings
-from orchestrator.domain.errors import ExitCode, LockHeldError, exit_code_of_any
-from orchestrator.domain.untrusted_text import shown_address
+from orchestrator.domain.errors import LockHeldError, exit_code_of_any
 from orchestrator.engine.batch import RunRequest, run_batch
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.events import EventBus, ServiceWarning, Subscriber
@@ -25,17 +22,13 @@ from orchestrator.engine.service_connection import Clocks
 from orchestrator.journal.backend import is_url
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.manifest import Manifest, Problem
-from orchestrator.network.errors import CONNECTION_ERRORS
-from orchestrator.network.http_session import open_http_session
+from orchestrator.notifications.heartbeat import Ending, heartbeats
+from orchestrator.observe.streams import Surroundings
 from orchestrator.observe.tracking import RunTracker
 
 if TYPE_CHECKING:
-    from orchestrator.api.notifications import Notifier
+    from orchestrator.notifications.notifier import Notifier
     from orchestrator.observe.metrics import RunMetrics
-
-#: Between two heartbeats, and what one may take.
-BEAT_SECONDS: Final = 60.0
-_REQUEST_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +110,16 @@ def _notifier_of(
     if not values.notify and values.on_finish is None:
         return None
     # Loaded for those who want notifications only, and of the two notifiers the one that is needed.
-    from orchestrator.api.notification_sending import targets_of  # noqa: PLC0415
+    from orchestrator.notifications.sending import targets_of  # noqa: PLC0415
 
     targets = targets_of(values.notify) if values.notify else []
     if is_url(values.state):
-        from orchestrator.api.fleet_notifications import FleetNotifier  # noqa: PLC0415
+        from orchestrator.notifications.fleet import FleetNotifier  # noqa: PLC0415
 
-        return partial(FleetNotifier, targets, values.on_finish, around=around)
-    from orchestrator.api.notifications import RunNotifier  # noqa: PLC0415
+        return partial(
+            FleetNotifier, targets, values.on_finish, document=document_of_queued_batch, around=around
+        )
+    from orchestrator.notifications.notifier import RunNotifier  # noqa: PLC0415
 
     return partial(
         RunNotifier,
@@ -132,6 +127,7 @@ def _notifier_of(
         values.on_finish,
         run_id=run_id,
         has_worked=lambda: tracker is not None and tracker.has_worked,
+        document=document_of_run,
         around=around,
     )
 
@@ -162,20 +158,6 @@ class EventOutputs:
 
     subscribers: tuple[Subscriber, ...] = ()
     events_path: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What reports need of their program: texts in `hidden` are in none, `warn` hears why one is not made.
-
-    `stdout` gives a descriptor of the standard output, or raises UsageError where there is none to give;
-    `command_output` is where commands write that are run, a descriptor or DEVNULL.
-    """
-
-    hidden: Collection[str]
-    warn: Callable[[str], None]
-    stdout: Callable[[], int]
-    command_output: int
 
 
 @contextmanager
@@ -249,72 +231,3 @@ def _written(
         except BaseException as error:
             metrics.end(exit_code_of_any(error))
             raise
-
-
-@dataclass(slots=True)
-class Ending:
-    """How a run ends, once it is known; until then as one that crashed."""
-
-    exit_code: int = ExitCode.UNEXPECTED
-
-
-@asynccontextmanager
-async def heartbeats(url: str | None, warn: Callable[[str], None]) -> AsyncIterator[Ending]:
-    """Request *url*, where there is one, as `Heartbeat` does while the block runs; the block says how it ended."""
-    ending = Ending()
-    if url is None:
-        yield ending
-        return
-    heartbeat = Heartbeat(url, warn)
-    # A task of asyncio's: a task group would wrap whatever the block raises.
-    task = asyncio.create_task(heartbeat.keep_beating())
-    try:
-        yield ending
-    except BaseException as error:
-        ending.exit_code = exit_code_of_any(error)
-        raise
-    finally:
-        task.cancel()
-        with anyio.CancelScope(shield=True), suppress(asyncio.CancelledError):
-            await task
-        with anyio.CancelScope(shield=True):
-            await heartbeat.beat(str(int(ending.exit_code)))
-            await heartbeat.close()
-
-
-class Heartbeat:
-    """Requests *url* at the start, every minute and at the end, so that an alarm elsewhere misses it."""
-
-    def __init__(self, url: str, warn: Callable[[str], None]) -> None:
-        self._url = url
-        self._warn = warn
-        self._has_failed = False
-        self._session = open_http_session(connect_timeout=_REQUEST_SECONDS)
-
-    async def keep_beating(self) -> None:
-        """Until it is cancelled."""
-        await self.beat("start")
-        while True:
-            await anyio.sleep(BEAT_SECONDS)
-            await self.beat("log")
-
-    async def beat(self, event: str) -> None:
-        """Request the address once for *event*."""
-        url = self._url.replace("{event}", event)
-        reason = None
-        try:
-            with anyio.fail_after(_REQUEST_SECONDS):
-                async with self._session.get(url, allow_redirects=False) as answer:
-                    reason = None if answer.status < 400 else f"HTTP {answer.status}"
-        except (*CONNECTION_ERRORS, TimeoutError, ValueError) as error:
-            # The text of these exceptions holds the URL.
-            reason = type(error).__name__
-        if reason is not None and not self._has_failed:
-            self._has_failed = True
-            self._warn(
-                f"the heartbeat was not taken by {shown_address(self._url)}: {reason}; the run continues"
-            )
-
-    async def close(self) -> None:
-        """Close its connections."""
-        await self._session.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.api.engine_settings import real_clocks, service_settings, work_settings
 from orchestrator.api.run_report import new_run_id
-from orchestrator.api.session import Session, Surroundings, event_outputs, open_session
+from orchestrator.api.session import Session, event_outputs, open_session
 from orchestrator.api.settings import EffectiveSettings, ProgressStyle, Settings, environment_doubts
 from orchestrator.cli.process import cursor_shown_while_suspended
 from orchestrator.domain.errors import OrchestratorError
@@ -37,7 +37,7 @@ from orchestrator.engine.outage import gates
 from orchestrator.engine.service_connection import Clocks, connect
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.observe.streams import failure_of
+from orchestrator.observe.streams import Surroundings, failure_of
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.observe.wording import outage_news
 from orchestrator.transfer.bandwidth import BandwidthLimit

@@ -31,7 +31,7 @@ from orchestrator.journal.sqlite import examine_file, find_journal, open_sqlite
 from orchestrator.journal.writing import EntryWriter
 
 if TYPE_CHECKING:
-    from orchestrator.journal.notifications import NoticeBook
+    from orchestrator.journal.outbox import NoticeBook
 
 
 class Journal(EntryWriter):
@@ -55,7 +55,7 @@ class Journal(EntryWriter):
     def notices(self, batch: str, target: str) -> NoticeBook:
         """What *target* is to be notified of about the batch, and has been."""
         # Loaded by those who notify somebody.
-        from orchestrator.journal.notifications import NoticeBook  # noqa: PLC0415
+        from orchestrator.journal.outbox import NoticeBook  # noqa: PLC0415
 
         return NoticeBook(self._backend, self._clock, batch, target)
 

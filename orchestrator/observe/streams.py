@@ -6,7 +6,8 @@ import errno
 import io
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -80,3 +81,17 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
         return "no program reads from this pipe"
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What reports need of their program: texts in `hidden` are in none, `warn` hears why one is not made.
+
+    `stdout` gives a descriptor of the standard output, or raises UsageError where there is none to give;
+    `command_output` is where commands write that are run, a descriptor or DEVNULL.
+    """
+
+    hidden: Collection[str]
+    warn: Callable[[str], None]
+    stdout: Callable[[], int]
+    command_output: int

@@ -13,10 +13,10 @@ import pytest
 
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.api.conftest import room
-from tests.api.room import TOKEN, Room
 from tests.cli.conftest import SECRETS as OUR_SECRETS
 from tests.cli.conftest import Batch, Cli, Result
 from tests.cli.rewriting import rewriting
+from tests.notifications.room import TOKEN, Room
 
 __all__ = ["room"]
 

@@ -941,7 +941,7 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         "tests/api/test_batch.py tests/cli/test_settings.py"
     ),
     ("orchestrator/api/settings.py", ("--config", "--on-finish")): (
-        "tests/api/test_notify.py::test_a_command_is_not_taken_from_a_folder_of_footage"
+        "tests/notifications/test_run.py::test_a_command_is_not_taken_from_a_folder_of_footage"
     ),
     ("orchestrator/api/settings.py", ("--state",)): (
         "tests/cli/test_server_journal.py::test_a_password_on_the_command_line_is_refused_and_leads_on_without_it"
@@ -970,8 +970,8 @@ NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
     (f"{CLI}commands/watch.py", ("--interval",)): 1,
     ("orchestrator/api/options.py", ("-v",)): 1,
     ("orchestrator/api/options.py", ("--json",)): 1,
-    ("orchestrator/api/notification_sending.py", ("--notify",)): 2,
-    ("orchestrator/api/notifications.py", ("--on-finish",)): 1,
+    ("orchestrator/notifications/sending.py", ("--notify",)): 2,
+    ("orchestrator/notifications/notifier.py", ("--on-finish",)): 1,
     (f"{CLI}work/plan.py", ("--rate",)): 2,
     (f"{CLI}work/simulate.py", ("--bucket", "--object-store")): 1,
     ("orchestrator/engine/batch.py", ("--fail-fast",)): 1,

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import anyio
 
-from orchestrator.api.notifications import WatchNotifier
 from orchestrator.api.run_report import error_of
 from orchestrator.api.settings import ProgressStyle
 from orchestrator.cli.invocation import Invocation
@@ -32,6 +31,7 @@ from orchestrator.engine.drain import until_signalled
 from orchestrator.engine.events import EntryTransitioned, Event, JobStateChanged, ServiceWarning
 from orchestrator.engine.following import Follower, Milestone, PollPace, Progress
 from orchestrator.journal.reading import JournalReader
+from orchestrator.notifications.notifier import WatchNotifier
 
 if TYPE_CHECKING:
     from rich.console import Console

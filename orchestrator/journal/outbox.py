@@ -7,8 +7,9 @@ which is dead is not sent again: it may have arrived, and there is no way to ask
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import NamedTuple
 
-from orchestrator.domain.notifications import Notice, NoticeKind
 from orchestrator.journal.backend import Backend, Row, Transaction
 
 _KEY = "batch = :batch AND target = :target AND subject = :subject"
@@ -65,6 +66,27 @@ _MOVE = f"UPDATE notices SET state = :to_state, at = :at WHERE {_KEY} AND state 
 _DROP_STALE = (
     "DELETE FROM notices WHERE batch = :batch AND target = :target AND kind = :kind AND state = 'owed'"
 )
+
+
+class NoticeKind(StrEnum):
+    """What a notice is about; those of one kind that are owed at a time are one message."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    REVIEW_FAILED = "review_failed"
+    DECISION_NEEDED = "decision_needed"
+    OUTAGE_BEGUN = "outage_begun"
+    OUTAGE_OVER = "outage_over"
+    WATCH_FINISHED = "watch_finished"
+
+
+class Notice(NamedTuple):
+    """Something to be said: *subject* is what it is about, *reason* what makes it another one, *text* a line."""
+
+    subject: str
+    kind: NoticeKind
+    text: str
+    reason: str = ""
 
 
 class NoticeBook:

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio.to_thread
 
 from orchestrator.domain.errors import ConfigurationError
-from orchestrator.domain.notifications import Message, Notice, NoticeKind, message_of
 from orchestrator.domain.untrusted_text import masked, shown_address
 from orchestrator.journal.journal import Journal
-from orchestrator.journal.notifications import NoticeBook
+from orchestrator.journal.outbox import Notice, NoticeBook, NoticeKind
+from orchestrator.notifications.notices import Message, message_of
+from orchestrator.observe.streams import Surroundings
 
 if TYPE_CHECKING:
     from apprise import Apprise
-
-    from orchestrator.api.session import Surroundings
 
 #: By which apprise's services choose a colour or a priority.
 _TYPES: Final = {

@@ -14,17 +14,19 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api.notification_sending import Target
-from orchestrator.api.notifications import RunNotifier
-from orchestrator.api.session import Surroundings
+from orchestrator.api.run_report import document_of_run
 from orchestrator.domain.entries import BatchKey
-from orchestrator.domain.notifications import Message, Notice, NoticeKind, message_of
 from orchestrator.engine import events
 from orchestrator.engine.events import Totals
 from orchestrator.journal.journal import open_journal
+from orchestrator.journal.outbox import Notice, NoticeKind
+from orchestrator.notifications.notices import Message, message_of
+from orchestrator.notifications.notifier import RunNotifier
+from orchestrator.notifications.sending import Target
+from orchestrator.observe.streams import Surroundings
 from orchestrator.simulator import Simulator, SimulatorOptions
-from tests.api.room import TOKEN, Room
 from tests.cli.conftest import SECRETS, Batch, Cli
+from tests.notifications.room import TOKEN, Room
 
 #: apprise asks Python for a module that a later one has no more.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -167,8 +169,8 @@ async def test_each_outage_is_told_when_it_begins_and_when_it_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With why the run waits, and how long it did."""
-    monkeypatch.setattr("orchestrator.api.notifications.GATHER_SECONDS", 0)
-    monkeypatch.setattr("orchestrator.api.notifications.REST_SECONDS", 0)
+    monkeypatch.setattr("orchestrator.notifications.notifier.GATHER_SECONDS", 0)
+    monkeypatch.setattr("orchestrator.notifications.notifier.REST_SECONDS", 0)
     sent: asyncio.Queue[Message] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
@@ -191,7 +193,9 @@ async def test_each_outage_is_told_when_it_begins_and_when_it_is_over(
         key = BatchKey("https://service", "project", "studio")
         await journal.open_batch(key, manifest_path=None, is_submit_wanted=False, run_id="run-1")
         around = Surroundings(hidden=(), warn=pytest.fail, stdout=pytest.fail, command_output=2)
-        async with RunNotifier([target], None, journal, "run-1", has_worked=bool, around=around) as notifier:
+        async with RunNotifier(
+            [target], None, journal, "run-1", has_worked=bool, document=document_of_run, around=around
+        ) as notifier:
             notifier(STARTED)
             for _ in range(2):
                 notifier(began)
@@ -317,7 +321,7 @@ def test_messages_name_twenty_entries_and_count_the_rest() -> None:
 
 def test_a_hung_command_is_stopped(cli: Cli, batch: Batch, simulator: Simulator, monkeypatch: Any) -> None:
     """With what it started, as far as it is the shell's."""
-    monkeypatch.setattr("orchestrator.api.notifications.COMMAND_SECONDS", 0.2)
+    monkeypatch.setattr("orchestrator.notifications.notifier.COMMAND_SECONDS", 0.2)
 
     result = cli("run", batch.manifest, "--on-finish", "exec sleep 60")
 

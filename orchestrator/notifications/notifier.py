@@ -14,14 +14,11 @@ import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import anyio
 
-from orchestrator.api.notification_sending import Complaints, Delivery, Target, targets_of
-from orchestrator.api.run_report import with_results
 from orchestrator.domain.errors import ExitCode, JournalError
-from orchestrator.domain.notifications import Notice, NoticeKind
 from orchestrator.domain.quantities import as_clock
 from orchestrator.domain.states import EntryState
 from orchestrator.domain.untrusted_text import disarmed_json
@@ -36,13 +33,11 @@ from orchestrator.engine.events import (
 from orchestrator.engine.following import Milestone, Progress
 from orchestrator.engine.report import RunReport
 from orchestrator.journal.journal import Journal
-from orchestrator.journal.notifications import NoticeBook
-from orchestrator.journal.records import BatchRecord, EntryRecord
-from orchestrator.observe.wording import outage_line
-
-if TYPE_CHECKING:
-    from orchestrator.api.run_report import RunReport as Document
-    from orchestrator.api.session import Surroundings
+from orchestrator.journal.outbox import Notice, NoticeBook, NoticeKind
+from orchestrator.journal.records import BatchRecord
+from orchestrator.notifications.notices import finish_of, notice_of, notice_of_entry
+from orchestrator.notifications.sending import Complaints, Delivery, Target, targets_of
+from orchestrator.observe.streams import Surroundings
 
 #: What a command may take; a run that waits for it for ever would keep the next one out.
 COMMAND_SECONDS: Final = 600.0
@@ -53,64 +48,6 @@ REST_SECONDS: Final = 30.0
 _FAILED: Final = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
 #: Seconds that a command waits at its end for what is still to be sent.
 FLUSH_SECONDS: Final = 30.0
-
-
-def notice_of(event: Event, occasion: str) -> Notice | None:
-    """What *event* gives to say, None where nothing; *occasion* makes one outage another than the last."""
-    match event:
-        case EntryFailed():
-            return _failure(event.entry, event.kind, event.code, event.message)
-        case DecisionNeeded():
-            subject = f"decision:{event.entry}"
-            return Notice(subject, NoticeKind.DECISION_NEEDED, f"{event.entry}: {event.reason}", event.reason)
-        case OutageBegan():
-            return Notice(f"outage:{event.side}", NoticeKind.OUTAGE_BEGUN, outage_line(event), occasion)
-        case OutageEnded():
-            text = f"{event.side} answers again after {as_clock(event.lasted_seconds)}"
-            return Notice(f"outage_over:{event.side}", NoticeKind.OUTAGE_OVER, text, occasion)
-        case _:
-            return None
-
-
-def notice_of_entry(record: EntryRecord) -> Notice | None:
-    """What the journal has to say of an entry that failed, as the event said it; None where there is no reason."""
-    if record.state is EntryState.FAILED and record.error is not None:
-        return _failure(record.entry_id, record.error.kind, record.error.code, record.error.message)
-    if record.state is not EntryState.REVIEW_FAILED:
-        return None
-    reason = record.review_reason or "no reason was given"
-    code = f" ({record.review_code})" if record.review_code else ""
-    return Notice(
-        f"review:{record.entry_id}",
-        NoticeKind.REVIEW_FAILED,
-        f"{record.entry_id}: {reason}{code}",
-        f"{record.submitted_at}: {reason}",
-    )
-
-
-def _failure(entry: str, kind: str, code: str | None, message: str) -> Notice:
-    is_decision = kind == "decision_needed"
-    return Notice(
-        f"{'decision' if is_decision else 'failed'}:{entry}",
-        NoticeKind.DECISION_NEEDED if is_decision else NoticeKind.FAILED,
-        f"{entry}: {message}{f' ({code})' if code else ''}",
-        f"{kind} {code} {message}",
-    )
-
-
-def finish_of(
-    run_id: str, exit_code: int, elapsed_seconds: float, entries: Mapping[str, int], cause: str | None = None
-) -> Notice:
-    """What is said of a run at its end, which *cause* explains where an error stopped it."""
-    others = {"failed": entries["failed"], "skipped": entries["skipped"], "left": entries["pending"]}
-    counts = "".join(f", {count} {name}" for name, count in others.items() if count)
-    why = "" if cause is None else f"; {cause}"
-    return Notice(
-        f"finished:{run_id}",
-        NoticeKind.FINISHED,
-        f"{entries['done']} of {entries['total']} entries done{counts}, in {as_clock(elapsed_seconds)}; "
-        f"exit code {int(exit_code)}{why} (run {run_id})",
-    )
 
 
 class Notifier:
@@ -207,13 +144,13 @@ class Notifier:
         with anyio.move_on_after(seconds):
             await self._ending.wait()
 
-    async def _run_command(self, book: NoticeBook, finish: Notice, report: Document) -> None:
+    async def _run_command(self, book: NoticeBook, finish: Notice, document: Mapping[str, object]) -> None:
         taken = await book.take([finish])
         if self._command is None or not taken:
             return
         # As `--json` prints it: the command may well show it on a terminal.
-        document = disarmed_json(json.dumps(report.as_dict(), ensure_ascii=False))
-        failure = await feed(self._command, document, self._around.command_output)
+        text = disarmed_json(json.dumps(document, ensure_ascii=False))
+        failure = await feed(self._command, text, self._around.command_output)
         if failure is not None:
             self._around.warn(f"the command of --on-finish {failure}")
         # One that failed is not run again: what it did until then must not be done twice.
@@ -223,7 +160,8 @@ class Notifier:
 class RunNotifier(Notifier):
     """What is notified of in the run *run_id*, which has its batch to itself.
 
-    *has_worked* is asked at the end: a run that found nothing to do is not reported.
+    *has_worked* is asked at the end: a run that found nothing to do is not reported. *document* makes of the report
+    what the command reads.
     """
 
     hears = frozenset({RunStarted, EntryFailed, DecisionNeeded, OutageBegan, OutageEnded})
@@ -236,9 +174,11 @@ class RunNotifier(Notifier):
         run_id: str,
         *,
         has_worked: Callable[[], bool],
+        document: Callable[[RunReport, Journal], Awaitable[Mapping[str, object]]],
         around: Surroundings,
     ) -> None:
         super().__init__(targets, command, journal, around)
+        self._document = document
         #: None until it is known what the notices are about.
         self._delivery: Delivery | None = None
         self._run_id = run_id
@@ -308,7 +248,7 @@ class RunNotifier(Notifier):
         with anyio.move_on_after(FLUSH_SECONDS):
             await delivery.send_owed()
         if self._command is not None and (command := digest_of_command(self._command)) in reported:
-            document = await with_results(report, self._journal)
+            document = await self._document(report, self._journal)
             await self._run_command(delivery.book(command), finish, document)
 
     async def _break_promises(self, delivery: Delivery) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.domain.notifications import Notice, NoticeKind
 from orchestrator.journal.journal import Journal
-from orchestrator.journal.notifications import NoticeBook
+from orchestrator.journal.outbox import Notice, NoticeBook, NoticeKind
 from tests.journal.samples import BATCH, add_entries
 
 BEGUN = Notice("outage:service", NoticeKind.OUTAGE_BEGUN, "waiting")

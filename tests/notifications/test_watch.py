@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.simulator import SimulatorOptions
-from tests.api.room import TOKEN, Room
 from tests.cli.conftest import SECRETS, Batch, Cli
+from tests.notifications.room import TOKEN, Room
 
 #: apprise asks Python for a module that a later one has no more.
 pytestmark = [

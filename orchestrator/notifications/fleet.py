@@ -8,23 +8,12 @@ is first to keep the promise; one that dies before leaves it to the others, and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from orchestrator.api.notification_sending import Delivery, Target
-from orchestrator.api.notifications import (
-    FLUSH_SECONDS,
-    Notifier,
-    digest_of_command,
-    finish_of,
-    notice_of,
-    owe_failures,
-)
-from orchestrator.api.run_report import RunReport, results, untouched
-from orchestrator.domain.notifications import NoticeKind
 from orchestrator.engine.events import (
     BatchFinished,
     BatchQueued,
@@ -36,11 +25,13 @@ from orchestrator.engine.events import (
     OutageEnded,
     OutageEvent,
 )
-from orchestrator.engine.report import EntryCounts
-from orchestrator.journal.history import IncidentKind
+from orchestrator.journal.outbox import NoticeKind
+from orchestrator.notifications.notices import finish_of, notice_of
+from orchestrator.notifications.notifier import FLUSH_SECONDS, Notifier, digest_of_command, owe_failures
+from orchestrator.notifications.sending import Delivery, Target
+from orchestrator.observe.streams import Surroundings
 
 if TYPE_CHECKING:
-    from orchestrator.api.session import Surroundings
     from orchestrator.journal.journal import Journal
 
 #: An outage that began so long ago is told once more: the workers that saw it may have ended before it did.
@@ -48,14 +39,24 @@ _OUTAGE_REMEMBERED: Final = 3600.0
 
 
 class FleetNotifier(Notifier):
-    """What a worker, or who queues a batch, notifies of beside others that do the same."""
+    """What a worker, or who queues a batch, notifies of beside others that do the same.
+
+    *document* makes of a batch's end what the command reads.
+    """
 
     hears = frozenset({BatchQueued, BatchFinished, EntryFailed, DecisionNeeded, OutageBegan, OutageEnded})
 
     def __init__(
-        self, targets: Sequence[Target], command: str | None, journal: Journal, around: Surroundings
+        self,
+        targets: Sequence[Target],
+        command: str | None,
+        journal: Journal,
+        *,
+        document: Callable[[BatchFinished, Journal], Awaitable[Mapping[str, object]]],
+        around: Surroundings,
     ) -> None:
         super().__init__(targets, command, journal, around)
+        self._document = document
         #: Of the batches that are queued, by their names, which are one project's.
         self._deliveries: dict[str, Delivery] = {}
         self._finished: list[BatchFinished] = []
@@ -131,7 +132,7 @@ class FleetNotifier(Notifier):
         book = delivery.book(digest_of_command(self._command or ""))
         owed = [notice for notice in await book.owed() if notice.kind is NoticeKind.FINISHED]
         if owed:
-            await self._run_command(book, owed[-1], await document_of(event, self._journal))
+            await self._run_command(book, owed[-1], await self._document(event, self._journal))
 
 
 async def _owe_outage(delivery: Delivery, event: OutageEvent) -> None:
@@ -147,40 +148,3 @@ async def _owe_outage(delivery: Delivery, event: OutageEvent) -> None:
             await book.owe_end(notice, begin)
         else:
             await book.owe_begin(notice, end, _OUTAGE_REMEMBERED)
-
-
-async def document_of(event: BatchFinished, journal: Journal) -> RunReport:
-    """The batch as the document of a run that had done it all, which no process has; raises JournalError."""
-    batch = await journal.batch(event.digest)
-    began = 0.0 if batch is None else batch.last_run_at or batch.created_at
-    work = await journal.work_since(event.digest, began)
-    counts = await journal.counts(event.digest)
-    return RunReport(
-        batch=event.batch,
-        run_id=event.run_id,
-        exit_code=event.exit_code,
-        elapsed_seconds=round(event.elapsed_seconds, 3),
-        entries=EntryCounts(**event.entries),
-        segments={
-            "total": work.segments,
-            "stored": work.stored_segments,
-            "sent": work.sent_segments,
-            "resumed": max(work.stored_segments - work.sent_segments, 0),
-            "retried": work.retried,
-        },
-        bytes={
-            "total": work.bytes,
-            "sent": work.sent_bytes,
-            "resumed": max(work.stored_bytes - work.sent_bytes, 0),
-        },
-        warnings=[
-            *[
-                f"{incident.subject}: {incident.message}" if incident.subject else incident.message
-                for incident in await journal.incidents(event.digest)
-                if incident.run_id == event.run_id and incident.kind == IncidentKind.WARNING
-            ],
-            *[line async for line in untouched(journal, event.digest, event.batch, counts)],
-        ],
-        error=None,
-        results=[result async for result in results(journal, event.digest)],
-    )

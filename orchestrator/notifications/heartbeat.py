@@ -1,0 +1,89 @@
+"""Requests to an address while a run works, so that an alarm elsewhere misses them when it does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+
+from orchestrator.domain.errors import ExitCode, exit_code_of_any
+from orchestrator.domain.untrusted_text import shown_address
+from orchestrator.network.errors import CONNECTION_ERRORS
+from orchestrator.network.http_session import open_http_session
+
+#: Between two heartbeats, and what one may take.
+BEAT_SECONDS: Final = 60.0
+_REQUEST_SECONDS: Final = 10.0
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a run ends, once it is known; until then as one that crashed."""
+
+    exit_code: int = ExitCode.UNEXPECTED
+
+
+@asynccontextmanager
+async def heartbeats(url: str | None, warn: Callable[[str], None]) -> AsyncIterator[Ending]:
+    """Request *url*, where there is one, as `Heartbeat` does while the block runs; the block says how it ended."""
+    ending = Ending()
+    if url is None:
+        yield ending
+        return
+    heartbeat = Heartbeat(url, warn)
+    # A task of asyncio's: a task group would wrap whatever the block raises.
+    task = asyncio.create_task(heartbeat.keep_beating())
+    try:
+        yield ending
+    except BaseException as error:
+        ending.exit_code = exit_code_of_any(error)
+        raise
+    finally:
+        task.cancel()
+        with anyio.CancelScope(shield=True), suppress(asyncio.CancelledError):
+            await task
+        with anyio.CancelScope(shield=True):
+            await heartbeat.beat(str(int(ending.exit_code)))
+            await heartbeat.close()
+
+
+class Heartbeat:
+    """Requests *url* at the start, every minute and at the end, so that an alarm elsewhere misses it."""
+
+    def __init__(self, url: str, warn: Callable[[str], None]) -> None:
+        self._url = url
+        self._warn = warn
+        self._has_failed = False
+        self._session = open_http_session(connect_timeout=_REQUEST_SECONDS)
+
+    async def keep_beating(self) -> None:
+        """Until it is cancelled."""
+        await self.beat("start")
+        while True:
+            await anyio.sleep(BEAT_SECONDS)
+            await self.beat("log")
+
+    async def beat(self, event: str) -> None:
+        """Request the address once for *event*."""
+        url = self._url.replace("{event}", event)
+        reason = None
+        try:
+            with anyio.fail_after(_REQUEST_SECONDS):
+                async with self._session.get(url, allow_redirects=False) as answer:
+                    reason = None if answer.status < 400 else f"HTTP {answer.status}"
+        except (*CONNECTION_ERRORS, TimeoutError, ValueError) as error:
+            # The text of these exceptions holds the URL.
+            reason = type(error).__name__
+        if reason is not None and not self._has_failed:
+            self._has_failed = True
+            self._warn(
+                f"the heartbeat was not taken by {shown_address(self._url)}: {reason}; the run continues"
+            )
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._session.close()

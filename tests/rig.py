@@ -16,7 +16,6 @@ import anyio.lowlevel
 import yaml
 
 from orchestrator.api.engine_settings import run_settings as default_run_settings
-from orchestrator.api.settings import Settings
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
@@ -32,6 +31,7 @@ from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import Problem, open_manifest
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.metastudio.rate_limit import ApiRate
+from orchestrator.settings.values import Settings
 from orchestrator.simulator import JobView, Simulator
 from orchestrator.simulator.footage import write_footage, write_letter, write_picture
 

@@ -25,7 +25,6 @@ from orchestrator.api.engine_settings import real_clocks, work_settings
 from orchestrator.api.planning import BatchPlan, digest_of, plan_batch, refusal
 from orchestrator.api.run_report import RunReport, kept_in_history, new_run_id, with_results
 from orchestrator.api.session import open_session, work_on
-from orchestrator.api.settings import EffectiveSettings, settings_of_keywords
 from orchestrator.api.status import BatchStatus, batch_head, entry_status, warnings_of_batch
 from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import UsageError
@@ -36,6 +35,7 @@ from orchestrator.manifest import Manifest, Problem
 from orchestrator.observe.event_file import TOLD
 from orchestrator.observe.streams import Surroundings
 from orchestrator.observe.tracking import RunTracker
+from orchestrator.settings.sources import EffectiveSettings, settings_of_keywords
 
 #: Events that a stream keeps for a reader that is slower than the run.
 KEPT_EVENTS = 10_000

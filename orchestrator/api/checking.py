@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from orchestrator.api.settings import Settings
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.entries import Entry, is_named_by, normal
 from orchestrator.domain.errors import JournalError, UsageError
@@ -25,6 +24,7 @@ from orchestrator.manifest.files import finding_problem
 from orchestrator.manifest.problems import without_ignored
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.rules.rule import Extra, Verdict, install_command
+from orchestrator.settings.values import Settings
 
 if TYPE_CHECKING:
     from orchestrator.journal.journal import Journal

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import anyio
 
-from orchestrator.api.settings import EffectiveSettings, Settings
 from orchestrator.domain.errors import ConfigurationError, UsageError
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
@@ -21,6 +20,8 @@ from orchestrator.engine.drain import Listening, by_signals
 from orchestrator.engine.service_connection import Clocks, ServiceSettings
 from orchestrator.journal.records import BatchRecord
 from orchestrator.metastudio.credentials import find_credentials
+from orchestrator.settings.sources import EffectiveSettings
+from orchestrator.settings.values import Settings
 from orchestrator.transfer.bandwidth import BandwidthLimit
 
 _API_CAP_SECONDS = 20.0

@@ -13,7 +13,6 @@ from anyio import to_thread
 
 from orchestrator.api.checking import Asked
 from orchestrator.api.engine_settings import home_folder, run_settings
-from orchestrator.api.settings import EffectiveSettings
 from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, ManifestError
 from orchestrator.engine.decision import EntryPlan
@@ -23,6 +22,7 @@ from orchestrator.engine.selection import earlier_manifest, scope_of
 from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.manifest import Manifest, Problem
 from orchestrator.metastudio.credentials import find_credentials
+from orchestrator.settings.sources import EffectiveSettings
 
 SCHEMA = 1
 #: metastudio-protocol section 0, fact 4.

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from orchestrator.api.checking import Asked
 from orchestrator.api.run_report import document_of_queued_batch, document_of_run
-from orchestrator.api.settings import STDOUT, Settings
 from orchestrator.domain.errors import LockHeldError, exit_code_of_any
 from orchestrator.engine.batch import RunRequest, run_batch
 from orchestrator.engine.context import WorkSettings
@@ -25,6 +24,7 @@ from orchestrator.manifest import Manifest, Problem
 from orchestrator.notifications.heartbeat import Ending, heartbeats
 from orchestrator.observe.streams import Surroundings
 from orchestrator.observe.tracking import RunTracker
+from orchestrator.settings.values import STDOUT, Settings
 
 if TYPE_CHECKING:
     from orchestrator.notifications.notifier import Notifier

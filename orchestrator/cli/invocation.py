@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.api.options import (
+from orchestrator.cli.help import CONTENT, OUTPUT, SERVICE, TRANSFER
+from orchestrator.cli.output import Output
+from orchestrator.domain.errors import OrchestratorError, UsageError
+from orchestrator.domain.quantities import parse_duration
+from orchestrator.settings.options import (
     CALL_OPTIONS,
     OUTPUT_OPTIONS,
     RUN_OPTIONS,
@@ -26,13 +30,9 @@ from orchestrator.api.options import (
     SERVICE_OPTIONS,
     SettingOption,
 )
-from orchestrator.cli.help import CONTENT, OUTPUT, SERVICE, TRANSFER
-from orchestrator.cli.output import Output
-from orchestrator.domain.errors import OrchestratorError, UsageError
-from orchestrator.domain.quantities import parse_duration
 
 if TYPE_CHECKING:
-    from orchestrator.api.settings import EffectiveSettings
+    from orchestrator.settings.sources import EffectiveSettings
 
 Command = Callable[..., int | None]
 Completed = Callable[[typer.Context, str], list[str]]
@@ -58,7 +58,7 @@ class Invocation:
 
         Raises UsageError for a wrong flag, ConfigurationError for a wrong value from elsewhere.
         """
-        from orchestrator.api.settings import load_settings  # noqa: PLC0415 - only when the command runs
+        from orchestrator.settings.sources import load_settings  # noqa: PLC0415 - only when the command runs
 
         load = partial(load_settings, flags=self.flags, config=self.config, beside=beside)
         found = replace(load(), reread=load, is_watched=sys.stderr.isatty())
@@ -193,7 +193,7 @@ def _given(context: typer.Context, incomplete: str) -> dict[str, Any]:
 
 
 def _state(given: dict[str, Any]) -> str:
-    from orchestrator.api.settings import load_settings  # noqa: PLC0415 - only when a shell asks
+    from orchestrator.settings.sources import load_settings  # noqa: PLC0415 - only when a shell asks
 
     flags = {"state": given["state"]} if given.get("state") else {}
     return load_settings(flags=flags, config=given.get("config"), beside=None).values.state

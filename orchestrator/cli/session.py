@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from orchestrator.api.engine_settings import real_clocks, service_settings, work_settings
 from orchestrator.api.run_report import new_run_id
 from orchestrator.api.session import Session, event_outputs, open_session
-from orchestrator.api.settings import EffectiveSettings, ProgressStyle, Settings, environment_doubts
 from orchestrator.cli.process import cursor_shown_while_suspended
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.quantities import format_bytes
@@ -40,6 +39,8 @@ from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.observe.streams import Surroundings, failure_of
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.observe.wording import outage_news
+from orchestrator.settings.sources import EffectiveSettings, environment_doubts
+from orchestrator.settings.values import ProgressStyle, Settings
 from orchestrator.transfer.bandwidth import BandwidthLimit
 
 if TYPE_CHECKING:

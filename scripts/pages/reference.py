@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.api.options import ALL_OPTIONS, OUTPUT_OPTIONS, SettingOption
 from orchestrator.cli.help import PROGRAM
 from orchestrator.cli.main import application
+from orchestrator.settings.options import ALL_OPTIONS, OUTPUT_OPTIONS, SettingOption
 
 _HEAD = """\
 # Reference

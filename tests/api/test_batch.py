@@ -18,8 +18,8 @@ import pytest
 
 import orchestrator
 from orchestrator.api.batch import SettingKeywords
-from orchestrator.api.settings import Settings
 from orchestrator.engine.events import RunFinished, RunStarted, SegmentProgressed, SegmentStored
+from orchestrator.settings.values import Settings
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import Batch, Cli, ThreadedSimulator
 

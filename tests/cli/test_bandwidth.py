@@ -13,9 +13,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from orchestrator.api.settings import EffectiveSettings, load_settings
 from orchestrator.cli.output import Output
 from orchestrator.cli.session import changeable_bandwidth
+from orchestrator.settings.sources import EffectiveSettings, load_settings
 from orchestrator.transfer.bandwidth import BandwidthLimit
 from tests.cli.conftest import Batch, Cli
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.api.settings import Settings
 from orchestrator.cli.work.doctor import (
     CheckStatus,
     _clock,
@@ -22,6 +21,7 @@ from orchestrator.cli.work.doctor import (
 )
 from orchestrator.domain.presigned import ServiceTime
 from orchestrator.journal.records import DAMAGE_HINT
+from orchestrator.settings.values import Settings
 from orchestrator.simulator import Simulator
 from orchestrator.transfer.hashing import HASHLIB
 from tests.cli.conftest import SECRETS, Batch, Cli, Result

@@ -16,11 +16,11 @@ import pytest
 from orchestrator.domain.errors import ExitCode
 from orchestrator.simulator import Simulator, SimulatorOptions
 from orchestrator.simulator.options import parse_world
-from tests.notifications.conftest import room
 from tests.cli.conftest import SECRETS, Batch, Cli
 from tests.cli.documents import check_document
 from tests.cli.fleet_journal import postgres, state
 from tests.journal.severed_link import SeveredLink
+from tests.notifications.conftest import room
 from tests.notifications.room import TOKEN, Room
 
 __all__ = ["postgres", "room", "state"]

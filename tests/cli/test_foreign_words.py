@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from orchestrator.simulator import Simulator, SimulatorOptions
-from tests.api.conftest import room
 from tests.cli.conftest import SECRETS as OUR_SECRETS
 from tests.cli.conftest import Batch, Cli, Result
 from tests.cli.rewriting import rewriting
+from tests.notifications.conftest import room
 from tests.notifications.room import TOKEN, Room
 
 __all__ = ["room"]

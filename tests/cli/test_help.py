@@ -10,8 +10,8 @@ import pytest
 import typer
 from pages.reference import all_commands
 
-from orchestrator.api.options import ALL_OPTIONS
 from orchestrator.cli.commands import ALIASES, SUMMARIES
+from orchestrator.settings.options import ALL_OPTIONS
 from tests.cli.conftest import Batch, Cli
 
 PANELS = ["Arguments:", "Options:", "What is sent:", "Service:", "Transfer:", "Output:"]

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api.settings import load_settings
 from orchestrator.cli.work.batches import KnownBatch
 from orchestrator.cli.work.report import options_of
 from orchestrator.journal.records import BatchRecord
 from orchestrator.report.document import Commands
+from orchestrator.settings.sources import load_settings
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import SECRETS, Batch, Cli
 from tests.report.test_page import read

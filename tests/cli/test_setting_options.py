@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.api.options import ALL_OPTIONS, DEFAULTS, SettingOption
-from orchestrator.api.settings import Settings, setting_names
 from orchestrator.cli.invocation import setting_parameter
+from orchestrator.settings.options import ALL_OPTIONS, DEFAULTS, SettingOption
+from orchestrator.settings.sources import setting_names
+from orchestrator.settings.values import Settings
 
 
 def test_every_setting_has_one_option_and_its_default_is_a_value_of_it() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.api.options import ALL_OPTIONS
-from orchestrator.api.settings import EffectiveSettings, Settings, load_settings, unknown_time_zone
+from orchestrator.settings.options import ALL_OPTIONS
+from orchestrator.settings.sources import EffectiveSettings, load_settings, unknown_time_zone
+from orchestrator.settings.values import Settings
 from tests.cli.conftest import Batch, Cli
 
 

@@ -13,10 +13,10 @@ from typing import TextIO
 
 import pytest
 
-from orchestrator.api.settings import load_settings
 from orchestrator.cli.output import Output
 from orchestrator.cli.session import open_shown_session
 from orchestrator.engine.events import RunStarted, StepReached
+from orchestrator.settings.sources import load_settings
 from orchestrator.simulator import Simulator
 from tests.cli.conftest import Batch, Cli
 

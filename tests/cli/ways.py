@@ -445,7 +445,7 @@ WAYS: tuple[Way, ...] = (
         cli("explain", "--all"),
     ),
     Way(
-        "orchestrator/api/settings.py",
+        "orchestrator/settings/sources.py",
         ("orchestrator config show",),
         first(write("bad.toml", "joobs = 3\n"), run("--config", "{folder}/bad.toml")),
         first(write("bad.toml", "jobs = 3\n"), cli("config", "show"), run("--config", "{folder}/bad.toml")),
@@ -937,13 +937,13 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
     ("orchestrator/journal/sqlite.py", ("--state",)): (
         "tests/journal/test_failing_database.py tests/journal/test_lock.py"
     ),
-    ("orchestrator/api/settings.py", ("orchestrator config show",)): (
+    ("orchestrator/settings/sources.py", ("orchestrator config show",)): (
         "tests/api/test_batch.py tests/cli/test_settings.py"
     ),
-    ("orchestrator/api/settings.py", ("--config", "--on-finish")): (
+    ("orchestrator/settings/sources.py", ("--config", "--on-finish")): (
         "tests/notifications/test_run.py::test_a_command_is_not_taken_from_a_folder_of_footage"
     ),
-    ("orchestrator/api/settings.py", ("--state",)): (
+    ("orchestrator/settings/sources.py", ("--state",)): (
         "tests/cli/test_server_journal.py::test_a_password_on_the_command_line_is_refused_and_leads_on_without_it"
     ),
     ("orchestrator/metastudio/client.py", ("--endpoint",)): "tests/metastudio/test_bounds.py",
@@ -968,8 +968,8 @@ NO_ADVICE: dict[tuple[str, tuple[str, ...]], int] = {
     (f"{CLI}commands/simulate.py", ("--world",)): 1,
     (f"{CLI}commands/status.py", ("--json",)): 1,
     (f"{CLI}commands/watch.py", ("--interval",)): 1,
-    ("orchestrator/api/options.py", ("-v",)): 1,
-    ("orchestrator/api/options.py", ("--json",)): 1,
+    ("orchestrator/settings/options.py", ("-v",)): 1,
+    ("orchestrator/settings/options.py", ("--json",)): 1,
     ("orchestrator/notifications/sending.py", ("--notify",)): 2,
     ("orchestrator/notifications/notifier.py", ("--on-finish",)): 1,
     (f"{CLI}work/plan.py", ("--rate",)): 2,

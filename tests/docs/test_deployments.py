@@ -21,8 +21,8 @@ import yaml
 from compose_spec import PyCompose
 
 from orchestrator import __version__
-from orchestrator.api.settings import Settings
 from orchestrator.domain.errors import ExitCode
+from orchestrator.settings.values import Settings
 from tests.cli.advice import complaint
 from tests.docs.conftest import ROOT, Desk
 from tests.docs.test_systemd_units import service

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.api.settings import Settings
 from orchestrator.domain.errors import ExitCode
+from orchestrator.settings.values import Settings
 from tests.cli.advice import complaint
 from tests.docs.conftest import ROOT, Desk
 from tests.docs.pasting import install_program

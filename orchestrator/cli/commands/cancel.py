@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.api.options import CALL_OPTIONS, SERVICE_OPTIONS, TELLING_OPTIONS
 from orchestrator.cli.invocation import Agreed, BatchArgument, EntryPatterns, Invocation, takes_settings
+from orchestrator.settings.options import CALL_OPTIONS, SERVICE_OPTIONS, TELLING_OPTIONS
 
 
 @takes_settings(SERVICE_OPTIONS, CALL_OPTIONS, TELLING_OPTIONS, unused=("progress",))

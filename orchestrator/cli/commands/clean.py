@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import CALL_OPTIONS, SERVICE_OPTIONS
 from orchestrator.cli.invocation import Agreed, Invocation, seconds_of, takes_settings
+from orchestrator.settings.options import CALL_OPTIONS, SERVICE_OPTIONS
 
 
 @takes_settings(SERVICE_OPTIONS, CALL_OPTIONS, unused=("progress",))

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import (
+from orchestrator.cli.help import PanelCommand
+from orchestrator.cli.invocation import Invocation, takes_settings
+from orchestrator.settings.options import (
     LOOK_OPTIONS,
     MANIFEST_OPTIONS,
     PLAN_OPTIONS,
@@ -15,8 +17,6 @@ from orchestrator.api.options import (
     RUN_TELLING_OPTIONS,
     SERVICE_OPTIONS,
 )
-from orchestrator.cli.help import PanelCommand
-from orchestrator.cli.invocation import Invocation, takes_settings
 
 config = typer.Typer(
     name="config", help="Show effective settings.", no_args_is_help=True, rich_markup_mode=None

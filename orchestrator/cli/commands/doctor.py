@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import RUN_OPTIONS, SERVICE_OPTIONS
 from orchestrator.cli.invocation import Defaults, Invocation, takes_settings
+from orchestrator.settings.options import RUN_OPTIONS, SERVICE_OPTIONS
 
 #: Of a run's options those that decide how many files are open at once.
 _WIDTH_OPTIONS = tuple(option for option in RUN_OPTIONS if option.name in {"jobs", "parallel"})

@@ -6,13 +6,6 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import (
-    ENQUEUE_OPTIONS,
-    MANIFEST_OPTIONS,
-    NOTIFY_OPTIONS,
-    SERVICE_OPTIONS,
-    TELLING_OPTIONS,
-)
 from orchestrator.cli.invocation import (
     BatchName,
     Defaults,
@@ -20,6 +13,13 @@ from orchestrator.cli.invocation import (
     Invocation,
     ManifestPath,
     takes_settings,
+)
+from orchestrator.settings.options import (
+    ENQUEUE_OPTIONS,
+    MANIFEST_OPTIONS,
+    NOTIFY_OPTIONS,
+    SERVICE_OPTIONS,
+    TELLING_OPTIONS,
 )
 
 

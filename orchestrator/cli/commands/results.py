@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import SERVICE_OPTIONS
 from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, takes_settings
+from orchestrator.settings.options import SERVICE_OPTIONS
 
 
 @takes_settings(SERVICE_OPTIONS, unused=("insecure_http", "progress", "log_max_size"))

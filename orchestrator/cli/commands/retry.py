@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import (
+from orchestrator.cli.invocation import BatchArgument, Defaults, EntryPatterns, Invocation, takes_settings
+from orchestrator.domain.errors import UsageError
+from orchestrator.settings.options import (
     MANIFEST_OPTIONS,
     PLAN_OPTIONS,
     RUN_OPTIONS,
     RUN_TELLING_OPTIONS,
     SERVICE_OPTIONS,
 )
-from orchestrator.cli.invocation import BatchArgument, Defaults, EntryPatterns, Invocation, takes_settings
-from orchestrator.domain.errors import UsageError
 
 
 @takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, RUN_TELLING_OPTIONS)

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import SERVICE_OPTIONS
 from orchestrator.cli.invocation import Invocation, batch_names, entry_ids, takes_settings
 from orchestrator.domain.errors import UsageError
 from orchestrator.domain.states import EntryState
+from orchestrator.settings.options import SERVICE_OPTIONS
 
 _FAILED = (EntryState.FAILED, EntryState.REVIEW_FAILED)
 

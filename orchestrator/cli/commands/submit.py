@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.api.options import RUN_OPTIONS, RUN_TELLING_OPTIONS, SERVICE_OPTIONS
 from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, takes_settings
+from orchestrator.settings.options import RUN_OPTIONS, RUN_TELLING_OPTIONS, SERVICE_OPTIONS
 
 #: Of a run's options those that are about files, of which it sends none.
 _OF_UPLOADS = (

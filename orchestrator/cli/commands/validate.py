@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import JOBS_OPTIONS, LOOK_OPTIONS, MANIFEST_OPTIONS
 from orchestrator.cli.invocation import BatchName, Defaults, Invocation, ManifestPath, takes_settings
+from orchestrator.settings.options import JOBS_OPTIONS, LOOK_OPTIONS, MANIFEST_OPTIONS
 
 
 @takes_settings(MANIFEST_OPTIONS, LOOK_OPTIONS, JOBS_OPTIONS, unused=("log_max_size",))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.api.options import SERVICE_OPTIONS
 from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, takes_settings
+from orchestrator.settings.options import SERVICE_OPTIONS
 
 
 @takes_settings(SERVICE_OPTIONS, unused=("progress", "log_max_size"))

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import API_OPTIONS, SERVICE_OPTIONS, WATCH_TELLING_OPTIONS
 from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, seconds_of, takes_settings
 from orchestrator.domain.errors import UsageError
+from orchestrator.settings.options import API_OPTIONS, SERVICE_OPTIONS, WATCH_TELLING_OPTIONS
 
 _DEFAULT_INTERVAL_SECONDS = 15.0
 #: Factor of the interval up to which the waits grow while nothing changes.

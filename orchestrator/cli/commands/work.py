@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.api.options import HOST_OPTIONS, RUN_TELLING_OPTIONS, SERVICE_OPTIONS
 from orchestrator.cli.invocation import Invocation, batch_names, seconds_of, takes_settings
 from orchestrator.domain.errors import UsageError
+from orchestrator.settings.options import HOST_OPTIONS, RUN_TELLING_OPTIONS, SERVICE_OPTIONS
 
 _DEFAULT_HOLD_SECONDS = 60.0
 _SHORTEST_HOLD_SECONDS, _LONGEST_HOLD_SECONDS = 20.0, 600.0

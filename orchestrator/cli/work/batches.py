@@ -12,9 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TypeVar
 
-from orchestrator.api.options import ENVIRONMENT_PREFIX
 from orchestrator.api.run_report import IsMeant, keep_end
-from orchestrator.api.settings import EffectiveSettings, settings_of_flags
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import StoppedBySignal, run_async
@@ -28,6 +26,8 @@ from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.observe.wording import short_moment
+from orchestrator.settings.options import ENVIRONMENT_PREFIX
+from orchestrator.settings.sources import EffectiveSettings, settings_of_flags
 
 T = TypeVar("T")
 _SHOWN_RUNS = 20

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, can_ask, is_agreed, print_table, require_consent
 from orchestrator.cli.process import run_on_network
@@ -34,6 +33,7 @@ from orchestrator.engine.cleaning import (
 )
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import BatchRecord
+from orchestrator.settings.sources import EffectiveSettings
 
 Subject = TypeVar("Subject", BatchRecord, Orphan)
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.api.engine_settings import home_folder
-from orchestrator.api.options import ALL_OPTIONS
-from orchestrator.api.settings import EffectiveSettings, environment_doubts, setting_names
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, print_table
 from orchestrator.domain.errors import ConfigurationError, ExitCode
@@ -19,6 +17,8 @@ from orchestrator.journal.backend import shown
 from orchestrator.metastudio.credentials import PROJECT_VARIABLE, FoundCredentials, find_credentials
 from orchestrator.metastudio.rate_limit import ApiRate
 from orchestrator.network.tls import TLS_VARIABLE, chosen_tls
+from orchestrator.settings.options import ALL_OPTIONS
+from orchestrator.settings.sources import EffectiveSettings, environment_doubts, setting_names
 
 _SECRET = frozenset(option.name for option in ALL_OPTIONS if option.is_secret)
 _SIZES = frozenset({"part_size", "log_max_size", "max_transfer"})

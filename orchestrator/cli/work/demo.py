@@ -15,7 +15,6 @@ import yaml
 from platformdirs import user_state_path
 
 from orchestrator.api.checking import Asked
-from orchestrator.api.settings import APPLICATION, EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.work.listings import ProblemReport
@@ -24,6 +23,8 @@ from orchestrator.domain.entries import slug
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.journal.journal import folder_of
 from orchestrator.metastudio.rate_limit import ApiRate
+from orchestrator.settings.sources import EffectiveSettings
+from orchestrator.settings.values import APPLICATION
 from orchestrator.simulator import Simulator, SimulatorOptions
 from orchestrator.simulator.footage import write_footage, write_letter, write_picture
 

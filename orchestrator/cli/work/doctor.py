@@ -17,7 +17,6 @@ from yarl import URL
 
 from orchestrator.api.checking import Asked, check_manifest
 from orchestrator.api.engine_settings import home_folder, real_clocks, service_settings
-from orchestrator.api.settings import EffectiveSettings, Settings, environment_doubts, settings_of_flags
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
@@ -34,6 +33,8 @@ from orchestrator.metastudio.answers import exchange
 from orchestrator.metastudio.credentials import FoundCredentials, IamAccount, check_endpoint, find_credentials
 from orchestrator.metastudio.wire import JobQuery
 from orchestrator.network.http_session import EnvironmentProxies, open_http_session
+from orchestrator.settings.sources import EffectiveSettings, environment_doubts, settings_of_flags
+from orchestrator.settings.values import Settings
 from orchestrator.transfer.hashing import HASHLIB, Md5, best_md5
 
 _JOURNAL = "journal"

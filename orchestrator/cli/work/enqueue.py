@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from orchestrator.api.checking import Asked, check_patterns
 from orchestrator.api.session import Session
-from orchestrator.api.settings import EffectiveSettings, kept_for_batch
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
@@ -19,6 +18,7 @@ from orchestrator.cli.work.listings import ProblemReport, is_setting_wrong, refu
 from orchestrator.domain.errors import ExitCode, OrchestratorError
 from orchestrator.engine.batch import RunRequest
 from orchestrator.fleet.requirements import require_server
+from orchestrator.settings.sources import EffectiveSettings, kept_for_batch
 
 if TYPE_CHECKING:
     from orchestrator.fleet.enqueueing import Enqueued, Office

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.api.settings import settings_of_flags
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output, print_table
 from orchestrator.domain.errors import ManifestError, OrchestratorError
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
+from orchestrator.settings.sources import settings_of_flags
 
 if TYPE_CHECKING:
     from orchestrator.api.checking import Asked

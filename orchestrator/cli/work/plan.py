@@ -9,7 +9,6 @@ from functools import partial
 from orchestrator.api.checking import Asked, check_patterns, films_of, look_problems, refused_if_likely
 from orchestrator.api.planning import BatchPlan, plan_batch, refusal
 from orchestrator.api.run_report import named
-from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output, print_table
 from orchestrator.cli.process import run_async
@@ -19,6 +18,7 @@ from orchestrator.domain.errors import ManifestError, UsageError
 from orchestrator.domain.quantities import as_clock, format_bytes, parse_bytes
 from orchestrator.manifest import Manifest
 from orchestrator.observe.wording import comparing
+from orchestrator.settings.sources import EffectiveSettings
 
 _SHOWN_ENTRIES = 40
 

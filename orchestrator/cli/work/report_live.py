@@ -14,7 +14,6 @@ from aiohttp import web
 from anyio import to_thread
 from platformdirs import user_state_path
 
-from orchestrator.api.settings import APPLICATION
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, dumped
 from orchestrator.cli.process import run_async
@@ -26,6 +25,7 @@ from orchestrator.engine.drain import until_signalled
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.report.document import ReportData
 from orchestrator.report.live import EventTail, LivePage, Place, is_loopback
+from orchestrator.settings.values import APPLICATION
 
 #: An open page's stream never ends by itself.
 _GOODBYE_SECONDS = 0.5

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from orchestrator.api.checking import Asked, check_patterns, refuse_fleet
 from orchestrator.api.run_report import decisions, head_of, left_alone, results
 from orchestrator.api.session import Session, work_on
-from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
@@ -36,6 +35,7 @@ from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import submit_batch
 from orchestrator.journal.backend import is_url
 from orchestrator.journal.reading import JournalReader
+from orchestrator.settings.sources import EffectiveSettings
 
 if TYPE_CHECKING:
     from orchestrator.engine.report import RunReport

@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
-from orchestrator.api.settings import EffectiveSettings
 from orchestrator.api.status import batch_head, entry_status, warnings_of_batch
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, print_table
@@ -31,6 +30,7 @@ from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord, SegmentRecord
 from orchestrator.observe.wording import short_moment
 from orchestrator.report.reading import reviews_document
+from orchestrator.settings.sources import EffectiveSettings
 
 _SHOWN_ENTRIES = 200
 _ALL = 10**9

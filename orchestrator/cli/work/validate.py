@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.api.checking import Asked, FilmOfEntry, Looked, check, look_at
-from orchestrator.api.settings import ProgressStyle, Settings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.work.listings import counted, grouped_problems
 from orchestrator.domain.errors import ConfigurationError, ExitCode, UsageError
 from orchestrator.domain.quantities import as_clock
 from orchestrator.manifest import Problem
+from orchestrator.settings.values import ProgressStyle, Settings
 
 #: Seconds between two lines of progress where there is no terminal.
 _PLAIN_SECONDS = 30.0

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Protocol, Self
 import anyio
 
 from orchestrator.api.run_report import error_of
-from orchestrator.api.settings import ProgressStyle
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
 from orchestrator.cli.process import cursor_shown_while_suspended, run_on_network
@@ -32,6 +31,7 @@ from orchestrator.engine.events import EntryTransitioned, Event, JobStateChanged
 from orchestrator.engine.following import Follower, Milestone, PollPace, Progress
 from orchestrator.journal.reading import JournalReader
 from orchestrator.notifications.notifier import WatchNotifier
+from orchestrator.settings.values import ProgressStyle
 
 if TYPE_CHECKING:
     from rich.console import Console

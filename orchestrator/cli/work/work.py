@@ -10,7 +10,6 @@ from functools import partial
 from orchestrator.api.engine_settings import real_clocks, work_settings, work_settings_of_batch
 from orchestrator.api.run_report import new_run_id
 from orchestrator.api.session import Session, open_session
-from orchestrator.api.settings import EffectiveSettings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
@@ -29,6 +28,7 @@ from orchestrator.engine.events import (
 )
 from orchestrator.fleet.requirements import require_server
 from orchestrator.journal.history import process_name
+from orchestrator.settings.sources import EffectiveSettings
 
 #: PgQueuer does not work on one alone.
 _LEAST_ENTRIES = 2

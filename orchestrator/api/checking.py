@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -148,7 +146,13 @@ def check(asked: Asked, settings: Settings, look: Callable[[Sequence[FilmOfEntry
     rows += rejected_row_jobs(manifest)
     faulty = {problem.entry for problem in problems if _is_missing_file(problem) and problem.entry}
     if rows or faulty:
-        problems = _compared_with_journal(problems, rows, sorted(faulty), settings.state, manifest)
+        # Few manifests have either: the journal and its event loop take as long to load as a thousand entries.
+        from orchestrator.journal.journal import exists  # noqa: PLC0415
+
+        if exists(settings.state):
+            problems = anyio.run(
+                _compared_with_journal, problems, rows, sorted(faulty), settings.state, manifest
+            )
     looked = look(films)
     problems += look_problems(looked, str(asked.path))
     return Checked(
@@ -163,35 +167,28 @@ def _is_missing_file(problem: Problem) -> bool:
     return problem.is_error and problem.rule == MISSING_FILE_RULE and problem.entry is not None
 
 
-#: Opens the journal that is meant.
-_Open = Callable[[], AbstractAsyncContextManager["Journal"]]
-
-
-def _compared_with_journal(
+async def _compared_with_journal(
     found: list[Problem], rows: Sequence[RowJob], faulty: Sequence[str], state: str, manifest: Manifest
 ) -> list[Problem]:
-    """The problems *found*, with what the journal knows of the *rows* of results and of the *faulty* entries."""
-    # Few manifests have either: the journal and its event loop take as long to load as a thousand entries.
-    from orchestrator.journal.journal import exists, open_journal  # noqa: PLC0415
+    """The problems *found*, with what the journal knows of the *rows* of results and of the *faulty* entries.
 
-    if not exists(state):
+    Raises JournalError where there are rows and the journal cannot be read: without them it is only asked what it
+    can forgive, and forgives nothing.
+    """
+    from orchestrator.journal.journal import open_journal  # noqa: PLC0415 - as above
+
+    try:
+        async with open_journal(state, clock=time.time) as journal:
+            misplaced = await misplaced_rows(rows, journal, str(manifest.path)) if rows else []
+            return await _forgiven(found, faulty, journal, manifest) + misplaced
+    except JournalError:
+        if rows:
+            raise
         return found
-    opened = partial(open_journal, state, clock=time.time)
-    if rows:
-        found = found + anyio.run(_misplaced, rows, opened, str(manifest.path))
-    # The journal is only asked what it can forgive: one that cannot be read forgives nothing.
-    with suppress(JournalError):
-        return anyio.run(_forgiven, found, faulty, opened, manifest)
-    return found
-
-
-async def _misplaced(rows: Sequence[RowJob], opened: _Open, manifest_file: str) -> list[Problem]:
-    async with opened() as journal:
-        return await misplaced_rows(rows, journal, manifest_file)
 
 
 async def _forgiven(
-    found: list[Problem], faulty: Sequence[str], opened: _Open, manifest: Manifest
+    found: list[Problem], faulty: Sequence[str], journal: Journal, manifest: Manifest
 ) -> list[Problem]:
     """The problems *found*; a missing file of a *faulty* entry that is done is only a warning.
 
@@ -199,21 +196,18 @@ async def _forgiven(
     """
     if not faulty:
         return found
-    async with opened() as journal:
-        named = [
-            batch for batch in await journal.batches() if normal(batch.name) == normal(manifest.batch_name)
-        ]
-        if len(named) != 1:
-            return found
-        done = set()
-        for start in range(0, len(faulty), _ENTRIES_AT_ONCE):
-            few = faulty[start : start + _ENTRIES_AT_ONCE]
-            records = await journal.entries_named(named[0].batch, few)
-            done |= {
-                entry
-                for entry, record in records.items()
-                if is_done(record.state, with_submit=manifest.is_submit_wanted)
-            }
+    named = [batch for batch in await journal.batches() if normal(batch.name) == normal(manifest.batch_name)]
+    if len(named) != 1:
+        return found
+    done = set()
+    for start in range(0, len(faulty), _ENTRIES_AT_ONCE):
+        few = faulty[start : start + _ENTRIES_AT_ONCE]
+        records = await journal.entries_named(named[0].batch, few)
+        done |= {
+            entry
+            for entry, record in records.items()
+            if is_done(record.state, with_submit=manifest.is_submit_wanted)
+        }
     return [
         problem._replace(
             severity=Severity.WARNING,

@@ -250,13 +250,12 @@ def avatar_of(text: str) -> Avatar:
 @lru_cache(maxsize=256)
 def assets_of(text: str) -> tuple[Asset, ...]:
     """The inverse of `files_json`; raises ValueError, or TypeError, for anything else."""
-    return tuple(_asset(*row) for row in json.loads(text))
-
-
-def _asset(kind: Any, path: Any, size: Any, mtime_ns: Any, inode: Any) -> Asset:
-    if not (isinstance(path, str) and type(size) is type(mtime_ns) is type(inode) is int):
-        raise TypeError
-    return Asset(AssetKind(kind), path, Fingerprint(size, mtime_ns, inode))
+    assets = []
+    for kind, path, size, mtime_ns, inode in json.loads(text):
+        if not (isinstance(path, str) and type(size) is type(mtime_ns) is type(inode) is int):
+            raise TypeError
+        assets.append(Asset(AssetKind(kind), path, Fingerprint(size, mtime_ns, inode)))
+    return tuple(assets)
 
 
 def are_same_files(one: Sequence[Asset], other: Sequence[Asset]) -> bool:

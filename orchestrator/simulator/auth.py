@@ -108,8 +108,10 @@ class Credentials:
     def _check_token(self, token: str, now: float) -> None:
         if hmac.compare_digest(token.encode(), self.static_token.encode()):
             return
-        expires_at = self._expires_at(token)
-        if now >= expires_at:
+        payload, _, seal = token.partition(".")
+        if not hmac.compare_digest(seal.encode(), self._seal(payload).encode()):
+            raise unauthorized("decrypt token fail")
+        if now >= float(json.loads(base64.urlsafe_b64decode(payload))["expires_at"]):
             raise ApiError(401, "APIGW.0307", "The token must be updated.")
 
     def issue_token(self, now: float) -> tuple[str, float]:
@@ -118,12 +120,6 @@ class Credentials:
         claims = json.dumps({"expires_at": expires_at, "nonce": secrets.token_hex(8)}).encode()
         payload = base64.urlsafe_b64encode(claims).decode()
         return f"{payload}.{self._seal(payload)}", expires_at
-
-    def _expires_at(self, token: str) -> float:
-        payload, _, seal = token.partition(".")
-        if not hmac.compare_digest(seal.encode(), self._seal(payload).encode()):
-            raise unauthorized("decrypt token fail")
-        return float(json.loads(base64.urlsafe_b64decode(payload))["expires_at"])
 
     def _seal(self, payload: str) -> str:
         return hmac.new(self.sk.encode(), payload.encode(), hashlib.sha256).hexdigest()

@@ -194,7 +194,7 @@ def event_outputs(
             # Loaded for those who want metrics only.
             from orchestrator.observe.metrics import RunMetrics  # noqa: PLC0415
 
-            metrics = RunMetrics(context["batch"], run_id, clock)
+            metrics = RunMetrics(context["batch"] or None, run_id, clock)
             subscribers.append(open_ones.enter_context(_written(values, metrics, around, ending)))
         # A program that has set up OpenTelemetry has loaded it; for others it need not even be installed.
         if run_id is not None and "opentelemetry.trace" in sys.modules:

@@ -74,21 +74,21 @@ _METRICS: Final[Mapping[str, _Shape]] = {
 class RunMetrics:
     """A subscriber that counts what happens in a run of *batch*; *clock* is in seconds since the epoch.
 
-    *batch* is "" for a worker of a fleet, which may have several: what is about an entry has its batch, all else has
-    none. How far a batch is a worker knows at its end only, as others work on it, too. `registry` may be read from
+    *batch* is None for a worker of a fleet, which may have several: what is about an entry has its batch, all else
+    has none. How far a batch is a worker knows at its end only, as others work on it, too. `registry` may be read from
     any thread. `is_begun` is True once the run has the batch to itself.
     """
 
     name = "the metrics"
 
-    def __init__(self, batch: str, run_id: str, clock: Callable[[], float]) -> None:
+    def __init__(self, batch: str | None, run_id: str, clock: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
         #: A worker shares nothing with others that it could take from them.
-        self.is_begun = self.is_worker = not batch
-        self._batch = batch
+        self.is_begun = self.is_worker = batch is None
+        self._batch = batch or ""
         self._clock = clock
         info = Info(f"{PREFIX}_run", "The run and the program's version", ["batch"], registry=self.registry)
-        info.labels(batch).info({"run_id": run_id, "version": __version__})
+        info.labels(self._batch).info({"run_id": run_id, "version": __version__})
         self._metrics: dict[str, Any] = {}
         #: The child of a metric, by the values of its labels: finding one each time costs more than counting.
         self._children: dict[tuple[str, ...], Any] = {}

@@ -12,7 +12,7 @@ from orchestrator.domain.errors import ConfigurationError
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.presigned import ServiceTime
 from orchestrator.domain.retry import Draw, RetryPolicy
-from orchestrator.engine.hold import check_hold
+from orchestrator.engine.entry import check_hold
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials, UserToken, check_endpoint
 from orchestrator.metastudio.rate_limit import ApiAttempt, ApiRate, Gate, Pacer, RateLimiter, Retrying, ignore

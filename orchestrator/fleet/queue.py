@@ -23,7 +23,7 @@ from pgqueuer.domain.types import JOB_STATUS, Channel, JobId, QueueEntrypoint, Q
 from pgqueuer.ports.driver import NotifyCallback
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
-from orchestrator.engine.hold import Hold, awake_and_asleep
+from orchestrator.engine.entry import Hold, awake_and_asleep
 from orchestrator.fleet.presence import CREATE_WORKERS, STALE_SECONDS, WORKERS_TABLE, Place, untried
 from orchestrator.fleet.rate_limit import CREATE_TABLE
 from orchestrator.fleet.requirements import not_installed

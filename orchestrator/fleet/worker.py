@@ -24,8 +24,8 @@ from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, is_done
 from orchestrator.engine.context import Run, Workplace, WorkSettings
 from orchestrator.engine.drain import Breaker, StopWishes
+from orchestrator.engine.entry import check_hold
 from orchestrator.engine.events import BatchDrained, Event, ServiceWarning
-from orchestrator.engine.hold import check_hold
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.parallelism import AdaptiveParallelism
 from orchestrator.fleet.batches import Batches, Incidents, Unreported, nothing

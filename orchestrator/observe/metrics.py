@@ -75,8 +75,8 @@ class RunMetrics:
     """A subscriber that counts what happens in a run of *batch*; *clock* is in seconds since the epoch.
 
     *batch* is None for a worker of a fleet, which may have several: what is about an entry has its batch, all else
-    has none. How far a batch is a worker knows at its end only, as others work on it, too. `registry` may be read from
-    any thread. `is_begun` is True once the run has the batch to itself.
+    has none. How far a batch is a worker knows at its end only, as others work on it, too. `registry` may be read
+    from any thread. `is_begun` is True once the run has the batch to itself.
     """
 
     name = "the metrics"

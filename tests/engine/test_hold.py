@@ -16,8 +16,8 @@ import pytest
 
 from orchestrator.domain.errors import ExitCode, HoldLostError
 from orchestrator.domain.states import Change
+from orchestrator.engine.entry import ALWAYS_HELD, Hold, acting_under, awake_and_asleep, check_hold, uncut
 from orchestrator.engine.events import Event, Point, StepReached
-from orchestrator.engine.hold import ALWAYS_HELD, Hold, acting_under, awake_and_asleep, check_hold, uncut
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.metastudio.client import MetaStudioClient
 from tests.rig import Rig

@@ -23,8 +23,8 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.states import Change
 from orchestrator.engine.context import OnExpired, Run
+from orchestrator.engine.entry import ALWAYS_HELD, acting_under, uncut
 from orchestrator.engine.events import Point, UrlsExpired
-from orchestrator.engine.hold import ALWAYS_HELD, acting_under, uncut
 from orchestrator.engine.job_ownership import Found, JobContents, JobFinder, Takeover
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import JobUrls, UploadUrls, create_body, update_body

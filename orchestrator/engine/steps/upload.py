@@ -25,8 +25,8 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.evidence import Evidence, Receipt
 from orchestrator.domain.states import EntryState
+from orchestrator.engine.entry import check_hold
 from orchestrator.engine.events import Point, SegmentProgressed
-from orchestrator.engine.hold import check_hold
 from orchestrator.engine.steps.inquiry import Finding, Inquiry
 from orchestrator.journal.records import SegmentRecord
 

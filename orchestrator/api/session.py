@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.api.checking import Asked
 from orchestrator.api.run_report import document_of_queued_batch, document_of_run
-from orchestrator.domain.errors import LockHeldError, exit_code_of_any
+from orchestrator.domain.errors import ExitCode, LockHeldError, exit_code_of_any
 from orchestrator.engine.batch import RunRequest, run_batch
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.events import EventBus, ServiceWarning, Subscriber
@@ -21,7 +21,6 @@ from orchestrator.engine.service_connection import Clocks
 from orchestrator.journal.backend import is_url
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.manifest import Manifest, Problem
-from orchestrator.notifications.heartbeat import Ending, heartbeats
 from orchestrator.observe.streams import Surroundings
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.settings.values import STDOUT, Settings
@@ -29,6 +28,13 @@ from orchestrator.settings.values import STDOUT, Settings
 if TYPE_CHECKING:
     from orchestrator.notifications.notifier import Notifier
     from orchestrator.observe.metrics import RunMetrics
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a run ends, once it is known; until then as one that crashed."""
+
+    exit_code: int = ExitCode.UNEXPECTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +82,13 @@ async def open_session(
     """
     new_notifier = _notifier_of(values, work.run_id, tracker, around)
     async with AsyncExitStack() as opened:
-        ending = await opened.enter_async_context(heartbeats(values.heartbeat, around.warn))
+        ending = Ending()
+        if values.heartbeat is not None:
+            # Loaded for those who want heartbeats only.
+            from orchestrator.notifications.heartbeat import heartbeats  # noqa: PLC0415
+
+            beating = heartbeats(values.heartbeat, around.warn, lambda: ending.exit_code)
+            await opened.enter_async_context(beating)
         told = opened.enter_context(
             event_outputs(values, context, clocks.clock, around, run_id=work.run_id, ending=ending)
         )

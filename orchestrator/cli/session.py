@@ -1,4 +1,4 @@
-"""What a command has open while it works: journal, logs, progress, events, and the client for the service."""
+"""What a command has open while it works: journal, logs, progress, events, the client; and how its end is kept."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.api.engine_settings import real_clocks, service_settings, work_settings
-from orchestrator.api.run_report import new_run_id
+from orchestrator.api.run_report import IsMeant, keep_end, new_run_id
 from orchestrator.api.session import Session, event_outputs, open_session
-from orchestrator.cli.process import cursor_shown_while_suspended
-from orchestrator.domain.errors import OrchestratorError
+from orchestrator.cli.process import StoppedBySignal, cursor_shown_while_suspended, run_async
+from orchestrator.domain.entries import normal
+from orchestrator.domain.errors import OrchestratorError, UsageError, exit_code_of_any
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.untrusted_text import shown
 from orchestrator.engine.drain import Drain, listening
@@ -39,14 +41,18 @@ from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.observe.streams import Surroundings, failure_of
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.observe.wording import outage_news
-from orchestrator.settings.sources import EffectiveSettings, environment_doubts
+from orchestrator.settings.options import ENVIRONMENT_PREFIX
+from orchestrator.settings.sources import EffectiveSettings, environment_doubts, settings_of_flags
 from orchestrator.settings.values import ProgressStyle, Settings
 from orchestrator.transfer.bandwidth import BandwidthLimit
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
+    from orchestrator.cli.invocation import Invocation
     from orchestrator.cli.output import Output
+    from orchestrator.journal.records import BatchRecord
 
 #: The descriptor: what a command prints must not get into a document on stdout.
 _STDERR = 2
@@ -292,3 +298,45 @@ def logs_of(values: Settings, warn: Callable[[str], None], **context: str | None
             failure = failure_of(sys.stderr)
             if failure is not None:
                 log.warning("stderr.lost", reason=failure.strerror)
+
+
+@contextmanager
+def kept_in_history(output: Output, state: Callable[[], str], is_meant: IsMeant) -> Iterator[None]:
+    """Keep, in the journal at *state*, how the block ends when it raises; the error is raised again.
+
+    *is_meant* picks the batch; where the journal knows none or several of that kind, nothing is kept. A command line
+    that cannot be carried out is no run.
+    """
+    started_at = time.time()
+    try:
+        yield
+    except UsageError:
+        raise
+    except (Exception, StoppedBySignal) as error:
+        # The history matters less than the work: whatever fails here, the error itself is raised.
+        with suppress(OrchestratorError, StoppedBySignal):
+            code = error.exit_code if isinstance(error, StoppedBySignal) else exit_code_of_any(error)
+            run_id = output.known.get("run_id")
+            run_async(keep_end, state(), is_meant, started_at, code, None if run_id is None else str(run_id))
+        raise
+
+
+def batch_of(output: Output, manifest: Path, name: str | None) -> IsMeant:
+    """What picks the batch of a run: its name once it is known or given, else the manifest that it is made from."""
+    made_from = str(manifest.absolute())
+
+    def is_meant(batch: BatchRecord) -> bool:
+        known = output.known.get("batch") or name
+        return batch.manifest_path == made_from if known is None else normal(batch.name) == normal(str(known))
+
+    return is_meant
+
+
+def state_of(invocation: Invocation, beside: Path) -> str:
+    """Where the journal is, also when another setting is wrong."""
+    try:
+        return invocation.settings(beside=beside).values.state
+    except OrchestratorError:
+        flags = {name: value for name, value in invocation.flags.items() if name == "state"}
+        variable = os.environ.get(f"{ENVIRONMENT_PREFIX}STATE")
+        return settings_of_flags({"state": variable, **flags} if variable else flags).values.state

@@ -2,8 +2,7 @@
 
 from orchestrator.manifest.cells import csv_cells
 from orchestrator.manifest.fields import COLUMNS, RESULT_COLUMNS
-from orchestrator.manifest.files import inspect_files
-from orchestrator.manifest.inspection import LocalFiles
+from orchestrator.manifest.files import LocalFiles, inspect_files
 from orchestrator.manifest.manifest import Manifest, open_manifest
 from orchestrator.manifest.problems import Problem, Severity
 from orchestrator.manifest.schema import manifest_schema, starter_manifest

@@ -11,8 +11,7 @@ from orchestrator.domain.entries import Entry, Place, normal, slug
 from orchestrator.domain.untrusted_text import repaired
 from orchestrator.manifest.cells import read_into, set_cell
 from orchestrator.manifest.fields import COLUMNS, Draft, unknown_field
-from orchestrator.manifest.files import Copies, shared_paths
-from orchestrator.manifest.inspection import HEAD_BYTES, format_of
+from orchestrator.manifest.files import HEAD_BYTES, Copies, format_of, shared_paths
 from orchestrator.manifest.problems import Problem, Severity, quoted, without_ignored
 from orchestrator.manifest.rows import csv_rows, xlsx_rows
 from orchestrator.manifest.table_source import TableSource

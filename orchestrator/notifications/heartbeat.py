@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Final
 
 import anyio
 
-from orchestrator.domain.errors import ExitCode, exit_code_of_any
+from orchestrator.domain.errors import exit_code_of_any
 from orchestrator.domain.untrusted_text import shown_address
 from orchestrator.network.errors import CONNECTION_ERRORS
 from orchestrator.network.http_session import open_http_session
@@ -20,34 +19,27 @@ BEAT_SECONDS: Final = 60.0
 _REQUEST_SECONDS: Final = 10.0
 
 
-@dataclass(slots=True)
-class Ending:
-    """How a run ends, once it is known; until then as one that crashed."""
-
-    exit_code: int = ExitCode.UNEXPECTED
-
-
 @asynccontextmanager
-async def heartbeats(url: str | None, warn: Callable[[str], None]) -> AsyncIterator[Ending]:
-    """Request *url*, where there is one, as `Heartbeat` does while the block runs; the block says how it ended."""
-    ending = Ending()
-    if url is None:
-        yield ending
-        return
+async def heartbeats(
+    url: str, warn: Callable[[str], None], exit_code: Callable[[], int]
+) -> AsyncIterator[None]:
+    """Request *url* as `Heartbeat` does while the block runs; its end is *exit_code*, or that of its error."""
     heartbeat = Heartbeat(url, warn)
+    failure: BaseException | None = None
     # A task of asyncio's: a task group would wrap whatever the block raises.
     task = asyncio.create_task(heartbeat.keep_beating())
     try:
-        yield ending
+        yield
     except BaseException as error:
-        ending.exit_code = exit_code_of_any(error)
+        failure = error
         raise
     finally:
         task.cancel()
         with anyio.CancelScope(shield=True), suppress(asyncio.CancelledError):
             await task
         with anyio.CancelScope(shield=True):
-            await heartbeat.beat(str(int(ending.exit_code)))
+            code = exit_code() if failure is None else exit_code_of_any(failure)
+            await heartbeat.beat(str(int(code)))
             await heartbeat.close()
 
 

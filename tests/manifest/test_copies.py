@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint
 from orchestrator.manifest import LocalFiles, Problem, inspect_files, open_manifest
-from orchestrator.manifest.files import MAX_COPIES, Copies
-from orchestrator.manifest.inspection import file_number
+from orchestrator.manifest.files import MAX_COPIES, Copies, file_number
 
 Read = Callable[..., Any]
 OWN = ("training_video", "action_video", "audio", "id_card_image1", "id_card_image2")

@@ -18,7 +18,7 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.entries import Entry, Place
 from orchestrator.manifest import LocalFiles, Problem, Severity, inspect_files
-from orchestrator.manifest.inspection import file_number, format_of, zip_complaint
+from orchestrator.manifest.files import file_number, format_of, zip_complaint
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.rules.rule import Verdict
 from orchestrator.simulator.footage import (

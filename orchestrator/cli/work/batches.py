@@ -1,23 +1,22 @@
-"""Batches that the journal knows: which one is meant, the history of its runs, and `status --runs`."""
+"""Batches that the journal knows: which one is meant, and `status --runs`."""
 
 from __future__ import annotations
 
 import difflib
-import os
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import TypeVar
 
-from orchestrator.api.run_report import IsMeant, keep_end
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output, Row, print_table
-from orchestrator.cli.process import StoppedBySignal, run_async
+from orchestrator.cli.process import run_async
+from orchestrator.cli.session import kept_in_history
 from orchestrator.domain.entries import is_named_by, normal
-from orchestrator.domain.errors import ExitCode, OrchestratorError, UsageError, exit_code_of_any
+from orchestrator.domain.errors import ExitCode, UsageError
 from orchestrator.domain.quantities import as_clock, moment
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.backend import shown
@@ -26,8 +25,7 @@ from orchestrator.journal.journal import Journal, exists, open_journal
 from orchestrator.journal.reading import JournalReader
 from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.observe.wording import short_moment
-from orchestrator.settings.options import ENVIRONMENT_PREFIX
-from orchestrator.settings.sources import EffectiveSettings, settings_of_flags
+from orchestrator.settings.sources import EffectiveSettings
 
 T = TypeVar("T")
 _SHOWN_RUNS = 20
@@ -157,52 +155,10 @@ async def matching_entries(
     return list(found)
 
 
-@contextmanager
-def kept_in_history(output: Output, state: Callable[[], str], is_meant: IsMeant) -> Iterator[None]:
-    """Keep, in the journal at *state*, how the block ends when it raises; the error is raised again.
-
-    *is_meant* picks the batch; where the journal knows none or several of that kind, nothing is kept. A command line
-    that cannot be carried out is no run.
-    """
-    started_at = time.time()
-    try:
-        yield
-    except UsageError:
-        raise
-    except (Exception, StoppedBySignal) as error:
-        # The history matters less than the work: whatever fails here, the error itself is raised.
-        with suppress(OrchestratorError, StoppedBySignal):
-            code = error.exit_code if isinstance(error, StoppedBySignal) else exit_code_of_any(error)
-            run_id = output.known.get("run_id")
-            run_async(keep_end, state(), is_meant, started_at, code, None if run_id is None else str(run_id))
-        raise
-
-
 def known_kept_in_history(output: Output, known: KnownBatch) -> AbstractContextManager[None]:
     """As `kept_in_history`, for a command that works on a batch which the journal knows."""
     digest, state = known.record.batch, known.effective.values.state
     return kept_in_history(output, lambda: state, lambda batch: batch.batch == digest)
-
-
-def batch_of(output: Output, manifest: Path, name: str | None) -> IsMeant:
-    """What picks the batch of a run: its name once it is known or given, else the manifest that it is made from."""
-    made_from = str(manifest.absolute())
-
-    def is_meant(batch: BatchRecord) -> bool:
-        known = output.known.get("batch") or name
-        return batch.manifest_path == made_from if known is None else normal(batch.name) == normal(str(known))
-
-    return is_meant
-
-
-def state_of(invocation: Invocation, beside: Path) -> str:
-    """Where the journal is, also when another setting is wrong."""
-    try:
-        return invocation.settings(beside=beside).values.state
-    except OrchestratorError:
-        flags = {name: value for name, value in invocation.flags.items() if name == "state"}
-        variable = os.environ.get(f"{ENVIRONMENT_PREFIX}STATE")
-        return settings_of_flags({"state": variable, **flags} if variable else flags).values.state
 
 
 def show_runs(invocation: Invocation, name: str, *, is_all_wanted: bool) -> ExitCode:

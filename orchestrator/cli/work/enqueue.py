@@ -12,8 +12,7 @@ from orchestrator.api.session import Session
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
-from orchestrator.cli.session import open_shown_session
-from orchestrator.cli.work.batches import batch_of, kept_in_history, state_of
+from orchestrator.cli.session import batch_of, kept_in_history, open_shown_session, state_of
 from orchestrator.cli.work.listings import ProblemReport, is_setting_wrong, refuse_invalid
 from orchestrator.domain.errors import ExitCode, OrchestratorError
 from orchestrator.engine.batch import RunRequest

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from orchestrator.cli.invocation import Invocation
     from orchestrator.cli.output import Output
+    from orchestrator.cli.work.batches import KnownBatch
     from orchestrator.journal.records import BatchRecord
 
 #: The descriptor: what a command prints must not get into a document on stdout.
@@ -319,6 +320,12 @@ def kept_in_history(output: Output, state: Callable[[], str], is_meant: IsMeant)
             run_id = output.known.get("run_id")
             run_async(keep_end, state(), is_meant, started_at, code, None if run_id is None else str(run_id))
         raise
+
+
+def known_kept_in_history(output: Output, known: KnownBatch) -> AbstractContextManager[None]:
+    """As `kept_in_history`, for a command that works on a batch which the journal knows."""
+    digest, state = known.record.batch, known.effective.values.state
+    return kept_in_history(output, lambda: state, lambda batch: batch.batch == digest)
 
 
 def batch_of(output: Output, manifest: Path, name: str | None) -> IsMeant:

@@ -5,7 +5,6 @@ from orchestrator.manifest.fields import COLUMNS, RESULT_COLUMNS
 from orchestrator.manifest.files import LocalFiles, inspect_files
 from orchestrator.manifest.manifest import Manifest, open_manifest
 from orchestrator.manifest.problems import Problem, Severity
-from orchestrator.manifest.schema import manifest_schema, starter_manifest
 
 __all__ = [
     "COLUMNS",
@@ -16,7 +15,5 @@ __all__ = [
     "Severity",
     "csv_cells",
     "inspect_files",
-    "manifest_schema",
     "open_manifest",
-    "starter_manifest",
 ]

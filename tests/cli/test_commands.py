@@ -14,7 +14,7 @@ import yaml
 
 from orchestrator import __version__
 from orchestrator.cli.work import listings, validate
-from orchestrator.manifest import manifest_schema
+from orchestrator.manifest.schema import manifest_schema
 from orchestrator.simulator import Simulator
 from orchestrator.simulator.footage import sample_footage
 from tests.cli.conftest import Batch, Cli

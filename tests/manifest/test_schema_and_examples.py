@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from orchestrator.domain.avatar import Avatar
-from orchestrator.manifest import manifest_schema, open_manifest, starter_manifest
+from orchestrator.manifest import open_manifest
+from orchestrator.manifest.schema import manifest_schema, starter_manifest
 
 Read = Callable[..., Any]
 MANIFESTS = Path(__file__).parents[2] / "manifests"

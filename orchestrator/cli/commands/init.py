@@ -78,7 +78,7 @@ def init(
         return write_sample(output, sample, is_forced=force)
     if scan is not None:
         return scan_to_manifest(output, manifest, scan, is_forced=force)
-    from orchestrator.manifest import starter_manifest  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.manifest.schema import starter_manifest  # noqa: PLC0415 - keeps --help quick
 
     write_new(manifest, starter_manifest("csv" if kind == "csv" else "yaml"), is_forced=force)
     if output.is_json:

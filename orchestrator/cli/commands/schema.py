@@ -19,6 +19,6 @@ def schema(invocation: Invocation) -> None:
       # then, as the first line of a manifest:
       # yaml-language-server: $schema=./manifest.schema.json
     """
-    from orchestrator.manifest import manifest_schema  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.manifest.schema import manifest_schema  # noqa: PLC0415 - keeps --help quick
 
     invocation.output.write_data(json.dumps(manifest_schema(), indent=2, ensure_ascii=False) + "\n")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import TypeVar
 
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.output import SCHEMA, Output, Row, print_table
+from orchestrator.cli.output import SCHEMA, Row, print_table
 from orchestrator.cli.process import run_async
-from orchestrator.cli.session import kept_in_history
 from orchestrator.domain.entries import is_named_by, normal
 from orchestrator.domain.errors import ExitCode, UsageError
 from orchestrator.domain.quantities import as_clock, moment
@@ -153,12 +151,6 @@ async def matching_entries(
         # An entry that the manifest no longer has can still be named.
         found |= dict.fromkeys(matching or [(await find_entry(journal, batch, pattern)).entry_id])
     return list(found)
-
-
-def known_kept_in_history(output: Output, known: KnownBatch) -> AbstractContextManager[None]:
-    """As `kept_in_history`, for a command that works on a batch which the journal knows."""
-    digest, state = known.record.batch, known.effective.values.state
-    return kept_in_history(output, lambda: state, lambda batch: batch.batch == digest)
 
 
 def show_runs(invocation: Invocation, name: str, *, is_all_wanted: bool) -> ExitCode:

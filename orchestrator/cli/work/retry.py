@@ -14,8 +14,8 @@ from orchestrator.api.session import Session
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
-from orchestrator.cli.session import open_shown_session
-from orchestrator.cli.work.batches import KnownBatch, known_batch, known_kept_in_history, matching_entries
+from orchestrator.cli.session import known_kept_in_history, open_shown_session
+from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.enqueue import enqueue_by
 from orchestrator.cli.work.listings import ProblemReport
 from orchestrator.cli.work.run import print_run

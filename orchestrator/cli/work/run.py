@@ -13,8 +13,14 @@ from orchestrator.api.session import Session, work_on
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
-from orchestrator.cli.session import batch_of, kept_in_history, open_shown_session, state_of
-from orchestrator.cli.work.batches import KnownBatch, known_batch, known_kept_in_history, matching_entries
+from orchestrator.cli.session import (
+    batch_of,
+    kept_in_history,
+    known_kept_in_history,
+    open_shown_session,
+    state_of,
+)
+from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.listings import (
     ProblemReport,
     is_setting_wrong,

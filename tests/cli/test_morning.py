@@ -119,7 +119,8 @@ def test_the_last_line_of_a_run_has_its_id(cli: Cli, batch: Batch) -> None:
 def on_terminal(columns: int, *arguments: str) -> str:
     """What the program prints on a terminal of so many columns."""
     reader, writer = pty.openpty()
-    environ = {**os.environ, "COLUMNS": str(columns), "TERM": "dumb"}
+    # Without a number of lines, one that can do nothing counts as one of 80 columns.
+    environ = {**os.environ, "COLUMNS": str(columns), "LINES": "50", "TERM": "dumb"}
     subprocess.run([sys.executable, "-m", "orchestrator", *arguments], stdout=writer, env=environ, check=True)
     os.close(writer)
     text = b""

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from orchestrator.cli.main import run_command
+from orchestrator.cli.work import demo
 from orchestrator.simulator import Simulator, SimulatorOptions
 from orchestrator.simulator.footage import write_footage, write_letter, write_picture
 
@@ -34,6 +35,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _quick_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo that is not slowed down for people to watch."""
+    monkeypatch.setattr(demo, "DEMO_BYTES_PER_SECOND", 1e9)
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,7 @@ def in_review(simulator: Simulator) -> set[str]:
     fault="P01",
     is_submit_in_manifest=True,
 )
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_nothing_refused_is_submitted_whatever_is_called(
     steps: list[str], fault: str, is_submit_in_manifest: bool

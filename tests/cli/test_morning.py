@@ -76,6 +76,7 @@ def test_what_is_said_of_many_entries_is_said_once(cli: Cli, batch: Batch) -> No
         assert line.endswith("(a0, a1, ...)")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("simulator")
 def test_the_table_is_cut_off_a_terminal_as_on_one(cli: Cli, batch: Batch) -> None:
     """--all shows all, --summary none."""

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from orchestrator.domain.errors import ExitCode
+from orchestrator.simulator import SimulatorOptions
 from tests.cli.conftest import Batch, Cli
 from tests.postgres import postgres, schema_of
 
@@ -96,6 +97,7 @@ def test_a_password_from_elsewhere_works_and_is_never_shown(
 
 
 @pytest.mark.usefixtures("simulator")
+@pytest.mark.parametrize("simulator_options", [SimulatorOptions(speed=1e9)], ids=[""])
 def test_a_page_names_the_server_in_its_commands_but_no_password(
     cli: Cli, batch: Batch, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ SHORT_LIVED = SimulatorOptions(url_lifetime_seconds=10.0, store_bytes_per_second
 HASTE = 20.0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("simulator_options", [BAD_DAY], ids=[""])
 async def test_thirty_avatars_get_through_a_bad_day(trial: Trial) -> None:
     """Throttling, resets, lost answers, creates and confirms: exit 0, all right, one job each."""
@@ -52,6 +53,7 @@ async def test_thirty_avatars_get_through_a_bad_day(trial: Trial) -> None:
     assert all(len(sizes) == 1 for sizes in trial.rig.simulator.stats.stored.values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("simulator_options", [DIM_DAY], ids=[""])
 @pytest.mark.parametrize("is_submit_wanted", [False, True], ids=["confirmed", "submitted"])
 async def test_thirty_avatars_get_through_a_day_on_which_little_is_shown(
@@ -110,6 +112,7 @@ class HurriedTime(VirtualTime):
         await anyio.sleep(seconds / HASTE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("simulator_options", [SHORT_LIVED], ids=[""])
 @pytest.mark.parametrize("virtual_time", [HurriedTime], ids=[""])
 async def test_urls_that_hardly_live_are_made_anew_until_all_is_through(trial: Trial) -> None:

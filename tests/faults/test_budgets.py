@@ -34,6 +34,8 @@ EXIT_CODES = {
     "page-404-api": ExitCode.CONFIGURATION,
 }
 ENDLESS = sorted(name for name, fault in FAULTS.items() if fault.operations != {"review"})
+#: Found out by waiting in real time, once for each attempt.
+SILENT = {"stall", "stall-api", "never-answer"}
 #: More virtual seconds than any budget allows for an entry of a few segments.
 MOST_SECONDS = 3600.0
 
@@ -44,7 +46,9 @@ def simulator_options(request: pytest.FixtureRequest) -> SimulatorOptions:
     return SimulatorOptions(fault_rates={request.node.callspec.params["fault"]: 1.0})
 
 
-@pytest.mark.parametrize("fault", ENDLESS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=pytest.mark.long) if name in SILENT else name for name in ENDLESS]
+)
 @pytest.mark.timeout(30)
 async def test_a_fault_that_never_ends_ends_the_run(trial: Trial, fault: str) -> None:
     """In the documented way, in bounded time, and with no more requests than the budgets allow."""

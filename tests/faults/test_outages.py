@@ -142,9 +142,14 @@ async def assert_waited_out(trial: Trial, entries: list[dict[str, object]], exit
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 POINTS = [Point.CREATE.before, Point.PUT.before, Point.CONFIRM.before]
+#: Silence is found out by waiting, and that takes real time.
+KINDS = [
+    *(pytest.param(kind, marks=pytest.mark.long) if kind == "silence" else kind for kind in OUT),
+    "nobody listens",
+]
 
 
-@pytest.mark.parametrize("kind", [*OUT, "nobody listens"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("point", POINTS)
 async def test_a_run_waits_out_five_minutes_without_service_and_store(
     trial: Trial, kind: str, point: str
@@ -170,7 +175,7 @@ async def test_a_run_waits_out_five_minutes_without_service_and_store(
     await trial.rig.simulator.stop()
 
 
-@pytest.mark.parametrize("kind", [*OUT, "nobody listens"])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_an_outage_that_is_not_waited_for_ends_the_run_with_five(trial: Trial, kind: str) -> None:
     """`--max-outage 10`: the reason is told, no entry has failed, and the next run does the rest."""
     entries = trial.rig.make_entries(3, size=600_000)

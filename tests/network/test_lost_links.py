@@ -44,6 +44,7 @@ async def nothing_undelivered() -> None:
             await anyio.sleep(0.01)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change",
     [

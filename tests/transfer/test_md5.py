@@ -82,6 +82,7 @@ def test_a_digest_can_be_told_and_then_grow_on() -> None:
 
 
 @needs_compiled
+@pytest.mark.long
 def test_lengths_beyond_32_bits_count() -> None:
     """The padding holds the length in bits as a 64-bit number; those of 512 MiB need 33."""
     piece = memoryview(bytearray(64 * 1024 * 1024))

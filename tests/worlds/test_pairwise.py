@@ -24,6 +24,7 @@ def test_every_two_values_meet_in_some_world() -> None:
     print(f"{len(ROWS)} worlds")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(len(ROWS)))
 def test_a_killed_batch_on_a_bad_day_ends_right(harness: Harness, number: int) -> None:
     """Lost creates, confirms and answers, portals in between, one kill -9; then to the end, and to review."""

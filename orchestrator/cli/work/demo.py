@@ -33,7 +33,7 @@ FIRST_PORT = 18437
 _VIDEO_BYTES = 12_000_000
 _PART_BYTES = 1_000_000
 #: The store is slowed down so that progress can be watched; for larger batches up to a limit.
-_SLOW_BYTES_PER_SECOND = 4_500_000
+DEMO_BYTES_PER_SECOND = 4_500_000
 _LONGEST_SECONDS = 12.0
 _NAMES = ("Anna", "Bai Lin", "Carla", "Dmitri", "Esra", "Femi", "Gao Min", "Hana")
 
@@ -125,7 +125,7 @@ def _avatar(footage: Path, name: str, seed: int) -> dict[str, str]:
 async def _simulator(folder: Path, avatars: int) -> AsyncIterator[Simulator]:
     """A simulator with the state and the port of the last time: the port is part of the batch's key."""
     port_file = folder / "port"
-    rate = max(_SLOW_BYTES_PER_SECOND, avatars * _VIDEO_BYTES / _LONGEST_SECONDS)
+    rate = max(DEMO_BYTES_PER_SECOND, avatars * _VIDEO_BYTES / _LONGEST_SECONDS)
     options = SimulatorOptions(store_bytes_per_second=rate)
     port = int(port_file.read_text(encoding="ascii")) if port_file.exists() else None
     simulator = await _start(options, folder / "simulator", port)

@@ -85,6 +85,7 @@ DISTRIBUTIONS = {
     "python_calamine": "python-calamine",
     "prometheus_client": "prometheus-client",
     "opentelemetry": "opentelemetry-api",
+    "botocore": "aiobotocore",  # which it is made of
     "multidict": "aiohttp",  # the type of aiohttp's headers, by its documentation
 }
 
@@ -92,6 +93,7 @@ DISTRIBUTIONS = {
 LAYERS_OF_EXTRA = {
     "excel": {"cli"},
     "fleet": {"fleet", "journal"},
+    "object-store": {"simulator"},
     "notify": {"notifications"},
     "otel": {"observe"},
 }

@@ -1,114 +1,55 @@
-"""A bucket of a real S3-compatible server as the place where a simulator's files lie."""
+"""A bucket of a real S3-compatible server as a simulator's store; the extra object-store brings the client."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from yarl import URL
 
 from orchestrator.simulator.bucket import Signer
 from orchestrator.simulator.objects import check_complete
 from orchestrator.simulator.options import ObjectStoreOptions
 from orchestrator.simulator.requests import StoreError
-from orchestrator.simulator.s3_documents import (
-    KeysPage,
-    ListedPart,
-    completion,
-    error_of,
-    keys_page_of,
-    parts_page_of,
-    upload_id_of,
-    youngest_etags,
-)
-from orchestrator.simulator.sigv4 import (
-    SigningKeys,
-    Target,
-    V4Signer,
-    encoded_path,
-    encoded_query,
-    signed_headers,
-)
+from orchestrator.simulator.sigv4 import SigningKeys, V4Signer
 from orchestrator.simulator.urls import AWS_ACCESS_KEY, StoreKeys, V2Signer
 
 _CONNECT_SECONDS = 10.0
+#: A completion may have to copy every part before it answers.
 _ANSWER_SECONDS = 300.0
-"""A completion may have to copy every part before it answers."""
 _COPY_BYTES = 1 << 20
-
-
-class S3Client:
-    """Calls path-style URLs with V4 signatures in the headers; an async context manager."""
-
-    def __init__(
-        self, url: str, bucket: str, keys: SigningKeys, *, clock: Callable[[], float] = time.time
-    ) -> None:
-        """Reach *bucket* at *url*, a scheme with a host; *clock* must be right, for the server compares."""
-        self._url = url
-        self._host = URL(url).host_port_subcomponent or ""
-        self._bucket = bucket
-        self._keys = keys
-        self._clock = clock
-
-    async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_ANSWER_SECONDS)
-        self._session = aiohttp.ClientSession(timeout=timeout)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
-
-    async def call(
-        self, method: str, key: str = "", query: Mapping[str, str] | None = None, body: bytes = b""
-    ) -> bytes:
-        """Return the body of a good answer or raise StoreError; without a *key*, about the bucket."""
-        async with self._answer(method, key, query or {}, body) as answer:
-            content = await answer.read()
-            error = error_of(answer.status, content)
-        if error is not None:
-            raise error
-        return content
-
-    async def download(self, key: str, path: Path) -> None:
-        """Write the object to *path* or raise StoreError."""
-        async with self._answer("GET", key, {}, b"") as answer:
-            if answer.status != 200:
-                raise error_of(answer.status, await answer.read()) or _unreachable(self._host)
-            file = await asyncio.to_thread(path.open, "wb")
-            try:
-                async for chunk in answer.content.iter_chunked(_COPY_BYTES):
-                    await asyncio.to_thread(file.write, chunk)
-            finally:
-                await asyncio.to_thread(file.close)
-
-    @asynccontextmanager
-    async def _answer(
-        self, method: str, key: str, query: Mapping[str, str], body: bytes
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        target = Target(method, self._host, encoded_path(self._bucket, key), encoded_query(query))
-        headers = signed_headers(self._keys, target, body, self._clock())
-        url = URL(f"{self._url}{target.path}?{target.query}", encoded=True)
-        try:
-            async with self._session.request(
-                method, url, headers=headers, data=body or None, allow_redirects=False
-            ) as answer:
-                yield answer
-        except (aiohttp.ClientError, TimeoutError):
-            raise _unreachable(self._host) from None
-
-
-def _unreachable(host: str) -> StoreError:
-    return StoreError(503, "ServiceUnavailable", f"the object store at {host} cannot be reached")
-
-
 _MAX_PAGE_ENTRIES = 1000
+
+
+class ListedPart(NamedTuple):
+    """One line of a list of parts."""
+
+    number: int
+    etag: str
+    modified: datetime
+
+
+def youngest_etags(parts: Iterable[ListedPart]) -> dict[int, str]:
+    """Return the ETag of each part number.
+
+    SeaweedFS lists a part once for each PUT, in no order: the youngest counts, of one second the last listed.
+    """
+    youngest: dict[int, ListedPart] = {}
+    for part in parts:
+        if part.number not in youngest or part.modified >= youngest[part.number].modified:
+            youngest[part.number] = part
+    return {number: part.etag for number, part in youngest.items()}
 
 
 def signer_of(options: ObjectStoreOptions) -> Signer:
@@ -117,33 +58,32 @@ def signer_of(options: ObjectStoreOptions) -> Signer:
         keys = StoreKeys(options.ak, options.sk)
         return V2Signer(keys, lambda: options.url, options.bucket, access_key=AWS_ACCESS_KEY)
     host = URL(options.url).host_port_subcomponent or ""
-    return V4Signer(_signing_keys(options), url=options.url, host=host, bucket=options.bucket)
+    keys_of_region = SigningKeys(options.ak, options.sk, options.region)
+    return V4Signer(keys_of_region, url=options.url, host=host, bucket=options.bucket)
 
 
 class S3Bucket:
-    """An existing bucket; an async context manager that is connected while inside."""
+    """An existing bucket; an async context manager that is connected while inside.
+
+    Objects are lent as files in the folder *scratch*. Lists have at most *page_entries* lines each.
+    """
 
     def __init__(
-        self,
-        options: ObjectStoreOptions,
-        scratch: Path,
-        *,
-        clock: Callable[[], float] = time.time,
-        page_entries: int = _MAX_PAGE_ENTRIES,
+        self, options: ObjectStoreOptions, scratch: Path, *, page_entries: int = _MAX_PAGE_ENTRIES
     ) -> None:
-        """Lend objects as files in the folder *scratch*, and list at most *page_entries* at once."""
         self._options = options
-        self._client = S3Client(options.url, options.bucket, _signing_keys(options), clock=clock)
         self._scratch = scratch
         self._page_entries = page_entries
+        self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Connect; OSError when the server, the keys or the bucket are no good."""
-        await self._client.__aenter__()
         try:
-            await self._client.call("GET", query={"list-type": "2", "max-keys": "1"})
+            with self._translated():
+                self._client = await self._exits.enter_async_context(self._connection())
+                await self._client.list_objects_v2(Bucket=self._options.bucket, MaxKeys=1)
         except StoreError as error:
-            await self._client.__aexit__()
+            await self._exits.aclose()
             raise OSError(
                 f"the bucket {self._options.bucket!r} at {self._options.url} cannot be used:"
                 f" {error.message.rstrip('.')} ({error.code})"
@@ -151,11 +91,12 @@ class S3Bucket:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.__aexit__()
+        await self._exits.aclose()
 
     async def initiate(self, key: str) -> str:
         """Open a multipart upload and return its id."""
-        return upload_id_of(await self._client.call("POST", key, {"uploads": ""}))
+        answer = await self._call("create_multipart_upload", Key=key)
+        return str(answer["UploadId"])
 
     async def parts(self, upload_id: str, key: str) -> dict[int, str]:
         """Return the ETags by part number of an open upload or raise StoreError NoSuchUpload."""
@@ -165,38 +106,35 @@ class S3Bucket:
         """Yield every line of the list, over all its pages; a part may have several."""
         marker, is_more = 0, True
         while is_more:
-            query = {"uploadId": upload_id, "max-parts": str(self._page_entries)}
-            page = parts_page_of(
-                await self._client.call("GET", key, {**query, "part-number-marker": str(marker)})
-            )
-            for part in page.parts:
+            place = {"MaxParts": self._page_entries, "PartNumberMarker": marker}
+            page = await self._call("list_parts", Key=key, UploadId=upload_id, **place)
+            parts = [
+                ListedPart(part["PartNumber"], part["ETag"].strip('"').lower(), part["LastModified"])
+                for part in page.get("Parts", ())
+            ]
+            for part in parts:
                 yield part
-            is_more = page.is_truncated and bool(page.parts)
+            is_more = bool(page.get("IsTruncated")) and bool(parts)
             if is_more:
                 # A page may end between two PUTs of one part, and a marker skips both: that part is asked for again.
-                marker = max(marker + 1, page.parts[-1].number - 1)
+                marker = max(marker + 1, parts[-1].number - 1)
 
     async def complete(self, upload_id: str, key: str, count: int) -> None:
         """Join parts 1 to *count* into the object or raise StoreError; the upload is gone afterwards."""
         held = await self.parts(upload_id, key)
         check_complete(held, count)
-        body = completion({number: held[number] for number in range(1, count + 1)})
-        await self._client.call("POST", key, {"uploadId": upload_id}, body)
+        parts = [{"PartNumber": number, "ETag": f'"{held[number]}"'} for number in range(1, count + 1)]
+        await self._call(
+            "complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
+        )
 
     async def abort(self, upload_id: str, key: str) -> None:
         """Drop an upload with its parts; nothing happens when it is gone already."""
-        await self._delete(key, {"uploadId": upload_id})
+        await self._drop("abort_multipart_upload", Key=key, UploadId=upload_id)
 
     async def delete(self, key: str) -> None:
         """Drop an object; nothing happens when there is none."""
-        await self._delete(key, {})
-
-    async def _delete(self, key: str, query: Mapping[str, str]) -> None:
-        try:
-            await self._client.call("DELETE", key, query)
-        except StoreError as error:
-            if error.status != 404:
-                raise
+        await self._drop("delete_object", Key=key)
 
     async def held(self, keys: Collection[str]) -> set[str]:
         """Return those *keys* of which there is an object.
@@ -205,29 +143,88 @@ class S3Bucket:
         """
         if not keys:
             return set()
-        query = {
-            "list-type": "2",
-            "prefix": os.path.commonprefix([*keys]),  # noqa: RUF071 - keys are no paths
-            "max-keys": str(self._page_entries),
-        }
+        prefix = os.path.commonprefix([*keys])  # noqa: RUF071 - keys are no paths
         found: set[str] = set()
-        page: KeysPage | None = None
-        while page is None or page.next_page:
-            place = {"continuation-token": page.next_page} if page else {}
-            page = keys_page_of(await self._client.call("GET", query={**query, **place}))
-            found.update(page.keys)
-        return found.intersection(keys)
+        place: dict[str, str] = {}
+        while True:
+            page = await self._call("list_objects_v2", Prefix=prefix, MaxKeys=self._page_entries, **place)
+            found.update(entry["Key"] for entry in page.get("Contents", ()))
+            if not page.get("IsTruncated"):
+                return found.intersection(keys)
+            place = {"ContinuationToken": page["NextContinuationToken"]}
 
     @asynccontextmanager
     async def file(self, key: str) -> AsyncIterator[Path]:
         """Lend a copy of the object."""
         path = self._scratch / uuid.uuid4().hex
         try:
-            await self._client.download(key, path)
+            await self._download(key, path)
             yield path
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
+    async def _download(self, key: str, path: Path) -> None:
+        with self._translated():
+            answer = await self._client.get_object(Bucket=self._options.bucket, Key=key)
+            file = await asyncio.to_thread(path.open, "wb")
+            try:
+                async with answer["Body"] as body:
+                    async for chunk in body.iter_chunks(_COPY_BYTES):
+                        await asyncio.to_thread(file.write, chunk)
+            finally:
+                await asyncio.to_thread(file.close)
 
-def _signing_keys(options: ObjectStoreOptions) -> SigningKeys:
-    return SigningKeys(options.ak, options.sk, options.region)
+    async def _drop(self, operation: str, **arguments: Any) -> None:
+        try:
+            await self._call(operation, **arguments)
+        except StoreError as error:
+            if error.status != 404:
+                raise
+
+    async def _call(self, operation: str, **arguments: Any) -> Mapping[str, Any]:
+        with self._translated():
+            answer: Mapping[str, Any] = await getattr(self._client, operation)(
+                Bucket=self._options.bucket, **arguments
+            )
+            return answer
+
+    def _connection(self) -> Any:
+        return get_session().create_client(
+            "s3",
+            endpoint_url=self._options.url,
+            region_name=self._options.region,
+            aws_access_key_id=self._options.ak,
+            aws_secret_access_key=self._options.sk,
+            config=AioConfig(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                connect_timeout=_CONNECT_SECONDS,
+                read_timeout=_ANSWER_SECONDS,
+                # What a store answers is passed on: its clients are there to be tested.
+                retries={"total_max_attempts": 1},
+                # The store may be an old one, and is on this machine or beside it.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                proxies={},
+            ),
+        )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise StoreError for what the client raises in the block."""
+        try:
+            yield
+        except ClientError as error:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            details = error.response["Error"]
+            raise StoreError(
+                status if status >= 400 else 500,
+                details.get("Code") or "InternalError",
+                details.get("Message") or "the object store refuses without saying why",
+            ) from None
+        except ResponseParserError:
+            raise StoreError(502, "MalformedXML", "the answer of the object store is no XML") from None
+        except (BotoCoreError, aiohttp.ClientError, TimeoutError):
+            host = URL(self._options.url).host_port_subcomponent
+            message = f"the object store at {host} cannot be reached"
+            raise StoreError(503, "ServiceUnavailable", message) from None

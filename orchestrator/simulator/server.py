@@ -36,7 +36,6 @@ from orchestrator.simulator.persistence import Records
 from orchestrator.simulator.put import UsedUrls
 from orchestrator.simulator.requests import StoreError
 from orchestrator.simulator.review import Reviewer
-from orchestrator.simulator.s3 import S3Bucket, signer_of
 from orchestrator.simulator.service import TrainingService
 from orchestrator.simulator.stats import Stats
 from orchestrator.simulator.store import StoreApi
@@ -141,6 +140,9 @@ class Simulator:
         if remote is None:
             keys = StoreKeys(self.options.store_ak, self.options.store_sk)
             return self._store, V2Signer(keys, lambda: self.endpoint, self.options.bucket)
+        # Its client is an extra.
+        from orchestrator.simulator.s3 import S3Bucket, signer_of  # noqa: PLC0415
+
         bucket = S3Bucket(remote, scratch=self.folder / "incoming")
         return await self._exits.enter_async_context(bucket), signer_of(remote)
 

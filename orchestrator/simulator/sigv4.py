@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 for S3, in headers and in URLs (metastudio-protocol section 5.1)."""
+"""URLs with AWS Signature Version 4 for S3 (metastudio-protocol section 5.1)."""
 
 from __future__ import annotations
 
@@ -63,19 +63,6 @@ def encoded_query(parameters: Mapping[str, str]) -> str:
     """Return the parameters in the order and the encoding that is signed."""
     pairs = sorted((quote(name, safe=""), quote(value, safe="")) for name, value in parameters.items())
     return "&".join(f"{name}={value}" for name, value in pairs)
-
-
-def signed_headers(keys: SigningKeys, target: Target, body: bytes, now: float) -> dict[str, str]:
-    """Return the headers with which a request is a signed one."""
-    timestamp, payload_sha256 = _timestamp(now), hashlib.sha256(body).hexdigest()
-    headers = {"host": target.host, "x-amz-content-sha256": payload_sha256, "x-amz-date": timestamp}
-    request = target.canonical(headers, payload_sha256)
-    credential = f"Credential={keys.ak}/{keys.scope(timestamp[:8])}"
-    signature = f"Signature={keys.signature(timestamp, request)}"
-    return {
-        **headers,
-        "authorization": f"{_ALGORITHM} {credential}, SignedHeaders={';'.join(headers)}, {signature}",
-    }
 
 
 class V4Signer:

@@ -234,6 +234,18 @@ def test_simulate_lists_the_worlds_there_are(cli: Cli, world: str, sentence: str
     assert sentence in " ".join(result.stderr.split())
 
 
+def test_simulate_says_what_an_object_store_needs(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client for it is an extra."""
+    monkeypatch.setattr("orchestrator.cli.work.simulate.find_spec", lambda _: None)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "STOREKEY")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "store-secret")
+
+    result = cli("simulate", "--object-store", "http://127.0.0.1:1", "--bucket", "footage")
+
+    assert result.exit_code == 4
+    assert "hint: `pip install 'metastudio-orchestrator[object-store]'`" in result.stderr
+
+
 def test_simulate_says_that_its_object_store_is_no_good(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys come from the environment, where other tools have them, and are not told."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "STOREKEY")

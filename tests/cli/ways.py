@@ -908,6 +908,9 @@ PROVED_ELSEWHERE: dict[tuple[str, tuple[str, ...]], str] = {
         f"{CLI}work/simulate.py",
         ("--data", "--port"),
     ): "tests/cli/test_commands.py::test_simulate_says_that_its_port_is_taken",
+    (f"{CLI}work/simulate.py", ("--object-store",)): (
+        "tests/cli/test_commands.py::test_simulate_says_what_an_object_store_needs"
+    ),
     (f"{CLI}work/simulate.py", ("--bucket", "--data", "--object-store")): (
         "tests/cli/test_commands.py::test_simulate_says_that_its_object_store_is_no_good"
     ),

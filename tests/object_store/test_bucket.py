@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from hashlib import md5
 from pathlib import Path
 from typing import Any
@@ -125,17 +125,31 @@ async def test_a_store_may_say_that_what_is_dropped_is_not_there(tmp_path: Path)
         await bucket.abort("upload", KEY)
 
 
-async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
-    """The signature is for this server alone."""
+async def test_a_redirect_takes_no_signature_along(tmp_path: Path) -> None:
+    """It is for this server alone."""
+    seen: list[Mapping[str, str]] = []
     async with (
-        store_that_says(404, "NoSuchKey") as elsewhere,
+        store_that_says(404, "NoSuchKey", seen=seen) as elsewhere,
         store_that_says(307, "TemporaryRedirect", {"Location": f"{elsewhere}/footage/{KEY}"}) as url,
         S3Bucket(ObjectStoreOptions(url=url, bucket="footage", ak="AK", sk="SK"), tmp_path) as bucket,
     ):
         with pytest.raises(StoreError) as caught:
             await bucket.initiate(KEY)
 
-    assert caught.value.code == "TemporaryRedirect"
+    assert caught.value.code in {"TemporaryRedirect", "NoSuchKey"}
+    assert not any("Authorization" in headers for headers in seen)
+
+
+async def test_a_success_that_is_an_error_is_no_success(tmp_path: Path) -> None:
+    """A completion may fail after its 200 was sent: then the body is the error."""
+    async with (
+        store_that_says(200, "InternalError") as url,
+        S3Bucket(ObjectStoreOptions(url=url, bucket="footage", ak="AK", sk="SK"), tmp_path) as bucket,
+    ):
+        with pytest.raises(StoreError) as caught:
+            await bucket.initiate(KEY)
+
+    assert (caught.value.status, caught.value.code) == (500, "InternalError")
 
 
 async def test_a_completion_with_missing_parts_joins_nothing(bucket: S3Bucket, uploader: Uploader) -> None:

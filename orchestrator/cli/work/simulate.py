@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,11 @@ def simulate_until_stopped(invocation: Invocation, rehearsal: Rehearsal) -> Exit
     """Serve until a signal ends it, its usual end; raises UsageError or ConfigurationError when it cannot begin."""
     invocation.settings()
     options = rehearsal.simulator_options()
+    if options.object_store is not None and find_spec("aiobotocore") is None:
+        raise ConfigurationError(
+            "--object-store needs the extra object-store",
+            hint="`pip install 'metastudio-orchestrator[object-store]'`",
+        )
     try:
         run_async(_serve, options, rehearsal, invocation.output)
     except OSError as error:

@@ -70,9 +70,10 @@ class LineProgress:
 
     def _keep_writing(self) -> None:
         while not self._has_ended.wait(self._interval_seconds):
-            self._write()
+            self.write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write the line over the last one."""
         # A line that breaks would not be written over.
         text = shown(self.line())[: shutil.get_terminal_size().columns - 1]
         self._stream.write(f"\r{text.ljust(self._columns)}")
@@ -84,6 +85,6 @@ class LineProgress:
             return
         self._has_ended.set()
         self._thread.join()
-        self._write()
+        self.write()
         self._stream.write("\n")
         self._stream.flush()

@@ -109,10 +109,10 @@ class Simulator:
             raise
 
     async def _prepare(self) -> web.AppRunner:
-        self._store = ObjectStore(self.folder, self._records, min_part_bytes=self.options.min_part_bytes)
-        await self._store.open()
+        self.store = ObjectStore(self.folder, self._records, min_part_bytes=self.options.min_part_bytes)
+        await self.store.open()
         bucket, signer = await self._open_bucket()
-        self._service = TrainingService(
+        self.service = TrainingService(
             self.options,
             records=self._records,
             bucket=bucket,
@@ -121,7 +121,7 @@ class Simulator:
             clock=self._clock,
         )
         used = UsedUrls(self._records)
-        for part in (self._service, used):
+        for part in (self.service, used):
             await part.open()
         application = web.Application(client_max_size=_MAX_API_BODY_BYTES)
         application.on_response_prepare.append(self._add_headers)
@@ -139,7 +139,7 @@ class Simulator:
         remote = self.options.object_store
         if remote is None:
             keys = StoreKeys(self.options.store_ak, self.options.store_sk)
-            return self._store, V2Signer(keys, lambda: self.endpoint, self.options.bucket)
+            return self.store, V2Signer(keys, lambda: self.endpoint, self.options.bucket)
         # Its client is an extra.
         from orchestrator.simulator.s3 import S3Bucket, signer_of  # noqa: PLC0415
 
@@ -166,7 +166,7 @@ class Simulator:
         iam = IamApi(self.options, credentials=credentials, gate=gate, stats=self.stats, clock=self._clock)
         store = StoreApi(
             self.options,
-            store=self._store,
+            store=self.store,
             used=used,
             faults=self.faults,
             stats=self.stats,
@@ -174,7 +174,7 @@ class Simulator:
             clock=self._clock,
         )
         inspection = InspectionApi(self.stats, self.faults, lambda: self.jobs)
-        apis = (inspection, iam, TrainingJobApi(self.options, self._service, gate), store)
+        apis = (inspection, iam, TrainingJobApi(self.options, self.service, gate), store)
         return [route for api in apis for route in api.routes()]
 
     async def _listen(self, runner: web.AppRunner) -> None:
@@ -225,9 +225,9 @@ class Simulator:
     def all_jobs(self) -> list[JobView]:
         """The jobs that exist and those that were deleted, oldest first."""
         now = self._clock()
-        for job in self._service.jobs.values():
+        for job in self.service.jobs.values():
             job.advance(now, self.options.speed)
-        return [view(job, self._store) for job in self._service.jobs.values()]
+        return [view(job, self.store) for job in self.service.jobs.values()]
 
 
 async def serve(

@@ -51,7 +51,7 @@ class Link(StrEnum):
         """The address of a host, by its number."""
         return f"{self._network}.{host + 10}"
 
-    def _hardware(self, host: int | None) -> str:
+    def hardware(self, host: int | None) -> str:
         """The hardware address of a host's end, or of the server's."""
         return f"02:00:00:00:{[*Link].index(self):02x}:{0 if host is None else host + 10:02x}"
 
@@ -99,12 +99,12 @@ class Network:
             _run(f"ip netns add {namespace}")
             _run(f"ip -n {namespace} link set lo up")
         for link in Link:
-            bridge, own = f"ip -n {self.servers}", link._hardware(None)
+            bridge, own = f"ip -n {self.servers}", link.hardware(None)
             _run(f"{bridge} link add {link} address {own} type bridge")
             _run(f"{bridge} addr add {link.server}/24 dev {link}")
             _run(f"{bridge} link set {link} up")
             for number, host in enumerate(self.hosts):
-                end, theirs = f"{link}{number}", link._hardware(number)
+                end, theirs = f"{link}{number}", link.hardware(number)
                 _run(
                     f"ip link add {link} netns {host} address {theirs} type veth peer name {end} netns {self.servers}"
                 )

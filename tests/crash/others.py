@@ -70,7 +70,7 @@ class Others:
         ]
 
     async def _make(self, name: str, *, is_confirmed: bool = False, **fields: Any) -> None:
-        service = self._simulator._service
+        service = self._simulator.service
         job_id = (await service.create(CreateBody(name=name, **fields), None))["job_id"]
         await self._put(object_key(job_id, COVER), b"their cover")
         await self._put(
@@ -83,7 +83,7 @@ class Others:
         self._before[job_id] = next(_facts(job) for job in self._simulator.jobs if job.job_id == job_id)
 
     async def _put(self, key: str, body: bytes, upload_id: str | None = None) -> None:
-        store = self._simulator._store
+        store = self._simulator.store
         receiver = store.receiver()
         await receiver.write(body)
         received = await receiver.finish()

@@ -26,13 +26,22 @@ def _options(document: dict[str, Any]) -> SimulatorOptions:
     return SimulatorOptions(**{**document, "world": parse_world(document["world"])})
 
 
-class _Public(Simulator):
-    """One that hosts of a network reach, and that writes down when something of which of them arrived."""
+class ReachableSimulator(Simulator):
+    """A simulator that the hosts of a network reach at *address*.
+
+    The simulator itself refuses such an address: outside of a network made for it, anyone could call.
+    """
 
     def __init__(self, *arguments: Any, address: str, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        # It takes none that others reach: outside of a network made for it anybody could be there.
         self._host = address
+
+
+class _Public(ReachableSimulator):
+    """Records when each request of which host arrived."""
+
+    def __init__(self, *arguments: Any, address: str, **named: Any) -> None:
+        super().__init__(*arguments, address=address, **named)
         #: When, when it was begun, the host's address, what, and the job's id, or the name of the avatar that is to
         #: have one.
         self.arrived: list[tuple[float, float, str, str, str]] = []

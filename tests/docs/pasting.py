@@ -68,19 +68,19 @@ class Page:
     shell: Shell
     #: Commands at the top that another test pastes.
     skipped: int = 0
-    _left: list[tuple[str, list[str]]] = field(init=False)
+    left: list[tuple[str, list[str]]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._left = list(sections(self.path.read_text(encoding="utf-8")))
+        self.left = list(sections(self.path.read_text(encoding="utf-8")))
         for _ in range(self.skipped):
-            self._left[0][1].pop(0)
-            if not self._left[0][1]:
-                self._left.pop(0)
+            self.left[0][1].pop(0)
+            if not self.left[0][1]:
+                self.left.pop(0)
 
     def paste(self, heading: str) -> Printed:
         """Paste the commands of the next section, which is to have this *heading*; each must end as it says."""
-        assert self._left, f"{self.path.name} has no more commands; expected {heading!r}"
-        found, lines = self._left.pop(0)
+        assert self.left, f"{self.path.name} has no more commands; expected {heading!r}"
+        found, lines = self.left.pop(0)
         assert found == heading, (
             f"{self.path.name}: the next commands are those of {found!r}, not {heading!r}"
         )
@@ -91,7 +91,7 @@ class Page:
 
     def finish(self) -> None:
         """Fail where commands are left that no test pasted."""
-        assert self._left == [], f"{self.path.name}: never pasted"
+        assert self.left == [], f"{self.path.name}: never pasted"
 
     def _typed(self, command: str, before: str) -> tuple[str, int]:
         expected = _EXIT.search(command)

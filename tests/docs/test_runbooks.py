@@ -368,7 +368,7 @@ def test_start_of_a_fleet(desk: Desk, fleet: str) -> None:
     """The page on fleets, whose database is the one here."""
     page = Page(DOCS / "fleet.md", desk.shell)
     export = f"export ORCHESTRATOR_STATE={desk.shell.environment['ORCHESTRATOR_STATE']!r}"
-    page._left[0][1][0] = export
+    page.left[0][1][0] = export
 
     page.paste("Install")
     with working(desk):

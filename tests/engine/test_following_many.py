@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from orchestrator.domain.errors import RequestRejectedError
 from orchestrator.engine.events import EventBus
 from orchestrator.engine.following import MOST_SHOWN, Follower
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.metastudio.wire import JobPage, JobQuery
+from orchestrator.metastudio.wire import JobPage, JobQuery, JobSummary
 from tests.journal.samples import KEY, Clock, add_entries, database_of, writing
 
 JOBS = 5000
@@ -74,24 +73,29 @@ async def test_a_poll_of_thousands_is_a_list_call_a_hundred_and_keeps_no_memory(
     assert after - before < 100_000
 
 
-async def test_jobs_of_others_in_an_unfiltered_list_are_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class UnfilteredListing(Listing):
+    """Lists twenty thousand jobs of others as well, made one by one."""
+
+    async def iterate_jobs(self, query: JobQuery) -> AsyncIterator[JobSummary]:
+        """List all jobs of the account."""
+        for number in range(20_003):
+            (listed,) = JobPage.model_validate({"count": 1, "jobs": [job(number)]}).jobs
+            yield listed
+
+
+async def test_jobs_of_others_in_an_unfiltered_list_are_not_kept(tmp_path: Path) -> None:
     """An account may have a hundred thousand."""
-    kept: list[int] = []
     async with open_journal(str(tmp_path / "journal.db"), clock=Clock()) as journal:
         await in_review(journal, 3)
-        follower = Follower(journal, Listing([job(number) for number in range(2000)]), EventBus(), KEY)
-        real = follower._take
-
-        async def count(record: Any, states: Any) -> bool:
-            kept.append(len(states))
-            return await real(record, states)
-
-        monkeypatch.setattr(follower, "_take", count)
+        client = UnfilteredListing([job(number) for number in range(3)])
+        follower = Follower(journal, client, EventBus(), KEY)
         await follower.poll()
+        tracemalloc.start()
+        await follower.poll()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
 
-    assert kept == [3, 3, 3]
+    assert peak < 500_000
 
 
 async def test_jobs_that_the_list_lacks_are_shown_some_at_a_time_and_each_in_its_turn(tmp_path: Path) -> None:

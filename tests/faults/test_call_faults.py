@@ -83,7 +83,7 @@ async def test_a_create_that_arrives_late_is_found_before_another_is_made(trial:
     """A request that was cut off may still be on its way when its tag is first looked for."""
     entries = trial.rig.make_entries(1, size=200_000)
     trial.rig.simulator.faults.script("create", ["lost-create"])
-    service = trial.rig.simulator._service
+    service = trial.rig.simulator.service
     on_its_way: dict[str, Any] = {}
 
     def hold_up() -> None:
@@ -130,7 +130,7 @@ async def test_a_service_that_never_keeps_a_part_is_given_up(trial: Trial, is_on
 
 def forget_part(trial: Trial, number: int) -> None:
     """Let the store lose a part that it has acknowledged."""
-    for upload in trial.rig.simulator._store.uploads.values():
+    for upload in trial.rig.simulator.store.uploads.values():
         upload.parts.pop(number, None)
 
 
@@ -162,7 +162,7 @@ async def test_a_job_deleted_in_the_console_is_made_anew(trial: Trial) -> None:
     entries = trial.rig.make_entries(1, size=200_000)
     trial.rig.simulator.faults.script("confirm", ["error-500-api"] * 8)
     await trial.run()
-    await trial.rig.simulator._service.delete(trial.only_job().job_id)
+    await trial.rig.simulator.service.delete(trial.only_job().job_id)
 
     report = await trial.run()
 
@@ -224,7 +224,7 @@ async def test_a_page_does_not_make_a_job_count_as_deleted(
     trial.rig.make_entries(1, size=200_000)
     trial.rig.settings = replace(trial.rig.settings, is_submit_wanted=True)
     await trial.run()
-    trial.rig.simulator._service.jobs.clear()
+    trial.rig.simulator.service.jobs.clear()
     trial.rig.simulator.faults.script("show", [fault])
 
     await trial.follow()

@@ -128,7 +128,7 @@ async def test_a_confirm_that_was_refused_for_good_is_never_called_joined_later(
     async def refuse(*_: object) -> None:
         raise StoreError(400, code, "The parts cannot be joined")
 
-    monkeypatch.setattr(trial.rig.simulator._store, "complete", refuse)
+    monkeypatch.setattr(trial.rig.simulator.store, "complete", refuse)
 
     exit_codes = [(await trial.run()).exit_code for _ in range(3)]
 
@@ -413,8 +413,8 @@ async def test_an_object_of_another_length_is_noticed_without_digests(trial: Tri
     trial.rig.service = {**trial.rig.service, "is_verifying": False}
 
     def truncate() -> None:
-        (stored,) = trial.rig.simulator._store.objects.values()
-        trial.rig.simulator._store.objects[stored.key] = replace(stored, size=stored.size - 1)
+        (stored,) = trial.rig.simulator.store.objects.values()
+        trial.rig.simulator.store.objects[stored.key] = replace(stored, size=stored.size - 1)
 
     trial.at(f"{CONFIRM}.after", truncate)
 

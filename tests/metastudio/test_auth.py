@@ -293,7 +293,6 @@ async def test_nothing_that_authenticates_shows_its_secret(make_auth, service, c
         StaticTokenAuth("secret-token"),
         IamAccount(user="u", password="secret-password", domain="d", endpoint="e"),
         auth,
-        auth._token,
     ]
 
     assert "secret" not in repr(shown) + "".join(map(str, shown))

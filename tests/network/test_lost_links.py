@@ -15,8 +15,8 @@ from orchestrator.engine.service_connection import Clocks, connect
 from orchestrator.metastudio.client import MetaStudioClient
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
 from orchestrator.metastudio.rate_limit import ApiRate
-from orchestrator.simulator import Simulator
 from tests.crash.network import Link, Network, missing, within
+from tests.crash.server import ReachableSimulator
 from tests.rig import service_settings
 
 _CALL_SECONDS = 1.0
@@ -61,8 +61,7 @@ async def test_a_change_that_was_given_up_is_not_delivered_later(
     An update could take away what was stored since, a delete what was decided otherwise.
     """
     with within(network.servers):
-        simulator = Simulator(data=tmp_path)
-        simulator._host = Link.SERVICE.server
+        simulator = ReachableSimulator(data=tmp_path, address=Link.SERVICE.server)
         await simulator.start()
     options = simulator.options
     settings = service_settings(

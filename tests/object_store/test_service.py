@@ -64,7 +64,7 @@ async def test_a_deleted_job_leaves_nothing_in_the_store(
     ):
         job_id = await uploaded(simulator, session)
         key, action_key = object_key(job_id, TRAINING_VIDEO), object_key(job_id, ACTION_VIDEO)
-        action_upload = simulator._service.jobs[job_id].upload_ids["action_video"]
+        action_upload = simulator.service.jobs[job_id].upload_ids["action_video"]
         await call(
             simulator, session, "POST", f"/{job_id}/command", {"command": "CONFIRM_MULTIPART_UPLOADED"}
         )
@@ -86,7 +86,7 @@ async def test_a_kill_right_after_the_store_joined_the_parts_is_healed_at_the_ne
     options = SimulatorOptions(object_store=weed.options())
     async with Simulator(options, data=tmp_path) as simulator, S3Bucket(weed.options(), tmp_path) as bucket:
         job_id = await uploaded(simulator, session)
-        upload_id = simulator._service.jobs[job_id].upload_ids["training_video"]
+        upload_id = simulator.service.jobs[job_id].upload_ids["training_video"]
         await bucket.complete(upload_id, object_key(job_id, TRAINING_VIDEO), 1)
 
     async with Simulator(options, data=tmp_path) as simulator:

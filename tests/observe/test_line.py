@@ -144,9 +144,9 @@ def test_the_line_is_as_long_as_the_pane_and_covers_what_was_there(
     stream = io.StringIO()
     line = LineProgress(tracker, stream)
     tracker(STARTED)
-    line._write()
+    line.write()
     tracker(FilmsChecked(done=3, total=9))
-    line._write()
+    line.write()
 
     first, second = stream.getvalue().split("\r")[1:]
     assert len(first) == 29

@@ -142,8 +142,8 @@ async def test_a_join_that_was_not_noted_is_a_confirmation_all_the_same(start: A
     first = await start(data=tmp_path)
     created = await first.create()
     await first.put(created["training_video_upload_url"][0], b"film")
-    upload = next(upload for upload in first.simulator._store.uploads.values() if upload.parts)
-    await first.simulator._store.complete(upload.upload_id, upload.key, 1)
+    upload = next(upload for upload in first.simulator.store.uploads.values() if upload.parts)
+    await first.simulator.store.complete(upload.upload_id, upload.key, 1)
     await first.simulator.stop()
 
     second = await start(data=tmp_path)

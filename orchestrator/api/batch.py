@@ -1,7 +1,7 @@
-"""The batch of a manifest, for programs: check, plan, run, ask, follow (docs/api.md).
+"""The Python API of a batch: check, plan, run, query and follow it (docs/api.md).
 
-Nothing is printed, no signal is listened to and no logger is set up. All methods belong to the event loop in which
-the batch was opened; `Batch.stop` may be called from any thread.
+It prints nothing, handles no signals and sets up no logger. All methods must be called in the event loop in which
+the batch was opened, except `Batch.stop`, which may be called from any thread.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from orchestrator.observe.streams import Surroundings
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.settings.sources import EffectiveSettings, settings_of_keywords
 
-#: Events that a stream keeps for a reader that is slower than the run.
+#: Events that a stream buffers for a reader that is slower than the run.
 KEPT_EVENTS = 10_000
 
 
 class SettingKeywords(TypedDict, total=False):
-    """Every setting of docs/usage.md, by its name; a text is read as the command line would, None is not given."""
+    """Every setting of docs/usage.md by name; strings are parsed as on the command line, None means not set."""
 
     region: str | None
     endpoint: str | None
@@ -97,13 +97,13 @@ async def open_batch(
     environ: Mapping[str, str] = os.environ,
     **settings: Unpack[SettingKeywords],
 ) -> AsyncIterator[Batch]:
-    """The batch of *manifest*, for the block; nothing is read but settings until it is asked for something.
+    """Open the batch of *manifest* for the block; only settings are read until the first method is called.
 
-    *batch_name* overrides the manifest's, *defaults* are fields of avatars that do not set them, *entries* the ids or
-    globs of those that are meant, none for all. A setting that is not given comes from where the command line would
-    take it: the variables of *environ*, the file *config*, orchestrator.toml beside the manifest, the user's file;
-    credentials come from *environ* and the vendor's file. Raises UsageError for a wrong keyword, ConfigurationError
-    for a wrong value from elsewhere.
+    *batch_name* overrides the manifest's name, *defaults* are fields for avatars that do not set them, and
+    *entries* selects entries by id or glob, all of them if empty. A setting that is not passed is looked up as on
+    the command line: the variables of *environ*, the file *config*, orchestrator.toml beside the manifest, the
+    user's file. Credentials come from *environ* and the vendor's file. Raises UsageError for a wrong keyword,
+    ConfigurationError for a wrong value from elsewhere.
     """
     asked = Asked(
         path=Path(manifest),
@@ -122,7 +122,7 @@ async def open_batch(
 
 
 class Batch:
-    """What `open_batch` gives. `problems` are those of the manifest that the last call found, errors and warnings."""
+    """A batch opened by `open_batch`; `problems` holds the errors and warnings found by the last call."""
 
     def __init__(self, asked: Asked, effective: EffectiveSettings, environ: Mapping[str, str]) -> None:
         self.problems: list[Problem] = []
@@ -138,10 +138,10 @@ class Batch:
         return f"<Batch of {self._asked.path}>"
 
     async def validate(self) -> list[Problem]:
-        """Every problem of the manifest and its files, as `orchestrator validate` finds them; nothing is sent.
+        """Return every problem of the manifest and its files, like `orchestrator validate`; nothing is sent.
 
-        With the setting `look` also those of pictures and sound, which takes seconds for each film. Raises
-        JournalError where the journal that knows the rows of results cannot be read.
+        With the setting `look`, pictures and sound are checked too, which takes seconds per film. Raises
+        JournalError if the manifest has rows copied from results and the journal that they refer to cannot be read.
         """
         values = self._effective.values
         look = partial(look_at, settings=values, note=_ignore, on_progress=_ignore)
@@ -150,10 +150,10 @@ class Batch:
         return checked.problems
 
     async def plan(self, *, rate: int | None = None) -> BatchPlan:
-        """What a run would do with each entry, as `orchestrator plan` prints it; *rate* is in bytes per second.
+        """Return what a run would do with each entry, like `orchestrator plan`; *rate* is in bytes per second.
 
-        Raises ManifestError where a run would refuse the manifest, UsageError for a pattern that fits no entry,
-        ConfigurationError where it is not clear which batch of the journal is meant, and JournalError.
+        Raises ManifestError if a run would refuse the manifest, UsageError for a pattern that matches no entry,
+        ConfigurationError if several batches of the journal match, and JournalError.
         """
         manifest = await self._opened()
         work = partial(
@@ -165,7 +165,7 @@ class Batch:
             rate=rate,
             on_comparison=_ignore,
         )
-        # Files are looked at one by one: in a thread the caller's loop goes on meanwhile.
+        # Files are inspected one by one: in a thread, this does not block the caller's loop.
         plan = await anyio.to_thread.run_sync(anyio.run, work)
         self.problems = plan.problems
         if plan.has_errors:
@@ -173,11 +173,11 @@ class Batch:
         return plan
 
     async def run(self) -> RunReport:
-        """Do the rest of the batch, as `orchestrator run` does; what went wrong with entries is in the report.
+        """Do the remaining work of the batch, like `orchestrator run`; failures of entries are in the report.
 
         Raises ManifestError before anything is sent, LockHeldError while another run works on the batch,
-        ConfigurationError, CredentialsError or JournalError when the work could not start. A cancelled run leaves a
-        state from which the next one continues; `stop` lets uploads that are under way finish first.
+        ConfigurationError, CredentialsError or JournalError if the work could not start. After a cancelled run, the
+        next one continues from where it stopped; `stop` lets uploads in flight finish first.
         """
         manifest = await self._opened()
         self._is_over = False
@@ -225,13 +225,13 @@ class Batch:
             self.close()
 
     def stop(self) -> None:
-        """Have the run take no new work and finish within `grace` seconds; called again, end at once."""
+        """Make the run take no new work and finish within `grace` seconds; a second call ends it at once."""
         self._stop.ask()
 
     async def status(self) -> BatchStatus | None:
-        """What the journal knows of the batch and its entries; None before its first run.
+        """Return the journal's state of the batch and its entries; None before its first run.
 
-        Raises ConfigurationError where it is not clear which batch of the journal is meant, and JournalError.
+        Raises ConfigurationError if several batches of the journal match, and JournalError.
         """
         state = self._effective.values.state
         if not await to_thread.run_sync(exists, state):
@@ -251,9 +251,9 @@ class Batch:
             )
 
     def events(self, *, with_progress: bool = False) -> EventStream:
-        """What happens in the run under way or, before it, in the next one; *with_progress* also bytes as they go.
+        """Return a stream of the events of the current or next run; *with_progress* adds the progress of bytes.
 
-        Events are kept from the call on, so a run may begin before the first is asked for.
+        Events are buffered from this call on, so a run may start before the first one is read.
         """
         stream = EventStream(with_progress=with_progress)
         if self._is_over:
@@ -265,7 +265,7 @@ class Batch:
         return stream
 
     def close(self) -> None:
-        """End all streams of events; leaving `open_batch` does it, too."""
+        """End all event streams; leaving `open_batch` does this too."""
         self._is_over, self._bus = True, None
         for stream in self._streams:
             stream.close()
@@ -281,9 +281,9 @@ class Batch:
 
 
 class EventStream:
-    """The events of one run, in order (docs/events.md); it ends when the run has ended.
+    """The events of one run, in order (docs/events.md); the stream ends with the run.
 
-    A reader that falls `KEPT_EVENTS` behind misses the oldest; `missed` counts them.
+    A reader that falls more than `KEPT_EVENTS` behind loses the oldest events; `missed` counts them.
     """
 
     name = "the stream of events"
@@ -296,7 +296,7 @@ class EventStream:
         self._news = anyio.Event()
 
     def __call__(self, event: Event) -> None:
-        """Keep *event* for the reader."""
+        """Buffer *event* for the reader."""
         if len(self._events) == KEPT_EVENTS:
             self._events.popleft()
             self.missed += 1
@@ -304,7 +304,7 @@ class EventStream:
         self._news.set()
 
     def close(self) -> None:
-        """Let the reader come to the end."""
+        """End the stream once the reader has read the buffered events."""
         self._is_closed = True
         self._news.set()
 

@@ -1,4 +1,4 @@
-"""A manifest as it is asked for, and every problem of it that can be found without sending anything."""
+"""A requested manifest, and every problem of it that can be found without sending anything."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
     from orchestrator.preflight.look.measures import Measures
     from orchestrator.preflight.rulebook import Finding
 
-#: Of a file that is named and cannot be read.
+#: The rule for a file that is named but cannot be read.
 MISSING_FILE_RULE = "M05"
 _ENTRIES_AT_ONCE = 500
-#: With an error of these there is nothing to look at: no such file, not whole, encrypted.
+#: Rules whose errors leave nothing to check in a film: no such file, truncated, encrypted.
 _UNPLAYABLE = frozenset({"M05", "P01", "P05"})
 _FILM_KINDS = (AssetKind.TRAINING_VIDEO, AssetKind.ACTION_VIDEO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The manifest that is meant, and what is added to it."""
+    """A manifest, with the caller's additions and selection of entries."""
 
     path: Path
     batch_name: str | None = None
-    defaults: Sequence[str] = ()  #: fields of avatars that do not set them, as `field=value`
-    patterns: Sequence[str] = ()  #: the entries that are meant, as globs; none for all
+    defaults: Sequence[str] = ()  #: fields for avatars that do not set them, as `field=value`
+    patterns: Sequence[str] = ()  #: globs that select entries; empty for all
 
     def open(self, settings: Settings) -> Manifest:
-        """Open it; raises UsageError for a default that is not `field=value`."""
+        """Open the manifest; raises UsageError for a default that is not `field=value`."""
         fields = {}
         for text in self.defaults:
             name, separator, value = text.partition("=")
@@ -65,7 +65,7 @@ class Asked:
 
 
 def refuse_fleet(state: str, manifest: Path) -> None:
-    """Raise UsageError where the journal at *state* is a fleet's: a run would take over what its workers have."""
+    """Raise UsageError if the journal at *state* is a fleet's: a run would take over its workers' entries."""
     if is_server(state):
         name = quote(str(manifest))
         raise UsageError(
@@ -76,7 +76,7 @@ def refuse_fleet(state: str, manifest: Path) -> None:
 
 
 def check_patterns(manifest: Manifest, patterns: Sequence[str]) -> None:
-    """Raise UsageError for a pattern that no entry of the manifest fits, unless an error may hide the entry."""
+    """Raise UsageError for a pattern that matches no entry of the manifest, unless an error may hide the entry."""
     unmatched = set(patterns)
     if not unmatched:
         return
@@ -89,16 +89,16 @@ def check_patterns(manifest: Manifest, patterns: Sequence[str]) -> None:
         )
 
 
-#: Hears an entry and the problems of its files.
+#: Called with an entry and the problems of its files.
 OnEntry = Callable[[Entry, list[Problem]], None]
 
 
 def check_manifest(
     manifest: Manifest, *, with_media: bool, on_entry: OnEntry = lambda _entry, _problems: None
 ) -> tuple[int, list[Problem]]:
-    """The number of valid entries, and every problem of manifest and files.
+    """Return the number of valid entries, and every problem of the manifest and its files.
 
-    *on_entry* hears each entry with the problems of its files.
+    *on_entry* is called with each entry and the problems of its files.
     """
     count = 0
     found: list[Problem] = []
@@ -113,24 +113,24 @@ def check_manifest(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What a look at a manifest and its files came to."""
+    """The result of checking a manifest and its files."""
 
     manifest: Manifest
-    entries: int  #: how many are valid
+    entries: int  #: the number of valid entries
     problems: list[Problem]
     looked: list[Looked]  #: the films whose pictures and sound were checked
 
     @property
     def is_valid(self) -> bool:
-        """True where nothing keeps a run from sending it."""
+        """True when the manifest has no errors, so a run would send it."""
         return Severity.ERROR not in (problem.severity for problem in self.problems)
 
 
 def check(asked: Asked, settings: Settings, look: Callable[[Sequence[FilmOfEntry]], list[Looked]]) -> Checked:
-    """Find every problem; nothing is asked but files, and the journal about the rows of results.
+    """Find every problem; reads only files and, for rows of results and missing files, the journal.
 
-    Blocks, for minutes where films are looked at, and runs an event loop of its own. Raises UsageError and
-    ManifestError as `Asked.open` does, JournalError where the journal cannot be read.
+    Blocks, for minutes if films are checked, and runs its own event loop. Raises UsageError and ManifestError like
+    `Asked.open`, and JournalError if the journal cannot be read.
     """
     rows: list[RowJob] = []
     films: list[FilmOfEntry] = []
@@ -146,7 +146,8 @@ def check(asked: Asked, settings: Settings, look: Callable[[Sequence[FilmOfEntry
     rows += rejected_row_jobs(manifest)
     faulty = {problem.entry for problem in problems if _is_missing_file(problem) and problem.entry}
     if rows or faulty:
-        # Few manifests have either: the journal and its event loop take as long to load as a thousand entries.
+        # Few manifests have either: loading the journal and its event loop takes as long as loading a thousand
+        # entries.
         from orchestrator.journal.journal import exists  # noqa: PLC0415
 
         if exists(settings.state):
@@ -170,10 +171,10 @@ def _is_missing_file(problem: Problem) -> bool:
 async def _compared_with_journal(
     found: list[Problem], rows: Sequence[RowJob], faulty: Sequence[str], state: str, manifest: Manifest
 ) -> list[Problem]:
-    """The problems *found*, with what the journal knows of the *rows* of results and of the *faulty* entries.
+    """Return *found*, adjusted by the journal's state of the *rows* of results and of the *faulty* entries.
 
-    Raises JournalError where there are rows and the journal cannot be read: without them it is only asked what it
-    can forgive, and forgives nothing.
+    Raises JournalError if there are rows and the journal cannot be read. Without rows, the journal could only
+    downgrade errors to warnings, so *found* is returned unchanged.
     """
     from orchestrator.journal.journal import open_journal  # noqa: PLC0415 - as above
 
@@ -190,9 +191,9 @@ async def _compared_with_journal(
 async def _forgiven(
     found: list[Problem], faulty: Sequence[str], journal: Journal, manifest: Manifest
 ) -> list[Problem]:
-    """The problems *found*; a missing file of a *faulty* entry that is done is only a warning.
+    """Return *found*, with a missing file of a *faulty* entry that is done downgraded to a warning.
 
-    Which batch is meant is clear where one of that name is known; otherwise a missing file stays an error.
+    This requires exactly one known batch of that name; otherwise a missing file stays an error.
     """
     if not faulty:
         return found
@@ -221,7 +222,7 @@ async def _forgiven(
 
 @dataclass(frozen=True, slots=True)
 class FilmOfEntry:
-    """One film to look at."""
+    """A film to check."""
 
     entry: Entry
     kind: AssetKind
@@ -230,7 +231,7 @@ class FilmOfEntry:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """A film with what was measured and found."""
+    """A film with its measurements and findings."""
 
     film: FilmOfEntry
     measures: Measures
@@ -238,7 +239,7 @@ class Looked:
 
 
 def films_of(entry: Entry, problems: Sequence[Problem]) -> list[FilmOfEntry]:
-    """The films of *entry* that can be looked at: also one of a wrong length or size, not one that is cut."""
+    """Return the films of *entry* that can be checked: wrong length or size is fine, a truncated film is not."""
     faulty = {problem.field for problem in problems if problem.is_error and problem.rule in _UNPLAYABLE}
     files = entry.avatar.files()
     return [
@@ -246,7 +247,7 @@ def films_of(entry: Entry, problems: Sequence[Problem]) -> list[FilmOfEntry]:
     ]
 
 
-#: `on_progress(done, total)`, after each film.
+#: `on_progress(done, total)` is called after each film.
 OnProgress = Callable[[int, int], None]
 
 
@@ -257,10 +258,10 @@ def look_at(
     note: Callable[[str], None],
     on_progress: OnProgress,
 ) -> list[Looked]:
-    """Look at *films* as the settings want it; without the extra *note* hears what to install."""
+    """Check *films* as the settings say; without the extra, call *note* with the command that installs it."""
     if settings.look == "off" or not films:
         return []
-    # What looks is loaded by those who want it only.
+    # Loaded only if films are checked.
     from orchestrator.preflight.look.measures import Purpose, is_installed, judge_look  # noqa: PLC0415
 
     if not is_installed(Extra.PREFLIGHT):
@@ -288,7 +289,7 @@ def look_at(
 
 
 def look_problems(looked: Sequence[Looked], manifest_file: str) -> list[Problem]:
-    """What was found, as problems of the manifest; ignored rules are left out."""
+    """Return the findings as problems of the manifest; ignored rules are left out."""
     found: list[Problem] = []
     for one in looked:
         film = one.film
@@ -306,7 +307,7 @@ def look_problems(looked: Sequence[Looked], manifest_file: str) -> list[Problem]
 
 
 def refused_if_likely(problems: Sequence[Problem]) -> list[Problem]:
-    """The same *problems*, with what is likely refused as errors."""
+    """Return *problems* with those that the review will likely refuse turned into errors."""
     return [
         problem._replace(severity=Severity.ERROR, judged=Verdict.LIKELY_REFUSED)
         if problem.verdict is Verdict.LIKELY_REFUSED

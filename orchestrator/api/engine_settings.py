@@ -1,4 +1,4 @@
-"""From settings and credentials to what the engine takes."""
+"""Conversion of the program's settings and credentials into the engine's settings."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from orchestrator.settings.values import Settings
 from orchestrator.transfer.bandwidth import BandwidthLimit
 
 _API_CAP_SECONDS = 20.0
-#: For a service that was never reached, while a person watches: mostly a setting is wrong.
+#: Seconds to wait for a service that was never reached while a person watches: usually a setting is wrong.
 _FIRST_PATIENCE_SECONDS = 60.0
 
 
 def home_folder() -> Path | None:
-    """The user's home; None where nothing says which it is, as in a container with a made-up user."""
+    """Return the user's home directory; None if it is unknown, as in a container with a made-up user."""
     try:
         return Path.home()
     except RuntimeError:
@@ -38,7 +38,7 @@ def home_folder() -> Path | None:
 
 
 def service_settings(effective: EffectiveSettings, environ: Mapping[str, str]) -> ServiceSettings:
-    """Where the service is, and the credentials of *environ*; raises ConfigurationError where one is not set."""
+    """Return the service's address and the credentials of *environ*; raises ConfigurationError if one is not set."""
     endpoint, values = effective.endpoint, effective.values
     if endpoint is None:
         raise ConfigurationError(
@@ -66,7 +66,7 @@ def service_settings(effective: EffectiveSettings, environ: Mapping[str, str]) -
 
 
 def run_settings(values: Settings, *, is_submit_wanted: bool) -> RunSettings:
-    """How a run behaves."""
+    """Return the settings of a run."""
     return RunSettings(
         jobs=values.jobs,
         parallel=values.parallel,
@@ -93,9 +93,9 @@ def work_settings(
     run_id: str,
     listening: Listening = by_signals,
 ) -> WorkSettings:
-    """Everything a command that works on entries needs; raises ConfigurationError.
+    """Return all settings for a command that works on entries; raises ConfigurationError.
 
-    Raises UsageError when proof is asked for that the same settings make impossible.
+    Raises UsageError if object verification is required but the same settings turn off the digests it needs.
     """
     if effective.values.verify_object and effective.values.verify == "off":
         raise UsageError(
@@ -117,7 +117,7 @@ def work_settings(
 def work_settings_of_batch(
     work: WorkSettings, effective: EffectiveSettings, batch: BatchRecord
 ) -> WorkSettings:
-    """*work* of a fleet's host for one batch, which decides some settings itself; raises JournalError."""
+    """Return *work* of a fleet's host with the settings that the batch itself decides; raises JournalError."""
     values = effective.as_enqueued(batch.settings or "{}").values
     decided = run_settings(values, is_submit_wanted=batch.is_submit_wanted)
     settings = replace(
@@ -135,7 +135,7 @@ def work_settings_of_batch(
 
 
 def real_clocks() -> Clocks:
-    """Time and chance as they are."""
+    """Return the system's clocks and sources of randomness."""
     return Clocks(
         clock=time.time,
         monotonic=time.monotonic,

@@ -1,4 +1,4 @@
-"""What a run would do with each entry of a manifest, and what it would take."""
+"""Plans of a batch: what a run would do with each entry of a manifest, and how long it would take."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from orchestrator.metastudio.credentials import find_credentials
 from orchestrator.settings.sources import EffectiveSettings
 
 SCHEMA = 1
-#: metastudio-protocol section 0, fact 4.
+#: The lifetime of upload URLs (metastudio-protocol section 0, fact 4).
 URL_LIFETIME_SECONDS = 86_400.0
 
 
 class PlannedEntry(NamedTuple):
-    """What a run does with one entry: the engine's plan without the files, so that large batches fit."""
+    """The plan of one entry: the engine's plan without the files, so that large batches fit in memory."""
 
     entry: str
     action: str
@@ -44,7 +44,7 @@ class PlannedEntry(NamedTuple):
 
 
 def planned_entry(plan: EntryPlan, rate: int | None) -> PlannedEntry:
-    """Take from *plan* what is shown; *rate* is in bytes per second."""
+    """Return the part of *plan* that is shown; *rate* is in bytes per second."""
     bytes_left = plan.bytes_left
     seconds = None if rate is None else bytes_left / rate
     return PlannedEntry(
@@ -62,34 +62,34 @@ def planned_entry(plan: EntryPlan, rate: int | None) -> PlannedEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPlan:
-    """All entries of a manifest with what a run does with them; `rate` is in bytes per second."""
+    """The planned actions for all entries of a manifest; `rate` is in bytes per second."""
 
     batch: str
     rate: int | None
     entries: list[PlannedEntry]
-    removed: list[str]  #: entries the manifest has no more; they are left alone
-    problems: list[Problem]  #: of the manifest and its files
-    has_errors: bool  #: a run would refuse the manifest
+    removed: list[str]  #: entries no longer in the manifest; they are left alone
+    problems: list[Problem]  #: problems of the manifest and its files
+    has_errors: bool  #: True when a run would refuse the manifest
     invalid: list[str]  #: entries with errors, which are skipped
     too_young: list[str]  #: entries whose files may still be written
-    decision: DecisionNeededError | None  #: what a run would ask before it does anything
+    decision: DecisionNeededError | None  #: the decision that a run would ask for before it starts
 
     def total(self, name: str) -> int:
-        """The sum of one of the numbers of the entries."""
+        """Return the sum of the field *name* over all entries."""
         return sum(getattr(entry, name) for entry in self.entries)
 
     @property
     def actions(self) -> Counter[str]:
-        """How many entries each action is for."""
+        """The number of entries per action."""
         return Counter(entry.action for entry in self.entries)
 
     @property
     def seconds(self) -> float | None:
-        """How long the bytes take at the rate; service calls come on top."""
+        """The seconds that sending takes at `rate`, None without one; service calls are not included."""
         return None if self.rate is None else self.total("bytes_to_send") / self.rate
 
     def head(self) -> dict[str, object]:
-        """The document of `plan --json` but for its entries."""
+        """Return the document of `plan --json` without its entries."""
         return {
             "schema": SCHEMA,
             "batch": self.batch,
@@ -104,7 +104,7 @@ class BatchPlan:
         }
 
     async def documents(self) -> AsyncIterator[dict[str, object]]:
-        """The entries as `plan --json` lists them."""
+        """Yield the entries as `plan --json` lists them."""
         for entry in self.entries:
             yield entry._asdict()
 
@@ -118,10 +118,10 @@ async def plan_batch(
     rate: int | None,
     on_comparison: Callable[[int], None],
 ) -> BatchPlan:
-    """Compare the manifest with the journal, and change nothing; blocks the loop while files are looked at.
+    """Compare the manifest with the journal without changing anything; blocks the loop to inspect files.
 
-    *on_comparison* hears how many files are read to compare their content. Raises ConfigurationError where the
-    journal has several batches of that name, and JournalError.
+    *on_comparison* is called with the number of files that are read to compare their content. Raises
+    ConfigurationError if the journal has several batches of that name, and JournalError.
     """
     async with _known_journal(effective.values.state) as journal:
         digest = await digest_of(journal, manifest.batch_name, effective, environ)
@@ -143,7 +143,7 @@ async def plan_batch(
         batch = None if journal is None or asked.batch_name is not None else await journal.batch(digest)
     decision: DecisionNeededError | None = None
     if batch is not None:
-        # What a run would ask because the batch was made from another file.
+        # A run would ask for a decision if the batch was made from another file.
         earlier = earlier_manifest(batch.manifest_path, manifest.path, batch.name)
         try:
             if earlier is not None:
@@ -164,7 +164,7 @@ async def plan_batch(
 
 
 def refusal(plan: BatchPlan, manifest: Manifest) -> ManifestError:
-    """The error for a plan whose manifest a run would refuse."""
+    """Return the error for a plan whose manifest a run would refuse."""
     errors = sum(problem.is_error for problem in plan.problems)
     return ManifestError(
         f"{manifest.path} has {errors} error{'' if errors == 1 else 's'}; a run would refuse it"
@@ -173,7 +173,7 @@ def refusal(plan: BatchPlan, manifest: Manifest) -> ManifestError:
 
 @asynccontextmanager
 async def _known_journal(state: str) -> AsyncIterator[Journal | None]:
-    """The journal, None where there is none: looking must not make one."""
+    """Open the journal, None if there is none: reading must not create one."""
     if not await to_thread.run_sync(exists, state):
         yield None
         return
@@ -184,7 +184,11 @@ async def _known_journal(state: str) -> AsyncIterator[Journal | None]:
 async def digest_of(
     journal: Journal | None, name: str, effective: EffectiveSettings, environ: Mapping[str, str]
 ) -> str:
-    """Which batch of the journal is meant, as far as endpoint and project are known without asking anybody."""
+    """Return the digest of the matching batch, "" if there is none, without asking the service.
+
+    The endpoint and the project restrict the match as far as the settings and credentials set them. Raises
+    ConfigurationError if several batches match.
+    """
     endpoint, project_id = effective.endpoint, effective.values.project_id or None
     if not project_id:
         with suppress(ConfigurationError):

@@ -1,4 +1,4 @@
-"""The public names, which `import orchestrator` gives; versions follow semantic versioning for them (docs/api.md)."""
+"""The public names of `import orchestrator`; they follow semantic versioning (docs/api.md)."""
 
 from orchestrator.api.batch import Batch, EventStream, SettingKeywords, open_batch
 from orchestrator.api.planning import BatchPlan, PlannedEntry

@@ -1,4 +1,4 @@
-"""What came of a run: the document of `--json`, and what its batch's history keeps where it ended with an error."""
+"""The result of a run: the document of `--json`, and the entry in the batch's history if it ended with an error."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from orchestrator.engine.events import BatchFinished
     from orchestrator.engine.report import EntryCounts
 
-#: Of the document; fields may be added to it.
+#: The version of the document; later versions may add fields without changing it.
 SCHEMA = 1
 _SHOWN_UNDECIDED = 20
 _NAMED_ENTRIES = 10
-#: Picks the batch that a run was meant for.
+#: A predicate that selects the batch of a run.
 IsMeant = Callable[[BatchRecord], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class EntryResult:
-    """What came of one entry; `error` has `kind`, `code`, `message`, `request_id`, `hint`, or is None."""
+    """The result of one entry; `error` has `kind`, `code`, `message`, `request_id`, `hint`, or is None."""
 
     entry: str
     state: EntryState
@@ -45,16 +45,16 @@ class EntryResult:
     error: Mapping[str, str | None] | None
 
     def as_dict(self) -> dict[str, object]:
-        """The result as documents have it."""
+        """Return the result as it appears in documents."""
         return {"entry": self.entry, "state": self.state.value, "job_id": self.job_id, "error": self.error}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """A run that went to its end or was stopped, which `error` explains where a person did not ask for it.
+    """The report of a run that finished or was stopped; `error` is the cause unless a person stopped it.
 
-    `segments` are counts of `total`, `stored`, `sent`, `resumed` and `retried`, `bytes` of `total`, `sent` and
-    `resumed`; `warnings` what a person should know; `results` are in the order of the manifest.
+    `segments` has the counts `total`, `stored`, `sent`, `resumed` and `retried`, `bytes` has `total`, `sent` and
+    `resumed`; `warnings` are messages for people; `results` are in the order of the manifest.
     """
 
     batch: str
@@ -69,7 +69,7 @@ class RunReport:
     results: Sequence[EntryResult]
 
     def as_dict(self) -> dict[str, object]:
-        """The document of `orchestrator run --json`."""
+        """Return the document of `orchestrator run --json`."""
         error = {} if self.error is None else {"error": self.error.document}
         return {
             "schema": SCHEMA,
@@ -89,7 +89,7 @@ class RunReport:
 async def with_results(
     report: engine.RunReport, journal: JournalReader, warnings: Sequence[str] = ()
 ) -> RunReport:
-    """The *report* of the engine with what came of every entry, and *warnings* of what reports the run."""
+    """Return the engine's *report* with the results of all entries and the additional *warnings*."""
     document = report.as_dict()
     return RunReport(
         batch=report.batch,
@@ -106,13 +106,13 @@ async def with_results(
 
 
 async def document_of_run(report: engine.RunReport, journal: JournalReader) -> dict[str, object]:
-    """The run's document, as `--json` prints it."""
+    """Return the run's document as `--json` prints it."""
     return (await with_results(report, journal)).as_dict()
 
 
 async def document_of_queued_batch(event: BatchFinished, journal: Journal) -> dict[str, object]:
-    """The batch as the document of a run that had done it all, which no process has; raises JournalError."""
-    # Loads what looking at a batch does not need.
+    """Return the document of a fleet's batch as if one run had done all its work; raises JournalError."""
+    # This import loads modules that showing a batch does not need.
     from orchestrator.engine.report import EntryCounts  # noqa: PLC0415
 
     batch = await journal.batch(event.digest)
@@ -152,30 +152,30 @@ async def document_of_queued_batch(event: BatchFinished, journal: Journal) -> di
 
 
 async def head_of(report: engine.RunReport, journal: JournalReader) -> dict[str, Any]:
-    """The run's document without its `results`, which may be too many to be held at once."""
+    """Return the run's document without its `results`, which may be too many to hold in memory."""
     error = {} if report.cause is None else {"error": report.cause.document}
     return {**report.as_dict(), "warnings": await warnings_of(report, journal), **error}
 
 
 async def warnings_of(report: engine.RunReport, journal: JournalReader) -> list[str]:
-    """What a person should know: of the manifest, of what happened, and of entries that were not touched."""
+    """Return warnings about the manifest, the run, and entries that were not touched."""
     return [*report.warnings, *decisions(report), *[line async for line in left_alone(report, journal)]]
 
 
 async def results(journal: JournalReader, batch: str) -> AsyncIterator[EntryResult]:
-    """What came of every entry, in the order of the manifest."""
+    """Yield the result of every entry, in the order of the manifest."""
     async for record in journal.outcomes(batch):
         yield EntryResult(record.entry_id, record.state, record.job_id, error_of(record))
 
 
 def error_of(record: EntryRecord | OutcomeRecord) -> dict[str, str | None] | None:
-    """Why the entry stands where it stands, None when nothing is wrong."""
+    """Return why the entry failed, None if it did not."""
     is_failed = record.state is EntryState.FAILED
     return record.error.as_dict() if is_failed and record.error is not None else None
 
 
 def decisions(report: engine.RunReport) -> Iterator[str]:
-    """What entries wait for a person's word."""
+    """Yield a line for each entry that needs a decision, up to a limit."""
     for entry, reason in islice(report.undecided.items(), _SHOWN_UNDECIDED):
         yield f"{entry} needs a decision: {reason}"
     if len(report.undecided) > _SHOWN_UNDECIDED:
@@ -183,7 +183,7 @@ def decisions(report: engine.RunReport) -> Iterator[str]:
 
 
 async def left_alone(report: engine.RunReport, journal: JournalReader) -> AsyncIterator[str]:
-    """Entries that this run did not touch, and the command for each kind."""
+    """Yield a line for each kind of entry that this run did not touch, with the command to run."""
     name = quote(report.batch)
     async for line in untouched(journal, report.batch_digest, report.batch, report.counts, report.replaced):
         yield line
@@ -211,12 +211,13 @@ async def untouched(
     counts: Mapping[EntryState, int],
     replaced: Collection[str] = (),
 ) -> AsyncIterator[str]:
-    """The entries of batch *name* that a run leaves as they are, and the command for each kind.
+    """Yield a line for each kind of entry of batch *name* that a run leaves alone, with the command to run.
 
-    *counts* are those of the batch, *replaced* the failed reviews of which something was replaced since.
+    *counts* are the batch's entries per state, *replaced* the entries whose review failed and of which files or
+    fields were replaced since.
     """
     name = quote(name)
-    # Reading the entries costs nothing where there are none.
+    # Entries are read only for states that occur.
     found = {
         state: [record.entry_id async for record in journal.entries(batch, states={state})]
         for state in (EntryState.REVIEW_FAILED, EntryState.CANCELLED)
@@ -243,31 +244,32 @@ async def untouched(
 
 
 def named(entries: Sequence[str]) -> str:
-    """The first of *entries*, and how many more there are."""
+    """Return the first of *entries*, and the number of the others."""
     more = len(entries) - _NAMED_ENTRIES
     return ", ".join(entries[:_NAMED_ENTRIES]) + (f" and {more} more" if more > 0 else "")
 
 
 def new_run_id(now: float) -> str:
-    """An id that sorts by time."""
+    """Return a run id that sorts by time."""
     return f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 async def keep_end(
     state: str, is_meant: IsMeant, started_at: float, exit_code: int, run_id: str | None = None
 ) -> None:
-    """Write into the journal at *state* that a run ended with *exit_code*; *run_id* where it came to have one.
+    """Record in the journal at *state* that a run ended with *exit_code*; *run_id* is None if it got no id.
 
-    Where the journal knows no batch that *is_meant*, or several, nothing is kept.
+    Nothing is recorded if *is_meant* matches no batch of the journal, or matches several and *run_id* does not
+    identify one of them.
     """
-    from orchestrator.engine.report import count_entries  # noqa: PLC0415 - loads what looking at a batch does not need
+    from orchestrator.engine.report import count_entries  # noqa: PLC0415 - loads what showing a batch does not need
 
     if not await to_thread.run_sync(exists, state):
         return
     run_id = run_id or new_run_id(started_at)
     async with open_journal(state, clock=time.time) as journal:
         meant = [batch for batch in await journal.batches() if is_meant(batch)]
-        # The run may have come as far as the journal, which then knows which batch it was.
+        # If the run got as far as the journal, its id identifies the batch.
         own = [batch for batch in meant if batch.last_run_id == run_id] or meant
         if len(own) != 1:
             return
@@ -285,9 +287,9 @@ async def keep_end(
 
 @asynccontextmanager
 async def kept_in_history(state: str, is_meant: IsMeant, run_id: str) -> AsyncIterator[None]:
-    """Keep how the block ends when it raises or is cancelled; the error is raised again.
+    """Record the end of the block if it raises or is cancelled; the error is raised again.
 
-    What cannot be asked for is no run.
+    A UsageError is not recorded: such a call is not a run.
     """
     started_at = time.time()
     try:
@@ -295,7 +297,7 @@ async def kept_in_history(state: str, is_meant: IsMeant, run_id: str) -> AsyncIt
     except UsageError:
         raise
     except (Exception, anyio.get_cancelled_exc_class()) as error:
-        # The history matters less than the work: whatever fails here, the error itself is raised.
+        # The history matters less than the work: if recording fails, the original error is still raised.
         with anyio.CancelScope(shield=True), suppress(OrchestratorError):
             await keep_end(state, is_meant, started_at, exit_code_of_any(error), run_id)
         raise

@@ -1,4 +1,4 @@
-"""What is open while batches are worked on: the journal, the events, and who hears them."""
+"""The resources of a run or worker: the journal, the event bus and its subscribers."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Ending:
-    """How a run ends, once it is known; until then as one that crashed."""
+    """The exit code of a run; until the run ends, that of a crash."""
 
     exit_code: int = ExitCode.UNEXPECTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One batch at work, or those of a worker of a fleet."""
+    """The open resources of one run, or of a fleet's worker."""
 
     work: WorkSettings
     journal: Journal
@@ -51,15 +51,15 @@ class Session:
 
     @property
     def has_worked(self) -> bool:
-        """True once a run has taken an entry."""
+        """True once the run has started an entry."""
         return self.tracker is not None and self.tracker.has_worked
 
     async def batches_to_notify_of(self) -> Collection[str]:
-        """The digests of batches of which there is something left to say; raises JournalError."""
+        """Return the digests of batches with unsent notices; raises JournalError."""
         return () if self.notifier is None else await self.notifier.unreported()
 
     async def report_end(self, report: RunReport) -> None:
-        """Notify the addresses and the command of the settings of how the run went."""
+        """Report the end of the run to the addresses and the command of the settings."""
         self.ending.exit_code = int(report.exit_code)
         if self.notifier is not None:
             await self.notifier.finish(report)
@@ -76,15 +76,15 @@ async def open_session(
     subscribers: Collection[Subscriber],
     around: Surroundings,
 ) -> AsyncIterator[Session]:
-    """Open all for one run, or for a worker; *context*, with the batch, is in every line of the events.
+    """Open the resources of one run or worker; *context*, with the batch, is added to every event line.
 
-    Raises JournalError, and ConfigurationError for a journal there cannot be.
+    Raises JournalError, and ConfigurationError for an invalid journal setting.
     """
     new_notifier = _notifier_of(values, work.run_id, tracker, around)
     async with AsyncExitStack() as opened:
         ending = Ending()
         if values.heartbeat is not None:
-            # Loaded for those who want heartbeats only.
+            # Loaded only if heartbeats are configured.
             from orchestrator.notifications.heartbeat import heartbeats  # noqa: PLC0415
 
             beating = heartbeats(values.heartbeat, around.warn, lambda: ending.exit_code)
@@ -115,13 +115,13 @@ async def open_session(
 def _notifier_of(
     values: Settings, run_id: str, tracker: RunTracker | None, around: Surroundings
 ) -> Callable[[Journal], Notifier] | None:
-    """What makes the notifier of a run, or of a fleet where the journal is one; raises ConfigurationError.
+    """Return the factory of a run's notifier, or of a fleet's if the journal is a server's.
 
-    None where the settings want none.
+    None if the settings ask for no notifications. Raises ConfigurationError.
     """
     if not values.notify and values.on_finish is None:
         return None
-    # Loaded for those who want notifications only, and of the two notifiers the one that is needed.
+    # Loaded only if notifications are configured; of the two notifiers, only the one that is needed.
     from orchestrator.notifications.sending import targets_of  # noqa: PLC0415
 
     targets = targets_of(values.notify) if values.notify else []
@@ -152,7 +152,7 @@ async def work_on(
     with_media: bool,
     on_problems: Callable[[list[Problem]], None],
 ) -> RunReport:
-    """Bring the manifest's batch to its end; raises as `engine.batch.run_batch` does."""
+    """Run the manifest's batch to its end; raises like `engine.batch.run_batch`."""
     request = RunRequest(
         manifest=manifest,
         work=session.work,
@@ -166,7 +166,7 @@ async def work_on(
 
 @dataclass(frozen=True, slots=True)
 class EventOutputs:
-    """The subscribers, and where the events are written, None where no file takes them."""
+    """The subscribers for event outputs, and the path of the events file, None without one."""
 
     subscribers: tuple[Subscriber, ...] = ()
     events_path: str | None = None
@@ -182,15 +182,15 @@ def event_outputs(
     run_id: str | None = None,
     ending: Ending | None = None,
 ) -> Iterator[EventOutputs]:
-    """Report events as the settings say for the block; *context* is in every line.
+    """Open the event outputs of the settings for the block; *context* is added to every line.
 
-    What has a *run_id*, a run or a worker, is measured and traced: another command about a batch does not make it
-    look like one. A worker has no batch, and publishes no end: that is its *ending*.
+    Only a run or a worker, which has a *run_id*, is measured and traced: another command for the batch must not
+    show up as a run. A worker has no batch and publishes no end; its exit code comes from *ending*.
     """
     with ExitStack() as open_ones:
         lines = None
         if values.events is not None:
-            # Loaded for those who want events only.
+            # Loaded only if an events file is configured.
             from orchestrator.observe.event_file import event_file  # noqa: PLC0415
 
             opened = event_file(
@@ -203,12 +203,12 @@ def event_outputs(
             lines = open_ones.enter_context(opened)
         subscribers: list[Subscriber] = [] if lines is None else [lines]
         if run_id is not None and (values.metrics_file is not None or values.metrics_port is not None):
-            # Loaded for those who want metrics only.
+            # Loaded only if metrics are configured.
             from orchestrator.observe.metrics import RunMetrics  # noqa: PLC0415
 
             metrics = RunMetrics(context["batch"] or None, run_id, clock)
             subscribers.append(open_ones.enter_context(_written(values, metrics, around, ending)))
-        # A program that has set up OpenTelemetry has loaded it; for others it need not even be installed.
+        # A program that has set up OpenTelemetry has imported it; otherwise it need not even be installed.
         if run_id is not None and "opentelemetry.trace" in sys.modules:
             from orchestrator.observe.spans import run_spans  # noqa: PLC0415
 
@@ -226,7 +226,7 @@ def _written(
     around: Surroundings,
     ending: Ending | None,
 ) -> Iterator[Subscriber]:
-    from orchestrator.observe.metrics import metrics_file, metrics_port  # noqa: PLC0415 - as those of a run
+    from orchestrator.observe.metrics import metrics_file, metrics_port  # noqa: PLC0415 - only with metrics
 
     with ExitStack() as open_ones:
         if values.metrics_file is not None:
@@ -238,7 +238,7 @@ def _written(
             if metrics.is_worker and ending is not None:
                 metrics.end(ending.exit_code)
         except LockHeldError:
-            # The metrics are those of the run that works.
+            # Another run holds the lock: the metrics must keep describing that run.
             raise
         except BaseException as error:
             metrics.end(exit_code_of_any(error))

@@ -1,4 +1,4 @@
-"""What the journal knows of a batch, as `status --json` prints it and `Batch.status` returns it."""
+"""The journal's state of a batch, for `status --json` and `Batch.status`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryStatus:
-    """Where one entry stands; `bytes` are those of its files, `updated_at` is `2026-11-22T08:00:00Z`.
+    """The status of one entry; `bytes` is the size of its files, `updated_at` is `2026-11-22T08:00:00Z`.
 
-    `delivered` says on whose word its objects are whole; the review's reason and code are the service's.
+    `delivered` is the proof that its objects are whole; the review's reason and code are the service's.
     """
 
     entry: str
@@ -35,16 +35,16 @@ class EntryStatus:
     error: Mapping[str, str | None] | None
 
     def as_dict(self) -> dict[str, object]:
-        """The entry as documents have it."""
+        """Return the entry as it appears in documents."""
         return {**asdict(self), "state": self.state.value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchStatus:
-    """Where a batch stands; `last_run` has `run_id`, `at` and, once it ended, `exit_code`.
+    """The status of a batch; `last_run` has `run_id`, `at` and, once it ended, `exit_code`.
 
-    `entries` counts them: `total`, and each state that some are in. `holder` is the process that works on it now;
-    `warnings` what a person should know: decisions that are needed, and entries that no run touches.
+    `entries` has the counts: `total`, and one for each state that occurs. `holder` is the process that works on the
+    batch now; `warnings` are messages for people: needed decisions, and entries that no run touches.
     """
 
     batch: str
@@ -59,7 +59,7 @@ class BatchStatus:
     results: Sequence[EntryStatus]
 
     def as_dict(self) -> dict[str, object]:
-        """The document of `orchestrator status BATCH --json`."""
+        """Return the document of `orchestrator status BATCH --json`."""
         head = {name: getattr(self, name) for name in _HEAD}
         return {"schema": SCHEMA, **head, "results": [entry.as_dict() for entry in self.results]}
 
@@ -68,7 +68,7 @@ _HEAD = ("batch", "digest", "endpoint", "project_id", "manifest", "entries", "la
 
 
 def batch_head(batch: BatchRecord, counts: Mapping[EntryState, int]) -> dict[str, Any]:
-    """What documents say of a batch before its entries."""
+    """Return the fields of a batch that come before its entries in documents."""
     return {
         "batch": batch.name,
         "digest": batch.batch,
@@ -87,7 +87,7 @@ def batch_head(batch: BatchRecord, counts: Mapping[EntryState, int]) -> dict[str
 async def warnings_of_batch(
     journal: Journal, batch: BatchRecord, counts: Mapping[EntryState, int]
 ) -> list[str]:
-    """What a person should know of *batch*: of its last run and of entries that no run touches, with what to do."""
+    """Return warnings about the last run of *batch* and entries that no run touches, with what to do."""
     noted = [
         incident for incident in await journal.incidents(batch.batch) if incident.run_id == batch.last_run_id
     ]
@@ -106,7 +106,7 @@ async def warnings_of_batch(
 
 
 def entry_status(record: EntryRecord) -> EntryStatus:
-    """What is said of one entry."""
+    """Return the status of one entry."""
     return EntryStatus(
         entry=record.entry_id,
         state=record.state,

@@ -1,1 +1,1 @@
-"""The command line: text in, exit code out; the only place that prints."""
+"""The command line: text in, exit code out; the only package that prints."""

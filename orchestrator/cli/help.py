@@ -1,4 +1,4 @@
-"""The command line as a whole: which command a name means, what is near a wrong name, and how help is laid out."""
+"""The command line's structure: lookup of commands by name, suggestions for wrong names, and the layout of help."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from orchestrator.cli.commands import ALIASES, SUMMARIES
 from orchestrator.domain.errors import UsageError
 
 PROGRAM = "orchestrator"
-#: Titles of the options in help: those of the command come first, those of every command last.
+#: Titles of option groups in help: a command's own options come first, those of every command last.
 OWN, CONTENT, SERVICE, TRANSFER, OUTPUT = "Options", "What is sent", "Service", "Transfer", "Output"
 _ARGUMENTS = "Arguments"
-#: Every one of these commands has them.
+#: Options of every command.
 _COMMON = frozenset({"json", "config", "help"})
-#: Help is as wide as the terminal, up to where lines are hard to read.
+#: Help is as wide as the terminal, up to the width at which lines become hard to read.
 _WIDEST_COLUMNS = 120
 _SETTINGS = {
     "rich_markup_mode": None,
@@ -28,11 +28,11 @@ _SETTINGS = {
 
 
 class PanelCommand(TyperCommand):
-    """A command whose help groups the options by what they are about."""
+    """A command whose help groups the options by topic."""
 
-    # The classes of typer's contexts and formatters are its own affair: their module is private.
+    # The parameters are Any because the module of typer's contexts and formatters is private.
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the arguments, then the options panel by panel."""
+        """Write the arguments, then the options, panel by panel."""
         panels: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -45,22 +45,22 @@ class PanelCommand(TyperCommand):
 
 
 def panel_of(parameter: Any) -> str:
-    """The title under which help shows *parameter*."""
+    """Return the title under which help shows *parameter*."""
     if parameter.param_type_name == "argument":
         return _ARGUMENTS
     return OUTPUT if parameter.name in _COMMON else parameter.rich_help_panel or OWN
 
 
 class Program(TyperGroup):
-    """All commands; each is loaded when it is asked for, since loading all takes longer than most of them."""
+    """The group of all commands; each is loaded on demand, since loading all takes longer than running most."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Their names, in the order of a working day."""
+        """Return the command names, in the order of a working day."""
         del ctx
         return list(SUMMARIES)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of this name or alias; raises UsageError, naming the nearest, when there is none."""
+        """Return the command of this name or alias; raises UsageError with the nearest name for an unknown one."""
         name = ALIASES.get(cmd_name, cmd_name)
         if name in SUMMARIES and name not in self.commands:
             command = getattr(import_module(f"{commands.__name__}.{name}"), name)
@@ -79,18 +79,18 @@ class Program(TyperGroup):
         )
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write what each command does without loading it."""
+        """Write the summary of each command without loading it."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl(list(SUMMARIES.items()))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take `help COMMAND` for `COMMAND --help`, as people know it from git."""
+        """Treat `help COMMAND` as `COMMAND --help`, like git."""
         return super().parse_args(ctx, [*args[1:], "--help"] if args[:1] == ["help"] else args)
 
 
 def program(callback: Any) -> Any:
-    """The command line, whose *callback* runs before a command, and alone when none is named."""
+    """Return the command line; *callback* runs before every command, and alone if none is named."""
     app = typer.Typer(name=PROGRAM, cls=Program, pretty_exceptions_enable=False, **_SETTINGS)  # type: ignore[arg-type]
     app.callback(invoke_without_command=True)(callback)
     return typer.main.get_command(app)

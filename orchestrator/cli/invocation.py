@@ -1,7 +1,6 @@
-"""One call of one command: what several or all of them take, the settings that options stand for, and completion.
+"""One call of a command: the shared arguments and options, the options for settings, and shell completion.
 
-A shell that completes shows nothing where something is wrong: no journal, a manifest that cannot be read, a setting
-that cannot be.
+Completion shows nothing on errors: a missing journal, an unreadable manifest, an invalid setting.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ if TYPE_CHECKING:
 
 Command = Callable[..., int | None]
 Completed = Callable[[typer.Context, str], list[str]]
-#: More are of no help; a manifest may have fifty thousand.
+#: More choices are of no help; a manifest may have fifty thousand entries.
 _MOST_CHOICES = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """What every command works with: where it prints, and the flags that were given."""
+    """The context of every command: its output, and the flags that were given."""
 
     output: Output
     flags: Mapping[str, str | bool | list[str]]
@@ -50,7 +49,7 @@ class Invocation:
 
     @property
     def is_json(self) -> bool:
-        """True when the result is to be one JSON document."""
+        """True when the result is one JSON document."""
         return self.output.is_json
 
     def settings(self, beside: Path | None = None) -> EffectiveSettings:
@@ -72,7 +71,7 @@ def takes_settings(
 ) -> Callable[[Command], Command]:
     """Give a command the options of *groups* next to its own; it gets them through its first argument.
 
-    It takes those named in *unused* too, so that one set of options fits all, but its help does not show them.
+    Options named in *unused* are accepted too, so that one set of options fits all commands, but help hides them.
     """
     options = [option for group in (*groups, OUTPUT_OPTIONS) for option in group]
 
@@ -95,7 +94,7 @@ def takes_settings(
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         parameters = [_CONTEXT, *own, *map(offered, options), *_COMMON]
-        # Python wants positional parameters before keywords.
+        # Positional parameters must come before keywords.
         parameters.sort(key=lambda parameter: parameter.kind)
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {}
@@ -107,7 +106,10 @@ def takes_settings(
 
 
 def setting_parameter(option: SettingOption, *, is_shown: bool = True) -> inspect.Parameter:
-    """The parameter that makes typer offer *option*, in help where it *is_shown*; None stands for not given."""
+    """Return the parameter for typer that stands for *option*, hidden from help unless *is_shown*.
+
+    Its value is None if the option is not given.
+    """
     default = f"; default {option.shown_default}" if option.shown_default else ""
     typed = typer.Option(
         *option.flags,
@@ -125,7 +127,7 @@ def setting_parameter(option: SettingOption, *, is_shown: bool = True) -> inspec
 
 
 def _panel_of(option: SettingOption) -> str:
-    """Where help shows it: for a person, what calls cost and how long an outage is waited for is the service's."""
+    """Return the help panel of *option*; for users, call rates and waiting for outages belong to the service."""
     if option in SERVICE_OPTIONS or option in CALL_OPTIONS:
         return SERVICE
     if option in OUTPUT_OPTIONS or option in RUN_TELLING_OPTIONS:
@@ -135,7 +137,7 @@ def _panel_of(option: SettingOption) -> str:
 
 
 def seconds_of(option: str, text: str | None) -> float | None:
-    """The time given with *option*, such as 30d or 90s, in seconds; raises UsageError."""
+    """Return the duration given with *option*, such as 30d or 90s, in seconds; raises UsageError."""
     try:
         return None if text is None else parse_duration(text)
     except ValueError as error:
@@ -143,7 +145,7 @@ def seconds_of(option: str, text: str | None) -> float | None:
 
 
 def values_of(metavar: str | None) -> Completed | None:
-    """The completion of an option of which help says `auto|bar|plain`; None where it has no such list."""
+    """Return the completion for a metavar such as `auto|bar|plain`; None if it lists no values."""
     values = [value for value in (metavar or "").split("|") if value.islower()]
     if len(values) < 2:
         return None
@@ -156,12 +158,12 @@ def values_of(metavar: str | None) -> Completed | None:
 
 
 def batch_names(context: typer.Context, incomplete: str) -> list[str]:
-    """The batches of the journal, the latest first."""
+    """Return the batch names of the journal, the latest first."""
     return _choices(context, incomplete, _read_batches)
 
 
 def entry_ids(context: typer.Context, incomplete: str) -> list[str]:
-    """The entries of the manifest or of the batch that the command line names."""
+    """Return the entry ids of the manifest or batch on the command line."""
     return _choices(context, incomplete, _read_entries)
 
 
@@ -176,14 +178,14 @@ def _choices(
 
 
 def _given(context: typer.Context, incomplete: str) -> dict[str, Any]:
-    """What the command line says before the word that is completed.
+    """Return the parameters given before the completed word.
 
-    An option that waits for its value ends the parsing of it all, so the words before that are parsed once more.
+    An option without its value ends the whole parsing, so the words before it are parsed again.
     """
     line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
     try:
         words = shlex.split(line)[2:]
-    except ValueError:  # a quotation mark that is not closed yet
+    except ValueError:  # an unclosed quotation mark
         words = line.split()[2:]
     before = words[:-1] if words and words[-1] == incomplete else words
     while before and before[-1].startswith("-"):

@@ -1,4 +1,4 @@
-"""The entry point: one command, its exit code, and one sentence for whatever goes wrong."""
+"""The entry point: runs one command, returns its exit code, and prints one sentence for any error."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from orchestrator.cli.process import (
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError, exit_code_of
 from orchestrator.domain.untrusted_text import quotable
 
-#: Allocations between two collections of cycles. Python's 700 suit small programs: a start and a run make hardly any
-#: cycles, and looking for them was a tenth of their CPU. A whole start makes fewer allocations than these.
+#: Allocations between two garbage collections. Python's 700 suit small programs: starting up and a run create hardly
+#: any cycles, and looking for them took a tenth of the CPU time. A whole startup makes fewer allocations than this.
 _ALLOCATIONS_PER_COLLECTION = 200_000
 
 
 def main(stopper: Stopper | None = None) -> NoReturn:
-    """Run the command that the command line asks for and exit with its code; *stopper* ends it on a signal."""
+    """Run the command of the command line and exit with its code; *stopper* ends it on a signal."""
     gc.set_threshold(_ALLOCATIONS_PER_COLLECTION, *gc.get_threshold()[1:])
-    # It would look for plugins in every distribution that is installed, and show them what we validate.
+    # Pydantic would load plugins from every installed distribution and pass them the values that we validate.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     code = run_command(sys.argv[1:], stopper or stop_on_signals())
-    # Searching all loaded modules for cycles at exit would only cost time.
+    # Collecting garbage in all loaded modules at exit would only cost time.
     gc.freeze()
     sys.exit(code)
 
 
 def run_command(arguments: Sequence[str], stopper: Stopper | None = None) -> int:
-    """Run one command and return its exit code; any error is printed as one sentence."""
+    """Run one command and return its exit code; errors are printed as one sentence."""
     with standard_streams() as (stdout, stderr):
         output = Output(stdout, stderr)
         if stopper is not None:
@@ -52,7 +52,7 @@ def run_command(arguments: Sequence[str], stopper: Stopper | None = None) -> int
 
 def _code_of(arguments: Sequence[str], output: Output) -> int:
     drop_unusable_key_log(output.complain)
-    # Until the command itself says: an error in its arguments is to be a document as well.
+    # Until the command sets it: an error in the arguments must be a document as well.
     output.is_json = "--json" in arguments
     try:
         given = list(arguments)
@@ -75,7 +75,7 @@ def _code_of(arguments: Sequence[str], output: Output) -> int:
 
 
 def application() -> Any:
-    """The command line, as typer's group of commands."""
+    """Return the command line as typer's group of commands."""
     return program(_before_the_command)
 
 
@@ -103,13 +103,13 @@ def _before_the_command(
 
 
 def _unexpected(error: Exception, output: Output) -> OrchestratorError:
-    """Keep the traceback, without locals and masked, where the settings want details."""
-    import structlog  # noqa: PLC0415 - something is wrong already; time does not matter
+    """Log the traceback, masked and without locals, if the settings ask for details; return the error to report."""
+    import structlog  # noqa: PLC0415 - only after a crash, when time does not matter
 
     from orchestrator.observe.logs import logging_to  # noqa: PLC0415
 
     stderr = sys.stderr if output.is_verbose else None
-    # A log file that cannot be written must not hide what went wrong.
+    # An unwritable log file must not hide the original error.
     with (
         contextlib.suppress(OrchestratorError),
         logging_to(stderr, output.log_file, is_verbose=output.is_verbose),
@@ -123,7 +123,7 @@ def _unexpected(error: Exception, output: Output) -> OrchestratorError:
 
 
 def _folder_error() -> OrchestratorError | None:
-    """The error for a command that was called in a folder which has been deleted; None where there is one."""
+    """Return the error for a current folder that was deleted; None if it exists."""
     try:
         Path.cwd()
     except OSError as error:

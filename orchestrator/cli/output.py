@@ -1,4 +1,4 @@
-"""Where a command prints: results and tables to stdout, questions and notes to stderr, or one JSON document."""
+"""The output of a command: results and tables on stdout, questions and notes on stderr, or one JSON document."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA = 1
-#: Columns of a terminal that a wide table needs.
+#: Terminal columns that a wide table needs.
 _WIDE_COLUMNS = 100
-#: Items of a long list that are printed together.
+#: Items of a long list that are printed in one write.
 CHUNK_ITEMS = 500
-#: Of documents and tables for programs (RFC 8259 section 8.1 for JSON).
+#: The encoding of documents and tables for programs (RFC 8259 section 8.1 for JSON).
 _DATA_ENCODING = "utf-8"
 
 
 class Output:
-    """The two streams of one command; `standard_streams` makes them so that writing never fails.
+    """The two streams of one command; `standard_streams` makes them never fail on write.
 
-    With `is_json` stdout carries one document and nothing else; with `is_quiet` only errors are printed.
-    `known` is what of the command's document is known when an error ends it early; `is_verbose` and
-    `log_file` say where the details of an unexpected error go. `is_record` is set by commands that do more than
-    show: what they print is the record of what they did, and a reader that leaves early has missed it.
+    With `is_json`, stdout contains one document and nothing else; with `is_quiet`, only errors are printed. `known`
+    holds the fields of the command's document that are known if an error ends it early; `is_verbose` and `log_file`
+    say where the details of an unexpected error go. `is_record` is set by commands that have side effects: their
+    output is the record of these, and a reader that closes stdout early has missed it.
     """
 
     def __init__(self, stdout: TextIO, stderr: TextIO) -> None:
@@ -45,24 +45,24 @@ class Output:
         self.known: dict[str, object] = {}
         self._stdout = stdout
         self._stderr = stderr
-        #: Where the result for people goes.
+        #: The stream for results for people.
         self._text = stdout
         self._has_document = False
 
     @property
     def is_narrow(self) -> bool:
-        """True on a terminal in which a wide table would be cut."""
+        """True on a terminal that is too narrow for a wide table."""
         return self.is_terminal and self.console().width < _WIDE_COLUMNS
 
     @property
     def is_terminal(self) -> bool:
-        """True when a person reads stdout."""
+        """True when the result for people goes to a terminal."""
         return self._text.isatty()
 
     def give_stdout_away(self) -> int:
-        """A descriptor of stdout for lines of another kind; what people read goes to stderr from now on.
+        """Return a descriptor of stdout for lines of another kind; output for people goes to stderr from now on.
 
-        Raises UsageError where stdout is wanted for a document.
+        Raises UsageError if stdout is needed for a document.
         """
         if self.is_json:
             raise UsageError(
@@ -72,7 +72,7 @@ class Output:
         return os.dup(self._stdout.fileno())
 
     def console(self) -> Console:
-        """A rich console where people read the result."""
+        """Return a rich console on the stream for people."""
         from rich.console import Console  # noqa: PLC0415 - slow to load, and not every command prints
 
         return Console(file=self._text, highlight=False, soft_wrap=True)
@@ -88,11 +88,11 @@ class Output:
             self.complain(text)
 
     def complain(self, text: str) -> None:
-        """Print on stderr, also when quiet."""
+        """Print on stderr, even when quiet."""
         _write_to(self._stderr, shown(text) + "\n")
 
     def overwrite(self, text: str) -> None:
-        """Put *text* into the place of the last line on a terminal's stderr."""
+        """Overwrite the last line on a terminal's stderr with *text*."""
         _write_to(self._stderr, f"\r\x1b[K{shown(text)}")
 
     def document(self, document: Mapping[str, Any]) -> None:
@@ -103,7 +103,7 @@ class Output:
     async def stream_document(
         self, head: Mapping[str, Any], name: str, items: AsyncIterable[Mapping[str, Any]]
     ) -> None:
-        """Print a document whose last field, *name*, is a list too long to be held at once."""
+        """Print a document whose last field, *name*, is a list that may be too long to hold in memory."""
         self._has_document = True
         self.write_data(f"{dumped(head)[:-1]}, {dumped(name)}: [")
         separator = ""
@@ -113,22 +113,22 @@ class Output:
         self.write_data("]}\n")
 
     def write(self, text: str) -> None:
-        """Write *text* for people as it is."""
+        """Write *text* for people without escaping."""
         _write_to(self._text, text)
 
     def write_data(self, text: str) -> None:
-        """Write *text* for programs to stdout: in UTF-8, whatever people read there."""
+        """Write *text* for programs to stdout, in UTF-8 whatever its encoding for people is."""
         if isinstance(self._stdout, io.TextIOWrapper) and self._stdout.encoding != _DATA_ENCODING:
             self._stdout.reconfigure(encoding=_DATA_ENCODING, errors="backslashreplace")
         _write_to(self._stdout, text)
 
     def fail(self, error: OrchestratorError) -> None:
-        """Print why the command failed: a sentence and a hint, and the document if none was printed yet."""
+        """Print why the command failed: a sentence and a hint, and the document unless one was already printed."""
         self.print_error(error)
         self._document_failure(error, exit_code_of(error))
 
     def print_stop(self, stop: StoppedBySignal) -> None:
-        """Print that a signal ended the command, which is no error; the document if none was printed yet."""
+        """Print that a signal ended the command, which is not an error, and the document unless one was printed."""
         hint = "run the same command again to continue"
         self.complain(f"{stop.sentence}; {hint}")
         self._document_failure(StoppedError(stop.sentence, hint=hint), stop.exit_code)
@@ -147,7 +147,7 @@ class Output:
             self.complain(f"hint: {error.hint}")
 
     def code_after(self, exit_code: int) -> int:
-        """*exit_code* where all was written to stdout; else say that it was not, which makes 0 a 5."""
+        """Return *exit_code* if everything was written to stdout; otherwise print an error and turn 0 into 5."""
         failure = failure_of(self._stdout)
         has_enough = isinstance(failure, BrokenPipeError) and not self.is_record
         if failure is None or has_enough:
@@ -163,7 +163,7 @@ def _write_to(stream: TextIO, text: str) -> None:
 
 
 async def _chunks(items: AsyncIterable[Mapping[str, Any]]) -> AsyncIterator[list[Mapping[str, Any]]]:
-    """The *items*, some hundreds at a time: writing each by itself is a system call each."""
+    """Yield *items* in chunks of some hundreds: writing each item separately would cost a system call each."""
     chunk: list[Mapping[str, Any]] = []
     async for item in items:
         chunk.append(item)
@@ -175,13 +175,13 @@ async def _chunks(items: AsyncIterable[Mapping[str, Any]]) -> AsyncIterator[list
 
 
 def dumped(value: object) -> str:
-    """*value* as JSON, names in any script as they are, but nothing that a terminal would act on."""
+    """Return *value* as JSON: names in any script are kept, but nothing that a terminal would interpret."""
     return disarmed_json(json.dumps(value, ensure_ascii=False))
 
 
 def can_ask(output: Output) -> bool:
-    """True when there is a terminal to ask on and no document is being written."""
-    # Python has None for a stdin that was closed when it started.
+    """True when there is a terminal for questions and no document is being written."""
+    # sys.stdin is None if it was closed when Python started.
     return not output.is_json and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -192,7 +192,7 @@ def require_consent(output: Output, *, is_yes: bool) -> None:
 
 
 def is_agreed(output: Output, question: str, *, is_yes: bool) -> bool:
-    """True when --yes was given or the person at the terminal says yes; raises UsageError where there is none."""
+    """True when --yes was given or the user at the terminal agrees; raises UsageError without a terminal."""
     require_consent(output, is_yes=is_yes)
     if is_yes:
         return True
@@ -216,7 +216,7 @@ _STYLES = {
 
 
 def print_table(output: Output, headings: Row, rows: Sequence[Row]) -> None:
-    """Print *rows* under *headings*; the last column takes what room is left."""
+    """Print *rows* under *headings*; the last column takes the remaining width."""
     if output.is_json or output.is_quiet:
         return
     if output.is_terminal:
@@ -225,7 +225,7 @@ def print_table(output: Output, headings: Row, rows: Sequence[Row]) -> None:
         from rich.text import Text  # noqa: PLC0415
 
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        # On a narrow terminal the widest columns are folded; what a row is about is the last to give way.
+        # On a narrow terminal the widest columns are folded; the first column, which names the row, shrinks last.
         table.add_column(headings[0], overflow="ellipsis", no_wrap=True)
         for heading in headings[1:]:
             table.add_column(heading, overflow="fold")

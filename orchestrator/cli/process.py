@@ -1,7 +1,7 @@
-"""The process of one command: the signals that end it, the event loops it runs on, the streams it was given.
+"""The process of one command: the signals that end it, its event loops, and its standard streams.
 
-SIGINT, SIGTERM and SIGHUP end it with a sentence, and with 128 and their number. Nothing slow is imported above: what
-is heard before anything else is loaded stands here too.
+SIGINT, SIGTERM and SIGHUP end it with a sentence and exit code 128 plus their number. This module imports nothing
+slow at the top: signals must be handled before anything else is loaded.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Any, NoReturn, TextIO, TypeVar, TypeVarTuple
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
-#: Those of `engine.drain`, which takes too long to load before anything is listened to.
+#: The same as in `engine.drain`, which takes too long to load before signals are handled.
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _STDERR = 2
-#: Of every terminal since the VT220.
+#: Supported by every terminal since the VT220.
 _SHOW_CURSOR, _HIDE_CURSOR = b"\x1b[?25h", b"\x1b[?25l"
 _KEY_LOG_VARIABLE = "SSLKEYLOGFILE"
 
 
 class StoppedBySignal(BaseException):
-    """A signal asked the command to end, and what was open has been closed; nothing catches it but the command."""
+    """The end of a command by a signal, after its resources are closed; only the command itself catches it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -36,42 +36,42 @@ class StoppedBySignal(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """What shells show for a program that the signal ended."""
+        """The exit code that shells report for a program ended by the signal."""
         return 128 + self.signal
 
     @property
     def sentence(self) -> str:
-        """What happened, for people."""
+        """The message for people."""
         return "interrupted" if self.signal is signal.SIGINT else f"stopped by {self.signal.name}"
 
 
 def print_plainly(stop: StoppedBySignal) -> None:
-    """Write to stderr what happened, before there is anything else to write with."""
+    """Write the message to stderr, before any other way of output is available."""
     with suppress(OSError):
         os.write(_STDERR, f"{stop.sentence}\n".encode())
 
 
 class Stopper:
-    """Ends the command where it is, for as long as nothing else listens to the signals that stop.
+    """A signal handler that ends the process immediately, while no other handler is installed.
 
-    Nothing is open then that would have to be closed. An exception would not do: raised at any place, it may be in
-    one where Python prints and forgets it, as in the callback of a weak reference.
+    No resource that needs closing is open at that time. An exception would not work: it may be raised in a place
+    where Python prints and ignores it, such as the callback of a weak reference.
     """
 
     def __init__(self) -> None:
         self.announce: Callable[[StoppedBySignal], object] = print_plainly
 
     def __call__(self, number: int, _frame: FrameType | None) -> NoReturn:
-        """Print which signal came, and exit with its code."""
+        """Print the signal and exit with its code."""
         stop = StoppedBySignal(number)
         self.announce(stop)
         os._exit(stop.exit_code)
 
 
 def stop_on_signals() -> Stopper:
-    """From now on end on a signal that stops; SIGUSR1 does nothing, and SIGHUP nothing where it was ignored."""
+    """End the process on stop signals from now on; ignore SIGUSR1, and SIGHUP if it was already ignored."""
     stopper = Stopper()
-    # No command dies of the signal by which `run` reads its settings again.
+    # The signal that makes `run` read its settings again must not kill any command.
     signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
     for number in _STOP_SIGNALS:
         if not (number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN):
@@ -81,13 +81,13 @@ def stop_on_signals() -> Stopper:
 
 @contextmanager
 def cursor_shown_while_suspended() -> Iterator[None]:
-    """Give the cursor back for as long as ^Z holds the block, which hides it, and at its end."""
+    """Show the cursor while ^Z suspends the block, which hides it, and at its end."""
 
     def suspend(_number: int, _frame: FrameType | None) -> None:
         os.write(_STDERR, _SHOW_CURSOR)
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
-        # From here on it goes on in the foreground.
+        # Execution continues here in the foreground.
         signal.signal(signal.SIGTSTP, suspend)
         os.write(_STDERR, _HIDE_CURSOR)
 
@@ -101,17 +101,17 @@ def cursor_shown_while_suspended() -> Iterator[None]:
 
 
 def run_async(function: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
-    """Run *function* to its end on a loop for local work and return its result; raises StoppedBySignal."""
-    import anyio  # noqa: PLC0415 - signals are heard before it is loaded
+    """Run *function* to completion on an event loop for local work and return its result; raises StoppedBySignal."""
+    import anyio  # noqa: PLC0415 - signals are handled before it is loaded
 
     return anyio.run(_until_stopped, function, *arguments)
 
 
 def run_on_network(function: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
-    """As `run_async`, on the loop for connections to the service and the store; raises ConfigurationError too."""
+    """Like `run_async`, on the event loop for connections to service and store; also raises ConfigurationError."""
     import anyio  # noqa: PLC0415 - as above
 
-    # Loads what local commands do not need.
+    # This import loads modules that local commands do not need.
     from orchestrator.network.tls import TransferLoop, chosen_tls  # noqa: PLC0415
 
     options: dict[str, Any] = {"loop_factory": partial(TransferLoop, chosen_tls(os.environ))}
@@ -128,7 +128,7 @@ async def _until_stopped(function: Callable[[*Arguments], Awaitable[T]], *argume
 
 @contextmanager
 def standard_streams() -> Iterator[tuple[TextIO, TextIO]]:
-    """Put streams that never fail in the place of stdout and stderr, for libraries as well, and return them."""
+    """Replace stdout and stderr with streams that never fail, for libraries as well, and yield them."""
     from orchestrator.observe.streams import SinkFile, text_on  # noqa: PLC0415 - signals are heard before
 
     def steady(stream: TextIO | None) -> TextIO:
@@ -137,15 +137,15 @@ def standard_streams() -> Iterator[tuple[TextIO, TextIO]]:
         try:
             return text_on(SinkFile(stream.fileno(), is_owner=False), stream.encoding)
         except (OSError, io.UnsupportedOperation):
-            # A stream in memory, of a test or of a program that calls this one.
+            # An in-memory stream of a test or of a program that calls this one.
             return stream
 
     before = sys.stdout, sys.stderr
-    # No file that is opened later may become what libraries in C take for stdin, stdout or stderr.
+    # Files opened later must not get the descriptors that C libraries use as stdin, stdout and stderr.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
-    # Every write to it fails: it is for what was closed when Python started.
+    # Every write to it fails: it stands for streams that were closed when Python started.
     nowhere = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
         sys.stdout, sys.stderr = map(steady, before)
@@ -156,9 +156,9 @@ def standard_streams() -> Iterator[tuple[TextIO, TextIO]]:
 
 
 def drop_unusable_key_log(warn: Callable[[str], object]) -> None:
-    """Take the variable from the environment where its file cannot be written, and report it through *warn*.
+    """Remove SSLKEYLOGFILE from the environment if its file cannot be written, and report it through *warn*.
 
-    Python's TLS contexts would raise, some as soon as a library is imported, which is no reason to send nothing.
+    Python's TLS contexts would raise, some as soon as a library is imported, and that must not prevent uploads.
     """
     from orchestrator.observe.streams import open_at_once  # noqa: PLC0415 - signals are heard before
 

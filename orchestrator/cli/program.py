@@ -1,4 +1,4 @@
-"""The `orchestrator` command: signals are heard before anything slow is loaded."""
+"""The `orchestrator` command: handles signals before anything slow is loaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from orchestrator.cli.process import stop_on_signals
 
 
 def main() -> NoReturn:
-    """Run the command that the command line asks for and exit with its code."""
+    """Run the command of the command line and exit with its code."""
     stopper = stop_on_signals()
     from orchestrator.cli.main import main as run  # noqa: PLC0415 - loading it takes longer than some commands
 

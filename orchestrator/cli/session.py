@@ -1,4 +1,4 @@
-"""What a command has open while it works: journal, logs, progress, events, the client; and how its end is kept."""
+"""The resources of a running command (journal, logs, progress, events, client), and the record of its end."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.work.batches import KnownBatch
     from orchestrator.journal.records import BatchRecord
 
-#: The descriptor: what a command prints must not get into a document on stdout.
+#: The descriptor for --on-finish commands: their output must not get into a document on stdout.
 _STDERR = 2
 
 
@@ -68,8 +68,8 @@ async def open_shown_session(
     is_submit_wanted: bool,
     environ: Mapping[str, str],
 ) -> AsyncIterator[Session]:
-    """Open all for one run of a batch; raises ConfigurationError or JournalError."""
-    # Modules loaded by now stay to the end: the collector need not scan them.
+    """Open the resources of one run of a batch; raises ConfigurationError or JournalError."""
+    # Modules loaded so far are never freed: the garbage collector need not scan them.
     gc.freeze()
     clocks = real_clocks()
     run_id = new_run_id(clocks.clock())
@@ -99,7 +99,7 @@ async def open_shown_session(
 
 
 def surroundings_of(output: Output, logs: Logs) -> Surroundings:
-    """Where reports of a command go beside its own output."""
+    """Return the outputs that reporters use next to the command's own output."""
     return Surroundings(
         hidden=logs.hidden,
         warn=lambda sentence: output.complain(f"warning: {sentence}"),
@@ -112,7 +112,7 @@ def surroundings_of(output: Output, logs: Logs) -> Surroundings:
 def changeable_bandwidth(
     output: Output, effective: EffectiveSettings, bandwidth: BandwidthLimit
 ) -> Iterator[None]:
-    """Read the settings again on SIGUSR1, for the bandwidth limit they name; a wrong one changes nothing."""
+    """Read the settings again on SIGUSR1 and apply their bandwidth limit; an invalid one changes nothing."""
 
     def change() -> None:
         try:
@@ -130,12 +130,12 @@ def changeable_bandwidth(
 
 @contextmanager
 def _display(values: Settings, tracker: RunTracker, clocks: Clocks) -> Iterator[list[Subscriber]]:
-    """The progress that is wanted, as subscribers; none when quiet."""
+    """Yield the subscribers that show progress; none when quiet."""
     style = progress_style(values)
     if style is ProgressStyle.NONE:
         yield [] if values.quiet else [WarningPrinter()]
         return
-    # Asked for into a file, a bar is text: nothing hides a cursor there.
+    # A bar that is redirected to a file is plain text and hides no cursor.
     is_painted = style is ProgressStyle.BAR and sys.stderr.isatty()
     with (
         cursor_shown_while_suspended() if is_painted else nullcontext(),
@@ -145,13 +145,13 @@ def _display(values: Settings, tracker: RunTracker, clocks: Clocks) -> Iterator[
 
 
 class WarningPrinter:
-    """A subscriber that writes warnings to stderr where no progress is wanted: they are no progress."""
+    """A subscriber that writes warnings to stderr if no progress is shown: warnings are not progress."""
 
     name = "the printing of warnings"
     hears = frozenset({WarningRaised, ServiceWarning})
 
     def __call__(self, event: Event) -> None:
-        """Write one."""
+        """Write the warning of *event*."""
         if isinstance(event, WarningRaised):
             sys.stderr.write(shown(f"{event.entry}: warning: {event.message}") + "\n")
         elif isinstance(event, ServiceWarning):
@@ -159,12 +159,12 @@ class WarningPrinter:
 
 
 def progress_style(values: Settings) -> ProgressStyle:
-    """How progress is shown where AUTO leaves it open."""
+    """Return the progress style, with AUTO resolved."""
     if values.quiet:
         return ProgressStyle.NONE
     if values.progress is not ProgressStyle.AUTO:
         return values.progress
-    # Log lines would tear a picture that is painted over and over.
+    # Log lines would break up a bar that is redrawn in place.
     is_picture_kept = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not values.verbose
     return ProgressStyle.BAR if is_picture_kept else ProgressStyle.PLAIN
 
@@ -172,7 +172,7 @@ def progress_style(values: Settings) -> ProgressStyle:
 def _display_of(
     style: ProgressStyle, tracker: RunTracker, clocks: Clocks
 ) -> AbstractContextManager[Subscriber]:
-    # Each is loaded by those who see it.
+    # Only the display in use is loaded.
     if style is ProgressStyle.BAR:
         from rich.console import Console  # noqa: PLC0415
 
@@ -190,7 +190,7 @@ def _display_of(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSession:
-    """A journal, and a client for the service."""
+    """The open resources of a command about a batch: a journal, a client for the service, and the events."""
 
     journal: Journal
     client: MetaStudioClient
@@ -200,7 +200,7 @@ class ServiceSession:
 
 
 class OutageNotes:
-    """A subscriber that says on stderr why the command waits."""
+    """A subscriber that prints on stderr why the command waits."""
 
     name = "the notes about outages"
     hears = frozenset({OutageBegan, OutageProlonged, OutageEnded})
@@ -221,10 +221,10 @@ async def open_service_session(
     *subscribers: Subscriber,
     is_patient: bool = True,
 ) -> AsyncIterator[ServiceSession]:
-    """Open all for a command about *batch_name*, None for all; raises ConfigurationError or JournalError.
+    """Open the resources of a command about *batch_name*, None for all; raises ConfigurationError or JournalError.
 
-    While the service is out its calls wait as those of a run do, unless the command has its own way to wait and
-    *is_patient* is False.
+    During an outage its calls wait like those of a run, unless *is_patient* is False because the command has its
+    own way to wait.
     """
     output.is_record = True
     service = service_settings(effective, os.environ)
@@ -253,7 +253,7 @@ async def open_service_session(
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """Who logs the events; what is added to `hidden` is in no line from then on."""
+    """The subscribers that log events; texts added to `hidden` are masked in every later line."""
 
     subscribers: tuple[Subscriber, ...] = ()
     hidden: list[str] = field(default_factory=list)
@@ -261,12 +261,12 @@ class Logs:
 
 @contextmanager
 def logs_of(values: Settings, warn: Callable[[str], None], **context: str | None) -> Iterator[Logs]:
-    """Log as the settings say for the block, each line with *context*; *warn* hears when a log is lost.
+    """Set up the logs of the settings for the block, each line with *context*.
 
-    Raises ConfigurationError when the log file cannot be opened.
+    *warn* is called when a log is lost. Raises ConfigurationError if the log file cannot be opened.
     """
     if not values.verbose and values.log_file is None:
-        # Where the root has no handler, Python shows what libraries warn of on stderr.
+        # Without a handler on the root logger, Python prints the warnings of libraries to stderr.
         root, handler = logging.getLogger(), logging.NullHandler()
         root.addHandler(handler)
         try:
@@ -274,7 +274,7 @@ def logs_of(values: Settings, warn: Callable[[str], None], **context: str | None
         finally:
             root.removeHandler(handler)
         return
-    # Loaded for those who want logs only: structlog and what it loads are a tenth of a start.
+    # Loaded only if logs are configured: structlog and its imports take a tenth of the startup time.
     import structlog  # noqa: PLC0415
 
     from orchestrator.observe.logs import EventLog, logging_to  # noqa: PLC0415
@@ -303,10 +303,10 @@ def logs_of(values: Settings, warn: Callable[[str], None], **context: str | None
 
 @contextmanager
 def kept_in_history(output: Output, state: Callable[[], str], is_meant: IsMeant) -> Iterator[None]:
-    """Keep, in the journal at *state*, how the block ends when it raises; the error is raised again.
+    """Record the end of the block in the journal at *state* if it raises; the error is raised again.
 
-    *is_meant* picks the batch; where the journal knows none or several of that kind, nothing is kept. A command line
-    that cannot be carried out is no run.
+    *is_meant* selects the batch; nothing is recorded if it matches no batch of the journal, or several of which the
+    run's id identifies none. A command line that cannot be executed is not a run.
     """
     started_at = time.time()
     try:
@@ -314,7 +314,7 @@ def kept_in_history(output: Output, state: Callable[[], str], is_meant: IsMeant)
     except UsageError:
         raise
     except (Exception, StoppedBySignal) as error:
-        # The history matters less than the work: whatever fails here, the error itself is raised.
+        # The history matters less than the work: if recording fails, the original error is still raised.
         with suppress(OrchestratorError, StoppedBySignal):
             code = error.exit_code if isinstance(error, StoppedBySignal) else exit_code_of_any(error)
             run_id = output.known.get("run_id")
@@ -323,13 +323,13 @@ def kept_in_history(output: Output, state: Callable[[], str], is_meant: IsMeant)
 
 
 def known_kept_in_history(output: Output, known: KnownBatch) -> AbstractContextManager[None]:
-    """As `kept_in_history`, for a command that works on a batch which the journal knows."""
+    """Like `kept_in_history`, for a command on a batch that is already in the journal."""
     digest, state = known.record.batch, known.effective.values.state
     return kept_in_history(output, lambda: state, lambda batch: batch.batch == digest)
 
 
 def batch_of(output: Output, manifest: Path, name: str | None) -> IsMeant:
-    """What picks the batch of a run: its name once it is known or given, else the manifest that it is made from."""
+    """Return a predicate for the batch of a run: by name once it is known or given, otherwise by manifest."""
     made_from = str(manifest.absolute())
 
     def is_meant(batch: BatchRecord) -> bool:
@@ -340,7 +340,7 @@ def batch_of(output: Output, manifest: Path, name: str | None) -> IsMeant:
 
 
 def state_of(invocation: Invocation, beside: Path) -> str:
-    """Where the journal is, also when another setting is wrong."""
+    """Return the journal's location, even if another setting is wrong."""
     try:
         return invocation.settings(beside=beside).values.state
     except OrchestratorError:

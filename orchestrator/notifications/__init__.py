@@ -1,1 +1,1 @@
-"""Messages to people and programs about a batch, each sent once: what is said of what, to whom, and when."""
+"""Notifications to people and programs about a batch, each sent once: their content, delivery and timing."""

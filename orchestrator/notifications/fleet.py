@@ -1,8 +1,9 @@
-"""Notifies people of the batches of a fleet: of each thing once, however many workers see it.
+"""Notifications about the batches of a fleet, once per subject, however many workers see it.
 
-Every worker owes what it sees to the journal, which all share, and sends what is owed: that a notice was owed before,
-or has been taken, is the server's word. The end of a batch is promised when it is queued and told by the worker that
-is first to keep the promise; one that dies before leaves it to the others, and to those that start later.
+Every worker records the notices it owes in the shared journal and sends owed ones; the database decides whether a
+notice was already owed or taken. The end of a batch is promised when the batch is queued and reported by the first
+worker that keeps the promise. If that worker dies before it does, the others keep the promise, including those that
+start later.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ from orchestrator.observe.streams import Surroundings
 if TYPE_CHECKING:
     from orchestrator.journal.journal import Journal
 
-#: An outage that began so long ago is told once more: the workers that saw it may have ended before it did.
+#: Seconds after which an outage is reported again: the workers that saw it begin may have ended before it did.
 _OUTAGE_REMEMBERED: Final = 3600.0
 
 
 class FleetNotifier(Notifier):
-    """What a worker, or who queues a batch, notifies of beside others that do the same.
+    """The notifier of a worker or of a command that queues a batch, next to others that do the same.
 
-    *document* makes of a batch's end what the command reads.
+    *document* returns the command's input for the end of a batch.
     """
 
     hears = frozenset({BatchQueued, BatchFinished, EntryFailed, DecisionNeeded, OutageBegan, OutageEnded})
@@ -57,7 +58,7 @@ class FleetNotifier(Notifier):
     ) -> None:
         super().__init__(targets, command, journal, around)
         self._document = document
-        #: Of the batches that are queued, by their names, which are one project's.
+        #: Deliveries of queued batches by batch name; all are in one project.
         self._deliveries: dict[str, Delivery] = {}
         self._finished: list[BatchFinished] = []
         self._commands: list[asyncio.Task[None]] = []
@@ -92,7 +93,7 @@ class FleetNotifier(Notifier):
             await asyncio.wait(self._commands)
 
     async def _delivery_of(self, name: str, digest: str | None = None) -> Delivery | None:
-        """The way of the batch's notices; None where the journal does not know it."""
+        """Return the batch's delivery; None if the journal does not have the batch."""
         if name not in self._deliveries:
             if digest is None:
                 alike = [batch for batch in await self._journal.batches() if batch.name == name]
@@ -105,7 +106,7 @@ class FleetNotifier(Notifier):
         return self._deliveries[name]
 
     async def _promise(self, event: BatchQueued) -> None:
-        # It may have been queued again before the last end was sent.
+        # The batch may have been queued again before its last end was sent.
         self._finished = [finished for finished in self._finished if finished.batch != event.batch]
         delivery = await self._delivery_of(event.batch, event.digest)
         for digest in self._digests() if delivery is not None else ():
@@ -124,7 +125,7 @@ class FleetNotifier(Notifier):
         for digest in self._digests():
             await delivery.book(digest).keep_latest_promise(finish)
         if self._command is not None:
-            # It may take minutes, in which there may be other things to say.
+            # The command may take minutes; other notices must not wait for it.
             running = partial(self._guarded, partial(self._run_owed_command, delivery, event))
             self._commands.append(asyncio.create_task(running()))
 
@@ -136,7 +137,7 @@ class FleetNotifier(Notifier):
 
 
 async def _owe_outage(delivery: Delivery, event: OutageEvent) -> None:
-    """Owe that all hosts wait, or wait no more, though each of them sees it."""
+    """Owe one notice that all hosts wait, or no longer wait, although each of them sees the event."""
     notice = notice_of(event, "")
     if notice is None:
         return

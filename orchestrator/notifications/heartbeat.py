@@ -1,4 +1,4 @@
-"""Requests to an address while a run works, so that an alarm elsewhere misses them when it does not."""
+"""Heartbeat requests to an address while a run works, so that a monitor raises an alarm when they stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.domain.untrusted_text import shown_address
 from orchestrator.network.errors import CONNECTION_ERRORS
 from orchestrator.network.http_session import open_http_session
 
-#: Between two heartbeats, and what one may take.
+#: Seconds between two heartbeats, and the timeout of one.
 BEAT_SECONDS: Final = 60.0
 _REQUEST_SECONDS: Final = 10.0
 
@@ -23,10 +23,10 @@ _REQUEST_SECONDS: Final = 10.0
 async def heartbeats(
     url: str, warn: Callable[[str], None], exit_code: Callable[[], int]
 ) -> AsyncIterator[None]:
-    """Request *url* as `Heartbeat` does while the block runs; its end is *exit_code*, or that of its error."""
+    """Send heartbeats to *url* while the block runs; the last one has *exit_code*, or the code of its error."""
     heartbeat = Heartbeat(url, warn)
     failure: BaseException | None = None
-    # A task of asyncio's: a task group would wrap whatever the block raises.
+    # An asyncio task: a task group would wrap whatever the block raises.
     task = asyncio.create_task(heartbeat.keep_beating())
     try:
         yield
@@ -44,7 +44,7 @@ async def heartbeats(
 
 
 class Heartbeat:
-    """Requests *url* at the start, every minute and at the end, so that an alarm elsewhere misses it."""
+    """A client that requests *url* at the start, every minute and at the end."""
 
     def __init__(self, url: str, warn: Callable[[str], None]) -> None:
         self._url = url
@@ -53,14 +53,14 @@ class Heartbeat:
         self._session = open_http_session(connect_timeout=_REQUEST_SECONDS)
 
     async def keep_beating(self) -> None:
-        """Until it is cancelled."""
+        """Send heartbeats until cancelled."""
         await self.beat("start")
         while True:
             await anyio.sleep(BEAT_SECONDS)
             await self.beat("log")
 
     async def beat(self, event: str) -> None:
-        """Request the address once for *event*."""
+        """Request the address once, for *event*."""
         url = self._url.replace("{event}", event)
         reason = None
         try:
@@ -68,7 +68,7 @@ class Heartbeat:
                 async with self._session.get(url, allow_redirects=False) as answer:
                     reason = None if answer.status < 400 else f"HTTP {answer.status}"
         except (*CONNECTION_ERRORS, TimeoutError, ValueError) as error:
-            # The text of these exceptions holds the URL.
+            # The text of these exceptions contains the URL, which is a secret.
             reason = type(error).__name__
         if reason is not None and not self._has_failed:
             self._has_failed = True
@@ -77,5 +77,5 @@ class Heartbeat:
             )
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         await self._session.close()

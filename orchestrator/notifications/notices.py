@@ -1,4 +1,4 @@
-"""What is said of an event, an entry or a run, in words: the notices, and the messages made of them. Pure."""
+"""The texts of notices about events, entries and runs, and the messages made of them. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from orchestrator.journal.outbox import Notice, NoticeKind
 from orchestrator.journal.records import EntryRecord
 from orchestrator.observe.wording import outage_line
 
-#: Entries that one message names.
+#: Entries that one message lists.
 NAMED_ENTRIES = 20
 
 
-#: For one entry, and for several.
+#: The titles for one notice, and for several.
 _TITLES = {
     NoticeKind.FINISHED: ("run finished", "{count} runs finished"),
     NoticeKind.FAILED: ("an entry failed", "{count} entries failed"),
@@ -31,7 +31,7 @@ _TITLES = {
 
 
 class Message(NamedTuple):
-    """What is sent; *kind* is that of its notices."""
+    """A message to send; *kind* is the kind of its notices."""
 
     kind: NoticeKind
     title: str
@@ -39,10 +39,10 @@ class Message(NamedTuple):
 
 
 def message_of(batch: str, kind: NoticeKind, notices: Sequence[Notice]) -> Message:
-    """One message for *notices*, which are all of *kind*."""
+    """Return one message for *notices*, which are all of *kind*."""
     one, several = _TITLES[kind]
     title = one if len(notices) == 1 else several.format(count=len(notices))
-    # Names and reviewers' words come from others, and some addresses end in a terminal.
+    # Names and reviewers' texts are untrusted, and some targets show messages on a terminal.
     lines = [shown(notice.text) for notice in islice(notices, NAMED_ENTRIES)]
     if len(notices) > NAMED_ENTRIES:
         lines.append(f"and {len(notices) - NAMED_ENTRIES} more")
@@ -50,7 +50,7 @@ def message_of(batch: str, kind: NoticeKind, notices: Sequence[Notice]) -> Messa
 
 
 def notice_of(event: Event, occasion: str) -> Notice | None:
-    """What *event* gives to say, None where nothing; *occasion* makes one outage another than the last."""
+    """Return the notice for *event*, None without one; *occasion* distinguishes one outage from the next."""
     match event:
         case EntryFailed():
             return _failure(event.entry, event.kind, event.code, event.message)
@@ -67,7 +67,10 @@ def notice_of(event: Event, occasion: str) -> Notice | None:
 
 
 def notice_of_entry(record: EntryRecord) -> Notice | None:
-    """What the journal has to say of an entry that failed, as the event said it; None where there is no reason."""
+    """Return the notice for a failed entry or review of the journal, None for any other entry or without an error.
+
+    The text for a failed entry is the same as that of its event.
+    """
     if record.state is EntryState.FAILED and record.error is not None:
         return _failure(record.entry_id, record.error.kind, record.error.code, record.error.message)
     if record.state is not EntryState.REVIEW_FAILED:
@@ -95,7 +98,7 @@ def _failure(entry: str, kind: str, code: str | None, message: str) -> Notice:
 def finish_of(
     run_id: str, exit_code: int, elapsed_seconds: float, entries: Mapping[str, int], cause: str | None = None
 ) -> Notice:
-    """What is said of a run at its end, which *cause* explains where an error stopped it."""
+    """Return the notice for the end of a run; *cause* is the error that stopped it."""
     others = {"failed": entries["failed"], "skipped": entries["skipped"], "left": entries["pending"]}
     counts = "".join(f", {count} {name}" for name, count in others.items() if count)
     why = "" if cause is None else f"; {cause}"

@@ -1,9 +1,9 @@
-"""Notifies people of a batch, each of everything once: of a run while it works, its end, and what `watch` sees.
+"""Notifications about a batch, once per subject: a run's events, its end, and the findings of `watch`.
 
-Subscribers of events are called within the run and must not wait, so they only note what there is to say; one task,
-which lives as long as the session, keeps it in the journal and sends it. What `watch` reports is all read from the
-journal, so what it had no time to say before it was killed is said by the next one. A notice is owed in the journal
-first, taken, sent, and settled. Whatever fails here is one warning.
+Event subscribers are called within the run and must not block, so they only buffer events. One task, which lives as
+long as the session, records the notices in the journal and sends them. `watch` reads everything it reports from the
+journal, so the next `watch` sends whatever a killed one did not. A notice is first owed in the journal, then taken,
+sent, and settled. Any failure here results in a single warning.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from orchestrator.notifications.notices import finish_of, notice_of, notice_of_e
 from orchestrator.notifications.sending import Complaints, Delivery, Target, targets_of
 from orchestrator.observe.streams import Surroundings
 
-#: What a command may take; a run that waits for it for ever would keep the next one out.
+#: Seconds that a command may take; a run that waited for it forever would block the next one.
 COMMAND_SECONDS: Final = 600.0
-#: Seconds from the first thing to say to the message, in which others of its kind come along.
+#: Seconds between the first notice and the message, to gather other notices of its kind.
 GATHER_SECONDS: Final = 2.0
-#: Seconds between two messages: a batch in which everything fails is no reason to send hundreds.
+#: Seconds between two messages: a batch in which everything fails must not send hundreds of them.
 REST_SECONDS: Final = 30.0
 _FAILED: Final = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
-#: Seconds that a command waits at its end for what is still to be sent.
+#: Seconds that a command waits at its end for unsent notices.
 FLUSH_SECONDS: Final = 30.0
 
 
 class Notifier:
-    """A subscriber that notes what happens, and a task that owes it to the targets and sends it.
+    """A subscriber that buffers events, and a task that owes notices to the targets and sends them.
 
-    What owes and sends is its heir's: `_note` with the events noted since, `_send_owed`.
+    Subclasses implement `_note`, which gets the events buffered since its last call, and `_send_owed`.
     """
 
     name = "the notifications"
@@ -73,12 +73,12 @@ class Notifier:
         self._complaints = Complaints(around)
 
     def __call__(self, event: Event) -> None:
-        """Note *event* for the task."""
+        """Buffer *event* for the task."""
         self._events.append(event)
         self._news.set()
 
     async def __aenter__(self) -> Self:
-        # A task of asyncio's: a task group would wrap whatever the block raises.
+        # An asyncio task: a task group would wrap whatever the block raises.
         self._task = asyncio.create_task(self._keep_sending())
         return self
 
@@ -88,22 +88,22 @@ class Notifier:
             await self._guarded(partial(self._leave, has_failed=kind is not None))
 
     async def unreported(self) -> Collection[str]:
-        """The digests of batches of which there is something left to say, perhaps their end; raises JournalError."""
+        """Return the digests of batches with owed or promised notices; raises JournalError."""
         return await self._journal.batches_to_notify_of(self._digests())
 
     async def finish(self, report: RunReport) -> None:
-        """Say how a run ended that had its batch to itself."""
+        """Report the end of a run that held its batch's lock."""
 
     async def _note(self, events: Sequence[Event]) -> None:
-        """Owe what *events* give to say."""
+        """Owe the notices for *events*."""
         raise NotImplementedError
 
     async def _send_owed(self) -> None:
-        """Send what is owed."""
+        """Send the owed notices."""
         raise NotImplementedError
 
     async def _leave(self, *, has_failed: bool) -> None:
-        """Finish, after the task, when the session ends."""
+        """Finish when the session ends, after the task has ended."""
 
     def _digests(self) -> list[str]:
         command = [] if self._command is None else [digest_of_command(self._command)]
@@ -123,7 +123,7 @@ class Notifier:
         await self._note(events)
 
     async def _end_task(self) -> None:
-        """Let the task send what it is at, but not for ever."""
+        """Let the task finish its current send, for a limited time."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -134,7 +134,7 @@ class Notifier:
         await asyncio.wait([task])
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do *work*; a failure of the journal is one warning here, and the run's own business elsewhere."""
+        """Run *work*; a journal failure is one warning here, and the run handles its own."""
         try:
             await work()
         except JournalError as error:
@@ -148,20 +148,20 @@ class Notifier:
         taken = await book.take([finish])
         if self._command is None or not taken:
             return
-        # As `--json` prints it: the command may well show it on a terminal.
+        # In the same form as `--json`: the command may show it on a terminal.
         text = disarmed_json(json.dumps(document, ensure_ascii=False))
         failure = await feed(self._command, text, self._around.command_output)
         if failure is not None:
             self._around.warn(f"the command of --on-finish {failure}")
-        # One that failed is not run again: what it did until then must not be done twice.
+        # A failed command is not run again: its side effects must not happen twice.
         await book.settle(taken, is_sent=True)
 
 
 class RunNotifier(Notifier):
-    """What is notified of in the run *run_id*, which has its batch to itself.
+    """The notifier of the run *run_id*, which holds its batch's lock.
 
-    *has_worked* is asked at the end: a run that found nothing to do is not reported. *document* makes of the report
-    what the command reads.
+    *has_worked* is called at the end: a run without work is not reported. *document* returns the command's input
+    for a report.
     """
 
     hears = frozenset({RunStarted, EntryFailed, DecisionNeeded, OutageBegan, OutageEnded})
@@ -179,16 +179,16 @@ class RunNotifier(Notifier):
     ) -> None:
         super().__init__(targets, command, journal, around)
         self._document = document
-        #: None until it is known what the notices are about.
+        #: None until the run's batch is known.
         self._delivery: Delivery | None = None
         self._run_id = run_id
         self._has_worked = has_worked
         self._outages = 0
-        #: Those to which an earlier run owes its end, because it was killed.
+        #: Digests of targets to which a killed earlier run still owes its end.
         self._continued: set[str] = set()
 
     async def finish(self, report: RunReport) -> None:
-        """Send all that is owed, and the end of the run where it had work or continued one that was killed."""
+        """Send all owed notices, and the end of the run if it had work or continued a killed run."""
         await self._end_task()
         await self._guarded(partial(self._finish, report))
 
@@ -221,7 +221,7 @@ class RunNotifier(Notifier):
             book = self._delivery.book(digest)
             if await book.promise(f"finished:{self._run_id}", NoticeKind.FINISHED):
                 self._continued.add(digest)
-            # A run that was killed can no longer say how its outages went.
+            # A killed run can no longer report the end of its outages.
             await book.drop_stale(NoticeKind.OUTAGE_BEGUN)
             await book.drop_stale(NoticeKind.OUTAGE_OVER)
 
@@ -261,9 +261,9 @@ def digest_of_command(command: str) -> str:
 
 
 async def feed(command: str, document: str, output: int) -> str | None:
-    """Run *command* with the shell and *document* as its input; return what went wrong, None where nothing did.
+    """Run *command* in the shell with *document* as its input; return the failure, None on success.
 
-    *output* is the descriptor to which it writes, or asyncio's DEVNULL.
+    *output* is the file descriptor for its output, or asyncio's DEVNULL.
     """
     process = await asyncio.create_subprocess_shell(
         command, stdin=asyncio.subprocess.PIPE, stdout=output, stderr=output
@@ -282,13 +282,13 @@ async def feed(command: str, document: str, output: int) -> str | None:
 
 
 async def owe_failures(delivery: Delivery, journal: Journal) -> None:
-    """Owe what the journal has to say of failed entries: who was killed had no time for it."""
+    """Owe notices for all failed entries of the journal: a killed run had no time to send them."""
     reading = journal.entries(delivery.batch, states=_FAILED)
     await delivery.owe([notice_of_entry(record) async for record in reading])
 
 
 class WatchNotifier:
-    """Owes and sends what there is to say of *batch* to the addresses *urls*; *only* as in `watch`."""
+    """The notifier of `watch` about *batch* for the addresses *urls*; *only* is as in `watch`."""
 
     def __init__(
         self,
@@ -307,7 +307,7 @@ class WatchNotifier:
         self._only = None if only is None else frozenset(only)
 
     async def report_reviews(self) -> None:
-        """Send every failed review of which its target has not heard; a failure of the journal is one warning."""
+        """Send every failed review that its target was not notified of; a journal failure is one warning."""
         if not self._delivery.targets:
             return
         try:
@@ -324,7 +324,7 @@ class WatchNotifier:
             self._complaints.complain("some address", error.message)
 
     async def report_end(self, until: Milestone, exit_code: ExitCode, progress: Progress) -> None:
-        """Send what is still owed, and the end where nothing is under way any more; for half a minute at most."""
+        """Send owed notices, and the end if no entry is in progress any more; takes half a minute at most."""
         if not self._delivery.targets:
             return
         with anyio.move_on_after(FLUSH_SECONDS):
@@ -336,7 +336,10 @@ class WatchNotifier:
             await self.report_reviews()
 
     async def _end(self, until: Milestone, exit_code: ExitCode, progress: Progress) -> Notice:
-        """The end of following to *until*; a later submission makes it another one, watching again does not."""
+        """Return the notice for the end of following to *until*.
+
+        A later submission makes it a different notice; watching again does not.
+        """
         newest = 0.0
         async for record in self._journal.entries(self._delivery.batch):
             if self._only is None or record.entry_id in self._only:

@@ -1,4 +1,4 @@
-"""Sends a batch's notices: each is owed in the journal, taken, sent and settled, once, also with several senders."""
+"""Sends a batch's notices: each is owed in the journal, taken, sent and settled once, even with several senders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orchestrator.observe.streams import Surroundings
 if TYPE_CHECKING:
     from apprise import Apprise
 
-#: By which apprise's services choose a colour or a priority.
+#: Types from which apprise's services choose a color or a priority.
 _TYPES: Final = {
     NoticeKind.FINISHED: "info",
     NoticeKind.FAILED: "failure",
@@ -31,7 +31,7 @@ _TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where messages go; `name` is what people may see of it, `digest` what the journal has."""
+    """A destination of messages; `name` may be shown to people, the journal stores `digest`."""
 
     name: str
     digest: str
@@ -39,7 +39,10 @@ class Target:
 
 
 def targets_of(urls: Sequence[str]) -> list[Target]:
-    """What sends to *urls*, each once; raises ConfigurationError without apprise, or for one it does not know."""
+    """Return the targets for *urls*, without duplicates.
+
+    Raises ConfigurationError without apprise, or for a URL that apprise does not support.
+    """
     try:
         from apprise import Apprise  # noqa: PLC0415 - loading it takes most of a second, and is an extra
     except ImportError:
@@ -64,21 +67,21 @@ def _target(service: Apprise, url: str) -> Target:
 
 
 class Complaints:
-    """Warns, once for each address, that it was not notified."""
+    """Warnings about addresses that were not notified, once per address."""
 
     def __init__(self, around: Surroundings) -> None:
         self.around = around
         self._complained: set[str] = set()
 
     def complain(self, name: str, reason: str) -> None:
-        """Warn that what is called *name* was not notified."""
+        """Warn that the address *name* was not notified."""
         if name not in self._complained:
             self._complained.add(name)
             self.around.warn(f"{name} was not notified: {reason}; the next run tries again")
 
 
 class Delivery:
-    """The way of a batch's notices to *targets*; *batch* is its digest, *name* what people know it by."""
+    """The delivery of a batch's notices to *targets*; *batch* is its digest, *name* its name for people."""
 
     def __init__(
         self, targets: Sequence[Target], journal: Journal, complaints: Complaints, *, batch: str, name: str
@@ -90,21 +93,21 @@ class Delivery:
         self._complaints = complaints
 
     def book(self, digest: str) -> NoticeBook:
-        """The journal's notices of the batch to the target with this digest."""
+        """Return the journal's notices of the batch for the target with this digest."""
         return self._journal.notices(self.batch, digest)
 
     def hidden(self, notice: Notice) -> Notice:
-        """The *notice* without what neither a journal nor a chat may hold."""
+        """Return *notice* with secrets masked, which neither the journal nor a chat may contain."""
         return notice._replace(text=masked(notice.text, hidden=self._complaints.around.hidden))
 
     async def owe(self, notices: Iterable[Notice | None]) -> None:
-        """Owe *notices* to every target, each unless it was owed for the same reason before."""
+        """Owe *notices* to every target, except those that it was already owed for the same reason."""
         masked_ones = [self.hidden(notice) for notice in notices if notice is not None]
         for target in self.targets:
             await self.book(target.digest).owe(masked_ones)
 
     async def send_owed(self) -> None:
-        """Send what is owed, one message for all notices of a kind; a target that does not take it is one warning."""
+        """Send the owed notices, one message per kind; a target that rejects a message causes one warning."""
         for target in self.targets:
             book = self.book(target.digest)
             by_kind = sorted(await book.owed(), key=lambda notice: notice.kind)
@@ -121,7 +124,7 @@ class Delivery:
                 target.send, message_of(self._name, kind, taken), abandon_on_cancel=True
             )
             reason = "it did not take the message"
-        except Exception as error:  # noqa: BLE001 - whatever a service's client raises, the work is worth more
+        except Exception as error:  # noqa: BLE001 - whatever a client raises, the run continues
             reason = type(error).__name__
         if not is_sent:
             self._complaints.complain(target.name, reason)

@@ -1,1 +1,1 @@
-"""The settings: their options on the command line, their values, and the places they come from."""
+"""The settings: command line options, values, and sources."""

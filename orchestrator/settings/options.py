@@ -1,8 +1,9 @@
-"""The options that stand for settings: each is also an environment variable and a key of the config files.
+"""The command line options for settings; each is also an environment variable and a key of the config files.
 
-Names are those of the fields of `settings.Settings`, which reads and checks the values. A default is written here and
-nowhere else, as one would write it after the flag: `Settings` checks it like any other value, help and
-docs/reference.md print it. `Settings` cannot be its place: loading pydantic takes longer than all of `--help`.
+The names are those of the fields of `settings.Settings`, which parses and validates the values. Defaults are
+defined only here, in the form of a flag's argument: `Settings` validates them like any other value, and help and
+docs/reference.md print them. They cannot be defined in `Settings`, because loading pydantic takes longer than all
+of `--help`.
 """
 
 from __future__ import annotations
@@ -14,31 +15,31 @@ ENVIRONMENT_PREFIX = "ORCHESTRATOR_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingOption:
-    """One setting as the command line has it; without a *metavar* it is a switch."""
+    """The command line option of one setting; without a *metavar* it is a switch."""
 
     name: str
     flags: tuple[str, ...]
     summary: str
     metavar: str | None = None
-    #: None where the setting may stay unset.
+    #: None if the setting may stay unset.
     default: str | None = None
-    #: What people read instead of the default: what unset means, or what the value stands for.
+    #: Shown instead of the default: the meaning of unset, or of the default's value.
     default_note: str | None = None
-    #: In a config file a path starts from the file's folder.
+    #: In a config file, a relative path is relative to the file's folder.
     is_path: bool = False
-    #: May be given several times; a variable separates its values by blanks.
+    #: May be given several times; in an environment variable, values are separated by spaces.
     is_list: bool = False
-    #: Its value is shown nowhere.
+    #: The value is never shown.
     is_secret: bool = False
 
     @property
     def shown_default(self) -> str:
-        """The default as help and documents print it; "" for none."""
+        """The default as help and documents print it; "" without one."""
         return self.default_note or self.default or ""
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it too."""
+        """The environment variable for the setting."""
         return f"{ENVIRONMENT_PREFIX}{self.name.upper()}"
 
 
@@ -342,9 +343,9 @@ NOTIFY_OPTIONS = (
     ),
 )
 
-#: Of those the ones of a command that follows jobs: it is started by hand and ends with them.
+#: The subset for a command that follows jobs: it is started by hand and ends with them.
 WATCH_TELLING_OPTIONS = (*TELLING_OPTIONS, *(option for option in NOTIFY_OPTIONS if option.name == "notify"))
-#: What a batch of a fleet decides when it is queued, whichever host works on it then.
+#: Settings that are fixed for a fleet's batch when it is queued, whichever host works on it later.
 BATCH_OPTIONS = tuple(
     option
     for option in (*PLAN_OPTIONS, *RUN_OPTIONS)
@@ -354,17 +355,17 @@ BATCH_OPTIONS = tuple(
         *("verify", "verify_object", "submit_anyway"),
     }
 )
-#: What a host of a fleet decides, and what is left to say when a batch is queued.
+#: Settings of a fleet's host, and those that can be given when a batch is queued.
 HOST_OPTIONS = tuple(option for option in RUN_OPTIONS if option not in BATCH_OPTIONS)
 ENQUEUE_OPTIONS = (*PLAN_OPTIONS, *(option for option in BATCH_OPTIONS if option not in PLAN_OPTIONS))
-#: What commands have that work on entries.
+#: Options of commands that work on entries.
 RUN_TELLING_OPTIONS = (*TELLING_OPTIONS, *METRICS_OPTIONS, *NOTIFY_OPTIONS)
 
-#: Of those the one that also says how many films are looked at.
+#: The run option that also sets the number of films checked at once.
 JOBS_OPTIONS = tuple(option for option in RUN_OPTIONS if option.name == "jobs")
-#: Of those the ones that service calls alone depend on, also where the command has its own way to wait.
+#: The run options that only affect service calls, also for commands that wait in their own way.
 API_OPTIONS = tuple(option for option in RUN_OPTIONS if option.name.startswith("api_"))
-#: ... and where it waits as a run does.
+#: The same for commands that wait for the service like a run.
 CALL_OPTIONS = (*API_OPTIONS, *(option for option in RUN_OPTIONS if option.name == "max_outage"))
 
 ALL_OPTIONS = (
@@ -377,5 +378,5 @@ ALL_OPTIONS = (
     *RUN_TELLING_OPTIONS,
 )
 
-#: What each setting is where no place sets it.
+#: The value of each setting that no source sets.
 DEFAULTS = {option.name: option.default for option in ALL_OPTIONS}

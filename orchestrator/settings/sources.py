@@ -1,4 +1,4 @@
-"""Where settings come from: flags, environment and files, and which of these places decides."""
+"""The sources of settings (flags, environment and files) and their precedence."""
 
 from __future__ import annotations
 
@@ -29,62 +29,62 @@ _LONG_FLAGS = {
     for option in ALL_OPTIONS
 }
 _TRUE_TEXTS = frozenset({"1", "true", "t", "yes", "y", "on"})
-#: Variables with our prefix that are no setting: credentials, and what belongs to one command.
+#: Variables with our prefix that are not settings: credentials, and options of single commands.
 _OTHER_VARIABLES = frozenset(
     {"AUTH_TOKEN", "IAM_USER", "IAM_PASSWORD", "IAM_DOMAIN", "IAM_ENDPOINT"}
     | {"TLS"}  # for support, not for daily use
     | {"CONFIG", "JSON", "DRY_RUN", "BATCH_NAME", "RATE"}
 )
-#: A zone written out, as POSIX has it (`CST-8`, `<+08>-8`): it needs no data.
+#: A zone written out in POSIX form (`CST-8`, `<+08>-8`): it needs no zone data.
 _WRITTEN_OUT = re.compile(r":?(?:[A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)[+-]?\d.*|:?/.*")
 
 
 @dataclass(frozen=True, slots=True)
 class EffectiveSettings:
-    """The effective settings, and where those that are not the default come from."""
+    """The effective settings, and the sources of those that are not defaults."""
 
     values: Settings
     sources: Mapping[str, str]
-    #: Places from the strongest to the weakest, each with the names it gives.
+    #: The names that each source sets, from the highest precedence to the lowest.
     ranks: Sequence[frozenset[str]]
-    #: Reads all places once more; raises UsageError or ConfigurationError as the first reading does.
+    #: Reads all sources again; raises UsageError or ConfigurationError like the first reading.
     reread: Callable[[], EffectiveSettings] | None = None
-    #: A person watches, who need not wait long to learn that nothing was ever reached.
+    #: A person watches the command, so it may report early that the service was never reached.
     is_watched: bool = False
 
     def source_of(self, name: str) -> str:
-        """Where a setting comes from, as people call it."""
+        """Return the source of a setting, as shown to people."""
         return self.sources.get(name, "default")
 
     @property
     def endpoint(self) -> str | None:
-        """The service's URL; that of a region only where no place at least as strong names an endpoint.
+        """The service's URL; a region sets it only if no source of the same or higher precedence sets an endpoint.
 
-        Raises ConfigurationError for a region that cannot be one.
+        Raises ConfigurationError for an unknown region.
         """
         region, endpoint = self.values.region, self.values.endpoint
         if region is None or (endpoint is not None and self._rank("endpoint") <= self._rank("region")):
             return endpoint
-        from orchestrator.metastudio.credentials import region_endpoint  # noqa: PLC0415 - only for whom it signs
+        from orchestrator.metastudio.credentials import region_endpoint  # noqa: PLC0415 - only if a region is set
 
         return region_endpoint(region)
 
     def at(self, endpoint: str, project_id: str, state: str) -> EffectiveSettings:
-        """The same settings for a batch that the journal at *state* knows."""
+        """Return these settings for a batch of the journal at *state*, with its endpoint and project."""
         known = {"endpoint": endpoint, "project_id": project_id, "state": state}
         values = self.values.model_copy(update=known)
         return replace(self, values=values, ranks=[frozenset(known), *self.ranks])
 
     def as_enqueued(self, kept: str, *, but: Collection[str] = ()) -> EffectiveSettings:
-        """The same settings for a batch of a fleet, which decides some of them, *but* not these.
+        """Return these settings for a batch of a fleet, which decides some of them itself, except those in *but*.
 
-        What was *kept* when it was queued goes before all but flags, also where that is the default. Raises
-        JournalError where it is damaged.
+        The settings that were *kept* when it was queued override everything except flags, even if they are
+        defaults. Raises JournalError if they are damaged.
         """
         from orchestrator.journal.records import intact  # noqa: PLC0415 - only for a fleet's batches
 
         with intact("the settings of a batch"):
-            # A later version may keep more.
+            # A later version may keep more settings.
             decided = Settings(
                 **{name: value for name, value in json.loads(kept).items() if name in _OF_BATCHES}
             )
@@ -97,7 +97,7 @@ class EffectiveSettings:
 
 
 def kept_for_batch(values: Settings) -> str:
-    """Those of *values* that a batch of a fleet decides, as its journal keeps them."""
+    """Return the part of *values* that a batch of a fleet decides, in the form kept by its journal."""
     return values.model_dump_json(include=_OF_BATCHES)
 
 
@@ -119,9 +119,9 @@ def load_settings(
 def settings_of_keywords(
     keywords: Mapping[str, object], environ: Mapping[str, str], *, config: Path | None, beside: Path
 ) -> EffectiveSettings:
-    """As `load_settings`, with *keywords* of a call in the place of flags, and the variables of *environ*.
+    """Like `load_settings`, with the *keywords* of a call instead of flags, and the variables of *environ*.
 
-    Raises UsageError for a keyword that is no setting.
+    Raises UsageError for a keyword that is not a setting.
     """
     for name in keywords:
         if name not in Settings.model_fields:
@@ -129,7 +129,7 @@ def settings_of_keywords(
                 f"there is no setting {name!r}{nearest(name, Settings)}",
                 hint="`orchestrator config show` lists all",
             )
-    # A path may be given as one, and None leaves the setting to the other places.
+    # A path may be a Path, and None leaves the setting to the other sources.
     given = {
         name: str(value) if name == "state" else value
         for name, value in keywords.items()
@@ -153,7 +153,7 @@ def _loaded(
 
 
 def settings_of_flags(flags: Mapping[str, str | bool | list[str]]) -> EffectiveSettings:
-    """What the command line alone says; for going on to see what else is wrong. Raises UsageError."""
+    """Return the settings of the command line alone, to continue after an error elsewhere; raises UsageError."""
     return _merged([flags_layer(flags)])
 
 
@@ -171,7 +171,7 @@ def _merged(layers: Sequence[Layer]) -> EffectiveSettings:
 
 
 def _first_complaint(error: ValidationError, winners: Mapping[str, Layer]) -> OrchestratorError:
-    """The worst complaint: a wrong flag is reported before anything in files."""
+    """Return the worst error: a wrong flag is reported before a wrong value from elsewhere."""
     complaints: list[OrchestratorError] = []
     for problem in error.errors():
         name = str(problem["loc"][0])
@@ -182,32 +182,32 @@ def _first_complaint(error: ValidationError, winners: Mapping[str, Layer]) -> Or
 
 
 def setting_names() -> Iterable[str]:
-    """The names of all settings, in the order in which they are shown."""
+    """Return the names of all settings, in the order in which they are shown."""
     return Settings.model_fields.keys()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """The values that one place gives; `origins` names the exact place of each, for messages."""
+    """The values that one source sets; `origins` names the exact origin of each, for messages."""
 
     values: Mapping[str, Any]
     origins: Mapping[str, str]
     is_command_line: bool = False
 
     def called(self, name: str) -> str:
-        """How a complaint about the setting begins."""
+        """Return the beginning of an error message about the setting."""
         return self.origins[name] if self.is_command_line else f"{name} (from {self.origins[name]})"
 
 
 def flags_layer(flags: Mapping[str, str | bool | list[str]]) -> Layer:
-    """What the command line says."""
+    """Return the layer of the command line's flags."""
     return Layer(values=flags, origins=_LONG_FLAGS, is_command_line=True)
 
 
 def environment_layer(settings: type[BaseModel], switches: set[str], environ: Mapping[str, str]) -> Layer:
-    """What variables like ORCHESTRATOR_JOBS say; ORCHESTRATOR_NO_X=yes is ORCHESTRATOR_X=no for *switches*.
+    """Return the layer of variables such as ORCHESTRATOR_JOBS.
 
-    Raises ConfigurationError when both are set.
+    ORCHESTRATOR_NO_X=yes means ORCHESTRATOR_X=no for *switches*. Raises ConfigurationError if both are set.
     """
     variables = {name: f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in settings.model_fields}
     texts = {name: environ.get(variable) for name, variable in variables.items()}
@@ -225,7 +225,7 @@ def environment_layer(settings: type[BaseModel], switches: set[str], environ: Ma
 
 
 def file_layers(settings: type[BaseModel], config: Path | None, beside: Path | None) -> Iterator[Layer]:
-    """The files that exist: *config*, which must, the manifest's neighbour, and the user's own."""
+    """Yield the layers of existing files: *config*, which must exist, the one beside the manifest, and the user's."""
     if config is not None:
         if not _is_file(config):
             raise ConfigurationError(f"the configuration file {config} does not exist")
@@ -234,7 +234,7 @@ def file_layers(settings: type[BaseModel], config: Path | None, beside: Path | N
     neighbour = folder / CONFIG_NAME
     if _is_file(neighbour):
         layer = _file_layer(settings, neighbour)
-        # A folder of footage comes from others: what is in it may not choose what this machine executes.
+        # A folder of footage comes from others: its files must not choose what this machine executes.
         if "on_finish" in layer.values:
             raise ConfigurationError(
                 f"{neighbour}: on_finish is not read from a file beside the manifest",
@@ -244,14 +244,14 @@ def file_layers(settings: type[BaseModel], config: Path | None, beside: Path | N
     try:
         own = user_config_path(APPLICATION) / "config.toml"
     except RuntimeError:
-        return  # no home is known to have one
+        return  # without a known home directory there is no user's file
     if own.is_absolute() and _is_file(own):
         yield _file_layer(settings, own)
 
 
 def _is_file(path: Path) -> bool:
-    """True for a file that can be seen; in a folder that we may not look into there is none."""
-    return os.path.isfile(path)  # noqa: PTH113 - never raises, whatever the path
+    """True for a visible file; a file in a folder without access counts as missing."""
+    return os.path.isfile(path)  # noqa: PTH113 - never raises, for any path
 
 
 def _file_layer(settings: type[BaseModel], path: Path) -> Layer:
@@ -286,18 +286,18 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def nearest(name: str, settings: type[BaseModel]) -> str:
-    """`; did you mean ...?` with the setting nearest to *name*, or ''."""
+    """Return `; did you mean ...?` with the setting nearest to *name*, or ''."""
     matches = difflib.get_close_matches(name, settings.model_fields, n=1)
     return f"; did you mean {matches[0]}?" if matches else ""
 
 
 def environment_doubts(environ: Mapping[str, str]) -> list[str]:
-    """A sentence for each variable of *environ* that most likely is a mistake."""
+    """Return a sentence for each variable of *environ* that is most likely a mistake."""
     return [*unknown_variables(environ), *unknown_time_zone(environ)]
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """A sentence for each variable that looks like a setting and is none."""
+    """Return a sentence for each variable with the settings' prefix that is not a setting."""
     known = {name.upper() for name in setting_names()}
     known |= {f"NO_{name}" for name in known} | _OTHER_VARIABLES
     warnings = []
@@ -311,7 +311,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def unknown_time_zone(environ: Mapping[str, str]) -> list[str]:
-    """A sentence where TZ names a zone of which this machine has no data: its clock then shows UTC without a word."""
+    """Return a sentence if TZ names a zone without data on this machine: its clock then silently shows UTC."""
     zone = environ.get("TZ", "")
     if not zone or _WRITTEN_OUT.fullmatch(zone):
         return []

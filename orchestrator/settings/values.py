@@ -1,4 +1,4 @@
-"""The settings as values: the type and the bounds of each. Flags, defaults and help are in `options`."""
+"""The values of settings: the type and bounds of each. Flags, defaults and help are in `options`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from orchestrator.metastudio.rate_limit import ApiRate, parse_api_rate
 from orchestrator.settings.options import DEFAULTS
 
 APPLICATION = "metastudio-orchestrator"
-#: The file that stands for the standard output.
+#: The path that stands for standard output.
 STDOUT = Path("-")
 
 
 class ProgressStyle(StrEnum):
-    """How progress is shown."""
+    """The style in which progress is shown."""
 
     AUTO = "auto"
     BAR = "bar"
@@ -32,7 +32,7 @@ class ProgressStyle(StrEnum):
 
 
 def _parsed(parse: Callable[[str], object]) -> BeforeValidator:
-    """Text is read by *parse*; what comes as a value is taken as it is."""
+    """Return a validator that parses strings with *parse* and passes other values through."""
 
     def read(value: object) -> object:
         try:
@@ -44,7 +44,7 @@ def _parsed(parse: Callable[[str], object]) -> BeforeValidator:
 
 
 def _address(value: str) -> str:
-    # What is wrong with it is not repeated: most of an address is a secret.
+    # The value is not quoted: most of an address is a secret.
     if "://" not in value:
         raise ValueError("must be a URL such as mailto://, wecombot:// or https://")
     return value
@@ -63,17 +63,18 @@ def _state() -> str:
     try:
         return str(user_state_path(APPLICATION) / "journal.db")
     except RuntimeError:
-        # No home is known; said when the journal is opened, since most who have none name another place.
+        # No home directory is known. Opening the journal reports it, since most users without a home set another
+        # path.
         return f"~/.local/state/{APPLICATION}/journal.db"
 
 
 def _option(name: str, **bounds: Any) -> Any:
-    """The field of the setting *name*: the default of its option is read and checked as any other value is."""
+    """Return the field of the setting *name*; the option's default is parsed and validated like any other value."""
     return Field(DEFAULTS[name], validate_default=True, **bounds)
 
 
 class Settings(BaseModel):
-    """Every setting with its type and its bounds; times in seconds, sizes in bytes."""
+    """All settings with their types and bounds; times are in seconds, sizes in bytes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -96,7 +97,7 @@ class Settings(BaseModel):
     submit: bool | None = _option("submit")
     submit_anyway: bool = _option("submit_anyway")
     jobs: int = _option("jobs", ge=1, le=256)
-    #: None finds out while running how many are worth it.
+    #: None adapts the number to the throughput while running.
     parallel: Annotated[
         Annotated[int, Field(ge=1, le=256)] | None, _parsed(lambda text: None if text == "auto" else text)
     ] = _option("parallel")
@@ -120,7 +121,7 @@ class Settings(BaseModel):
     on_existing: Literal["ask", "adopt", "create"] = _option("on_existing")
     fail_fast: bool = _option("fail_fast")
     grace: float = _option("grace", ge=0, allow_inf_nan=False)
-    #: STDOUT for the standard output.
+    #: STDOUT means standard output.
     events: Path | None = _option("events")
     metrics_file: Path | None = _option("metrics_file")
     metrics_port: int | None = _option("metrics_port", ge=1, le=65535)
@@ -130,5 +131,5 @@ class Settings(BaseModel):
 
     @property
     def secret_texts(self) -> tuple[str, ...]:
-        """What no line may hold of these settings."""
+        """The settings' texts that no output may contain."""
         return (*self.notify, *filter(None, [self.heartbeat]))

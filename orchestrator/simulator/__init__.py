@@ -1,4 +1,4 @@
-"""A local MetaStudio and object store with faults, for the demo, the tests and rehearsals."""
+"""A local MetaStudio and object store with faults, for demos, tests and rehearsals."""
 
 from orchestrator.simulator.faults import FAULTS, OPERATIONS, Fault, Faults, parse_faults
 from orchestrator.simulator.inspection import JobView

@@ -35,7 +35,7 @@ Decide = Callable[[web.Request, bytes], tuple[str, Act]]
 
 
 class TrainingJobApi:
-    """Turns requests into calls of the service, and its answers into JSON."""
+    """The HTTP handlers that turn requests into calls of the service, and its results into JSON."""
 
     def __init__(self, options: SimulatorOptions, service: TrainingService, gate: Gate) -> None:
         self._options = options
@@ -43,7 +43,7 @@ class TrainingJobApi:
         self._gate = gate
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the API's paths."""
+        """Return the API's routes."""
         return [
             web.post(_JOBS, self._handler(self._create)),
             web.get(_JOBS, self._handler(self._list), allow_head=False),
@@ -112,7 +112,7 @@ class TrainingJobApi:
                 answer = await self._service.command(request.match_info["job_id"], command)
             except CommandRefusedError as error:
                 return refused(error.code, error.message)
-            # Both words are misspelt by the service.
+            # The service misspells both words.
             return {"commond_result": "EXCUTE_SUCCESS", **answer}
 
         return _COMMAND_OPERATIONS.get(command.command, "command"), act

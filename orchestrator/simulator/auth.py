@@ -1,4 +1,4 @@
-"""Who calls: SDK-HMAC-SHA256 checked anew from the request, and tokens (metastudio-protocol section 4)."""
+"""Authentication of callers: recomputed SDK-HMAC-SHA256 signatures, and tokens (metastudio-protocol section 4)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MUST_SIGN = frozenset({"host", "x-sdk-date"})
 
 @dataclass(frozen=True)
 class Call:
-    """A request as it was on the wire, as far as signing goes; header names in lower case."""
+    """A request as received on the wire, with the parts that are signed; header names are in lower case."""
 
     method: str
     raw_url: str
@@ -50,7 +50,7 @@ def canonical_request(call: Call, signed_headers: list[str]) -> str:
 
 
 def sign(sk: str, sdk_date: str, canonical: str) -> str:
-    """Return the hex signature; the SK is the key as it is, nothing is derived."""
+    """Return the hex signature; the SK itself is the key, without derivation."""
     string_to_sign = f"{ALGORITHM}\n{sdk_date}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     return hmac.new(sk.encode(), string_to_sign.encode(), hashlib.sha256).hexdigest()
 
@@ -62,7 +62,7 @@ def unauthorized(reason: str, code: str = "APIGW.0301") -> ApiError:
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """What the gateway accepts."""
+    """The credentials that the gateway accepts."""
 
     ak: str
     sk: str = field(repr=False)
@@ -72,7 +72,7 @@ class Credentials:
     max_clock_skew_seconds: float | None
 
     def check(self, call: Call, now: float) -> None:
-        """Let a call pass or raise the gateway's 401."""
+        """Check a call's credentials; raise the gateway's 401 if they are wrong."""
         if "authorization" in call.headers:
             self._check_signature(call, now)
         elif "x-auth-token" in call.headers:
@@ -115,7 +115,7 @@ class Credentials:
             raise ApiError(401, "APIGW.0307", "The token must be updated.")
 
     def issue_token(self, now: float) -> tuple[str, float]:
-        """Return a token and when it expires (epoch seconds); it is sealed, not recorded."""
+        """Return a token and its expiry (epoch seconds); it is sealed, not recorded."""
         expires_at = now + self.token_lifetime_seconds
         claims = json.dumps({"expires_at": expires_at, "nonce": secrets.token_hex(8)}).encode()
         payload = base64.urlsafe_b64encode(claims).decode()

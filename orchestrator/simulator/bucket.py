@@ -1,4 +1,4 @@
-"""What the service needs of the place where its files lie, whoever keeps them."""
+"""The interface between the service and its file storage, for every kind of storage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class Bucket(Protocol):
-    """Objects and multipart uploads by key; every call may raise StoreError."""
+    """A store of objects and multipart uploads by key; every call may raise StoreError."""
 
     async def initiate(self, key: str) -> str:
         """Open a multipart upload and return its id."""
@@ -19,36 +19,36 @@ class Bucket(Protocol):
         """Return the ETags by part number of an open upload or raise StoreError NoSuchUpload."""
 
     async def complete(self, upload_id: str, key: str, count: int) -> None:
-        """Join parts 1 to *count* into the object or raise StoreError; the upload is gone afterwards."""
+        """Join parts 1 to *count* into the object or raise StoreError; this closes the upload."""
 
     async def abort(self, upload_id: str, key: str) -> None:
-        """Drop an upload with its parts; nothing happens when it is gone already."""
+        """Delete an upload with its parts; do nothing if it does not exist."""
 
     async def held(self, keys: Collection[str]) -> set[str]:
-        """Return those *keys*, which begin alike, of which there is an object."""
+        """Return those of *keys* that have an object; *keys* share a common prefix."""
 
     async def delete(self, key: str) -> None:
-        """Drop an object; nothing happens when there is none."""
+        """Delete an object; do nothing if there is none."""
 
     def file(self, key: str) -> AbstractAsyncContextManager[Path]:
-        """Lend the object as a file that is only read, while inside."""
+        """Provide the object as a read-only file for the block."""
 
 
 @dataclass(frozen=True)
 class Validity:
-    """From when and for how long a URL is good, in seconds since the epoch and seconds."""
+    """The validity of a URL: its start in seconds since the epoch, and its duration in seconds."""
 
     since: float
     seconds: float
 
     @property
     def until(self) -> int:
-        """The second from which on it is expired."""
+        """The epoch second at which the URL expires."""
         return int(self.since + self.seconds)
 
 
 class Signer(Protocol):
-    """Presigns URLs of one bucket."""
+    """A signer of presigned URLs of one bucket."""
 
     def sign(
         self,

@@ -1,4 +1,4 @@
-"""How an exchange ends badly: dropped, reset, held until the client gives up, or answered by something in between."""
+"""Failures of an exchange: dropped, reset, held until the client gives up, or intercepted by a proxy or portal."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _ESTABLISHED = 1
 
 
 def drop(request: web.Request) -> web.Response:
-    """Close the connection without an answer; the response returned is never sent."""
+    """Close the connection without a response; the returned response is never sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
 
 
 def reset(request: web.Request) -> web.Response:
-    """Reset the connection (TCP RST); the response returned is never sent."""
+    """Reset the connection (TCP RST); the returned response is never sent."""
     if request.transport is not None:
         connection: socket.socket = request.transport.get_extra_info("socket")
-        # Without time to linger the close is an RST instead of a FIN, and what was still to be sent is dropped.
+        # With a linger time of 0, the close sends an RST instead of a FIN, and unsent data is dropped.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return drop(request)
 
 
 async def close_after(request: web.Request, response: web.Response) -> web.Response:
-    """Send a whole answer and close at once, whatever the client is still sending."""
+    """Send a whole response and close at once, even if the client is still sending."""
     await response.prepare(request)
     await response.write_eof()
     if request.transport is not None:
@@ -40,7 +40,7 @@ async def close_after(request: web.Request, response: web.Response) -> web.Respo
 
 
 async def cut_answer(request: web.Request, text: bytes) -> web.Response:
-    """Send the beginning of an answer as it is and close."""
+    """Send *text* unchanged as the beginning of a response, and close."""
     if request.transport is not None:
         request.transport.write(text)
         request.transport.close()
@@ -48,7 +48,7 @@ async def cut_answer(request: web.Request, text: bytes) -> web.Response:
 
 
 class Holder:
-    """Holds exchanges without an answer until the client leaves, the time is up or the simulator stops."""
+    """A holder of unanswered exchanges, until the client disconnects, the time is up or the simulator stops."""
 
     def __init__(self, seconds: float, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._seconds = seconds
@@ -56,7 +56,7 @@ class Holder:
         self._is_stopping = False
 
     def stop(self) -> None:
-        """Let go of all that is held."""
+        """Release all held exchanges."""
         self._is_stopping = True
 
     async def hold(self, request: web.Request) -> web.Response:
@@ -69,7 +69,7 @@ class Holder:
 
 
 def _is_connected(request: web.Request) -> bool:
-    """Ask the kernel, because a paused transport does not notice that its peer left."""
+    """Return True while the kernel has the connection open: a paused transport does not notice a disconnect."""
     if request.transport is None or request.transport.is_closing():
         return False
     tcp_info = getattr(socket, "TCP_INFO", None)
@@ -87,7 +87,7 @@ _PADDING_BYTES = 16 << 20
 
 
 def intercepted_response(turn: int) -> web.Response:
-    """Return a 200 of a portal or proxy: in turns HTML, JSON, and without a body."""
+    """Return a 200 of a portal or proxy: HTML, JSON or an empty body, by *turn*."""
     body, content_type = (
         (_PORTAL, "text/html"),
         ('{"status": "ok"}', "application/json"),
@@ -106,5 +106,5 @@ def missing_page() -> web.Response:
 
 
 async def oversized(body: bytes) -> bytes:
-    """Return *body* with 16 MiB of spaces after it, compressed with gzip to some 16 KiB."""
+    """Return *body* followed by 16 MiB of spaces, compressed with gzip to about 16 KiB."""
     return await asyncio.to_thread(gzip.compress, body + b" " * _PADDING_BYTES)

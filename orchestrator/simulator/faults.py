@@ -1,4 +1,4 @@
-"""Which request goes wrong, and how: seeded rates and exact scripts."""
+"""Faults of requests: seeded rates and exact scripts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from random import Random
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens, and to which operations it can."""
+    """The effect of a fault, and the operations that it can affect."""
 
     effect: str
     operations: frozenset[str]
@@ -77,7 +77,7 @@ OPERATIONS = frozenset().union(*(fault.operations for fault in FAULTS.values()))
 
 
 def parse_faults(text: str) -> dict[str, float]:
-    """Return rates from "name=rate,name=rate" or raise ValueError naming the known faults."""
+    """Parse rates from "name=rate,name=rate"; raise ValueError that lists the known faults."""
     rates = {}
     for item in filter(None, (item.strip() for item in text.split(","))):
         name, _, rate = item.partition("=")
@@ -106,7 +106,7 @@ def _check_rate(name: str, rate: float) -> None:
 
 
 class Faults:
-    """Draws a fault per request: from the operation's script while it lasts, then by the rates."""
+    """A source of faults: for each request, from the operation's script until it ends, then by the rates."""
 
     def __init__(self, rates: Mapping[str, float], seed: int) -> None:
         for name, rate in rates.items():
@@ -118,7 +118,7 @@ class Faults:
         self._scripts: dict[str, deque[str | None]] = {}
 
     def script(self, operation: str, faults: Iterable[str | None]) -> None:
-        """Decide the next requests of *operation*, None for a good one; ValueError for what cannot happen."""
+        """Script the next requests of *operation*, None for a good one; raise ValueError for an impossible fault."""
         if operation not in OPERATIONS:
             raise ValueError(
                 f"There is no operation {operation!r}; known are {', '.join(sorted(OPERATIONS))}."
@@ -131,7 +131,7 @@ class Faults:
         self._scripts.setdefault(operation, deque()).extend(planned)
 
     def draw(self, operation: str) -> str | None:
-        """Return the fault of this request of *operation*, or None, and count it."""
+        """Return the fault for this request of *operation*, None for none, and count it."""
         script = self._scripts.get(operation)
         fault = script.popleft() if script else self._by_rate(operation)
         if fault is not None:

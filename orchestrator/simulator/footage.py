@@ -1,4 +1,4 @@
-"""Files to rehearse with: a short valid film grown to any size, pictures, letters and voice recordings."""
+"""Sample files: a short valid film padded to any size, pictures, letters and voice recordings."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import zlib
 from importlib import resources
 from pathlib import Path
 
-#: Every block of a film differs from every other, so that no two segments are alike.
+#: Every block of a film is different, so that no two segments are equal.
 BLOCK_BYTES = 1024**2
-#: Films over this size are mostly holes: quick to make, and no burden on the disk.
+#: Films over this size are mostly sparse: quick to create, and small on disk.
 SPARSE_BYTES = 256 * 1024**2
 _SPARSE_MARK_BYTES = 4096
 _BOX_HEADER_BYTES = 8
-#: As wide as a card must be to be read, and low, so that it is made quickly.
+#: Wide enough for a card to be accepted, and low, so that it is created quickly.
 _PICTURE_WIDTH, _PICTURE_HEIGHT = 1024, 64
 
 
 def sample_footage() -> bytes:
-    """The film that comes with the package: MP4, H.264, 1920x1080, 3 minutes 10 seconds."""
+    """Return the film included in the package: MP4, H.264, 1920x1080, 3 minutes 10 seconds."""
     return resources.files(__package__).joinpath("sample/footage.mp4").read_bytes()
 
 
 def write_footage(path: Path, *, size: int, seed: int) -> None:
-    """Write the sample film grown to exactly *size* bytes; films of different *seed* differ.
+    """Write the sample film padded to exactly *size* bytes; films with different *seed* differ.
 
-    It grows by a `free` box, which players skip. Raises ValueError when *size* leaves no room for one.
+    The padding is a `free` box, which players skip. Raises ValueError if *size* leaves no room for one.
     """
     film = sample_footage()
     padding_bytes = size - len(film)
@@ -43,7 +43,7 @@ def write_footage(path: Path, *, size: int, seed: int) -> None:
 
 
 def _free_box_header(box_bytes: int) -> bytes:
-    """The header of an MP4 box (ISO/IEC 14496-12 section 4.2); a long one where 32 bits do not do."""
+    """Return the header of an MP4 box (ISO/IEC 14496-12 section 4.2), the long form if 32 bits are not enough."""
     if box_bytes < 2**32:
         return struct.pack(">I4s", box_bytes, b"free")
     return struct.pack(">I4sQ", 1, b"free", box_bytes)
@@ -59,7 +59,7 @@ def _write_blocks(file: io.BufferedWriter, size: int, seed: int) -> None:
 
 
 def write_picture(path: Path, seed: int) -> None:
-    """Write a small PNG of one colour and some noise."""
+    """Write a small PNG whose rows each have one random color."""
     draw = random.Random(seed)
     rows = b"".join(b"\0" + draw.randbytes(3) * _PICTURE_WIDTH for _ in range(_PICTURE_HEIGHT))
     header = struct.pack(">IIBBBBB", _PICTURE_WIDTH, _PICTURE_HEIGHT, 8, 2, 0, 0, 0)
@@ -72,7 +72,7 @@ def _png_chunk(name: bytes, content: bytes) -> bytes:
 
 
 def write_letter(path: Path, seed: int) -> None:
-    """Write a PDF of one page that says which letter it is."""
+    """Write a one-page PDF that contains the number of the letter."""
     text = f"BT /F1 24 Tf 72 720 Td (Letter of authorization {seed}) Tj ET".encode()
     objects = (
         b"<</Type/Catalog/Pages 2 0 R>>",
@@ -85,7 +85,7 @@ def write_letter(path: Path, seed: int) -> None:
 
 
 def _pdf(objects: tuple[bytes, ...]) -> bytes:
-    """Join *objects*, the catalogue first, with the table of their offsets."""
+    """Join *objects*, the catalog first, and append the table of their offsets."""
     document, offsets = b"%PDF-1.4\n", []
     for number, content in enumerate(objects, start=1):
         offsets.append(len(document))
@@ -97,7 +97,7 @@ def _pdf(objects: tuple[bytes, ...]) -> bytes:
 
 
 def write_audio_zip(path: Path, seed: int) -> None:
-    """Write a zip with one second of quiet noise as a WAV file."""
+    """Write a zip with one second of noise as a WAV file."""
     recording = io.BytesIO()
     with wave.open(recording, "wb") as sound:
         sound.setparams((1, 1, 8000, 0, "NONE", "not compressed"))

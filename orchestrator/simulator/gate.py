@@ -1,4 +1,4 @@
-"""The API gateway: who calls, how often, and which fault strikes (metastudio-protocol section 3)."""
+"""The API gateway: authentication, rate limits and faults (metastudio-protocol section 3)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Act = Callable[[], Awaitable[Document]]
 
 
 class Gate:
-    """Admits calls and answers them, in JSON, with the faults that strike them."""
+    """A gateway that admits calls and answers them in JSON, subject to faults."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Gate:
         return call
 
     async def answer(self, request: web.Request, operation: str, act: Act) -> web.StreamResponse:
-        """Do it, unless throttled, and answer, unless a fault strikes."""
+        """Perform *act* unless throttled, and respond unless a fault applies."""
         with self._stats.api_in_flight.held():
             self._stats.requests[operation] += 1
             try:
@@ -133,7 +133,7 @@ class Gate:
 
 
 def refused(code: str, message: str) -> Document:
-    """Return the body with which a command is refused inside an HTTP 200."""
+    """Return the body for a command refused inside an HTTP 200."""
     return {
         "commond_result": "EXCUTE_FAILED",
         "excute_failed_msg": message,
@@ -142,7 +142,7 @@ def refused(code: str, message: str) -> Document:
 
 
 def error_response(error: ApiError, headers: dict[str, str] | None = None) -> web.Response:
-    """Return the JSON answer of an error."""
+    """Return the JSON response for an error."""
     body: dict[str, Any] = {"error_code": error.code, "error_msg": error.message}
     return web.json_response(body, status=error.status, headers=headers)
 

@@ -1,4 +1,4 @@
-"""IAM: tokens for a password, and the project of a name (metastudio-protocol sections 4.1 and 4.3)."""
+"""IAM: tokens for a password, and projects by name (metastudio-protocol sections 4.1 and 4.3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orchestrator.simulator.stats import Stats
 
 
 class IamApi:
-    """One user of one domain with one project."""
+    """The IAM API for one user of one domain with one project."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class IamApi:
         self._clock = clock
 
     def routes(self) -> list[web.RouteDef]:
-        """Return IAM's paths."""
+        """Return IAM's routes."""
         return [
             web.post("/v3/auth/tokens", self._issue_token),
             web.get("/v3/projects", self._list_projects, allow_head=False),

@@ -1,4 +1,4 @@
-"""What tests and people may look at from outside, without credentials, on loopback."""
+"""Inspection of the simulator for tests and people, without credentials, on loopback."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class JobView:
 
 
 def view(job: Job, store: ObjectStore) -> JobView:
-    """Return the job as it is now."""
+    """Return the job's current view."""
     keys = {asset.kind: object_key(job.job_id, asset) for asset in ASSETS}
     stored = {kind: store.objects[key] for kind, key in keys.items() if key in store.objects}
     return JobView(
@@ -65,7 +65,7 @@ def view(job: Job, store: ObjectStore) -> JobView:
 
 
 class InspectionApi:
-    """GET /_simulator/stats and GET /_simulator/jobs."""
+    """The API for GET /_simulator/stats and GET /_simulator/jobs."""
 
     def __init__(self, stats: Stats, faults: Faults, jobs: Callable[[], list[JobView]]) -> None:
         self._stats = stats
@@ -73,7 +73,7 @@ class InspectionApi:
         self._jobs = jobs
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the inspection paths."""
+        """Return the inspection routes."""
         return [web.get("/_simulator/stats", self._show_stats), web.get("/_simulator/jobs", self._show_jobs)]
 
     async def _show_stats(self, _: web.Request) -> web.Response:

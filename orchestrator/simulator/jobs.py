@@ -1,5 +1,6 @@
-"""A training job and its states, moved by the time it is told, and as list and show answer it
-(metastudio-protocol sections 1.2, 1.3, 1.5 and 2).
+"""A training job: its states, which change with the time passed in, and its form in list and show responses.
+
+See metastudio-protocol sections 1.2, 1.3, 1.5 and 2.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _SHOWN_FIELDS = ("voice_properties", "audio_source_type", "supported_service")
 
 
 def basic_info(job: Job, downloads: Document, *, with_tags: bool) -> Document:
-    """Return a job as list answers it, with its download URLs; the last field is one that no client can know."""
+    """Return a job as in list responses, with its download URLs; the last field is one that no client can know."""
     info: Document = {
         "job_id": job.job_id,
         "name": job.fields["name"],
@@ -50,7 +51,7 @@ def basic_info(job: Job, downloads: Document, *, with_tags: bool) -> Document:
 
 
 def full_info(job: Job, downloads: Document, *, with_tags: bool) -> Document:
-    """Return a job as show answers it, with its download URLs."""
+    """Return a job as in show responses, with its download URLs."""
     shown = {name: job.fields[name] for name in _SHOWN_FIELDS if job.fields[name] is not None}
     return {
         **basic_info(job, downloads, with_tags=with_tags),
@@ -64,9 +65,9 @@ def full_info(job: Job, downloads: Document, *, with_tags: bool) -> Document:
 
 
 def select(jobs: Iterable[Job], query: ListQuery, *, has_filters: bool) -> list[Job]:
-    """Return all the jobs a list asks for, in its order; paging is the caller's.
+    """Return all jobs that match a list query, in its order; the caller does the paging.
 
-    Without *has_filters* the service pays no attention to `tag` and `batch_name`.
+    Without *has_filters* the service ignores `tag` and `batch_name`.
     """
     if not has_filters:
         query = query.model_copy(update={"tag": None, "batch_name": None})
@@ -147,13 +148,13 @@ _FAILURES = {
 
 
 def timestamp(seconds: float) -> str:
-    """Return the service's 20 characters, such as 2020-07-30T10:43:17Z."""
+    """Return the service's timestamp of 20 characters, such as 2020-07-30T10:43:17Z."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass
 class ReviewFailure:
-    """A review that will say no: in which state, with which code and words."""
+    """A review that will fail: its state, code and reason."""
 
     state: str
     code: str
@@ -162,7 +163,7 @@ class ReviewFailure:
 
 @dataclass
 class Job:
-    """One training job as the service keeps it; *fields* are those of its create and update requests."""
+    """A training job in the service; *fields* are the fields of its create and update requests."""
 
     job_id: str
     project_id: str
@@ -188,42 +189,42 @@ class Job:
     deleted_at: float | None = None
 
     def __post_init__(self) -> None:
-        """Start the clock of a new job at its creation."""
+        """Set the times of a new job to its creation."""
         self.state_since = self.state_since or self.created_at
         self.updated_at = self.updated_at or self.created_at
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the service has forgotten the job; the simulator remembers it for inspection."""
+        """True when the service has deleted the job; the simulator keeps it for inspection."""
         return self.deleted_at is not None
 
     @property
     def is_amendable(self) -> bool:
-        """Whether files may be confirmed and the job submitted."""
+        """True when files may be confirmed and the job submitted."""
         return self.state == WAIT_FILE_UPLOAD or self.state in REVIEW_FAILED
 
     @property
     def is_deletable(self) -> bool:
-        """Whether delete is allowed; once the first review is passed, only after a failed one."""
+        """True when delete is allowed; after the first review has passed, only after a failed review."""
         return self.state in DELETABLE and (not self.is_first_review_passed or self.state in REVIEW_FAILED)
 
     @property
     def is_reviewed(self) -> bool:
-        """Whether a review of the job has ended, in whichever way."""
+        """True when a review of the job has ended, passed or failed."""
         return self.state not in {WAIT_FILE_UPLOAD, AUTO_VERIFYING, MANUAL_VERIFYING}
 
     def parts_expected(self, kind: str) -> int:
-        """Return how many parts the asset was announced with."""
+        """Return the announced number of parts of the asset."""
         return int(self.fields[f"{'' if kind == 'training_video' else 'action_'}video_multipart_count"])
 
     def count_confirmation(self, kind: str) -> None:
-        """Note that the parts of an asset were joined."""
+        """Count a join of the parts of an asset."""
         self.confirmations[kind] = self.confirmations.get(kind, 0) + 1
 
     def log(
         self, log_type: str, user: str, at: float, description: str = "", code: str | None = None
     ) -> None:
-        """Append an operation log, newest last."""
+        """Append an operation log; the newest is last."""
         entry = {
             "operate_time": timestamp(at),
             "log_type": log_type,
@@ -234,14 +235,14 @@ class Job:
         self.updated_at = max(self.updated_at, at)
 
     def move(self, state: str, at: float) -> None:
-        """Enter *state* at that time."""
+        """Enter *state* at the time *at*."""
         self.state = state
         self.state_since = at
-        # States are passed through when the job is next asked about: *at* may be before its last change.
+        # States advance when the job is next queried: *at* may be before its last change.
         self.updated_at = max(self.updated_at, at)
 
     def submit(self, at: float, failure: ReviewFailure | None) -> None:
-        """Start the review, which will end as *failure* says."""
+        """Start the review; *failure* is its result, None if it will pass."""
         self.submissions += 1
         self.is_first_review_passed = False
         self.failure = failure
@@ -249,10 +250,10 @@ class Job:
         self.move(AUTO_VERIFYING, at)
 
     def advance(self, now: float, speed: float) -> bool:
-        """Pass through every state whose time has come; return whether anything changed."""
+        """Advance through every state whose time is over; return whether anything changed."""
         has_changed = False
         while self.state in _TIMELINE and now >= self.state_since + _TIMELINE[self.state][0] / speed:
-            # From the end of the state, not from now: one that is asked late has the times of one that ran on.
+            # From the end of the state, not from now: a job that is queried late gets the same times as any other.
             self._leave(self.state_since + _TIMELINE[self.state][0] / speed)
             has_changed = True
         return has_changed
@@ -261,7 +262,7 @@ class Job:
         if self.failure is not None and self.failure.state == self.state:
             state, log_type, user = _FAILURES[self.state]
             self.log(log_type, user, at, self.failure.reason, self.failure.code)
-            # Each submission is judged anew.
+            # Each submission is judged separately.
             self.failure = None
             return self.move(state, at)
         _, following, log_type = _TIMELINE[self.state]
@@ -272,11 +273,11 @@ class Job:
         return self.move(following, at)
 
     def to_document(self) -> dict[str, Any]:
-        """Return what the records keep."""
+        """Return the document for the records."""
         return asdict(self)
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Job:
-        """Return the job that to_document described."""
+        """Return the job for a document made by to_document."""
         failure = document["failure"]
         return cls(**{**document, "failure": None if failure is None else ReviewFailure(**failure)})

@@ -1,6 +1,6 @@
-"""The files a job takes, and the URLs its answers carry: where to put them, where to get them.
+"""The files of a job, and the upload and download URLs in the service's responses.
 
-Object names, URL fields and content types are those of metastudio-protocol section 1.1.
+Object names, URL fields and content types are as in metastudio-protocol section 1.1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ZIP = "application/zip"
 
 @dataclass(frozen=True)
 class Asset:
-    """One file of a job, as the service names it."""
+    """One file of a job, with the service's names for it."""
 
     kind: str
     suffix: str
@@ -58,12 +58,12 @@ ASSETS = MULTIPART + SINGLE
 
 
 def object_key(job_id: str, asset: Asset) -> str:
-    """Return the object's name inside the bucket."""
+    """Return the object's key in the bucket."""
     return f"p/{job_id}_{asset.suffix}"
 
 
 class Links:
-    """Decides which URLs a job gets and has them signed."""
+    """A source of a job's URLs: decides which ones it gets and has them signed."""
 
     def __init__(
         self, options: SimulatorOptions, *, bucket: Bucket, signer: Signer, clock: Callable[[], float]
@@ -75,7 +75,7 @@ class Links:
         self._random = Random(options.seed)
 
     def uploads(self, job: Job) -> Document:
-        """Return the upload URL fields of a create or update answer."""
+        """Return the upload URL fields of a create or update response."""
         fields: Document = {}
         for asset in MULTIPART:
             if asset.kind in job.upload_ids:
@@ -86,7 +86,7 @@ class Links:
                 or not self._options.can_omit_urls
                 or job.fields["audio_source_type"] == "AUDIO"
             ):
-                # One-time URLs go by signature: a fresh one must differ from that of the same second.
+                # One-time URLs are identified by signature: a new one must differ from one of the same second.
                 fields[asset.upload_field] = self._put_url(job.job_id, asset, later=job.updates)
         return fields
 
@@ -117,7 +117,7 @@ class Links:
         )
 
     async def downloads(self, job: Job, assets: tuple[Asset, ...] = ASSETS) -> Document:
-        """Return the download URL fields of those assets that exist and may be read here and now."""
+        """Return the download URL fields of those assets that exist and may be read in this world and state."""
         since = self._options.world.download_urls
         if since != "joined" and not (since == "after-review" and job.is_reviewed):
             return {}
@@ -130,7 +130,7 @@ class Links:
         }
 
     async def has(self, job: Job, asset: Asset) -> bool:
-        """Whether the job's object is in the store."""
+        """Return True if the job's object is in the store."""
         return bool(await self._bucket.held([object_key(job.job_id, asset)]))
 
     def _validity(self, later: int = 0) -> Validity:
@@ -138,5 +138,5 @@ class Links:
 
 
 def wanted_uploads(options: SimulatorOptions, is_action_asked_for: bool) -> tuple[Asset, ...]:
-    """Return the multipart assets a job gets URLs for."""
+    """Return the multipart assets for which a job gets URLs."""
     return MULTIPART if is_action_asked_for or not options.can_omit_urls else (MULTIPART[0],)

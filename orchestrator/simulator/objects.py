@@ -1,4 +1,4 @@
-"""Objects and parts on disk, with OBS's rules for multipart uploads (metastudio-protocol section 5.2)."""
+"""Storage of objects and parts on disk, with OBS's rules for multipart uploads (metastudio-protocol section 5.2)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COPY_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Received:
-    """A body that arrived whole and waits on disk for its place."""
+    """A complete body, stored on disk until it is moved to its final place."""
 
     path: Path
     etag: str
@@ -44,7 +44,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object that can be read."""
+    """A complete, readable object."""
 
     key: str
     etag: str
@@ -52,7 +52,7 @@ class StoredObject:
 
 
 class Receiver:
-    """Writes a body to disk and hashes it, in worker threads, a mebibyte at a time."""
+    """A writer that stores and hashes a body in worker threads, about one mebibyte per call."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -64,7 +64,7 @@ class Receiver:
         self._file: BinaryIO | None = None
 
     async def write(self, chunk: bytes) -> None:
-        """Take a piece of the body."""
+        """Add a chunk of the body."""
         self.taken += len(chunk)
         self._pending.append(chunk)
         self._pending_bytes += len(chunk)
@@ -72,13 +72,13 @@ class Receiver:
             await self._flush()
 
     async def finish(self) -> Received:
-        """Return the body once all of it is written."""
+        """Write the rest and return the complete body."""
         await self._flush()
         await self._close()
         return Received(self.path, self._digest.hexdigest(), self.size)
 
     async def discard(self) -> None:
-        """Forget an incomplete body."""
+        """Delete an incomplete body."""
         await self._close()
         await asyncio.to_thread(self.path.unlink, missing_ok=True)
 
@@ -88,7 +88,7 @@ class Receiver:
 
     def _append(self, pending: list[bytes]) -> None:
         if self._file is None:
-            # Pieces were gathered by `write`; another buffer would copy them once more.
+            # `write` has already collected the chunks; another buffer would copy them once more.
             self._file = self.path.open("wb", buffering=0)
         for chunk in pending:
             self._file.write(chunk)
@@ -101,7 +101,7 @@ class Receiver:
 
 
 class ObjectStore:
-    """One bucket in a folder: objects/, uploads/ID/NUMBER and incoming/."""
+    """A bucket in a folder, with the subfolders objects/, uploads/ID/NUMBER and incoming/."""
 
     def __init__(self, folder: Path, records: Records, *, min_part_bytes: int) -> None:
         self.uploads: dict[str, Upload] = {}
@@ -112,7 +112,7 @@ class ObjectStore:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def open(self) -> None:
-        """Make the folders and read what an earlier process left."""
+        """Create the folders and load the state of an earlier process."""
         await asyncio.to_thread(self._make_folders)
         for key, document in await self._records.load("object"):
             self.objects[key] = StoredObject(**document)
@@ -124,18 +124,18 @@ class ObjectStore:
                 self.uploads[upload_id].parts[int(number)] = (document["etag"], document["size"])
 
     def _make_folders(self) -> None:
-        # Bodies that were arriving when an earlier process died: no client has an answer about them.
+        # Bodies that were in transfer when an earlier process died: no client got a response for them.
         shutil.rmtree(self._folder / "incoming", ignore_errors=True)
         for name in ("incoming", "objects", "uploads"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
 
     def path(self, key: str) -> Path:
-        """Return where the object of that key lies or would lie."""
-        # Keys have slashes: one file name each needs no folders that come and go with the objects.
+        """Return the path of the object with that key, whether it exists or not."""
+        # Keys contain slashes: quoted file names need no folders to be created and removed with the objects.
         return self._folder / "objects" / quote(key, safe="")
 
     def receiver(self) -> Receiver:
-        """Return a fresh place for a body."""
+        """Return a receiver for a new body."""
         return Receiver(self._folder / "incoming" / uuid.uuid4().hex)
 
     async def initiate(self, key: str) -> str:
@@ -158,27 +158,28 @@ class ObjectStore:
         return {number: etag for number, (etag, _) in self.open_upload(upload_id, key).parts.items()}
 
     async def keep_part(self, upload_id: str, key: str, number: int, received: Received) -> None:
-        """Put a part in its place; the last write of a number wins."""
+        """Store a part; the last write of a number wins."""
         async with self._locks[upload_id]:
             upload = self.open_upload(upload_id, key)
-            # In place, then in the records, then in memory: what a kill takes back no client has an answer about.
+            # First the file, then the records, then memory: a kill only loses writes that no client got a response
+            # for.
             await asyncio.to_thread(received.path.replace, self._part_path(upload_id, number))
             document: Document = {"etag": received.etag, "size": received.size}
             await self._records.put("part", f"{upload_id}/{number}", document)
             upload.parts[number] = (received.etag, received.size)
 
     async def keep_object(self, key: str, received: Received) -> None:
-        """Put a whole object in its place; the last write wins."""
+        """Store a whole object; the last write wins."""
         async with self._locks[key]:
             await asyncio.to_thread(received.path.replace, self.path(key))
             await self._record_object(StoredObject(key, received.etag, received.size))
 
     async def complete(self, upload_id: str, key: str, count: int) -> None:
-        """Join parts 1 to *count* into the object or raise StoreError; the upload is gone afterwards."""
+        """Join parts 1 to *count* into the object or raise StoreError; this closes the upload."""
         async with self._locks[upload_id]:
             upload = self.open_upload(upload_id, key)
             check_complete(upload.parts, count)
-            # The last part may be of any size.
+            # The last part may have any size.
             if any(upload.parts[number][1] < self._min_part_bytes for number in range(1, count)):
                 raise StoreError(
                     400,
@@ -190,8 +191,8 @@ class ObjectStore:
             stored = StoredObject(
                 upload.key, multipart_etag([etag for etag, _ in parts]), sum(size for _, size in parts)
             )
-            # A kill between the two leaves the upload open, and completing it again makes the same object; in the
-            # other order no record would name the bytes.
+            # A kill between the two leaves the upload open, and completing it again creates the same object. In the
+            # other order, a kill would leave bytes without a record.
             await self._record_object(stored)
             await self._forget_upload(upload_id)
 
@@ -204,23 +205,23 @@ class ObjectStore:
         joined.replace(self.path(upload.key))
 
     async def abort(self, upload_id: str, key: str) -> None:
-        """Drop an upload with its parts; nothing happens when it is gone already."""
+        """Delete an upload with its parts; do nothing if it does not exist."""
         async with self._locks[upload_id]:
             upload = self.uploads.get(upload_id)
             if upload is not None and upload.key == key:
                 await self._forget_upload(upload_id)
 
     async def held(self, keys: Collection[str]) -> set[str]:
-        """Return those *keys* of which there is an object."""
+        """Return those of *keys* that have an object."""
         return {key for key in keys if key in self.objects}
 
     @contextlib.asynccontextmanager
     async def file(self, key: str) -> AsyncIterator[Path]:
-        """Lend the object as the file it is."""
+        """Provide the object's own file."""
         yield self.path(key)
 
     async def delete(self, key: str) -> None:
-        """Drop an object; nothing happens when there is none."""
+        """Delete an object; do nothing if there is none."""
         async with self._locks[key]:
             if self.objects.pop(key, None) is not None:
                 await self._records.delete("object", key)
@@ -237,7 +238,8 @@ class ObjectStore:
 
     async def _forget_upload(self, upload_id: str) -> None:
         upload = self.uploads.pop(upload_id)
-        # Who waits for this lock has it already, and then finds the upload gone.
+        # Tasks that wait for this lock already have a reference to it, and then find that the upload no longer
+        # exists.
         self._locks.pop(upload_id, None)
         await self._records.delete("upload", upload_id)
         for number in upload.parts:
@@ -246,7 +248,7 @@ class ObjectStore:
 
 
 def _append(source: FileIO, target: FileIO) -> None:
-    """Copy inside the kernel, which takes half the time, or what is left of it here."""
+    """Copy inside the kernel, which takes half the time, or copy the rest in Python if it fails."""
     try:
         while os.copy_file_range(source.fileno(), target.fileno(), _COPY_BYTES):
             pass
@@ -255,18 +257,18 @@ def _append(source: FileIO, target: FileIO) -> None:
 
 
 def multipart_etag(part_etags: list[str]) -> str:
-    """Return md5hex-N: the MD5 of the parts' MD5s and their number."""
+    """Return md5hex-N: the MD5 of the parts' MD5s, and the number of parts."""
     digests = b"".join(bytes.fromhex(etag) for etag in part_etags)
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(part_etags)}"
 
 
 def shown_etag(etag: str, kind: str) -> str:
-    """Return what the store lets others see of *etag* where its ETags are of that *kind*: "opaque" is no MD5."""
+    """Return *etag* as the store shows it, for its *kind* of ETags: "opaque" is not an MD5."""
     return hashlib.sha1(etag.encode(), usedforsecurity=False).hexdigest() if kind == "opaque" else etag
 
 
 def check_complete(numbers: Container[int], count: int) -> None:
-    """Raise StoreError unless all of 1 to *count* are among the part numbers."""
+    """Raise StoreError unless all part numbers from 1 to *count* are in *numbers*."""
     missing = [number for number in range(1, count + 1) if number not in numbers]
     if missing:
         raise StoreError(

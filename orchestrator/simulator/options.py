@@ -1,5 +1,6 @@
-"""What a simulator is told at its start, and the possible services: what MetaStudio's documents leave open
-(metastudio-protocol section 12).
+"""The options of a simulator, and its world: the choices that MetaStudio's documents leave open.
+
+See metastudio-protocol section 12.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from orchestrator.simulator.faults import FAULTS
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """One combination of the possibilities; the defaults are the first value of each dimension.
+    """One combination of the possible behaviors; the defaults are the first value of each dimension.
 
     Raises ValueError for a value that its dimension does not have.
     """
@@ -48,7 +49,7 @@ class World:
     """Whether CONFIRM_AUTHORIZATION_LETTER exists here."""
 
     def __post_init__(self) -> None:
-        """Refuse a value of another dimension."""
+        """Raise ValueError for a value that its dimension does not have."""
         for name, value in self.values.items():
             _check_value(name, value)
 
@@ -58,7 +59,7 @@ class World:
         return {_dashed(field.name): getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def __str__(self) -> str:
-        """Return what `--world` needs for this world: the values that are not the default, or ""."""
+        """Return the argument of `--world` for this world: the values that are not defaults, or ""."""
         return ",".join(
             f"{name}={value}" for name, value in self.values.items() if value != DIMENSIONS[name][0]
         )
@@ -75,9 +76,9 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
 
 
 def parse_world(text: str) -> World:
-    """Return the world of "name=value,name=value", the rest by default.
+    """Return the world for "name=value,name=value", with defaults for the rest.
 
-    Raises ValueError that names the known dimensions or values, and for two values of one dimension.
+    Raises ValueError that lists the known dimensions or values, and for two values of one dimension.
     """
     values: dict[str, Any] = {}
     for item in filter(None, (item.strip() for item in text.split(","))):
@@ -101,9 +102,9 @@ _MAX_V4_SECONDS = 604800
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectStoreOptions:
-    """A bucket of a real S3-compatible server that takes the place of the built-in store.
+    """A bucket of a real S3-compatible server, used instead of the built-in store.
 
-    Raises ValueError for a *url* that is more or less than http(s)://HOST[:PORT], or another *signature*.
+    Raises ValueError for a *url* that is not exactly http(s)://HOST[:PORT], or for an unknown *signature*.
     """
 
     url: str
@@ -116,7 +117,7 @@ class ObjectStoreOptions:
     """The one that the server expects in V4 signatures."""
 
     def __post_init__(self) -> None:
-        """Refuse what would only show later as a confusing answer."""
+        """Raise ValueError for options that would otherwise only cause confusing responses later."""
         _check_choice("signature", self.signature, ("v2", "v4"))
         if not _is_origin(self.url):
             raise ValueError(
@@ -188,7 +189,7 @@ class SimulatorOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what would only show later as a confusing answer."""
+        """Raise ValueError for options that would otherwise only cause confusing responses later."""
         _check_choice("retry_after", self.retry_after, ("none", "seconds", "date"))
         if self.speed <= 0:
             raise ValueError("speed must be greater than 0")
@@ -196,7 +197,7 @@ class SimulatorOptions:
             self._check_remote(self.object_store.signature)
 
     def _check_remote(self, signature: str) -> None:
-        """Refuse what a simulator cannot make a store do that is not its own."""
+        """Raise ValueError for options that only the built-in store supports."""
         impossible = [
             name for name in self.fault_rates if name in FAULTS and "put" in FAULTS[name].operations
         ]

@@ -1,4 +1,4 @@
-"""Records in one SQLite file that survive kill -9 of the simulator."""
+"""Records in one SQLite file that survive a kill -9 of the simulator."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Document = dict[str, Any]
 
 
 class Records:
-    """Documents by collection and key; a write is with the operating system before it returns."""
+    """A store of documents by collection and key; a write has reached the operating system when the call returns."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # One thread: writes reach the file in the order of the calls, and never two at a time.
+        # One thread: writes reach the file in the order of the calls, and never concurrently.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="simulator-records")
         self._connection: sqlite3.Connection | None = None
 
     async def open(self) -> None:
-        """Create or open the file; OSError when it cannot be, or another simulator has it."""
+        """Create or open the file; raise OSError if that fails or another simulator uses it."""
         self._connection = await self._run(self._connect)
 
     def _connect(self) -> sqlite3.Connection:
@@ -38,9 +38,9 @@ class Records:
         connection = sqlite3.connect(
             self._path, isolation_level=None, check_same_thread=False, timeout=_LOCK_SECONDS
         )
-        # A second simulator on the same state is refused; kill -9 frees it at once.
+        # A second simulator on the same state is refused; a kill -9 releases the lock at once.
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-        # The simulator must survive its own death, not the machine's: no fsync.
+        # The records must survive a crash of the simulator, not of the machine: no fsync.
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute(
@@ -50,7 +50,7 @@ class Records:
         return connection
 
     async def load(self, collection: str) -> list[tuple[str, Document]]:
-        """Return every key and document of the collection."""
+        """Return all keys and documents of the collection."""
         rows = await self._execute("SELECT key, document FROM record WHERE collection = ?", (collection,))
         return [(key, json.loads(document)) for key, document in rows]
 
@@ -60,11 +60,11 @@ class Records:
         await self._execute("INSERT OR REPLACE INTO record VALUES (?, ?, ?)", row)
 
     async def delete(self, collection: str, key: str) -> None:
-        """Forget one document."""
+        """Delete one document."""
         await self._execute("DELETE FROM record WHERE collection = ? AND key = ?", (collection, key))
 
     async def close(self) -> None:
-        """Close the file, once or more often; nothing can be written afterwards."""
+        """Close the file; may be called repeatedly. Nothing can be written afterwards."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._run(connection.close)

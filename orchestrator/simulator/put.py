@@ -1,4 +1,4 @@
-"""One presigned PUT: its body, where it goes, the answer, and what goes wrong with it."""
+"""Presigned PUTs: the body, its destination, the response, and faults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CHUNK_BYTES = 1 << 18
 
 
 class Pace:
-    """One cap on bytes per second, shared by all bodies."""
+    """A cap on bytes per second, shared by all bodies."""
 
     def __init__(
         self, bytes_per_second: float | None, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -49,24 +49,24 @@ class Pace:
 
 
 class UsedUrls:
-    """The URLs that stored something already, by signature; for one-time URLs."""
+    """The one-time URLs that have already stored something, by signature."""
 
     def __init__(self, records: Records) -> None:
         self._records = records
         self._signatures: set[str] = set()
 
     async def open(self) -> None:
-        """Read what an earlier process noted."""
+        """Load the URLs that an earlier process recorded."""
         self._signatures = {signature for signature, _ in await self._records.load("used")}
 
     def check(self, target: SignedTarget) -> None:
-        """Raise StoreError when the URL is used up."""
+        """Raise StoreError if the URL has already been used."""
         if target.signature in self._signatures:
             raise StoreError(403, "AccessDenied", "The URL can be used only once")
 
     @asynccontextmanager
     async def claimed(self, target: SignedTarget) -> AsyncIterator[None]:
-        """Use the URL up, unless what is done inside fails."""
+        """Mark the URL as used, unless the block fails."""
         self.check(target)
         self._signatures.add(target.signature)
         try:
@@ -78,7 +78,7 @@ class UsedUrls:
 
 
 class PutExchange:
-    """A checked PUT whose body is still on the wire."""
+    """A verified PUT whose body has not been read yet."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class PutExchange:
         self._etags = etags
 
     async def chunks(self, limit: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the body, at most about *limit* bytes, or raise StoreError IncompleteBody."""
+        """Yield the body, up to about *limit* bytes; raise StoreError IncompleteBody if it is too short."""
         left = self.request.content_length or 0 if limit is None else limit
         try:
             while left > 0 and (chunk := await self.request.content.read(min(left, _CHUNK_BYTES))):
@@ -114,12 +114,12 @@ class PutExchange:
             raise incomplete_body()
 
     async def drain(self, limit: int | None = None) -> None:
-        """Read the body and forget it."""
+        """Read the body and discard it."""
         async for _ in self.chunks(limit):
             pass
 
     async def receive(self, *, is_corrupted: bool = False) -> Received:
-        """Return the whole body on disk; *is_corrupted* changes one bit of it."""
+        """Receive the whole body on disk and return it; *is_corrupted* changes one bit of it."""
         receiver = self._store.receiver()
         try:
             async for chunk in self.chunks():
@@ -131,7 +131,7 @@ class PutExchange:
             raise
 
     async def keep(self, received: Received) -> str:
-        """Store the body in its place and return its ETag without quotes."""
+        """Move the body to its final place and return its ETag without quotes."""
         if self._used is None:
             await self._put_in_place(received)
         else:
@@ -149,18 +149,18 @@ class PutExchange:
             await self._store.keep_part(upload_id, self._target.key, number, received)
 
     async def store(self) -> web.Response:
-        """Receive, keep and answer as on a good day."""
+        """Receive and store the body, and respond without a fault."""
         return self.stored_response(await self.keep(await self.receive()))
 
     def stored_response(self, etag: str) -> web.Response:
-        """Return the store's 200 with the quoted ETag, where the world has one."""
+        """Return the store's 200, with the quoted ETag unless the world omits it."""
         if self._etags == "absent":
             return web.Response()
         return web.Response(headers={"ETag": f'"{shown_etag(etag, self._etags)}"'})
 
 
 def store_error_response(request: web.Request, error: StoreError) -> web.Response:
-    """Return the XML answer of an error; its Resource is the path alone, never the query."""
+    """Return the XML response for an error; its Resource is only the path, never the query."""
     request_id = uuid.uuid4().hex.upper()
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -197,7 +197,7 @@ _WRONG_ETAG = "0" * 32
 async def perform(
     fault: str | None, exchange: PutExchange, holder: Holder, *, turn: int
 ) -> web.StreamResponse:
-    """Store the body, or let *fault* happen to it, for the *turn*-th time; raises StoreError for refusals."""
+    """Store the body, or apply *fault* for the *turn*-th time; raises StoreError for refusals."""
     match fault:
         case None:
             return await exchange.store()
@@ -230,7 +230,7 @@ async def _interrupt(fault: str, exchange: PutExchange) -> web.StreamResponse:
             return reset(request)
         case "redirect":
             await exchange.drain()
-            # Another host to any client, yet still this machine.
+            # A different host for any client, but still this machine.
             elsewhere = f"{request.scheme}://127.0.0.2:{request.url.port}{request.raw_path}"
             return web.Response(status=307, headers={"Location": elsewhere})
         case "page-404":

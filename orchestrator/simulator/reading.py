@@ -1,4 +1,4 @@
-"""Serving a stored object: whole or a range."""
+"""Reads of stored objects, whole or as a range."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _READ_BYTES = 1 << 20
 
 
 async def read_object(request: web.Request, stored: StoredObject, path: Path) -> web.StreamResponse:
-    """Answer GET and HEAD with length, ETag and, for GET, the bytes asked for."""
+    """Respond to GET and HEAD with length, ETag and, for GET, the requested bytes."""
     start, length = _range(request, stored.size)
     response = web.StreamResponse(
         status=200 if length == stored.size else 206, headers={"ETag": f'"{stored.etag}"'}
@@ -36,7 +36,7 @@ def _range(request: web.Request, size: int) -> tuple[int, int]:
         start, stop, _ = request.http_range.indices(size)
     except ValueError:
         start, stop = size, size
-    # An empty object is read whole: it has no range that could be wrong.
+    # An empty object is always read whole: it has no range that could be invalid.
     if (start >= stop) and size:
         raise StoreError(416, "InvalidRange", "The requested range cannot be satisfied")
     return start, stop - start

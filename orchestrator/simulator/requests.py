@@ -1,5 +1,6 @@
-"""What the training-job calls accept: fields, ranges and enums (metastudio-protocol sections 1.1 to 1.6);
-and what is answered when the simulator says no.
+"""The request models of the training-job calls, and the errors with which the simulator refuses them.
+
+Fields, ranges and enums are as in metastudio-protocol sections 1.1 to 1.6.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class ApiError(Exception):
-    """The control API refuses with an HTTP status and a JSON body (metastudio-protocol section 3)."""
+    """A refusal of the control API, with an HTTP status and a JSON body (metastudio-protocol section 3)."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -21,7 +22,7 @@ class ApiError(Exception):
 
 
 class CommandRefusedError(Exception):
-    """A command is refused inside an HTTP 200 (metastudio-protocol section 1.6)."""
+    """A refusal of a command inside an HTTP 200 (metastudio-protocol section 1.6)."""
 
     def __init__(self, message: str, code: str = "MSS.00000003") -> None:
         super().__init__(message)
@@ -30,7 +31,7 @@ class CommandRefusedError(Exception):
 
 
 class StoreError(Exception):
-    """The object store refuses with an XML body (metastudio-protocol section 5.3)."""
+    """A refusal of the object store, with an XML body (metastudio-protocol section 5.3)."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -56,7 +57,7 @@ class _Body(BaseModel):
 
 
 class VoiceProperties(_Body):
-    """The voice of a flexus job; all three are mandatory."""
+    """The voice of a flexus job; all three fields are required."""
 
     job_tag: Literal["ECOMMERCE", "NEWS", "MARKETING"]
     sex: Literal["FEMALE", "MALE"]
@@ -64,7 +65,7 @@ class VoiceProperties(_Body):
 
 
 class CreateBody(_Body):
-    """Create (section 1.1)."""
+    """The body of a create request (section 1.1)."""
 
     name: Name
     contact: Contact | None = None
@@ -86,7 +87,7 @@ class CreateBody(_Body):
 
 
 class ActionSample(_Body):
-    """One action of an update's samples_basic_info."""
+    """One action in an update's samples_basic_info."""
 
     action_tag: str
     action_name_zh: str | None = None
@@ -97,7 +98,7 @@ class ActionSample(_Body):
 
 
 class UpdateBody(_Body):
-    """Update (section 1.4); what is absent stays as it was."""
+    """The body of an update request (section 1.4); absent fields are unchanged."""
 
     name: Name | None = None
     contact: Contact | None = None
@@ -115,7 +116,7 @@ class UpdateBody(_Body):
 
 
 class CommentData(_Body):
-    """A comment that travels with a command."""
+    """A comment sent with a command."""
 
     comment_title: Annotated[str, Field(max_length=2048)] | None = None
     comment_message: Annotated[str, Field(max_length=2048)] | None = None
@@ -123,7 +124,7 @@ class CommentData(_Body):
 
 
 class CommandBody(_Body):
-    """Command (section 1.6)."""
+    """The body of a command request (section 1.6)."""
 
     command: Literal[
         "GET_MULTIPART_UPLOADED",
@@ -146,7 +147,7 @@ class CommandBody(_Body):
 
 
 class ListQuery(BaseModel):
-    """List (section 1.2); values come as text."""
+    """The query of a list request (section 1.2); values arrive as text."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
@@ -184,7 +185,7 @@ def parse_body(model: type[Model], body: bytes) -> Model:
 
 
 def validate(model: type[Model], document: Any) -> Model:
-    """Return the validated document or raise 400 MSS.00000003 naming the first bad field."""
+    """Return the validated document or raise 400 MSS.00000003 with the first invalid field."""
     try:
         return model.model_validate(document)
     except ValidationError as error:

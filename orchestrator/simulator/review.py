@@ -1,4 +1,4 @@
-"""How the review of a submitted job will end, and what it sees in a training video."""
+"""The review of a submitted job: its result, and its check of the training video."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ ALLOWED_RESOLUTIONS = frozenset({(1920, 1080), (1080, 1920), (3840, 2160), (2160
 
 
 async def resolution_of(path: Path) -> tuple[int, int] | None:
-    """Return width and height of the first video track, None when the file is no video."""
+    """Return width and height of the first video track, None if the file has none."""
     return await asyncio.to_thread(_resolution, path)
 
 
 def _resolution(path: Path) -> tuple[int, int] | None:
-    # By its bytes: the library opens no name that the locale cannot write.
+    # An open file is passed: the library cannot open names that the locale cannot encode.
     with path.open("rb", buffering=0) as file:
         tracks = MediaInfo.parse(file).video_tracks
     return next(
@@ -44,7 +44,7 @@ def _resolution(path: Path) -> tuple[int, int] | None:
 
 
 def resolution_name(resolution: tuple[int, int] | None) -> str | None:
-    """Return the service's word for an allowed resolution."""
+    """Return the service's name for an allowed resolution, None for any other."""
     if resolution is None or resolution not in ALLOWED_RESOLUTIONS:
         return None
     return "4K" if max(resolution) == 3840 else "1080P"
@@ -57,7 +57,7 @@ _RESOLUTION_REASON = (
 
 
 class Reviewer:
-    """Decides at submit, by script, by chance and by the files themselves."""
+    """A reviewer that decides at submission: by script, by chance and by the files."""
 
     def __init__(self, options: SimulatorOptions, bucket: Bucket, faults: Faults) -> None:
         self._options = options
@@ -65,7 +65,7 @@ class Reviewer:
         self._faults = faults
 
     async def judge(self, job: Job) -> ReviewFailure | None:
-        """Return the failure the review will find, or None; a scripted failure comes once per job."""
+        """Return the failure that the review will report, None for a pass; a scripted failure occurs once per job."""
         scripted = self._scripted(job)
         if scripted is not None:
             job.scripted_failures += 1
@@ -86,7 +86,7 @@ class Reviewer:
         async with self._bucket.file(object_key(job.job_id, TRAINING_VIDEO)) as path:
             resolution = await resolution_of(path)
         job.model_resolution = resolution_name(resolution)
-        # Bytes that are no film pass: footage of tests of the transfer is made of random ones.
+        # Files that are not films pass: tests of the transfer use random bytes as footage.
         if not self._options.is_footage_reviewed or resolution is None or resolution in ALLOWED_RESOLUTIONS:
             return None
         return ReviewFailure(AUTO_VERIFYING, RESOLUTION_REFUSED, _RESOLUTION_REASON)

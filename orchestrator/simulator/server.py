@@ -47,15 +47,15 @@ _SHUTDOWN_SECONDS = 1.0
 
 
 class _JunkFilter(logging.Filter):
-    """Keeps quiet about what was no HTTP: scanners and mistaken clients send it, and have their 400."""
+    """A log filter that drops errors about invalid HTTP, sent by scanners and wrong clients, which get a 400."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """True for what is worth a line."""
+        """Return True for a record to log."""
         return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _log() -> logging.Logger:
-    """The log of a server's own failures, which shows on stderr where no handler is set."""
+    """Return the logger of the server's own failures, which go to stderr if no handler is set."""
     log = logging.getLogger(__name__)
     if not any(isinstance(known, _JunkFilter) for known in log.filters):
         log.addFilter(_JunkFilter())
@@ -63,9 +63,9 @@ def _log() -> logging.Logger:
 
 
 class Simulator:
-    """A MetaStudio and its object store; an async context manager that listens while inside.
+    """A MetaStudio and its object store; an async context manager that listens inside the block.
 
-    State lives in *data*; without it, in a temporary folder that goes with the simulator.
+    State is stored in *data*, or by default in a temporary folder that is deleted with the simulator.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Simulator:
         self._exits = AsyncExitStack()
 
     async def start(self) -> None:
-        """Read the state and listen; OSError when the port is taken or the object store is no good."""
+        """Load the state and listen; raise OSError if the port is taken or the object store cannot be used."""
         self.folder = self._data or Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="simulator-"))
         await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
         self._records = Records(self.folder / "state.db")
@@ -135,7 +135,7 @@ class Simulator:
         )
 
     async def _open_bucket(self) -> tuple[Bucket, Signer]:
-        """Return who keeps the objects; the built-in store stays behind the endpoint in any case."""
+        """Return the bucket and its signer; the built-in store stays behind the endpoint in any case."""
         remote = self.options.object_store
         if remote is None:
             keys = StoreKeys(self.options.store_ak, self.options.store_sk)
@@ -186,9 +186,9 @@ class Simulator:
         self.endpoint = f"{'https' if self._tls else 'http'}://{shown}:{port}"
 
     async def stop(self) -> None:
-        """Cut what is under way and close; state that was acknowledged stays in *data*."""
+        """Abort exchanges in flight and close; acknowledged state stays in *data*."""
         self._holder.stop()
-        # A cancelled simulator must clean up all the same; the runner's shutdown timeout bounds it.
+        # A cancelled simulator must still clean up; the runner's shutdown timeout bounds it.
         with anyio.CancelScope(shield=True):
             if self._runner is not None:
                 await self._runner.cleanup()
@@ -218,12 +218,12 @@ class Simulator:
 
     @property
     def jobs(self) -> list[JobView]:
-        """The jobs that exist, oldest first, as the service has them now."""
+        """The existing jobs, oldest first, in their current state."""
         return [job for job in self.all_jobs if not job.is_deleted]
 
     @property
     def all_jobs(self) -> list[JobView]:
-        """The jobs that exist and those that were deleted, oldest first."""
+        """The existing and deleted jobs, oldest first."""
         now = self._clock()
         for job in self.service.jobs.values():
             job.advance(now, self.options.speed)
@@ -238,7 +238,7 @@ async def serve(
     data: Path | None,
     on_listening: Callable[[Simulator], None],
 ) -> None:
-    """Run a simulator until cancelled; ValueError when *host* is not loopback, OSError for a taken port."""
+    """Run a simulator until cancelled; raise ValueError if *host* is not loopback, OSError for a taken port."""
     async with Simulator(options, data=data, host=host, port=port) as simulator:
         on_listening(simulator)
         await asyncio.Event().wait()

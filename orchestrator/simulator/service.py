@@ -1,4 +1,4 @@
-"""The training-job service: create, list, show, update, delete, and what its commands do."""
+"""The training-job service: create, list, show, update, delete, and the commands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Act = Callable[["TrainingService", Job], Awaitable[Document]]
 
 
 class TrainingService:
-    """All jobs of one project, and the rules by which they change."""
+    """The jobs of one project, and the rules for changing them."""
 
     def __init__(
         self,
@@ -63,14 +63,14 @@ class TrainingService:
         self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
 
     async def open(self) -> None:
-        """Read the jobs an earlier process left, oldest first."""
+        """Load the jobs of an earlier process, oldest first."""
         jobs = [Job.from_document(document) for _, document in await self._records.load("job")]
         self.jobs = {job.job_id: job for job in sorted(jobs, key=lambda job: job.created_at)}
         for job in jobs:
             await self._reconcile(job)
 
     async def _reconcile(self, job: Job) -> None:
-        """Catch up with uploads that ended right before the process was killed."""
+        """Record joined or aborted uploads that were not yet saved when the process was killed."""
         for asset in MULTIPART:
             upload_id = job.upload_ids.get(asset.kind)
             if upload_id is not None and not await self._is_open(job, asset):
@@ -88,19 +88,19 @@ class TrainingService:
         return True
 
     async def create(self, body: CreateBody, app_user_id: str | None) -> Document:
-        """Make a job and return its id with its upload URLs."""
+        """Create a job and return its id with its upload URLs."""
         fields = body.model_dump(exclude={_FORGOTTEN})
         job = Job(uuid.uuid4().hex, self._options.project_id, app_user_id, fields, self._clock())
-        # JOD is what the service writes.
+        # JOD is the service's own spelling.
         job.log("USER_CREATE_JOD", "USER", job.created_at)
         await self._open_uploads(job, "action_video_multipart_count" in body.model_fields_set)
-        # Listed once it is kept: no client sees a job that a kill takes back.
+        # Listed only after it is saved: no client must see a job that a kill can lose.
         await self._save(job)
         self.jobs[job.job_id] = job
         return {"job_id": job.job_id, **self._links.uploads(job)}
 
     async def list_jobs(self, query: ListQuery) -> Document:
-        """Return one page of the jobs asked for, and how many there are."""
+        """Return one page of the matching jobs, and their total number."""
         existing = (self._current(job) for job in self.jobs.values() if not job.is_deleted)
         selected = select(existing, query, has_filters=self._world.list_filters == "honoured")
         page = selected[query.offset : query.offset + query.limit]
@@ -111,13 +111,13 @@ class TrainingService:
         return {"count": len(selected), "jobs": jobs}
 
     async def show(self, job_id: str) -> Document:
-        """Return everything about one job."""
+        """Return all details of one job."""
         job = self._find(job_id)
         downloads = await self._links.downloads(job)
         return full_info(job, downloads, with_tags=self._world.show_tags == "shown")
 
     async def update(self, job_id: str, body: UpdateBody) -> Document:
-        """Change a job and return fresh URLs; what else stays of it, the world says."""
+        """Change a job and return new URLs; the world decides which uploads and objects remain."""
         async with self._locks[job_id]:
             job = self._find(job_id)
             if not self._may_update(job):
@@ -125,7 +125,7 @@ class TrainingService:
             job.fields |= body.model_dump(exclude={_FORGOTTEN}, exclude_none=True)
             job.updates += 1
             job.log("USER_UPDATE_VIDEO", "USER", self._clock())
-            # Asked before the uploads are dropped: afterwards nothing says that there was one.
+            # Checked before the uploads are deleted: afterwards, nothing shows that there was one.
             has_action = "action_video" in job.upload_ids or body.action_video_multipart_count is not None
             await self._drop_on_update(job)
             await self._open_uploads(job, has_action)
@@ -148,13 +148,13 @@ class TrainingService:
             await self._delete_objects(job, ASSETS)
 
     async def delete(self, job_id: str) -> None:
-        """Forget a job with its files."""
+        """Delete a job with its files."""
         async with self._locks[job_id]:
             job = self._find(job_id)
             is_stricter = self._world.delete_allowed == "waiting-only"
             if not (job.state == WAIT_FILE_UPLOAD if is_stricter else job.is_deletable):
                 raise _wrong_state(job, "deleted")
-            # Before its files: a kill in between leaves files that no job refers to, not a job without its own.
+            # Before its files: a kill in between leaves files without a job, not a job without its files.
             job.deleted_at = self._clock()
             await self._save(job)
             await self._abort_uploads(job)
@@ -165,7 +165,7 @@ class TrainingService:
             await self._bucket.delete(object_key(job.job_id, asset))
 
     async def command(self, job_id: str, body: CommandBody) -> Document:
-        """Execute a command and return what its answer adds or raise CommandRefusedError."""
+        """Execute a command and return the additional fields of its response; raise CommandRefusedError."""
         act = self._commands.get(body.command)
         async with self._locks[job_id]:
             job = self._find(job_id)
@@ -179,7 +179,7 @@ class TrainingService:
         try:
             return await act(self, job)
         except StoreError as error:
-            # A store that is out says nothing about the job; only what it refuses is the command's answer.
+            # An unavailable store is no statement about the job; only its refusals are the command's result.
             if error.status >= 500:
                 raise
             raise CommandRefusedError(f"{error.code}: {error.message}", error.code) from None
@@ -229,7 +229,7 @@ class TrainingService:
             raise _no_upload()
         count, parts = job.parts_expected(asset.kind), await self._open_parts(job, asset)
         await self._bucket.complete(job.upload_ids[asset.kind], object_key(job.job_id, asset), count)
-        # A kill between the join and the save is caught up with by `_reconcile`.
+        # `_reconcile` handles a kill between the join and the save.
         del job.upload_ids[asset.kind]
         job.count_confirmation(asset.kind)
         job.joined_parts[asset.kind] = {str(number): parts[number] for number in range(1, count + 1)}
@@ -280,7 +280,7 @@ class TrainingService:
         return self._current(job)
 
     def _current(self, job: Job) -> Job:
-        # Not saved: the same clock and speed lead to the same state after a restart.
+        # Not saved: after a restart, the same clock and speed lead to the same state.
         job.advance(self._clock(), self._options.speed)
         return job
 

@@ -1,4 +1,4 @@
-"""What happened, for tests to assert on; nothing in it is secret."""
+"""Statistics for tests to assert on; they contain no secrets."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 @dataclass
 class Gauge:
-    """How many are under way, and how many were at most."""
+    """The current and the maximum number of operations in flight."""
 
     current: int = 0
     maximum: int = 0
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Count one more while inside."""
+        """Count one more for the block."""
         self.current += 1
         self.maximum = max(self.maximum, self.current)
         try:
@@ -29,7 +29,7 @@ class Gauge:
 
 @dataclass
 class Stats:
-    """Counts since this process started."""
+    """The counts since this process started."""
 
     requests: Counter[str] = field(default_factory=Counter)
     """By operation, as faults.OPERATIONS names them."""
@@ -46,11 +46,11 @@ class Stats:
 
     @property
     def store_requests(self) -> int:
-        """All requests that reached the object store."""
+        """The number of requests that reached the object store."""
         return self.requests["put"] + self.requests["get"] + self.requests["head"]
 
     def to_document(self) -> dict[str, Any]:
-        """Return what GET /_simulator/stats answers."""
+        """Return the document of GET /_simulator/stats, except for the faults."""
         return {
             "requests": dict(self.requests),
             "refusals": dict(self.refusals),

@@ -22,7 +22,7 @@ _MAX_PUT_BYTES = 5 << 30
 
 
 class StoreApi:
-    """Checks signature, expiry and headers, then stores or reads."""
+    """The store's HTTP handlers, which check signature, expiry and headers, then store or read."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class StoreApi:
         self._pace = Pace(options.store_bytes_per_second)
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the store's paths: everything that no API owns."""
+        """Return the store's routes: every path that is not an API's."""
         return [web.route("*", "/{bucket}/{key:.+}", self._handle)]
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -106,7 +106,8 @@ class StoreApi:
             self._store.open_upload(target.upload_id or "", target.key)
 
     def _verified(self, request: web.Request) -> SignedTarget:
-        # Show gives GET URLs; taking them for HEAD too is kinder than S3, which wants one signed for HEAD.
+        # Show responses contain GET URLs. Accepting them for HEAD is more lenient than S3, which requires a URL
+        # signed for HEAD.
         others = ("GET",) if request.method == "HEAD" else ()
         target = verify(
             self._keys,

@@ -1,4 +1,4 @@
-"""Presigned OBS URLs: V2 signing and checking (metastudio-protocol section 5.1)."""
+"""Presigned OBS URLs: signing and verification with V2 (metastudio-protocol section 5.1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VENDOR_PREFIXES = {OBS_ACCESS_KEY: "x-obs-", AWS_ACCESS_KEY: "x-amz-"}
 
 @dataclass(frozen=True)
 class StoreKeys:
-    """The account that signs for the store; not the tenant's."""
+    """The account that signs for the store, which is not the tenant's."""
 
     ak: str
     sk: str = field(repr=False)
@@ -61,9 +61,9 @@ def presign(
     parameters: Mapping[str, str] | None = None,
     access_key: str = OBS_ACCESS_KEY,
 ) -> str:
-    """Return a URL for one method until *expires* (epoch seconds), in the order of the official examples.
+    """Return a URL for one method until *expires* (epoch seconds), in the parameter order of the official examples.
 
-    *access_key* is the parameter that names the account.
+    *access_key* is the name of the parameter for the account.
     """
     extra = dict(parameters or {})
     resource = canonical_resource(path, extra.items())
@@ -73,7 +73,7 @@ def presign(
 
 
 class V2Signer:
-    """Presigns URLs of one bucket with V2 signatures, OBS's or, by their parameter's name, AWS's."""
+    """A signer of presigned V2 URLs of one bucket, in OBS's form or, by the parameter's name, AWS's."""
 
     def __init__(
         self, keys: StoreKeys, endpoint: Callable[[], str], bucket: str, *, access_key: str = OBS_ACCESS_KEY
@@ -92,7 +92,7 @@ class V2Signer:
         content_type: str = "",
         parameters: Mapping[str, str] | None = None,
     ) -> str:
-        """Return a URL that is good for that Content-Type only."""
+        """Return a URL that is valid only for that Content-Type."""
         return presign(
             self._keys,
             self._endpoint(),
@@ -107,7 +107,7 @@ class V2Signer:
 
 @dataclass(frozen=True)
 class SignedTarget:
-    """What a request with a good signature may touch, and until when."""
+    """The target of a request with a valid signature, and its expiry."""
 
     resource: str
     key: str
@@ -118,7 +118,7 @@ class SignedTarget:
 
     @property
     def label(self) -> str:
-        """Name the target without anything secret."""
+        """The target's name, without secrets."""
         return self.key if self.part_number is None else f"{self.key}#{self.part_number}@{self.upload_id}"
 
 
@@ -131,9 +131,9 @@ def verify(
     *,
     methods: tuple[str, ...] = (),
 ) -> SignedTarget:
-    """Return the target of a presigned request or raise StoreError (403) saying what does not match.
+    """Return the target of a presigned request; raise StoreError (403) with the mismatch.
 
-    *methods* are further methods for which a signature is accepted as well.
+    *methods* are further methods for which a signature is also accepted.
     """
     split = urlsplit(raw_url)
     query = dict(parse_qsl(split.query, keep_blank_values=True))

@@ -1,1 +1,1 @@
-"""What each command does; `cli/commands` has what it takes, under the same name."""
+"""The implementation of each command; `cli/commands` defines its arguments under the same name."""

@@ -1,4 +1,4 @@
-"""Batches that the journal knows: which one is meant, and `status --runs`."""
+"""Batches of the journal: lookup by name, and `status --runs`."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from orchestrator.settings.sources import EffectiveSettings
 T = TypeVar("T")
 _SHOWN_RUNS = 20
 _ALL = 10**9
-#: Said together, before the others.
+#: Counts that are printed together, before the others.
 _COUNTED = frozenset({"total", "done"})
 _HEADINGS = ("started", "took", "exit", "entries", "run", "process")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownBatch:
-    """A batch of the journal; *effective* are the settings for its endpoint and project."""
+    """A batch of the journal; *effective* holds the settings for its endpoint and project."""
 
     record: BatchRecord
     effective: EffectiveSettings
 
     @property
     def as_enqueued(self) -> EffectiveSettings:
-        """The settings for another command about a batch of a fleet, which keeps what was decided for it.
+        """The settings for another command on a fleet's batch, which keeps the settings it was queued with.
 
-        Whether to submit in spite of what is known is decided by each command. Raises JournalError.
+        `submit_anyway` is excepted: each command decides it. Raises JournalError.
         """
         if self.record.settings is None:
             return self.effective
@@ -52,10 +52,10 @@ class KnownBatch:
 
 
 def known_batch(invocation: Invocation, name: str) -> KnownBatch:
-    """The batch called *name*, or with this digest; nothing else need be said of its service.
+    """Return the batch with this name or digest; its service need not be given.
 
-    The settings are those that hold beside its manifest. Raises UsageError when there is no such batch, or it
-    is elsewhere than the flags say.
+    The settings are those that apply beside its manifest. Raises UsageError if there is no such batch, or if the
+    flags name another service.
     """
     effective = invocation.settings()
     if not has_journal(effective):
@@ -74,7 +74,7 @@ def known_batch(invocation: Invocation, name: str) -> KnownBatch:
 
 
 async def find_batch(journal: Journal, effective: EffectiveSettings, name: str) -> BatchRecord:
-    """The batch called *name*, of the endpoint and project that are set; raises UsageError."""
+    """Return the batch called *name*, of the configured endpoint and project; raises UsageError."""
     named = [
         batch
         for batch in await journal.batches()
@@ -83,7 +83,7 @@ async def find_batch(journal: Journal, effective: EffectiveSettings, name: str) 
     values, endpoint = effective.values, effective.endpoint
     found = [batch for batch in named if values.project_id in {None, batch.project_id}]
     if len(found) > 1:
-        # An endpoint is mostly set for good; it must not hide the only batch of that name.
+        # An endpoint is usually a permanent setting; it must not hide the only batch of that name.
         found = [batch for batch in found if endpoint in {None, batch.endpoint}]
     if not found:
         raise unknown_batch(name, effective)
@@ -96,7 +96,7 @@ async def find_batch(journal: Journal, effective: EffectiveSettings, name: str) 
 
 
 def unknown_batch(name: str, effective: EffectiveSettings) -> UsageError:
-    """The error for a name that no batch has."""
+    """Return the error for a name without a batch."""
     state = effective.values.state
     hint = "`orchestrator status` lists the batches; --state names another journal"
     if state in set(EntryState):
@@ -105,12 +105,15 @@ def unknown_batch(name: str, effective: EffectiveSettings) -> UsageError:
 
 
 def has_journal(effective: EffectiveSettings) -> bool:
-    """True when there is a journal: looking must not make one."""
+    """True when there is a journal: reading must not create one."""
     return exists(effective.values.state)
 
 
 def read_journal(effective: EffectiveSettings, read: Callable[[Journal], Awaitable[T]]) -> T:
-    """What *read* returns for the journal that is set; raises ConfigurationError, JournalError, StoppedBySignal."""
+    """Return the result of *read* for the configured journal.
+
+    Raises ConfigurationError, JournalError, StoppedBySignal.
+    """
 
     async def opened() -> T:
         async with open_journal(effective.values.state, clock=time.time) as journal:
@@ -120,7 +123,7 @@ def read_journal(effective: EffectiveSettings, read: Callable[[Journal], Awaitab
 
 
 async def find_entry(journal: JournalReader, batch: BatchRecord, entry_id: str) -> EntryRecord:
-    """The entry of this id; raises UsageError when the batch has none."""
+    """Return the entry with this id; raises UsageError if the batch has none."""
     record = await journal.entry(batch.batch, entry_id)
     if record is None:
         near = difflib.get_close_matches(entry_id, await journal.entry_ids(batch.batch), n=1)
@@ -136,25 +139,25 @@ async def find_entry(journal: JournalReader, batch: BatchRecord, entry_id: str) 
 async def matching_entries(
     journal: JournalReader, batch: BatchRecord, patterns: Collection[str] | None
 ) -> list[str] | None:
-    """The ids of the entries that *patterns* mean: ids or globs; None for all, as without patterns.
+    """Return the ids of the entries that match *patterns*, ids or globs; None for all, as without patterns.
 
-    Raises UsageError for a pattern that fits none.
+    Raises UsageError for a pattern that matches no entry.
     """
     if patterns is None:
         return None
     known = await journal.entry_ids(batch.batch)
     found: dict[str, None] = {}
     for pattern in patterns:
-        # `take[1]` is that entry, and take1 only where there is no such id.
+        # `take[1]` is the entry with this id if there is one; only otherwise is it a glob that matches take1.
         exact = [entry_id for entry_id in known if normal(entry_id) == normal(pattern)]
         matching = exact or sorted(entry_id for entry_id in known if is_named_by(entry_id, pattern))
-        # An entry that the manifest no longer has can still be named.
+        # Entries that are no longer in the manifest can be named too.
         found |= dict.fromkeys(matching or [(await find_entry(journal, batch, pattern)).entry_id])
     return list(found)
 
 
 def show_runs(invocation: Invocation, name: str, *, is_all_wanted: bool) -> ExitCode:
-    """Print the runs of the batch with this name or digest, the latest first; raises UsageError without one."""
+    """Print the runs of the batch with this name or digest, the latest first; raises UsageError if there is none."""
     effective, output = invocation.settings(), invocation.output
     if not has_journal(effective):
         raise unknown_batch(name, effective)
@@ -163,7 +166,7 @@ def show_runs(invocation: Invocation, name: str, *, is_all_wanted: bool) -> Exit
     async def read(journal: Journal) -> tuple[BatchRecord, str | None, list[RunRecord]]:
         batch = await find_batch(journal, effective, name)
         holder = await journal.batch_holder(batch.key)
-        # One more than is shown, to know that there are more.
+        # One more than is shown, to detect that there are more.
         return batch, holder, await journal.runs(batch.batch, limit=limit + 1)
 
     batch, holder, runs = read_journal(effective, read)
@@ -198,7 +201,7 @@ def show_runs(invocation: Invocation, name: str, *, is_all_wanted: bool) -> Exit
 
 
 def state_of_run(run: RunRecord, holder: str | None) -> str:
-    """Whether the run is `running`, `ended` or was `killed`; *holder* is the process that has the batch's lock."""
+    """Return `running`, `ended` or `killed`; *holder* is the process that holds the batch's lock."""
     if run.ended_at is not None:
         return "ended"
     return "running" if run.process == holder else "killed"

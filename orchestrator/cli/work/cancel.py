@@ -1,4 +1,4 @@
-"""`cancel`: the service's jobs taken back where it allows that, and the rest with its reason."""
+"""`cancel`: deletes jobs from the service if it allows that, and reports the others with a reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FINISHED = "finished"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one entry that was to be cancelled."""
+    """The outcome for one entry of `cancel`."""
 
     entry: str
     job_id: str | None
@@ -33,7 +33,7 @@ class Outcome:
     reason: str | None
 
     def as_dict(self) -> dict[str, str | None]:
-        """The entry as `cancel --json` lists it."""
+        """Return the entry as `cancel --json` lists it."""
         return {
             "entry": self.entry,
             "outcome": self.outcome,
@@ -45,10 +45,7 @@ class Outcome:
 def cancel_entries(
     invocation: Invocation, name: str, entry_ids: Collection[str] | None, *, is_yes: bool
 ) -> int:
-    """Cancel the batch called *name*, or the entries named, and return the exit code.
-
-    Raises UsageError without consent, LockHeldError while a run works on the batch.
-    """
+    """Cancel the batch called *name*, or only the given entries, and return the exit code."""
     output = invocation.output
     require_consent(output, is_yes=is_yes)
     known = known_batch(invocation, name)

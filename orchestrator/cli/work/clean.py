@@ -1,4 +1,4 @@
-"""`clean`: finished batches removed from the journal, and jobs that no entry owns deleted."""
+"""`clean`: removes finished batches from the journal, and deletes jobs that no entry owns."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _REFUSED = "refused"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanRequest:
-    """What to clean: batches idle for *older_than* seconds, None for none; orphans; and whether --yes was given."""
+    """The request of `clean`: batches idle for *older_than* seconds, None for none; orphans; consent by --yes."""
 
     older_than: float | None
     with_orphans: bool
@@ -55,20 +55,20 @@ class CleanRequest:
 
 @dataclass(slots=True)
 class Found(Generic[Subject]):
-    """A batch or a job that may go, and what became of it."""
+    """A batch or a job that may be removed, and the outcome."""
 
     subject: Subject
     outcome: str = _FOUND
     reason: str | None = None
 
     def keep(self, outcome: str, error: OrchestratorError) -> None:
-        """It stays; *error* says why."""
+        """Record that the subject was kept because of *error*."""
         self.outcome, self.reason = outcome, error.message
 
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A job of one of our batches that another journal made, and the command that takes it over."""
+    """A job that another journal made for one of our batches, and the command that takes it over."""
 
     job: Orphan
     adopt: str
@@ -76,7 +76,7 @@ class Foreign:
 
 @dataclass(slots=True)
 class Rubbish:
-    """All that was found."""
+    """The batches and jobs found by `clean`."""
 
     batches: list[Found[BatchRecord]] = field(default_factory=list)
     orphans: list[Found[Orphan]] = field(default_factory=list)
@@ -84,13 +84,16 @@ class Rubbish:
 
     @property
     def exit_code(self) -> ExitCode:
-        """A batch that a run holds is skipped, which is no failure; a job that the service keeps is one."""
+        """The exit code; only a job that the service refuses to delete is a failure, not one skipped during a run."""
         is_refused = any(found.outcome == _REFUSED for found in self.orphans)
         return ExitCode.SOME_FAILED if is_refused else ExitCode.OK
 
 
 def clean_batches(invocation: Invocation, request: CleanRequest) -> ExitCode:
-    """Show what would be removed, and remove it with consent; raises UsageError without a terminal or --yes."""
+    """Show what would be removed, and remove it with consent.
+
+    Raises UsageError if batches are to be removed without a terminal or --yes.
+    """
     output = invocation.output
     if request.older_than is None and not request.with_orphans:
         raise UsageError("nothing to clean", hint="give --older-than 30d or --orphans")
@@ -123,7 +126,7 @@ def clean_batches(invocation: Invocation, request: CleanRequest) -> ExitCode:
 
 
 def _adopting(batch: BatchRecord) -> str:
-    """The command that takes over jobs of *batch* which another journal made."""
+    """Return the command that takes over jobs of *batch* made by another journal."""
     manifest = Path(batch.manifest_path or "MANIFEST")
     file, name = shlex.quote(str(manifest)), shlex.quote(batch.name)
     if normal(manifest.stem) == normal(batch.name):
@@ -145,7 +148,7 @@ def _is_agreed(output: Output, request: CleanRequest, rubbish: Rubbish) -> bool:
 
 
 async def _remove(output: Output, effective: EffectiveSettings, rubbish: Rubbish) -> None:
-    """Delete the orphans first: of a forgotten batch nothing is known any more."""
+    """Delete the orphans first: nothing is known about a batch once it is removed."""
     if rubbish.orphans:
         async with open_service_session(output, effective, None) as session:
             batches = {batch.batch: batch for batch in await session.journal.batches()}

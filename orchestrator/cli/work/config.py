@@ -1,4 +1,4 @@
-"""`config show`: the effective settings."""
+"""`config show`: prints the effective settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SIZES = frozenset({"part_size", "log_max_size", "max_transfer"})
 
 
 def show_settings(invocation: Invocation, manifest: Path | None) -> ExitCode:
-    """Print the effective settings and where each comes from."""
+    """Print the effective settings and the source of each."""
     effective = invocation.settings(beside=manifest)
     output = invocation.output
     credentials: FoundCredentials | ConfigurationError
@@ -34,7 +34,7 @@ def show_settings(invocation: Invocation, manifest: Path | None) -> ExitCode:
     except ConfigurationError as error:
         credentials = error
     values = {name: (_value(effective, name), effective.source_of(name)) for name in setting_names()}
-    # The vendor's names hold for the project too; a setting of ours goes before them.
+    # The vendor's variables set the project too; our own setting overrides them.
     project_id = credentials.project_id if isinstance(credentials, FoundCredentials) else None
     if project_id is not None and effective.values.project_id is None:
         in_environment = bool(os.environ.get(PROJECT_VARIABLE, "").strip())
@@ -81,7 +81,7 @@ def _value(effective: EffectiveSettings, name: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """*value* as JSON has it, written as one would set it."""
+    """Return *value* for JSON, in the form in which it would be set."""
     match value:
         case ApiRate(writes_per_second=writes, reads_per_second=reads):
             return ":".join(f"{rate:g}" if rate else "unlimited" for rate in (writes, reads))
@@ -98,7 +98,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(name: str, value: object) -> str:
-    """As a person would write it: sizes with their unit, a switch as on or off."""
+    """Return *value* as people write it: sizes with a unit, switches as on or off."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if name in _SIZES and isinstance(value, int):

@@ -1,4 +1,4 @@
-"""`demo`: a simulator, sample footage, a manifest and a run of it, all on this machine."""
+"""`demo`: runs a sample batch against a simulator, with generated footage, all on this machine."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from orchestrator.settings.values import APPLICATION
 from orchestrator.simulator import Simulator, SimulatorOptions
 from orchestrator.simulator.footage import write_footage, write_letter, write_picture
 
-#: Below the ports that systems hand out, so that the same endpoint is free the next time.
+#: Below the range of ephemeral ports, so that the same endpoint is free next time.
 FIRST_PORT = 18437
 _VIDEO_BYTES = 12_000_000
 _PART_BYTES = 1_000_000
-#: The store is slowed down so that progress can be watched; for larger batches up to a limit.
+#: The store is slowed down so that progress can be watched; larger batches get a higher rate to limit the time.
 DEMO_BYTES_PER_SECOND = 4_500_000
 _LONGEST_SECONDS = 12.0
 _NAMES = ("Anna", "Bai Lin", "Carla", "Dmitri", "Esra", "Femi", "Gao Min", "Hana")
 
 
 def demonstrate(invocation: Invocation, directory: Path | None, avatars: int) -> int:
-    """Run the demo's batch; what is there from the last time is used again."""
+    """Run the demo's batch; files of an earlier demo are reused."""
     effective = invocation.settings()
     beside = folder_of(effective.values.state) or user_state_path(APPLICATION)
     folder = directory or beside / "demo"
@@ -87,7 +87,7 @@ async def _demonstrate(
 
 
 def prepare_batch(folder: Path, avatars: int) -> Path:
-    """Make the files that are not there yet, and the manifest; return the manifest."""
+    """Create the missing files and the manifest; return the manifest."""
     footage = folder / "footage"
     footage.mkdir(parents=True, exist_ok=True)
     names = [_NAMES[place] if place < len(_NAMES) else f"Avatar {place + 1}" for place in range(avatars)]
@@ -112,7 +112,7 @@ def _avatar(footage: Path, name: str, seed: int) -> dict[str, str]:
     avatar = {"name": name}
     for field, (suffix, write) in files.items():
         path = footage / f"{slug(name)}.{suffix}"
-        # Under another name first: a file that exists is complete, and stays the same.
+        # Written under another name first: a file that exists is complete and is not changed.
         if not path.exists():
             unfinished = path.with_name(f".{path.name}")
             write(unfinished)
@@ -123,7 +123,7 @@ def _avatar(footage: Path, name: str, seed: int) -> dict[str, str]:
 
 @asynccontextmanager
 async def _simulator(folder: Path, avatars: int) -> AsyncIterator[Simulator]:
-    """A simulator with the state and the port of the last time: the port is part of the batch's key."""
+    """Run a simulator with the state and port of the last demo: the port is part of the batch's key."""
     port_file = folder / "port"
     rate = max(DEMO_BYTES_PER_SECOND, avatars * _VIDEO_BYTES / _LONGEST_SECONDS)
     options = SimulatorOptions(store_bytes_per_second=rate)

@@ -1,4 +1,4 @@
-"""`doctor`: everything a run needs, checked without changing anything."""
+"""`doctor`: checks everything a run needs without changing anything."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ from orchestrator.settings.values import Settings
 from orchestrator.transfer.hashing import HASHLIB, Md5, best_md5
 
 _JOURNAL = "journal"
-#: A journal of 50,000 entries has some hundred MiB, and its write-ahead log may become as large.
+#: A journal of 50,000 entries takes some hundred MiB, and its write-ahead log may grow to the same size.
 _ENOUGH_BYTES = 256 * 1024**2
 _LEAST_BYTES = 16 * 1024**2
 _ENOUGH_FILES = 1000
 _LEAST_FILES = 10
-#: Streams, event loop, journal, locks, logs, sessions of the service.
+#: Descriptors for streams, event loop, journal, locks, logs and the service's sessions.
 _OWN_DESCRIPTORS = 40
 _MOST_PARALLEL = 256
 _TIMEOUT_SECONDS = 15.0
-#: The gateway refuses signatures that are older or newer (metastudio-protocol section 13).
+#: The gateway refuses signatures that are older or newer than this (metastudio-protocol section 13).
 _REFUSED_SKEW_SECONDS = 900.0
 _CLOCK_FIX = "set this machine's clock: timedatectl set-ntp true"
 
 
 def examine_all(invocation: Invocation, manifest: Path | None, defaults: Sequence[str]) -> ExitCode:
-    """Make every check, whatever the others find, and print them; raises UsageError for a wrong flag."""
+    """Run all checks, even if some fail, and print them; raises UsageError for a wrong flag."""
     effective, settings_check = _settings(invocation, manifest)
     access = find_access(effective, os.environ, home_folder())
     journal, upload_url = check_journal(effective.values.state)
@@ -64,7 +64,7 @@ def examine_all(invocation: Invocation, manifest: Path | None, defaults: Sequenc
     checks.append(run_on_network(check_store, upload_url, clocks))
     checks += [journal, *_folders(effective), check_open_files(effective.values), check_digest()]
     if manifest is not None:
-        # Every file that it names is opened; what is in the films is for `validate`.
+        # Every file named in the manifest is opened; the content of films is checked by `validate`.
         opened = Asked(path=manifest, defaults=defaults).open(effective.values)
         count, problems = check_manifest(opened, with_media=False)
         errors = [problem for problem in problems if problem.is_error]
@@ -80,7 +80,7 @@ def examine_all(invocation: Invocation, manifest: Path | None, defaults: Sequenc
 
 
 def _settings(invocation: Invocation, manifest: Path | None) -> tuple[EffectiveSettings, Check]:
-    """The effective settings; those of the command line alone where a file or a variable is wrong."""
+    """Return the effective settings, or those of the command line alone if a file or a variable is wrong."""
     try:
         effective = invocation.settings(beside=manifest)
     except ConfigurationError as error:
@@ -121,7 +121,7 @@ def _print(output: Output, checks: Sequence[Check], code: ExitCode) -> None:
 
 
 class CheckStatus(StrEnum):
-    """How a check ended."""
+    """The status of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -130,9 +130,9 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One line of `doctor`; *fix* is given where the status is not ok.
+    """One line of `doctor`; *fix* is set if the status is not ok.
 
-    A failed check *is_temporary* when time alone may fix it, so that a run later is worth trying.
+    A failed check *is_temporary* if it may pass later without a fix, so that a later run is worth trying.
     """
 
     name: str
@@ -142,38 +142,38 @@ class Check:
     is_temporary: bool = False
 
     def as_dict(self) -> dict[str, str | None]:
-        """The check as `doctor --json` prints it."""
+        """Return the check as `doctor --json` prints it."""
         return {"name": self.name, "status": self.status.value, "detail": self.detail, "fix": self.fix}
 
 
 def passed(name: str, detail: str) -> Check:
-    """Return the check of what is right."""
+    """Return a passed check."""
     return Check(name=name, status=CheckStatus.OK, detail=detail)
 
 
 def warned(name: str, detail: str, fix: str) -> Check:
-    """Return the check of what a run would survive."""
+    """Return the check for a problem that does not stop a run."""
     return Check(name=name, status=CheckStatus.WARNING, detail=detail, fix=fix)
 
 
 def failed(name: str, detail: str, fix: str, *, is_temporary: bool = False) -> Check:
-    """Return the check of what would stop a run."""
+    """Return the check for a problem that would stop a run."""
     return Check(name=name, status=CheckStatus.FAIL, detail=detail, fix=fix, is_temporary=is_temporary)
 
 
 def failed_by(name: str, error: OrchestratorError, fix: str) -> Check:
-    """Return the failed check for *error*; *fix* is for an error that has no hint of its own."""
+    """Return the failed check for *error*; *fix* is used if the error has no hint."""
     is_temporary = exit_code_of(error) is ExitCode.TEMPORARY
     return failed(name, error.message, error.hint or fix, is_temporary=is_temporary)
 
 
 def skipped(name: str, because: str) -> Check:
-    """Return the check that cannot be made before the check *because* passes."""
+    """Return the check that is skipped until the check *because* passes."""
     return warned(name, f"not checked: {because} failed", f"fix {because} first, then run doctor again")
 
 
 def exit_code_of_checks(checks: Iterable[Check]) -> ExitCode:
-    """4 where something must be fixed before a run, 5 where time alone may fix it, else 0."""
+    """Return 4 if something must be fixed before a run, 5 if every failure is temporary, 0 if none failed."""
     failures = [check for check in checks if check.status is CheckStatus.FAIL]
     if any(not check.is_temporary for check in failures):
         return ExitCode.CONFIGURATION
@@ -181,7 +181,7 @@ def exit_code_of_checks(checks: Iterable[Check]) -> ExitCode:
 
 
 def check_journal(state: str) -> tuple[Check, PresignedUrl | None]:
-    """Check the journal at *state*; also return an upload URL that it knows, if any."""
+    """Check the journal at *state*; also return one of its upload URLs, None if it has none."""
     try:
         health = examine(state)
     except OrchestratorError as error:
@@ -199,7 +199,7 @@ def check_journal(state: str) -> tuple[Check, PresignedUrl | None]:
 
 
 def check_folder(name: str, folder: Path) -> Check:
-    """Check that *folder*, or the nearest one above it that exists, takes new files and has room for them."""
+    """Check that *folder*, or its nearest existing parent, is writable and has free space."""
     place = next((each for each in (folder, *folder.parents) if each.is_dir()), Path("/"))
     try:
         status = os.statvfs(place)
@@ -221,9 +221,9 @@ def check_folder(name: str, folder: Path) -> Check:
 
 
 def check_open_files(settings: Settings, limit: int | None = None) -> Check:
-    """Compare the limit of open files (*limit*, else this process's) with what -j and -p need at most.
+    """Compare the limit of open files (*limit*, by default this process's) with the maximum that -j and -p need.
 
-    An upload has a socket and a file open; an entry may have a call under way on either of two sessions.
+    An upload needs a socket and an open file; an entry may have a call in flight on each of two sessions.
     """
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if limit is None else limit
     parallel = settings.parallel or _MOST_PARALLEL
@@ -237,7 +237,7 @@ def check_open_files(settings: Settings, limit: int | None = None) -> Check:
 
 
 def check_digest(best: Md5 | None = None) -> Check:
-    """Report which implementation hashes what is sent."""
+    """Report the MD5 implementation used for uploads."""
     found = best or best_md5()
     if found is not HASHLIB:
         return passed("digest", f"the compiled MD5, {found.lanes} streams at a time")
@@ -249,7 +249,7 @@ def check_digest(best: Md5 | None = None) -> Check:
 
 
 def check_proxy(endpoint: str | None) -> Check:
-    """Report the proxy on the way to *endpoint*, without its user and password."""
+    """Report the proxy for *endpoint*, without its user and password."""
     proxies = getproxies_environment()
     try:
         proxy = EnvironmentProxies(proxies).proxy_for(URL(endpoint)) if endpoint else None
@@ -269,7 +269,7 @@ def check_proxy(endpoint: str | None) -> Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What is known of the way to the service before anything is sent; None for what is missing or wrong."""
+    """The credentials and address of the service, found without sending anything; None for missing or wrong ones."""
 
     credentials: FoundCredentials | None
     endpoint: str | None
@@ -278,7 +278,7 @@ class Access:
 
 
 def find_access(effective: EffectiveSettings, environ: Mapping[str, str], home: Path | None) -> Access:
-    """Check credentials, project and endpoint without asking anyone."""
+    """Check credentials, project and endpoint without any network request."""
     credentials, credentials_check = _credentials(environ, home)
     project = _project(effective, credentials)
     endpoint, endpoint_check = _endpoint(effective)
@@ -324,7 +324,7 @@ def _endpoint(effective: EffectiveSettings) -> tuple[str | None, Check]:
 
 
 async def check_service(effective: EffectiveSettings, access: Access, clocks: Clocks) -> list[Check]:
-    """Ask the service for one job of its list, or without credentials for any answer; never a write."""
+    """Request one job of the service's list, or any response without credentials; never writes."""
     if access.endpoint is None:
         return [skipped(name, "endpoint") for name in ("service", "clock", "tls")]
     if access.credentials is not None and access.has_project:
@@ -357,7 +357,7 @@ async def _list_one_job(
 
 
 async def _knock(url: str, clocks: Clocks) -> tuple[str, OrchestratorError | None, ServiceTime]:
-    """Ask *url*, which has no secret in it, for its head; any answer will do."""
+    """Send a HEAD request to *url*, which must not contain a secret; any response counts as success."""
     time = ServiceTime(clocks.clock)
     try:
         async with open_http_session(connect_timeout=_TIMEOUT_SECONDS) as session:
@@ -397,7 +397,7 @@ def _tls(failure: OrchestratorError | None, *, is_secure: bool, is_answered: boo
 
 
 async def check_store(url: PresignedUrl | None, clocks: Clocks) -> Check:
-    """Ask the store's host, without any upload URL's secret, whether it answers."""
+    """Check that the store's host responds, without sending the secrets of an upload URL."""
     if url is None:
         return passed("store", "not known before the first upload URL")
     told, failure, _ = await _knock(f"{url.scheme}://{url.host}/", clocks)

@@ -1,4 +1,4 @@
-"""`enqueue`, and `retry` and `submit` on a fleet's journal: what is wanted is written down, and workers do it."""
+"""`enqueue`, and `retry` and `submit` on a fleet's journal: they queue work that workers do."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from orchestrator.settings.sources import EffectiveSettings, kept_for_batch
 if TYPE_CHECKING:
     from orchestrator.fleet.enqueueing import Enqueued, Office
 
-#: Writes down, in the office of a session, what a command wants.
+#: Queues the work of a command through the office of a session.
 Act = Callable[[Session, "Office"], Awaitable["Enqueued"]]
 
 
 def enqueue_manifest(invocation: Invocation, asked: Asked, *, is_waiting: bool) -> int:
-    """Queue the unfinished entries of the manifest and return the exit code; errors are refused as by `run`."""
+    """Queue the manifest's unfinished entries and return the exit code; errors are refused like in `run`."""
     output = invocation.output
     problems = ProblemReport(output)
     is_meant = batch_of(output, asked.path, asked.batch_name)
@@ -79,8 +79,8 @@ async def enqueue_by(
     is_submit_wanted: bool,
     is_waiting: bool = False,
 ) -> int:
-    """Have *act* queue what a command wants, print how much that is, and wait for its end where that is wanted."""
-    # Its libraries are an extra, which no other journal needs.
+    """Queue a command's work with *act*, print the number of entries, and wait for their end if *is_waiting*."""
+    # The queue's libraries are an extra that no other journal needs.
     from orchestrator.fleet.enqueueing import Office  # noqa: PLC0415
     from orchestrator.fleet.queue import open_queue  # noqa: PLC0415
 

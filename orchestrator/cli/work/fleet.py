@@ -1,4 +1,4 @@
-"""`fleet`: what workers on several hosts share."""
+"""`fleet`: sets up, shows and releases what a fleet's workers share."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from orchestrator.journal.backend import shown
 if TYPE_CHECKING:
     from orchestrator.fleet.status import HandbackStatus
 
-#: Rows that people read.
+#: Rows printed for people.
 _SHOWN_HANDBACKS = 20
 
 
 def install_fleet(invocation: Invocation) -> ExitCode:
-    """Make the tables that a fleet needs, or upgrade them."""
+    """Create the tables that a fleet needs, or upgrade them."""
     output = invocation.output
     state = invocation.settings().values.state
     require_server(state)
@@ -36,11 +36,11 @@ def install_fleet(invocation: Invocation) -> ExitCode:
 
 
 def show_fleet(invocation: Invocation) -> ExitCode:
-    """Print the workers, what is queued, and what keeps it from being uploaded."""
+    """Print the workers, the queue, and what prevents uploads."""
     output = invocation.output
     state = invocation.settings().values.state
     require_server(state)
-    # Its libraries are an extra, which no other journal needs.
+    # The queue's libraries are an extra that no other journal needs.
     from orchestrator.fleet.status import fleet_status  # noqa: PLC0415
 
     found = fleet_status(state)
@@ -69,7 +69,7 @@ def show_fleet(invocation: Invocation) -> ExitCode:
 
 
 def _print_handed_back(output: Output, found: Sequence[HandbackStatus]) -> None:
-    """Which hosts cannot use the files of which entries, and what to do about the first that no host is left for."""
+    """Print which hosts cannot use which entries' files, and the fix for the first entry without a usable host."""
     rows = [(one.batch, one.entry, one.host, moment(one.at), one.reason) for one in found[:_SHOWN_HANDBACKS]]
     print_table(output, ("batch", "entry", "handed back by", "at", "reason"), rows)
     if len(found) > len(rows):
@@ -85,7 +85,7 @@ def _print_handed_back(output: Output, found: Sequence[HandbackStatus]) -> None:
 
 
 def release_fleet(invocation: Invocation) -> ExitCode:
-    """End what keeps workers from taking entries."""
+    """Release the brakes that keep workers from taking entries."""
     output = invocation.output
     state = invocation.settings().values.state
     require_server(state)
@@ -108,9 +108,9 @@ async def _release(state: str) -> list[str]:
 
 
 async def _install(state: str) -> bool:
-    # Its libraries are an extra, which no other journal needs.
+    # The queue's libraries are an extra that no other journal needs.
     from orchestrator.fleet.queue import install  # noqa: PLC0415
-    from orchestrator.journal.journal import open_journal  # noqa: PLC0415 - `fleet status` needs none
+    from orchestrator.journal.journal import open_journal  # noqa: PLC0415 - `fleet status` needs no journal
 
     async with open_journal(state, clock=time.time):
         return await install(state)

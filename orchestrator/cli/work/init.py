@@ -1,4 +1,4 @@
-"""`init --scan` and `init --sample`: a manifest from a folder of footage, or with footage of its own."""
+"""`init --scan` and `init --sample`: write a manifest from a folder of footage, or with generated footage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SAMPLE_BYTES = 2_000_000
 
 
 def scan_to_manifest(output: Output, manifest: Path, folder: Path, *, is_forced: bool) -> None:
-    """Write *manifest* from what *folder* has, and show what was guessed; raises UsageError, ConfigurationError."""
+    """Write *manifest* from the files in *folder* and print the guesses; raises UsageError, ConfigurationError."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
     try:
@@ -74,7 +74,7 @@ def write_new(path: Path, text: str, *, is_forced: bool) -> None:
 
 
 def _ordered(person: Person) -> list[tuple[AssetKind, PurePosixPath]]:
-    """Its files in the order in which kinds are listed."""
+    """Return the person's files in the order of `AssetKind`."""
     return [(kind, person.files[kind]) for kind in AssetKind if kind in person.files]
 
 

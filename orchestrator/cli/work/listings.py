@@ -1,4 +1,4 @@
-"""Entries, why they failed, and the problems of a manifest, as commands list them."""
+"""Listings of entries, of their failures, and of a manifest's problems."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 SHOWN_ENTRIES = 40
 SHOWN_PROBLEMS = 50
-#: From this number of entries with the same message on, they share a line.
+#: Entries with the same message share a line from this number on.
 GROUPED_ENTRIES = 4
 _EXAMPLES = 2
 _FAILED = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
 
 
 def review_text(record: EntryRecord) -> str | None:
-    """The reviewer's reason with its code; None when no review has failed since the last submission."""
+    """Return the reviewer's reason with its code; None if no review failed since the last submission."""
     code = f" ({record.review_code})" if record.review_code else ""
     return f"{record.review_reason}{code}" if record.review_reason else None
 
@@ -44,9 +44,9 @@ async def print_entries(
     states: Collection[EntryState] | None = None,
     only: Collection[str] | None = None,
 ) -> None:
-    """Print the entries of batch *name* in *states*, of those whose ids are in *only*; None stands for all.
+    """Print the entries of batch *name* in *states* whose ids are in *only*; None stands for all.
 
-    *counts* are those of the batch. Of more than *limit* the failed ones are shown first.
+    *counts* are the batch's entries per state. If there are more than *limit*, failed entries are shown first.
     """
     wanted = frozenset(EntryState if states is None else states)
     total = sum(count for state, count in counts.items() if state in wanted) if only is None else len(only)
@@ -65,7 +65,7 @@ async def print_entries(
     if shown:
         rows = [(one.entry_id, one.state.value, format_bytes(one.bytes), one.job_id or "-") for one in shown]
         print_table(output, ("entry", "state", "size", "job"), rows)
-    # A line of its own for each, since no column is wide enough.
+    # Each complaint gets its own line, since no column is wide enough.
     complaints = [complaint for record in shown if (complaint := _complaint(record)) is not None]
     errors = [record.error for record in shown if record.state is EntryState.FAILED]
     hints = dict.fromkeys(error.hint for error in errors if error is not None and error.hint)
@@ -78,7 +78,7 @@ async def print_entries(
 
 
 class Complaint(NamedTuple):
-    """What is said of an entry, and the id of the request that was answered so."""
+    """The failure of an entry, and the id of the request that failed."""
 
     entry: str
     text: str
@@ -86,7 +86,7 @@ class Complaint(NamedTuple):
 
 
 def _complaint(record: EntryRecord) -> Complaint | None:
-    """Why the entry needs attention, None where it does not."""
+    """Return why the entry needs attention, None if it does not."""
     if record.state is EntryState.REVIEW_FAILED:
         return Complaint(record.entry_id, f"review failed: {review_text(record) or 'no reason was given'}")
     error = record.error
@@ -97,7 +97,7 @@ def _complaint(record: EntryRecord) -> Complaint | None:
 
 
 def grouped(complaints: Iterable[Complaint]) -> Iterator[str]:
-    """A line for each complaint, and one for all entries of which the same is said."""
+    """Yield a line for each complaint, or one line for many entries with the same text."""
     alike: dict[str, list[Complaint]] = {}
     for complaint in complaints:
         alike.setdefault(complaint.text, []).append(complaint)
@@ -111,12 +111,12 @@ def grouped(complaints: Iterable[Complaint]) -> Iterator[str]:
 
 
 def examples(entries: Sequence[str]) -> str:
-    """The first two of *entries*, as the end of a line about all of them has them."""
+    """Return the first two of *entries*, for the end of a line about all of them."""
     return ", ".join(entries[:_EXAMPLES]) + (", ..." if len(entries) > _EXAMPLES else "")
 
 
 class ProblemReport:
-    """Prints the problems of a manifest, errors first, up to a limit."""
+    """A callable that prints the problems of a manifest, errors first, up to a limit."""
 
     def __init__(self, output: Output) -> None:
         self.problems: list[Problem] = []
@@ -138,18 +138,18 @@ class ProblemReport:
 
 
 class ProblemLine(NamedTuple):
-    """A line about one problem, or about many of which it says the same."""
+    """A line about one problem, or about the same problem of many entries."""
 
     text: str
     is_error: bool
 
 
 def grouped_problems(problems: Iterable[Problem]) -> Iterator[ProblemLine]:
-    """A line for each problem, in their order; what is said of many entries stands where the first is."""
+    """Yield a line for each problem, in order; problems shared by many entries appear at the first of them."""
     alike: dict[tuple[object, ...], list[Problem]] = {}
     for problem in problems:
         key = (problem.rule, problem.severity, problem.field, problem.message)
-        # What is about the file as a whole is about nothing else.
+        # A problem of the file as a whole is never grouped.
         alike.setdefault(key if problem.entry is not None else (problem,), []).append(problem)
     for first, *others in alike.values():
         if len(others) + 1 < GROUPED_ENTRIES:
@@ -163,7 +163,7 @@ def grouped_problems(problems: Iterable[Problem]) -> Iterator[ProblemLine]:
 
 
 def counted(problems: Sequence[Problem], *, is_of_entries: bool = False) -> str:
-    """`10 errors, 1 warning`; where a number of entries stands before it, `10 errors in 2 of them`."""
+    """Return `10 errors, 1 warning`, or `10 errors in 2 of them` for text after a number of entries."""
     errors = [problem for problem in problems if problem.is_error]
     warnings = len(problems) - len(errors)
     faulty = len({problem.entry for problem in errors if problem.entry is not None})
@@ -177,7 +177,7 @@ def counted(problems: Sequence[Problem], *, is_of_entries: bool = False) -> str:
 
 
 def refuse_invalid(invocation: Invocation, asked: Asked, report: ProblemReport) -> None:
-    """Raise ManifestError when the manifest has errors; of the settings only the flags count."""
+    """Raise ManifestError if the manifest has errors; only settings from flags apply."""
     from orchestrator.api.checking import check_manifest  # noqa: PLC0415 - loads what listing entries does not need
 
     settings = settings_of_flags(invocation.flags).values
@@ -189,5 +189,5 @@ def refuse_invalid(invocation: Invocation, asked: Asked, report: ProblemReport) 
 
 
 def is_setting_wrong(error: OrchestratorError) -> bool:
-    """True for errors that are reported after those of the manifest, which is fixed first."""
+    """True for errors that are reported after the manifest's, because the manifest is fixed first."""
     return error.kind in {"configuration", "credentials"}

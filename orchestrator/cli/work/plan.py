@@ -1,4 +1,4 @@
-"""`plan`: what a run would do with each entry, and what it would take."""
+"""`plan`: shows what a run would do with each entry, and how long it would take."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN_ENTRIES = 40
 
 
 def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int:
-    """Print what a run would do; raises ManifestError when it would refuse the manifest."""
+    """Print what a run would do; raises ManifestError if it would refuse the manifest."""
     effective = invocation.settings(beside=asked.path)
     manifest = asked.open(effective.values)
     check_patterns(manifest, asked.patterns)
@@ -69,7 +69,7 @@ def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int
 
 
 def _look(manifest: Manifest, effective: EffectiveSettings, output: Output) -> None:
-    """Look at the films as the settings want it; raises ManifestError for what they make an error."""
+    """Check the films as the settings say; raises ManifestError for problems that count as errors."""
     settings = effective.values
     if settings.look == "off":
         return

@@ -1,4 +1,4 @@
-"""`report`: the page about a batch, written whole or not at all."""
+"""`report`: writes the page about a batch, completely or not at all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PROGRESS_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRequest:
-    """Where the page goes, and whether it has pictures."""
+    """The page's file, and whether it includes pictures."""
 
     file: Path | None
     with_pictures: bool
@@ -71,8 +71,8 @@ async def _write(known: KnownBatch, request: PageRequest, file: Path, output: Ou
 
 
 async def read_report(journal: Journal, known: KnownBatch) -> tuple[BatchFacts, ReportData]:
-    """What the journal knows of the batch now, and what the page makes of it."""
-    # Read again: a run may have started since it was looked up.
+    """Return the journal's current facts about the batch, and the page's data made from them."""
+    # The record is read again: a run may have started since the lookup.
     record = await journal.batch(known.record.batch) or known.record
     facts = await read_batch(journal, record)
     data = await to_thread.run_sync(lambda: report_data(facts, now=time.time(), options=options_of(known)))
@@ -80,19 +80,19 @@ async def read_report(journal: Journal, known: KnownBatch) -> tuple[BatchFacts, 
 
 
 def options_of(known: KnownBatch) -> str:
-    """The options that the page's commands need to find this journal, as they are pasted; never a password."""
+    """Return the options with which the page's commands find this journal, shell-quoted; never a password."""
     effective = known.effective
     if effective.source_of("state") == "default":
         return ""
     state = effective.values.state
     if has_password(state):
-        # The page is passed on; a reader with access to the journal knows its place.
+        # The page is passed on; a reader with access to the journal knows its location.
         return ""
     return f" --state {quote(state if is_url(state) else str(Path(state).absolute()))}"
 
 
 def can_show(output: Output) -> bool:
-    """True where pictures can be made; a line says what to install for them where they cannot."""
+    """True when pictures can be made; otherwise print what to install for them."""
     if is_installed(Extra.PREFLIGHT):
         return True
     output.note(f"note: the page has no pictures: {install_command(Extra.PREFLIGHT)} installs what they need")
@@ -100,15 +100,15 @@ def can_show(output: Output) -> bool:
 
 
 def pictures(facts: BatchFacts, data: ReportData, on_progress: Callable[[int, int], None]) -> dict[str, str]:
-    """The avatars' pictures by entry, what needs a person first; blocks."""
-    from orchestrator.report.pictures import pictures_of  # noqa: PLC0415 - loads what starts processes
+    """Return the avatars' pictures by entry, entries that need attention first; blocks."""
+    from orchestrator.report.pictures import pictures_of  # noqa: PLC0415 - it starts processes
 
     first = {str(item["entry_id"]) for item in data.attention}
     return pictures_of(facts.entries, first, jobs=os.cpu_count() or 1, on_progress=on_progress)
 
 
 def picture_progress(output: Output) -> Callable[[int, int], None]:
-    """Say on stderr how far the pictures are, where it takes long."""
+    """Return a callback that prints the progress of pictures on stderr if they take long."""
     last = time.monotonic()
 
     def show(done: int, total: int) -> None:

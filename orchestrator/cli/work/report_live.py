@@ -1,4 +1,4 @@
-"""`report --live`: the page served until a signal ends it, and its last state as a file."""
+"""`report --live`: serves the page until a signal, then writes its last state to a file."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from orchestrator.report.document import ReportData
 from orchestrator.report.live import EventTail, LivePage, Place, is_loopback
 from orchestrator.settings.values import APPLICATION
 
-#: An open page's stream never ends by itself.
+#: Shutdown timeout in seconds: the stream of an open page never ends by itself.
 _GOODBYE_SECONDS = 0.5
 
 
 def serve_report(
     invocation: Invocation, name: str, request: PageRequest, *, host: str, port: int
 ) -> ExitCode:
-    """Serve the page about the batch called *name* until a signal, its usual end, and write the file if one is named.
+    """Serve the page about the batch called *name* until a signal, its usual end; then write the requested file.
 
-    Raises UsageError, ConfigurationError or JournalError when it cannot begin, or the file cannot be written.
+    Raises UsageError, ConfigurationError or JournalError if it cannot start, or the file cannot be written.
     """
     known = known_batch(invocation, name)
     token = None if is_loopback(host) else _token()
@@ -66,7 +66,7 @@ async def _serve(known: KnownBatch, request: PageRequest, place: Place, output: 
 
 @asynccontextmanager
 async def _listening(live: LivePage, place: Place, output: Output) -> AsyncIterator[None]:
-    """Serve the page for the block, and print where."""
+    """Serve the page for the block, and print its URL."""
     runner = web.AppRunner(live.application(place), access_log=None, shutdown_timeout=_GOODBYE_SECONDS)
     await runner.setup()
     try:
@@ -97,7 +97,7 @@ async def _show_pictures(live: LivePage, journal: Journal, known: KnownBatch, ou
 
 
 def _token() -> str:
-    """The token of this user, made once: open pages find a server that was started again."""
+    """Return this user's token, created once: open pages can reconnect to a restarted server."""
     path = Path(user_state_path(APPLICATION)) / "report.token"
     try:
         if path.exists() and (known := path.read_text(encoding="ascii").strip()):
@@ -105,9 +105,9 @@ def _token() -> str:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         token = secrets.token_urlsafe(24)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
+        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - opens a descriptor
             file.write(token)
     except (OSError, RuntimeError, UnicodeDecodeError):
-        # Without a place to keep it, it is good until the server ends.
+        # Without a place to store it, the token is valid until the server ends.
         return secrets.token_urlsafe(24)
     return token

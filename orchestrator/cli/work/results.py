@@ -1,4 +1,4 @@
-"""`results`: a batch as a CSV table with the result of each entry, in a file written whole or not at all."""
+"""`results`: writes a batch as a CSV table with each entry's result, to a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from orchestrator.manifest.fields import PERSONAL_FIELDS
 from orchestrator.observe.streams import open_at_once
 from orchestrator.preflight.rulebook import rule_of_review
 
-#: A thread hop for each line would cost more than the line.
+#: Switching threads for each line would cost more than the line.
 _BLOCK_LINES = 500
-#: By this Excel knows UTF-8; without it Chinese is shown in another encoding.
+#: Excel detects UTF-8 by it; without it, Chinese is shown in the wrong encoding.
 _BYTE_ORDER_MARK = "\ufeff"
 WORKBOOK_SUFFIX = ".xlsx"
-#: Columns that people sum up; all others are text, whatever they look like.
+#: Columns with numbers, which people sum up; all others are text, even if they look like numbers.
 NUMBER_COLUMNS = frozenset({"bytes", "seconds", "attempts"})
-#: Excel's own limits.
+#: Excel's limits of characters per cell and rows per sheet.
 _MOST_CHARACTERS = 32_767
 _MOST_ROWS = 1_048_576
 _TEXT_FORMAT = {"num_format": "@"}
@@ -53,13 +53,13 @@ _TO_QUOTE = re.compile(r'[",;\t\r\n|]|^\s|\s$')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A batch of the journal, and the ids of those of its entries that are meant, None for all."""
+    """A batch of the journal, and the ids of its selected entries, None for all."""
 
     known: KnownBatch
     only: Collection[str] | None = None
 
     async def entries(self, journal: JournalReader) -> AsyncIterator[EntryRecord]:
-        """Their records, in manifest order."""
+        """Yield the records of the selected entries, in manifest order."""
         async for record in journal.entries(self.known.record.batch):
             if self.only is None or record.entry_id in self.only:
                 yield record
@@ -68,9 +68,9 @@ class Wanted:
 def show_results(
     invocation: Invocation, name: str, file: Path | None, patterns: Collection[str] | None = None
 ) -> ExitCode:
-    """Write the results of the batch called *name* to *file*, else to stdout, all or those that *patterns* mean.
+    """Write the results of the batch called *name* to *file* or stdout, for all entries or those matching *patterns*.
 
-    Raises UsageError for a pattern that means none, ConfigurationError for a file that cannot be written.
+    Raises UsageError for a pattern without a match, ConfigurationError for a file that cannot be written.
     """
     if file is not None and file.suffix.lower() == WORKBOOK_SUFFIX:
         check_can_write()
@@ -100,7 +100,7 @@ def show_results(
     elif not output.is_json:
 
         async def write(text: str) -> None:
-            # What is read by a program gets the manifest's texts as they are.
+            # Programs get the manifest's texts without escaping.
             if output.is_terminal:
                 text = "".join(f"{shown(line)}\n" for line in text.splitlines())
             output.write_data(text)
@@ -113,7 +113,7 @@ def show_results(
 
 async def _write_table(wanted: Wanted, write: Write) -> int:
     """Write the table block by block; return the number of entries."""
-    count = -1  # the header is none
+    count = -1  # the header is not an entry
     lines: list[str] = []
     async for cells in _rows(wanted):
         lines.append(
@@ -131,10 +131,10 @@ async def _write_table(wanted: Wanted, write: Write) -> int:
 
 
 async def _rows(wanted: Wanted) -> AsyncIterator[list[str]]:
-    """The header, then a row of cells for each entry."""
+    """Yield the header, then a row of cells for each entry."""
     batch = wanted.known.record
     async with open_journal(wanted.known.effective.values.state, clock=time.time) as journal:
-        # The manifest's columns that an entry uses, in the order of the fields, then the batch's and ours.
+        # The manifest's columns that any entry uses, in the order of the fields, then the batch's columns and ours.
         used = {"id"}
         async for record in wanted.entries(journal):
             used.update(column for column, cell in csv_cells(record.avatar).items() if cell)
@@ -148,7 +148,7 @@ async def _rows(wanted: Wanted) -> AsyncIterator[list[str]]:
 
 
 def _batch_cells(batch: BatchRecord) -> dict[str, str]:
-    """What makes the table the same batch again, and has it do what the last run was to do."""
+    """Return the cells by which the table, used as a manifest, means the same batch and the last run's submit."""
     return {"batch_name": protected(batch.name), **({"submit": "true"} if batch.is_submit_wanted else {})}
 
 
@@ -172,7 +172,7 @@ def _result_cells(record: EntryRecord) -> dict[str, str]:
 
 
 def _review_rule(record: EntryRecord) -> str | None:
-    """The rule that is about what the reviewer said."""
+    """Return the rule that matches the reviewer's reason or code."""
     if record.review_reason is None and record.review_code is None:
         return None
     return rule_of_review(record.review_reason, record.review_code)
@@ -184,7 +184,7 @@ def _outcome(record: EntryRecord) -> dict[str, object]:
         "state": record.state.value,
         "job_id": record.job_id,
         "bytes": record.bytes,
-        # From when it was first taken up until its job held its files, or until its last change.
+        # From its first start until its job had all files, or else until its last change.
         "seconds": None if began is None else round(max(changed - began, 0.0), 1),
         "started_at": None if began is None else moment(began),
         "finished_at": (None if record.confirmed_at is None else moment(record.confirmed_at)),
@@ -225,10 +225,10 @@ Write = Callable[[Any], Awaitable[object]]
 
 @asynccontextmanager
 async def written_file(path: Path, *, encoding: str | None = "utf-8") -> AsyncIterator[Write]:
-    """Write text, or bytes where *encoding* is None, to *path*, for its owner only.
+    """Write text, or bytes if *encoding* is None, to *path*, readable only by its owner.
 
-    The file holds all of it or what it held before. A device or a pipe is written to as it is; of a symbolic link the
-    file it leads to is replaced. Raises ConfigurationError where it cannot be written.
+    The file contains either all of the new content or the old content. A device or a pipe is written directly; for
+    a symbolic link, its target is replaced. Raises ConfigurationError if the file cannot be written.
     """
     try:
         target = await to_thread.run_sync(_target, path)
@@ -246,7 +246,7 @@ async def written_file(path: Path, *, encoding: str | None = "utf-8") -> AsyncIt
 
 
 def _target(path: Path) -> Path | None:
-    """The file to replace; None for what is no file, or a stream that only has a name, as /dev/stdout."""
+    """Return the file to replace; None for a path that is not a regular file, or names a stream, like /dev/stdout."""
     real = Path(os.path.realpath(path))
     folder = os.path.realpath(path.parent)
     try:
@@ -264,7 +264,7 @@ def _opened(descriptor: int, encoding: str | None) -> AbstractAsyncContextManage
 
 @asynccontextmanager
 async def _replaced(path: Path, encoding: str | None) -> AsyncIterator[Write]:
-    """Write to a file beside *path* that takes its place once it is whole."""
+    """Write to a temporary file beside *path* that replaces it once it is complete."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         async with _opened(descriptor, encoding) as stream:
@@ -279,7 +279,7 @@ async def _replaced(path: Path, encoding: str | None) -> AsyncIterator[Write]:
 
 
 def check_can_write() -> None:
-    """Raise ConfigurationError where the extra that writes workbooks is not installed."""
+    """Raise ConfigurationError if the extra for writing workbooks is not installed."""
     if find_spec("xlsxwriter") is None:
         raise ConfigurationError(
             "writing .xlsx needs the extra excel", hint="`pip install 'metastudio-orchestrator[excel]'`"
@@ -289,16 +289,16 @@ def check_can_write() -> None:
 async def workbook_of(
     rows: AsyncIterable[list[str]], numbers: Collection[str], *, folder: Path
 ) -> tuple[bytes, int]:
-    """The workbook of *rows*, the first of which is the header, and the number of the others.
+    """Return the workbook of *rows*, the first of which is the header, and the number of the other rows.
 
-    Cells are those of a CSV file; those of the columns *numbers* become numbers. Rows wait in a file in *folder*, so
-    that no more of them than one is held. Raises ConfigurationError for more rows than a sheet has.
+    Cells are as in a CSV file; in the columns *numbers* they become numbers. Rows are buffered in a file in
+    *folder*, so that memory holds only one. Raises ConfigurationError for more rows than a sheet can hold.
     """
     import xlsxwriter  # noqa: PLC0415 - an extra
 
     content = BytesIO()
     count = 0
-    # Its own way to tell links, formulas and numbers from text would take a phone number for one.
+    # XlsxWriter's own detection of links, formulas and numbers would turn phone numbers into numbers.
     with xlsxwriter.Workbook(content, {"constant_memory": True, "tmpdir": str(folder)}) as workbook:
         sheet = workbook.add_worksheet("results")
         sheet.freeze_panes(1, 0)
@@ -314,7 +314,7 @@ async def workbook_of(
                 elif cell:
                     sheet.write_string(count, column, to_workbook(cell)[:_MOST_CHARACTERS], text)
             count += 1
-        # What is typed into an empty cell later is text too.
+        # Text typed into an empty cell later must stay text too.
         for column, name in enumerate(header):
             sheet.set_column(column, column, None, None if name in numbers else text)
     return content.getvalue(), count - 1

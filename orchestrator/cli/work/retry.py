@@ -1,4 +1,4 @@
-"""`retry`: failed entries again, with the manifest as it is now."""
+"""`retry`: runs failed entries again, with the current manifest."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryRequest:
-    """Which entries, None for all that failed; *manifest* goes before the one of the last run.
+    """The entries to retry, None for all failed ones; *manifest* overrides the one of the last run.
 
-    With *is_cancelled_wanted* every cancelled entry comes back.
+    With *is_cancelled_wanted*, every cancelled entry is retried too.
     """
 
     entry_ids: Collection[str] | None
@@ -43,9 +43,9 @@ class RetryRequest:
 
 
 def retry_entries(invocation: Invocation, name: str, request: RetryRequest) -> int:
-    """Retry what failed of the batch called *name* and return the exit code.
+    """Retry the failed entries of the batch called *name* and return the exit code.
 
-    Raises UsageError for an entry it does not have, ManifestError when its manifest is missing or wrong.
+    Raises UsageError for an unknown entry, ManifestError if the manifest is missing or wrong.
     """
     known = known_batch(invocation, name)
     retry = Retry(entry_ids=request.entry_ids, is_cancelled_wanted=request.is_cancelled_wanted)
@@ -84,7 +84,7 @@ async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: R
             manifest=manifest,
             work=session.work,
             with_media=known.effective.values.media_check,
-            # Whichever manifest is read, it is this batch that is meant.
+            # This batch is used, whichever manifest is read.
             is_batch_named=True,
             patterns=tuple(ids or ()),
             on_problems=ProblemReport(output),

@@ -1,4 +1,4 @@
-"""`run` and `submit`: a manifest brought to its end, and jobs that hold their files sent to review."""
+"""`run` and `submit`: run a manifest's batch to its end, and submit uploaded jobs to review."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ _STOPPED_BY = {
 
 
 def run_manifest(invocation: Invocation, asked: Asked) -> int:
-    """Bring the manifest's batch to its end and return the exit code.
+    """Run the manifest's batch to its end and return the exit code.
 
-    A manifest with errors is refused before anything else that is wrong.
+    Errors of the manifest are reported before any other error.
     """
     output = invocation.output
     problems = ProblemReport(output)
@@ -72,7 +72,7 @@ async def run_once(
     problems: ProblemReport,
     environ: Mapping[str, str] = os.environ,
 ) -> int:
-    """Run the batch once with *effective* settings and the credentials of *environ*."""
+    """Run the batch once with the *effective* settings and the credentials of *environ*."""
     manifest = asked.open(effective.values)
     check_patterns(manifest, asked.patterns)
     output = invocation.output
@@ -92,7 +92,7 @@ async def run_once(
 
 
 def submit_jobs(invocation: Invocation, name: str, patterns: Collection[str] | None = None) -> int:
-    """Submit what the batch called *name* has uploaded, all or what *patterns* mean, and return the exit code."""
+    """Submit the uploaded jobs of the batch called *name*, all or those matching *patterns*; return the exit code."""
     known = known_batch(invocation, name)
     with known_kept_in_history(invocation.output, known):
         return run_on_network(_submit, invocation.output, known, patterns)
@@ -122,7 +122,7 @@ async def _submit(output: Output, known: KnownBatch, patterns: Collection[str] |
 
 
 async def print_run(output: Output, report: RunReport, journal: JournalReader, *, had_work: bool) -> None:
-    """Print the document, or the table and what it means; *had_work* is True when an entry was started."""
+    """Print the document, or the table and its summary; *had_work* is True if the run started an entry."""
     notes = [line async for line in left_alone(report, journal)]
     if output.is_json:
         found = (result.as_dict() async for result in results(journal, report.batch_digest))

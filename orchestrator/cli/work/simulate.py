@@ -1,4 +1,4 @@
-"""`simulate`: a MetaStudio on loopback until a signal stops it."""
+"""`simulate`: serves a simulated MetaStudio on loopback until a signal stops it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from orchestrator.simulator import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
-    """What the command line says of the simulator; an option of None keeps its default.
+    """The simulator's options on the command line; None stands for the default.
 
-    Without a URL the *object_store* is the built-in one.
+    Without a URL in *object_store*, the built-in store is used.
     """
 
     port: int
@@ -41,7 +41,7 @@ class Rehearsal:
     object_store: Mapping[str, str]
 
     def simulator_options(self) -> SimulatorOptions:
-        """The options the simulator takes; raises UsageError."""
+        """Return the options for the simulator; raises UsageError."""
         given = {name: value for name, value in self.options.items() if value is not None}
         try:
             if self.store_rate is not None:
@@ -58,7 +58,7 @@ class Rehearsal:
 
 
 def simulate_until_stopped(invocation: Invocation, rehearsal: Rehearsal) -> ExitCode:
-    """Serve until a signal ends it, its usual end; raises UsageError or ConfigurationError when it cannot begin."""
+    """Serve until a signal, its usual end; raises UsageError or ConfigurationError if it cannot start."""
     invocation.settings()
     options = rehearsal.simulator_options()
     if options.object_store is not None and find_spec("aiobotocore") is None:

@@ -1,4 +1,4 @@
-"""`status`: what the journal knows of batches, of their entries, and of what reviewers said."""
+"""`status`: shows the journal's state of batches and entries, and the reasons of failed reviews."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def show_batches(invocation: Invocation) -> ExitCode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchView:
-    """Which entries of a batch to show: those in *states* that *patterns* mean, up to *limit*.
+    """The selection of entries to show: those in *states* that match *patterns*, up to *limit*.
 
-    A single pattern that is the id of an entry, without *states*, means that entry in full.
+    A single pattern that is the id of an entry, without *states*, selects the full details of that entry.
     """
 
     limit: int
@@ -95,9 +95,9 @@ def show_batch(
     states: Collection[EntryState] | None = None,
     patterns: Collection[str] | None = None,
 ) -> ExitCode:
-    """Print the entries of the batch with this name or digest, or one of them with all that is known of it.
+    """Print the entries of the batch with this name or digest, or the full details of one entry.
 
-    Raises UsageError when there is no such batch or entry.
+    Raises UsageError if there is no such batch or entry.
     """
     effective = invocation.settings()
     if not has_journal(effective):
@@ -115,7 +115,7 @@ async def _show_batch(output: Output, effective: EffectiveSettings, name: str, v
     async with open_journal(effective.values.state, clock=time.time) as journal:
         batch = await find_batch(journal, effective, name)
         only = await matching_entries(journal, batch, view.patterns)
-        # `take-*` is a list, also where only one entry fits.
+        # `take-*` prints a list, even if only one entry matches.
         is_one = only is not None and len(only) == 1 and normal(only[0]) in map(normal, view.patterns or ())
         if only is not None and is_one and view.states is None:
             record = await find_entry(journal, batch, only[0])
@@ -157,7 +157,7 @@ def _counted(counts: Counts) -> str:
 
 
 def show_reviews(invocation: Invocation) -> ExitCode:
-    """Print the reasons of failed reviews, the most frequent first, and how many passed at once."""
+    """Print the reasons of failed reviews, the most frequent first, and the share that passed the first review."""
     effective = invocation.settings()
     reviews = read_journal(effective, lambda journal: journal.reviews()) if has_journal(effective) else []
     document = reviews_document(reviews)
@@ -181,7 +181,7 @@ def show_reviews(invocation: Invocation) -> ExitCode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssetDetail:
-    """How far one file is; there are no segments before the entry has a job."""
+    """The progress of one file; it has no segments before the entry has a job."""
 
     asset: str
     path: str
@@ -193,7 +193,7 @@ class AssetDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryDetail:
-    """One entry with its files, its transitions and its failed attempts, the oldest first."""
+    """An entry with its files, and its transitions and failed attempts, oldest first."""
 
     batch: BatchRecord
     record: EntryRecord
@@ -204,7 +204,7 @@ class EntryDetail:
 
 
 async def read_detail(journal: JournalReader, batch: BatchRecord, record: EntryRecord) -> EntryDetail:
-    """Read what belongs to *record*."""
+    """Read the details of *record* from the journal."""
     return EntryDetail(
         batch=batch,
         record=record,
@@ -234,7 +234,7 @@ def _assets(record: EntryRecord, segments: list[SegmentRecord]) -> list[AssetDet
 
 
 def print_detail(output: Output, detail: EntryDetail) -> None:
-    """Print the document, or the same for people."""
+    """Print the document, or its content for people."""
     if output.is_json:
         record = detail.record
         output.document(
@@ -310,7 +310,7 @@ def _print_transitions(output: Output, transitions: list[TransitionRecord]) -> N
     rows: list[tuple[str, ...]] = [
         (moment(one.at), one.from_state, one.to_state, one.reason or "") for one in transitions
     ]
-    # On one machine it says nothing that the times do not.
+    # On a single machine, the process adds nothing to the times.
     if len({(one.holder or "").partition(" on ")[2] for one in transitions}) > 1:
         heads = (*heads, "by")
         rows = [(*row, one.holder or "") for row, one in zip(rows, transitions, strict=True)]

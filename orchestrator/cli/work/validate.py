@@ -1,4 +1,4 @@
-"""`validate`: everything that is wrong with a manifest, its files and its films; nothing is sent."""
+"""`validate`: reports every problem of a manifest, its files and its films; nothing is sent."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from orchestrator.domain.quantities import as_clock
 from orchestrator.manifest import Problem
 from orchestrator.settings.values import ProgressStyle, Settings
 
-#: Seconds between two lines of progress where there is no terminal.
+#: Seconds between two lines of progress without a terminal.
 _PLAIN_SECONDS = 30.0
 
 
 def validate_manifest(invocation: Invocation, asked: Asked, report: Path | None = None) -> ExitCode:
     """Print every problem of the manifest, and write the page *report* about its films.
 
-    Nothing is asked but files, and the journal about the rows of results.
+    Only files are read, and for rows of results and missing files the journal.
     """
     output = invocation.output
     effective = invocation.settings(beside=asked.path)
@@ -51,7 +51,7 @@ def validate_manifest(invocation: Invocation, asked: Asked, report: Path | None 
 
 
 def look_shown(films: Sequence[FilmOfEntry], settings: Settings, output: Output) -> list[Looked]:
-    """Look at *films* as the settings want it, with a line that shows how far it is."""
+    """Check *films* as the settings say, and show the progress in a line."""
     progress = _Progress(output, settings)
     looked = look_at(films, settings, note=output.note, on_progress=progress)
     progress.end()
@@ -59,7 +59,7 @@ def look_shown(films: Sequence[FilmOfEntry], settings: Settings, output: Output)
 
 
 class _Progress:
-    """`looking at 31 of 200 films, 4:10 left`: one line that changes on a terminal, else one now and then."""
+    """The progress line `looking at 31 of 200 films, 4:10 left`: updated in place on a terminal, else repeated."""
 
     def __init__(self, output: Output, settings: Settings) -> None:
         self._output = output
@@ -85,7 +85,7 @@ class _Progress:
             self._output.note(text)
 
     def end(self) -> None:
-        """Leave the line behind."""
+        """End the line that was updated in place."""
         if self._has_bar:
             self._output.note("")
 
@@ -93,13 +93,13 @@ class _Progress:
 def write_film_page(
     path: Path, title: str, looked: Sequence[Looked], problems: Sequence[Problem], *, jobs: int
 ) -> None:
-    """Write the page to *path* with mode 0600; raises ConfigurationError when it cannot be written.
+    """Write the page to *path* with mode 0600; raises ConfigurationError if it cannot be written.
 
-    *problems* are all of the manifest; those about a film stand beside its pictures.
+    *problems* are all problems of the manifest; those of a film are shown next to its pictures.
     """
     from orchestrator.preflight.look.pool import strips_of_films  # noqa: PLC0415 - needs the extra
     from orchestrator.preflight.page.rendering import FilmRow, render_page  # noqa: PLC0415 - needs the extra
-    from orchestrator.preflight.rulebook import Finding  # noqa: PLC0415 - as the others
+    from orchestrator.preflight.rulebook import Finding  # noqa: PLC0415 - as above
 
     strips = strips_of_films((one.film.path for one in looked), jobs=jobs)
     rows = [
@@ -127,7 +127,7 @@ def _write_private(path: Path, text: str) -> None:
     try:
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - opens a descriptor
             file.write(text)
         new.replace(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`verify`: the files of a batch, here and stored, compared with what was sent."""
+"""`verify`: compares a batch's local files and stored objects with what was sent."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from orchestrator.transfer.answer import probe_object
 _PROBE_SECONDS = 30.0
 
 Objects = Mapping[AssetKind, ObjectFacts]
-#: Asks the service for the objects of an entry.
+#: Queries the service for the stored objects of an entry.
 AskForObjects = Callable[[EntryRecord], Awaitable[Objects]]
 
 
 def verify_files(invocation: Invocation, name: str, patterns: Sequence[str]) -> ExitCode:
-    """Compare the files of the entries that *patterns* mean, all without any, and print what was found.
+    """Compare the files of the entries matching *patterns*, all if empty, and print the results.
 
-    Raises UsageError for a batch or a pattern that means none.
+    Raises UsageError for an unknown batch or a pattern without a match.
     """
     known = known_batch(invocation, name)
     verdicts = run_on_network(_verify, known, patterns, invocation.output)
@@ -90,7 +90,10 @@ async def _verify(known: KnownBatch, patterns: Sequence[str], output: Output) ->
 
 @asynccontextmanager
 async def _stored_objects(known: KnownBatch, output: Output) -> AsyncIterator[AskForObjects]:
-    """A way to ask for stored objects, which sees none where the service cannot be asked; that is said once."""
+    """Yield a function that queries stored objects; without access to the service, it finds none.
+
+    In that case, a note is printed once.
+    """
     asking: _Asking | None = None
     try:
         service = service_settings(known.effective, os.environ)
@@ -108,7 +111,7 @@ async def _see_none(_: EntryRecord) -> Objects:
 
 
 class _Asking:
-    """Asks the service and the store, until one of them cannot be reached."""
+    """A client for stored objects that stops after the first time the service or the store is unreachable."""
 
     def __init__(self, connection: Connection, service: ServiceSettings, output: Output) -> None:
         self._connection = connection
@@ -117,7 +120,7 @@ class _Asking:
         self._is_over = False
 
     async def objects_of(self, record: EntryRecord) -> Objects:
-        """What the store says of the objects of the entry's job, by kind; those it does not show are left out."""
+        """Return the store's facts about the objects of the entry's job, by kind, without unavailable objects."""
         if self._is_over or record.job_id is None:
             return {}
         try:

@@ -1,4 +1,4 @@
-"""`watch`: jobs followed through review and training, and what came of them."""
+"""`watch`: follows jobs through review and training, and prints the results."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _NEEDS_PERSON = (EntryState.REVIEW_FAILED, EntryState.FAILED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchRequest:
-    """How far to follow, how often to ask, and for how many seconds; None for ever.
+    """The milestone to follow to, the pace of polls, and a timeout in seconds, None for no timeout.
 
-    *patterns* mean the entries that are followed, None for all.
+    *patterns* select the entries to follow, None for all.
     """
 
     until: Milestone
@@ -56,7 +56,7 @@ class WatchRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """How watching a batch ended."""
+    """The result of watching a batch."""
 
     known: KnownBatch
     request: WatchRequest
@@ -68,7 +68,7 @@ class Watched:
 
 
 def watch_batch(invocation: Invocation, name: str, request: WatchRequest) -> int:
-    """Follow the jobs of the batch called *name* and return the exit code; it may be stopped at any time."""
+    """Follow the jobs of the batch called *name* and return the exit code; it is safe to stop at any time."""
     known = known_batch(invocation, name)
     return run_on_network(_watch, invocation.output, known, request)
 
@@ -99,7 +99,7 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
                 monotonic=session.clocks.monotonic,
                 sleep=wait,
             )
-        # What was seen is printed whole, whatever signal came.
+        # The results are printed completely, whichever signal arrives.
         with anyio.CancelScope(shield=True):
             watched = Watched(
                 known=known,
@@ -116,7 +116,7 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
 
 
 def _follower(session: ServiceSession, known: KnownBatch, only: Collection[str] | None) -> Follower:
-    """Follows the entries *only*, None for all; while a run works, those it has not reached are under way."""
+    """Return a follower of the entries *only*, None for all; entries not reached by a running run are in progress."""
 
     async def is_run_under_way() -> bool:
         return await session.journal.batch_holder(known.record.key) is not None
@@ -209,25 +209,25 @@ def _next_steps(watched: Watched) -> Iterator[str]:
 
 
 class Display(Protocol):
-    """Hears events, and how the batch stands before each wait."""
+    """A display of events, and of the batch's job counts before each wait."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the display."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
     def __call__(self, event: Event) -> None:
-        """Show *event* if it is one for people."""
+        """Show *event* if it is relevant to people."""
 
     def show(self, counts: JobCounts, wait_seconds: float) -> None:
-        """Show how many jobs are in each group, until the next check in *wait_seconds*."""
+        """Show the number of jobs per group while waiting *wait_seconds* for the next poll."""
 
 
 class Lines:
-    """Prints a line per change through *write*."""
+    """A display that prints a line per change through *write*."""
 
     name = "the display of watch"
 
@@ -235,26 +235,26 @@ class Lines:
         self._write = write
 
     def __enter__(self) -> Self:
-        """Nothing to set up."""
+        """Do nothing: no setup is needed."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Nothing to put back."""
+        """Do nothing: there is nothing to restore."""
 
     def __call__(self, event: Event) -> None:
-        """Write a line about *event*."""
+        """Write a line about *event*, if it is relevant to people."""
         line = _line(event)
         if line is not None:
             self._write(f"{moment(time.time())} {line}")
 
     def show(self, counts: JobCounts, wait_seconds: float) -> None:
-        """Nothing: lines are for changes only."""
+        """Do nothing: lines are for changes only."""
 
 
 class Board:
-    """A table of the console's groups on a terminal, with the changes above it."""
+    """A display with a table of the console's groups on a terminal, and lines about changes above it."""
 
     name = "the display of watch"
 
@@ -267,7 +267,7 @@ class Board:
         self._cursor = cursor_shown_while_suspended()
 
     def __enter__(self) -> Self:
-        """Take the terminal's last lines."""
+        """Start the display in the terminal's last lines."""
         self._cursor.__enter__()
         self._live.start()
         return self
@@ -275,12 +275,12 @@ class Board:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give them back."""
+        """Remove the display and restore the cursor."""
         self._live.stop()
         self._cursor.__exit__(kind, error, traceback)
 
     def __call__(self, event: Event) -> None:
-        """Leave a line about *event* above the table; where jobs stand at the start is in the table."""
+        """Print a line about *event* above the table; initial job states are only in the table."""
         if not self._has_begun and isinstance(event, JobStateChanged) and event.reason is None:
             return
         line = _line(event)
@@ -288,7 +288,7 @@ class Board:
             self._live.console.print(shown(line), markup=False, highlight=False)
 
     def show(self, counts: JobCounts, wait_seconds: float) -> None:
-        """Paint the table again."""
+        """Redraw the table."""
         from rich.console import Group  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
@@ -312,7 +312,7 @@ class Board:
 
 
 def display_for(output: Output, known: KnownBatch) -> Display:
-    """What the settings and the terminal call for; lines are the result itself unless there is a document."""
+    """Return the display for the settings and terminal; its lines are the result unless a document is printed."""
     style = progress_style(known.effective.values)
     if style is ProgressStyle.BAR and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         from rich.console import Console  # noqa: PLC0415
@@ -348,21 +348,21 @@ _OF_STATE: Mapping[EntryState, str] = {
     EntryState.FAILED: EntryState.FAILED.value,
     EntryState.CANCELLED: EntryState.CANCELLED.value,
 }
-#: In the order of a job's life.
+#: All groups, in the order in which a job passes through them.
 GROUPS = (NOT_UPLOADED, *(group.value for group in JobGroup), "failed", "cancelled")
 
 JobCounts = Mapping[tuple[EntryState, str | None], int]
 
 
 def entry_group(state: EntryState, service_state: str | None) -> str:
-    """The group of an entry; of one that trains, the service's state decides whether it waits for a person."""
+    """Return the group of an entry; in training, the service's state decides whether it waits for a person."""
     if state is EntryState.TRAINING:
         return group_of(service_state or "").value
     return _OF_STATE.get(state, NOT_UPLOADED)
 
 
 def count_groups(counts: JobCounts) -> dict[str, int]:
-    """How many entries are in each group, groups without any left out."""
+    """Return the number of entries per group, without empty groups."""
     found: Counter[str] = Counter()
     for (state, service_state), count in counts.items():
         found[entry_group(state, service_state)] += count
@@ -370,7 +370,7 @@ def count_groups(counts: JobCounts) -> dict[str, int]:
 
 
 def states_in(group: str, counts: JobCounts) -> str:
-    """What the service calls the jobs of *group*, known or not: `TRAINING 3, ACTION_MARKING 1`."""
+    """Return the service's states of the jobs in *group*, known or not: `TRAINING 3, ACTION_MARKING 1`."""
     found: Counter[str] = Counter()
     for (state, service_state), count in counts.items():
         if service_state is not None and entry_group(state, service_state) == group:

@@ -1,4 +1,4 @@
-"""`work`: one host's part in the upload of what is queued."""
+"""`work`: runs a worker of a fleet, which uploads queued entries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from orchestrator.fleet.requirements import require_server
 from orchestrator.journal.history import process_name
 from orchestrator.settings.sources import EffectiveSettings
 
-#: PgQueuer does not work on one alone.
+#: PgQueuer does not support a single entry at once.
 _LEAST_ENTRIES = 2
 
 
@@ -42,7 +42,10 @@ def work_on_queue(
     is_until_done: bool,
     is_stop_failure: bool = False,
 ) -> int:
-    """Work on what is queued, of *batch* alone where one is named, until a signal; returns the exit code."""
+    """Work on queued entries, only those of *batch* if given, and return the exit code.
+
+    The work ends on a signal or, with *is_until_done*, when all of it is done.
+    """
     effective = invocation.settings()
     require_server(effective.values.state)
     if effective.values.jobs < _LEAST_ENTRIES:
@@ -69,7 +72,7 @@ def work_on_queue(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shift:
-    """What a worker was started for, as `WorkerSettings` have it, which are an extra's."""
+    """The arguments of a worker, with the field names of `WorkerSettings`, which needs an extra to import."""
 
     hold_seconds: float
     batch: str | None
@@ -78,7 +81,7 @@ class _Shift:
 
 
 class _EntryNotes:
-    """A subscriber that says on stderr what became of each entry, and counts them."""
+    """A subscriber that prints the outcome of each entry on stderr, and counts them."""
 
     name = "the notes about entries"
     hears = frozenset(
@@ -110,7 +113,7 @@ class _EntryNotes:
 async def _work(output: Output, effective: EffectiveSettings, shift: _Shift) -> int:
     output.is_record = True
     values, clocks = effective.values, real_clocks()
-    # What a batch decides no host does, whatever its own configuration says.
+    # Settings that a batch decides are never the host's, whatever its own configuration sets.
     work = work_settings(
         effective.as_enqueued("{}"), os.environ, is_submit_wanted=False, run_id=new_run_id(clocks.clock())
     )
@@ -126,7 +129,7 @@ async def _work(output: Output, effective: EffectiveSettings, shift: _Shift) -> 
             values,
             clocks,
             None,
-            # The batch of a line is that of its event.
+            # Each line's batch is the batch of its event.
             context={**context, "batch": ""},
             subscribers=(notes, OutageNotes(output), *logs.subscribers),
             around=surroundings_of(output, logs),
@@ -139,7 +142,7 @@ async def _work(output: Output, effective: EffectiveSettings, shift: _Shift) -> 
 
 
 async def _take_part(output: Output, effective: EffectiveSettings, shift: _Shift, session: Session) -> int:
-    # Its libraries are an extra, which no other journal needs.
+    # The queue's libraries are an extra that no other journal needs.
     from orchestrator.fleet.queue import open_queue  # noqa: PLC0415
     from orchestrator.fleet.rate_limit import SharedPacer  # noqa: PLC0415
     from orchestrator.fleet.worker import Worker, WorkerSettings  # noqa: PLC0415

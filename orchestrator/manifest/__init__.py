@@ -1,4 +1,4 @@
-"""From a YAML or CSV file to a batch, with every problem of the file named at once."""
+"""Reading a YAML or CSV manifest into a batch, and reporting every problem of the file at once."""
 
 from orchestrator.manifest.cells import csv_cells
 from orchestrator.manifest.fields import COLUMNS, RESULT_COLUMNS

@@ -1,8 +1,8 @@
-"""A table's cells: how a field is written in one, what a spreadsheet did to it, and how an avatar becomes a row.
+"""The cells of a table: reading fields from them, finding damage by spreadsheets, and writing avatars as rows.
 
-No cell that we write is computed by a spreadsheet, and what one did to a cell is found (rule M11): a cell that
-would be taken for a formula, or that only looks damaged, is written with an apostrophe before it, which is the
-spreadsheets' own mark for text; reading takes it away again.
+Spreadsheets compute no cell that we write, and damage by a spreadsheet is reported (rule M11). A cell that looks
+like a formula, or that only looks damaged, is written with a leading apostrophe, which is the spreadsheets' own
+mark for text. Reading removes the apostrophe.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _PARTS = {
     column: (column.partition(".")[0], column.partition(".")[2], rule.shape is Shape.LIST)
     for column, rule in COLUMNS.items()
 }
-#: Columns whose cell is the field's value as it is.
+#: Columns whose cell holds the field's value unchanged.
 PLAIN_COLUMNS = frozenset(
     column for column, (_, member, is_list) in _PARTS.items() if not member and not is_list
 )
 _LIST_PIECE = re.compile(r"(?:[^;\\]|\\[;\\]|\\)+")
 
-#: What begins a formula, also as Chinese keyboards write it, and what may be stripped before one.
+#: The first characters of formulas, including their full-width forms, and blanks that may be stripped before one.
 _FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-#: After an apostrophe these say that it is the mark for text.
+#: An apostrophe before one of these is the mark for text.
 _MARKED: Final = _FORMULA | frozenset("'#0123456789")
 
-#: Also as Excel has them in German, French, Spanish, Italian and Portuguese, and as a deleted cell leaves them.
+#: Error values, including those of Excel in German, French, Spanish, Italian and Portuguese, and of deleted cells.
 _MARK_OF_FAILURE = re.compile(
     r"=?#(?:N/A|N/D|NV|GETTING_DATA|[\xa1\xbf]?(?:REF|NAME|VALUE|DIV/0|NULL|NUM|SPILL|CALC|FIELD|BLOCKED|CONNECT|"
     r"BUSY|UNKNOWN|BEZUG|WERT|ZAHL|VALEUR|NOM|NOMBRE|NUL|NULO|VALOR|RIF|VALORE|NOME|N\xdaM)[!?])|#{2,}",
@@ -41,20 +41,20 @@ _MARK_OF_FAILURE = re.compile(
 _CUT_NUMBER = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d{1,3}")
 _DECIMAL_NUMBER = re.compile(r"\d{6,}\.0+")
 _FORMULA_FOR_TEXT = re.compile(r'="((?:[^"]|"")*)"')
-#: Somewhere in a text; or, where that alone would be a usual name, as all of it.
+#: The first is searched anywhere in a text. The second must match all of it, because it could be part of a name.
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|<%.*?%>|\xab[^\xbb]+\xbb|<<[^<>]+>>")
 _WHOLE_TEMPLATE = re.compile(r"\{\w+\}|<\w[\w -]*>|%\w{3,}%")
-#: In a path this is a variable of the environment, and one that is not set is an error there.
+#: In a path this is an environment variable, and `absolute_path` reports one that is not set.
 _VARIABLE = re.compile(r"\$\{[\w. ]+\}")
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3}){2,}")
 _QUOTE_BEFORE_NUMBER = re.compile(r"[\"`\xb4\u2018\u2019\u201c\uff07]\s*\+?\d")
 
-#: Columns with ids and phone numbers, which are texts though they look like numbers.
+#: Columns of ids and phone numbers, which are text although they look like numbers.
 _TEXT_NUMBERS: Final = frozenset({"id", "contact", "job_id", "app_user_id"})
-#: The only first characters of which something is to be said; of ids and phone numbers also the quotation marks.
+#: The first characters that need a check; for ids and phone numbers, so do the quotation marks.
 _FIRST_SUSPECTS: Final = frozenset("#='<%\xab")
 _FIRST_QUOTES: Final = frozenset('"`\xb4\u2018\u2019\u201c\uff07')
-#: One of these is in every cell that `is_suspect`, or a sequence that `may_be_suspect` looks for.
+#: Every cell that `is_suspect` contains one of these, or one of the sequences that `may_be_suspect` searches for.
 _SUSPECTS = re.compile("[#='<%\xab{,\"`\xb4\u2018\u2019\u201c\uff07]")
 _NUMBER_SUSPECTS: Final = ("e+", ".0", ",", "<", "\xab")
 _TYPED_MARK: Final = "begins with an apostrophe, which is taken for a spreadsheet's mark of text"
@@ -65,7 +65,7 @@ _CUT_SENTENCE: Final = (
 
 
 def read_into(draft: Draft, column: str, text: str) -> str:
-    """The text of a cell that is not blank; reports in *draft* what a spreadsheet did to it."""
+    """Return the text of a cell that is not blank; reports damage by a spreadsheet in *draft*."""
     cell = read_cell(column, text)
     if cell.complaint is not None:
         (draft.report if cell.is_error else draft.warn)(cell.complaint, column, rule="M11")
@@ -73,7 +73,7 @@ def read_into(draft: Draft, column: str, text: str) -> str:
 
 
 def set_cell(values: dict[str, Value], column: str, text: str) -> None:
-    """Put the cell *text* of *column*, a name of COLUMNS, into *values*; a blank one says nothing."""
+    """Put the cell *text* of *column*, a name of COLUMNS, into *values*; a blank cell adds nothing."""
     text = text.strip()
     if not text:
         return
@@ -87,18 +87,18 @@ def set_cell(values: dict[str, Value], column: str, text: str) -> None:
 
 
 def split_list(text: str) -> list[str]:
-    r"""The items of a `;`-separated cell; `\;` and `\\` stand for the characters themselves."""
+    r"""Return the items of a `;`-separated cell; `\;` and `\\` stand for the characters themselves."""
     pieces = (re.sub(r"\\([;\\])", r"\1", piece).strip() for piece in _LIST_PIECE.findall(text))
     return [piece for piece in pieces if piece]
 
 
 def join_list(items: tuple[str, ...]) -> str:
-    """Write *items* so that `split_list` gives them back."""
+    """Join *items* so that `split_list` returns them."""
     return ";".join(re.sub(r"([;\\])", r"\\\1", item) for item in items)
 
 
 def csv_cells(avatar: Avatar) -> dict[str, str]:
-    """The cells of an avatar by column; a table with them describes the same avatar again, and computes nothing."""
+    """Return the cells of an avatar by column; a table of them describes the same avatar and has no formulas."""
     cells = {}
     for column, (name, member, _) in _PARTS.items():
         value = getattr(avatar, name)
@@ -121,7 +121,7 @@ def _cell(value: Any, column: str) -> str:
 
 
 class Cell(NamedTuple):
-    """What a cell says, and what was done to it, if anything; an error leaves nothing to be read."""
+    """The text of a cell, and a complaint about damage to it; a cell with an error has no text."""
 
     text: str
     complaint: str | None = None
@@ -129,53 +129,53 @@ class Cell(NamedTuple):
 
 
 def protected(text: str) -> str:
-    """Write *text* so that no spreadsheet computes it and `read_cell` gives it back."""
+    """Write *text* so that no spreadsheet computes it and `read_cell` returns it."""
     is_marked = text[:1] == "'" and text[1:2] in _MARKED and len(text) > 1
     is_suspect = text[:1] == "#" or _CUT_NUMBER.fullmatch(text) or _DECIMAL_NUMBER.fullmatch(text)
     return f"'{text}" if text[:1] in _FORMULA or is_marked or is_suspect else text
 
 
 def to_workbook(cell: str) -> str:
-    """The text for a workbook's cell from one that `protected` made: no formula there, so it needs no mark."""
+    """Return the text for a workbook's cell from the output of `protected`; text cells need no mark there."""
     return cell[1:] if cell[:1] == "'" and cell[1:2] in _FORMULA and len(cell) > 1 else cell
 
 
 def from_workbook(text: str) -> str:
-    """The *text* of a workbook's cell as `read_cell` takes it; the inverse of `to_workbook`."""
+    """Return the *text* of a workbook's cell in the form that `read_cell` takes; the inverse of `to_workbook`."""
     return f"'{text}" if text[:1] in _FORMULA and text else text
 
 
 def is_suspect(column: str, text: str) -> bool:
-    """True when `read_cell` may say more of *text*, which is not blank, than that it is that text."""
+    """Return True when `read_cell` may change *text*, which is not blank, or complain about it."""
     if text[0] in _FIRST_SUSPECTS or "{" in text or "E+" in text:
         return True
-    # Ids and phone numbers have more ways to be damaged, none of them with nothing but letters and digits.
+    # Ids and phone numbers can be damaged in more ways, none of which leaves only letters and digits.
     if column not in _TEXT_NUMBERS or text.isalnum():
         return False
     return text[0] in _FIRST_QUOTES or any(mark in text for mark in _NUMBER_SUSPECTS)
 
 
 def may_be_suspect(cells: Iterable[str]) -> bool:
-    """False when none of a row's *cells* `is_suspect` in any column, which nearly all rows are seen by at once."""
+    """Return False when no cell of a row `is_suspect` in any column; one fast check clears nearly all rows."""
     row = "\n".join(cells)
     return bool(_SUSPECTS.search(row)) or "E+" in row or "e+" in row or ".0" in row
 
 
 def is_damaged(text: str) -> bool:
-    """True when *text* is the mark of a spreadsheet that had no value to show."""
+    """Return True when *text* is the error value of a spreadsheet that had no value to show."""
     return _MARK_OF_FAILURE.fullmatch(text) is not None
 
 
 def is_number_as_text(column: str) -> bool:
-    """True for a column of ids or phone numbers, in which an apostrophe before the digits is none of the value."""
+    """Return True for ids and phone numbers, where an apostrophe before the digits is not part of the value."""
     return column in _TEXT_NUMBERS
 
 
 def read_cell(column: str, text: str) -> Cell:
-    """Read the stripped *text* of a cell of *column*; what may be a contact is not repeated in the complaint."""
+    """Read the stripped *text* of a cell of *column*; the complaint does not repeat what may be a contact."""
     if text[0] == "'" and text[1:2] in _MARKED and len(text) > 1:
         kept = text[1:]
-        # Ours stand before formulas and marks of damage only.
+        # The apostrophes that we write only precede formulas and texts that look damaged.
         is_typed = kept[0].isdigit() and not (_CUT_NUMBER.fullmatch(kept) or _DECIMAL_NUMBER.fullmatch(kept))
         return Cell(kept, _TYPED_MARK if is_typed else None)
     if wrapped := _FORMULA_FOR_TEXT.fullmatch(text):
@@ -190,7 +190,7 @@ def read_cell(column: str, text: str) -> Cell:
 
 
 def doubt_of(column: str, text: str) -> str | None:
-    """What to say of a *text* that may be damaged, and is kept; None where nothing is to be said."""
+    """Return a complaint about *text* that may be damaged but is kept; None when there is none."""
     if column in _TEXT_NUMBERS and _DECIMAL_NUMBER.fullmatch(text):
         return "ends in .0: a program has taken it for a number; format the column as text"
     if column == "contact" and _THOUSANDS.fullmatch(text):

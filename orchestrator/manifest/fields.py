@@ -1,4 +1,4 @@
-"""The fields of an avatar: what its model says of each, and a draft of one, text by field, as the file has it."""
+"""The fields of an avatar, derived from its model, and drafts of avatars: the text of each field in the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.domain.avatar import Avatar
 from orchestrator.domain.entries import Place
 from orchestrator.manifest.problems import Problem, Severity, quoted, suggestion
 
-#: The columns `results` adds to a manifest; a results file is a manifest too, so they are passed over.
+#: The columns that `results` adds to a manifest. A results file is also a manifest, so reading skips them.
 RESULT_COLUMNS = (
     "state",
     "job_id",
@@ -33,14 +33,14 @@ RESULT_COLUMNS = (
 )
 PATH_FIELDS = tuple(kind.value for kind in AssetKind)
 _SHOWN_CHARACTERS = 64
-#: None takes a default away.
+#: None removes a default.
 Value = str | list[str] | dict[str, str | None] | None
-#: What is never shown, whatever is wrong with it.
+#: Fields whose values no message repeats.
 PERSONAL_FIELDS = frozenset({"contact"})
 
 
 class Shape(StrEnum):
-    """How a field is written."""
+    """The form in which a field is written."""
 
     TEXT = "text"
     LIST = "list"
@@ -49,7 +49,7 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldRule:
-    """A field of the avatar: how it is written, the words it takes, the fields inside it."""
+    """A field of the avatar: its shape, its allowed words, and the fields inside it."""
 
     shape: Shape
     choices: tuple[str, ...] = ()
@@ -91,16 +91,16 @@ def _columns(rules: Mapping[str, FieldRule], prefix: str = "") -> dict[str, Fiel
 
 
 GROUPS = {name for name, rule in FIELDS.items() if rule.shape is Shape.GROUP}
-#: The same as a table has them: `voice_properties.sex` instead of a group.
+#: The fields as columns of a table: `voice_properties.sex` instead of a group.
 COLUMNS: Mapping[str, FieldRule] = _columns(FIELDS)
 
-#: What a table may say of the whole batch.
+#: The columns of a table that apply to the whole batch.
 BATCH_COLUMNS = frozenset({"batch_name", "submit", "submit_requires"})
 KNOWN_COLUMNS = frozenset({*COLUMNS, *RESULT_COLUMNS, *BATCH_COLUMNS})
 
 
 def unknown_field(name: str, known: Iterable[str] = (*FIELDS, *COLUMNS)) -> str:
-    """Say that there is no field *name* and which one may have been meant."""
+    """Return a message that there is no field *name*, with the field that may have been meant."""
     return f"unknown field {quoted(name)}{suggestion(name, known)}"
 
 
@@ -108,9 +108,9 @@ def unknown_field(name: str, known: Iterable[str] = (*FIELDS, *COLUMNS)) -> str:
 class Draft:
     """One avatar, or the defaults, before validation.
 
-    `places` goes by field name, dotted inside groups (`voice_properties.sex`) and numbered inside lists
-    (`tags.0`), as `faulty` does: the fields that a problem has been reported for already; of a draft that
-    `is_broken` nothing can be said but that. `job_id` is the job that a row of a results file names.
+    The keys of `places` are field names, dotted inside groups (`voice_properties.sex`) and numbered inside lists
+    (`tags.0`). So are the items of `faulty`, the fields with a reported problem. A draft that `is_broken` is not
+    checked further. `job_id` is the job of a row of a results file.
     """
 
     file: str
@@ -123,7 +123,7 @@ class Draft:
     job_id: str | None = None
 
     def place_of(self, *names: str | int) -> Place:
-        """Where the field is, or else what it belongs to, or else where the draft begins."""
+        """Return the place of the field, else of the field that contains it, else of the draft."""
         while names:
             if place := self.places.get(_dotted(names)):
                 return place
@@ -131,7 +131,7 @@ class Draft:
         return self.start
 
     def report(self, message: str, *names: str | int, rule: str, place: Place | None = None) -> None:
-        """Add a problem about the field *names*, found by *rule*; the field is faulty from now on."""
+        """Add a problem about the field *names*, found by *rule*, and mark the field as faulty."""
         line, column = place or self.place_of(*names)
         name = ".".join(name for name in names if isinstance(name, str)) or None
         shown = name and name[:_SHOWN_CHARACTERS]
@@ -141,7 +141,7 @@ class Draft:
             self.faulty.add(_dotted(names))
 
     def warn(self, message: str, *names: str | int, rule: str) -> None:
-        """Add a warning about the field *names*, found by *rule*; its value counts."""
+        """Add a warning about the field *names*, found by *rule*; its value remains valid."""
         is_known = bool(names) and self.is_faulty(*names)
         self.report(message, *names, rule=rule)
         self.problems[-1] = self.problems[-1]._replace(severity=Severity.WARNING)
@@ -149,11 +149,11 @@ class Draft:
             self.faulty.discard(_dotted(names))
 
     def is_faulty(self, *names: str | int) -> bool:
-        """True when a problem is known of the field *names*, or of the whole field it is in."""
+        """Return True when a problem was reported for the field *names*, or for the whole field that contains it."""
         return str(names[0]) in self.faulty or _dotted(names) in self.faulty
 
     def over(self, defaults: Draft) -> Draft:
-        """This draft with *defaults* for all that it does not say itself; groups are merged."""
+        """Return this draft with *defaults* for the fields that it does not set; groups are merged."""
         if not (defaults.values or defaults.faulty):
             return self
         values = {**defaults.values, **self.values}

@@ -1,4 +1,4 @@
-"""The files of an entry: what is at each path, whether it is of the kind wanted, and whether they go together."""
+"""Inspection of an entry's files: what is at each path, whether its format fits its kind, and duplicate files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from orchestrator.preflight.papers import TAIL_BYTES, contact_complaint, paper_f
 from orchestrator.preflight.rulebook import Finding, look_first, refused
 
 HEAD_BYTES = 32
-#: What is no file does nothing when it is opened so.
+#: With these flags, opening a pipe, device or terminal neither blocks nor has side effects.
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -52,11 +52,11 @@ _QUICKTIME_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 _PICTURE_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"avif": "AVIF"}
 _URL_CAP = "MetaStudio's definitions cap them at 50, so the service may not give them all"
 _AUTO = (None, "auto")
-#: Up to here `auto` gives no more parts than MAX_AUTO_PARTS.
+#: Up to this size `auto` gives at most MAX_AUTO_PARTS parts.
 _FEW_PARTS_BYTES = MAX_AUTO_PARTS * MAX_PART_BYTES
-#: Without these the review fails, unless the account is on the vendor's list.
+#: Files without which the review fails, unless the account is on the vendor's list.
 _REVIEW_NEEDS = (AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2, AssetKind.GRANT_FILE)
-#: Warnings about one file; a file that more avatars name was hardly forgotten in a copied row.
+#: The maximum number of warnings about one file. A file with more duplicates is hardly a mistake in a copied row.
 MAX_COPIES: Final = 10
 
 
@@ -69,11 +69,11 @@ def inspect_files(
     manifest_file: str,
     is_repeated: bool = False,
 ) -> tuple[tuple[Asset, ...], list[Problem]]:
-    """Look at the files of *entry*: the assets that can be sent, and the problems of all.
+    """Inspect the files of *entry*; return the assets that can be sent, and the problems of all files.
 
-    *copies* knows the files of the entries before.
-    *with_media* also reads the index of each film, which takes about a millisecond where the cache does not know it.
-    An inspection that *is_repeated* leaves out warnings that take more than the file itself.
+    *copies* contains the files of the earlier entries.
+    *with_media* also reads the index of each film, which takes about a millisecond if the film is not cached.
+    An inspection that *is_repeated* omits the warnings that need more than the file itself.
     """
     inspection = _Inspection(entry, manifest_file)
     files = entry.avatar.files()
@@ -90,7 +90,7 @@ def inspect_files(
 
 
 def finding_problem(entry: Entry, kind: AssetKind, finding: Finding, manifest_file: str) -> Problem:
-    """What a rule found about the file of *kind*, at its place in the manifest."""
+    """Return the *finding* of a rule about the file of *kind* as a problem with its place in the manifest."""
     line, column = entry.place_of(kind.value)
     return Problem(
         file=manifest_file,
@@ -106,7 +106,7 @@ def finding_problem(entry: Entry, kind: AssetKind, finding: Finding, manifest_fi
 
 
 class _Inspection:
-    """Collects the assets and problems of one entry."""
+    """Collector of the assets and problems of one entry."""
 
     def __init__(self, entry: Entry, manifest_file: str) -> None:
         self._entry = entry
@@ -116,7 +116,7 @@ class _Inspection:
             avatar.video_multipart_count == "auto" and avatar.action_video_multipart_count in _AUTO
         )
         self.assets: list[Asset] = []
-        #: The number of the file of each.
+        #: The `file_number` of each asset.
         self._files: list[int] = []
         self.problems: list[Problem] = []
 
@@ -152,7 +152,7 @@ class _Inspection:
                 continue
             self.assets.append(asset)
             self._files.append(file)
-            # `auto` gives no number of parts that something is to be said of, up to very large films.
+            # The part counts that `auto` gives need no check, except for very large films.
             if kind.is_multipart and not (self._is_auto and asset.fingerprint.size <= _FEW_PARTS_BYTES):
                 try:
                     self._check_part_count(kind, asset.fingerprint.size)
@@ -160,7 +160,7 @@ class _Inspection:
                     self._report("M07", kind, str(error))
 
     def _check_part_count(self, kind: AssetKind, size: int) -> None:
-        """Raise SegmentError where a film cannot be cut into the parts that its own field asks for."""
+        """Check the number of parts of a film; raises SegmentError when it does not fit the film's size."""
         avatar = self._entry.avatar
         own = avatar.action_video_multipart_count if kind is AssetKind.ACTION_VIDEO else None
         count = own or avatar.video_multipart_count
@@ -177,7 +177,7 @@ class _Inspection:
             self._report("M07", kind, f"needs {count} upload URLs; {_URL_CAP}", _WARNING)
 
     def check_twins(self) -> None:
-        """Report a file that is given for two kinds; only the cover is often one of the pictures."""
+        """Report a file that is given for two kinds: a warning if one is the cover, which often reuses a picture."""
         if len(set(self._files)) == len(self._files):
             return
         first: dict[int, AssetKind] = {}
@@ -188,13 +188,13 @@ class _Inspection:
                 self._report("M08", asset.kind, f"{asset.path}: is the same file as {other}", severity)
 
     def check_copies(self, copies: Copies) -> None:
-        """Warn of a file that an earlier avatar names too."""
+        """Warn about each file that an earlier avatar also names."""
         for asset, line in copies.named_before(self._entry.line, zip(self.assets, self._files, strict=True)):
             message = f"{asset.path}: the avatar in line {line} names the same file; was a row copied?"
             self._report("M08", asset.kind, message, _WARNING)
 
     def check_review_needs(self, given: Container[AssetKind]) -> None:
-        """Warn of what the review asks of most accounts."""
+        """Warn about missing files that the review requires of most accounts, and about a doubtful contact."""
         absent = [kind for kind in _REVIEW_NEEDS if kind not in given]
         if absent:
             names = ", ".join(absent)
@@ -205,7 +205,7 @@ class _Inspection:
             self._report("P07", "contact", complaint, _WARNING)
 
     def check_films(self, local: LocalFiles) -> None:
-        """Check what the service's review would of the training video and the action video."""
+        """Check the training video and the action video for what the service's review would check."""
         faulty = {problem.field for problem in self.problems if problem.is_error}
         for asset in self.assets:
             if not asset.kind.is_multipart or asset.kind in faulty:
@@ -221,7 +221,7 @@ class _Inspection:
 
 
 def wanted_of(avatar: Avatar, kind: AssetKind) -> Wanted:
-    """What the film of *kind* is for."""
+    """Return the requirements for the film of *kind*."""
     is_voice_elsewhere = avatar.audio_source_type is AudioSourceType.AUDIO or avatar.is_only_human_model
     return Wanted(
         is_flexus=avatar.is_any_flexus,
@@ -233,22 +233,23 @@ _WARNING = Severity.WARNING
 
 
 class Copies:
-    """The files that the avatars so far have named (rule M08), known by device and inode, so that links count too.
+    """The files named by earlier avatars (rule M08), identified by device and inode so that links count too.
 
-    *shared* are paths that the manifest means for many avatars. A file is one number, not its path: 50,000 avatars
-    with five such files each take about 30 MB, however long their paths are.
+    *shared* are paths that the manifest intends for many avatars. A file is stored as one number instead of its
+    path: 50,000 avatars with five such files each take about 30 MB, whatever the length of their paths.
     """
 
     def __init__(self, shared: Container[str] = ()) -> None:
         self._shared = shared
-        #: The line of the first avatar that names a file.
+        #: The line of the first avatar that names a file, by `file_number`.
         self._lines: dict[int, int] = {}
         self._copies: Counter[int] = Counter()
 
     def named_before(self, line: int, files: Iterable[tuple[Asset, int]]) -> list[tuple[Asset, int]]:
-        """Take the *files*, each with its `file_number`, of the avatar in *line*.
+        """Add the *files*, each with its `file_number`, of the avatar in *line*.
 
-        Returns those that an avatar before names too, with the first one's line; none of a file that too many name.
+        Returns the assets whose file an earlier avatar names, with the line of the first such avatar. A file that
+        has been returned MAX_COPIES times is not returned again.
         """
         found, new, lines = [], [], self._lines
         for asset, file in files:
@@ -261,21 +262,21 @@ class Copies:
             if (told := self._copies[file]) < MAX_COPIES:
                 self._copies[file] = told + 1
                 found.append((asset, first))
-        # Only now: a file that one avatar names twice is no copied row.
+        # Only after the loop: an avatar that names a file twice is not a copied row.
         for file in new:
             lines[file] = line
         return found
 
 
 def shared_paths(defaults: Mapping[str, object]) -> frozenset[str]:
-    """The files among the *defaults* of a manifest."""
+    """Return the paths of the files in the *defaults* of a manifest."""
     return frozenset(str(defaults[kind]) for kind in AssetKind if defaults.get(kind))
 
 
 def read_ends(path: str, tail_bytes: int) -> tuple[os.stat_result, bytes, bytes]:
-    """The status of *path*, and the first and the last bytes where it is a regular file.
+    """Return the status of *path* and, if it is a regular file, its first and last bytes.
 
-    Raises OSError when it may not be read. The path is walked once for all of that, and no pipe is waited for.
+    Raises OSError when it cannot be read. The path is resolved only once, and opening a pipe does not block.
     """
     descriptor = os.open(path, _READ_ONLY)
     try:
@@ -293,7 +294,7 @@ def read_ends(path: str, tail_bytes: int) -> tuple[os.stat_result, bytes, bytes]
 
 
 def format_of(head: bytes) -> str | None:
-    """The format that begins with *head*: MP4, MOV, PNG, ...; None when it is not one of those known here."""
+    """Return the format of a file that begins with *head*: MP4, MOV, PNG, ...; None for unknown formats."""
     if head[4:8] == b"ftyp":
         brand = head[8:12]
         return "MOV" if brand == b"qt  " else _PICTURE_BRANDS.get(brand, "MP4")
@@ -308,22 +309,22 @@ def format_of(head: bytes) -> str | None:
 
 
 def zip_complaint(path: str) -> str | None:
-    """What is wrong with the zip at *path*; None when its index can be read and names a file."""
+    """Return what is wrong with the zip at *path*; None when its index is readable and lists a file."""
     try:
         with zipfile.ZipFile(Path(path)) as archive:
-            # Not ZipInfo.is_dir(): a damaged index may hold an empty name, on which that raises.
+            # Not ZipInfo.is_dir(), which raises on an empty name; a damaged index may contain one.
             is_empty = all(name.endswith("/") for name in archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return "is not a zip, or is not complete"
     return "is a zip without any file in it" if is_empty else None
 
 
-#: Files that are remembered: neighbours share a letter or a cover, whole batches seldom do.
+#: The number of cached files: adjacent entries share a letter or a cover, whole batches seldom do.
 _REMEMBERED = 512
 _INODE_BITS = 64
-#: Formats that are safe; the vendor documents none for pictures and letters, so others only get a warning.
+#: Formats that are safe. The vendor documents none for pictures and letters, so others only cause a warning.
 _PICTURES = ("PNG", "JPEG")
-#: By kind, where it is not a picture. That something begins like a zip does not say that it is one.
+#: The usual formats of kinds that are not pictures. AUDIO has none: a zip signature does not make a valid zip.
 _USUAL_FORMATS = {
     AssetKind.TRAINING_VIDEO: ("MP4",),
     AssetKind.ACTION_VIDEO: ("MP4",),
@@ -333,7 +334,7 @@ _USUAL_FORMATS = {
 
 
 class Look(NamedTuple):
-    """What was found at a path; *asset* is None when it cannot be sent, *file* is its `file_number`."""
+    """The findings at a path; *asset* is None when it cannot be sent, *file* is its `file_number`."""
 
     kind: AssetKind
     asset: Asset | None
@@ -342,30 +343,30 @@ class Look(NamedTuple):
 
 
 class LocalFiles:
-    """The files of a moment: one that several entries share is looked at once.
+    """A short-lived cache of local files: one that several entries share is inspected once.
 
-    What changes after the first look is not seen, so planning makes a new one for every few entries. What *cache*
-    knows of films is not measured again; by default it is the user's.
+    Changes after the first inspection are not noticed, so planning creates a new instance for every few entries.
+    Films in *cache*, by default the user's, are not measured again.
     """
 
     def __init__(self, cache: Cache | None = None) -> None:
-        #: Found with the first film: most moments see none.
+        #: Opened with the first film, because most instances read none.
         known = lru_cache(1)(lambda: cache or Cache())
-        #: What is wrong with the file of that kind at that path.
+        #: Inspects the file of a kind at a path.
         self.look: Callable[[AssetKind, str], Look] = lru_cache(_REMEMBERED)(partial(_look, Folders()))
-        #: The fingerprint of what is at that path, None when nothing can be seen there.
+        #: Returns the fingerprint of the file at a path, None when it is missing or inaccessible.
         self.fingerprint: Callable[[str], Fingerprint | None] = lru_cache(_REMEMBERED)(fingerprint_of)
-        #: The facts of the film at that path; raises OSError.
+        #: Returns the facts of the film at a path; raises OSError.
         self.film: Callable[[str], Film] = lru_cache(_REMEMBERED)(lambda path: read_film(path, known()))
 
 
 def file_number(device: int, inode: int) -> int:
-    """What is the same for all paths of a file; 0 where that is not known: to some file systems every inode is 0."""
+    """Return a number that is equal for all paths of a file; 0 if unknown, as on file systems with only inode 0."""
     return device << _INODE_BITS | inode if inode else 0
 
 
 def access_complaint(path: str, error: Exception) -> str:
-    """Why nothing can be read from *path*."""
+    """Return the reason why *path* cannot be read."""
     if isinstance(error, FileNotFoundError):
         folder = PurePath(path).parent
         is_folder_there = os.path.isdir(folder)  # noqa: PTH112 - never raises, whatever the path
@@ -374,15 +375,15 @@ def access_complaint(path: str, error: Exception) -> str:
         lacking = f"the locale's encoding ({error.encoding}) lacks a character of its name"
         return f"cannot be read: {lacking}; set LC_ALL=C.UTF-8"
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
-        return "is not a regular file"  # but a socket, which cannot be opened
+        return "is not a regular file"  # it is a socket, which cannot be opened
     reason = error.strerror if isinstance(error, OSError) else None
     return f"cannot be read: {reason or 'the system gives no reason'}"
 
 
 def fingerprint_of(path: str) -> Fingerprint | None:
-    """What is at *path*; None when nothing can be seen there."""
+    """Return the fingerprint of the file at *path*; None when it is missing or inaccessible."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - hundreds of thousands of paths, and Path costs more than stat
+        status = os.stat(path)  # noqa: PTH116 - for hundreds of thousands of paths, Path costs more than stat
     except OSError:
         return None
     return Fingerprint.of(status)
@@ -395,11 +396,11 @@ def _look(folders: Folders, kind: AssetKind, path: str) -> Look:
         if not stat.S_ISREG(status.st_mode):
             complaint = "is a directory" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
     except (OSError, ValueError) as error:
-        # Which file may have been meant is looked for only where nothing is.
+        # Search for the file that may have been meant only when the path does not exist.
         is_there = isinstance(error, (PermissionError, ValueError))
         complaint = (None if is_there else folders.explain(path)) or access_complaint(path, error)
     if complaint:
-        # An address may be signed: it is not repeated.
+        # An address may be signed, so it is not repeated.
         message = complaint if is_address(path) else f"{path}: {complaint}"
         return Look(kind, None, 0, (refused("M05", message),))
     asset = Asset(kind, path, Fingerprint.of(status))
@@ -412,10 +413,10 @@ def _findings(asset: Asset, head: bytes, tail: bytes) -> tuple[Finding, ...]:
     findings = [] if is_usual else list(_format_findings(asset, found))
     if kind.is_multipart:
         return tuple(findings)
-    try:  # noqa: SIM105 - `suppress` costs as much as the rest for each of hundreds of thousands of files
+    try:  # noqa: SIM105 - for hundreds of thousands of files, `suppress` costs as much as the rest
         findings += paper_findings(asset, found, head, tail)
     except OSError:
-        pass  # it could be read a moment ago, and the upload will say what is wrong
+        pass  # it was readable a moment ago, and the upload will report what is wrong
     if asset.size > MAX_PART_BYTES:
         findings.append(refused("M06", f"has {format_bytes(asset.size)}; the store takes at most 5 GiB"))
     return tuple(findings)

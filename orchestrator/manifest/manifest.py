@@ -1,4 +1,4 @@
-"""A manifest: opened from a path and the command line; its entries one by one, and every problem of the file."""
+"""A manifest, opened from a path and command-line options: its entries one by one, and every problem of the file."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ T = TypeVar("T")
 YAML_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 CSV_SUFFIXES = frozenset({".csv", ".tsv"})
 WORKBOOK_SUFFIXES = frozenset({".xlsx", ".xlsm"})
-#: What Excel wrote before 2007, and writes around a workbook with a password.
+#: The signature of Excel files before 2007, and of workbooks with a password.
 _OLD_WORKBOOK = bytes.fromhex("d0cf11e0a1b11ae1")
 
 
 class Source(Protocol):
-    """A file that has been opened: what it says of the batch, its defaults, its avatars."""
+    """An opened file: its batch fields, its defaults and its avatars."""
 
     head: Draft
     defaults: Draft
 
     def drafts(self) -> Iterator[Draft]:
-        """The avatars in the order of the file, read again for each call; may raise UnreadableError."""
+        """Yield the avatars in the order of the file, which each call reads again; may raise UnreadableError."""
 
 
 class RejectedRow(NamedTuple):
-    """A row that something is wrong with, and the job that it says is its own."""
+    """A row with a problem, and the job that it names."""
 
     entry_id: str
     job_id: str
@@ -55,11 +55,11 @@ class RejectedRow(NamedTuple):
 
 
 class Manifest:
-    """What a file asks for.
+    """The avatars and batch settings that a file requests.
 
-    `problems` are those of the file's head until `entries` has been gone through; then they are all, and
-    `rejected_rows` are the rows of a results file that gave no entry because of one, and `listed` is how many avatars
-    the file has, valid or not.
+    Until `entries` has been consumed, `problems` only has those of the file's head and defaults; afterwards it has
+    all. Then `rejected_rows` has the rows of a results file that gave no entry because of a problem, and `listed`
+    is the number of avatars in the file, valid or not.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class Manifest:
         return any(problem.severity is Severity.ERROR for problem in self.problems)
 
     def copies(self) -> Copies:
-        """Know no file yet, but those that the defaults give to many avatars."""
+        """Return a new `Copies` that ignores the files in the defaults, which many avatars share."""
         return Copies(shared_paths(self._defaults.values))
 
     def entries(self) -> Iterator[Entry]:
-        """The valid entries in the order of the file; finds the problems of all of them on the way."""
+        """Yield the valid entries in the order of the file, and collect the problems of all entries."""
         self.problems[:] = self._opening_problems
         self.rejected_rows.clear()
         self.listed = 0
@@ -128,13 +128,13 @@ class Manifest:
 
 @dataclass(slots=True)
 class _Taken:
-    """The ids and names of the entries before, with their lines."""
+    """The ids and names of the earlier entries, with their lines."""
 
     ids: dict[str, int | None] = field(default_factory=dict)
     names: dict[str, int | None] = field(default_factory=dict)
 
     def take(self, draft: Draft, entry_id: str | None) -> bool:
-        """Note the draft's id and name; False, with a problem in *draft*, when the id is taken."""
+        """Record the draft's id and name; return False without an id, or with a used one, reported in *draft*."""
         if entry_id is None:
             return False
         name = str(draft.values.get("name") or "").strip()
@@ -158,7 +158,7 @@ class _Taken:
 
 
 def entry_id_of(draft: Draft) -> str | None:
-    """The id, or a slug of the name; reports a name that leaves none."""
+    """Return the id, or a slug of the name; reports a name from which no id can be made."""
     given, name = draft.values.get("id"), draft.values.get("name")
     if isinstance(given, str) and given.strip():
         return normal(given.strip())
@@ -171,19 +171,19 @@ def entry_id_of(draft: Draft) -> str | None:
 
 
 def folder_of(path: Path) -> str:
-    """The folder that the manifest's relative paths start from."""
+    """Return the folder that the manifest's relative paths refer to."""
     return str(path.absolute().parent)
 
 
 class UnreadableSource:
-    """Stands for a file that could not be opened: nothing in it but the problem."""
+    """The source for a file that could not be opened, with only the problem."""
 
     def __init__(self, path: Path, error: UnreadableError) -> None:
         self.head = Draft(file=str(path), start=Place(), problems=[error.problem(path)])
         self.defaults = Draft(file=str(path), start=Place())
 
     def drafts(self) -> Iterator[Draft]:
-        """No avatars."""
+        """Return no avatars."""
         return iter(())
 
 
@@ -194,7 +194,7 @@ def open_manifest(
     defaults: Mapping[str, str] | None = None,
     is_submit_wanted: bool | None = None,
 ) -> Manifest:
-    """Open *path*; whatever is wrong with it becomes a problem, never an exception.
+    """Open *path*; every error in it becomes a problem, never an exception.
 
     *batch_name* and *is_submit_wanted* override the file; *defaults*, written like table cells, override the
     file's defaults, but not the values of an avatar.
@@ -202,7 +202,7 @@ def open_manifest(
     given = draft_of_defaults(defaults or {})
     given_head = Draft(file="--batch-name", start=Place())
     if batch_name is not None:
-        given_head.values["batch_name"] = batch_name or " "  # an empty name is a mistake, not no name
+        given_head.values["batch_name"] = batch_name or " "  # an empty name is an error, not a missing name
     if is_submit_wanted is not None:
         given_head.values["submit"] = str(is_submit_wanted)
     source: Source
@@ -228,7 +228,7 @@ def open_manifest(
 def _readable_source(path: Path, given: Draft) -> Source:
     check_is_file(path)
     if repaired(where := str(path.absolute())) != where:
-        # It names the batch, and the journal keeps it.
+        # The path gives the batch its name, and the journal stores it.
         raise UnreadableError(
             "the path of the manifest has bytes that are not UTF-8; rename the file or its folder"
         )
@@ -286,7 +286,7 @@ def _read(function: Callable[[Path], T], path: Path) -> T:
 
 
 def draft_of_defaults(defaults: Mapping[str, str]) -> Draft:
-    """The *defaults* of the command line, written like table cells."""
+    """Return a draft of the *defaults* of the command line, which are written like table cells."""
     draft = Draft(file="--default", start=Place())
     for name, text in defaults.items():
         if name in COLUMNS:

@@ -1,4 +1,4 @@
-"""What a file's name and folders say of it: which kind of file it is, and whose. Never a guess between two."""
+"""Deriving the kind and the person of a file from its name and its folders, without guessing between two."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ENDINGS: Mapping[AssetKind, frozenset[str]] = {
     AssetKind.PRE_BEAUTY_IMAGE: _PICTURES,
     AssetKind.POST_BEAUTY_IMAGE: _PICTURES,
 }
-#: Of what nothing but the ending says anything; a picture may be any of five kinds.
+#: The kind by ending, used when no name indicates one. Pictures are absent: they may be any of several kinds.
 _BY_ENDING: Mapping[str, AssetKind] = {
     **dict.fromkeys(_VIDEOS, AssetKind.TRAINING_VIDEO),
     ".zip": AssetKind.AUDIO,
@@ -31,7 +31,7 @@ _BY_ENDING: Mapping[str, AssetKind] = {
 }
 KNOWN_ENDINGS = _VIDEOS | _PICTURES | {".zip", ".pdf"}
 
-#: Whole words of names in Latin letters.
+#: Names in Latin letters are matched by whole words.
 _WORDS: Mapping[str, AssetKind] = {
     **dict.fromkeys(("training", "train"), AssetKind.TRAINING_VIDEO),
     **dict.fromkeys(("action", "actions", "gesture", "gestures"), AssetKind.ACTION_VIDEO),
@@ -44,7 +44,7 @@ _WORDS: Mapping[str, AssetKind] = {
         AssetKind.GRANT_FILE,
     ),
 }
-#: Chinese has no blanks between words: these are cut out wherever they stand, the longest first.
+#: Chinese has no spaces between words, so these are cut out anywhere in a name, the longest first.
 _CHINESE: Mapping[str, AssetKind | None] = {
     "身份证人像面": AssetKind.ID_CARD_IMAGE1,
     "身份证国徽面": AssetKind.ID_CARD_IMAGE2,
@@ -71,16 +71,16 @@ _CHINESE: Mapping[str, AssetKind | None] = {
     "授权": AssetKind.GRANT_FILE,
     "视频": None,
 }
-#: Words that say nothing of kind or person.
+#: Words that indicate neither a kind nor a person.
 _FILLERS = frozenset({"video", "videos", "film", "films", "footage", "id", "ids", "idcard", "card", "cards"})
-#: What cameras, phones and scanners call files: of no person.
+#: Words in the file names that cameras, phones and scanners generate; they identify no person.
 _DEVICE_WORD = re.compile(r"(?:img|dsc|dscf|mvi|vid|mov|pxl|scan|clip|take|untitled|c(?=\d{3}))\d*|\d{8,}")
 _SEPARATORS = re.compile(r"[\s_.()\uff08\uff09\[\]【】+-]+")
 _CHINESE_WORDS = re.compile("|".join(sorted(_CHINESE, key=len, reverse=True)))
 
 
 class Words(NamedTuple):
-    """What one name is made of: the kinds that its words are for, and the rest, which may be a person's name."""
+    """The words of one name: the kinds they stand for, and the remaining words, which may be a person's name."""
 
     kinds: frozenset[AssetKind]
     kind_words: frozenset[str]
@@ -88,23 +88,23 @@ class Words(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The rest as people and computers write it differently, made alike; '' where nothing is left."""
+        """The remaining words, normalized so that different spellings compare equal; '' when there are none."""
         return normal(" ".join(self.rest)).casefold()
 
     @property
     def is_of_device(self) -> bool:
-        """True for names such as IMG_0001, which are of no person."""
+        """True for names such as IMG_0001, which identify no person."""
         first, *others = [word.casefold() for word in self.rest] or [""]
         return bool(_DEVICE_WORD.fullmatch(first)) and all(map(str.isdecimal, others))
 
     @property
     def is_number(self) -> bool:
-        """True for 001, which may be a person's number or that of a take."""
+        """True for names such as 001, which may be the number of a person or of a take."""
         return bool(self.rest) and all(map(str.isdecimal, self.rest))
 
 
 class NamedFile(NamedTuple):
-    """A file of a scanned folder, by its path in it."""
+    """A file of a scanned folder, with its path relative to that folder."""
 
     path: PurePosixPath
     own: Words
@@ -112,12 +112,12 @@ class NamedFile(NamedTuple):
 
     @property
     def kind_words(self) -> frozenset[str]:
-        """The words that decided its kind."""
+        """The words in its name and its folders that stand for a kind."""
         return self.own.kind_words.union(*(folder.kind_words for folder in self.folders))
 
     @property
     def kinds(self) -> frozenset[AssetKind]:
-        """The kinds that its name, or else the nearest folder, says; else what its ending says."""
+        """The kinds indicated by its name, else by the nearest folder, else by its ending."""
         for words in (self.own, *reversed(self.folders)):
             if words.kinds:
                 return words.kinds
@@ -126,27 +126,27 @@ class NamedFile(NamedTuple):
 
     @property
     def ending(self) -> str:
-        """In lower case, with its dot."""
+        """The file name extension in lower case, with its dot."""
         return self.path.suffix.lower()
 
     @property
     def can_be_its_kind(self) -> bool:
-        """False where no file with this ending is of any of its kinds."""
+        """True when a file with this ending can be of each of its kinds."""
         return all(self.ending in _ENDINGS[kind] for kind in self.kinds)
 
     @property
     def person_folder(self) -> Words | None:
-        """The nearest folder whose name is not only about kinds."""
+        """The nearest folder whose name has words other than those for kinds."""
         return next((words for words in reversed(self.folders) if words.rest), None)
 
 
 def named_file(path: PurePosixPath) -> NamedFile:
-    """What the names in *path* say."""
+    """Split the names in *path* into words."""
     return NamedFile(path, words_of(path.stem), tuple(words_of(name) for name in path.parts[:-1]))
 
 
 def words_of(name: str) -> Words:
-    """Take *name* apart."""
+    """Split *name* into the kinds it mentions and the remaining words."""
     kinds: set[AssetKind] = set()
     kind_words: set[str] = set()
 
@@ -169,12 +169,12 @@ def words_of(name: str) -> Words:
 
 
 def untrusted_words(files: Iterable[NamedFile]) -> frozenset[str]:
-    """Words for kinds that also are in names of files which cannot be of that kind, as in `Grant Smith.mp4`."""
+    """Return the words for kinds that also appear in files that cannot be of that kind, as in `Grant Smith.mp4`."""
     return frozenset().union(*(file.kind_words for file in files if not file.can_be_its_kind))
 
 
 def person_folders(files: Sequence[NamedFile]) -> frozenset[PurePosixPath]:
-    """The folders that are about one person: a file in them says no name of its own, or the folder's."""
+    """Return the folders of one person: at least one file in each has the folder's name, or names no person."""
     found = set()
     for file in files:
         folder = file.folders[-1] if file.folders else None

@@ -1,8 +1,9 @@
-"""Paths as manifests give them, and why there is no file at one (rule M05).
+"""Expansion of the paths in manifests, and explanations for paths without a file (rule M05).
 
-They are relative to the manifest, with `~` and `$VAR`. They come from other systems, spreadsheets and browsers:
-another case, accents stored otherwise, an extension twice or hidden, `%20`, quotes, backslashes, drive letters,
-addresses. So what is there under nearly that name is looked for, and what a path is, is said.
+Paths are relative to the manifest and may contain `~` and `$VAR`. They come from other systems, spreadsheets and
+browsers, so they may differ from the file's real name: another case, accents in another Unicode form, a doubled or
+hidden extension, `%20`, quotes, backslashes, drive letters, addresses. The explanation names a file with nearly the
+same name, or the kind of path that was given.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-#: Folders whose names are remembered, and the most names of one: what lacks many files lacks them in few folders.
+#: The number of folders whose listings are cached, and the maximum number of names kept of each. A manifest with
+#: many missing files usually misses them in few folders.
 _REMEMBERED: Final = 32
 _MOST_NAMES: Final = 100_000
 
@@ -31,14 +33,14 @@ _VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0
 
 
 class PathError(ValueError):
-    """A path cannot be expanded; the text says why."""
+    """A path cannot be expanded; the message gives the reason."""
 
 
 def absolute_path(text: str, folder: str, environment: Mapping[str, str]) -> str:
-    """Expand *text* and make it absolute from *folder*; `$$` stands for one `$`. Raises PathError."""
+    """Expand *text* and make it absolute, relative to *folder*; `$$` stands for one `$`. Raises PathError."""
     expanded = text
     if text[:1] == "~":
-        expanded = os.path.expanduser(text)  # noqa: PTH111 - pathlib raises where this leaves the text alone
+        expanded = os.path.expanduser(text)  # noqa: PTH111 - pathlib raises where this returns the text unchanged
         if expanded.startswith("~"):
             raise PathError("the home directory is not known; for a file whose name starts with ~ write ./~")
     if "$" in expanded:
@@ -54,7 +56,7 @@ def absolute_path(text: str, folder: str, environment: Mapping[str, str]) -> str
 
 
 def escaped_path(path: str) -> str:
-    """Write an absolute *path* so that `absolute_path` gives it back."""
+    """Escape an absolute *path* so that `absolute_path` returns it unchanged."""
     return path.replace("$", "$$")
 
 
@@ -68,20 +70,20 @@ def _variable(match: re.Match[str], environment: Mapping[str, str]) -> str:
 
 
 def is_address(path: str) -> bool:
-    """True when *path* is an address such as https://...; it may be signed, so no message repeats it."""
+    """Return True for an address such as https://...; it may be signed, so no message repeats it."""
     return _ADDRESS.search(path) is not None
 
 
 class Folders:
-    """The names in folders, and which of them a path may have meant."""
+    """A cache of folder listings that finds the file which a wrong path may have meant."""
 
     def __init__(self) -> None:
         self._names = lru_cache(_REMEMBERED)(names_in)
 
     def explain(self, path: str) -> str | None:
-        """What is wrong with the absolute *path*, at which nothing is; None when nothing like it is known.
+        """Explain why there is no file at the absolute *path*; None when there is no explanation.
 
-        What is an address is never repeated: it may be signed.
+        An address is never repeated, because it may be signed.
         """
         if match := _ADDRESS.search(path):
             scheme = match["scheme"].lower()
@@ -108,7 +110,7 @@ class Folders:
         return f"{what}; {hint}"
 
     def _found(self, path: str) -> str | None:
-        """The one file at *path*, or at what is nearly *path*; names that are right are kept."""
+        """Return the file at *path*, or at a similar path: only names that do not exist are replaced."""
         current = ""
         for name in filter(None, path.split("/")):
             step = f"{current}/{name}"
@@ -118,11 +120,11 @@ class Folders:
                     return None
                 step = f"{current}/{near}"
             current = step
-        return current if os.path.isfile(current) else None  # noqa: PTH113 - the same
+        return current if os.path.isfile(current) else None  # noqa: PTH113 - pathlib raises where this returns False
 
 
 def readings_of(path: str) -> Iterator[tuple[str, str]]:
-    """What *path* may mean, and what would be wrong with it then."""
+    """Yield each possible reading of *path*, with the start of a message for the mistake it implies."""
     if match := _QUOTED.fullmatch(path):
         inner = match["inner"]
         yield (
@@ -135,28 +137,28 @@ def readings_of(path: str) -> Iterator[tuple[str, str]]:
 
 
 def names_in(folder: str) -> Mapping[str, str]:
-    """The names in *folder* by their folded form, and by what else they may have been cut to."""
+    """Map the folded form of each name in *folder*, and its likely truncated forms, to the name."""
     names: dict[str, str] = {}
     cut: dict[str, str] = {}
     try:
-        listed = sorted(os.listdir(folder or "/"))[:_MOST_NAMES]  # noqa: PTH208 - names are what is wanted
+        listed = sorted(os.listdir(folder or "/"))[:_MOST_NAMES]  # noqa: PTH208 - only the names are needed
     except OSError:
         return names
     for name in listed:
         try:
             name.encode()
         except UnicodeEncodeError:
-            continue  # a message could not show it
+            continue  # a message could not display it
         folded = _folded(name)
         names.setdefault(folded, name)
         cut.setdefault(_EXTENSION.sub("", folded), name)  # file managers hide extensions
         if " #" in name:
-            cut.setdefault(_folded(name.partition(" #")[0]), name)  # YAML takes the rest for a comment
+            cut.setdefault(_folded(name.partition(" #")[0]), name)  # YAML treats the rest as a comment
     return {**cut, **names}
 
 
 def _folded(name: str) -> str:
-    """*name* without case, composition, escapes, quotes, odd blanks, and extensions written twice."""
+    """Fold *name*: case, composition, escapes, quotes, unusual blanks and doubled extensions make no difference."""
     if "%" in name:
         name = unquote(name)
     if _ENTITY.search(name):
@@ -169,7 +171,7 @@ def _folded(name: str) -> str:
 
 
 def _shown(found: str, path: str) -> str:
-    """*found* from where it leaves the folders of *path* on."""
+    """Return *found* without the leading folders that it shares with *path*."""
     names, wanted = found.split("/"), path.split("/")
     same = 0
     while same < len(names) - 1 and names[same : same + 1] == wanted[same : same + 1]:
@@ -178,7 +180,7 @@ def _shown(found: str, path: str) -> str:
 
 
 def unseen_difference(found: str, path: str) -> str:
-    """What cannot be seen of the difference between two paths that look alike, or is a comment in YAML."""
+    """Describe an invisible difference between two paths, or a name that YAML cut at a `#`; '' for other cases."""
     if found == path:
         return ""
     if unicodedata.normalize("NFC", found) == unicodedata.normalize("NFC", path):

@@ -1,6 +1,6 @@
-"""The rows of a table, one at a time: a CSV file however a spreadsheet has saved it, or a workbook's first sheet.
+"""The rows of a table, read one by one: a CSV file in any form that spreadsheets save, or a workbook's first sheet.
 
-Texts are as they are, and a workbook's numbers as people see them.
+Texts are unchanged; a workbook's whole numbers are written without a decimal point, and its dates in ISO format.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from orchestrator.manifest.cells import from_workbook
 from orchestrator.manifest.fields import KNOWN_COLUMNS
 from orchestrator.manifest.text import UnreadableError, check_characters, read_lines
 
-#: What separates cells; the comma unless the header says otherwise (spreadsheets of many countries: `;`).
+#: Cell separators: the comma unless the header shows another one (spreadsheets of many countries use `;`).
 DELIMITERS = (",", ";", "\t")
-#: Fewer known names may be words of a sentence.
+#: With fewer known names, the line may be a sentence that contains them as words.
 _HEADER_NAMES = 2
-#: The line by which Excel is told the separator; no cell of anyone's.
+#: The line that sets the separator for Excel; it is not a row.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
-#: More than a sheet of a million rows; a small file can inflate to any size.
+#: Enough for a sheet of a million rows. A limit is needed because a small file can inflate to any size.
 _MOST_BYTES = 1024**3
-#: Up to here a workbook's numbers, which are floats, are exact.
+#: Below this limit integers are exact in a workbook, which stores numbers as floats.
 _EXACT = 1e15
 _FIRST_SHEET = re.compile(rb'<sheet\b[^>]*?\br:id="([^"]+)"')
 _TARGET = re.compile(rb"<Relationship\b[^>]*>")
@@ -35,19 +35,19 @@ _ERROR_CELL = re.compile(
     rb'<c r="([A-Z]+)(\d+)"[^>]*\bt="e"[^>]*>(?:<f\b[^>]*/>|<f\b[^>]*>[^<]*</f>)?<v>([^<]*)</v>'
 )
 
-#: The line a row begins in, and its cells.
+#: The line in which a row begins, and its cells.
 Row = tuple[int, list[str]]
-#: What a workbook's cell may hold.
+#: The types of a workbook's cells.
 Value = str | float | bool | date | datetime | time | timedelta
 
 
 def csv_rows(path: Path, encoding: str) -> Generator[Row, None, None]:
-    """The header, then every row; raises UnreadableError where the file stops being CSV."""
+    """Yield the header, then every row; raises UnreadableError at the first place that is not CSV."""
     lines = read_lines(path, encoding)
     before, header, separator = _header_line(lines)
-    # The separator under which the header has the most columns we know, unless the file names it.
+    # Unless the file names the separator, use the one that gives the header the most known columns.
     delimiter = separator or max(DELIMITERS, key=lambda mark: _known_columns(header, mark))
-    # A blank between a separator and a quote is left from typing; cells are stripped anyway.
+    # People type a blank between a separator and a quote; cells are stripped anyway.
     reader = csv.reader(chain([header], lines), delimiter=delimiter, strict=True, skipinitialspace=True)
     line = before + 1
     try:
@@ -59,7 +59,7 @@ def csv_rows(path: Path, encoding: str) -> Generator[Row, None, None]:
 
 
 def _header_line(lines: Iterator[str]) -> tuple[int, str, str | None]:
-    """The number of lines (blank, sep=, comments with #) before the header, the header, and what sep= names."""
+    """Return the number of lines before the header (blank, sep=, comments with #), the header, and sep='s value."""
     separator = None
     for before, line in enumerate(lines):
         if named := _SEPARATOR_LINE.fullmatch(line):
@@ -70,7 +70,7 @@ def _header_line(lines: Iterator[str]) -> tuple[int, str, str | None]:
 
 
 def looks_like_header(cells: Iterable[str]) -> bool:
-    """True when *cells*, or what separators make of them, name columns that we know."""
+    """Return True when *cells*, joined and split by any of DELIMITERS, contain at least two known columns."""
     line = ",".join(cells)
     return any(_known_columns(line, delimiter) >= _HEADER_NAMES for delimiter in DELIMITERS)
 
@@ -81,7 +81,7 @@ def _known_columns(header: str, delimiter: str) -> int:
 
 
 def csv_sentence(error: csv.Error, line: int) -> str:
-    """What the *error* of the CSV reader means for who wrote the row of *line*."""
+    """Return a sentence for the author of the manifest that explains the CSV reader's *error* in *line*."""
     if "unexpected end of data" in str(error):
         return f"the quote opened in the row of line {line} is never closed"
     if "field larger than field limit" in str(error):
@@ -92,7 +92,7 @@ def csv_sentence(error: csv.Error, line: int) -> str:
 
 
 def xlsx_rows(path: Path) -> Generator[Row, None, None]:
-    """The header, then every row with its number in the sheet; raises UnreadableError for what is no workbook."""
+    """Yield the header, then every row with its number in the sheet; raises UnreadableError if not a workbook."""
     failures = _failed_cells(path)
 
     from python_calamine import CalamineError, PasswordError, load_workbook  # noqa: PLC0415 - only workbooks need it
@@ -120,7 +120,7 @@ def xlsx_rows(path: Path) -> Generator[Row, None, None]:
 
 
 def text_of(value: Value) -> str:
-    """The *value* of a workbook's cell as people see it there."""
+    """Return the *value* of a workbook's cell as text: whole numbers without a decimal point, dates in ISO format."""
     match value:
         case str():
             return from_workbook(value)
@@ -137,7 +137,10 @@ def text_of(value: Value) -> str:
 
 
 def _failed_cells(path: Path) -> Mapping[int, Mapping[int, str]]:
-    """What the cells of failed formulas show, as #N/A, by line and column (from 0): they have no value to read."""
+    """Return the error values of failed formulas, such as #N/A, by line and column (from 0).
+
+    The workbook reader returns no value for these cells.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
@@ -156,7 +159,7 @@ def _failed_cells(path: Path) -> Mapping[int, Mapping[int, str]]:
 
 
 def _name_of_first_sheet(archive: zipfile.ZipFile) -> str:
-    """The member that holds the first sheet; raises KeyError where the workbook names none."""
+    """Return the archive member that holds the first sheet; raises KeyError when the workbook has none."""
     first = _FIRST_SHEET.search(archive.read("xl/workbook.xml"))
     for relationship in _TARGET.findall(archive.read("xl/_rels/workbook.xml.rels")):
         named = dict(_ATTRIBUTE.findall(relationship))

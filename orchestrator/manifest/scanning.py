@@ -1,4 +1,4 @@
-"""From a folder of footage to avatars, by the names in it; what could be read in two ways is left to a person."""
+"""Finding avatars in a folder of footage by its file names; ambiguous files are left to the user."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from orchestrator.manifest.naming import (
 )
 from orchestrator.preflight.films.film import read_film
 
-#: A folder of more is a disk, not a handover.
+#: A folder with more files is probably a whole disk, not a delivery of footage.
 MAX_FILES = 50_000
-#: A training video has at least three minutes (rule P11); what is far shorter is another kind of film.
+#: A training video is at least three minutes long (rule P11); a much shorter film is of another kind.
 _SHORTEST_TRAINING_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What a folder has of one person; `film` is what its training video is like, for people to see."""
+    """The files of one person in a folder; `film` describes the training video for display."""
 
     name: str
     files: Mapping[AssetKind, PurePosixPath]
@@ -37,7 +37,7 @@ class Person:
 
 @dataclass(slots=True)
 class Scan:
-    """The people of whom a training video was found, and why each other file is left out, by its path."""
+    """The people who have a training video, and by path the reason why each other file is left out."""
 
     people: list[Person] = field(default_factory=list)
     unclear: dict[PurePosixPath, str] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class TooManyFilesError(Exception):
 
 
 def scan_folder(folder: Path) -> Scan:
-    """Look through *folder*, hidden files and links to folders left out; raises OSError, TooManyFilesError."""
+    """Scan *folder* without hidden files and links to folders; raises OSError or TooManyFilesError."""
     files = [named_file(path) for path in _files_in(folder)]
     scan = Scan()
     by_person: dict[tuple[str, ...], list[tuple[NamedFile, Words]]] = defaultdict(list)
@@ -57,7 +57,7 @@ def scan_folder(folder: Path) -> Scan:
         reason = unclear_kind(file, doubted)
         owner = None if reason else owner_of(file, is_person_folder=file.path.parent in about_one)
         if isinstance(owner, Words):
-            # Anna of one studio is not Anna of another; folders that are only about kinds say nothing of that.
+            # Anna of one studio is not Anna of another. Folders named only after kinds do not separate people.
             around = (words.key for words in file.folders if words.rest and words is not owner)
             by_person[owner.key, *around].append((file, owner))
         else:
@@ -70,7 +70,7 @@ def scan_folder(folder: Path) -> Scan:
 
 
 def _set_namesakes_aside(scan: Scan) -> None:
-    """Leave out people whose names make the same id."""
+    """Move people whose names produce the same id, or no id, to the unclear files."""
     by_id: dict[str, list[Person]] = defaultdict(list)
     for person in scan.people:
         by_id[slug(person.name)].append(person)
@@ -86,7 +86,7 @@ def _set_namesakes_aside(scan: Scan) -> None:
 
 def _files_in(folder: Path) -> Iterator[PurePosixPath]:
     def fail(error: OSError) -> None:
-        raise error  # what cannot be listed is not passed over: its people would be missing without a word
+        raise error  # an unreadable folder is an error: skipping it would silently omit the people in it
 
     count = 0
     for root, folders, names in os.walk(folder, onerror=fail):
@@ -100,7 +100,7 @@ def _files_in(folder: Path) -> Iterator[PurePosixPath]:
 
 
 def unclear_kind(file: NamedFile, doubted: frozenset[str]) -> str | None:
-    """Why it cannot be said which kind of file it is; None where it can."""
+    """Return the reason why the kind of *file* is unclear; None when it is clear."""
     if len(file.kinds) > 1:
         return f"its name is that of several kinds: {', '.join(sorted(file.kinds))}"
     if not file.kinds:
@@ -113,7 +113,7 @@ def unclear_kind(file: NamedFile, doubted: frozenset[str]) -> str | None:
 
 
 def owner_of(file: NamedFile, *, is_person_folder: bool) -> Words | str:
-    """The words that name the person, or why it cannot be said who it is."""
+    """Return the words that name the person, or as text the reason why the person is unclear."""
     own, folder = file.own, file.folders[-1] if file.folders else None
     around = folder if is_person_folder else file.person_folder
     doubt = f"of {' '.join(around.rest if around else ())}, as its folder says, or of {' '.join(own.rest)}?"
@@ -149,7 +149,10 @@ def _add_person(scan: Scan, folder: Path, found: Sequence[tuple[NamedFile, Words
 
 
 def film_facts(path: Path) -> tuple[float | None, str]:
-    """Its length in seconds, and `3:10 landscape`; nothing of a film that cannot be read: `validate` says why."""
+    """Return the length in seconds and a summary such as `3:10 landscape`; (None, '') for an unreadable film.
+
+    `validate` reports why a film cannot be read.
+    """
     try:
         film = read_film(str(path))
     except OSError:

@@ -1,4 +1,4 @@
-"""What to begin a manifest from: the JSON Schema by which editors complete and check, and starter files."""
+"""Aids for writing a manifest: the JSON Schema that editors use for completion and checks, and starter files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _OWN_FIELDS = ("id", "name")
 
 
 def manifest_schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of the YAML manifest, derived from the models that validate it."""
+    """Return the JSON Schema 2020-12 of the YAML manifest, derived from the models that validate it."""
     model = _without_noise(Avatar.model_json_schema())
     definitions = model.pop("$defs")
-    # Any of the three may come from the defaults.
+    # The defaults may provide any of the three.
     definitions["VoiceProperties"].pop("required")
     fields = model["properties"]
     shared = {name: part for name, part in fields.items() if name not in _OWN_FIELDS}
@@ -45,7 +45,7 @@ def manifest_schema() -> dict[str, Any]:
     }
 
 
-#: Every avatar has a training video, its own or the default.
+#: Every avatar has a training video, either its own or the default.
 _TRAINING_VIDEO_EVERYWHERE = [
     {"properties": {"avatars": {"items": {"required": ["training_video"]}}}},
     {"properties": {"defaults": {"required": ["training_video"]}}, "required": ["defaults"]},
@@ -62,19 +62,19 @@ def _mapping(description: str, properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_noise(schema: Any) -> Any:
-    """Drop the titles and null defaults that pydantic adds, which editors would show for every field."""
+    """Drop the titles and null defaults added by pydantic, which editors would show for every field."""
     if isinstance(schema, list):
         return [_without_noise(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     kept = {}
     for key, part in schema.items():
-        is_title = key == "title" and isinstance(part, str)  # not a field of that name
+        is_title = key == "title" and isinstance(part, str)  # not a field with the name "title"
         if not is_title and not (key == "default" and part is None):
             kept[key] = _without_noise(part)
     return kept
 
 
-def starter_manifest(format: Literal["yaml", "csv"]) -> str:  # noqa: A002 - the word of the command line
-    """A manifest with every field explained (YAML), or a table with the usual columns (CSV)."""
+def starter_manifest(format: Literal["yaml", "csv"]) -> str:  # noqa: A002 - the name on the command line
+    """Return a manifest that explains every field (YAML), or a table with the usual columns (CSV)."""
     return resources.files(__package__).joinpath(f"starter/manifest.{format}").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Manifests that are tables, CSV or a workbook's sheet, read row by row."""
+"""Manifests in the form of a table, CSV or a workbook's sheet, read row by row."""
 
 from __future__ import annotations
 
@@ -30,53 +30,53 @@ from orchestrator.manifest.rows import Row, looks_like_header
 from orchestrator.manifest.text import UnreadableError
 
 MAX_COLUMNS = 1000
-#: What a results file says of the past is passed over, but for whose row it is.
+#: The result columns of a results file are skipped, except for the job that the row belongs to.
 _JOB_COLUMN = "job_id"
-#: A column without a name is read to see that it is empty.
+#: A column without a name is read to check that it is empty.
 _READ_COLUMNS = {*COLUMNS, *BATCH_COLUMNS, _JOB_COLUMN, ""}
 _REQUIRED = ("name", "training_video")
-#: Columns that people keep for themselves.
+#: Prefixes of columns that users keep for their own purposes.
 _OWN_MARKS = ("x-", "#")
-#: Rows that are searched for a header that does not come first.
+#: The number of rows below the first that are searched for a misplaced header.
 _ROWS_BEFORE_HEADER = 5
 
-#: Reads the table from its start for each call: the header, then every row; raises UnreadableError.
+#: Each call reads the table from its start: the header, then every row. Raises UnreadableError.
 ReadRows = Callable[[], Generator[Row, None, None]]
 
 
 class RowPlaces(Mapping[str, Place]):
-    """The places of a row's fields: its line, and the column's name."""
+    """The places of a row's fields: the line of the row and the name of the column."""
 
     __slots__ = ("_columns", "_line")
 
     def __init__(self, line: int, columns: Collection[str]) -> None:
-        """Keep the row's *line*; *columns* are shared by all rows."""
+        """Store the row's *line*, and *columns*, which all rows share."""
         self._line = line
         self._columns = columns
 
     def __getitem__(self, name: str) -> Place:
-        """The place of a field; KeyError when the table has no column for it."""
+        """Return the place of a field; raise KeyError when the table has no column for it."""
         if name not in self._columns:
             raise KeyError(name)
         return Place(self._line, name)
 
     def __contains__(self, name: object) -> bool:
-        """True when the table has the column."""
+        """Return True when the table has the column."""
         return name in self._columns
 
     def __iter__(self) -> Iterator[str]:
-        """The columns."""
+        """Iterate over the columns."""
         return iter(self._columns)
 
     def __len__(self) -> int:
-        """How many columns there are."""
+        """Return the number of columns."""
         return len(self._columns)
 
 
 class TableSource:
-    """A table as drafts; fields *given* elsewhere need no column.
+    """A table that is read as drafts; fields *given* elsewhere need no column.
 
-    Raises UnreadableError when it has no header that can be read.
+    Raises UnreadableError when it has no readable header.
     """
 
     def __init__(self, path: Path, read_rows: ReadRows, given: Collection[str] = ()) -> None:
@@ -100,7 +100,7 @@ class TableSource:
         self._absent = [name for name in _REQUIRED if name not in self._places and name not in given]
         for name in self._absent:
             self.head.report("the column is missing, and every avatar needs it", name, rule="M16")
-        # The batch's name and its submit are those of the first row; the others must say the same.
+        # The batch fields come from the first row; the other rows must have the same values.
         line, cells = first or (1, [])
         self.head.places = RowPlaces(line, self._places)
         self._first = {
@@ -112,11 +112,11 @@ class TableSource:
 
     @property
     def has_known_columns(self) -> bool:
-        """True when the header names at least one column that a manifest has."""
+        """True when the header has at least one column of a manifest."""
         return bool(self._places - {""})
 
     def _read_header(self, header: list[str]) -> dict[int, str]:
-        """The known columns by position; reports the others."""
+        """Return the known columns by position, and report the others."""
         if len(header) > MAX_COLUMNS:
             raise UnreadableError(f"the header has over {MAX_COLUMNS} columns; is this a manifest?", 1)
         names = [name.strip() for name in header]
@@ -133,11 +133,11 @@ class TableSource:
         return {index: name for index, name in enumerate(names) if name in _READ_COLUMNS}
 
     def _columns_among(self, names: Collection[str]) -> list[tuple[int, str]]:
-        """The columns that are to be treated alike: to ask each cell's column what it is would cost more."""
+        """Return index and name of the columns in *names*; checking the column of each cell would cost more."""
         return [(index, name) for index, name in self._columns.items() if name in names]
 
     def drafts(self) -> Iterator[Draft]:
-        """The rows in the order of the file, blank ones left out."""
+        """Yield the rows in the order of the file, without blank ones."""
         with closing(self._rows()) as rows:
             _, header = next(rows, (1, []))
             width = len(header)
@@ -172,9 +172,10 @@ class TableSource:
         return draft
 
     def _of_width(self, cells: list[str], width: int) -> list[str]:
-        """*cells* as many as the header's: a blank tail may be longer, or left out where no avatar needs it.
+        """Fit *cells* to the header's width by dropping a blank tail, or by padding columns that are not required.
 
-        Excel leaves it out from some rows on, and 16 rows at a time.
+        *cells* that cannot be fitted are returned as they are. Excel omits the blank tail from some row on, in
+        blocks of 16 rows.
         """
         if len(cells) > width:
             return cells if any(map(str.strip, cells[width:])) else cells[:width]
@@ -182,7 +183,7 @@ class TableSource:
         return cells if missing.intersection(_REQUIRED) else [*cells, *[""] * (width - len(cells))]
 
     def _check_other(self, draft: Draft, name: str, text: str) -> None:
-        """Look at a cell that is no field of the avatar."""
+        """Check a cell that is not a field of the avatar."""
         if name == "" and text:
             draft.report("there is a value in a column without a name", "", rule="M16", place=draft.start)
         if name == _JOB_COLUMN and text:
@@ -192,12 +193,12 @@ class TableSource:
 
 
 def _batch_cell(name: str, text: str) -> str:
-    """What a cell says of the batch; every row of a results file has one."""
+    """Return the text of a batch cell, stripped and undamaged; every row of a results file has one."""
     return read_cell(name, stripped).text if (stripped := text.strip()) else ""
 
 
 def unknown_column(name: str) -> str:
-    """Say that a table has no column *name*, and which one may have been meant."""
+    """Return a message that a table has no column *name*, with the column that may have been meant."""
     if name == "defaults":
         return "a table has no defaults; use --default field=value"
     rule = FIELDS.get(name)

@@ -1,4 +1,4 @@
-"""Reading a manifest as text, whatever the file turns out to be: UTF-8, or for a table what Chinese Excel writes."""
+"""Reading any file as manifest text, in UTF-8 or, for a table, in the encoding that Chinese Excel writes."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _UTF16_MARKS = ("\udcff\udcfe", "\udcfe\udcff")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SAVE_AS = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
 UTF8 = "utf-8"
-#: What Chinese Windows calls ANSI is a part of it.
+#: The encoding that Chinese Windows calls ANSI is a subset of it.
 CHINESE = "gb18030"
-#: Names and paths in Chinese are nearly all in the oldest part of the standard. Bytes of another encoding, read as
-#: GB18030, give characters from all over it.
+#: Nearly all characters of Chinese names and paths are in the oldest part of the standard. Bytes of another encoding
+#: that are decoded as GB18030 give characters from all parts of it.
 _COMMON = "gb2312"
 _COMMON_SHARE = 0.7
 _CHUNK_BYTES = 256 * 1024
 
 
 class UnreadableError(Exception):
-    """The manifest cannot be read on from here; the text is a sentence for the user."""
+    """The manifest cannot be read, or not beyond this place; the message is a sentence for the user."""
 
     def __init__(self, message: str, line: int | None = None, column: int | str | None = None) -> None:
         super().__init__(message)
@@ -36,12 +36,12 @@ class UnreadableError(Exception):
         self.column = column
 
     def problem(self, path: Path) -> Problem:
-        """The same as a problem of the manifest *path*."""
+        """Return the error as a problem of the manifest *path*."""
         return Problem(file=str(path), line=self.line, column=self.column, message=self.message, rule="M01")
 
 
 def check_is_file(path: Path) -> int:
-    """The size of *path* in bytes; raises UnreadableError unless it is a regular, filled file."""
+    """Return the size of *path* in bytes; raises UnreadableError unless it is a regular file that is not empty."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -58,13 +58,13 @@ def check_is_file(path: Path) -> int:
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
-    """The lines of *path* with their ends as they are; raises UnreadableError where it is not text."""
+    """Yield the lines of *path* with their original line ends; raises UnreadableError at a line that is not text."""
     try:
         with path.open(encoding=encoding, errors="surrogateescape", newline="") as file:
             number = 0
             while line := file.readline(MAX_LINE_CHARACTERS):
                 number += 1
-                # What can be printed has no control character, no mark and no byte that is not text.
+                # A printable line has no control character, no byte-order mark and no undecodable byte.
                 is_plain = len(line) < MAX_LINE_CHARACTERS and line.rstrip("\r\n").isprintable()
                 yield line if is_plain else checked_line(line, number)
     except OSError as error:
@@ -72,7 +72,7 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
 
 
 def read_text(path: Path) -> str:
-    """All of *path*; raises UnreadableError when it is not text or too large to be held."""
+    """Return the content of *path*; raises UnreadableError when it is not text or too large for memory."""
     size = check_is_file(path)
     if size > MAX_YAML_BYTES:
         raise UnreadableError(
@@ -83,7 +83,7 @@ def read_text(path: Path) -> str:
 
 
 def checked_line(line: str, number: int) -> str:
-    """The *line* without byte-order marks; raises UnreadableError where it is no text, or too long for one."""
+    """Return *line* without byte-order marks; raises UnreadableError when it is not text or too long."""
     if number == 1 and line.startswith(_UTF16_MARKS):
         raise UnreadableError(f"the file is UTF-16; {_SAVE_AS}", 1)
     if not line.isascii():
@@ -94,7 +94,7 @@ def checked_line(line: str, number: int) -> str:
     check_characters(line, number)
     if len(line) >= MAX_LINE_CHARACTERS:
         raise UnreadableError("the line has over 16 million characters; is this a manifest?", number)
-    # Two of them where a program has put its own before one that it took for text.
+    # There are two marks when a program added its own before one that it treated as text.
     return line.lstrip("\ufeff") if number == 1 else line
 
 
@@ -113,7 +113,7 @@ def _reason(error: Exception) -> str:
 
 
 def table_encoding(path: Path) -> str:
-    """CHINESE where *path* is no UTF-8 and reads as Chinese, else UTF8, also when it is neither. Raises OSError."""
+    """Return CHINESE when *path* is not UTF-8 but reads as Chinese, and UTF8 in all other cases. Raises OSError."""
     try:
         for _ in _decoded(path, UTF8):
             pass

@@ -1,4 +1,4 @@
-"""From a draft to an avatar: ranges, words and combinations, each problem with its place."""
+"""Validation of drafts into avatars: ranges, words and combinations, with the place of each problem."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from orchestrator.preflight.rulebook import RULES
 
 Model = TypeVar("Model", bound=BaseModel)
 _LISTS = tuple(name for name, rule in FIELDS.items() if rule.shape is Shape.LIST)
-#: What people write in a cell between the items of a list, where `;` belongs.
+#: Characters that people type between the items of a list instead of `;`.
 _SEPARATOR = re.compile("[,|\uff0c\uff1b\u3001]")
-#: What defaults need not say; with these they can be checked like an avatar.
+#: Values for required fields that defaults may omit, so that defaults can be validated like an avatar.
 _PLACEHOLDERS = {"name": "-", "training_video": "-"}
 
 
 class Head(BaseModel):
-    """What a manifest says about the whole batch."""
+    """The fields of a manifest that apply to the whole batch."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -48,13 +48,13 @@ class Head(BaseModel):
 
 
 def resolve_paths(draft: Draft, folder: str) -> None:
-    """Make the paths of *draft* absolute, from the manifest's *folder*."""
+    """Make the paths of *draft* absolute, relative to the manifest's *folder*."""
     values, is_plain_folder = draft.values, folder.isascii()
     for name in PATH_FIELDS:
         text = values.get(name)
         if not isinstance(text, str):
             continue
-        # What `absolute_path` comes to for nearly all of hundreds of thousands.
+        # A fast path for nearly all of hundreds of thousands of paths, with the same result as `absolute_path`.
         if is_plain_folder and text.isascii() and text[:1].isalnum() and "$" not in text:
             values[name] = f"{folder}/{text}"
         elif text.strip():
@@ -63,12 +63,12 @@ def resolve_paths(draft: Draft, folder: str) -> None:
             except PathError as error:
                 draft.report(str(error), name, rule="M05")
         else:
-            # An empty name is no file, not the manifest's folder: it takes a default away, as null does.
+            # An empty name means no file, not the manifest's folder. Like null, it removes a default.
             values[name] = None
 
 
 def check_lists(draft: Draft) -> None:
-    """Report what is one item of a list where two were meant, and what a spreadsheet has damaged."""
+    """Report single list items that were meant as several, and items that a spreadsheet has damaged."""
     for name in _LISTS:
         items = draft.values.get(name)
         if not items or not isinstance(items, list):
@@ -78,7 +78,7 @@ def check_lists(draft: Draft) -> None:
                 message = f"has the item {item[:8]}, which a spreadsheet writes for no value"
                 draft.report(message, name, rule="M11")
         joined = next((item for item in items if _SEPARATOR.search(item)), None)
-        is_yaml = isinstance(draft.place_of(name).column, int)  # where nothing is separated by one character
+        is_yaml = isinstance(draft.place_of(name).column, int)  # YAML lists have no separator character
         if joined is None or is_yaml or draft.is_faulty(name):
             continue
         parts = [part.strip() for part in _SEPARATOR.split(joined) if part.strip()]
@@ -88,7 +88,7 @@ def check_lists(draft: Draft) -> None:
 
 
 def check_defaults(draft: Draft) -> None:
-    """Report what is wrong with *draft* as far as it goes; what only an avatar can say may be missing."""
+    """Report the problems of *draft*, which holds defaults and may omit required fields."""
     for name in ("id", "name"):
         if name in draft.values:
             draft.report("each avatar needs its own; it cannot have a default", name, rule="M04")
@@ -97,12 +97,12 @@ def check_defaults(draft: Draft) -> None:
 
 
 def check_avatar(draft: Draft) -> Avatar | None:
-    """The avatar of *draft*, or None when its problems, which are then in the draft, forbid one."""
+    """Return the avatar of *draft*, or None when it has errors, which are added to the draft."""
     avatar = _instance(Avatar, draft)
     if avatar is None:
         return None
     is_valid = not avatar.ignore or _check_ignored(draft, avatar.ignore)
-    # Nearly no avatar says anything that does not go with the rest.
+    # Few avatars set fields whose combination can be invalid, so most skip this check.
     objections = [] if avatar.model_fields_set.isdisjoint(COMBINED_FIELDS) else list(avatar.objections())
     if not objections:
         return avatar if is_valid else None
@@ -114,13 +114,13 @@ def check_avatar(draft: Draft) -> Avatar | None:
 
 
 def check_head(draft: Draft) -> Head | None:
-    """What *draft* says about the batch, or None when it is wrong."""
+    """Return the batch fields of *draft*, or None when they are invalid."""
     head = _instance(Head, draft)
     return head if head is None or _check_ignored(draft, head.ignore or ()) else None
 
 
 def _check_ignored(draft: Draft, ids: Sequence[str]) -> bool:
-    """Report ids that are no rule's, and rules that cannot be ignored; False when there is no such rule."""
+    """Report unknown rule ids, and rules that cannot be ignored; return False when an id is unknown."""
     for rule_id in ids:
         rule = RULES.get(rule_id)
         if rule is None:
@@ -144,13 +144,13 @@ def _instance(
         values = {name: value for name, value in values.items() if value}
     for name in GROUPS:
         if isinstance(group := values.get(name), dict):
-            # What a group does not say is left out.
+            # Fields without a value are left out of the group.
             values[name] = {part: text for part, text in group.items() if text}
     is_whole = not draft.faulty
     for name in draft.faulty:
         values.pop(name, None)
     try:
-        # What `model_validate` does, which takes a fifth longer for its own options.
+        # The same as `model_validate`, which takes a fifth longer to handle its options.
         instance = model.__pydantic_validator__.validate_python(
             {**placeholders, **values} if placeholders else values
         )
@@ -164,7 +164,7 @@ def _instance(
 
 
 def sentence_of(error: Mapping[str, Any]) -> str:
-    """What pydantic's *error* means for who wrote the manifest; values of personal fields are not repeated."""
+    """Return pydantic's *error* as a sentence for the author of the manifest, without values of personal fields."""
     location, given, context = error["loc"], error["input"], error.get("ctx", {})
     if error["type"] == "enum":
         rule = FIELDS[str(location[0])]
@@ -193,7 +193,7 @@ _SENTENCES: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
 
 
 def in_order(problems: Sequence[Problem], entry_id: str | None) -> list[Problem]:
-    """The problems of one entry, named after it, as they come in the file."""
+    """Return the problems of one entry in the order of the file, with its *entry_id* added."""
     if not problems:
         return []
     named = (problem._replace(entry=entry_id) for problem in problems)

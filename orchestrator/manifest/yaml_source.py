@@ -1,7 +1,7 @@
-"""YAML manifests, read field by field so that every place is known, with limits where a hostile file would hurt.
+"""YAML manifests, read field by field to keep the place of each, with limits that protect against hostile files.
 
-The C parser composes nodes, which are never turned into Python objects as a whole: what the model does not know is
-reported, not followed, so aliases to aliases cost nothing.
+The C parser composes nodes, which are never converted to Python objects as a whole. Fields that are not in the
+model are reported, not followed, so aliases to aliases cost nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from orchestrator.manifest.text import UnreadableError, read_text
 
 MAX_DEPTH = 50
 _TOO_DEEP = f"nested over {MAX_DEPTH} levels deep"
-#: More fields than any avatar has; keeps merges of merges small.
+#: More fields than any avatar has; the limit keeps merges of merges small.
 MAX_FIELDS = 1000
 _TAG = "tag:yaml.org,2002:"
 SCALAR_TAGS = frozenset(
@@ -29,7 +29,7 @@ SCALAR_TAGS = frozenset(
 )
 _KINDS = {MappingNode: "a mapping", SequenceNode: "a list", ScalarNode: "text"}
 
-#: What to look for, by the parser's words.
+#: Hints for the user by the words of the parser's message.
 _HINTS = {
     "cannot start any token": "; indent with spaces, not tabs, and quote texts that begin with @, ` or %",
     "mapping values are not allowed": "; quote texts that contain a colon, and look at the indentation",
@@ -43,7 +43,7 @@ Pairs: TypeAlias = dict[str, tuple[Node, Node]]
 
 HEAD_FIELDS = ("batch_name", "submit", "submit_requires", "ignore")
 TOP_FIELDS = (*HEAD_FIELDS, "defaults", "avatars")
-#: Up to this number they are named one by one; more are not typing errors.
+#: Up to this number unknown fields are reported one by one; more are not typing errors.
 MAX_UNKNOWN_FIELDS = 20
 _TEXT = FieldRule(Shape.TEXT)
 
@@ -81,7 +81,7 @@ class YamlSource:
                 self.head.report(unknown_field(name, TOP_FIELDS), name, rule="M02", place=place_of(key))
 
     def drafts(self) -> Iterator[Draft]:
-        """The avatars in the order of the file."""
+        """Yield the avatars in the order of the file."""
         for node in self._avatars:
             draft = Draft(file=self.head.file, start=place_of(node))
             _Reader(draft, self._merges).read_fields(node)
@@ -89,7 +89,7 @@ class YamlSource:
 
 
 class _Reader:
-    """Reads one mapping into a draft."""
+    """Reader of one mapping into a draft."""
 
     def __init__(self, draft: Draft, merges: Merges) -> None:
         self._draft = draft
@@ -98,7 +98,7 @@ class _Reader:
         draft.places = self._places
 
     def read_fields(self, node: Node) -> None:
-        """Read the fields of an avatar; a node that is no mapping breaks the draft."""
+        """Read the fields of an avatar; a node that is not a mapping makes the draft broken."""
         if not isinstance(node, MappingNode):
             self._draft.report(
                 f"must be a mapping of fields, not {kind_of(node)}", rule="M16", place=place_of(node)
@@ -120,7 +120,7 @@ class _Reader:
             )
 
     def read_field(self, rule: FieldRule, name: str, node: Node) -> None:
-        """Read one field in the shape its rule asks for."""
+        """Read one field in the shape that its rule requires."""
         self._places[name] = place_of(node)
         match rule.shape:
             case _ if is_null(node):
@@ -156,7 +156,7 @@ class _Reader:
         return group
 
     def _text(self, node: Node, name: str, *inner: str | int) -> str | None:
-        """The scalar as it is written: no octal numbers, no lost zeros, `no` stays `no`."""
+        """Return the scalar as written: no octal numbers, no lost zeros, and `no` stays `no`."""
         if not isinstance(node, ScalarNode):
             self._draft.report(f"must be text, not {kind_of(node)}", name, *inner, rule="M16")
             return None
@@ -165,9 +165,9 @@ class _Reader:
         return None if is_null(node) else self._undamaged(str(node.value), name, *inner)
 
     def _undamaged(self, text: str, name: str, *inner: str | int) -> str:
-        """*text* as it was typed; a manifest that a program has made from a table shows what happened there."""
+        """Return *text* without damage by a spreadsheet, which a manifest generated from a table may contain."""
         stripped = text.strip()
-        # Of what is inside a field nothing is an id or a phone number.
+        # The name of the outer field is enough: no field inside another is an id or a phone number.
         if not stripped or not is_suspect(name, stripped):
             return text
         column = ".".join([name, *(part for part in inner if isinstance(part, str))])
@@ -179,7 +179,7 @@ class _Reader:
         return text if is_kept else cell.text
 
     def pairs(self, node: MappingNode, *names: str) -> Pairs:
-        """Keys and values of *node* with its merges (`<<`) below its own; reports keys given twice."""
+        """Return the keys and values of *node*; its own override merged ones (`<<`). Reports keys given twice."""
         if len(node.value) > MAX_FIELDS:
             self._draft.report(f"has over {MAX_FIELDS} fields", *names, rule="M16", place=place_of(node))
             self._draft.is_broken = True
@@ -215,33 +215,33 @@ class _Reader:
         return False
 
     def check_anchors(self, node: Node) -> None:
-        """Report keys given twice in a part that only holds anchors."""
+        """Report keys given twice in a part of the document that only contains anchors."""
         for mapping in mappings_below(node):
             self.pairs(mapping)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # chosen at run time
-    """The fast loader, made to give up on nesting that would overflow its stack.
+    """The fast loader with an error for nesting that would overflow its stack.
 
-    What its resolvers do otherwise is for tags by path, of which there are none here.
+    The overridden methods are for tags by path, which are not used here.
     """
 
     depth = 0
 
     def descend_resolver(self, current_node: Node | None, current_index: Any) -> None:
-        """Count one level more; called by the parser for every node."""
+        """Add one level of depth; called by the parser for every node."""
         self.depth += 1
         if self.depth > MAX_DEPTH and current_node is not None:
             mark = current_node.start_mark
             raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=mark)
 
     def ascend_resolver(self) -> None:
-        """Count one level less."""
+        """Remove one level of depth."""
         self.depth -= 1
 
 
 def compose(text: str) -> Node | None:
-    """The document in *text*; raises UnreadableError when it is not one YAML document."""
+    """Return the root node of *text*; raises UnreadableError when it is not one YAML document."""
     try:
         root: Node | None = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -254,9 +254,9 @@ def compose(text: str) -> Node | None:
 
 
 def syntax_sentence(error: yaml.MarkedYAMLError) -> str:
-    """What the parser's *error* says, and what to look for there."""
+    """Return the parser's *error* as a sentence, with a hint for the user."""
     said = ", ".join(part for part in (error.context, error.problem) if part)
-    if "exceeded maximum nesting depth" in said:  # the parser's own limit, met in `[[[[` before ours is asked
+    if "exceeded maximum nesting depth" in said:  # the parser's own limit, which `[[[[` reaches before ours
         said = _TOO_DEEP
     if "expected a single document" in said:
         return "a second YAML document (---) begins here; a manifest is one"
@@ -266,27 +266,27 @@ def syntax_sentence(error: yaml.MarkedYAMLError) -> str:
 
 
 def place_of(node: Node) -> Place:
-    """Line and column of *node*, from 1."""
+    """Return the line and column of *node*, from 1."""
     return Place(node.start_mark.line + 1, node.start_mark.column + 1)
 
 
 def kind_of(node: Node) -> str:
-    """What *node* is, in words."""
+    """Return the kind of *node* in words."""
     return _KINDS[type(node)]
 
 
 def is_null(node: Node) -> bool:
-    """True for `null`, `~` and nothing at all."""
+    """Return True for `null`, `~` and an empty value."""
     return isinstance(node, ScalarNode) and node.tag == _TAG + "null"
 
 
 def is_merge(key: Node) -> bool:
-    """True for the key `<<`."""
+    """Return True for the key `<<`."""
     return bool(key.tag == _TAG + "merge")
 
 
 def mappings_below(node: Node) -> Iterator[MappingNode]:
-    """Every mapping in *node*, each once however many aliases lead to it."""
+    """Yield every mapping in *node* once, however many aliases refer to it."""
     waiting, seen = [node], {id(node)}
     while waiting:
         current = waiting.pop()
@@ -301,13 +301,13 @@ def mappings_below(node: Node) -> Iterator[MappingNode]:
 
 
 class Merges:
-    """What `<<` brings in, worked out once for each mapping of the document."""
+    """The pairs merged by `<<`, computed once for each mapping of the document."""
 
     def __init__(self) -> None:
         self._known: dict[int, Pairs | None] = {}
 
     def brought_in_by(self, node: Node, above: int = 0) -> Pairs | None:
-        """The pairs of `<<: *node`; of a list the first mapping counts first. None when it is no mapping."""
+        """Return the pairs of `<<: *node`; in a list, earlier mappings take precedence. None for invalid nodes."""
         pairs: Pairs = {}
         sources = node.value if isinstance(node, SequenceNode) else [node]
         for source in {id(source): source for source in sources}.values():
@@ -321,7 +321,7 @@ class Merges:
         if not isinstance(node, MappingNode) or len(node.value) > MAX_FIELDS or above > MAX_DEPTH:
             return None
         if id(node) not in self._known:
-            self._known[id(node)] = {}  # a mapping that merges itself brings nothing
+            self._known[id(node)] = {}  # a mapping that merges itself adds nothing
             self._known[id(node)] = self._flattened(node, above)
         return self._known[id(node)]
 

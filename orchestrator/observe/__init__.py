@@ -1,1 +1,1 @@
-"""Subscribers of the engine's events: progress and logs; they know events and nothing of the engine."""
+"""Subscribers of the engine's events: progress and logs. They depend on the events, not on the engine."""

@@ -1,4 +1,4 @@
-"""Progress for terminals: one bar for the run, one line for each entry at work."""
+"""Progress for terminals: one bar for the run, and one line for each active entry."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _BAR_COLUMNS = 30
 
 
 class BarProgress:
-    """Shows *tracker* on *console*, repainted by rich's own thread while the run works."""
+    """A progress display of *tracker* on *console*, repainted by rich's own thread while the run works."""
 
     name = "the progress display"
     hears = frozenset(
@@ -76,17 +76,17 @@ class BarProgress:
         )
 
     def __enter__(self) -> Self:
-        """Paint from the time the run starts until it has finished."""
+        """Return the display, which paints from the start of the run until its end."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave the terminal as it was."""
+        """Remove the display from the terminal."""
         self._live.stop()
 
     def __call__(self, event: Event) -> None:
-        """Leave a line above the bar for what must not be missed."""
+        """Print a line above the bar for an important event."""
         if isinstance(event, RunStarted | FilmsChecked):
             self._live.start()
         elif isinstance(event, RunFinished):
@@ -98,11 +98,11 @@ class BarProgress:
             self._live.console.print(line)
 
     def render(self) -> RenderableType:
-        """The picture of this moment."""
+        """Return the current display."""
         self._tracker.sample()
         if self._tracker.checking is not None:
             return Text(checking(self._tracker.checking))
-        # A copy: the run changes the original while this thread paints.
+        # Use a copy, because the run changes the original while this thread paints.
         active = list(self._tracker.active.values())
         shown = Table.grid(padding=(0, 2), expand=False)
         for entry in islice(active, _SHOWN_ENTRIES):
@@ -145,7 +145,7 @@ class BarProgress:
         return counts
 
     def _entry_row(self, entry: ActiveEntry) -> tuple[RenderableType, ...]:
-        """One entry: a bar while it uploads, else how long its step takes by now; then what it tries again."""
+        """Return the row of an entry: a bar while it uploads, else the time in its state; then its pending retry."""
         name = Text(f"  {shown(entry.entry)}", no_wrap=True, overflow="ellipsis")
         state = Text(entry.state, style="cyan")
         retry = self._tracker.retry_of(entry)

@@ -1,7 +1,7 @@
-"""The events as JSON lines for programs: a file that is appended to, or stdout (docs/events.md).
+"""Events as JSON lines for programs, appended to a file or written to stdout (docs/events.md).
 
-Lines are written whole, those of a tenth of a second in one write: a program that follows the file never reads half
-of one, and events that come together cost little more than one.
+All lines of a tenth of a second are written whole in one write. So a program that follows the file never reads half
+a line, and simultaneous events cost little more than one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from orchestrator.engine.events import CallAttempted, Event
 from orchestrator.observe.masked import OUR_FIELDS
 from orchestrator.observe.streams import SinkFile, open_at_once, reason_of
 
-#: Of the form of a line; fields and types may be added to it.
+#: The version of the line format; new fields and types do not change it.
 SCHEMA: Final = 1
-#: What is written. Bytes on their way and single steps of the engine are not: there are thousands for each entry.
+#: The event types that are written. Progress of bytes and single engine steps are not: an entry has thousands.
 TOLD: Final = frozenset(
     {
         events.RunStarted,
@@ -56,15 +56,15 @@ TOLD: Final = frozenset(
         events.WarningRaised,
     }
 )
-#: Texts that are remembered.
+#: The maximum number of cached texts.
 _REMEMBERED = 2048
 _DELAY_SECONDS = 0.1
 
 
 class EventFile:
-    """A subscriber that writes each event to *file*, with *context* and the time by *clock* in front.
+    """A subscriber that writes each event to *file*, preceded by *context* and the time from *clock*.
 
-    An empty text in *context* is that of events which have none of their own.
+    An empty text in *context* is only used for events that have no field of that name.
     The texts in *hidden* appear in no line.
     """
 
@@ -88,7 +88,7 @@ class EventFile:
             )
             for kind in TOLD
         }
-        #: The fields that are not in the context, each as a line begins it, and whether its words are ours.
+        #: The fields that the context does not replace, each with its JSON key, and True if its values are ours.
         self._fields = {
             kind: [
                 (field.name, f',"{field.name}":', field.name in OUR_FIELDS)
@@ -97,7 +97,7 @@ class EventFile:
             ]
             for kind in TOLD
         }
-        #: Texts as lines have them, those of our own fields and those of others: most are said again and again.
+        #: Caches of encoded texts, for our own fields and for others, because most texts occur repeatedly.
         self._ours: dict[str, str] = {}
         self._masked: dict[str, str] = {}
         self._waiting: list[tuple[float, Event]] = []
@@ -105,7 +105,7 @@ class EventFile:
         self._second_text = ""
 
     def __call__(self, event: Event) -> None:
-        """Write *event*, soon; of the calls of the service only those that failed."""
+        """Queue *event* to be written soon; successful calls of the service are not written."""
         if isinstance(event, CallAttempted) and event.outcome == "ok":
             return
         self._waiting.append((self._clock(), event))
@@ -118,14 +118,14 @@ class EventFile:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the queued events."""
         waiting, self._waiting = self._waiting, []
         if waiting:
             self._file.write("".join(self.line(at, event) for at, event in waiting).encode("utf-8"))
 
     def line(self, at: float, event: Event) -> str:
-        """The line for *event*, which happened at *at*, with its end; what is not known of it is left out."""
-        # Put together by hand: an encoder costs more than all else here, and most values were encoded before.
+        """Return the line for *event* at the time *at*, with its line end and without fields that are None."""
+        # Built by hand: an encoder costs more than everything else here, and most values are cached.
         parts = [f'{{"schema":{SCHEMA},"type":"{event.name}","time":"{self._time_text(at)}"']
         parts.append(self._contexts[type(event)])
         for name, prefix, is_ours in self._fields[type(event)]:
@@ -180,9 +180,9 @@ def event_file(
     hidden: Collection[str],
     warn: Callable[[str], None],
 ) -> Iterator[EventFile | None]:
-    """Write events to *opened* for the block: a path, which is made with mode 0600, or a descriptor, closed then.
+    """Write events to *opened* for the block: a path, created with mode 0600, or a descriptor, closed at the end.
 
-    *warn* hears once why nothing is written, or no longer; a path that cannot be opened gives None.
+    After the first error *warn* is called with the reason. For a path that cannot be opened, None is yielded.
     """
     name = "stdout" if isinstance(opened, int) else str(opened)
 
@@ -210,7 +210,7 @@ def event_file(
 
 
 def _is_cut(path: Path) -> bool:
-    """True where a full disk left half a line at the end, which the next line must not become a part of."""
+    """Return True if *path* ends in a partial line, left by a full disk, that the next line must not extend."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or not status.st_size:

@@ -1,4 +1,4 @@
-"""Progress for panes and notebooks: one line that stays, and nothing else."""
+"""Progress for panes and notebooks: one line that is rewritten in place, and no other output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INTERVAL_SECONDS = 1.0
 
 
 class LineProgress:
-    """Keeps one line about *tracker* on *stream*, written over itself every *interval_seconds*."""
+    """A progress display of one line about *tracker* on *stream*, overwritten every *interval_seconds*."""
 
     name = "the progress display"
     hears = frozenset({RunStarted, FilmsChecked, RunFinished})
@@ -33,24 +33,24 @@ class LineProgress:
         self._thread = threading.Thread(target=self._keep_writing, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
-        """Write from the first event on."""
+        """Return the display, which writes from the first event on."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave the last line behind."""
+        """Write the last line and keep it on the stream."""
         self._end()
 
     def __call__(self, event: Event) -> None:
-        """Begin, or end, to write."""
+        """Start writing at the first event, and stop when the run has finished."""
         if isinstance(event, RunFinished):
             self._end()
         elif self._thread.ident is None:
             self._thread.start()
 
     def line(self) -> str:
-        """How far the run is, in one line."""
+        """Return the progress of the run in one line."""
         tracker = self._tracker
         tracker.sample()
         if tracker.checking is not None:

@@ -1,4 +1,4 @@
-"""Logs: to stderr for people with -v, to a file as JSON lines; masked, and tracebacks without locals."""
+"""Logs, as text on stderr with -v and as JSON lines in a file; values are masked, and tracebacks have no locals."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _WARNINGS = (
     *(RetryScheduled, WarningRaised, ServiceWarning, SubscriberDropped, OutageBegan, UrlsExpired),
     EntryHandedBack,
 )
-#: Of the events that are no mere information.
+#: The levels of events other than INFO.
 _LEVELS = (
     ((StepReached, CallAttempted), logging.DEBUG),
     (EntryFailed, logging.ERROR),
@@ -47,9 +47,9 @@ _HARDLY_ANY = logging.CRITICAL
 
 Line = MutableMapping[str, Any]
 Sink = Callable[[Line], None]
-#: Hears why a log is written no more.
+#: Called with the reason when a log can no longer be written.
 OnLost = Callable[[str], None]
-#: Older files that are kept beside the one in use, as FILE.1 (the latest) to FILE.5.
+#: The number of rotated files that are kept, as FILE.1 (the latest) to FILE.5.
 KEPT_FILES = 5
 
 
@@ -63,11 +63,11 @@ def logging_to(
     hidden: Collection[str] = (),
     max_bytes: int | None = None,
 ) -> Iterator[None]:
-    """Log to *stderr* and *file*, where given, for the block; nothing at all, from libraries neither, without them.
+    """Log to *stderr* and *file*, if given, for the block; without both nothing is logged, not even by libraries.
 
-    A file of *max_bytes* is put aside.
-    The texts in *hidden* appear in no line, nor do those that are added to it later. A log that can no longer be
-    written is given up, which *on_lost* hears once. Raises ConfigurationError when the file cannot be opened.
+    A file of *max_bytes* is rotated.
+    The texts in *hidden* appear in no line, including those added to it later. When a log can no longer be written,
+    it is no longer used, and *on_lost* is called once. Raises ConfigurationError when the file cannot be opened.
     """
     lost = on_lost or (lambda _sentence: None)
     streams = _Streams(lost)
@@ -90,34 +90,34 @@ def logging_to(
 
 
 class _Streams:
-    """What structlog calls its logger: it takes each masked line to all streams that can still be written."""
+    """The logger for structlog, which writes each masked line to all streams that still work."""
 
     def __init__(self, on_lost: OnLost) -> None:
         self._sinks: list[Sink] = []
         self._on_lost = on_lost
 
     def add(self, sink: Sink) -> None:
-        """Write to *sink*, too."""
+        """Add *sink* to the streams."""
         self._sinks.append(sink)
 
     def log(self, **line: Any) -> None:
-        """Write *line* to each; one that fails is given up."""
+        """Write *line* to each stream, and drop a stream that fails."""
         for sink in tuple(self._sinks):
             try:
                 sink(dict(line))
-            except Exception as error:  # noqa: BLE001 - a line that cannot be logged must not stop what it is about
+            except Exception as error:  # noqa: BLE001 - a failed log line must not stop the work
                 self._sinks.remove(sink)
                 self._on_lost(
                     f"the log can no longer be written: {reason_of(error)}; the run continues without it"
                 )
 
-    #: By the names of structlog's levels.
+    #: Methods with the names of structlog's levels.
     debug = info = warning = error = critical = log
 
 
 def _configure(streams: _Streams, level: int, hidden: Collection[str] = ()) -> None:
     def mask(_logger: object, _method: str, event: Line) -> Line:
-        # Renderers and streams come after the mask: nothing that is written has escaped it.
+        # The mask precedes renderers and streams, so everything that is written is masked.
         first = {name: event.pop(name) for name in ("timestamp", "level", "event")}
         return masked_event({**first, **event}, hidden=hidden)
 
@@ -133,14 +133,14 @@ def _configure(streams: _Streams, level: int, hidden: Collection[str] = ()) -> N
         logger_factory=lambda *_: streams,
         cache_logger_on_first_use=False,
     )
-    # What libraries log takes the same way, from warnings up.
+    # Log records of libraries use the same path, from WARNING up.
     root = logging.getLogger()
     root.handlers = [_Forwarder()]
     root.setLevel(max(level, logging.WARNING))
 
 
 class _Forwarder(logging.Handler):
-    """Takes our own records by their name and fields, and those of libraries as messages."""
+    """Handler that forwards our own records with their name and fields, and those of libraries as messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
         told = getattr(record, "told", None)
@@ -148,7 +148,7 @@ class _Forwarder(logging.Handler):
             name = "library.message_logged" if told is None else record.getMessage()
             details = {"logger": record.name, "message": record.getMessage()} if told is None else told
             structlog.get_logger().log(record.levelno, name, exc_info=record.exc_info, **details)
-        except Exception:  # noqa: BLE001 - as logging's own handlers do, whatever a library wanted to log
+        except Exception:  # noqa: BLE001 - like logging's own handlers, for any record of a library
             self.handleError(record)
 
 
@@ -168,7 +168,7 @@ _AS_TEXT = structlog.dev.ConsoleRenderer(
         _column("timestamp", lambda time: time[11:23]),
         _column("level", lambda level: f"{level:<7}"),
         _column("event", str),
-        # All others.
+        # All other fields.
         structlog.dev.Column(
             "",
             structlog.dev.KeyValueColumnFormatter(
@@ -180,7 +180,7 @@ _AS_TEXT = structlog.dev.ConsoleRenderer(
 
 
 def _write_for_people(stream: TextIO, line: Line) -> None:
-    """Write *line* with the fields of a mapping as `outer.inner`, and the lines of a traceback after it."""
+    """Write *line* with the fields of a mapping as `outer.inner`, followed by the lines of a traceback."""
     traced = str(line.pop("exception", "") or "")
     flat: dict[str, Any] = {}
     for name, value in line.items():
@@ -188,13 +188,13 @@ def _write_for_people(stream: TextIO, line: Line) -> None:
         flat |= {f"{name}.{each}": inner for each, inner in value.items()} if is_outer else {name: value}
     text = _AS_TEXT(None, "", {name: value for name, value in flat.items() if value is not None})
     stream.write(shown(text.rstrip()) + "\n")
-    # As we broke them: others' line ends are in the middle of one.
+    # Split at our own line ends only; `shown` escapes other line breaks inside a line.
     stream.writelines(f"{shown(each)}\n" for each in (traced.rstrip("\n").split("\n") if traced else []))
     stream.flush()
 
 
 class EventLog:
-    """Writes every event to the log, but the bytes on their way, which are too many."""
+    """A subscriber that logs every event except progress of bytes, of which there are too many."""
 
     name = "the log"
 
@@ -211,9 +211,9 @@ class EventLog:
 
 
 class LogFile:
-    """Takes whole lines; *on_lost* hears once why the file can no longer be written.
+    """A log file of whole lines; *on_lost* is called once with the reason when it can no longer be written.
 
-    A file of *max_bytes* or more is put aside before the next line; None for never. Pipes and devices are not.
+    A file of *max_bytes* or more is rotated before the next line; None for never. Pipes and devices are not rotated.
     Raises ConfigurationError when it cannot be opened.
     """
 
@@ -222,7 +222,7 @@ class LogFile:
         self._max_bytes = max_bytes
         self._on_lost = on_lost
         try:
-            # A folder that is not there is more likely a typing mistake than a wish for a new one.
+            # A missing folder is not created: it is more likely a typing mistake.
             self._stream = self._opened()
         except (OSError, ValueError) as error:
             raise ConfigurationError(
@@ -233,7 +233,7 @@ class LogFile:
     def write(self, line: str) -> None:
         """Append *line*."""
         if self._max_bytes is not None and self._bytes_written() >= self._max_bytes:
-            # What cannot be put aside grows on: a log is never worth more than the work.
+            # If rotation fails, the file keeps growing, because a log must never stop the work.
             with suppress(OSError):
                 self._put_aside()
         self._stream.write(line + "\n")

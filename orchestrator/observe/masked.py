@@ -1,4 +1,4 @@
-"""Events without contacts and secrets: what others say in them is masked, our own fields stay as they are."""
+"""Masking of contacts and secrets in events: text from others is masked, our own fields are unchanged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.domain.untrusted_text import masked, without
 
-#: Fields whose values are ours, or were checked when they were read: a number in them is no phone number.
+#: Fields whose values are ours, or were validated when read: a number in them is not a phone number.
 OUR_FIELDS = frozenset(
     {
         *(
@@ -30,7 +30,7 @@ OUR_FIELDS = frozenset(
 
 
 def masked_event(event: Mapping[str, Any], *, hidden: Collection[str] = ()) -> dict[str, Any]:
-    """*event* with its free texts masked, however deep, and the texts in *hidden* in none of its values.
+    """Return *event* with free texts masked at any depth, and without the texts in *hidden* in any value.
 
     Dataclasses become mappings, so that each of their fields can be found in the log.
     """

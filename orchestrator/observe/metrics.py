@@ -1,6 +1,7 @@
-"""What a run or a worker does, as metrics of Prometheus: a file for node_exporter's collector, or a port to scrape.
+"""Prometheus metrics of a run or a worker: a file for node_exporter's collector, or a port to scrape.
 
-Every metric has the label `batch`, so that several batches can be kept in one folder. docs/metrics.md lists them.
+Every metric has the label `batch`, so that the files of several batches can share a folder. docs/metrics.md lists
+the metrics.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from orchestrator.engine import events
 from orchestrator.engine.events import Event
 from orchestrator.observe.streams import reason_of
 
-#: Of every metric's name.
+#: The prefix of every metric's name.
 PREFIX: Final = "metastudio"
-#: Seconds between two writings of the file.
+#: The seconds between two writes of the file.
 INTERVAL_SECONDS: Final = 5.0
 _LOOPBACK: Final = "127.0.0.1"
 _CALL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -38,7 +39,7 @@ _OUTCOMES: Final = ("done", "failed", "skipped", "pending")
 
 
 class _Shape(NamedTuple):
-    """One metric; *labels* are those beside `batch`."""
+    """The definition of a metric; *labels* are those besides `batch`."""
 
     kind: Any
     help_text: str
@@ -46,7 +47,7 @@ class _Shape(NamedTuple):
     buckets: tuple[float, ...] | None = None
 
 
-#: By the name without the prefix.
+#: The metrics by name without the prefix.
 _METRICS: Final[Mapping[str, _Shape]] = {
     "run_started_timestamp_seconds": _Shape(Gauge, "When the run began"),
     "run_ended_timestamp_seconds": _Shape(Gauge, "When the run ended; 0 while it works"),
@@ -72,32 +73,33 @@ _METRICS: Final[Mapping[str, _Shape]] = {
 
 
 class RunMetrics:
-    """A subscriber that counts what happens in a run of *batch*; *clock* is in seconds since the epoch.
+    """A subscriber that counts the events of a run of *batch*; *clock* returns seconds since the epoch.
 
-    *batch* is None for a worker of a fleet, which may have several: what is about an entry has its batch, all else
-    has none. How far a batch is a worker knows at its end only, as others work on it, too. `registry` may be read
-    from any thread. `is_begun` is True once the run has the batch to itself.
+    *batch* is None for a worker of a fleet, which may work on several batches: metrics of an entry then have its
+    batch as the label, and all others have an empty label. A worker only reports the progress of a batch when the
+    batch ends, because other workers share it. `registry` may be read from any thread. `is_begun` is True once the
+    run holds the batch's lock.
     """
 
     name = "the metrics"
 
     def __init__(self, batch: str | None, run_id: str, clock: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
-        #: A worker shares nothing with others that it could take from them.
+        #: A worker cannot overwrite the metrics of another run, so it has begun from the start.
         self.is_begun = self.is_worker = batch is None
         self._batch = batch or ""
         self._clock = clock
         info = Info(f"{PREFIX}_run", "The run and the program's version", ["batch"], registry=self.registry)
         info.labels(self._batch).info({"run_id": run_id, "version": __version__})
         self._metrics: dict[str, Any] = {}
-        #: The child of a metric, by the values of its labels: finding one each time costs more than counting.
+        #: The child of each metric by the values of its labels; looking it up each time costs more than counting.
         self._children: dict[tuple[str, ...], Any] = {}
         for name, shape in _METRICS.items():
             labels, options = ["batch", *shape.labels], {"buckets": shape.buckets} if shape.buckets else {}
             self._metrics[name] = shape.kind(
                 f"{PREFIX}_{name}", shape.help_text, labels, registry=self.registry, **options
             )
-            # A metric that begins at 0 shows that nothing has happened, one that is missing shows nothing.
+            # Create metrics at 0, which shows that nothing has happened; a missing metric shows nothing.
             if not shape.labels and not (self.is_worker and name.startswith("batch_")):
                 self._of(name)
         self._of("run_started_timestamp_seconds").set(clock())
@@ -136,13 +138,13 @@ class RunMetrics:
         self._handlers[type(event)](event)
 
     def end(self, exit_code: int) -> None:
-        """The run has ended, whether or not it came to its work."""
+        """Record the end of the run, even if it never started its work."""
         self.is_begun = True
         self._of("run_ended_timestamp_seconds").set(self._clock())
         self._of("run_exit_code").set(exit_code)
 
     def _of(self, name: str, *labels: str, batch: str | None = None) -> Any:
-        """What counts for the metric *name* with the values *labels*, of *batch* or of all that is done here."""
+        """Return the child of the metric *name* with the values *labels*, for *batch* or for the default batch."""
         key = (name, self._batch if batch is None else batch, *labels)
         child = self._children.get(key)
         if child is None:
@@ -194,9 +196,9 @@ class RunMetrics:
 
 @contextmanager
 def metrics_file(path: Path, metrics: RunMetrics, warn: Callable[[str], None]) -> Iterator[None]:
-    """Write *metrics* to *path* every few seconds of the block and at its end, each time under another name first.
+    """Write *metrics* to *path* every few seconds of the block and at its end, through a temporary file each time.
 
-    *warn* hears once why the file cannot be written; it is tried no more then.
+    After the first failed write, *warn* is called with the reason, and writing stops.
     """
     has_ended = threading.Event()
 
@@ -213,11 +215,11 @@ def metrics_file(path: Path, metrics: RunMetrics, warn: Callable[[str], None]) -
         is_over = False
         while not is_over:
             is_over = has_ended.wait(INTERVAL_SECONDS)
-            # The file may be that of a run which works on the batch, and keeps this one out.
+            # Until the run has begun, the file may belong to another run, which holds the batch's lock.
             if metrics.is_begun and not write():
                 return
 
-    # A thread: while the run waits for the service no event comes, and the file must not look stale.
+    # Use a thread: while the run waits for the service there are no events, and the file must not look stale.
     thread = threading.Thread(target=keep_writing, name="metrics", daemon=True)
     thread.start()
     try:
@@ -229,7 +231,7 @@ def metrics_file(path: Path, metrics: RunMetrics, warn: Callable[[str], None]) -
 
 @contextmanager
 def metrics_port(port: int, metrics: RunMetrics, warn: Callable[[str], None]) -> Iterator[None]:
-    """Serve *metrics* on *port* of this machine for the block; *warn* hears why it cannot be."""
+    """Serve *metrics* on *port* of this machine for the block; on failure *warn* is called with the reason."""
     try:
         server, thread = start_http_server(port, _LOOPBACK, metrics.registry)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Progress for log files and mail: whole lines, one per change of state and one every half minute."""
+"""Progress for log files and mail: whole lines, one per transition and one every half minute."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from orchestrator.observe.tracking import RunTracker
 from orchestrator.observe.wording import checking, comparing, outage_news, retries, stop_reason
 
 INTERVAL_SECONDS = 30.0
-#: Journalled before a request is sent; only the result is printed.
+#: States that are journaled before a request is sent; only the result is printed.
 _INTENTS = frozenset({EntryState.CREATING, EntryState.CONFIRMING, EntryState.SUBMITTING})
 
 
 class PlainProgress:
-    """Writes lines about *tracker* to *stream* every *interval_seconds*.
+    """A progress display that writes a line about *tracker* to *stream* every *interval_seconds*.
 
-    *clock* gives their time, seconds since the epoch.
+    *clock* returns the time of a line in seconds since the epoch.
     """
 
     name = "the progress display"
@@ -75,19 +75,19 @@ class PlainProgress:
         self._thread = threading.Thread(target=self._keep_reporting, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
-        """Report from the time the run starts."""
+        """Return the display, which reports from the start of the run on."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End it."""
+        """Stop reporting."""
         self._has_ended.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def __call__(self, event: Event) -> None:
-        """Write a line when *event* is one that people want to know."""
+        """Write a line for *event* if it is of interest to users."""
         if isinstance(event, RunStarted):
             self._thread.start()
         if isinstance(event, FilmsChecked):
@@ -100,7 +100,7 @@ class PlainProgress:
             self._write(line)
 
     def report(self) -> None:
-        """Write how far the run is."""
+        """Write the progress of the run."""
         tracker = self._tracker
         tracker.sample()
         if not tracker.entries_total:
@@ -115,8 +115,8 @@ class PlainProgress:
         )
 
     def _confirming(self) -> str:
-        """`2 confirming, the longest for 0:42`; "" where none is."""
-        # A copy: the run changes the original while this thread reads.
+        """Return `2 confirming, the longest for 0:42`; "" when no entry is confirming."""
+        # Use a copy, because the run changes the original while this thread reads.
         waits = [
             self._tracker.seconds_in_state(entry)
             for entry in list(self._tracker.active.values())

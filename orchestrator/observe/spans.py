@@ -1,7 +1,7 @@
-"""The run as spans of OpenTelemetry: batch, entry, segment, attempt, and the calls of the service.
+"""OpenTelemetry spans of a run: batch, entry, segment, attempt, and the calls of the service.
 
-Only OpenTelemetry's API is used, and only where the program around has set up a provider: who sends the spans, and
-where to, is its business.
+Only OpenTelemetry's API is used, and only if the embedding program has configured a provider. That program decides
+how and where spans are exported.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from orchestrator.engine.events import (
 
 _PUT_BEGINS: Final = Point.PUT.before
 
-#: Its batch, the entry, the file and the part.
+#: The key of a segment: its batch, entry, asset and part number.
 Part = tuple[str, str, AssetKind | None, int | None]
 
 
 def run_spans() -> RunSpans | None:
-    """A subscriber that makes spans; None where the program around has set up no provider."""
+    """Return a subscriber that creates spans; None if the embedding program has configured no provider."""
     provider = trace.get_tracer_provider()
     is_set_up = not isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider)
     return RunSpans(provider) if is_set_up else None
 
 
 class RunSpans:
-    """Begins and ends spans as the events of a run say, or of a worker, whose entries are in no span of a batch."""
+    """A subscriber that creates spans from the events of a run, or of a worker, whose entries have no batch span."""
 
     name = "the tracing"
 
@@ -66,12 +66,12 @@ class RunSpans:
         self.hears = self._handlers.keys()
 
     def __call__(self, event: Event) -> None:
-        """Begin or end what *event* is about."""
+        """Begin or end the spans that *event* affects."""
         self._handlers[type(event)](event)
 
     def _begun(self, name: str, parent: Span | None, **attributes: str | int | None) -> Span:
         known = {f"metastudio.{key}": value for key, value in attributes.items() if value is not None}
-        # Without a parent of its own, what the program around is doing is the parent.
+        # Without an explicit parent, the current span of the embedding program is the parent.
         context = None if parent is None else trace.set_span_in_context(parent)
         return self._tracer.start_span(name, context, attributes=known)
 
@@ -100,7 +100,7 @@ class RunSpans:
     def _entry_failed(self, event: EntryFailed) -> None:
         span = self._entries.get((event.batch, event.entry))
         if span is not None:
-            # The kind, not the message: what others say is masked where it is written, which is not here.
+            # The kind, not the message: text from others is masked by logs and events files, but not here.
             span.set_status(StatusCode.ERROR, event.kind)
 
     def _entry_finished(self, event: EntryFinished) -> None:

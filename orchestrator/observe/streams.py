@@ -1,4 +1,4 @@
-"""Streams for people: one that fails is no longer used, and never stops the work (design section 2.1)."""
+"""Output streams for people: a stream is not used after an error, and never stops the work (design section 2.1)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any, TextIO
 
 
 class SinkFile(io.FileIO):
-    """An open file that takes whatever is written to it; after its first failure it drops everything.
+    """An open file whose writes never fail: after its first error it discards all data.
 
-    `failure` is that first one; *on_failure* gets it once, and must not write to this file. Closing it leaves the
-    descriptor open where another owns it.
+    `failure` is the first error. *on_failure* receives it once and must not write to this file. Closing the file
+    leaves the descriptor open unless *is_owner*.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class SinkFile(io.FileIO):
         self._on_failure = on_failure
 
     def write(self, data: Any, /) -> int:
-        """Write all of *data*, which is bytes or like them, or drop it; the number of its bytes either way."""
+        """Write all of *data*, a bytes-like object, or discard it; return the number of its bytes in both cases."""
         view = memoryview(data).cast("B")
         done = 0
         while done < len(view) and self.failure is None:
@@ -48,20 +48,20 @@ class SinkFile(io.FileIO):
             try:
                 return os.write(self.fileno(), view)
             except BlockingIOError:
-                # Another program made the terminal or the pipe that we share non-blocking.
+                # Another program that shares the terminal or pipe has made it non-blocking.
                 select.select([], [self], [])
 
 
 def open_at_once(path: str | Path, flags: int, mode: int = 0o666) -> int:
-    """Open *path* to write as *flags* say; a pipe that no program reads is an OSError rather than waited for."""
+    """Open *path* for writing with *flags*; a pipe without a reader raises OSError instead of blocking."""
     descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, mode)
     os.set_blocking(descriptor, True)
     return descriptor
 
 
 def text_on(file: SinkFile, encoding: str = "utf-8") -> TextIO:
-    """A text stream on *file* that writes each text at once; what the encoding lacks is written as an escape."""
-    # Without a buffer in between nothing is left for the interpreter to write at its exit.
+    """Return an unbuffered text stream on *file*; characters that *encoding* lacks are written as escapes."""
+    # Without a buffer, the interpreter has nothing to flush at exit.
     return io.TextIOWrapper(
         file,
         encoding=encoding,
@@ -71,13 +71,13 @@ def text_on(file: SinkFile, encoding: str = "utf-8") -> TextIO:
 
 
 def failure_of(stream: TextIO | None) -> OSError | None:
-    """Why *stream* was given up; None while it works, and for streams that are not on a SinkFile."""
+    """Return the error that ended *stream*; None while it works, and for streams that are not on a SinkFile."""
     file = getattr(stream, "buffer", None)
     return file.failure if isinstance(file, SinkFile) else None
 
 
 def reason_of(error: Exception) -> str:
-    """Why something cannot be written, for people."""
+    """Return the reason for a failed write as text for users."""
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
         return "no program reads from this pipe"
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -85,10 +85,11 @@ def reason_of(error: Exception) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What reports need of their program: texts in `hidden` are in none, `warn` hears why one is not made.
+    """The context that a reporter gets from the program it runs in.
 
-    `stdout` gives a descriptor of the standard output, or raises UsageError where there is none to give;
-    `command_output` is where commands write that are run, a descriptor or DEVNULL.
+    Texts in `hidden` appear in no report. `warn` is called with the reason when a report cannot be made. `stdout`
+    returns a descriptor of the standard output, or raises UsageError if none is available. `command_output`, a
+    descriptor or DEVNULL, receives the output of commands that are run.
     """
 
     hidden: Collection[str]

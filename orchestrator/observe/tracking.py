@@ -1,4 +1,4 @@
-"""What a run has done so far, kept up to date event by event at constant cost."""
+"""The progress of a run, updated at constant cost per event."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ Part = tuple[AssetKind, int]
 
 @dataclass(slots=True)
 class ActiveEntry:
-    """An entry in a worker's hands; bytes on their way count until their attempt fails."""
+    """An entry that a worker processes; bytes in flight count until their attempt fails."""
 
     entry: str
     state: EntryState
     bytes_total: int
     bytes_stored: int
-    #: When it came into its state, by the tracker's clock.
+    #: The time of its last transition, by the tracker's clock.
     since: float = 0.0
     moving: dict[Part, int] = field(default_factory=dict)
     bytes_moving: int = 0
-    #: Its last try that failed, until something of it succeeds, and when that was.
+    #: Its last failed attempt, cleared by the next success, and the time of the failure.
     retry: RetryScheduled | None = None
     retried_at: float = 0.0
 
     @property
     def bytes_done(self) -> int:
-        """What is stored or on its way."""
+        """The bytes that are stored or in flight."""
         return min(self.bytes_stored + self.bytes_moving, self.bytes_total)
 
 
 class RunTracker:
-    """A subscriber that knows how far the run is; *monotonic* is a clock in seconds."""
+    """A subscriber that tracks the progress of a run; *monotonic* is a clock in seconds."""
 
     name = "the count of what is done"
 
@@ -67,15 +67,15 @@ class RunTracker:
         self.entries_failed = 0
         self.bytes_total = 0
         self.retries = 0
-        #: Tries that failed and are repeated, of calls and segments, by the kind of error.
+        #: The number of retries of calls and segments by the kind of error.
         self.causes: Counter[str] = Counter()
-        #: How many films are checked, until the run begins.
+        #: The progress of checking films; None once the run begins.
         self.checking: FilmsChecked | None = None
         self.bytes_sent = 0
         self.is_draining = False
         self.has_worked = False
         self.active: dict[str, ActiveEntry] = {}
-        #: What the run waits for, by side, with the time at which it was reported.
+        #: The current outages by side, each with the time at which it was reported.
         self.outages: dict[str, tuple[OutageBegan, float]] = {}
         self._bytes_stored = 0
         self._bytes_moving = 0
@@ -102,20 +102,20 @@ class RunTracker:
         self.hears = self._handlers.keys()
 
     def __call__(self, event: Event) -> None:
-        """Take *event* into account."""
+        """Update the progress with *event*."""
         self._handlers[type(event)](event)
 
     def waits(self) -> list[tuple[OutageBegan, float]]:
-        """What the run waits for now, each with the seconds since it was last reported."""
+        """Return the current outages, each with the seconds since it was last reported."""
         now = self._monotonic()
         return [(event, now - told_at) for event, told_at in list(self.outages.values())]
 
     def seconds_in_state(self, entry: ActiveEntry) -> float:
-        """How long *entry* is in its state."""
+        """Return the seconds that *entry* has been in its state."""
         return self._monotonic() - entry.since
 
     def retry_of(self, entry: ActiveEntry) -> tuple[RetryScheduled, float] | None:
-        """The try that *entry* waits to repeat, and in how many seconds; None where nothing failed."""
+        """Return the pending retry of *entry* and the seconds until it; None without a failed attempt."""
         if entry.retry is None:
             return None
         return entry.retry, max(entry.retried_at + entry.retry.delay - self._monotonic(), 0.0)
@@ -127,25 +127,25 @@ class RunTracker:
 
     @property
     def bytes_done(self) -> int:
-        """What is stored, by this run or before it, or on its way."""
+        """The bytes that are in flight or stored, by this run or earlier ones."""
         return max(0, min(self._bytes_stored + self._bytes_moving, self.bytes_total))
 
     @property
     def bytes_per_second(self) -> float:
-        """What this run sends, measured over the last seconds; resumed bytes do not count."""
+        """The send rate of this run over the last seconds; resumed bytes do not count."""
         now, sent = self._monotonic(), self.bytes_sent + self._bytes_moving
         began, before = self._samples[0]
         return max(sent - before, 0) / (now - began) if now > began else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest takes at the present rate; None when nothing moves."""
+        """The estimated seconds left at the current rate; None when nothing is being sent."""
         left = max(self.bytes_total - self.bytes_done - self._bytes_given_up, 0)
         rate = self.bytes_per_second
         return left / rate if rate > 0 else None
 
     def sample(self) -> None:
-        """Note how much is sent by now, so that the rate stays that of the last seconds."""
+        """Record the bytes sent so far, so that the rate covers only the last seconds."""
         now = self._monotonic()
         if now - self._samples[-1][0] < _SAMPLE_SECONDS:
             return

@@ -1,4 +1,4 @@
-"""Numbers and times as people read them."""
+"""Texts of the progress displays: numbers, times, retries and outages."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from datetime import datetime
 from orchestrator.domain.quantities import as_clock
 from orchestrator.engine.events import FilmsChecked, OutageBegan, OutageEvent, RetryScheduled
 
-#: In English whatever the locale, as all that is printed.
+#: In English for every locale, like all output.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _OUT = {"unreachable": "unreachable", "throttled": "overloaded"}
 
 
 def short_moment(seconds: float) -> str:
-    """Seconds since the epoch as `28 Nov 19:49`, in the local time zone; of another year as `28 Nov 2025`."""
+    """Format seconds since the epoch as `28 Nov 19:49` in the local time zone, or for another year `28 Nov 2025`."""
     then, now = datetime.fromtimestamp(seconds).astimezone(), datetime.now().astimezone()
     clock = f"{then:%H:%M}" if then.year == now.year else str(then.year)
     return f"{then.day:>2} {_MONTHS[then.month - 1]} {clock}"
 
 
 def comparing(files: int) -> str:
-    """What is said while *files* local files are read to compare them."""
+    """Return the message for the time while *files* local files are read to compare them."""
     return f"comparing {files} file{'' if files == 1 else 's'} with what was sent"
 
 
 def checking(event: FilmsChecked) -> str:
-    """What is said while the films of a manifest are checked."""
+    """Return the message for the time while the films of a manifest are checked."""
     return f"checking {event.done}{'' if event.total is None else f' of {event.total}'} films"
 
 
 def retries(causes: Mapping[str, int]) -> str:
-    """`12 retries (8 interrupted, 4 throttled)`, the most frequent first; "" for none."""
+    """Return `12 retries (8 interrupted, 4 throttled)`, the most frequent first; "" for none."""
     total = sum(causes.values())
     if not total:
         return ""
@@ -41,17 +41,17 @@ def retries(causes: Mapping[str, int]) -> str:
 
 
 def retry_line(event: RetryScheduled, seconds: float) -> str:
-    """Why a try is repeated, and in how many *seconds*."""
+    """Return the reason for a retry, and the *seconds* until it."""
     return f"try {event.attempt + 1} in {seconds:.0f} s: {event.message}"
 
 
 def outage_news(event: OutageEvent) -> str:
-    """That the run waits, and why, or that it continues."""
+    """Return the message that the run waits, with the reason, or that it continues."""
     return f"waiting: {outage_line(event)}" if isinstance(event, OutageBegan) else outage_end_line(event)
 
 
 def outage_line(event: OutageBegan, *, passed_seconds: float = 0.0) -> str:
-    """Why the run waits and until when, *passed_seconds* after the event."""
+    """Return why and how long the run waits, *passed_seconds* after the event."""
     next_try = max(event.next_try_seconds - passed_seconds, 0.0)
     return (
         f"{event.side} {_OUT.get(event.kind, 'failing')} ({event.reason}) for "
@@ -61,11 +61,11 @@ def outage_line(event: OutageBegan, *, passed_seconds: float = 0.0) -> str:
 
 
 def outage_end_line(event: OutageEvent) -> str:
-    """That the run continues."""
+    """Return the message that the run continues."""
     return f"{event.side} answers again after {as_clock(event.lasted_seconds)}"
 
 
 def stop_reason(reason: str) -> str:
-    """Why a run takes no new work, in a few words: the whole sentence, with what to do, is the last thing it says."""
+    """Return a short reason why a run takes no new work; the last message of the run has the full sentence."""
     head, _, _ = reason.partition(": ")
     return head if " " in head else reason

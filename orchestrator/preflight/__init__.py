@@ -1,1 +1,1 @@
-"""What can be known of films and files before anything is sent: the rules, and what they find."""
+"""Checks of films and files before anything is sent: the rules and their findings."""

@@ -1,6 +1,6 @@
-"""What was found out about a file, kept for the next run: a second look costs nothing.
+"""A cache of measurements of files, so that the next run need not repeat them.
 
-A cache and no more: whatever is wrong with it, the file is looked at again.
+It is only a cache: after any error the file is measured again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from platformdirs import user_cache_path
 
 from orchestrator.domain.assets import Fingerprint
 
-#: Counted up whenever the rules, or what is measured for them, change.
+#: Incremented whenever the rules, or the measurements for them, change.
 RULES_VERSION = 1
-#: A file written so shortly before may change again without its time showing it.
+#: A file modified more recently than this may change again without a change of its modification time.
 _YOUNG_NANOSECONDS = 2 * 10**9
-#: Some hundred thousand films; what was known is forgotten then.
+#: Enough for some hundred thousand films. A larger cache is emptied.
 _MAX_BYTES = 256 * 1024**2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS known (
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS known (
 
 
 def cache_path() -> Path | None:
-    """Where the cache is: in the user's cache directory; None where no home is known to have one."""
+    """Return the path of the cache in the user's cache directory; None when no home directory is known."""
     try:
         folder = user_cache_path("metastudio-orchestrator")
     except RuntimeError:
@@ -41,9 +41,9 @@ def cache_path() -> Path | None:
 
 
 class Cache:
-    """Values by kind and file; a file is its device, inode, size and time of change.
+    """Values by kind and file; a file is identified by its device, inode, size and modification time.
 
-    May be used by several threads and several processes at once. Never raises.
+    It may be used by several threads and several processes at once. It never raises.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -53,12 +53,12 @@ class Cache:
         self._is_usable = self._path is not None
 
     def get(self, kind: str, status: os.stat_result) -> dict[str, Any] | None:
-        """What is known of the file with *status*, or None."""
+        """Return the value for the file with *status*, or None."""
         rows = self._run("SELECT value FROM known WHERE kind = ? AND file = ?", _key(kind, status))
         return _value(rows)
 
     def find(self, kind: str, fingerprint: Fingerprint) -> dict[str, Any] | None:
-        """What is known of a file with *fingerprint*, whatever its device: for a file that is away."""
+        """Return the value for a file with *fingerprint* on any device, or None; the file may be missing."""
         size, mtime_ns = fingerprint[:2]
         inode = fingerprint.inode or "%"
         rows = self._run(
@@ -68,7 +68,7 @@ class Cache:
         return _value(rows)
 
     def put(self, kind: str, status: os.stat_result, value: dict[str, Any]) -> None:
-        """Keep *value* for the file with *status*, unless it was written a moment ago."""
+        """Store *value* for the file with *status*, unless the file was modified in the last two seconds."""
         if time.time_ns() - status.st_mtime_ns < _YOUNG_NANOSECONDS:
             return
         self._run("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", (*_key(kind, status), json.dumps(value)))
@@ -96,7 +96,7 @@ class Cache:
                         self._connection = _opened(self._path)
                 return self._connection.execute(statement, values).fetchall()
             except (sqlite3.Error, OSError):
-                # A full disk, a directory that may not be written, a damaged file: work goes on without.
+                # On a full disk, a read-only directory or a damaged file, work continues without the cache.
                 self._is_usable = False
                 return []
 
@@ -119,7 +119,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     try:
         path.chmod(0o600)
         connection.execute("PRAGMA journal_mode = WAL")
-        # A cache that a power failure damages is made anew, so nothing waits for the disk.
+        # A cache that a power failure damages is recreated, so writes need not wait for the disk.
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute(_SCHEMA)
         if path.stat().st_size > _MAX_BYTES:

@@ -1,4 +1,4 @@
-"""What goes with a film: small files, each with an end that a cut copy lacks (P06), and a contact (P07)."""
+"""Checks of the small files beside a film, whose end marker a cut copy lacks (P06), and of the contact (P07)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pathlib import Path, PurePosixPath
 from orchestrator.domain.assets import Asset, AssetKind
 from orchestrator.preflight.rulebook import Finding, likely_refused, look_first
 
-#: How many last bytes are searched for an end: readers and cameras add a little after them.
+#: The number of last bytes that are searched for the end marker: programs and cameras append a little data to it.
 TAIL_BYTES = 4096
-#: A smaller JPEG may have the end of its thumbnail there, so it is walked.
+#: In a smaller JPEG the last bytes may have the end marker of its thumbnail, so its segments are read.
 _SMALL_BYTES = 128 * 1024
 _MOST_SCANNED_BYTES = 64 * 1024**2
 _CARD_KINDS = frozenset({AssetKind.ID_CARD_IMAGE1, AssetKind.ID_CARD_IMAGE2})
-#: The longer side of a card whose small print can still be read.
+#: The minimum length of a card's longer side at which its small print is readable.
 _CARD_PIXELS = 1000
 _ENDS = {"PNG": b"IEND", "PDF": b"%%EOF"}
 _END_OF_JPEG = b"\xff\xd9"
 _MAX_SEGMENTS = 1000
-#: Starts of frames of JPEG, which hold the picture's size.
+#: Start-of-frame markers of JPEG; their segments contain the picture's size.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SOUND_SUFFIXES = {".wav", ".mp3"}
 _SHOWN_MEMBERS = 3
@@ -32,7 +32,7 @@ _FEWEST_DIGITS = 7
 
 
 def paper_findings(asset: Asset, found: str | None, head: bytes, tail: bytes) -> list[Finding]:
-    """What is wrong with the picture, letter or voice *asset*, whose format *found* is known by its *head*.
+    """Return the findings about the picture, letter or voice *asset*, whose format *found* comes from its *head*.
 
     *tail* are the last bytes. Raises OSError when the file cannot be read.
     """
@@ -55,7 +55,7 @@ def paper_findings(asset: Asset, found: str | None, head: bytes, tail: bytes) ->
 
 def _is_whole(asset: Asset, found: str | None, tail: bytes) -> bool:
     if found != "JPEG":
-        return tail.rfind(_ENDS.get(found or "", b"")) >= 0  # from its end, where it is
+        return tail.rfind(_ENDS.get(found or "", b"")) >= 0  # search backwards, as the marker is near the end
     path = asset.path
     if asset.size > _SMALL_BYTES and _END_OF_JPEG in tail:
         return True
@@ -65,7 +65,7 @@ def _is_whole(asset: Asset, found: str | None, tail: bytes) -> bool:
     with Path(path).open("rb") as file:
         file.seek(scan)
         content = file.read(_MOST_SCANNED_BYTES)
-    # One that is too long to look through is not shown to be cut.
+    # A file that is too long to search is assumed to be whole.
     return _END_OF_JPEG in content or len(content) == _MOST_SCANNED_BYTES
 
 
@@ -81,7 +81,7 @@ def _picture_size(path: str, found: str | None, head: bytes) -> tuple[int, int] 
 
 
 def _segments(path: str) -> Iterator[tuple[int, int, bytes]]:
-    """Marker, offset and first bytes of the segments of a JPEG up to its first scan."""
+    """Yield marker, offset and first bytes of the segments of a JPEG up to its first scan."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         offset = 2
@@ -92,14 +92,14 @@ def _segments(path: str) -> Iterator[tuple[int, int, bytes]]:
             yield raw[1], offset, raw[4:]
             if raw[1] == 0xDA:
                 return
-            # Fill bytes may come before a marker.
+            # Fill bytes may precede a marker.
             offset += 1 if raw[1] == 0xFF else 2 + int.from_bytes(raw[2:4], "big")
     finally:
         os.close(descriptor)
 
 
 def _strange_members(path: str) -> list[str]:
-    """The files of a zip that are no sound by their names; empty for what is no zip, which others report."""
+    """Return the files of a zip whose names are not of sound files; empty for an invalid zip, reported elsewhere."""
     try:
         with zipfile.ZipFile(Path(path)) as archive:
             names = [member.filename for member in archive.infolist() if not member.is_dir()]
@@ -109,10 +109,10 @@ def _strange_members(path: str) -> list[str]:
 
 
 def contact_complaint(contact: str | None) -> str | None:
-    """What is wrong with *contact*, which is not repeated; None when it looks like a number or an address."""
+    """Return a complaint about *contact*, without repeating it; None for a phone number or e-mail address."""
     if not contact:
         return "is not given; the creator's phone number or e-mail address, for questions of the review"
-    is_number = contact.isdigit() and len(contact) >= _FEWEST_DIGITS  # nearly all, and quick to see
+    is_number = contact.isdigit() and len(contact) >= _FEWEST_DIGITS  # a fast check for nearly all contacts
     if is_number or _ADDRESS.fullmatch(contact) or sum(map(str.isdigit, contact)) >= _FEWEST_DIGITS:
         return None
     return f"has neither {_FEWEST_DIGITS} digits nor an @; is it a phone number or an e-mail address?"

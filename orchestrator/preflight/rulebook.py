@@ -1,4 +1,4 @@
-"""All rules by id, what they find, and which of them a review is about."""
+"""All rules by id, their findings, and the rule that a review refers to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.preflight.rules.rule import Rule, Verdict
 RULES: Mapping[str, Rule] = {
     rule.id: rule for rule in sorted((*MANIFEST_RULES, *FOOTAGE_RULES), key=lambda rule: rule.id)
 }
-#: The first whose words are in the reason; reviewers write Chinese or English.
+#: Rules with a pattern for reviewers' reasons, which are in Chinese or English; the first match counts.
 _WORDS: tuple[tuple[str, str], ...] = (
     ("P16", r"two (people|persons|faces)|no face|face.{0,20}(small|unclear|not clear)|人脸|面部|多人|两人"),
     ("P06", r"id card|identity card|glare|letter|authori[sz]ation|身份证|反光|授权书"),
@@ -37,7 +37,7 @@ _BY_CODE = {"44005901": "P09"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A sentence of a rule about one file; an error stops the batch."""
+    """A message of a rule about one file; an error stops the batch."""
 
     rule: str
     message: str
@@ -46,22 +46,22 @@ class Finding:
 
 
 def refused(rule: str, message: str) -> Finding:
-    """Find what the service publishes a rule against."""
+    """Return a finding that violates a rule which the service publishes."""
     return Finding(rule, message, RULES[rule].verdict_of(is_error=True), is_error=True)
 
 
 def likely_refused(rule: str, message: str) -> Finding:
-    """Find what the service's guide for filming warns of."""
+    """Return a finding that the service's guide for filming warns about."""
     return Finding(rule, message, Verdict.LIKELY_REFUSED)
 
 
 def look_first(rule: str, message: str) -> Finding:
-    """Find what a person should look at."""
+    """Return a finding that a person should look at."""
     return Finding(rule, message, Verdict.LOOK_FIRST)
 
 
 def rule_of_review(reason: str | None, code: str | None) -> str | None:
-    """The rule that is about what the reviewer said; None where none is known to be."""
+    """Return the rule that matches the reviewer's *reason* or *code*; None when no rule matches."""
     if code and code.rpartition(".")[2] in _BY_CODE:
         return _BY_CODE[code.rpartition(".")[2]]
     words = (reason or "").casefold()

@@ -1,1 +1,1 @@
-"""The page about a batch: what needs a person, every avatar, the hours of its runs; as a file, or live."""
+"""The report page of a batch, as a file or live: what needs a person, every avatar, and the hours of its runs."""

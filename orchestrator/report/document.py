@@ -1,4 +1,4 @@
-"""The data of the page, in parts so that a live page gets only what changed; with what waits for a person."""
+"""The data of the page, split into parts so that a live page receives only changes, and the entries that wait."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from orchestrator.report.night import Night, Window, night_of, windows_of
 from orchestrator.report.reading import BatchFacts, reviews_document
 
 SCHEMA: Final = 1
-#: What one entry is on the page, in order; the page's script has the same list.
+#: The fields of an entry on the page, in order; the page's script has the same list.
 ROW_FIELDS: Final = (
     *("id", "name", "state", "service_state", "bytes", "stored", "tries", "job_id"),
     *("delivered", "started", "finished", "error", "code", "request_id"),
 )
-#: Warnings that are listed; all are in the journal.
+#: The maximum number of warnings listed; all are in the journal.
 MOST_WARNINGS: Final = 100
-#: Causes of retries that are listed.
+#: The maximum number of causes of retries listed.
 MOST_CAUSES: Final = 20
-#: The end of the curve by which the time left is estimated.
+#: The number of last bins of the curve used to estimate the time left.
 _RECENT_BINS = 10
 
 Row = list[Any]
 _NO_REASON = "the service gives no reason"
-#: What only a person can move on, in the service's console.
+#: States that only a person can resolve, in the service's console.
 _WAITING_GROUPS = {
     JobGroup.AWAITING_USER: "the trained avatar waits for your approval in the console",
     JobGroup.REJECTED: "the trained avatar was rejected in the console",
@@ -48,17 +48,17 @@ class ReportData:
     rows: Mapping[str, Row]
 
     def with_now(self, now: Mapping[str, Any]) -> ReportData:
-        """The same with what the run itself says of this moment."""
+        """Return the same data with *now*, the run's own report of its current state."""
         return replace(self, summary={**self.summary, "now": now})
 
     @property
     def names(self) -> Mapping[str, str]:
-        """What each entry is called."""
+        """The name of each entry."""
         place = ROW_FIELDS.index("name")
         return {entry_id: row[place] for entry_id, row in self.rows.items()}
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, as the page's script reads it."""
+        """Return all data in the form that the page's script reads."""
         return {
             "schema": SCHEMA,
             "fields": ROW_FIELDS,
@@ -70,7 +70,7 @@ class ReportData:
 
 
 def report_data(facts: BatchFacts, *, now: float, options: str) -> ReportData:
-    """The page at *now*, epoch seconds; *options* are what commands need to find the journal, as they are pasted."""
+    """Return the data at *now*, in epoch seconds; *options* are the shell options that locate the journal."""
     commands = Commands(facts.batch.name, facts.batch.manifest_path, options)
     signs = sorted([*(change.at for change in facts.changes), *(one.stored_at for one in facts.segments)])
     windows = windows_of(facts.runs, signs, now, facts.holder)
@@ -114,7 +114,7 @@ def _summary(facts: BatchFacts, night: Night, *, now: float, waiting: int) -> di
         if is_done(state, with_submit=batch.is_submit_wanted) and state is not EntryState.REVIEW_FAILED
     )
     last = night.windows[-1] if night.windows else None
-    # At the rate of the last minutes; None where nothing is sent.
+    # The time left is estimated from the rate of the last bins; it is None when nothing is being sent.
     recent = [rate for rate in night.goodput[-_RECENT_BINS:] if rate]
     left = sum(record.bytes for record in facts.entries) - sum(facts.stored_bytes.values())
     is_sending = facts.holder is not None and recent and left > 0
@@ -160,7 +160,10 @@ def _window(window: Window) -> dict[str, Any]:
 
 
 def _night(facts: BatchFacts, night: Night) -> dict[str, Any]:
-    """Times are tenths of seconds after `start`, and entries their places in `lanes`, in the order of their start."""
+    """Return *night* with times in tenths of seconds after `start`, and entries as indexes in `lanes`.
+
+    The order of `lanes` is that of the entries' start.
+    """
     first: dict[str, float] = {}
     for span in night.spans:
         first[span.entry_id] = min(first.get(span.entry_id, span.start), span.start)
@@ -184,7 +187,7 @@ def _night(facts: BatchFacts, night: Night) -> dict[str, Any]:
         "outages": [
             {
                 "start": incident.at,
-                # One that a kill cut short lasted at least until its run's last sign.
+                # An outage cut short by a kill lasted at least until the last recorded activity of its run.
                 "end": incident.ended_at
                 or max(
                     (window.end for window in night.windows if window.run.run_id == incident.run_id),
@@ -204,7 +207,7 @@ def _night(facts: BatchFacts, night: Night) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attention:
-    """One entry that waits; *command* works when pasted."""
+    """One entry that waits for a person; *command* can be pasted into a shell."""
 
     entry_id: str
     kind: str
@@ -215,30 +218,30 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """Writes commands for the shell; *options* are those that name the journal, as they are pasted."""
+    """Builder of shell commands; *options* are the shell options that locate the journal."""
 
     batch: str
     manifest: str | None
     options: str
 
     def retry(self, entry_id: str) -> str:
-        """Retry one entry."""
+        """Return the command that retries one entry."""
         return f"orchestrator retry {quote(self.batch)} --entry {quote(entry_id)}{self.options}"
 
     def show(self, entry_id: str) -> str:
-        """All that is known of one entry."""
+        """Return the command that shows everything about one entry."""
         return f"orchestrator status {quote(self.batch)} --entry {quote(entry_id)}{self.options}"
 
     def plan(self) -> str:
-        """What a run would do, and what must be decided first."""
+        """Return the command that shows what a run would do, and which decisions it needs first."""
         if self.manifest is None:
             return f"orchestrator status {quote(self.batch)}{self.options}"
         return f"orchestrator plan {quote(self.manifest)}{self.options}"
 
 
 def attention_of(facts: BatchFacts, commands: Commands) -> Iterator[Attention]:
-    """The entries that wait for a person: decisions, failures, failed reviews, then what waits in the console."""
-    # What the last run could not decide, by entry.
+    """Yield the entries that wait for a person: decisions, failures, failed reviews, then those in the console."""
+    # The open decisions of the last run, by entry.
     decisions = {
         incident.subject: incident.message
         for incident in facts.incidents
@@ -307,10 +310,10 @@ def _waiting(record: EntryRecord, commands: Commands) -> Attention | None:
 
 
 def times_to_avatar(changes: Sequence[StateChange], trained: frozenset[str]) -> dict[str, Any] | None:
-    """Seconds from an entry's first job to its avatar, of the entries *trained*; None where there is none.
+    """Return the times in seconds from an entry's first job to its avatar, for the *trained* entries, or None.
 
-    *changes* are the oldest first. From the first job on, since films that a review refused are part of the wait; to
-    the first avatar, since `watch` may see the service take a state back.
+    *changes* are ordered from the oldest. The time starts with the first job, because films that a review refused are
+    part of the wait. It ends with the first avatar, because `watch` may see the service revert a state.
     """
     first: dict[str, float] = {}
     took: dict[str, float] = {}

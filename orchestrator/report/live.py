@@ -1,7 +1,7 @@
-"""The page served while a run works: each open page gets what changed, as server-sent events.
+"""The live page, served while a run works: each open page receives changes as server-sent events.
 
-Nothing is asked of the run: the journal is read again and again, and its events file where it has one. So the page
-can be opened, stopped and started while a run works, and outlives one that is killed.
+The run is not involved: the journal is read repeatedly, and also the run's events file if it has one. So the page can
+be opened, stopped and started while a run works, and it survives a killed run.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from orchestrator.domain.untrusted_text import disarmed_json
 from orchestrator.report.document import ReportData
 from orchestrator.report.page import render_cards, render_page
 
-#: Between two readings of the journal: at least this, and so much longer than one that it costs a tenth of a core.
+#: The pause between readings of the journal: at least this, and ten times the last reading to use a tenth of a core.
 LEAST_SECONDS: Final = 1.0
 _TIMES_AS_LONG: Final = 10
-#: Without news a page gets a sign of life this often; what is between it and us would cut the connection.
+#: Without changes a page receives a heartbeat at this interval, because proxies may close idle connections.
 _HEARTBEAT_SECONDS: Final = 15.0
-#: Changes that wait for a page at most.
+#: The maximum number of changes queued for a page.
 MOST_UNREAD: Final = 20
 _STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -46,15 +46,15 @@ _PAGE_HEADERS = {
 }
 
 Read = Callable[[], Awaitable[ReportData]]
-#: Of one reading; a run that writes faster is caught up with later.
+#: The maximum number of bytes per reading; the rest is left for later readings.
 _MOST_BYTES: Final = 4 * 1024**2
-#: How far before its end a file is taken up.
+#: A new file is read from this many bytes before its end.
 _FIRST_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the page is served; with a *token* only under that."""
+    """The address at which the page is served; with a *token*, only under a path that begins with it."""
 
     host: str
     port: int
@@ -62,30 +62,30 @@ class Place:
 
     @property
     def prefix(self) -> str:
-        """What every path begins with."""
+        """The prefix of every path."""
         return f"/{self.token}" if self.token else ""
 
 
 def is_loopback(host: str) -> bool:
-    """True for a name or address that only this machine reaches."""
+    """Return True for a name or address that only this machine can reach."""
     with suppress(ValueError):
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     return host.lower() == "localhost"
 
 
 class LivePage:
-    """Keeps the page's data up to date by *read*, and tells every open page what changed."""
+    """A page that is updated with data from *read*, and whose changes are sent to every open page."""
 
     def __init__(self, read: Read, events: EventTail) -> None:
         self._read = read
         self._events = events
-        #: What each open page has not read yet; None ends its stream.
+        #: The queue of unread changes of each open page; None ends its stream.
         self._pages: set[asyncio.Queue[str | None]] = set()
         self._pictures: Mapping[str, str] = {}
         self.data: ReportData | None = None
 
     async def keep_up(self) -> None:
-        """Read the journal until cancelled; one that cannot be read now is read later."""
+        """Read the journal until cancelled; a failed reading is repeated later."""
         while True:
             began = time.monotonic()
             with suppress(JournalError):
@@ -94,7 +94,7 @@ class LivePage:
             await anyio.sleep(max(LEAST_SECONDS, _TIMES_AS_LONG * took))
 
     async def read(self) -> None:
-        """Read the journal once, and tell the pages what changed; raises JournalError."""
+        """Read the journal once, and send changes to the pages; raises JournalError."""
         data = await self._read()
         now = await anyio.to_thread.run_sync(self._events.read, data.summary["events_path"])
         data = data.with_now(now)
@@ -113,22 +113,22 @@ class LivePage:
             try:
                 page.put_nowait(message)
             except asyncio.QueueFull:
-                # It reads slower than we write: cut off, it comes back and gets everything.
+                # The page reads too slowly. End its stream, so that it reconnects and receives everything.
                 self._pages.discard(page)
                 page.get_nowait()
                 page.put_nowait(None)
 
     def page(self, *, is_live: bool) -> str:
-        """The page as it is now; one that is not live is for a file."""
+        """Return the current page; a page that is not live is for a file."""
         assert self.data is not None  # noqa: S101 - nothing is served before the first reading
         return render_page(self.data, self._pictures, stream="stream" if is_live else None)
 
     def application(self, place: Place) -> web.Application:
-        """What serves the page and its events at *place*."""
+        """Return the web application that serves the page and its events at *place*."""
 
         @web.middleware
         async def guard(request: web.Request, handler: Callable[..., Any]) -> web.StreamResponse:
-            # Another site's name may be made to lead here: without a token the browser must have meant this machine.
+            # Another site's name may resolve to this machine. Without a token, only accept requests for its own name.
             if place.token is None and not is_loopback(request.url.host or ""):
                 raise web.HTTPForbidden(text="this page is for this machine alone\n")
             response: web.StreamResponse = await handler(request)
@@ -158,7 +158,7 @@ class LivePage:
         return web.Response(text=page, content_type="text/html", headers=_PAGE_HEADERS)
 
     async def _serve_stream(self, request: web.Request) -> web.StreamResponse:
-        """Everything at first, since a page may come back after a break; then what changes."""
+        """Send all data first, because a page may reconnect after a break, then changes."""
         response = web.StreamResponse(headers=_STREAM_HEADERS)
         await response.prepare(request)
         news: asyncio.Queue[str | None] = asyncio.Queue(MOST_UNREAD)
@@ -195,7 +195,7 @@ class LivePage:
 
 
 def changed_parts(before: ReportData, now: ReportData) -> dict[str, Any]:
-    """What a page that shows *before* needs to show *now*; nothing where only the time has passed."""
+    """Return the parts that a page with *before* needs to show *now*; none if only the time differs."""
     parts: dict[str, Any] = {}
     rows = [row for entry_id, row in now.rows.items() if before.rows.get(entry_id) != row]
     if before.rows.keys() - now.rows.keys():
@@ -218,13 +218,13 @@ def _event(parts: Mapping[str, Any]) -> str:
 
 
 class EventTail:
-    """Reads what was appended since the last time, whole lines only; a file that is wrong raises nothing."""
+    """Reader of the whole lines that were appended since the last reading; an invalid file raises no error."""
 
     def __init__(self) -> None:
         self._begin(None)
 
     def _begin(self, path: str | None) -> None:
-        """Follow the file at *path*, of which nothing is known yet."""
+        """Start to follow the file at *path*, without any state of the last one."""
         self._path: str | None = path
         self._inode = self._offset = 0
         self._is_cut = False
@@ -232,7 +232,7 @@ class EventTail:
         self._checked: dict[str, Any] | None = None
 
     def read(self, path: str | None) -> dict[str, Any]:
-        """What the run says of now: the `outages` with their next try, and how many films are `checked`."""
+        """Return the run's current `outages` with their next try, and how many films are `checked`."""
         if path != self._path:
             self._begin(path)
         if path is not None:

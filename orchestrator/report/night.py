@@ -1,4 +1,4 @@
-"""The hours of a batch on one axis: what each entry did when, what was sent, what went wrong. Pure."""
+"""The hours of a batch on one axis: the activity of each entry, the bytes sent, the failures. Without I/O."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Final, NamedTuple
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.history import RunRecord, StateChange, StoredSegment
 
-#: Bars that a canvas draws at once; more are drawn coarser.
+#: The maximum number of bars for one canvas; more are merged into coarser ones.
 MOST_SPANS: Final = 12_000
-#: Points of the curve of what was sent.
+#: The number of points of the goodput curve.
 GOODPUT_POINTS: Final = 300
 SLOWEST_PARTS: Final = 10
 
 
 class SpanKind(IntEnum):
-    """What an entry, or a segment of it, did for a while."""
+    """The activity of an entry or of one of its segments during a span."""
 
     WAIT = 0  #: for a slot, a limit, or the service
-    SEND = 1  #: the PUT that came through
-    RETRY = 2  #: tries that failed, and the waits after them
+    SEND = 1  #: the PUT that succeeded
+    RETRY = 2  #: failed attempts, and the waits after them
     CONFIRM = 3  #: the service joins and checks the parts
 
 
 class Span(NamedTuple):
-    """Epoch seconds; a segment is row *row* of the *rows* of its entry, an entry's own span is row 0 of 1."""
+    """A span in epoch seconds; a segment is row *row* of its entry's *rows*, an entry's own span is row 0 of 1."""
 
     entry_id: str
     kind: SpanKind
@@ -40,7 +40,7 @@ class Span(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A run on the axis, in epoch seconds; one that works has its end now, one that was killed its last sign."""
+    """A run on the axis, in epoch seconds; a running one ends now, a killed one at its last recorded activity."""
 
     run: RunRecord
     start: float
@@ -50,7 +50,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Night:
-    """What is drawn; `goodput` is bytes per second at the middle of bins of `bin_seconds` from `start` on."""
+    """The data of the chart; `goodput` has the bytes per second of bins of `bin_seconds` from `start` on."""
 
     start: float
     end: float
@@ -65,7 +65,7 @@ class Night:
 def windows_of(
     runs: Iterable[RunRecord], last_signs: Sequence[float], now: float, holder: str | None
 ) -> list[Window]:
-    """The runs in the order of their start; *last_signs* are the times of all that was written, in order.
+    """Return the runs in the order of their start; *last_signs* are the times of recorded activity, in order.
 
     *holder* is the process that works on the batch now.
     """
@@ -94,7 +94,7 @@ _SPAN_OF_STATE: Mapping[str, SpanKind] = {
 
 
 def entry_spans(changes: Sequence[StateChange], windows: Sequence[Window]) -> Iterator[Span]:
-    """What each entry did between its changes of state, as far as a run worked then."""
+    """Yield the spans of each entry between its transitions, limited to the times when a run worked."""
     by_entry: dict[str, list[StateChange]] = defaultdict(list)
     for change in changes:
         by_entry[change.entry_id].append(change)
@@ -112,7 +112,7 @@ def entry_spans(changes: Sequence[StateChange], windows: Sequence[Window]) -> It
 
 
 def segment_spans(segments: Sequence[StoredSegment]) -> Iterator[Span]:
-    """When each segment was sent, and what it waited for before; those sent by another program are not known."""
+    """Yield when each segment was sent, and its wait before; segments sent by another program have no times."""
     by_entry: dict[str, list[StoredSegment]] = defaultdict(list)
     for segment in segments:
         if segment.took_seconds is not None:
@@ -128,13 +128,13 @@ def segment_spans(segments: Sequence[StoredSegment]) -> Iterator[Span]:
 
 
 def coarser(spans: Sequence[Span], most: int, length: float) -> list[Span]:
-    """*spans* joined per entry and kind until there are at most *most*; *length* is that of the axis."""
+    """Return *spans* joined per entry and kind until at most *most* remain; *length* is that of the axis."""
     gap = length / 4000
     joined = list(spans)
     while len(joined) > most and gap <= length:
         joined = list(_joined(joined, gap))
         gap *= 2
-    # The axis is full: what is left out is shorter than a point of it.
+    # The axis is full, so the shortest spans, which are smaller than a point, are left out.
     return sorted(joined, key=lambda span: span.start - span.end)[:most] if len(joined) > most else joined
 
 
@@ -153,7 +153,7 @@ def _joined(spans: Iterable[Span], gap: float) -> Iterator[Span]:
 
 
 def goodput_of(segments: Iterable[StoredSegment], start: float, bin_seconds: float, bins: int) -> list[float]:
-    """Bytes per second of each bin; a segment's bytes are spread evenly over its PUT."""
+    """Return the bytes per second of each bin; a segment's bytes are spread evenly over its PUT."""
     sent = [0.0] * bins
     for segment in segments:
         if segment.put_seconds is None:
@@ -172,7 +172,7 @@ def goodput_of(segments: Iterable[StoredSegment], start: float, bin_seconds: flo
 def night_of(
     windows: Sequence[Window], changes: Sequence[StateChange], segments: Sequence[StoredSegment]
 ) -> Night:
-    """Everything on one axis, from the first run to the end of the last."""
+    """Return all spans and the goodput on one axis, from the first run to the end of the last."""
     start = min((window.start for window in windows), default=0.0)
     end = max((window.end for window in windows), default=start)
     length = max(end - start, 1.0)

@@ -1,4 +1,4 @@
-"""From data and pictures to one file of HTML: escaped by the template, without a reference to anywhere."""
+"""Rendering of data and pictures as one HTML file, escaped by the template and without external references."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from orchestrator.domain.untrusted_text import disarmed_json
 from orchestrator.report.document import ReportData
 
 _VENDOR = ("tabulator.min.css", "echarts.min.js", "tabulator.min.js")
-#: What would end a script element, or begin a comment in it.
+#: Characters that could end a script element, or begin a comment in it.
 _LIVE_IN_HTML = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
 def render_page(data: ReportData, pictures: Mapping[str, str], *, stream: str | None = None) -> str:
-    """The page about *data*, with *pictures*: base64 of a JPEG by entry.
+    """Return the page for *data*, with *pictures* as base64 of a JPEG by entry.
 
-    It follows the events at the URL *stream*, relative to its own; None for a page that stays as it is.
+    It follows the events at the URL *stream*, relative to its own; None for a page that does not change.
     """
     own = {name: _own_file("templates", name) for name in ("report.css", "report.js", "chart.js")}
     vendor = {name: _own_file("vendor", name) for name in _VENDOR}
@@ -42,7 +42,7 @@ def render_page(data: ReportData, pictures: Mapping[str, str], *, stream: str | 
 
 
 def render_cards(data: ReportData) -> str:
-    """What needs a person, as the page has it."""
+    """Return the page's HTML for the entries that need a person."""
     return _environment().get_template("attention.html").render(attention=data.attention, names=data.names)
 
 
@@ -54,9 +54,9 @@ def _environment() -> Environment:
 
 
 def embedded(value: Any) -> Markup:
-    """*value* as JSON that a script element may hold."""
+    """Return *value* as JSON that is safe inside a script element."""
     text = disarmed_json(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-    return Markup(text.translate(_LIVE_IN_HTML))  # noqa: S704 - nothing is left in it that HTML acts on
+    return Markup(text.translate(_LIVE_IN_HTML))  # noqa: S704 - it contains no characters with a meaning in HTML
 
 
 def _own_file(folder: str, name: str) -> Markup:

@@ -1,4 +1,4 @@
-"""A small picture of each avatar: its cover, else one from its film; never an ID card. Kept in the page alone."""
+"""A small picture of each avatar: its cover, else one from its film, never an ID card. Only the page stores it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from orchestrator.preflight.look.measures import is_installed
 from orchestrator.preflight.look.pool import pictures_of_files
 from orchestrator.preflight.rules.rule import Extra
 
-#: Of all pictures of a page together, as base64; and of one.
+#: The maximum bytes of all pictures of a page together, as base64, and of one picture.
 MOST_BYTES: Final = 6 * 1024**2
 _MOST_OF_ONE = 8 * 1024
-#: With less no face is known again: the first entries get pictures, the others none.
+#: With fewer bytes no face is recognizable, so then only the first entries get pictures.
 _LEAST_OF_ONE = 2 * 1024
 
 OnProgress = Callable[[int, int], None]
@@ -24,7 +24,7 @@ OnProgress = Callable[[int, int], None]
 def pictures_of(
     entries: Sequence[EntryRecord], first: Collection[str], *, jobs: int, on_progress: OnProgress
 ) -> dict[str, str]:
-    """A JPEG as base64 by entry, those in *first* before others, MOST_BYTES at most; none without the extra."""
+    """Return a JPEG as base64 by entry, up to MOST_BYTES and with *first* preferred; none without the extra."""
     if not is_installed(Extra.PREFLIGHT):
         return {}
     ordered = sorted(entries, key=lambda entry: entry.entry_id not in first)

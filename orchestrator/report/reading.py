@@ -1,4 +1,4 @@
-"""What the journal knows of a batch, read once for the page, and what reviewers refused, by what they said."""
+"""The facts of a batch in the journal, read once for the page, and failed reviews grouped by reason."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord, EntryRecord
 from orchestrator.preflight.rulebook import rule_of_review
 
-#: Runs that are on the page; a batch that is run every night for years has more.
+#: The maximum number of runs on the page; a batch that is run every night for years has more.
 MOST_RUNS: Final = 200
-#: Failed tries that are drawn as ticks.
+#: The maximum number of failed attempts that are drawn as ticks.
 MOST_TICKS: Final = 3000
-#: What the hours are made of; later states are the service's.
+#: The states on the time axis of runs; later states are the service's.
 _WORKED_STATES = tuple(
     state.value
     for state in (
@@ -41,13 +41,13 @@ _WORKED_STATES = tuple(
     )
 )
 
-#: Between these is the time from a film to its avatar.
+#: The states at the start and the end of the time to an avatar.
 _AVATAR_STATES = (EntryState.CREATING.value, EntryState.TRAINED.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchFacts:
-    """One consistent enough picture: each part is read by itself, and a run may write in between."""
+    """The facts of a batch; each part is read separately, so a run may have written in between."""
 
     batch: BatchRecord
     holder: str | None
@@ -66,7 +66,7 @@ class BatchFacts:
 async def read_batch(journal: Journal, batch: BatchRecord) -> BatchFacts:
     """Read all of *batch*; raises JournalError."""
     digest = batch.batch
-    # Asked first: a run that ends in between has written its end.
+    # Read the holder first: if its run ends in between, the runs read below include its end.
     holder = await journal.batch_holder(batch.key)
     segments = [segment async for segment in journal.stored_segments(digest)]
     stored = Counter[str]()
@@ -89,7 +89,7 @@ async def read_batch(journal: Journal, batch: BatchRecord) -> BatchFacts:
 
 
 def reviews_document(reviews: Sequence[ReviewRecord]) -> dict[str, Any]:
-    """The reviews, oldest first, grouped by what was said."""
+    """Return the reviews, given oldest first, with failed ones grouped by reason and code."""
     first: dict[tuple[str, str], bool] = {}
     for review in reviews:
         first.setdefault((review.batch, review.entry_id), review.is_passed)

@@ -1,4 +1,4 @@
-"""The faces in a picture."""
+"""Detection of faces in a picture."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from numpy.typing import NDArray
 
 from orchestrator.preflight.look.pictures import Picture
 
-#: How sure the model must be, and how much two boxes of one face overlap.
+#: The minimum confidence of the model, and the overlap above which two boxes are one face.
 _SURE, _OVERLAP = 0.6, 0.3
-#: The model's outputs: how likely a face is at each point, its size, where between the points it is, and its
-#: eyes, nose and mouth, which are not looked at.
+#: The model's outputs: the likelihood of a face at each point, its size, its offset from the point, and its eyes,
+#: nose and mouth, which are not used.
 _OUTPUTS = ("537", "538", "539", "540")
-#: Pixels between two points of the model; sides must be multiples of 32.
+#: The pixels between two points of the model. Sides of pictures must be multiples of 32.
 _STEP, _MULTIPLE = 4, 32
-#: A face that is so much wider than it is high lies on its side.
+#: A face whose width is more than this multiple of its height lies on its side.
 _LYING = 1.1
 
 
 class FaceFinder:
-    """Finds faces, upright ones best."""
+    """Face detector that works best for upright faces."""
 
     def __init__(self) -> None:
         model = resources.files(__package__ or "").joinpath("centerface.onnx").read_bytes()
         self._net = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
 
     def heights(self, picture: Picture) -> list[float]:
-        """The height of each face as a share of the picture's; negative for one that lies on its side."""
+        """Return the height of each face as a share of the picture's; negative for a face that lies on its side."""
         height, width = picture.shape[:2]
         size = tuple(-(-side // _MULTIPLE) * _MULTIPLE for side in (width, height))
         self._net.setInput(cv2.dnn.blobFromImage(np.ascontiguousarray(picture), size=size, swapRB=False))
@@ -45,7 +45,7 @@ class FaceFinder:
 
 
 def _boxes(heat: NDArray[Any], scale: NDArray[Any], offset: NDArray[Any]) -> NDArray[Any]:
-    """Left, top, right and bottom of each face, each face once."""
+    """Return left, top, right and bottom of each face, without duplicates."""
     likely = heat[0, 0]
     rows, columns = np.nonzero(likely > _SURE)
     if not len(rows):

@@ -1,1 +1,1 @@
-"""What a film's own index says of it: whether it is whole, and how it was made. No picture is decoded."""
+"""Checks based on a film's index: whether the film is complete, and its encoding. No picture is decoded."""

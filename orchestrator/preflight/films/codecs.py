@@ -1,4 +1,4 @@
-"""How a codec's pictures are made, from its description in the index: bit depth, colours, fields, pixels."""
+"""Picture formats, read from a codec's description in the index: bit depth, colors, fields, pixels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.preflight.films.mp4 import DamagedError, first_in, number
 
-#: Codecs by the four letters of their description; what is not here is shown as it is.
+#: Codecs by the four letters of their description; others are shown by their letters.
 _NAMES = {
     **dict.fromkeys(("avc1", "avc2", "avc3", "avc4"), "H.264 (AVC)"),
     **dict.fromkeys(("hvc1", "hev1", "dvh1", "dvhe"), "H.265 (HEVC)"),
@@ -17,7 +17,7 @@ _NAMES = {
     **dict.fromkeys(("mjpa", "mjpb", "jpeg"), "Motion JPEG"),
 }
 _CHROMA = {0: "4:0:0", 1: "4:2:0", 2: "4:2:2", 3: "4:4:4"}
-#: Profiles of H.264 whose description says how colours are stored (ITU-T H.264 section 7.3.2.1.1).
+#: Profiles of H.264 whose description includes the color format (ITU-T H.264 section 7.3.2.1.1).
 _HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 #: Transfer characteristics of HDR: PQ and HLG (ITU-T H.273 table 3).
 _HDR_TRANSFERS = {16, 18}
@@ -30,9 +30,9 @@ _SHAPES = {
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """How pictures are stored; None where the description does not say.
+    """The format of stored pictures; None for values that the description does not contain.
 
-    `length_bytes` is the width of the number before each unit of a picture, 0 where there is none.
+    `length_bytes` is the width of the length field before each unit of a picture, 0 if there is none.
     """
 
     bit_depth: int | None = None
@@ -44,19 +44,19 @@ class Pictures:
 
 
 def codec_name(letters: str) -> str:
-    """The codec as people call it."""
+    """Return the common name of the codec."""
     return _NAMES.get(letters, letters.strip())
 
 
 def pictures_of(entry: memoryview) -> Pictures:
-    """Read the boxes of a picture track's description; what is damaged in them is left open."""
+    """Read the boxes of a picture track's description; damaged boxes give a `Pictures` without values."""
     try:
         pictures = _described(entry)
         if (pasp := first_in(entry, "pasp")) is not None:
             pictures = replace(pictures, pixel=(number(pasp, 0), number(pasp, 4)))
         colour = first_in(entry, "colr")
         if colour is not None and bytes(colour[:4]) in {b"nclx", b"nclc"}:
-            # Either place may say that it is HDR: encoders often fill in only one of the two.
+            # Check both places for HDR, because encoders often fill in only one of them.
             is_hdr = pictures.is_hdr or number(colour, 6, 2) in _HDR_TRANSFERS
             pictures = replace(pictures, is_hdr=is_hdr)
     except (DamagedError, IndexError):
@@ -65,7 +65,7 @@ def pictures_of(entry: memoryview) -> Pictures:
 
 
 def _described(entry: memoryview) -> Pictures:
-    """What the codec's own box says."""
+    """Return the values of the codec's own box."""
     if (avc := first_in(entry, "avcC")) is not None:
         length_bytes = (number(avc, 4, 1) & 3) + 1
         if not number(avc, 5, 1) & 31:
@@ -84,7 +84,7 @@ def _described(entry: memoryview) -> Pictures:
 
 
 class _Bits:
-    """Bits of a parameter set, the bytes that only break up zeros left out."""
+    """Reader of the bits of a parameter set, without its emulation prevention bytes."""
 
     def __init__(self, content: bytes) -> None:
         plain = content.replace(b"\0\0\3", b"\0\0")
@@ -92,14 +92,14 @@ class _Bits:
         self._left = 8 * len(plain)
 
     def take(self, count: int = 1) -> int:
-        """The next *count* bits as a number; raises DamagedError at the end."""
+        """Return the next *count* bits as a number; raises DamagedError at the end."""
         self._left -= count
         if self._left < 0:
             raise DamagedError("a parameter set is cut")
         return (self._bits >> self._left) & ((1 << count) - 1)
 
     def golomb(self) -> int:
-        """The next Exp-Golomb number (ITU-T H.264 section 9.1)."""
+        """Return the next Exp-Golomb number (ITU-T H.264 section 9.1)."""
         zeros = 0
         while not self.take():
             zeros += 1
@@ -108,15 +108,15 @@ class _Bits:
         return (1 << zeros) - 1 + self.take(zeros)
 
     def signed_golomb(self) -> int:
-        """The same with a sign."""
+        """Return the next signed Exp-Golomb number."""
         value = self.golomb()
         return (value + 1) // 2 if value % 2 else -(value // 2)
 
 
 def pictures_of_h264(sps: bytes) -> Pictures:
-    """Read a sequence parameter set of H.264 (section 7.3.2.1.1), its own header byte first.
+    """Read a sequence parameter set of H.264 (section 7.3.2.1.1), including its header byte.
 
-    Raises DamagedError, or IndexError for one that is too short to have a profile.
+    Raises DamagedError, or IndexError when it is too short to have a profile.
     """
     profile, bits = sps[1], _Bits(sps[4:])
     bits.golomb()
@@ -147,7 +147,7 @@ def pictures_of_h264(sps: bytes) -> Pictures:
 
 
 def _colours(bits: _Bits) -> tuple[int, int]:
-    """How colours are stored, and in how many bits; goes past the scaling lists, which say nothing of either."""
+    """Return the chroma format and the bit depth, and skip the scaling lists, which affect neither."""
     chroma = bits.golomb()
     if chroma == 3:
         bits.take()
@@ -166,7 +166,7 @@ def _colours(bits: _Bits) -> tuple[int, int]:
 
 
 def _usability(bits: _Bits) -> tuple[tuple[int, int] | None, bool]:
-    """The pixels' shape, and whether the pictures are HDR, from the VUI (ITU-T H.264 section E.1.1)."""
+    """Return the pixels' shape, and True for HDR, from the VUI (ITU-T H.264 section E.1.1)."""
     pixel, is_hdr = None, False
     if bits.take():
         shape = bits.take(8)

@@ -1,4 +1,4 @@
-"""What is known of a film, whether it is whole, and what the review would say of it.
+"""The facts of a film, damage to it, and findings that predict the review.
 
 Rules P01 to P05, P08 and P09 (metastudio-protocol section 6).
 """
@@ -34,38 +34,39 @@ from orchestrator.preflight.films.mp4 import (
 )
 from orchestrator.preflight.rulebook import Finding, likely_refused, look_first, refused
 
-#: An index this long belongs to a recording of days; of a film of minutes it has under 2 MiB.
+#: An index of this size belongs to a recording of days; that of a film of minutes has under 2 MiB.
 MAX_INDEX_BYTES = 128 * 1024**2
 _MAX_FRAGMENT_BYTES = 16 * 1024**2
-#: Pictures whose first bytes are looked at: a copy that only reserved its space has zeros there.
+#: The number of pictures whose first bytes are checked: a copy that only reserved its space has zeros there.
 _PROBED_PICTURES = 16
-#: A step between pictures that differs by more than this share from the usual one is uneven.
+#: A step between pictures is uneven when it differs from the usual step by more than this share.
 _EVEN_SHARE = 0.2
-#: Under which name the cache keeps films.
+#: The kind of films in the cache.
 _KIND = "film"
 _NO_VIDEO = "has no video that can be read; is the file complete?"
 _INTERRUPTED = "the recording or the copy was interrupted"
 SIZES = ((1920, 1080), (1080, 1920), (3840, 2160), (2160, 3840))
 MINUTES = (3, 10)
 FLEXUS_MINUTES = (1, 5)
-#: A film of exactly 3 minutes may lack two pictures of them.
+#: In seconds: a film of exactly 3 minutes may be two pictures short.
 _LENGTH_TOLERANCE = 0.1
 _FEWEST_PICTURES = 25
-#: 25 pictures a second, counted over a film whose last one is short.
+#: In pictures per second: the duration of the last picture distorts the average of a film with 25.
 _RATE_TOLERANCE = 0.25
 _UNEVEN_SHARE = 0.02
 #: "Usually under 5 G" (submission page).
 _USUAL_BYTES = 5 * 1024**3
-#: Sound is cut in pieces, so it seldom ends with the picture to the second.
+#: In seconds: sound is stored in pieces, so it seldom ends exactly with the pictures.
 _SOUND_TOLERANCE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Film:
-    """The facts of one film; None where the file does not say. `damage` says why it is not whole.
+    """The facts of one film; None for facts that the file does not contain.
 
-    `turned` are the degrees a player turns the stored pictures, `uneven` the share of steps between pictures that
-    differ from the usual one, `longest_step` the longest of them in seconds, `sound_seconds` None without sound.
+    `damage` describes why the film is not whole. `turned` is the rotation in degrees that a player applies to the
+    stored pictures. `uneven` is the share of steps between pictures that differ from the usual one, and
+    `longest_step` the longest step in seconds. `sound_seconds` is None without sound.
     """
 
     bytes: int
@@ -88,7 +89,7 @@ class Film:
 
 
 def examine_film(read: Read, size: int) -> Film:
-    """Walk the boxes of a film of *size* bytes; whatever it has, an answer, never an exception but OSError."""
+    """Read the boxes of a film of *size* bytes; damage is recorded in the `Film`, and only OSError is raised."""
     try:
         boxes, trouble = boxes_until_trouble(read, size)
         index = next((box for box in boxes if box.type == "moov"), None)
@@ -105,7 +106,7 @@ def examine_film(read: Read, size: int) -> Film:
 
 
 def boxes_until_trouble(read: Read, size: int) -> tuple[list[Box], str | None]:
-    """The boxes on top, and what ended them early: bytes after the last box are often harmless."""
+    """Return the top-level boxes, and the error that ended them early; bytes after the last are often harmless."""
     boxes: list[Box] = []
     try:
         for box in boxes_of_file(read, size):
@@ -134,7 +135,7 @@ def _examined(read: Read, size: int, boxes: Sequence[Box], moov: memoryview) -> 
         return Film(bytes=size, damage=_NO_VIDEO)
     fragments, damage = _fragments(read, size, boxes, moov)
     film = _facts(size, pictures, next((t for t in tracks if t.kind == "soun"), None), fragments)
-    # The first sentence that holds is the one that says most: how much is missing, and from where on.
+    # The first message that applies is the most informative: it includes the missing bytes and their place.
     end = max(track.layout.end for track in tracks)
     cut = boxes[-1] if boxes[-1].end > size else None
     if not damage and end > size:
@@ -151,7 +152,7 @@ def _cut_at(size: int, end: int, place: str) -> str:
 
 
 def blank_pictures(read: Read, size: int, track: Track) -> str | None:
-    """From where in a file of *size* on *track* has zeros for pictures; None where it has none, or none can be seen.
+    """Return a message if pictures of *track*, in a file of *size* bytes, are zeros; None if not, or if unknown.
 
     A picture of H.264 or H.265 begins with the length of its first unit, which is never zero.
     """
@@ -166,7 +167,7 @@ def blank_pictures(read: Read, size: int, track: Track) -> str | None:
 
 
 def _fragments(read: Read, size: int, boxes: Sequence[Box], moov: memoryview) -> tuple[Fragments, str | None]:
-    """What the film's fragments say, and why they are not all there."""
+    """Return the film's fragments, and a message if some are missing."""
     fragments, defaults = Fragments(), default_durations(moov)
     if not defaults:
         return fragments, None
@@ -216,9 +217,9 @@ def _facts(size: int, track: Track, sound: Track | None, fragments: Fragments) -
 
 
 def evenness(steps: Sequence[tuple[int, int]], timescale: int) -> tuple[float, float | None]:
-    """The share of uneven steps, and the longest in seconds; *steps* as in Track.
+    """Return the share of uneven steps, and the longest step in seconds; *steps* as in Track.
 
-    The last picture's length says nothing, and the usual step is the middle one of all.
+    The last picture's duration is ignored if no other picture has it. The usual step is the median.
     """
     by_length: dict[int, int] = {}
     for count, ticks in steps:
@@ -236,7 +237,7 @@ def evenness(steps: Sequence[tuple[int, int]], timescale: int) -> tuple[float, f
 
 
 def read_film(path: str, cache: Cache | None = None) -> Film:
-    """The facts of the film at *path*, from *cache* where it is still that film.
+    """Return the facts of the film at *path*, from *cache* if the file is unchanged.
 
     Raises OSError when it cannot be read.
     """
@@ -250,7 +251,7 @@ def read_film(path: str, cache: Cache | None = None) -> Film:
 
         def read(offset: int, length: int) -> bytes:
             pieces = []
-            # One call may give less than it was asked for.
+            # One call may return fewer bytes than requested.
             while length > 0 and (piece := os.pread(descriptor, min(length, 1 << 30), offset)):
                 pieces.append(piece)
                 offset += len(piece)
@@ -266,7 +267,7 @@ def read_film(path: str, cache: Cache | None = None) -> Film:
 
 
 def known_film(cache: Cache, fingerprint: Fingerprint) -> Film | None:
-    """The facts that *cache* kept of a film which may be away by now."""
+    """Return the facts of a film from *cache*, or None; the film itself may be missing."""
     known = cache.find(_KIND, fingerprint)
     with contextlib.suppress(TypeError):
         return _film(known) if known else None
@@ -280,14 +281,14 @@ def _film(known: dict[str, Any]) -> Film:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a film is for, as far as it decides what it must be."""
+    """The requirements that follow from the purpose of a film."""
 
     is_flexus: bool = False
     is_sound_needed: bool = True
 
 
 def judge_film(film: Film, wanted: Wanted) -> Iterator[Finding]:
-    """What the rules find in *film*; of one that is not whole nothing but that."""
+    """Yield the findings about *film*; for a damaged film only the damage."""
     if film.damage:
         yield refused("P01", film.damage)
         return
@@ -313,14 +314,14 @@ def judge_film(film: Film, wanted: Wanted) -> Iterator[Finding]:
 
 
 def exact_minutes(seconds: float) -> str:
-    """*seconds* as minutes, to the tenth where there is one: `2:59.6`, `3:00`."""
+    """Format *seconds* as minutes, with tenths unless they are zero: `2:59.6`, `3:00`."""
     tenths = round(seconds * 10)
     minutes, rest = divmod(tenths, 600)
     return f"{minutes}:{rest // 10:02}" + (f".{rest % 10}" if rest % 10 else "")
 
 
 def judge_rate(film: Film) -> Iterator[Finding]:
-    """Whether pictures come evenly, and often enough (P02)."""
+    """Check that the frame rate is constant and high enough (P02)."""
     rate = film.pictures_per_second or 0
     if film.uneven > _UNEVEN_SHARE:
         longest = f", the longest lasts {film.longest_step:.2f} s" if film.longest_step else ""
@@ -331,7 +332,7 @@ def judge_rate(film: Film) -> Iterator[Finding]:
 
 
 def judge_making(film: Film) -> Iterator[Finding]:
-    """What a camera or an export made of pictures and sound that usual players do not show (P05)."""
+    """Check for pictures and sound that usual players do not support (P05)."""
     if film.is_encrypted:
         yield refused("P05", "is encrypted, so nothing can play it; export it without protection")
     pixel = film.pixel or (1, 1)

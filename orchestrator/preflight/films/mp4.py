@@ -1,7 +1,7 @@
-"""MP4 (ISO/IEC 14496-12): the boxes of a file, its tracks, when each picture is shown, and where its bytes lie.
+"""MP4 (ISO/IEC 14496-12): the boxes of a file, its tracks, and the time and the place of each picture.
 
-From the index (`moov`), and, as browsers, phones and capture cards write films, from fragments (`moof`) after it;
-whatever is wrong with the file.
+They are read from the index (`moov`), and from the fragments (`moof`) after it, which browsers, phones and capture
+cards write. The file may be damaged in any way.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-#: `read(offset, length)`: those bytes of the file, fewer at its end.
+#: `read(offset, length)` returns bytes of the file, fewer at its end.
 Read = Callable[[int, int], bytes]
 
-#: More boxes on top, or in one box, than any film has: fragments of a second each of a day's recording.
+#: More boxes at the top level, or in one box, than any film has: even a day in fragments of a second has fewer.
 MAX_BOXES = 200_000
 _HEADER_BYTES = 16
-#: Bytes of a picture or sound entry before the boxes in it (ISO/IEC 14496-12 section 12.1.3, 12.2.3).
+#: The bytes of a picture or sound entry before its boxes (ISO/IEC 14496-12 section 12.1.3, 12.2.3).
 _PICTURE_ENTRY_BYTES, _SOUND_ENTRY_BYTES = 78, 28
 _NO_MEDIA = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
-#: The degrees of a turn by the first numbers of the track's matrix, which have 16 bits after the point.
+#: The rotation in degrees by the first two numbers of the track's matrix, which have 16 fractional bits.
 _UNITY, _MINUS = 0x00010000, 2**32 - 0x00010000
 _TURNS = {(0, _UNITY): 90, (_MINUS, 0): 180, (0, _MINUS): 270}
 # Flags of tfhd and trun (ISO/IEC 14496-12 sections 8.8.7 and 8.8.8).
@@ -31,23 +31,23 @@ _DATA_OFFSET, _FIRST_FLAGS, _DURATION, _SIZE, _FLAGS, _COMPOSITION = 0x1, 0x4, 0
 
 
 class DamagedError(Exception):
-    """The bytes are not the box they should be; the text says which."""
+    """The bytes are not the expected box; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box of a file: its four-letter type, where it starts, where its content does, and where it ends."""
+    """A box of a file: its four-letter type, and the offsets of its start, its content and its end."""
 
     type: str
     start: int
     content: int
     end: int
-    #: True when the box says that it goes on to the end of the file, however long that is.
+    #: True when the box has no length, so that it extends to the end of the file.
     is_open_ended: bool = False
 
 
 def boxes_of_file(read: Read, size: int) -> Iterator[Box]:
-    """The boxes on top of a file of *size* bytes; the last may end beyond it. Raises DamagedError."""
+    """Yield the top-level boxes of a file of *size* bytes; the last may end beyond it. Raises DamagedError."""
     start = 0
     for _ in range(MAX_BOXES):
         if start + 8 > size:
@@ -59,7 +59,7 @@ def boxes_of_file(read: Read, size: int) -> Iterator[Box]:
 
 
 def boxes_in(content: memoryview) -> Iterator[tuple[str, memoryview]]:
-    """Type and content of the boxes in *content*; raises DamagedError where one does not fit."""
+    """Yield type and content of the boxes in *content*; raises DamagedError when one does not fit."""
     start = 0
     for _ in range(MAX_BOXES):
         if start + 8 > len(content):
@@ -73,7 +73,7 @@ def boxes_in(content: memoryview) -> Iterator[tuple[str, memoryview]]:
 
 
 def first_in(content: memoryview, *path: str) -> memoryview | None:
-    """The content of the first box at *path*, such as `mdia`, `minf`, `stbl`; None when there is none."""
+    """Return the content of the first box at *path*, such as `mdia`, `minf`, `stbl`; None when there is none."""
     for name in path:
         found = next((inside for type_, inside in boxes_in(content) if type_ == name), None)
         if found is None:
@@ -100,7 +100,7 @@ def _box(header: bytes, start: int, size: int) -> Box:
 
 
 def table(content: memoryview, offset: int, count: int, *, is_long: bool = False) -> array[int]:
-    """*count* big-endian numbers of 32 or, if *is_long*, 64 bits from *offset*; raises DamagedError if cut."""
+    """Return *count* big-endian numbers of 32 or, if *is_long*, 64 bits at *offset*; raises DamagedError if cut."""
     width = 8 if is_long else 4
     raw = content[offset : offset + count * width]
     if len(raw) != count * width:
@@ -112,7 +112,7 @@ def table(content: memoryview, offset: int, count: int, *, is_long: bool = False
 
 
 def number(content: memoryview, offset: int, width: int = 4) -> int:
-    """The big-endian number of *width* bytes at *offset*; raises DamagedError if it is cut."""
+    """Return the big-endian number of *width* bytes at *offset*; raises DamagedError if it is cut."""
     raw = content[offset : offset + width]
     if len(raw) != width:
         raise DamagedError("a number of the index is cut")
@@ -120,15 +120,15 @@ def number(content: memoryview, offset: int, width: int = 4) -> int:
 
 
 def is_long(content: memoryview) -> bool:
-    """True when a box with a version writes its times in 64 bits: version 1."""
+    """Return True for a box of version 1, whose times have 64 bits."""
     return number(content, 0, 1) == 1
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a track's samples (pictures, or pieces of sound) lie in the file: chunks of samples in a row.
+    """The places of a track's samples (pictures, or pieces of sound) in the file, in chunks of consecutive samples.
 
-    `sizes` is the size of every sample, or one number for all; `runs` are (first chunk from 0, samples a chunk).
+    `sizes` has the size of every sample, or is one number for all. `runs` are (first chunk from 0, samples a chunk).
     """
 
     count: int
@@ -138,7 +138,7 @@ class Layout:
 
     @property
     def end(self) -> int:
-        """Where the sample that lies last in the file ends; 0 when there is none."""
+        """The end offset of the last sample in the file; 0 when there are no samples."""
         if not self.offsets:
             return 0
         last = max(range(len(self.offsets)), key=self.offsets.__getitem__)
@@ -148,7 +148,7 @@ class Layout:
         return self.offsets[last] + sum(self.sizes[samples.start : samples.stop])
 
     def spread(self, count: int) -> list[tuple[int, int]]:
-        """About *count* samples, offset and size, spread over the film; the last chunk's is one of them."""
+        """Return offset and size of about *count* samples spread over the film, including one of the last chunk."""
         if not self.offsets:
             return []
         found = []
@@ -174,10 +174,10 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
-    """One track: `kind` is `vide`, `soun` or another handler's; times in ticks of 1/`timescale` s.
+    """One track: `kind` is `vide`, `soun` or another handler type; times are in ticks of 1/`timescale` s.
 
-    `entry` are the boxes that describe the codec, `steps` how often each duration follows, `turned` the degrees a
-    player turns the pictures clockwise.
+    `entry` has the boxes that describe the codec. `steps` are the durations of samples as (count, ticks). `turned` is
+    the clockwise rotation in degrees that a player applies to the pictures.
     """
 
     id: int
@@ -195,7 +195,7 @@ class Track:
 
 
 def tracks_of(moov: memoryview) -> list[Track]:
-    """The tracks that *moov*, the content of the index, describes; raises DamagedError."""
+    """Return the tracks in *moov*, the content of the index; raises DamagedError."""
     mvhd = first_in(moov, "mvhd")
     movie_timescale = 0 if mvhd is None else number(mvhd, 20 if is_long(mvhd) else 12)
     traks = [content for type_, content in boxes_in(moov) if type_ == "trak"]
@@ -227,7 +227,7 @@ def _track(trak: memoryview, movie_timescale: int) -> Track:
         seconds=min(seconds, shown) if shown else seconds,
         width=width,
         height=height,
-        # Mirrors and slants are none: no camera writes them.
+        # Mirrored and skewed pictures count as not turned: no camera writes them.
         turned=_TURNS.get((across, down), 0),
         steps=steps,
         layout=layout_of(stbl),
@@ -242,7 +242,7 @@ def _inside(content: memoryview, *path: str) -> memoryview:
 
 
 def _sample_entry(stsd: memoryview, kind: str) -> tuple[str, memoryview, bool, int, int]:
-    """Codec, the boxes in its description, whether it is encrypted, and the size of the stored pictures."""
+    """Return the codec, the boxes of its description, True if encrypted, and width and height of stored pictures."""
     type_, content = next(boxes_in(stsd[8:]), ("", memoryview(b"")))
     is_picture = kind == "vide"
     width, height = (number(content, 24, 2), number(content, 26, 2)) if is_picture else (0, 0)
@@ -254,7 +254,7 @@ def _sample_entry(stsd: memoryview, kind: str) -> tuple[str, memoryview, bool, i
 
 
 def edited_seconds(elst: memoryview | None, timescale: int) -> float | None:
-    """What an edit list shows of a track; None when it says nothing, or only `to the end`."""
+    """Return the seconds of a track that its edit list shows; None if it has none, or only means `to the end`."""
     if elst is None or not timescale:
         return None
     entry_bytes, width = (20, 8) if is_long(elst) else (12, 4)
@@ -267,7 +267,7 @@ def edited_seconds(elst: memoryview | None, timescale: int) -> float | None:
 
 
 def layout_of(stbl: memoryview) -> Layout:
-    """Where the samples lie, from the tables of one track; raises DamagedError."""
+    """Read the places of the samples from the tables of one track; raises DamagedError."""
     stsz, stsc, long_offsets = first_in(stbl, "stsz"), _inside(stbl, "stsc"), first_in(stbl, "co64")
     sizes: array[int] | int
     if stsz is None:
@@ -279,7 +279,7 @@ def layout_of(stbl: memoryview) -> Layout:
     numbers = table(stsc, 8, 3 * number(stsc, 4))
     runs = [(first - 1, many) for first, many in zip(numbers[::3], numbers[1::3], strict=True)]
     firsts = [first for first, _ in runs]
-    # Out of order they would make each sample's place another one, so nothing after them could be believed.
+    # With chunks out of order, the computed places of all samples would be wrong.
     if firsts and (firsts[0] != 0 or firsts != sorted(set(firsts))):
         raise DamagedError("the chunks are out of order")
     return Layout(
@@ -291,7 +291,7 @@ def layout_of(stbl: memoryview) -> Layout:
 
 
 def compact_sizes(stz2: memoryview) -> tuple[int, array[int]]:
-    """How many samples there are, and the size of each, from a table of 4, 8 or 16 bits a size."""
+    """Return the number of samples and the size of each, from a table with 4, 8 or 16 bits per size."""
     bits, count = number(stz2, 7, 1), number(stz2, 8)
     raw = bytes(stz2[12 : 12 + (count * bits + 7) // 8])
     if bits == 4:
@@ -304,17 +304,17 @@ def compact_sizes(stz2: memoryview) -> tuple[int, array[int]]:
 
 @dataclass(slots=True)
 class Fragments:
-    """What a film's fragments add to its tracks, by track id: durations in ticks, as (count, ticks) in order."""
+    """The durations that a film's fragments add to its tracks, by track id: (count, ticks) in order."""
 
     steps: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
 
     def ticks(self, track: int) -> int:
-        """How long the fragments of a track are together."""
+        """Return the total duration of a track's fragments."""
         return sum(count * ticks for count, ticks in self.steps.get(track, ()))
 
 
 def default_durations(moov: memoryview) -> Mapping[int, int]:
-    """Ticks of a sample by track id, where its fragment does not say; empty for a film without fragments."""
+    """Return the default ticks of a sample in fragments, by track id; empty for a film without fragments."""
     mvex = first_in(moov, "mvex")
     if mvex is None:
         return {}
@@ -322,13 +322,13 @@ def default_durations(moov: memoryview) -> Mapping[int, int]:
 
 
 def promised_ticks(moov: memoryview) -> int | None:
-    """How long all fragments are together, in ticks of the movie, where the film's header says so (`mehd`)."""
+    """Return the total duration in ticks of the movie, if the film's header has it (`mehd`), or None."""
     mehd = first_in(moov, "mvex", "mehd")
     return None if mehd is None else number(mehd, 4, 8 if is_long(mehd) else 4)
 
 
 def promised_end(sidx: memoryview, end: int) -> int:
-    """Where the pieces end that a piece index lists, which itself ends at *end*."""
+    """Return the end offset of the pieces listed in the piece index *sidx*, which itself ends at *end*."""
     first, start = (number(sidx, 20, 8), 32) if is_long(sidx) else (number(sidx, 16), 24)
     count = number(sidx, start - 2, 2)
     sizes = (number(sidx, start + 12 * place) & 0x7FFFFFFF for place in range(count))
@@ -336,7 +336,7 @@ def promised_end(sidx: memoryview, end: int) -> int:
 
 
 def add_fragment(fragments: Fragments, moof: memoryview, defaults: Mapping[int, int]) -> None:
-    """Take the durations of *moof* into *fragments*; raises DamagedError."""
+    """Add the durations of *moof* to *fragments*; raises DamagedError."""
     for type_, traf in boxes_in(moof):
         if type_ != "traf" or (tfhd := first_in(traf, "tfhd")) is None:
             continue
@@ -350,7 +350,7 @@ def add_fragment(fragments: Fragments, moof: memoryview, defaults: Mapping[int, 
 
 
 def durations(trun: memoryview, default: int) -> Iterator[tuple[int, int]]:
-    """How often each duration follows, in ticks; *default* where *trun* does not say. Raises DamagedError."""
+    """Yield the durations in *trun* as (count, ticks), or *default* if it has none. Raises DamagedError."""
     flags, count = number(trun, 1, 3), number(trun, 4)
     if not flags & _DURATION:
         yield count, default

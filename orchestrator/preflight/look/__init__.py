@@ -1,4 +1,4 @@
-"""A look at a film's pictures and sound: a few pictures and all of the sound, or, deeper, every picture.
+"""Checks of a film's pictures and sound: a quick look uses a few pictures and all sound, a deep look all pictures.
 
-Needs the extra `preflight` (av, numpy). `measuring` opens films and runs in processes of its own; `measures` is pure.
+Needs the extra `preflight` (av, numpy). `measuring` opens films and runs in separate processes; `measures` is pure.
 """

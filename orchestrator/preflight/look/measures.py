@@ -1,6 +1,6 @@
-"""What a look at a film measured, and what the rules say of it: P10 to P17.
+"""The measures of a film, and their findings under the rules P10 to P17.
 
-Measures are plain values, which the cache keeps. Thresholds were set on synthetic films (docs/preflight.md).
+Measures are plain values, which the cache stores. Thresholds were set on synthetic films (docs/preflight.md).
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.rulebook import Finding, likely_refused, look_first
 from orchestrator.preflight.rules.rule import Extra
 
-#: A picture of which this share is dark, or bright, shows nothing else.
+#: A picture is blank when at least this share of it is dark, or bright.
 _ALL_OF_IT = 0.97
 _MODULES = {Extra.PREFLIGHT: ("av", "numpy"), Extra.FACES: ("cv2",)}
 _DEPTHS = ("quick", "deep")
 _GREEN_LIKELY, _GREEN_LOOK = 0.6, 0.85
 _UNEVEN = 12.0
 _DARK_FILM = 45.0
-#: Shares of the border, and steps of brightness, that change with another scene or another light.
+#: The share of the border, and the step of its brightness, above which a change is a new scene.
 _SCENE_SHARE, _SCENE_STEP = 0.6, 30.0
-#: More of the border than hands and a sleeve ever cover.
+#: A share of the border that hands and sleeves never cover; a larger change is one of the light or the camera.
 _LIGHT_SHARE = 0.4
 _SILENT, _QUIET = -60.0, -42.0
 _NOISE_GAP = 15.0
 _CLIPPED_SHARE = 5e-4
 _LEAD_IN_SECONDS = 12.0
-#: Where no voice shows when a still person may move.
+#: The lead-in in seconds during which a person may stand still, used for films without a sound track.
 _ASKED_LEAD_IN = 15.0
-#: A jump so near to what another rule has found is that, in seconds.
+#: A jump within this many seconds of another rule's finding is the same event.
 _SAME_PLACE = 2.5
 _FACE_HEIGHT, _FACE_SHARE_OF_SHOTS = 0.14, 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
-    """One picture that was looked at: shares from 0 to 1, brightness from 0 to 255.
+    """The measures of one picture: shares from 0 to 1, brightness from 0 to 255.
 
-    `green_spread` is the spread of L* over the green border; `changed` the share of the border's blocks that differ
-    from the shot before, `change` by how much the middle one does. `faces` are the heights of faces as shares of the
-    picture's, None where nothing looked for them; of a face that lies on its side the height is negative.
+    `green_spread` is the spread of L* over the green border. `changed` is the share of the border's blocks that
+    differ from the previous shot, and `change` the median difference. `faces` are the heights of faces as shares of
+    the picture's, negative for a face that lies on its side; None when faces were not counted.
     """
 
     seconds: float
@@ -61,13 +61,16 @@ class Shot:
 
     @property
     def is_blank(self) -> bool:
-        """True for black and for white: nothing else can be judged by it."""
+        """True for black and white pictures, which allow no other check."""
         return self.dark >= _ALL_OF_IT or self.bright >= _ALL_OF_IT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """The sound in dB below full scale; `voice_starts` in seconds, None where no voice is heard."""
+    """The levels of voice and noise floor in dB relative to full scale.
+
+    `clipped` is the share of clipped samples; `voice_starts` is in seconds, None without a voice.
+    """
 
     voice: float
     floor: float
@@ -77,9 +80,9 @@ class Sound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """What a look measured; `sound` is None without a sound track. `curve` are heights of the sound, for drawing.
+    """The measures of a film; `sound` is None without a sound track. `curve` has heights of the sound, for drawing.
 
-    `trouble` says why nothing could be measured. Of a deep look there are `freezes`, as (second, length), and
+    `trouble` is the reason why nothing could be measured. A deep look also gives `freezes`, as (second, length), and
     `jumps`, as seconds.
     """
 
@@ -92,12 +95,12 @@ class Measures:
     trouble: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For the cache."""
+        """Return the measures as a dictionary for the cache."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, known: dict[str, Any]) -> Measures:
-        """From the cache; raises TypeError or KeyError for what another version wrote."""
+        """Create the measures from a cached dictionary; raises TypeError or KeyError for one of another version."""
         sound = known["sound"]
         changed = {
             "shots": [Shot(**shot) for shot in known["shots"]],
@@ -108,24 +111,24 @@ class Measures:
 
 
 def is_installed(extra: Extra) -> bool:
-    """True when the modules of *extra* can be imported; none is loaded for it."""
+    """Return True when the modules of *extra* are installed; none is imported."""
     return all(find_spec(module) is not None for module in _MODULES[extra])
 
 
 def kind_of_look(*, is_deep: bool) -> str:
-    """The kind under which a look made now is kept; with faces it is another."""
+    """Return the cache's kind for new measures; it depends on the depth and on the extra for faces."""
     return f"look-{_DEPTHS[is_deep]}{'-faces' if is_installed(Extra.FACES) else ''}"
 
 
 def has_look(cache: Cache, fingerprint: Fingerprint) -> bool:
-    """True when the film with *fingerprint* was looked at, however deep."""
+    """Return True when *cache* has quick or deep measures of the film with *fingerprint*."""
     kinds = (f"look-{depth}{faces}" for depth in _DEPTHS for faces in ("", "-faces"))
     return any(cache.find(kind, fingerprint) is not None for kind in kinds)
 
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What the film is for, as far as it decides what is looked at."""
+    """The purpose of a film, as far as it determines the checks."""
 
     is_green_wanted: bool = True
     is_flexus: bool = False
@@ -134,7 +137,7 @@ class Purpose:
 
     @classmethod
     def of(cls, avatar: Avatar, kind: AssetKind) -> Self:
-        """That of the film of *kind* of an avatar."""
+        """Return the purpose of an avatar's film of *kind*."""
         is_training = kind is AssetKind.TRAINING_VIDEO
         is_voice_elsewhere = avatar.audio_source_type is AudioSourceType.AUDIO or avatar.is_only_human_model
         return cls(
@@ -146,7 +149,7 @@ class Purpose:
 
 
 def judge_look(measures: Measures, purpose: Purpose) -> Iterator[Finding]:
-    """What the rules find in *measures*."""
+    """Yield the findings about *measures*."""
     if measures.trouble:
         yield look_first("P12", f"could not be looked at: {measures.trouble}")
         return
@@ -159,13 +162,13 @@ def judge_look(measures: Measures, purpose: Purpose) -> Iterator[Finding]:
     if measures.sound is not None:
         yield from judge_sound(measures.sound, purpose)
     yield from judge_faces(shown)
-    # Where another rule has found something already, a jump says nothing new.
+    # Ignore jumps at places where another rule has a finding.
     known = [shot.seconds for shot in measures.shots if shot.is_blank or shot.changed > _LIGHT_SHARE]
     yield from judge_moves(measures, known)
 
 
 def clock(seconds: float) -> str:
-    """A place in a film as players show it: `0:07`, `12:30`."""
+    """Format a place in a film the way players do: `0:07`, `12:30`."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
@@ -174,7 +177,7 @@ def _middle(shots: Sequence[Shot], of: Callable[[Shot], float]) -> float:
 
 
 def judge_screen(shown: Sequence[Shot]) -> Iterator[Finding]:
-    """Whether the border is green (P10), and evenly lit (P11); by the middle shot, as hands may cover some."""
+    """Check that the border is green (P10) and evenly lit (P11), by the median shot, as hands may cover some."""
     if not shown:
         return
     green = _middle(shown, lambda shot: shot.green)
@@ -191,7 +194,7 @@ def judge_screen(shown: Sequence[Shot]) -> Iterator[Finding]:
 
 
 def judge_brightness(shots: Sequence[Shot], shown: Sequence[Shot]) -> Iterator[Finding]:
-    """Whether any of *shots* is black or white, and those that are *shown* are bright enough (P12)."""
+    """Check that none of *shots* is black or white, and that the *shown* ones are bright enough (P12)."""
     blank = [shot for shot in shots if shot.is_blank]
     if blank:
         what = "black" if blank[0].dark > blank[0].bright else "white"
@@ -204,7 +207,7 @@ def judge_brightness(shots: Sequence[Shot], shown: Sequence[Shot]) -> Iterator[F
 
 
 def judge_take(shown: Sequence[Shot]) -> Iterator[Finding]:
-    """Whether scene, camera and light stay as they are (P13)."""
+    """Check that scene, camera and light do not change (P13)."""
     cuts = [s for s in shown[1:] if s.changed > _SCENE_SHARE and s.change > _SCENE_STEP]
     lights = [s for s in shown[1:] if s.changed > _LIGHT_SHARE and s not in cuts]
     if cuts:
@@ -216,7 +219,7 @@ def judge_take(shown: Sequence[Shot]) -> Iterator[Finding]:
 
 
 def judge_sound(sound: Sound, purpose: Purpose) -> Iterator[Finding]:
-    """Whether the voice is loud, clear and whole (P14), and starts after a silent lead-in (P15)."""
+    """Check that the voice is loud, clear and not clipped (P14), and starts after a silent lead-in (P15)."""
     gap = sound.voice - sound.floor
     is_silent = sound.voice < _SILENT
     if purpose.is_voice_wanted and is_silent:
@@ -236,7 +239,7 @@ def judge_sound(sound: Sound, purpose: Purpose) -> Iterator[Finding]:
 
 
 def judge_faces(shown: Sequence[Shot]) -> Iterator[Finding]:
-    """Whether one face is there, upright and large enough, in most shots that were looked at for faces (P16)."""
+    """Check that enough shots with counted faces have one face, upright and large enough (P16)."""
     looked = [shot.faces for shot in shown if shot.faces is not None]
     if not looked:
         return
@@ -257,9 +260,9 @@ def judge_faces(shown: Sequence[Shot]) -> Iterator[Finding]:
 
 
 def judge_moves(measures: Measures, known: Sequence[float]) -> Iterator[Finding]:
-    """What stands still while there is voice, and jumps, but for those at a cut or a blank that is *known* (P17)."""
+    """Check for freezes after the voice starts, and for jumps away from the *known* cuts and blank shots (P17)."""
     heard = measures.sound.voice_starts if measures.sound else None
-    without_voice = math.inf if measures.sound else _ASKED_LEAD_IN  # a silent film says so by P14
+    without_voice = math.inf if measures.sound else _ASKED_LEAD_IN  # for a silent film, P14 has a finding
     speaks_from = without_voice if heard is None else heard
     freezes = [(start, length) for start, length in measures.freezes if start >= speaks_from]
     if freezes:

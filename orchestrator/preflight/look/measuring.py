@@ -1,6 +1,6 @@
-"""Opening a film, measuring it, and taking a strip of pictures from it.
+"""Opening a film, measuring it, and extracting a strip of pictures.
 
-Runs in a process of its own: a decoder may crash on what it is given.
+This runs in a separate process, because a decoder may crash on its input.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ from orchestrator.preflight.rules.rule import Extra
 #: Pictures are measured at this size along their longer side.
 LONGER_SIDE = 640
 _CURVE_COLUMNS = 300
-#: After black or white a film may fade in: that is no other scene.
+#: A film may fade in after black or white; during this time a change is not a new scene.
 _FADE_SECONDS = 2.5
-#: Of a strip of pictures, for people.
+#: The number, size and quality of the pictures in a strip for display.
 STRIP_PICTURES = 8
 _STRIP_SIDE = 176
 _STRIP_QUALITY = 9  # of 2, the best, to 31
-#: Of one picture for an avatar, where in the film it is taken, and the qualities that are tried in turn.
+#: The size of an avatar's picture, its place in the film, and the qualities that are tried in order.
 _PICTURE_SIDE = 176
 _PICTURE_PLACE = 0.2
 _PICTURE_QUALITIES = (6, 10, 16, 31)
-#: Sound is measured in pieces of this length: shorter than a syllable.
+#: Sound is measured in pieces of this length, which is shorter than a syllable.
 PIECE_SECONDS = 0.02
 _SILENCE = -90.0
-#: What is at most so much quieter than the voice is voice.
+#: Sound is voice down to this many dB below the level of the voice.
 _VOICE_BELOW = 25.0
 _ABOVE_FLOOR = 8.0
-#: Levels of noise alone spread no further than this.
+#: The levels of pure noise are within this many dB.
 _NOISE_ALONE = 5.0
-#: A word or more, with its gaps: so much of this time is voice.
+#: Voice is sustained when this share of this time is voice: a word or more, with its gaps.
 _SUSTAINED_SECONDS, _SUSTAINED_SHARE = 0.6, 0.5
-#: As far as a sample goes, and how many in a row are there only when it was cut off.
+#: The amplitude at which a sample is at full scale, and the number of such samples in a row that shows clipping.
 _FULL_SCALE, _CLIPPED_RUN = 0.985, 3
 
 
 def measure_film(path: str, *, is_deep: bool = False) -> Measures:
-    """Look at about 24 pictures and all of the sound of *path*; *is_deep* also at every picture, for P17."""
+    """Measure about 24 pictures and all sound of the film at *path*; with *is_deep* also every picture, for P17."""
     try:
         with av.open(path) as film:
             shots = list(_shots(film))
@@ -88,7 +88,7 @@ def measure_film(path: str, *, is_deep: bool = False) -> Measures:
 def _shots(film: InputContainer) -> Iterator[Shot]:
     faces: Callable[[Picture], list[float]] | None = None
     if is_installed(Extra.FACES):
-        from orchestrator.preflight.faces.detection import FaceFinder  # noqa: PLC0415 - needs an extra of its own
+        from orchestrator.preflight.faces.detection import FaceFinder  # noqa: PLC0415 - needs a separate extra
 
         faces = FaceFinder().heights
     before, blank_until = None, 0.0
@@ -106,11 +106,11 @@ def _shots(film: InputContainer) -> Iterator[Shot]:
 
 
 def places_of(film: InputContainer) -> list[Place]:
-    """The pictures of *film* to look at."""
+    """Return the places of the pictures of *film* to measure."""
     stream, seconds = film.streams.video[0], _seconds(film)
     samples = samples_of(stream)
     if not samples or samples[-1].seconds < seconds / 2:
-        # The index of a film in fragments is known only as far as it was read.
+        # The index of a fragmented film is only known up to the part that was read.
         return [
             Place(second, second) for second in np.linspace(0, seconds, PICTURES, endpoint=False).tolist()
         ]
@@ -122,7 +122,7 @@ def _seconds(film: InputContainer) -> float:
 
 
 def samples_of(stream: VideoStream) -> list[Sample]:
-    """The pictures as the index has them; no picture is read for it."""
+    """Return the pictures in the index; no picture is read."""
     base = float(stream.time_base or 0)
     return [
         Sample(entry.timestamp * base, entry.size, bool(entry.is_keyframe)) for entry in stream.index_entries
@@ -130,7 +130,7 @@ def samples_of(stream: VideoStream) -> list[Sample]:
 
 
 def pictures_at(film: InputContainer, places: Sequence[Place]) -> Iterator[tuple[float, Picture]]:
-    """Second and pixels (RGB) of the pictures at *places*, as small as they are measured."""
+    """Yield the second and the pixels (RGB) of the pictures at *places*, scaled to the size for measuring."""
     stream = film.streams.video[0]
     reformatter = VideoReformatter()
     for frame in frames_at(film, stream, places):
@@ -143,14 +143,14 @@ def pictures_at(film: InputContainer, places: Sequence[Place]) -> Iterator[tuple
 
 
 def frames_at(film: InputContainer, stream: VideoStream, places: Sequence[Place]) -> Iterator[av.VideoFrame]:
-    """The pictures at *places*, which are in the order of the film."""
+    """Yield the pictures at *places*, which are in the order of the film."""
     base = stream.time_base
     if base is None:
         return
-    stream.codec_context.thread_count = 1  # the pool has a process for every core already
+    stream.codec_context.thread_count = 1  # the pool already has a process for every core
     for key, group in groupby(places, key=lambda place: place.key):
         wanted = [place.seconds for place in group]
-        # Only a keyframe by itself can be decoded without those around it.
+        # A single keyframe can be decoded without the other pictures, so skip them.
         stream.codec_context.skip_frame = "NONKEY" if wanted == [key] else "DEFAULT"
         film.seek(round(key / base), stream=stream)
         for frame in film.decode(stream):
@@ -162,7 +162,7 @@ def frames_at(film: InputContainer, stream: VideoStream, places: Sequence[Place]
 
 
 def sound_of(film: InputContainer) -> SoundMeter | None:
-    """Listen to all of the sound; the bytes of pictures are passed over."""
+    """Measure all of the sound, without reading pictures; None for a film without sound."""
     if not film.streams.audio:
         return None
     stream = film.streams.audio[0]
@@ -179,7 +179,7 @@ def sound_of(film: InputContainer) -> SoundMeter | None:
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """One picture, as base64 of a JPEG, and its second."""
+    """One picture as base64 of a JPEG, and its second."""
 
     seconds: float
     jpeg: str
@@ -188,7 +188,7 @@ class Thumbnail:
 
 
 def strip_of(path: str) -> Sequence[Thumbnail]:
-    """Eight pictures spread over the film at *path*; fewer, or none, where it cannot be decoded."""
+    """Return eight pictures spread over the film at *path*, or fewer; none when it cannot be decoded."""
     reformatter = VideoReformatter()
     strip = []
     try:
@@ -207,14 +207,14 @@ def strip_of(path: str) -> Sequence[Thumbnail]:
 
 
 def picture_of(path: str, most_bytes: int) -> bytes | None:
-    """A small JPEG of at most *most_bytes* of the picture, or from the film, at *path*; None where there is none."""
+    """Return a small JPEG of at most *most_bytes* of the picture or film at *path*; None if there is none."""
     reformatter = VideoReformatter()
     try:
         with av.open(path) as opened:
             stream = opened.streams.video[0]
             stream.codec_context.thread_count = 1
             if (seconds := _seconds(opened)) >= 1:
-                # A film, and past what is black, or not yet still.
+                # For a film, skip the start, which may be black or unsteady.
                 stream.codec_context.skip_frame = "NONKEY"
                 opened.seek(round(seconds * _PICTURE_PLACE * av.time_base))
             frame = next(opened.decode(stream))
@@ -238,13 +238,13 @@ def _jpeg_of(reformatter: VideoReformatter, frame: av.VideoFrame, longer: int, q
 
 
 def _size_within(frame: av.VideoFrame, longer: int) -> tuple[int, int]:
-    """Width and height of *frame* with its longer side at *longer* pixels; even, as chroma needs them."""
+    """Return width and height of *frame* scaled to a longer side of *longer* pixels; even, as chroma requires."""
     scale = longer / max(frame.width, frame.height)
     return max(2, round(frame.width * scale / 2) * 2), max(2, round(frame.height * scale / 2) * 2)
 
 
 class SoundMeter:
-    """Takes mono sound as it is decoded, -1 to 1."""
+    """Meter for decoded mono sound with samples from -1 to 1."""
 
     def __init__(self, rate: int) -> None:
         self._piece = max(1, round(rate * PIECE_SECONDS))
@@ -258,7 +258,7 @@ class SoundMeter:
         self._count += len(samples)
         full = np.abs(samples) >= _FULL_SCALE
         if full.any():
-            # A single sample up there may be music; one with neighbours there too was cut off.
+            # A single sample at full scale may be music; several in a row were clipped.
             run = np.convolve(full, np.ones(_CLIPPED_RUN), "same") >= _CLIPPED_RUN
             self._clipped += int(run.sum())
         whole = np.concatenate((self._rest, samples))
@@ -269,7 +269,7 @@ class SoundMeter:
         self._rest = whole[used:]
 
     def result(self) -> Sound:
-        """How loud voice and room are, and when a voice is first heard for more than a moment."""
+        """Return the levels of voice and room, and the start of the first sustained voice."""
         levels = np.concatenate(self._levels) if self._levels else np.zeros(0)
         if not len(levels):
             return Sound(voice=_SILENCE, floor=_SILENCE, clipped=0.0, voice_starts=None)
@@ -282,12 +282,12 @@ class SoundMeter:
         )
 
     def levels(self) -> NDArray[Any]:
-        """All levels, for drawing."""
+        """Return all levels, for drawing."""
         return np.concatenate(self._levels) if self._levels else np.zeros(0)
 
 
 def start_of_voice(levels: NDArray[Any], voice: float, floor: float) -> float | None:
-    """When voice is heard for the first time for more than a moment."""
+    """Return the second at which the first sustained voice starts; None without one."""
     threshold = max(voice - _VOICE_BELOW, min(floor + _ABOVE_FLOOR, voice - 3))
     window = round(_SUSTAINED_SECONDS / PIECE_SECONDS)
     is_voice = levels > threshold
@@ -302,7 +302,7 @@ def start_of_voice(levels: NDArray[Any], voice: float, floor: float) -> float | 
 
 
 def loudness_curve(levels: Iterable[float], columns: int) -> list[float]:
-    """The sound as *columns* heights from 0 to 1: the loudest piece of each, over 60 dB."""
+    """Return *columns* heights from 0 to 1: the loudest piece of each column, on a scale of 60 dB."""
     values = np.asarray(list(levels), dtype=float)
     if not len(values):
         return [0.0] * columns

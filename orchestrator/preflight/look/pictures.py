@@ -1,6 +1,7 @@
-"""What is measured of pictures: how green and bright one is, and how it differs from another.
+"""Measures of pictures: their green and brightness, and the differences between them.
 
-A deep look compares every picture of a film with the one before: only that shows a freeze or a jump cut (rule P17).
+A deep look compares every picture of a film with the previous one, which is the only way to find a freeze or a jump
+cut (rule P17).
 """
 
 from __future__ import annotations
@@ -17,46 +18,46 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-#: Height, width, three colours of 8 bits.
+#: Height, width, three colors of 8 bits.
 Picture: TypeAlias = NDArray[np.uint8]
 
-#: The border that a presenter leaves free: the outer share of the width on both sides, and of the height on top.
+#: The border that a presenter leaves free: a share of the width on both sides, and of the height at the top.
 _SIDE, _TOP = 0.14, 0.10
-#: Below this height arms and clothes reach the border.
+#: Below this share of the height, arms and clothes reach the border.
 _LOWEST = 0.7
-#: Pixels of a block: sensor noise is averaged away.
+#: The side of a block in pixels; averaging over it removes sensor noise.
 _BLOCK = 8
 _DARK, _BRIGHT = 24, 235
-#: A step of a block's brightness that is no noise.
+#: A larger step of a block's brightness is not noise.
 _CHANGED = 12
-#: Pictures are compared at this size, in grey.
+#: Pictures are compared at this width, in gray.
 _WIDE = 160
-#: Pictures none of whose points differs by as much as this are the same: re-encoding alone makes a difference.
+#: Pictures are the same when every pixel differs by less than this: re-encoding alone causes small differences.
 _SAME = 2.0
 _FREEZE_SECONDS = 0.8
-#: A jump stands out from all other steps: this many times their 99th percentile, and at least this much.
+#: A step is a jump above this multiple of the steps' 99th percentile, and above this minimum.
 _JUMP_TIMES, _JUMP_LEAST = 2.2, 0.5
-#: About as many pictures as a person would want to see of a film of five minutes.
+#: About the number of pictures that a person would check in a film of five minutes.
 PICTURES = 24
-#: Pictures closer than this to each other show the same.
+#: Pictures closer than this to each other show the same content.
 _CLOSEST_SECONDS = 0.4
-#: A picture that needs this many times the usual bytes shows something new: a cut, a flash, a picture after black.
+#: A picture with more than this multiple of the usual bytes shows something new: a cut, a flash, an end of black.
 _SURPRISE = 8
-#: And no less than this: in a still film a moved hand is a surprise.
+#: A surprise also has more bytes than this; otherwise a moved hand would be one in a still film.
 _SURPRISE_BYTES = 4000
 _MOST_SURPRISES = 6
-#: CPU seconds for pictures that are only decoded on the way to a wanted one: for any film, and more a minute of it.
+#: The budget in CPU seconds for pictures decoded only to reach a selected one: a base, and more per minute of film.
 _ON_THE_WAY, _ON_THE_WAY_A_MINUTE = 1.0, 0.4
-#: What a decoded picture costs, measured with H.264: seconds a pixel, and a byte.
+#: The cost of a decoded picture, measured with H.264: seconds per pixel, and per byte.
 _PIXEL_COST, _BYTE_COST = 1.8e-9, 1.35e-7
 
 
 def measure_picture(picture: Picture) -> dict[str, Any]:
-    """Shares from 0 to 1, brightness from 0 to 255, and L* from 0 to 100."""
+    """Return shares from 0 to 1, brightness from 0 to 255, and the spread of L*, which is from 0 to 100."""
     luma: NDArray[Any] = picture @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
     blocks = border_blocks(picture)
     red, green, blue = (blocks[..., place].astype(float) for place in range(3))
-    # A hue, however dark it is lit; black, white and grey have none.
+    # Compare the hue, at any brightness; black, white and gray have none.
     is_green = (green > 32) & (green > 1.25 * red) & (green > 1.25 * blue)
     lightness = lightness_of(blocks[is_green]) if is_green.any() else np.zeros(1)
     low, high = np.percentile(lightness, (3, 97))
@@ -70,7 +71,7 @@ def measure_picture(picture: Picture) -> dict[str, Any]:
 
 
 def border_blocks(picture: Picture) -> NDArray[Any]:
-    """The mean colours of the blocks of the border, one row each."""
+    """Return the mean colors of the blocks of the border, one row per block."""
     height, width = (size // _BLOCK * _BLOCK for size in picture.shape[:2])
     blocks = (
         picture[:height, :width]
@@ -88,13 +89,13 @@ def border_blocks(picture: Picture) -> NDArray[Any]:
 
 
 def changed_share(before: NDArray[Any], after: NDArray[Any]) -> tuple[float, float]:
-    """The share of border blocks that changed, and by how much the middle one of all did."""
+    """Return the share of border blocks that changed, and the median change of all blocks."""
     difference = np.abs(before.astype(float) - after.astype(float)).mean(axis=1)
     return float((difference > _CHANGED).mean()), float(np.median(difference))
 
 
 def lightness_of(colours: NDArray[Any]) -> NDArray[Any]:
-    """L* of sRGB colours (CIE 1976)."""
+    """Return L* of sRGB colors (CIE 1976)."""
     linear = np.where(
         colours / 255 <= 0.04045, colours / 255 / 12.92, ((colours / 255 + 0.055) / 1.055) ** 2.4
     )
@@ -104,8 +105,8 @@ def lightness_of(colours: NDArray[Any]) -> NDArray[Any]:
 
 
 def moves_of(path: str) -> tuple[list[tuple[float, float]], list[float]]:
-    """Frozen pictures as (second, length), and the seconds of jumps; decodes all of the film at *path*."""
-    # When each picture but the first is shown, and how it differs from the one before: on average, and at most.
+    """Return freezes as (second, length), and the seconds of jumps; decodes the whole film at *path*."""
+    # For each picture but the first: its time, and its mean and largest difference from the previous one.
     times: list[float] = []
     steps: list[float] = []
     largest: list[float] = []
@@ -113,7 +114,7 @@ def moves_of(path: str) -> tuple[list[tuple[float, float]], list[float]]:
     reformatter = VideoReformatter()
     with av.open(path) as film:
         stream = film.streams.video[0]
-        stream.codec_context.thread_count = 1  # the pool has a process for every core already
+        stream.codec_context.thread_count = 1  # the pool already has a process for every core
         for frame in film.decode(stream):
             high = max(2, round(frame.height * _WIDE / frame.width / 2) * 2)
             shrunk = reformatter.reformat(
@@ -130,7 +131,7 @@ def moves_of(path: str) -> tuple[list[tuple[float, float]], list[float]]:
 
 
 def freezes_in(times: list[float], steps: NDArray[Any]) -> list[tuple[float, float]]:
-    """Runs of pictures that are the same, as (second, length)."""
+    """Return runs of identical pictures as (second, length)."""
     found: list[tuple[float, float]] = []
     start: float | None = None
     for time, step in zip(times, steps, strict=True):
@@ -144,7 +145,7 @@ def freezes_in(times: list[float], steps: NDArray[Any]) -> list[tuple[float, flo
 
 
 def jumps_in(times: list[float], steps: NDArray[Any]) -> list[float]:
-    """Single steps far above all others; where many are, the film simply moves."""
+    """Return the times of single steps far above all others; many large steps are ordinary motion."""
     if len(steps) < 3:
         return []
     usual = float(np.percentile(steps, 99))
@@ -155,7 +156,7 @@ def jumps_in(times: list[float], steps: NDArray[Any]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture as the index has it: when it is decoded, in seconds, and how many bytes it has."""
+    """A picture in the index: its decoding time in seconds, and its size in bytes."""
 
     seconds: float
     size: int
@@ -164,17 +165,17 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A picture to look at: decode from the keyframe at `key` to the first picture at or after `seconds`."""
+    """A picture to measure: decode from the keyframe at `key` to the first picture at or after `seconds`."""
 
     key: float
     seconds: float
 
 
 def places_in(samples: Sequence[Sample], pixels: int, count: int = PICTURES) -> list[Place]:
-    """About *count* places in the order of the film: mostly keyframes, which cost one decoded picture each.
+    """Return about *count* places in the order of the film, mostly keyframes, which cost one decoded picture each.
 
-    Where keyframes are further apart than the places, and at surprises between them, pictures of *pixels* are
-    decoded on the way, within a budget of CPU time.
+    When keyframes are further apart than the places, and for surprises between them, additional pictures of *pixels*
+    must be decoded, within a budget of CPU time.
     """
     if not samples:
         return []
@@ -184,7 +185,7 @@ def places_in(samples: Sequence[Sample], pixels: int, count: int = PICTURES) -> 
         second = samples[target].seconds
         if all(abs(second - samples[other].seconds) >= _CLOSEST_SECONDS for other in wanted):
             wanted.append(target)
-    # Who comes first has the first claim on the budget; what would need too much decoded on the way is dropped.
+    # The budget is spent in this order; a place that would exceed it is dropped.
     budget = _ON_THE_WAY + _ON_THE_WAY_A_MINUTE * samples[-1].seconds / 60
     reached: dict[int, int] = {}
     places = []
@@ -200,9 +201,9 @@ def places_in(samples: Sequence[Sample], pixels: int, count: int = PICTURES) -> 
 
 
 def surprises_in(samples: Sequence[Sample]) -> list[int]:
-    """The largest pictures that are no keyframes, the largest first, each with the one before it.
+    """Return the largest pictures that are not keyframes, the largest first, each with the one before it.
 
-    A flash is small, as flat as it is; what needs many bytes is the picture that comes back after it.
+    A flash has few bytes because it is flat; the picture after it needs many.
     """
     usual = median(sample.size for sample in samples if not sample.is_key) if len(samples) > 2 else 0
     large = [
@@ -215,10 +216,10 @@ def surprises_in(samples: Sequence[Sample]) -> list[int]:
 
 
 def spread_over(samples: Sequence[Sample], keys: Sequence[int], count: int) -> list[int]:
-    """Evenly spread pictures, each the keyframe before it where one is near; and keyframes out of step."""
+    """Return evenly spread pictures, or the keyframes near them, and keyframes that come early."""
     step = samples[-1].seconds / max(1, count - 1)
     gaps = [after - before for before, after in pairwise(keys)]
-    # Keyframes that come sooner than the others: encoders set one where the picture changes.
+    # Keyframes that come sooner than usual: encoders insert one when the picture changes.
     usual = median(gaps) if len(gaps) > 1 else math.inf
     sooner = [key for key, gap in zip(keys[1:], gaps, strict=True) if gap < 0.8 * usual]
     found = [keys[0], *sooner[: 2 * _MOST_SURPRISES]]
@@ -232,7 +233,7 @@ def spread_over(samples: Sequence[Sample], keys: Sequence[int], count: int) -> l
 
 
 def _coarse_to_fine(count: int) -> list[int]:
-    """All numbers below *count*, so that any few of the first are spread over the whole."""
+    """Return all numbers below *count* in an order whose first numbers are always spread over the whole range."""
     order, taken = [0, count - 1], {0, count - 1}
     step = count
     while step > 1:

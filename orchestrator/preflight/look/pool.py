@@ -1,4 +1,4 @@
-"""Many films at once: a process for each that is looked at, below everything else the machine does."""
+"""A process pool that measures several films at once, at the lowest priority of the machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.preflight.look.measuring import Thumbnail
 
 Found = TypeVar("Found")
-#: `on_progress(done, total)`, after each film.
+#: `on_progress(done, total)` is called after each film.
 Progress = Callable[[int, int], None]
 _NO_WARNING = "ignore:resource_tracker:UserWarning"
 _CRASHED = "the decoder crashed on it"
@@ -31,20 +31,20 @@ _CRASHED = "the decoder crashed on it"
 def look_at_films(
     paths: Iterable[str], *, jobs: int, is_deep: bool, cache: Cache, on_progress: Progress
 ) -> dict[str, Measures]:
-    """Measures by path. What *cache* knows is not looked at again; what is found goes there at once.
+    """Return measures by path. Films in *cache* are not measured again; new measures are added to it at once.
 
-    An interruption ends the processes and is raised again; what was found until then is kept.
+    An interruption ends the processes and is raised again; the measures up to then are in the cache.
     """
     kind = kind_of_look(is_deep=is_deep)
     found: dict[str, Measures] = {}
     unknown: list[str] = []
     for path in dict.fromkeys(paths):
         try:
-            known = cache.get(kind, os.stat(path))  # noqa: PTH116 - the status as the films' reader has it
+            known = cache.get(kind, os.stat(path))  # noqa: PTH116 - the same status as in the films' reader
             if known:
                 found[path] = Measures.from_dict(known)
         except (OSError, TypeError, KeyError, ValueError):
-            known = None  # away, or written by another version of the program
+            known = None  # missing, or written by another version of the program
         if not known:
             unknown.append(path)
     total = len(unknown)
@@ -59,7 +59,7 @@ def look_at_films(
 
 
 def strips_of_films(paths: Iterable[str], *, jobs: int) -> dict[str, Sequence[Thumbnail]]:
-    """Small pictures of each film for the page, by path; they are kept nowhere."""
+    """Return small pictures of each film for the page, by path; they are not cached."""
     nothing: Sequence[Thumbnail] = ()
     return dict(_worked(list(dict.fromkeys(paths)), jobs, _strip, nothing))
 
@@ -67,7 +67,7 @@ def strips_of_films(paths: Iterable[str], *, jobs: int) -> dict[str, Sequence[Th
 def pictures_of_files(
     paths: Iterable[str], *, jobs: int, most_bytes: int, on_progress: Progress
 ) -> dict[str, bytes]:
-    """A small JPEG of each picture or film that can be decoded, by path; they are kept nowhere."""
+    """Return a small JPEG of each picture or film that can be decoded, by path; they are not cached."""
     unique = list(dict.fromkeys(paths))
     found: dict[str, bytes] = {}
     pictures = _worked(unique, jobs, partial(_picture, most_bytes=most_bytes), None)
@@ -81,7 +81,7 @@ def pictures_of_files(
 def _worked(
     paths: Sequence[str], jobs: int, work: Callable[[str], Found], crashed: Found
 ) -> Iterator[tuple[str, Found]]:
-    """Do *work* on *paths*; where a process dies, those that were under way are tried again one by one."""
+    """Run *work* on *paths*; when a process dies, the paths in progress are retried one by one."""
     waiting = deque(paths)
     while waiting:
         suspects: list[str] = []
@@ -95,8 +95,8 @@ def _worked(
 def _in_pool(
     waiting: deque[str], jobs: int, work: Callable[[str], Found], suspects: list[str]
 ) -> Iterator[tuple[str, Found]]:
-    """Empty *waiting*; when a process dies, leave the rest there and put into *suspects* what was under way."""
-    # What multiprocessing says of semaphores that a stopped program left, while it cleans them up, helps no user.
+    """Process *waiting*; when a process dies, move the paths in progress to *suspects* and keep the rest."""
+    # The warning of multiprocessing about semaphores of a stopped program, which it cleans up, helps no user.
     if _NO_WARNING not in sys.warnoptions:
         sys.warnoptions.append(_NO_WARNING)
     running: dict[Future[Found], str] = {}
@@ -113,7 +113,7 @@ def _in_pool(
     except BrokenProcessPool:
         suspects += running.values()
     finally:
-        # Whatever they do: after an interruption nothing waits for a decoder.
+        # End the processes in any state: after an interruption nothing must wait for a decoder.
         processes = list((pool._processes or {}).values())  # noqa: SLF001 - the executor has no way to end them
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
@@ -123,18 +123,18 @@ def _in_pool(
 
 
 def _begin() -> None:
-    """In each process: below other work, and deaf to Ctrl-C, which is the first process' to hear."""
+    """Set up a process of the pool: low priority, and no Ctrl-C, which the main process handles."""
     os.nice(19)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def end_with_parent() -> None:
-        # A program that was stopped, or killed, leaves no decoder behind.
+        # No decoder may outlive a program that was stopped or killed.
         if (parent := parent_process()) is not None:
             parent.join()
             os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    # What a decoder prints about a film is not for the terminal.
+    # Keep a decoder's messages about a film off the terminal.
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a name, not a path
         os.dup2(nowhere.fileno(), 2)
 

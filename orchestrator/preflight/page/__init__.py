@@ -1,1 +1,1 @@
-"""The page to look at: one self-contained file with pictures, sound, verdict and reasons of every film."""
+"""The preflight page: one self-contained file with pictures, sound, verdict and reasons for every film."""

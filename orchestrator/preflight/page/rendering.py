@@ -1,4 +1,4 @@
-"""From films and findings to HTML: escaped by the template, without a request to anywhere."""
+"""Rendering of films and findings as HTML, which the template escapes and which makes no external requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestrator.preflight.look.measuring import Thumbnail
 from orchestrator.preflight.rulebook import RULES, Finding
 from orchestrator.preflight.rules.rule import Verdict
 
-#: From the worst; what no rule says anything about is last.
+#: Verdicts from the worst; films without a verdict come last.
 _ORDER = (Verdict.REFUSED, Verdict.LIKELY_REFUSED, Verdict.LOOK_FIRST)
 _WAVE_HEIGHT = 40
 
@@ -31,19 +31,19 @@ class FilmRow:
 
     @property
     def verdict(self) -> Verdict | None:
-        """The worst that was found."""
+        """The worst verdict of the findings."""
         verdicts = {Verdict.REFUSED if finding.is_error else finding.verdict for finding in self.findings}
         return next((verdict for verdict in _ORDER if verdict in verdicts), None)
 
     @property
     def rank(self) -> tuple[int, int, str]:
-        """Worst first, then who has more to read, then by name."""
+        """The sort key: the worst verdict first, then the most findings, then the entry's id."""
         verdict = self.verdict
         return (_ORDER.index(verdict) if verdict else len(_ORDER), -len(self.findings), self.entry)
 
     @property
     def wave(self) -> str:
-        """The sound as the points of a shape, 1 wide for each height."""
+        """The sound as the points of a polygon, one unit wide for each height."""
         middle = _WAVE_HEIGHT / 2
         upper = [f"{x},{middle - middle * height:.1f}" for x, height in enumerate(self.curve)]
         lower = [f"{x},{middle + middle * height:.1f}" for x, height in enumerate(self.curve)]
@@ -51,7 +51,7 @@ class FilmRow:
 
 
 def render_page(title: str, rows: Sequence[FilmRow], made_at: str) -> str:
-    """The page about *rows*, the worst first."""
+    """Return the page for *rows*, with the worst first."""
     environment = Environment(
         loader=PackageLoader(__package__ or "", "templates"), autoescape=True, undefined=StrictUndefined
     )

@@ -1,1 +1,1 @@
-"""The rules: what each checks, why, where it comes from, and what to do. `preflight/rulebook.py` lists them."""
+"""The rules: for each its check, reason, source and remedy. `preflight/rulebook.py` lists them."""

@@ -1,6 +1,6 @@
-"""Rules for films and what goes with them: pictures, letter, voice, contact.
+"""Rules for films and the files beside them: pictures, letter, voice, contact.
 
-P01 to P09 need no decoding: a file's own structure answers them. P10 to P17 look at pictures and sound.
+P01 to P09 need no decoding: the structure of a file is enough. P10 to P17 check pictures and sound.
 """
 
 from __future__ import annotations

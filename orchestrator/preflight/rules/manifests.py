@@ -1,4 +1,4 @@
-"""Rules for the manifest itself; none of them gives a verdict on footage, but M09."""
+"""Rules for the manifest itself; only M06, M08 and M09 give verdicts."""
 
 from __future__ import annotations
 

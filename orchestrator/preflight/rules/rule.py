@@ -1,6 +1,6 @@
-"""What a rule is, the three words it may say, and rules as text.
+"""Rules, their three verdicts, and rules as text.
 
-The text is Markdown, which reads well in a terminal and makes the page docs/rules.md.
+The text is Markdown, which is readable in a terminal and is the source of the page docs/rules.md.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ warnings of a rule.
 
 
 class Verdict(StrEnum):
-    """How much is known of what the review will say; never more than that."""
+    """The expected outcome of the review, stated with no more certainty than its source allows."""
 
     #: The service publishes the rule: format, picture size, length. An error.
     REFUSED = "refused"
-    #: The service's guide for filming says so. A warning, with --look-strict an error.
+    #: The service's guide for filming has the rule. A warning, with --look-strict an error.
     LIKELY_REFUSED = "likely_refused"
     #: A person should look before it is sent. A warning.
     LOOK_FIRST = "look_first"
 
     @property
     def words(self) -> str:
-        """The verdict as people read it."""
+        """The verdict as text for users."""
         return self.value.replace("_", " ")
 
 
 class Extra(StrEnum):
-    """What has to be installed beside the program before a rule can be checked."""
+    """An optional dependency of the program that some rules need."""
 
     PREFLIGHT = "preflight"
     FACES = "preflight-faces"
@@ -51,9 +51,9 @@ class Extra(StrEnum):
 class Rule:
     """One check of a manifest, a film or a file.
 
-    `verdicts` are those it may give; a rule without one finds plain errors or doubts. `can_be_ignored` is False
-    where every finding is an error: to ignore it would only move the refusal to the service. `command` is the
-    ffmpeg line that repairs a film, where one does; the program itself never changes footage.
+    `verdicts` are the possible verdicts of its findings; a rule without verdicts only gives errors or warnings.
+    `can_be_ignored` is False when every finding is an error: ignoring it would only move the refusal to the service.
+    `command` is an ffmpeg command that repairs a film, if there is one; the program itself never changes footage.
     """
 
     id: str
@@ -67,19 +67,19 @@ class Rule:
     can_be_ignored: bool = True
 
     def verdict_of(self, *, is_error: bool) -> Verdict | None:
-        """The verdict of a finding that does not say its own: an error is a refusal where the rule may refuse."""
+        """Return the verdict of a finding without its own: an error is a refusal if the rule has that verdict."""
         if is_error:
             return Verdict.REFUSED if Verdict.REFUSED in self.verdicts else None
         return next((verdict for verdict in self.verdicts if verdict is not Verdict.REFUSED), None)
 
 
 def rules_page(rules: Iterable[Rule]) -> str:
-    """All *rules* as one Markdown page."""
+    """Return all *rules* as one Markdown page."""
     return "\n".join((_INTRODUCTION, *(f"#{rule_text(rule)}" for rule in rules)))
 
 
 def rule_text(rule: Rule) -> str:
-    """One rule as Markdown, with its id and title as the heading."""
+    """Return one rule as Markdown, with its id and title as the heading."""
     paragraphs = [f"# {rule.id}: {rule.title}", rule.explanation, f"**What to do:** {rule.fix}"]
     if rule.command:
         paragraphs.append(f"    {rule.command}")
@@ -93,12 +93,12 @@ def rule_text(rule: Rule) -> str:
 
 
 def install_command(extra: Extra) -> str:
-    """The command that installs what the rules of *extra* need."""
+    """Return the command that installs the dependencies of *extra*."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 def rule_document(rule: Rule) -> dict[str, Any]:
-    """One rule as `explain --json` prints it."""
+    """Return one rule in the form that `explain --json` prints."""
     return {
         "rule": rule.id,
         "title": rule.title,

@@ -62,8 +62,8 @@ FOOTAGE_RULES = (
         verdicts=(Verdict.LIKELY_REFUSED, Verdict.LOOK_FIRST),
         explanation=(
             "Cameras write 10 bit, 4:2:2, interlaced or HDR pictures that the usual players do not play. Also "
-            "named: pixels that are not square, a film over 5 GB, sound that is longer or shorter than the "
-            "picture, and an encrypted track, which nothing can play."
+            "named: pixels that are not square, a film over 5 GiB, sound that is longer or shorter than "
+            "the picture, and an encrypted track, which nothing can play."
         ),
         fix="Export as H.264, 8 bit, 4:2:0, progressive.",
         command=(
@@ -172,7 +172,7 @@ FOOTAGE_RULES = (
         verdicts=(Verdict.LIKELY_REFUSED, Verdict.LOOK_FIRST),
         explanation=(
             "Silence all through is likely refused. Worth a look: speech less than 15 dB above the noise, a very "
-            "quiet recording (under -40 LUFS), and a clipped one. No service publishes a target loudness."
+            "quiet recording (a voice under -42 dB), and a clipped one. No service publishes a target loudness."
         ),
         fix="Microphone close (one fist), air conditioning off, level at -12 dB peak.",
         extra=Extra.PREFLIGHT,
@@ -194,8 +194,8 @@ FOOTAGE_RULES = (
         source="flexus guide: only the speaker in the picture, the face over 1/5 of it",
         verdicts=(Verdict.LIKELY_REFUSED, Verdict.LOOK_FIRST),
         explanation=(
-            "Counts faces in the pictures of the quick look; says nothing of whose they are. No face or two faces "
-            "are likely refused; a small face or one at the edge is worth a look."
+            "Counts faces in the pictures of the quick look; says nothing of whose they are. No face, two faces, or "
+            "one that lies on its side are likely refused; a small face is worth a look."
         ),
         fix="One person, upright, in the middle, closer to the camera.",
         extra=Extra.FACES,

@@ -1,4 +1,4 @@
-"""`run`, `retry` and `submit` from end to end: lock, plan, work, report."""
+"""The commands `run`, `retry` and `submit` from end to end: lock, plan, work, report."""
 
 from __future__ import annotations
 
@@ -62,20 +62,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """What to run, and how; `on_problems` is called with the manifest's problems before anything is sent."""
+    """The batch to run and its settings; `on_problems` gets the manifest's problems before anything is sent."""
 
     manifest: Manifest
     work: WorkSettings
     with_media: bool
-    is_batch_named: bool = False  #: a person named the batch, whatever manifest it was made from
-    patterns: tuple[str, ...] = ()  #: the entries that are meant, as globs; none for all
+    is_batch_named: bool = False  #: the batch was named explicitly, whatever manifest it was made from
+    patterns: tuple[str, ...] = ()  #: globs that select entries; none for all
     on_problems: Callable[[list[Problem]], None]
 
 
 async def run_batch(request: RunRequest, journal: Journal, events: EventBus, clocks: Clocks) -> RunReport:
-    """Do the rest of the manifest's batch.
+    """Finish the remaining entries of the manifest's batch.
 
-    Raises ManifestError before anything is sent, LockHeldError when another run works on the batch,
+    Raises ManifestError before anything is sent, LockHeldError when another run works on the batch, and
     ConfigurationError, CredentialsError or JournalError when the work could not start.
     """
     async with open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
@@ -95,11 +95,11 @@ async def retry_batch(
     events: EventBus,
     clocks: Clocks,
 ) -> RunReport:
-    """Retry failed entries, with the manifest as it is now; *retry* names some of them.
+    """Retry failed entries with the current manifest; *retry* may name some of them.
 
-    An entry whose review failed is amended where its files or fields have been replaced, or when it is named;
-    a cancelled one comes back when it is named, or all are.
-    Raises as `run_batch` does.
+    An entry whose review failed is amended when its files or fields have been replaced, or when it is named.
+    A cancelled entry is revived when it is named, or when all cancelled entries are.
+    Raises the errors of `run_batch`.
     """
     async with open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
         registration = await register(request, run, retry=retry)
@@ -120,9 +120,9 @@ async def submit_batch(
     *,
     entry_ids: Collection[str] | None = None,
 ) -> RunReport:
-    """Hand the jobs that hold their files to review, all or those of *entry_ids*; no manifest is needed for that.
+    """Submit confirmed jobs to review, all or those of *entry_ids*; this needs no manifest.
 
-    Raises as `run_batch` does, but for ManifestError.
+    Raises the errors of `run_batch` except ManifestError.
     """
     async with open_run(work, batch_name, journal, events, clocks) as run:
         await journal.open_batch(
@@ -139,9 +139,9 @@ async def submit_batch(
 
 
 async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Registration:
-    """Bring the journal in line with the manifest, entry by entry; sends nothing.
+    """Bring the journal in line with the manifest, entry by entry; send nothing.
 
-    Raises ManifestError after `on_problems` was called with what is wrong.
+    Raises ManifestError after `on_problems` was called with the problems.
     """
     digest, path = run.batch.digest, request.manifest.path
     known = await run.journal.batch(digest)
@@ -150,7 +150,7 @@ async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Reg
         earlier = earlier_manifest(known.manifest_path, path, known.name)
     await run.journal.open_batch(
         run.batch,
-        # Which file a known batch is made from is settled once its entries are known.
+        # The manifest of a known batch is only replaced once its entries have been checked.
         manifest_path=str(path.absolute()) if known is None else None,
         is_submit_wanted=run.settings.is_submit_wanted,
         run_id=run.work.run_id,
@@ -184,7 +184,7 @@ async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Reg
 class BatchRun:
     """Works on the selected entries of a batch, whose lock the caller holds.
 
-    One entry's failure never stops the others; an error that concerns all of them drains the run.
+    The failure of one entry never stops the others; an error that concerns all of them drains the run.
     """
 
     def __init__(self, run: Run, registration: Registration, selection: Selection) -> None:
@@ -197,7 +197,7 @@ class BatchRun:
         self._lost_entries = 0
 
     async def work(self) -> RunReport:
-        """Work until nothing selected remains or the run drains, and return how it went."""
+        """Work until no selected entry remains or the run drains, and return the report."""
         run = self._run
         began = run.clocks.monotonic()
         run.events.subscribe(self._tally)
@@ -225,7 +225,7 @@ class BatchRun:
             if follower is not None and stops.received is None and run.drain.cause is None:
                 await follower.poll_or_warn()
             group.cancel_scope.cancel()
-        # A second signal must not take the report away: the journal would not know how the run ended.
+        # A second signal must not cancel the report: the journal would not record how the run ended.
         with anyio.CancelScope(shield=True):
             report = await self._report(stops, run.clocks.monotonic() - began)
             await run.journal.close_batch(
@@ -266,12 +266,12 @@ class BatchRun:
                 return
             if record is None:
                 return
-            # For all its life: an entry between two PUTs keeps its share of the slots.
+            # For the entry's whole time: between two PUTs it keeps its share of the slots.
             with run.slots.member(record.entry_id):
                 self._learn(record, await self._lifecycle.bring_to_its_end(record))
 
     async def _follower(self) -> Follower | None:
-        """What asks how the jobs stand that earlier runs submitted; None where there are none."""
+        """Return a follower of the jobs that earlier runs submitted; None when there are none."""
         run = self._run
         if not run.settings.is_submit_wanted:
             return None
@@ -279,7 +279,7 @@ class BatchRun:
         return follower if await follower.has_submitted() else None
 
     def _learn(self, record: EntryRecord, outcome: Outcome) -> None:
-        """Drain the run where the entry's end says something about those that follow."""
+        """Drain the run when the outcome of an entry predicts that of the entries that follow."""
         drain, error = self._run.drain, outcome.error
         match outcome.end:
             case End.DONE:
@@ -334,7 +334,7 @@ class BatchRun:
         drain = self._run.drain
         if stops.received is not None:
             return ExitCode(128 + stops.received)
-        # A limit that was reached with the last entry leaves nothing for a later run.
+        # A limit that was reached with the last entry leaves no work for a later run.
         is_over = isinstance(drain.cause, LimitReachedError) and not self._count(states).pending
         if drain.cause is not None and not is_over:
             return exit_code_of(drain.cause)

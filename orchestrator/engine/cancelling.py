@@ -1,4 +1,4 @@
-"""Taking jobs back: deleting them where the service allows it, saying why where it does not."""
+"""Cancelling entries: deleting their jobs where the service allows it, and reporting why where it does not."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from orchestrator.metastudio.client import MetaStudioClient
 if TYPE_CHECKING:
     from orchestrator.engine.events import EventBus
 
-#: Finished, or cancelled already.
+#: States of entries that cannot be cancelled: finished, or already cancelled.
 LEFT_ALONE = frozenset({EntryState.TRAINED, EntryState.CANCELLED})
-#: A worker writes many times in an entry's life, but seldom twice between a look at it and its claim.
+#: A worker writes to an entry many times, but seldom twice between our read of it and our claim.
 _CLAIMS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """What became of one entry: its job is gone, or *refusal* says why it is not.
+    """The outcome for one entry: its job is deleted, or *refusal* gives the reason why not.
 
-    *remark* names jobs that may be the entry's, were not proved to be, and so were left alone.
+    *remark* names jobs that were left alone: they may be the entry's but are not proved to be, or may hold files.
     """
 
     entry_id: str
@@ -38,7 +38,7 @@ class Cancellation:
 
 
 class Canceller:
-    """Cancels entries of a batch whose lock the caller holds; workers of a fleet that have one are fenced off."""
+    """Cancels entries of a batch whose lock the caller holds; fleet workers that hold one of them are fenced off."""
 
     def __init__(self, journal: Journal, client: MetaStudioClient, events: EventBus) -> None:
         self._journal = journal
@@ -47,7 +47,7 @@ class Canceller:
         self._finder = JobFinder(journal, client)
 
     async def cancel(self, batch: BatchKey, entry_ids: Collection[str] | None) -> list[Cancellation]:
-        """Cancel the entries of *batch* that are not finished, or those named, which the manifest need not have."""
+        """Cancel the unfinished entries of *batch*, or only those named; they need not be in the manifest."""
         if entry_ids is None:
             records = [record async for record in self._journal.entries(batch.digest)]
         else:
@@ -89,7 +89,7 @@ class Canceller:
         return cancellations
 
     async def _claimed(self, known: EntryRecord) -> EntryRecord | None:
-        """The entry, taken from a fleet's worker that may write to it meanwhile; None when it is finished by then."""
+        """Claim the entry from a fleet worker that may be writing to it; return None when it finishes first."""
         record: EntryRecord | None = known
         for tries_left in reversed(range(_CLAIMS)):
             if record is None or record.state in LEFT_ALONE:
@@ -103,7 +103,7 @@ class Canceller:
         return None
 
     async def _jobs_of(self, record: EntryRecord) -> tuple[list[str], str | None]:
-        """The entry's job, or those that its lost create is proved to have made; and what a person should know."""
+        """Return the entry's job, or the jobs its lost create is proved to have made, and a remark for people."""
         if record.job_id is not None:
             return [record.job_id], None
         if record.create_tag is None:

@@ -1,4 +1,4 @@
-"""Cleaning up: finished batches in the journal, and jobs of ours that no entry owns."""
+"""Cleanup: finished batches in the journal, and jobs made by this program that no entry owns."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _FINISHED = frozenset(
 
 
 class Leftover(StrEnum):
-    """Whose a job is that carries, or may carry, a tag of one of our batches and that no entry owns."""
+    """The origin of a job that no entry owns and that carries, or may carry, a tag of one of our batches."""
 
     ORPHAN = "orphan"  #: a create of this journal made it
-    FOREIGN = "foreign"  #: another journal made it, or nothing shows which
+    FOREIGN = "foreign"  #: another journal made it, or its origin is unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A job that waits for files and belongs to no entry of the journal; *batch* is the digest of its batch."""
+    """A job that waits for files and that no entry of the journal owns; *batch* is its batch's digest."""
 
     whose: Leftover
     batch: str
@@ -41,20 +41,20 @@ class Orphan:
 
 
 async def finished_batches(journal: Journal, *, run_before: float) -> list[BatchRecord]:
-    """The batches whose last run was before *run_before* (epoch seconds) and in which nothing is left to do."""
+    """Return the batches whose last run was before *run_before* (epoch seconds) and that are finished."""
     old = [batch for batch in await journal.batches() if (batch.last_run_at or 0.0) < run_before]
     return [batch for batch in old if await is_finished(journal, batch)]
 
 
 async def is_finished(journal: Journal, batch: BatchRecord) -> bool:
-    """True when a run of the batch would have nothing left to do, for removed entries neither."""
+    """True when a run of the batch would have nothing left to do, even for entries removed from the manifest."""
     return set(await journal.counts(batch.batch, with_removed=True)) <= _FINISHED
 
 
 async def orphans(journal: Journal, client: MetaStudioClient) -> AsyncIterator[Orphan]:
-    """Jobs of our batches that wait for files and that no entry owns: those this journal made, and the others.
+    """Yield the jobs of our batches that wait for files and that no entry owns, whichever journal made them.
 
-    A create whose answer is outstanding makes no orphan: the next run settles it.
+    The job of a create whose answer is outstanding is no orphan: the next run settles it.
     """
     keys = {
         batch.batch: BatchKey(batch.endpoint, batch.project_id, batch.name)
@@ -64,14 +64,14 @@ async def orphans(journal: Journal, client: MetaStudioClient) -> AsyncIterator[O
     finder = _Leftovers(journal, client, digests)
     await finder.load()
     async for job in client.iterate_jobs(JobQuery(state=(WAIT_FILE_UPLOAD,))):
-        # Whether the service heeds the filter is not documented.
+        # It is not documented whether the service applies the filter.
         found = await finder.judge(job) if job.state == WAIT_FILE_UPLOAD else None
         if found is not None:
             yield found
 
 
 class _Leftovers:
-    """Judges jobs by the creates of one journal."""
+    """Classifies jobs by the creates of one journal."""
 
     def __init__(self, journal: Journal, client: MetaStudioClient, batches: Mapping[str, str]) -> None:
         self._journal = journal
@@ -80,13 +80,13 @@ class _Leftovers:
         self._names: dict[tuple[str, str], str] = {}
 
     async def load(self) -> None:
-        """Read which names this journal asked jobs for, because without tags only they show which jobs to check."""
+        """Read the job names of this journal's creates: without tags, only they show which jobs to check."""
         async for create in self._journal.creates():
             for name in create.names:
                 self._names[normal(create.batch_name), normal(name)] = create.batch
 
     async def judge(self, job: JobSummary) -> Orphan | None:
-        """What the job is to this journal; None when it is nothing, or an entry's own."""
+        """Return the job as an orphan of this journal; None when it is unrelated or an entry owns it."""
         batch = self._names.get((normal(job.batch_name or ""), normal(job.name)))
         if not job.tags and batch is not None and not await self._journal.owns_job(job.job_id):
             job = await self._client.find_job(job.job_id, app_user_id=job.app_user_id) or job
@@ -108,15 +108,15 @@ async def is_ours(journal: Journal, job: SeenJob, tags: Collection[str]) -> bool
 
 
 def tag_batch(tag: str) -> str | None:
-    """The batch digest in a tag of this program; None for any other tag."""
+    """Return the batch digest in a tag of this program; None for any other tag."""
     parsed = parse_tag(tag)
     return None if parsed is None else parsed.batch
 
 
 async def delete_orphan(journal: Journal, client: MetaStudioClient, orphan: Orphan) -> str | None:
-    """Delete the job, whose batch's lock the caller holds; or return why it stays.
+    """Delete the job and return None, or return the reason why it stays; the caller holds its batch's lock.
 
-    Raises RequestRejectedError when the service keeps it.
+    Raises RequestRejectedError when the service refuses to delete it.
     """
     contents = await contents_of(client, orphan.job_id, orphan.app_user_id)
     if contents is None:

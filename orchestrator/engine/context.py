@@ -1,4 +1,4 @@
-"""What every part of the engine works with: one run of a batch, and what the runs of a process share."""
+"""The context of the engine: one run of a batch, and the resources that the runs of a process share."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from orchestrator.journal.journal import Journal
     from orchestrator.metastudio.client import MetaStudioClient
 
-#: More PUTs at once have not been seen to gain anything, and each costs memory and a connection.
+#: No gain has been observed from more concurrent PUTs, and each one costs memory and a connection.
 MAX_PARALLEL: Final = 64
-#: A receipt proves delivery too, so an object that cannot be seen is worth no more attempts than these.
+#: A receipt proves delivery too, so an object that the store does not show gets no more attempts than these.
 _PROBE_POLICY: Final = RetryPolicy(attempts=3, cap_seconds=5.0)
 
 
@@ -44,7 +44,7 @@ class OnExpired(StrEnum):
 
 
 class OnExisting(StrEnum):
-    """What to do about a job that exists before the first create of its entry."""
+    """What to do when a job exists before the first create of its entry."""
 
     ASK = "ask"
     ADOPT = "adopt"
@@ -53,26 +53,26 @@ class OnExisting(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """How a run behaves: what can be set, and below it what cannot."""
+    """The settings of a run; the fields with defaults cannot be set by users."""
 
     jobs: int
-    #: PUTs at once over the whole run; None finds out while it runs.
+    #: Concurrent PUTs of the whole run; None adapts the number while it runs.
     parallel: int | None
     part_bytes: int
     is_submit_wanted: bool
-    #: Submit also what is known to be refused.
+    #: Also submit entries that the service is known to refuse.
     is_submit_forced: bool
     is_fail_fast: bool
     on_expired: OnExpired
     on_change: Change | None
     on_existing: OnExisting
     is_object_verified: bool
-    #: When to take no new work, in seconds of work and in bytes sent; None for no limit.
+    #: Limits after which the run takes no new work, in seconds of work and in bytes sent; None for no limit.
     max_duration: float | None
     max_transfer: int | None
-    #: Send the good entries of a manifest in which others have errors.
+    #: Send the valid entries of a manifest in which others have errors.
     is_skipping_invalid: bool
-    #: Leave entries whose files were written within this many seconds; None sends all.
+    #: Skip entries whose files were written within this many seconds; None sends all.
     min_age: float | None
     entry_retries: int = 200
     run_retries: int = 5000
@@ -82,13 +82,13 @@ class RunSettings:
 
     @property
     def most_parallel(self) -> int:
-        """How many PUTs at once there can be."""
+        """The highest possible number of concurrent PUTs."""
         return MAX_PARALLEL if self.parallel is None else self.parallel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkSettings:
-    """How to reach the service, how the run behaves, and how long it may take to stop after a signal."""
+    """The connection settings, the run's settings, and the time a run may take to stop after a signal."""
 
     service: ServiceSettings
     settings: RunSettings
@@ -96,9 +96,9 @@ class WorkSettings:
     grace_seconds: float
     run_id: str
     bandwidth: BandwidthLimit = field(default_factory=BandwidthLimit)
-    #: How the run hears that it is to stop.
+    #: How the run receives requests to stop.
     listening: Listening = by_signals
-    #: The file to which events are written, for readers of the run's record; None where there is none.
+    #: The file that events are written to, kept in the run's record for its readers; None when there is none.
     events_path: str | None = None
 
 
@@ -118,12 +118,12 @@ class Run:
     slots: PutSlots
     budget: RetryBudget
     rate: RateEstimate = field(default_factory=RateEstimate)
-    #: This one, where it works together with others; None where a run has its batch to itself.
+    #: This host, when it is one of a fleet; None when the run holds its batch's lock.
     host: str | None = None
 
     @property
     def settings(self) -> RunSettings:
-        """How the run behaves."""
+        """The settings of the run."""
         return self.work.settings
 
     @property
@@ -137,9 +137,10 @@ class Run:
         return self.connection.service_time
 
     async def probe(self, url: PresignedUrl) -> ObjectFacts | None:
-        """Read an object's head through its download URL; None when the store does not show it.
+        """Read an object's metadata through its download URL; return None when the store does not show it.
 
-        An outage of the store is waited for; any other failure says nothing about the object.
+        An outage of the store is waited out. Any other retryable failure proves nothing about the object and also
+        returns None.
         """
         retrying = Retrying(
             policy=_PROBE_POLICY,
@@ -165,7 +166,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workplace:
-    """The connection to the service and the limits of this process; batches are worked on through its runs."""
+    """The connection to the service and the limits of this process, shared by its runs."""
 
     work: WorkSettings
     journal: Journal
@@ -174,7 +175,7 @@ class Workplace:
     drain: Drain
     outages: Outages
     connection: Connection
-    #: The one sender that compares MD5s, and the one that does not.
+    #: Returns the sender that compares MD5s (True) or the one that does not (False).
     sender_for: Callable[[bool], SegmentSender]
     slots: PutSlots
     rate: RateEstimate
@@ -182,9 +183,9 @@ class Workplace:
     def run(
         self, batch: BatchKey, work: WorkSettings, *, budget: RetryBudget, host: str | None = None
     ) -> Run:
-        """A run of *batch* by *work*, which differs from the place's own in what a batch decides.
+        """Return a run of *batch* with *work*, which differs from the workplace's own in the batch's settings.
 
-        Who works with it has the batch's lock, or, on a *host* among others, the holds of entries.
+        The caller holds the batch's lock or, when it is one *host* of a fleet, the holds of entries.
         """
         return Run(
             batch=batch,
@@ -212,16 +213,16 @@ async def open_workplace(
     *,
     make_pacer: MakePacer | None = None,
 ) -> AsyncIterator[Workplace]:
-    """Connect, and put together what runs share; raises ConfigurationError, CredentialsError or JournalError.
+    """Connect and assemble the shared resources; raises ConfigurationError, CredentialsError or JournalError.
 
-    *make_pacer* is as `connect` takes it.
+    *make_pacer* is passed to `connect`.
     """
     service = work.service
     drain = Drain(clocks.sleep, events)
     outages = gates(service.outage, clocks, drain, events)
     async with connect(
         service,
-        # The waits of calls end, too, as soon as the run drains.
+        # The waits of calls must also end as soon as the run drains.
         replace(clocks, sleep=drain.sleep),
         reader_threads=os.cpu_count() or 1,
         on_attempt=telling_attempts(events),
@@ -259,10 +260,9 @@ async def open_workplace(
 async def open_run(
     work: WorkSettings, batch_name: str, journal: Journal, events: EventBus, clocks: Clocks
 ) -> AsyncIterator[Run]:
-    """Connect, take the batch's lock, and put together what the engine works with.
+    """Connect, take the batch's lock and return the run; the lock is held until the block ends.
 
-    Raises LockHeldError while another run has the batch, and what `open_workplace` raises; the lock is held until the
-    block is left.
+    Raises LockHeldError while another run has the batch, and whatever `open_workplace` raises.
     """
     async with open_workplace(work, journal, events, clocks) as place:
         connection = place.connection

@@ -1,4 +1,4 @@
-"""What a run does with an entry, and why: decided from the manifest and the journal alone."""
+"""The decision about what a run does with an entry, and why, from the manifest and the journal alone."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 
 
 class Action(StrEnum):
-    """What a run does with an entry."""
+    """The actions of a run on an entry."""
 
     CREATE = "create"
     RESUME = "resume"
     SKIP = "skip"
     CHANGE = "change"  #: bring the job in line with the manifest
-    DECIDE = "decide"  #: nothing, until a person says what
-    LEAVE = "leave"  #: nothing: another command is for that
+    DECIDE = "decide"  #: nothing, until a person decides
+    LEAVE = "leave"  #: nothing: another command handles it
 
 
-#: What the journal keeps as it is.
+#: The actions after which the journal's record stays as it is.
 _UNTOUCHED = frozenset({Action.DECIDE, Action.LEAVE})
-#: What comparing a file of an entry with what was sent gave.
+#: Returns the result of comparing a file of an entry, named by its id, with what was sent.
 Compare = Callable[[str, Asset], Sameness]
 
 
 class Decision(NamedTuple):
-    """What to do with an entry and why; *change* is how its job is to be changed."""
+    """The action for an entry and the reason for it; *change* is how its job is to be changed."""
 
     action: Action
     reason: str
@@ -51,32 +51,32 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """`retry`: what failed; *entry_ids* names some entries, whatever they wait for."""
+    """The selection of `retry`: failed entries, or those named by *entry_ids*, whatever their state."""
 
     entry_ids: Collection[str] | None = None
-    is_cancelled_wanted: bool = False  #: every cancelled entry comes back
+    is_cancelled_wanted: bool = False  #: every cancelled entry is revived
 
     def names(self, entry_id: str) -> bool:
-        """True when a person named this very entry."""
+        """True when *entry_ids* contains the entry."""
         return self.entry_ids is not None and normal(entry_id) in map(normal, self.entry_ids)
 
     def revives(self, entry_id: str) -> bool:
-        """True when the entry, should it be cancelled, comes back."""
+        """True when the entry is revived if it is cancelled."""
         return self.names(entry_id) or (self.is_cancelled_wanted and self.entry_ids is None)
 
 
 class Differences(NamedTuple):
-    """What the manifest and its files say otherwise than the job was made from."""
+    """The differences between the manifest with its files and what the job was made from."""
 
-    fields: tuple[str, ...] = ()  #: fields, and files at another path with another content
-    sources: tuple[str, ...] = ()  #: files that have another content at the same path
+    fields: tuple[str, ...] = ()  #: fields, and files at another path with other content
+    sources: tuple[str, ...] = ()  #: files with other content at the same path
     unclear: tuple[str, ...] = ()  #: files whose content cannot be compared
 
     @classmethod
     def between(
         cls, entry: Entry, assets: tuple[Asset, ...], record: EntryRecord, compare: Compare
     ) -> Differences:
-        """What the manifest says otherwise than the journal; *compare* knows contents."""
+        """Return the differences between the manifest and the journal; *compare* compares file contents."""
         if record.spec == entry.spec and record.assets == assets:
             return cls()
         known = {asset.kind: asset for asset in record.assets}
@@ -97,11 +97,11 @@ class Differences(NamedTuple):
         return cls(tuple(fields), tuple(sources), tuple(unclear))
 
     def __bool__(self) -> bool:
-        """True when there is any."""
+        """True when there is any difference."""
         return bool(self.fields or self.sources or self.unclear)
 
     def __str__(self) -> str:
-        """Name them."""
+        """Return the names of the differences, for messages."""
         return ", ".join(
             [
                 *self.fields,
@@ -115,7 +115,7 @@ class Differences(NamedTuple):
 
 
 class EntryPlan(NamedTuple):
-    """What a run does with one entry and why; `stored_bytes` need not be sent."""
+    """The plan for one entry: its action and the reason; `stored_bytes` need not be sent."""
 
     entry_id: str
     position: int
@@ -130,38 +130,38 @@ class EntryPlan(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """The length of all assets together."""
+        """The total length of all assets."""
         return sum([asset.fingerprint.size for asset in self.assets])
 
     @property
     def bytes_left(self) -> int:
-        """What a run sends; a changed job may take less than this."""
+        """The bytes that a run sends; a changed job may need fewer."""
         if self.action is Action.SKIP or self.action in _UNTOUCHED:
             return 0
         return self.bytes if self.action is Action.CHANGE else self.bytes - self.stored_bytes
 
     @property
     def is_to_be_taken(self) -> bool:
-        """True when the journal does not say yet what the manifest says."""
+        """True when the manifest's version of the entry must be written to the journal."""
         record = self.record
         if record is None or self.action is Action.CHANGE or self.is_revived:
             return True
         if self.action in _UNTOUCHED or (record.spec == self.spec and record.assets == self.assets):
             return False
-        # Of what is finished nothing is read again, so that a new inode alone is not worth a write.
+        # The files of a finished entry are not read again, so a new inode alone is not worth a write.
         is_same = record.spec == self.spec and all(map(is_untouched, record.assets, self.assets))
         return not (is_same and self.action is Action.SKIP)
 
     @property
     def is_revived(self) -> bool:
-        """True when a cancelled entry comes back."""
+        """True when a cancelled entry is revived."""
         is_cancelled = self.record is not None and self.record.state is EntryState.CANCELLED
         return is_cancelled and self.action is Action.CREATE
 
 
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """What is decided on; *retry* is there when only what failed is retried."""
+    """Decides on entries by the settings of a run; *retry* is set for the `retry` command."""
 
     settings: RunSettings
     retry: Retry | None
@@ -169,7 +169,7 @@ class Decider:
     def decide(
         self, entry: Entry, assets: tuple[Asset, ...], record: EntryRecord | None, compare: Compare
     ) -> Decision:
-        """What to do with the entry, why, and how its job is to be changed; *compare* knows contents."""
+        """Return the action for the entry, the reason and the change to its job; *compare* compares contents."""
         if record is None:
             return Decision(Action.CREATE, "new")
         if record.state is EntryState.CANCELLED:
@@ -182,7 +182,7 @@ class Decider:
 
     def _decide_with_job(self, record: EntryRecord, differences: Differences) -> Decision:
         if record.change_wanted is not None and not differences:
-            # The change that was begun, or the way that is chosen now; what a review asks for is an update.
+            # The kind of change chosen now, else the one that was begun; an amendment for a review stays one.
             change = self.settings.on_change or record.change_wanted
             if record.change_wanted is Change.AMEND:
                 change = Change.AMEND
@@ -199,11 +199,11 @@ class Decider:
         return Decision(Action.RESUME, _why_again(record))
 
     def is_finished(self, record: EntryRecord) -> bool:
-        """True when nothing is left to do for the entry, whether this run was asked to submit or one before."""
+        """True when nothing remains to be done for the entry, whether this run or an earlier one is to submit it."""
         return is_done(record.state, with_submit=self.settings.is_submit_wanted or record.is_submit_wanted)
 
     def _decide_rejected(self, record: EntryRecord, differences: Differences) -> Decision:
-        """Only `retry` sends a job whose review failed again, and unnamed only what was replaced."""
+        """Amend a job whose review failed only in `retry`: when it is named, or when something was replaced."""
         why = f"review failed ({record.review_reason or 'no reason was given'})"
         is_named = self.retry is not None and self.retry.names(record.entry_id)
         is_meant = is_named or (self.retry is not None and self.retry.entry_ids is None and differences)
@@ -218,14 +218,14 @@ class Decider:
         if self.settings.on_change is not None:
             return Decision(Action.CHANGE, reason, self.settings.on_change)
         if _is_source_alone(record, differences):
-            # What is stored of it is of no use, and nothing but our own upload is lost.
+            # The stored data is of no use, and only our own upload is lost.
             change = Change.AMEND if record.is_submit_wanted else Change.RECREATE
             return Decision(Action.CHANGE, reason, change)
         return Decision(Action.DECIDE, reason)
 
 
 def _is_source_alone(record: EntryRecord, differences: Differences) -> bool:
-    """True when an unconfirmed job lacks nothing but the present content of files at their old paths."""
+    """True when the only differences of an unconfirmed job are new contents of files at their old paths."""
     is_unconfirmed = record.confirm_sent_at is None and record.submit_sent_at is None
     is_proved = bool(differences.sources) and not differences.unclear
     error = record.error

@@ -1,7 +1,7 @@
-"""Draining: no new work is taken, what runs finishes or is left where the next run goes on.
+"""Draining: the run takes no new work; running work finishes, or is left for the next run to continue.
 
-A person asks for it by a signal: the first drains the run, the second ends it at once. So do a limit of the run, and
-the same refusal of several entries in a row.
+A person drains a run with a signal; a second one ends it at once. A limit of the run also drains it, and so does the
+same refusal of several entries in a row.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 Sleep = Callable[[float], Awaitable[object]]
 
-#: What asks a command to stop (design section 2.1).
+#: The signals that ask a command to stop (design section 2.1).
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Refusals that concern the account rather than the one entry: authentication, payment, permission.
 _ACCOUNT_STATUSES = frozenset({401, 402, 403})
 
 
 class Drain:
-    """The run's way to stop; `cause` is the error that asked for it, None for a person."""
+    """The drain state of a run; `cause` is the error that started it, None for a request to stop."""
 
     def __init__(self, sleep: Sleep, events: EventBus) -> None:
         self._sleep = sleep
@@ -67,7 +67,7 @@ class Drain:
             raise StoppedError("the run was asked to stop")
 
     async def sleep(self, seconds: float, *, until: anyio.Event | None = None) -> None:
-        """Wait *seconds*, or *until* an event; raises StoppedError as soon as the run drains."""
+        """Wait *seconds*, or *until* an event; raise StoppedError as soon as the run drains."""
         self.check()
         async with anyio.create_task_group() as group:
 
@@ -84,16 +84,16 @@ class Drain:
 
 
 def is_ignored(number: signal.Signals) -> bool:
-    """True for SIGHUP in a program that was started to outlive its terminal, as by nohup."""
+    """True for SIGHUP in a program that was started to outlive its terminal, for example by nohup."""
     return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
 @contextmanager
 def listening(numbers: Iterable[signal.Signals], hear: Callable[[signal.Signals], object]) -> Iterator[None]:
-    """Have the running event loop call *hear* with each of *numbers* that comes while the block runs.
+    """Have the running event loop call *hear* with each signal of *numbers* that arrives while the block runs.
 
-    Afterwards the handlers from before are back. asyncio's own way, and anyio's, would leave the default ones, by
-    which a signal between two listeners kills.
+    The previous handlers are restored afterwards. asyncio and anyio would leave the default handlers instead, with
+    which a signal between two listeners kills the process.
     """
     loop = asyncio.get_running_loop()
 
@@ -104,7 +104,7 @@ def listening(numbers: Iterable[signal.Signals], hear: Callable[[signal.Signals]
     with reader, writer, ExitStack() as before:
         reader.setblocking(False)
         writer.setblocking(False)
-        # A signal ends the loop's wait for events, so that its handler is called.
+        # A byte written for each signal ends the loop's wait for events, so that the handler is called.
         loop.add_reader(reader, reader.recv, 4096)
         before.callback(loop.remove_reader, reader)
         before.callback(
@@ -118,7 +118,7 @@ def listening(numbers: Iterable[signal.Signals], hear: Callable[[signal.Signals]
 
 @contextmanager
 def until_signalled() -> Iterator[list[signal.Signals]]:
-    """Leave the block early when asked to stop; the list then holds the signal that came."""
+    """Leave the block early on a signal to stop; the yielded list then holds that signal."""
     received: list[signal.Signals] = []
     with anyio.CancelScope() as scope:
 
@@ -130,19 +130,19 @@ def until_signalled() -> Iterator[list[signal.Signals]]:
             yield received
 
 
-#: Called with what asked for a stop, the signal or the one that stands for it, and its name.
+#: Called with the signal that requested a stop, or the one that stands for the request, and its name.
 Hear = Callable[[signal.Signals, str], object]
-#: Has its argument called with every wish to stop that comes while the block runs.
+#: Has its argument called with every request to stop that arrives while the block runs.
 Listening = Callable[[Hear], AbstractContextManager[None]]
 
 
 def by_signals(hear: Hear) -> AbstractContextManager[None]:
-    """Listen to the signals that stop a command; only the main thread of a program can."""
+    """Listen to the signals that stop a command; works only in the main thread of a program."""
     return listening(STOP_SIGNALS, lambda received: hear(received, received.name))
 
 
 class Stop:
-    """A program's own way to stop its run: `ask` may be called from any thread, and is heard as SIGINT would be."""
+    """A way for a program to stop its run: `ask` may be called from any thread and acts like SIGINT."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -150,7 +150,7 @@ class Stop:
         self._is_asked = False
 
     def ask(self) -> None:
-        """Have the run take no new work; the second time, end it at once. One that begins later ends at once, too."""
+        """Drain the run; a second call ends it at once. A run that starts later drains at once, too."""
         with self._lock:
             self._is_asked = True
             if self._tell is not None:
@@ -158,7 +158,7 @@ class Stop:
 
     @contextmanager
     def listening(self, hear: Hear) -> Iterator[None]:
-        """A `Listening`."""
+        """Call *hear* for every `ask` during the block, and at once for an earlier one; this is a `Listening`."""
         loop = asyncio.get_running_loop()
 
         def tell() -> None:
@@ -176,9 +176,9 @@ class Stop:
 
 
 class StopWishes:
-    """Drains a run that is asked to stop; `received` is the first signal that came, or that stands for the wish.
+    """Drains a run that is asked to stop; `received` is the first signal, or the one that stands for the request.
 
-    What runs has *grace_seconds* from then on to finish.
+    Running work has *grace_seconds* from then on to finish.
     """
 
     def __init__(self, drain: Drain, grace_seconds: float, sleep: Sleep, listening: Listening) -> None:
@@ -190,7 +190,7 @@ class StopWishes:
 
     @contextmanager
     def heard(self, group: anyio.abc.TaskGroup, cut_off: Callable[[], object]) -> Iterator[None]:
-        """Drain on the first wish in the block, *cut_off* what runs on the second or when the grace is over."""
+        """Drain on the first request in the block; call *cut_off* on later ones and when the grace time is over."""
 
         def hear(received: signal.Signals, name: str) -> None:
             if self.received is not None:
@@ -212,7 +212,7 @@ class StopWishes:
 
 
 class TransferLimit:
-    """A subscriber that drains the run once *limit_bytes* were handed to the network."""
+    """A subscriber that drains the run once *limit_bytes* have been handed to the network."""
 
     name = "the limit of --max-transfer"
     hears = frozenset({SegmentProgressed})
@@ -223,7 +223,7 @@ class TransferLimit:
         self._sent_bytes = 0
 
     def __call__(self, event: Event) -> None:
-        """Count *event*; bytes of a failed attempt were sent as well."""
+        """Count the bytes of *event*, including those of failed attempts, which were sent as well."""
         if isinstance(event, SegmentProgressed) and event.bytes > 0:
             self._sent_bytes += event.bytes
             if self._sent_bytes >= self._limit_bytes:
@@ -250,11 +250,11 @@ class Breaker:
         self._count = 0
 
     def passed(self) -> None:
-        """An entry came through: the service works."""
+        """Reset the count: an entry succeeded, so the service works."""
         self._last, self._count = None, 0
 
     def failed(self, error: OrchestratorError) -> ServiceRefusesError | None:
-        """Count an entry's failure; the error that stops the run when there were enough of a kind."""
+        """Count an entry's failure; return the error that stops the run once the threshold is reached."""
         if not isinstance(error, RequestRejectedError) or error.status not in _ACCOUNT_STATUSES:
             return None
         refusal = (error.status, error.code)

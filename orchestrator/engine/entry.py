@@ -1,8 +1,8 @@
-"""An entry in a worker's hands: its record, kept equal to the journal, the events of its changes, and the hold on it.
+"""An entry claimed by a worker: its record, which mirrors the journal, the events of its changes, and its hold.
 
-The hold is a worker's right to act for an entry, which its own clock ends before another host may take it over. The
-journal's epoch keeps a worker that was frozen from writing; it cannot keep it from sending. So what is sent asks the
-hold first: each call of the service right before its request, and each PUT.
+A hold is a worker's right to act on an entry. By the worker's own clock it ends before another host may take the
+entry over. The journal's epoch keeps a worker that was frozen from writing; it cannot keep it from sending. Every
+request therefore checks the hold first: each service call right before it is sent, and each PUT.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ from orchestrator.journal.records import EntryRecord, ErrorRecord, SegmentRecord
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run
 
-#: The context of every step that no subscriber wants to hear of.
+#: The context of every step that no subscriber listens to.
 _UNHEARD: Final = nullcontext()
-#: Of the time after which another host may take over. The rest is for a request that was let through on its way.
+#: The fraction of a hold's time in which requests are admitted. Another host may take over after the whole time;
+#: the remainder is for a request that is still in flight.
 _GOOD_SHARE: Final = 0.9
 T = TypeVar("T")
 
@@ -58,36 +59,36 @@ class HeldEntry:
     def __init__(self, record: EntryRecord, run: Run) -> None:
         self.record = record
         self.avatar: Avatar = record.avatar
-        #: What no word about the entry repeats, though the service may.
+        #: Concealed in every message about the entry, even where the service repeats it.
         self._contacts = (self.avatar.contact,) if self.avatar.contact else ()
         self.segments: list[SegmentRecord] = []
-        #: True while parts may be on the service of which the journal knows nothing.
+        #: False while the service may hold parts that have no receipt in the journal.
         self.is_reconciled = record.job_id is None
-        #: What people know its batch by.
+        #: The name of its batch, for events and messages.
         self.batch_name = run.batch.name
         self._run = run
         self._budget = RetryBudget(run.settings.entry_retries, run.budget)
 
     @property
     def entry_id(self) -> str:
-        """Our id of the entry."""
+        """The id of the entry in the manifest and the journal."""
         return self.record.entry_id
 
     @property
     def is_submit_wanted(self) -> bool:
-        """True where the run, or what was asked of the entry since, has its job submitted."""
+        """True when the run, or a request journaled with the entry, asks for its job to be submitted."""
         return self._run.settings.is_submit_wanted or self.record.is_submit_wanted
 
     @property
     def job_id(self) -> str:
-        """The service's id of the job; only asked for once there is one."""
+        """The service's id of the job; raises RuntimeError when the entry has no job."""
         if self.record.job_id is None:
             raise RuntimeError(f"entry {self.entry_id} has no job")
         return self.record.job_id
 
     @property
     def way_to_new_job(self) -> str:
-        """The commands that bring the entry a new job, for hints."""
+        """The commands that give the entry a new job, for hints."""
         batch, entry = quote(self.batch_name), quote(self.entry_id)
         return (
             f"`orchestrator cancel {batch} --entry {entry} --yes` deletes the job, "
@@ -96,7 +97,7 @@ class HeldEntry:
 
     @property
     def facts(self) -> Facts:
-        """What the next step depends on."""
+        """The facts that decide the next step."""
         return Facts(
             create_tag=self.record.create_tag,
             job_id=self.record.job_id,
@@ -115,7 +116,7 @@ class HeldEntry:
         return [segment for segment in self.segments if segment.receipt is None]
 
     def stored_bytes(self) -> int:
-        """How much of the entry has its receipt."""
+        """The total length of the segments that have a receipt."""
         return sum(segment.segment.length for segment in self.segments if segment.receipt is not None)
 
     async def load_segments(self) -> None:
@@ -125,7 +126,7 @@ class HeldEntry:
 
     def step(self, point: Point, segment: SegmentRecord | None = None) -> AbstractContextManager[None]:
         """Publish the moments before and, unless it fails, after the request or journal write inside."""
-        # An entry has dozens of steps, and in most runs no subscriber wants them.
+        # An entry has dozens of steps, and in most runs no subscriber listens to them.
         return self._published_step(point, segment) if self._run.events.is_heard(StepReached) else _UNHEARD
 
     @contextmanager
@@ -147,32 +148,32 @@ class HeldEntry:
         self._run.events.publish(event(batch=self.batch_name, entry=self.entry_id, job_id=job_id, **facts))
 
     def warn(self, message: str) -> None:
-        """Publish what a person should know."""
+        """Publish a warning about the entry."""
         message = without(message, self._contacts)
         self._publish(WarningRaised, message=message)
 
     def warn_if(self, message: str | None) -> None:
-        """Publish *message*, where there is one."""
+        """Publish *message* as a warning unless it is None."""
         if message is not None:
             self.warn(message)
 
     async def transition(self, target: EntryState, reason: str, **facts: Any) -> None:
-        """Change the state, in the journal and then for the subscribers."""
+        """Change the state in the journal, then publish the change."""
         write = self._run.journal.transition(self.record, target, reason, **facts)
         await self._write(Point(f"journal.{target}"), reason, write)
 
     async def request_job(self, tag: str, reason: str, *, of_job: SeenJob | None = None) -> None:
-        """Write down that a job, *of_job* if it exists, may come to carry *tag*, before that is asked for."""
+        """Journal, before the request, that a job may get *tag*: a new one, or *of_job* when that exists."""
         write = self._run.journal.create_requested(self.record, tag, reason, of_job=of_job)
         await self._write(Point.WRITE_CREATING, reason, write)
 
     async def adopt_job(self, job_id: str, target: EntryState, reason: str, delivered: str) -> None:
-        """Write down a job that holds its files already."""
+        """Journal a job that already holds its files."""
         write = self._run.journal.job_adopted(self.record, job_id, target, reason, delivered=delivered)
         await self._write(Point.WRITE_ADOPTED, reason, write, segments=())
 
     async def take_job_of(self, twin: Twin) -> None:
-        """Write down that the entry has what its twin in another batch had."""
+        """Journal that the entry takes over the job of its twin in another batch."""
         reason = f"taken over from batch {twin.batch.name}"
         await self._write(
             Point.WRITE_MOVED, reason, self._run.journal.job_moved(self.record, twin.entry, reason)
@@ -181,45 +182,45 @@ class HeldEntry:
         await self.load_segments()
 
     async def keep_job(self, job_id: str, planned: Sequence[SegmentRecord], reason: str) -> None:
-        """Write down the job and where its segments go."""
+        """Journal the job and the upload URLs of its segments."""
         write = self._run.journal.job_created(self.record, job_id, planned, reason)
         await self._write(Point.WRITE_JOB, reason, write, segments=planned)
 
     async def note(self, what: Point, **facts: Any) -> None:
-        """Write down *facts*; the state stays."""
+        """Journal *facts* without changing the state."""
         await self._write(what, None, self._run.journal.set_facts(self.record, **facts))
 
     async def replace_segments(self, planned: Sequence[SegmentRecord]) -> None:
-        """Write down fresh URLs for the job the entry has."""
+        """Journal fresh URLs for the entry's existing job."""
         write = self._run.journal.replace_segments(self.record, planned)
         await self._write(Point.WRITE_URLS, None, write, segments=planned)
         self.is_reconciled = False
 
     async def reopen(self, planned: Sequence[SegmentRecord], reason: str) -> None:
-        """Write down that the job takes files again, and where."""
+        """Journal that the job accepts files again, and their new URLs."""
         write = self._run.journal.job_reopened(self.record, planned, reason)
         await self._write(Point.WRITE_REOPENED, reason, write, segments=planned)
         self.is_reconciled = False
 
     async def forget_job(self, reason: str) -> None:
-        """Write down that the service does not have the job any more."""
+        """Journal that the service no longer has the job."""
         await self._write(
             Point.WRITE_JOB_GONE, reason, self._run.journal.job_gone(self.record, reason), segments=()
         )
         self.is_reconciled = True
 
     async def put_plan_back(self) -> None:
-        """Write down that the job stays as it is: the service refused the change."""
+        """Journal that the job stays as it is because the service refused the change."""
         await self._write(Point.WRITE_PLAN, None, self._run.journal.put_plan_back(self.record))
         self.avatar = self.record.avatar
 
     async def confirmed(self, reason: str, delivered: str, **facts: Any) -> None:
-        """Write down that the service has joined the parts, and *facts*."""
+        """Journal that the service has joined the parts, together with *facts*."""
         write = self._run.journal.confirmed(self.record, reason, delivered=delivered, **facts)
         await self._write(Point.WRITE_CONFIRMED, reason, write)
 
     async def failed(self, error: OrchestratorError) -> None:
-        """Write down why the entry cannot go on."""
+        """Journal the error that stops the entry, unless it has failed already or is cancelled."""
         if self.record.state in {EntryState.FAILED, EntryState.CANCELLED}:
             return
         error.conceal(self._contacts)
@@ -228,7 +229,7 @@ class HeldEntry:
         self._publish(EntryFailed, **error.facts, hint=error.hint)
 
     async def hand_back(self, error: OrchestratorError) -> None:
-        """Write down that this host cannot use the entry's files; another may, so nothing else changes."""
+        """Journal that this host cannot use the entry's files; nothing else changes, as another host may."""
         host = self._run.host or ""
         error.conceal(self._contacts)
         write = self._run.journal.hand_back(self.record, host, error.message)
@@ -243,7 +244,7 @@ class HeldEntry:
         *,
         segments: Sequence[SegmentRecord] | None = None,
     ) -> None:
-        """Await the journal's *write*, and mirror it; with a *reason* subscribers learn of the new state."""
+        """Await the journal's *write* and mirror its result; with a *reason* also publish the transition."""
         before = self.record.state
         with self.step(point):
             self.record = await write
@@ -253,7 +254,7 @@ class HeldEntry:
             self._publish(EntryTransitioned, from_state=before, to_state=self.record.state, reason=reason)
 
     async def drop_receipts(self, missing: Sequence[SegmentRecord]) -> None:
-        """Write down that the service does not have these segments; their URLs may be used up all the same."""
+        """Journal that the service does not have these segments, although their URLs may be used up."""
         parts = [(segment.kind, segment.segment.part_number) for segment in missing]
         with self.step(Point.WRITE_MISSING):
             await self._run.journal.segments_missing(self.record, parts)
@@ -274,7 +275,7 @@ class HeldEntry:
         seconds: float = 0.0,
         put_seconds: float = 0.0,
     ) -> None:
-        """Write the receipt down; *attempt* 0 means that the service had the segment already."""
+        """Journal the receipt; *attempt* 0 means that the service already had the segment."""
         number = sent.segment.part_number
         times = SegmentTimes(put_seconds, seconds) if attempt else NOT_TIMED
         with self.step(Point.WRITE_RECEIPT, sent):
@@ -295,14 +296,14 @@ class HeldEntry:
         )
 
     async def prove(self, sent: SegmentRecord, receipt: Receipt) -> None:
-        """Write down what was learned since of a segment that counts as stored already."""
+        """Journal proof found later for a segment that already counts as stored."""
         number = sent.segment.part_number
         with self.step(Point.WRITE_RECEIPT, sent):
             await self._run.journal.segment_stored(self.record, sent.kind, number, receipt, 0)
         self._update_segment(sent, receipt)
 
     def _update_segment(self, sent: SegmentRecord, receipt: Receipt) -> None:
-        # By identity: comparing the fields of a thousand parts for each of them is felt.
+        # By identity: comparing fields would make a thousand parts noticeably slow.
         place = next(number for number, segment in enumerate(self.segments) if segment is sent)
         self.segments[place] = replace(sent, stored_at=self._run.clocks.clock(), receipt=receipt)
 
@@ -313,9 +314,9 @@ class HeldEntry:
         *,
         on: type[RetryableError] = RetryableError,
     ) -> Attempts:
-        """The attempts of one operation: as many as the run's policy and the budgets of entry and run allow.
+        """Return the attempts of one operation, limited by the run's policy and the budgets of entry and run.
 
-        They end with GaveUpError when these are used up, with StoppedError when the run drains.
+        They raise GaveUpError when these are used up and StoppedError when the run drains.
         """
         return Attempts(
             lambda error, attempts: self._wait_before_retry(error, operation, attempts.number, sent), on=on
@@ -358,35 +359,35 @@ class HeldEntry:
             **error.facts,
         )
         if error.is_outage:
-            # The gate is what makes the next attempt wait.
+            # The gate makes the next attempt wait.
             return 0
         await self._run.drain.sleep(delay)
         return 1
 
 
 def awake_and_asleep() -> float:
-    """A monotonic clock, in seconds, that goes on while the machine is suspended, where there is one."""
+    """Return monotonic seconds, including time suspended where the platform has such a clock."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Held(Protocol):
-    """What is asked before anything is sent."""
+    """The check that precedes every request."""
 
     async def check(self) -> None:
-        """Return where the entry is held; raises HoldLostError."""
+        """Return while the entry is held; raise HoldLostError otherwise."""
 
     def uncut(self) -> AbstractContextManager[object]:
-        """Keep the block from being cut off when the hold is lost meanwhile; what follows it is."""
+        """Let the block finish when the hold is lost inside it; the cancellation follows at its end."""
 
 
 class _Always:
-    """The hold of a run that has the batch to itself, by its lock: no other worker can take an entry over."""
+    """The hold of a run that has locked its batch, so that no other worker can take an entry over."""
 
     async def check(self) -> None:
         """Return at once."""
 
     def uncut(self) -> AbstractContextManager[object]:
-        """Do nothing: it cannot be lost."""
+        """Do nothing: this hold cannot be lost."""
         return nullcontext()
 
 
@@ -394,10 +395,10 @@ ALWAYS_HELD: Final = _Always()
 
 
 class Hold:
-    """The hold of one entry for *seconds* from its last renewal; who gives it renews it meanwhile by `renewed`.
+    """The hold of one entry, good for *seconds* from its last renewal; the queue renews it with `renewed`.
 
-    *renew* asks the giver itself, and may wait for it; it returns whether the entry is still this worker's. The hold
-    was given at *since*, by *monotonic*; None is now.
+    *renew* asks the queue itself, may wait for the answer, and returns whether this worker still has the entry.
+    The hold began at *since*, by *monotonic*; None means now.
     """
 
     def __init__(
@@ -422,14 +423,15 @@ class Hold:
         return f"<Hold {'lost' if self.is_lost else 'held'}, renewed {age:.1f} s ago, good for {self._seconds:g} s>"
 
     async def check(self) -> None:
-        """Return while the hold is young, and else ask whether it is; raises HoldLostError when it is not.
+        """Return while the hold is fresh, otherwise renew it first; raise HoldLostError when it is lost.
 
-        After a beat that came late, a suspended machine or a server that was away, others may not have taken over.
+        A stale hold need not be lost: after a late heartbeat, a suspended machine or a server outage, no other
+        worker may have taken the entry over.
         """
         if self._is_good():
             return
         async with self._asking:
-            # An answer that came too late is worth nothing: it says how it was when it was asked for.
+            # An answer that took too long is worthless: it describes the time of the question.
             while not (self.is_lost or self._is_good()):
                 asked_at = self._monotonic()
                 if await self._renew():
@@ -443,18 +445,18 @@ class Hold:
         return not self.is_lost and self._monotonic() <= self._renewed_at + _GOOD_SHARE * self._seconds
 
     def renewed(self, at: float) -> None:
-        """Count from *at*, the time before the giver was asked: it counts from a later one."""
+        """Restart the hold's time at *at*, taken before the request to renew; the other side starts it later."""
         self._renewed_at = max(self._renewed_at, at)
 
     def lose(self) -> None:
-        """Another worker has the entry: cut off what this one does for it."""
+        """Mark the hold as lost to another worker and cancel this worker's work on the entry."""
         self.is_lost = True
         if not self._uncut:
             self._scope.cancel()
 
     @contextmanager
     def uncut(self) -> Iterator[None]:
-        """Let what the block has sent come to its end: only its answer tells what would be left behind."""
+        """Let the block's request finish when the hold is lost: only its answer shows what it leaves behind."""
         self._uncut += 1
         try:
             yield
@@ -464,30 +466,30 @@ class Hold:
                 self._scope.cancel()
 
     async def work(self, do: Callable[[], Awaitable[T]]) -> T:
-        """*do* what is to be done under this hold, once; raises HoldLostError when it was lost meanwhile."""
+        """Run *do* under this hold, which can be used once; raise HoldLostError when it is lost before the end."""
         with self._scope, acting_under(self):
             return await do()
         raise HoldLostError("another worker has taken the entry over")
 
 
-#: Of a task and those it starts. Requests are sent many layers below the step that asks for them, and one that is
-#: added later must not go past the check.
+#: The hold of a task and of those it starts. Requests are sent many layers below the step that makes them, and a
+#: request added to the code later must not bypass the check.
 _acting_under: ContextVar[Held] = ContextVar("acting_under", default=ALWAYS_HELD)
 
 
 async def check_hold() -> None:
-    """Check the hold under which this task acts; raises HoldLostError."""
+    """Check the hold under which this task acts; raise HoldLostError when it is lost."""
     await _acting_under.get().check()
 
 
 def uncut() -> AbstractContextManager[object]:
-    """Keep the block from being cut off when the hold under which this task acts is lost meanwhile."""
+    """Let the block finish when the hold under which this task acts is lost inside it."""
     return _acting_under.get().uncut()
 
 
 @contextmanager
 def acting_under(hold: Held) -> Iterator[None]:
-    """Act under *hold* in the block."""
+    """Run the block under *hold*."""
     token = _acting_under.set(hold)
     try:
         yield

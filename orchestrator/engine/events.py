@@ -1,9 +1,9 @@
-"""What happens in a run, as typed events; progress, logs, the events file and results subscribe to them.
+"""The typed events of a run, to which progress, logs, the events file and results subscribe.
 
-docs/events.md says which of them programs can read, and what each field means.
+docs/events.md lists the events that programs can read and explains each field.
 
-Subscribers are called in order, on the event loop, and must not block. One that fails is dropped: a report of the
-work is never worth more than the work (design section 2.1).
+Subscribers are called in order, on the event loop, and must not block. A subscriber that fails is dropped: a report
+of the work is never worth more than the work (design section 2.1).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from orchestrator.domain.states import EntryState, JobGroup
 if TYPE_CHECKING:
     from orchestrator.metastudio.rate_limit import ApiAttempt
 
-#: The standard library's, since most runs log nothing and need not load more.
+#: The standard library's logger, because most runs log nothing and need not load another.
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened; `name` is what logs call it."""
+    """Something that happened; `name` is its name in logs."""
 
     name: ClassVar[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """What a batch asks for: entries, assets cut into segments, and bytes."""
+    """The size of a batch: its entries, the segments of their assets, and bytes."""
 
     entries: int
     segments: int
@@ -42,7 +42,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """A run begins; `stored` is what earlier runs have brought to the service."""
+    """A run began; `stored_segments` and `stored_bytes` count what earlier runs delivered."""
 
     name: ClassVar[str] = "run.started"
     batch: str
@@ -68,7 +68,7 @@ class RunFinished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchQueued(Event):
-    """Entries of the batch are in the queue of a fleet, by the command *run_id*; each worker sees that for itself."""
+    """The command *run_id* has queued entries of the batch for a fleet; each worker notices it separately."""
 
     name: ClassVar[str] = "batch.queued"
     batch: str
@@ -78,9 +78,9 @@ class BatchQueued(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchFinished(Event):
-    """Nothing of the batch is queued any more; *exit_code* is what a run that had done it all would have ended with.
+    """The batch has left the queue; *exit_code* is that of a single run with the same results.
 
-    The seconds are those since the command *run_id* queued it.
+    *elapsed_seconds* counts from when the command *run_id* queued the batch.
     """
 
     name: ClassVar[str] = "batch.finished"
@@ -95,7 +95,7 @@ class BatchFinished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchDrained(Event):
-    """No new work is taken."""
+    """The run takes no new work from now on."""
 
     name: ClassVar[str] = "batch.drained"
     reason: str
@@ -103,7 +103,7 @@ class BatchDrained(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceWarning(Event):
-    """Something about the service or the store that a person should know; published once a run."""
+    """A warning about the service or the store rather than about an entry."""
 
     name: ClassVar[str] = "service.warning_raised"
     message: str
@@ -111,7 +111,7 @@ class ServiceWarning(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilmsChecked(Event):
-    """*done* films of the manifest are checked, before any entry is worked on; told about once a second.
+    """*done* films of the manifest are checked, before any entry is worked on; published about once a second.
 
     *total* is None while the manifest has not been read to its end.
     """
@@ -123,7 +123,7 @@ class FilmsChecked(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallAttempted(Event):
-    """One try of a call of the service took *seconds*; *outcome* is `ok` or the kind of the error."""
+    """One attempt of a service call took *seconds*; *outcome* is `ok` or the kind of the error."""
 
     name: ClassVar[str] = "call.attempted"
     operation: str
@@ -137,7 +137,7 @@ class CallAttempted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonStarted(Event):
-    """*files* local files are read, before any entry is worked on, to compare them with what was sent."""
+    """*files* local files will be read and compared with what was sent, before any entry is worked on."""
 
     name: ClassVar[str] = "comparison.started"
     files: int
@@ -145,7 +145,7 @@ class ComparisonStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriberDropped(Event):
-    """A subscriber failed and hears nothing from now on; the run goes on."""
+    """A subscriber failed and receives no more events; the run continues."""
 
     name: ClassVar[str] = "subscriber.dropped"
     message: str
@@ -153,7 +153,7 @@ class SubscriberDropped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutageEvent(Event):
-    """The service, one of its limits, or a store (*side*) cannot be worked with; times in seconds."""
+    """The state of an outage of *side*: the service, one of its limits, or a store; times in seconds."""
 
     side: str
     lasted_seconds: float
@@ -161,7 +161,7 @@ class OutageEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutageBegan(OutageEvent):
-    """All wait; one request at a time tries again, and after *patience_seconds* of outage the run ends."""
+    """All requests wait while one at a time probes the side; after *patience_seconds* of outage the run ends."""
 
     name: ClassVar[str] = "outage.begun"
     kind: str
@@ -174,7 +174,7 @@ class OutageBegan(OutageEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutageProlonged(OutageBegan):
-    """A try failed as well."""
+    """Another probe failed."""
 
     name: ClassVar[str] = "outage.prolonged"
 
@@ -188,7 +188,7 @@ class OutageEnded(OutageEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryEvent(Event):
-    """Something that happened to an entry of *batch*, of which a worker of a fleet may have several."""
+    """Something that happened to an entry of *batch*; a worker of a fleet may work on several batches."""
 
     batch: str
     entry: str
@@ -197,7 +197,7 @@ class EntryEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryStarted(EntryEvent):
-    """A worker took the entry; `bytes_left` of `bytes_total` are not on the service."""
+    """A worker took the entry; `bytes_left` of its `bytes_total` are not on the service yet."""
 
     name: ClassVar[str] = "entry.started"
     state: EntryState
@@ -217,7 +217,7 @@ class EntryTransitioned(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryFinished(EntryEvent):
-    """A worker is finished with the entry, which is in *state*."""
+    """A worker has stopped working on the entry, which is in *state*."""
 
     name: ClassVar[str] = "entry.finished"
     state: EntryState
@@ -226,7 +226,7 @@ class EntryFinished(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryFailed(EntryEvent):
-    """The entry failed; the fields are those of design section 4."""
+    """The entry failed; the fields are those listed in design section 4."""
 
     name: ClassVar[str] = "entry.failed"
     kind: str
@@ -238,7 +238,7 @@ class EntryFailed(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryHandedBack(EntryEvent):
-    """This *host* of a fleet cannot use the entry's files; it stays as it is, for another host."""
+    """This *host* of a fleet cannot use the entry's files; the entry stays as it is, for another host."""
 
     name: ClassVar[str] = "entry.handed_back"
     host: str
@@ -257,9 +257,9 @@ class SegmentProgressed(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentStored(EntryEvent):
-    """The store has the segment; `is_resumed` when it had it before and nothing was sent.
+    """The store has the segment; `is_resumed` means that it already had it and nothing was sent.
 
-    It took *seconds* from its first try in this run, of which the last PUT took *put_seconds*: the rest was waiting.
+    It took *seconds* from the first attempt in this run. The last PUT took *put_seconds* of them, waiting the rest.
     """
 
     name: ClassVar[str] = "segment.stored"
@@ -275,9 +275,9 @@ class SegmentStored(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryScheduled(EntryEvent):
-    """A try failed and will be repeated after *delay* seconds, and after the outage if there is one.
+    """An attempt failed and will be repeated after *delay* seconds, and after the outage if there is one.
 
-    The segment is named when it was one's.
+    *asset* and *part_number* name the segment when the attempt was a PUT of one.
     """
 
     name: ClassVar[str] = "request.retry_scheduled"
@@ -294,7 +294,7 @@ class RetryScheduled(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParallelismAdjusted(Event):
-    """The limit on concurrent PUTs changed; *goodput* before it is in bytes per second."""
+    """The limit on concurrent PUTs changed; *goodput* was measured before the change, in bytes per second."""
 
     name: ClassVar[str] = "parallelism.adjusted"
     before: int
@@ -305,7 +305,7 @@ class ParallelismAdjusted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UrlsExpired(EntryEvent):
-    """The entry's upload URLs are dead; *lost_bytes* must be sent again."""
+    """The entry's upload URLs have expired; *lost_bytes* must be sent again."""
 
     name: ClassVar[str] = "entry.urls_expired"
     remedy: str
@@ -314,7 +314,7 @@ class UrlsExpired(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStateChanged(EntryEvent):
-    """The service has a job in another state than before; *reason* and *code* are a reviewer's."""
+    """The service reports a new state of a job; *reason* and *code* come from a reviewer."""
 
     name: ClassVar[str] = "job.state_changed"
     service_state: str
@@ -325,7 +325,7 @@ class JobStateChanged(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarningRaised(EntryEvent):
-    """Something a person should know that stops nothing."""
+    """A warning about the entry that stops nothing."""
 
     name: ClassVar[str] = "entry.warning_raised"
     message: str
@@ -333,16 +333,16 @@ class WarningRaised(EntryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionNeeded(EntryEvent):
-    """Nothing is done with the entry until a person has chosen; one that needs it later fails for it."""
+    """A person must decide before the entry is worked on; one that needs a decision later fails instead."""
 
     name: ClassVar[str] = "entry.decision_needed"
     reason: str
 
 
 class Point(StrEnum):
-    """A remote call or a journal write on an entry's way.
+    """A remote call or a journal write in the lifecycle of an entry.
 
-    A kill just before or just after one leaves what the next run has to find out.
+    A kill just before or just after a point leaves a state that the next run must work out.
     """
 
     CREATE = "create"
@@ -358,7 +358,7 @@ class Point(StrEnum):
     CONFIRM_ACTION = "confirm_action_video_multipart_uploaded"
     CONFIRM_LETTER = "confirm_authorization_letter"
     SUBMIT = "submitverifying"
-    # The journal: each state, and what is written without one.
+    # Journal writes: one for each state, then those without a state.
     WRITE_PENDING = "journal.pending"
     WRITE_CREATING = "journal.creating"
     WRITE_UPLOADING = "journal.uploading"
@@ -389,18 +389,18 @@ class Point(StrEnum):
 
     @property
     def before(self) -> str:
-        """The name of the moment before it."""
+        """The name of the moment before the point."""
         return f"{self}.before"
 
     @property
     def after(self) -> str:
-        """The name of the moment after it, unless it failed."""
+        """The name of the moment after the point, which is not reached when it fails."""
         return f"{self}.after"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReached(EntryEvent):
-    """The lifecycle is at *point*, before or after a `Point`; of a segment where one is named."""
+    """The lifecycle reached *point*, before or after a `Point`, for the segment when one is named."""
 
     name: ClassVar[str] = "step.reached"
     point: str
@@ -412,7 +412,7 @@ Subscriber = Callable[[Event], None]
 
 
 class _Listeners(dict[type[Event], tuple[Subscriber, ...]]):
-    """Which of *subscribers* want a kind of event: looked for once, since an entry asks dozens of times."""
+    """The *subscribers* to each kind of event, cached because an entry looks them up dozens of times."""
 
     def __init__(self, subscribers: list[Subscriber]) -> None:
         super().__init__()
@@ -425,9 +425,9 @@ class _Listeners(dict[type[Event], tuple[Subscriber, ...]]):
 
 
 class EventBus:
-    """Hands each event to every subscriber, but to one that has `hears` only the kinds in it.
+    """Delivers each event to every subscriber; one that has `hears` receives only the kinds in it.
 
-    A subscriber's `name` is what messages call it, such as "the progress display".
+    A subscriber's `name` appears in messages, for example "the progress display".
     """
 
     def __init__(self, *subscribers: Subscriber) -> None:
@@ -440,16 +440,16 @@ class EventBus:
         self._listeners.clear()
 
     def is_heard(self, kind: type[Event]) -> bool:
-        """True when a subscriber wants events of *kind*; lets callers skip building high-volume events."""
+        """True when a subscriber listens to events of *kind*; lets callers skip building high-volume events."""
         return bool(self._listeners[kind])
 
     def publish(self, event: Event) -> None:
-        """Call every subscriber that wants *event* with it; one that raises is dropped, as the others hear."""
+        """Pass *event* to every subscriber that listens to it; drop one that raises, and publish that."""
         for subscriber in self._listeners[type(event)]:
             try:
                 subscriber(event)
             except Exception as error:
-                # Whatever is wrong with it, the work is worth more.
+                # No fault of a subscriber may stop the work.
                 if subscriber not in self._subscribers:
                     continue
                 self._subscribers.remove(subscriber)
@@ -462,7 +462,7 @@ class EventBus:
 
 
 def telling_attempts(events: EventBus) -> Callable[[ApiAttempt], None]:
-    """Publish every try of a call of the service on *events*, where one listens."""
+    """Return a callback that publishes every attempt of a service call on *events* if a subscriber listens."""
 
     def tell(attempt: ApiAttempt) -> None:
         if events.is_heard(CallAttempted):

@@ -1,4 +1,4 @@
-"""Comparing files with what was sent of them: where a run is in doubt, and where a person asks (`verify`)."""
+"""Comparison of files with what was sent: when a run is in doubt, and on request (`verify`)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import EntryRecord, SegmentRecord
 from orchestrator.transfer.hashing import md5s_of
 
-#: An entry the journal knows, and its files as they are now.
+#: An entry in the journal, and its current files.
 Found = tuple[EntryRecord, Sequence[Asset]]
 
 
 class ContentComparison:
-    """Hashes each file in question once, in threads, and remembers what came of it."""
+    """Hashes each file in question once, in threads, and remembers the results."""
 
     def __init__(self, journal: Journal, on_comparison: Callable[[int], None]) -> None:
         self._journal = journal
@@ -34,12 +34,12 @@ class ContentComparison:
         self._verdicts: dict[tuple[str, AssetKind], tuple[Asset, Sameness]] = {}
 
     async def compare(self, found: Iterable[Found]) -> None:
-        """Answer what `content_of` will be asked about *found*; costs nothing where nothing is in question."""
+        """Compare the files of *found* for later calls of `content_of`; costs nothing when no file is in question."""
         questions = {}
         for record, assets in found:
             if record.assets == assets:
                 continue
-            # Those of which path, size and time do not say whether they are the files that were sent.
+            # The files whose path, size and time do not show whether they are the ones that were sent.
             before = {asset.kind: asset for asset in record.assets}
             open_assets = [
                 asset
@@ -58,7 +58,7 @@ class ContentComparison:
                 group.start_soon(self._compare, record, assets)
 
     def content_of(self, entry_id: str, asset: Asset) -> Sameness:
-        """What comparing *asset* gave; OPEN where that was not needed."""
+        """Return the result of comparing *asset*; OPEN when no comparison was needed."""
         compared, verdict = self._verdicts.get((entry_id, asset.kind), (None, Sameness.OPEN))
         return verdict if compared == asset else Sameness.OPEN
 
@@ -67,7 +67,7 @@ class ContentComparison:
         for asset in assets:
             stored = [one for one in segments if one.kind is asset.kind and one.receipt is not None]
             sent = [one.receipt.md5 for one in stored if one.receipt is not None]
-            # Nothing is proved without a digest of what was sent, nor by a file that changes or cannot be read.
+            # Without a digest of what was sent, or with a file that changes or cannot be read, nothing is proved.
             verdict = Sameness.UNKNOWN
             if None not in sent:
                 with suppress(OrchestratorError):
@@ -83,7 +83,7 @@ class ContentComparison:
 
 
 class FileState(StrEnum):
-    """What a file is compared with what was sent of it."""
+    """The result of comparing a file with what was sent."""
 
     SAME = "same"
     CHANGED = "changed"
@@ -91,14 +91,14 @@ class FileState(StrEnum):
 
 
 class Finding(NamedTuple):
-    """One way to look at a file, and why it is not the same."""
+    """The result of one comparison, and the reason when it is not SAME."""
 
     state: FileState
     reason: str | None = None
 
 
 class FileVerdict(NamedTuple):
-    """A file of an entry; `stored` is what its object is, None where the service does not show it."""
+    """The verdict on a file; `stored` is that on its object, None when the service does not show enough of it."""
 
     entry_id: str
     kind: AssetKind
@@ -108,14 +108,14 @@ class FileVerdict(NamedTuple):
 
     @property
     def state(self) -> FileState:
-        """A change on either side is one; a file that is missing here leaves it open."""
+        """The combined state: a change on either side counts; a missing local file leaves the state unknown."""
         if self.stored is not None and self.stored.state is FileState.CHANGED:
             return FileState.CHANGED
         return self.local.state
 
     @property
     def reason(self) -> str | None:
-        """Why it is not the same, None where it is."""
+        """The reason why the file is not the same; None when it is."""
         if self.stored is not None and self.stored.state is FileState.CHANGED:
             return self.stored.reason
         return self.local.reason
@@ -127,7 +127,7 @@ _SAME = Finding(FileState.SAME)
 async def verify_entry(
     record: EntryRecord, segments: Iterable[SegmentRecord], objects: Mapping[AssetKind, ObjectFacts]
 ) -> list[FileVerdict]:
-    """Hash every file of the entry and compare it with its receipts, and those with the *objects* that are shown."""
+    """Hash every file of the entry; compare it with its receipts, and these with the *objects* that are shown."""
     known = list(segments)
     verdicts = []
     for asset in record.assets:
@@ -161,7 +161,7 @@ def _local(asset: Asset, sent: Sequence[SegmentRecord]) -> Finding:
 
 
 def _stored(asset: Asset, sent: Sequence[SegmentRecord], facts: ObjectFacts | None) -> Finding | None:
-    """What the object is compared with the receipts; None where that is not shown or proves nothing."""
+    """Compare the object with the receipts; return None when it is not shown or proves nothing."""
     expected = etag_of_sent(sent, asset)
     if facts is None or expected is None:
         return None
@@ -176,7 +176,7 @@ def _stored(asset: Asset, sent: Sequence[SegmentRecord], facts: ObjectFacts | No
 
 
 def etag_of_sent(mine: Sequence[SegmentRecord], asset: Asset) -> str | None:
-    """The ETag of what was sent, from digests of our own only; None when one is missing."""
+    """Return the ETag expected for what was sent, from our own digests only; None when one is missing."""
     in_order = sorted(mine, key=lambda segment: segment.segment.part_number)
     md5s = [segment.receipt.md5 for segment in in_order if segment.receipt and segment.receipt.md5]
     if not mine or len(md5s) != len(mine):

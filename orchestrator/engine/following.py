@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Milestone(StrEnum):
-    """How far `watch` follows."""
+    """The milestone up to which `watch` follows a batch."""
 
     SUBMITTED = "submitted"
     REVIEWED = "reviewed"
@@ -45,29 +45,29 @@ _REACHED = {
     Milestone.REVIEWED: frozenset({EntryState.TRAINING, EntryState.TRAINED}),
     Milestone.TRAINED: frozenset({EntryState.TRAINED}),
 }
-#: In these the review has passed.
+#: States after a passed review.
 _PASSED = frozenset({EntryState.TRAINING, EntryState.TRAINED})
 _NO_REVIEW: Mapping[str, object] = {"review_reason": None, "review_code": None}
 _NO_REASON = "the service gives no reason"
 _DELETED = "the job no longer exists on the service"
 _LONGEST_REASON = 2000
-#: Jobs that a poll asks for one by one, because the list lacks them; the others' turn comes with the next.
+#: The most jobs that one poll asks for one by one because the list lacks them; the next poll asks for others.
 MOST_SHOWN: Final = 100
-#: What only a person can move on.
+#: States and groups from which only a person can move a job on.
 _STUCK_STATES = frozenset({EntryState.REVIEW_FAILED, EntryState.FAILED, EntryState.CANCELLED})
 _STUCK_GROUPS = frozenset({JobGroup.AWAITING_USER, JobGroup.REJECTED, JobGroup.SUSPENDED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How many entries have got there, need a person, or are on their way."""
+    """The numbers of entries that have reached a milestone, that need a person, and that are still under way."""
 
     reached: int = 0
     stuck: int = 0
     under_way: int = 0
 
     def exit_code(self) -> ExitCode | None:
-        """What `watch` ends with; None while something is under way."""
+        """Return the exit code of `watch`; None while something is under way."""
         if self.under_way:
             return None
         return ExitCode.SOME_FAILED if self.stuck else ExitCode.OK
@@ -82,12 +82,12 @@ class PollPace:
     growth: float = 1.5
 
     def after(self, wait: float, *, has_changed: bool) -> float:
-        """The wait that follows *wait*."""
+        """Return the wait that follows *wait*."""
         return self.first if has_changed else min(wait * self.growth, self.cap)
 
 
 class Follower:
-    """Takes the service's word on every job of a batch into the journal."""
+    """Journals what the service reports for every job of a batch."""
 
     def __init__(
         self,
@@ -100,14 +100,14 @@ class Follower:
         only: Collection[str] | None = None,
     ) -> None:
         self._is_run_under_way = is_run_under_way
-        #: The ids of the entries that are followed, None for all.
+        #: The ids of the followed entries; None for all.
         self._only = only
         self._journal = journal
         self._client = client
         self._events = events
         self._key = key
         self._has_polled = False
-        #: Of those that the list lacks, the ones that were shown in this round of polls.
+        #: The entries missing from the list that were already asked for in this round of polls.
         self._shown: set[str] = set()
         self._shows_left = MOST_SHOWN
 
@@ -120,7 +120,7 @@ class Follower:
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[object]],
     ) -> ExitCode:
-        """Poll until every entry has reached *milestone* or needs a person, or the time is over."""
+        """Poll until every entry has reached *milestone* or needs a person, or *timeout_seconds* have passed."""
         deadline = None if timeout_seconds is None else monotonic() + timeout_seconds
         wait = pace.first
         while True:
@@ -128,7 +128,7 @@ class Follower:
                 has_changed = await self.poll()
                 self._has_polled = True
             except (RetryableError, ServiceUnreachableError) as error:
-                # What passes is left to the next poll, but a service that never answered is an error.
+                # A temporary failure is left to the next poll, but a service that never answered is an error.
                 if isinstance(error, ServiceUnreachableError) and not self._has_polled:
                     raise
                 self._events.publish(ServiceWarning(message=f"asking again later: {error.message}"))
@@ -143,8 +143,8 @@ class Follower:
             await sleep(wait if left is None else min(wait, left))
 
     async def poll(self) -> bool:
-        """Ask once and journal what changed; True when anything did."""
-        # Where the service ignores the filter it lists all jobs of the account: of others nothing is kept.
+        """List the jobs once and journal the changes; return True when there were any."""
+        # A service that ignores the filter lists all jobs of the account; others than ours are not kept.
         ours = {outcome.job_id async for outcome in self._journal.outcomes(self._key.digest)}
         listed = self._client.iterate_jobs(JobQuery(batch_name=self._key.name))
         states = {job.job_id: job.state async for job in listed if job.job_id in ours}
@@ -154,12 +154,12 @@ class Follower:
             if self._only is None or record.entry_id in self._only:
                 changes += await self._take(record, states)
         if self._shows_left:
-            # Each was asked about; the next poll begins again.
+            # All missing jobs were asked for; the next poll starts a new round.
             self._shown.clear()
         return changes > 0
 
     async def job_counts(self) -> Mapping[tuple[EntryState, str | None], int]:
-        """How many of the entries that are followed are in each state, told apart by the service's word for it."""
+        """Return the number of followed entries by state and the service's state of the job."""
         if self._only is None:
             return await self._journal.job_counts(self._key.digest)
         found: Counter[tuple[EntryState, str | None]] = Counter()
@@ -169,20 +169,20 @@ class Follower:
         return found
 
     async def has_submitted(self) -> bool:
-        """True when there are jobs of which a review or training can have news."""
+        """True when there are submitted jobs whose review or training may still change."""
         counts = await self._journal.counts(self._key.digest)
         return any(counts.get(state, 0) for state in AFTER_SUBMIT - {EntryState.TRAINED})
 
     async def poll_or_warn(self) -> None:
-        """Poll once; what the service cannot answer now is only worth a warning."""
+        """Poll once; publish a warning when that fails."""
         try:
             await self.poll()
         except OrchestratorError as error:
             self._events.publish(ServiceWarning(message=f"reviews were not asked about: {error.message}"))
 
     async def progress(self, milestone: Milestone) -> Progress:
-        """Where the batch is, by the journal; what a run works on is on its way."""
-        # Asked first: a run that ends in between has written all it will.
+        """Return the progress of the batch from the journal; while a run works, its entries are under way."""
+        # Asked first: a run that ends between the two reads has already written everything.
         is_working = self._is_run_under_way is not None and await self._is_run_under_way()
         reached = stuck = under_way = 0
         for (state, service_state), count in (await self.job_counts()).items():
@@ -195,7 +195,7 @@ class Follower:
         return Progress(reached=reached, stuck=stuck, under_way=under_way)
 
     async def _take(self, record: EntryRecord, states: Mapping[str, str]) -> bool:
-        """Journal what the service says of one entry, if it is news."""
+        """Journal the service's state of one entry if it changed; return True when anything was journaled."""
         state = states.get(record.job_id or "")
         if record.confirmed_at is None or record.state is EntryState.CANCELLED:
             return False
@@ -206,7 +206,7 @@ class Follower:
                 return False
             await self._move(record, state)
         except StaleEpochError:
-            # A run works on the entry; the next poll sees what came of it.
+            # A run works on the entry; the next poll sees the result.
             return False
         return True
 
@@ -220,7 +220,7 @@ class Follower:
             facts |= await self._review(record) if group is JobGroup.REVIEW_FAILED else _NO_REVIEW
             facts["submitted_at"] = record.submitted_at or record.updated_at
             redo_reasons = facts.pop("redo_reasons", ())
-            # The event goes first: after a kill in between it is published, and kept, once more.
+            # The review goes first: after a kill in between, the next poll repeats both.
             await self._keep_review(record, target, facts, redo_reasons)
             why = f": {facts['review_reason']}" if facts["review_reason"] else ""
             if why and facts["review_code"]:
@@ -240,7 +240,7 @@ class Follower:
         )
 
     async def _take_missing(self, record: EntryRecord) -> bool:
-        """A job that is not listed may be under another batch name, or deleted in the console."""
+        """Show a job that the list lacks: it may be under another batch name, or deleted in the console."""
         if record.state in {EntryState.FAILED, EntryState.CONFIRMED} or record.job_id is None:
             return False
         if not self._shows_left or record.entry_id in self._shown:
@@ -261,7 +261,7 @@ class Follower:
         return True
 
     async def _review(self, record: EntryRecord) -> dict[str, object]:
-        """Why the review failed, from the job's history; one call, made when the failure is first seen."""
+        """Return the reason for a failed review from the job's history; one call, when the failure is first seen."""
         try:
             job = await self._show(record)
         except RequestRejectedError:
@@ -284,7 +284,7 @@ class Follower:
     async def _keep_review(
         self, record: EntryRecord, target: EntryState, facts: Mapping[str, object], redo_reasons: object
     ) -> None:
-        """Keep what the review came to, once: when the entry gets out of it."""
+        """Journal the result of a review once, when the entry leaves it."""
         is_passed = target in _PASSED and record.state not in _PASSED
         if not is_passed and target is not EntryState.REVIEW_FAILED:
             return
@@ -301,9 +301,9 @@ class Follower:
         await self._journal.keep_review(review)
 
     async def _show(self, record: EntryRecord) -> JobDetail | None:
-        """The job by itself; None when the answer cannot be used, which must not keep the others from being seen.
+        """Show one job; return None when the answer cannot be used, so that the other jobs are still followed.
 
-        Raises RequestRejectedError when the service refuses to show it.
+        Raises RequestRejectedError when the service refuses to show the job.
         """
         try:
             return await self._client.show_job(record.job_id or "", app_user_id=record.avatar.app_user_id)
@@ -326,7 +326,7 @@ class Follower:
 
 
 def review_log(job: JobDetail) -> OperationLog | None:
-    """The log entry that says why a review failed: the last one with a reason or a code."""
+    """Return the log entry of a failed review: the last with an error code or a type ending in VERIFY_FAILED."""
     reasons = [
         log for log in job.operation_logs if log.error_code or (log.log_type or "").endswith("VERIFY_FAILED")
     ]
@@ -338,5 +338,5 @@ def _is_stuck(state: EntryState, service_state: str | None, *, is_working: bool)
         return True
     if service_state is not None and group_of(service_state) in _STUCK_GROUPS:
         return True
-    # Nothing that is not submitted moves by itself.
+    # Without a run, an entry that is not submitted does not change.
     return not is_working and state not in AFTER_SUBMIT and state is not EntryState.SUBMITTING

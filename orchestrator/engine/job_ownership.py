@@ -1,7 +1,7 @@
-"""Whose a job is: finding that of a create whose answer was lost, what a job holds, and taking one over.
+"""Ownership of jobs: finding the job of a create whose answer was lost, its contents, and taking a job over.
 
-A job that this journal did not fill itself, and that holds its films already, stays as it is; its files are compared
-as far as the service shows them.
+A job that this journal did not fill itself and that already holds its films stays as it is. Its files are compared as
+far as the service shows them.
 
 Tested by tests/engine/test_existing_jobs.py and tests/engine/test_lost_creates.py.
 """
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from orchestrator.engine.context import Run
     from orchestrator.engine.entry import HeldEntry
 
-#: Jobs looked through for a tag: more only come where the service pays no attention to any filter.
+#: The most jobs searched for a tag; more are only listed by a service that ignores every filter.
 MAX_LISTED_JOBS = 2000
-#: Jobs that are shown for one tag, where the list keeps tags to itself.
+#: The most show calls for one tag, when the list does not include tags.
 MAX_SHOWN_JOBS = 20
 ADOPTED = "unverified (adopted)"
 #: The number of parts, 1 to 10000, that ends the ETag of a joined object (metastudio-protocol section 5.2).
@@ -46,15 +46,15 @@ _PART_COUNT = re.compile(r"([1-9][0-9]{0,3}|10000)?")
 
 @dataclass(slots=True)
 class Found:
-    """Jobs that a create is proved to have made, and those that cannot be told apart from them."""
+    """The jobs that a create is proved to have made, and those that it may have made."""
 
     ours: list[SeenJob] = field(default_factory=list)
     suspects: list[SeenJob] = field(default_factory=list)
-    #: True for the job of another journal that got our tag by an update.
+    #: True when the job was made by another journal and got our tag by an update.
     is_takeover: bool = False
 
     def about_suspects(self) -> str | None:
-        """A sentence that names the jobs which may be ours; None when there are none."""
+        """Return a message that names the jobs which may be ours; None when there are none."""
         if not self.suspects:
             return None
         named = ", ".join(f"{job.job_id} ({job.name})" for job in self.suspects)
@@ -65,14 +65,14 @@ class Found:
 
 
 class JobFinder:
-    """Asks the service for the jobs of creates that this journal made."""
+    """Finds the jobs made by the creates of this journal."""
 
     def __init__(self, journal: JournalReader, client: MetaStudioClient) -> None:
         self._journal = journal
         self._client = client
 
     async def find(self, record: EntryRecord) -> Found:
-        """The jobs of the entry's last create; none that another entry owns."""
+        """Return the jobs of the entry's last create, without those that an entry owns."""
         tag = record.create_tag
         create = (await self._journal.creates_tagged([tag])).get(tag) if tag is not None else None
         if create is None:
@@ -98,7 +98,7 @@ class JobFinder:
 
 
 def seen_job(job: JobSummary) -> SeenJob:
-    """What a job's list or show answer says of whose it is."""
+    """Return the facts of a list or show answer that identify a job's owner."""
     return SeenJob(
         job_id=job.job_id,
         name=job.name,
@@ -109,7 +109,7 @@ def seen_job(job: JobSummary) -> SeenJob:
 
 
 async def limited(jobs: AsyncIterator[JobSummary], limit: int) -> AsyncIterator[JobSummary]:
-    """The first *limit* of *jobs*."""
+    """Yield the first *limit* of *jobs*."""
     count = 0
     async for job in jobs:
         yield job
@@ -120,43 +120,43 @@ async def limited(jobs: AsyncIterator[JobSummary], limit: int) -> AsyncIterator[
 
 @dataclass(frozen=True, slots=True)
 class JobContents:
-    """A job with the parts of the training video it holds; None when the service refuses to list them."""
+    """A job and the parts of the training video it holds; `parts` is None when the service refuses to list them."""
 
     job: JobDetail
     parts: Mapping[int, str] | None = field(default_factory=dict)
 
     @property
     def is_seen_joined(self) -> bool:
-        """True when the service shows that the training video is whole: the object, or a job that was handed in."""
+        """True when the service shows that the training video is joined: its object, or a state after the upload."""
         is_shown = self.job.download_urls.of(AssetKind.TRAINING_VIDEO) is not None
         return is_shown or self.job.state != WAIT_FILE_UPLOAD
 
     @property
     def is_marked_joined(self) -> bool:
-        """True when the job, which still waits, shows by its film or its refused list that the parts are joined."""
+        """True when a job that waits for files shows joined parts, by its film or a refused list of parts."""
         return self.job.state == WAIT_FILE_UPLOAD and (self.is_seen_joined or self.parts is None)
 
     @property
     def is_seen_empty(self) -> bool:
-        """True when the service lists no part and shows no film: the job may go without a loss.
+        """True when the service lists no part and shows no film, so that the job can be deleted without loss.
 
-        A list that is refused proves nothing: it is what may follow on the join (metastudio-protocol section 5.2).
+        A refused list proves nothing: the service may refuse it after the join (metastudio-protocol section 5.2).
         """
         return not self.is_seen_joined and self.parts is not None and not self.parts
 
     @property
     def shows_other_files(self) -> bool:
-        """True when a single file is shown: a service that shows files would show the joined film as well."""
+        """True when any single file is shown: a service that shows files would also show the joined film."""
         urls = self.job.download_urls
         return any(urls.of(kind) is not None for kind in AssetKind if not kind.is_multipart)
 
 
 async def contents_of(client: MetaStudioClient, job_id: str, app_user_id: str | None) -> JobContents | None:
-    """Ask what the job holds; None when the service has no such job."""
+    """Return the job's contents from the service; None when it has no such job."""
     job = await client.find_job(job_id, app_user_id=app_user_id)
     if job is None or job.state != WAIT_FILE_UPLOAD:
         return None if job is None else JobContents(job)
-    # One refusal may pass; what follows from it does not.
+    # A refusal may be temporary, but its consequences are not, so the list is requested twice.
     parts = await _listed_parts(client, job_id, app_user_id)
     return JobContents(job, await _listed_parts(client, job_id, app_user_id) if parts is None else parts)
 
@@ -172,20 +172,20 @@ async def _listed_parts(
 
 
 class Takeover:
-    """Makes a job that another journal filled an entry's own."""
+    """Takes over a job that another journal filled, for an entry of this one."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     async def contents(self, entry: HeldEntry, job_id: str) -> JobContents | None:
-        """Ask what the job holds; None when the service has no such job."""
+        """Return the job's contents from the service; None when it has no such job."""
         with entry.step(Point.SHOW):
             return await contents_of(self._run.client, job_id, entry.avatar.app_user_id)
 
     async def keep(self, entry: HeldEntry, contents: JobContents) -> None:
-        """Write the job down as it stands.
+        """Journal the job as it stands.
 
-        Raises DecisionNeededError when it shows a file that is not the entry's.
+        Raises DecisionNeededError when the job holds a file that differs from the entry's.
         """
         job = contents.job
         compared = [await self._is_same(entry, asset, contents) for asset in entry.record.assets]
@@ -205,7 +205,7 @@ class Takeover:
             entry.warn(f"job {job.job_id} was taken over as it is; not all of its files could be compared")
 
     async def _is_same(self, entry: HeldEntry, asset: Asset, contents: JobContents) -> bool | None:
-        """Whether the stored object is the local file; None when that cannot be seen."""
+        """True when the stored object equals the local file, False when not; None when that cannot be seen."""
         url = contents.job.download_urls.of(asset.kind)
         facts = None if url is None else await self._run.probe(url)
         if facts is None or facts.length is None:

@@ -1,4 +1,4 @@
-"""The life of one entry: whatever happened before, its facts give the next step, and its end is an Outcome."""
+"""The lifecycle of one entry: its facts alone decide the next step, and its end is an Outcome."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ from orchestrator.transfer.reader import check_unchanged
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run
 
-#: The standard library's, since most runs log nothing and need not load more.
+#: The standard library's logger, because most runs log nothing and need not load another.
 log = logging.getLogger(__name__)
 
-#: A share whose server is away does not answer, and holds the thread that asked.
+#: The limit for checking an entry's files: a network share without its server never answers and blocks the thread.
 _LOOK_SECONDS: Final = 30.0
 _LOOKS_AT_ONCE: Final = 8
 
 
 class End(StrEnum):
-    """How a worker's time with an entry ended."""
+    """The way in which a worker's time with an entry ended."""
 
-    DONE = "done"  #: everything the run wants of it is done
-    FAILED = "failed"  #: it cannot go on; the journal has the error
-    STOPPED = "stopped"  #: the run stops; a later run goes on with it
-    LOST = "lost"  #: this worker does not hold it: another took it over, or the claim failed
+    DONE = "done"  #: everything the run was to do is done
+    FAILED = "failed"  #: it cannot continue; the journal has the error
+    STOPPED = "stopped"  #: the run stops; a later run continues it
+    LOST = "lost"  #: this worker does not hold it: another worker took it over, or the claim failed
     HANDED_BACK = "handed back"  #: this host cannot use its files; another may
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of an entry, and the error behind it; a stopped entry has one only where it must end the run."""
+    """The end of an entry and the error behind it; a stopped entry has an error only if that must end the run."""
 
     end: End
     error: OrchestratorError | None = None
@@ -68,7 +68,7 @@ class Lifecycle:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        #: Held by the one entry that sends to URLs which had to be renewed.
+        #: Held by an entry whose URLs had to be renewed, so that only one such entry uploads at once.
         self._renewed_turn = anyio.Lock()
         self._looks = anyio.CapacityLimiter(_LOOKS_AT_ONCE)
         inquiry = Inquiry(run)
@@ -83,10 +83,10 @@ class Lifecycle:
         }
 
     async def bring_to_its_end(self, record: EntryRecord) -> Outcome:
-        """Claim the entry, take its steps until none remains, and return how that ended.
+        """Claim the entry, take its steps until none remains, and return the outcome.
 
-        This is the boundary at which an entry's failure stays its own: it is journalled here, and no error leaves
-        but a cancellation.
+        This is the boundary that contains an entry's failure: the failure is journaled here, and nothing but a
+        cancellation leaves this method.
         """
         entry: HeldEntry | None = None
         try:
@@ -94,7 +94,7 @@ class Lifecycle:
             await self._require_files(record)
             with claimed.step(Point.WRITE_CLAIM):
                 claimed.record = await self._run.journal.claim(record)
-            # From here on a failure is this worker's to write down.
+            # From here on this worker must journal a failure.
             entry = claimed
             await self._advance(entry)
         except StoppedError:
@@ -122,21 +122,21 @@ class Lifecycle:
                 ),
             )
         finally:
-            # Also where another worker has it by now, or the run stops: this one works on it no longer.
+            # Also when another worker has the entry by now, or the run stops: this worker is finished with it.
             if entry is not None:
                 self._finished(entry)
         return Outcome(End.DONE)
 
     async def _require_files(self, record: EntryRecord) -> None:
-        """Raise SourceChangedError where this host, one of several, cannot use the entry's files.
+        """Raise SourceChangedError when this host, one of a fleet, cannot use the entry's files.
 
-        It is asked before anything is begun. A run that is alone finds out as it goes; an entry that is confirmed
-        needs no files any more.
+        The check comes before any work. A run without a fleet finds out as it works; a confirmed entry no longer
+        needs its files.
         """
         if self._run.host is None or (record.confirmed_at is not None and record.change_wanted is None):
             return
         with anyio.move_on_after(_LOOK_SECONDS) as looking, suppress(RetryableError):
-            # Short of descriptors for the moment is no reason: the steps wait for these.
+            # A temporary lack of descriptors is no reason: the steps wait for them.
             await anyio.to_thread.run_sync(
                 check_unchanged, record.assets, limiter=self._looks, abandon_on_cancel=True
             )
@@ -146,7 +146,7 @@ class Lifecycle:
     async def _advance(self, entry: HeldEntry) -> None:
         """Take steps until none remains.
 
-        Raises EntryError when the entry cannot go on, RunError when the run cannot, StoppedError when it drains.
+        Raises EntryError when the entry cannot continue, RunError when the run cannot, StoppedError when it drains.
         """
         await entry.load_segments()
         self._run.events.publish(
@@ -161,12 +161,12 @@ class Lifecycle:
         )
         if entry.record.state is EntryState.FAILED:
             await entry.transition(resumed_state(entry.facts, entry.record.service_state), "retried")
-        # One count for each step: a confirm that finds parts missing goes back to the upload and then fails again.
+        # One count per step: a confirm that finds parts missing goes back to the upload and may then fail again.
         attempts: dict[Step, Attempts] = {}
         refreshes = 0
         async with AsyncExitStack() as turn:
             while True:
-                # Asked of the record each time: what is wanted of an entry may change while it is worked on.
+                # Read from the record each time: a submit may be requested while the entry is worked on.
                 step = next_step(entry.facts, with_submit=entry.is_submit_wanted)
                 if step is Step.NOTHING:
                     break
@@ -176,7 +176,7 @@ class Lifecycle:
                 except UrlExpiredError as error:
                     refreshes += 1
                     if refreshes == 1:
-                        # URLs that died because too much is sent at once would die again: from here on, one by one.
+                        # URLs that expired because too much was sent at once would expire again: upload one by one.
                         await turn.enter_async_context(self._renewed_turn)
                         self._run.drain.check()
                     if refreshes > self._run.settings.url_refreshes:
@@ -228,7 +228,7 @@ def _lost(record: EntryRecord, error: StaleEpochError) -> Outcome:
 
 
 def resumed_state(facts: Facts, service_state: str | None = None) -> EntryState:
-    """The state in which an entry with *facts* goes on after a failure; *service_state* is its job's."""
+    """Return the state in which an entry with *facts* continues after a failure; *service_state* is its job's."""
     if facts.is_submitted:
         # A submitted job is only changed after a failed review.
         seen = STATE_OF_GROUP.get(group_of(service_state)) if service_state else None

@@ -1,4 +1,4 @@
-"""The gates of a run: while the service or a store is out all wait, and one request at a time tries it."""
+"""The gates of a run: during an outage of the service or a store, all requests wait while one at a time probes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.events import EventBus
     from orchestrator.engine.service_connection import Clocks
 
-#: A shorter wait for a first try that succeeds is no news.
+#: An outage is not reported when the wait for its first probe is shorter and the probe succeeds.
 _WORTH_SAYING_SECONDS: Final = 3.0
 
 _SERVICE_HINT: Final = (
@@ -44,7 +44,7 @@ Judge = Callable[[OrchestratorError | None], Sign]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateTools:
-    """What every gate of a run works with; *monotonic* is in seconds."""
+    """The tools shared by the gates of a run; *monotonic* is in seconds."""
 
     policy: OutagePolicy
     monotonic: Callable[[], float]
@@ -54,7 +54,7 @@ class GateTools:
 
 
 class Gate:
-    """One side of the run's traffic, as `Availability` has it; *hint* is for an outage that lasts too long."""
+    """The gate to one side, driven by its `Availability`; *hint* is for an outage that lasts too long."""
 
     def __init__(self, side: str, tools: GateTools, *, hint: str, judge: Judge) -> None:
         self._side = side
@@ -62,21 +62,21 @@ class Gate:
         self._hint = hint
         self._judge = judge
         self._state = Availability(policy=tools.policy)
-        #: True when requests may go. An attribute: every request asks, and an open gate must cost next to nothing.
+        #: True when requests may pass. An attribute, because every request reads it and an open gate must be cheap.
         self.is_open = True
-        #: True while an answer would teach nothing: it is open, and was seen to work since the last failure.
+        #: True while an answer would change nothing: the gate is open and an answer followed the last failure.
         self._is_untroubled = False
         self._under_way = 0
-        #: Held, in the order of coming, by the one that waits for the next try and makes it.
+        #: Held, in order of arrival, by the request that waits for the next probe and makes it.
         self._turn = anyio.Lock()
         self._reopened = anyio.Event()
         self._reason: OrchestratorError | None = None
         self._is_told = False
 
     async def admit(self) -> bool:
-        """Wait while the side is out; True for the probe, which is alone until `probe_ended`.
+        """Wait while the side is out; return True for the probe, which is the only one until `probe_ended`.
 
-        Raises ServiceUnreachableError when it is out for too long, StoppedError when the run drains.
+        Raises ServiceUnreachableError when the outage lasts too long, StoppedError when the run drains.
         """
         while not self.is_open:
             await self._turn.acquire()
@@ -95,7 +95,7 @@ class Gate:
         self._turn.release()
 
     async def _is_time_to_try(self) -> bool:
-        """Wait for the next try; False when the side answers before that."""
+        """Wait until the next probe is due; return False when the side answers before that."""
         if self._state.phase is Phase.OVER and self._reason is not None:
             lasted = self._tools.monotonic() - self._state.since
             raise self._reason.restated(
@@ -110,18 +110,18 @@ class Gate:
         return not self.is_open
 
     def began(self, *, is_probe: bool) -> None:
-        """Take it that a request is under way; `ended` must follow."""
+        """Count a request as running; `ended` must follow."""
         self._under_way += 1
         if is_probe:
             self._become(self._state.probing())
 
     def ended(self, subject: Hashable, error: BaseException | None, *, is_probe: bool) -> None:
-        """Learn from how a request ended; a failure that is part of an outage is marked as one."""
+        """Update the state from the end of a request; mark a failure that is part of an outage."""
         if error is None and self._is_untroubled:
             self._under_way -= 1
             return
         failure = error if isinstance(error, OrchestratorError) else None
-        # A cancellation, or a fault of our own, says nothing of the side.
+        # A cancellation, or an error of our own, says nothing about the side.
         sign = self._judge(failure) if error is failure else Sign.SILENT
         try:
             self._learn(sign, subject, failure, is_probe=is_probe)
@@ -129,7 +129,7 @@ class Gate:
             self._under_way -= 1
 
     def answered(self) -> None:
-        """Take it that the side works, whatever became of an answer."""
+        """Note that the side works, although the answer to a request was lost."""
         self._learn(Sign.ANSWERED, None, None, is_probe=False)
 
     def _learn(
@@ -162,7 +162,7 @@ class Gate:
         self._is_untroubled = state.answered() is state
 
     def _tell(self, before: Availability, now: float) -> None:
-        """Wake those who wait when the side answers again, and publish what people want to know."""
+        """Wake the waiting requests when the side answers again, and publish changes of the outage."""
         state = self._state
         if state.is_open:
             if before.is_open:
@@ -196,7 +196,7 @@ class Gate:
 
 
 class Outages:
-    """All gates of a run: one for the service, one for each of its limits that is met, one for each store."""
+    """All gates of a run: one for the service, one for each operation's limit, one for each store."""
 
     def __init__(self, tools: GateTools) -> None:
         self._tools = tools
@@ -205,7 +205,7 @@ class Outages:
         self._stores: dict[str, Gate] = {}
 
     def call(self, operation: str, subject: Hashable, turn: Turn) -> AbstractAsyncContextManager[None]:
-        """Hold a call of the service back while it, or its limit of such calls, is out; then wait for *turn*."""
+        """Hold a service call back while the service or the limit of *operation* is out, then wait for *turn*."""
         limit = self._limits.get(operation)
         if limit is None:
             limit = self._limits[operation] = Gate(
@@ -214,11 +214,11 @@ class Outages:
         return _Passage((limit, self._service), subject, turn)
 
     def put(self, host: str, subject: Hashable, turn: Turn) -> AbstractAsyncContextManager[None]:
-        """Hold a request to the store at *host* back while that is out; then wait for *turn*."""
+        """Hold a request to the store at *host* back while the store is out, then wait for *turn*."""
         return _Passage((self._store(host),), subject, turn)
 
     def put_arrived(self, host: str) -> None:
-        """Take it that the store at *host* works: it has what a PUT sent whose answer was lost."""
+        """Note that the store at *host* works: it has the data of a PUT whose answer was lost."""
         self._store(host).answered()
 
     def _store(self, host: str) -> Gate:
@@ -229,16 +229,16 @@ class Outages:
 
 
 def gates(policy: OutagePolicy, clocks: Clocks, drain: Drain, events: EventBus) -> Outages:
-    """The gates of one run or command, all open."""
+    """Return the gates of one run or command, all open."""
     return Outages(
         GateTools(policy=policy, monotonic=clocks.monotonic, draw=clocks.draw, drain=drain, events=events)
     )
 
 
 class _Passage:
-    """The way of one request through all *gates*; one that was shut meanwhile is waited for without a turn.
+    """The passage of one request through all *gates*; while a gate is shut, the request gives its slot back.
 
-    A class with slots and no generator, since every call and every PUT makes one.
+    A class with slots rather than a generator, because every call and every PUT makes one.
     """
 
     __slots__ = ("_gates", "_held", "_probed", "_subject", "_turn")
@@ -251,7 +251,7 @@ class _Passage:
         self._held: AbstractAsyncContextManager[object]
 
     async def __aenter__(self) -> None:
-        """Wait until every gate lets the request through and it has its turn."""
+        """Wait until every gate admits the request and it has its slot."""
         try:
             while not await self._has_passed():
                 self._withdraw()
@@ -264,7 +264,7 @@ class _Passage:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let the gates learn from how the request ended, and give the turn back."""
+        """Update the gates from the end of the request, and release its slot."""
         try:
             for gate in reversed(self._gates):
                 gate.ended(self._subject, error, is_probe=gate in self._probed)
@@ -276,7 +276,7 @@ class _Passage:
                     self._withdraw()
 
     async def _has_passed(self) -> bool:
-        """Take a turn once all gates admit the request; False, and no turn, when one was shut meanwhile."""
+        """Take a slot once all gates admit the request; release it and return False if a gate has shut by then."""
         for gate in self._gates:
             if not gate.is_open and await gate.admit():
                 self._probed.append(gate)
@@ -290,13 +290,13 @@ class _Passage:
         return True
 
     def _withdraw(self) -> None:
-        """Be the probe of no gate any more."""
+        """Stop being the probe of any gate."""
         while self._probed:
             self._probed.pop().probe_ended()
 
 
 def _service_sign(error: OrchestratorError | None) -> Sign:
-    """A 429 is for the account's calls of all kinds; the task quota, a 403, only for creates."""
+    """A 429 limits all calls of the account; the task quota, a 403, limits only creates."""
     if isinstance(error, ThrottledError):
         return Sign.DOWN if error.status == 429 else Sign.ANSWERED
     return sign_of(error)

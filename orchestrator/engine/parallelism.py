@@ -1,4 +1,4 @@
-"""How many PUTs at once are worth it, found out while they run (`-p auto`)."""
+"""Adaptive parallelism: finding a good number of concurrent PUTs while they run (`-p auto`)."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ if TYPE_CHECKING:
     from orchestrator.engine.events import EventBus
 
 FIRST_PARALLEL: Final = 16
-#: After a change: how long goodput needs to follow, and how long it is then measured.
+#: After a change: the time goodput needs to follow, and the time it is then measured for.
 _SETTLE_SECONDS: Final = 1.0
 _MEASURE_SECONDS: Final = 3.0
-#: A probe is judged more exactly than a step of the first ascent.
+#: A probe is measured for longer than a step of the first ascent, because its effect is smaller.
 _PROBE_SECONDS: Final = 4.0
-#: How much more goodput justifies twice as many connections, or some more; how much less is none.
+#: The factor of goodput that justifies twice as many connections, or a few more. A probe downwards that loses less
+#: than the second factor counts as no loss.
 _GAIN_OF_DOUBLING: Final = 1.15
 _GAIN_OF_PROBE: Final = 1.03
 #: Restart the ascent when goodput falls below this fraction of the best: new connections start fast, then slow down.
 _FALL: Final = 0.85
-#: How much of the distance to what is measured now the memory of the best goes at a time.
+#: The fraction by which each measurement moves the remembered best goodput towards the current one.
 _FORGETTING: Final = 0.25
-#: Between two probes, growing from one to the other as probes bring nothing.
+#: The rest between two probes, growing from the first to the second value as probes gain nothing.
 _REST_SECONDS: Final = (6.0, 60.0)
-#: One overload reaches many PUTs: it counts once in this time.
+#: One overload affects many PUTs, so it counts only once within this time.
 _PRESSURE_SECONDS: Final = 3.0
 
 
 class Reason(StrEnum):
-    """Why the number of PUTs at once was changed."""
+    """The reason for a change in the number of concurrent PUTs."""
 
     ASCENT = "ascent"
     PROBE = "probe"
@@ -46,7 +47,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """A decision; *goodput* is what was measured before it, in bytes per second."""
+    """A change of the number of PUTs; *goodput* was measured before it, in bytes per second."""
 
     before: int
     after: int
@@ -55,9 +56,9 @@ class Adjustment:
 
 
 class HillClimber:
-    """Doubles while that pays, then rests and probes one step up or down at a time; halves on overload.
+    """Doubles while that pays, then rests and probes single steps up or down; halves on overload.
 
-    It is given bytes and overloads as they come, and can be asked for a decision at any time.
+    Callers report bytes and overloads as they occur, and may call `decide` at any time.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -66,7 +67,7 @@ class HillClimber:
         self._is_ascending = True
         self._direction = 1
         self._rest_seconds = _REST_SECONDS[0]
-        #: The number to go back to when what is tried brings nothing, and its goodput; None while nothing is tried.
+        #: The number to return to when a trial gains nothing, and its goodput; None while there is no trial.
         self._base: tuple[int, float] | None = None
         self._best_goodput = 0.0
         self._overloaded_at = -math.inf
@@ -75,16 +76,16 @@ class HillClimber:
         self._measure(_SETTLE_SECONDS, _MEASURE_SECONDS)
 
     def moved(self, count: int) -> None:
-        """Add the *count* of bytes that were taken; negative when an attempt failed."""
+        """Add *count* bytes handed to the network; negative when an attempt failed."""
         if self._clock() >= self._measured_from:
             self._bytes += count
 
     def overloaded(self) -> None:
-        """The store asks for less, or does not keep up."""
+        """Note that the store throttles or does not keep up."""
         self._has_overload = True
 
     def decide(self, *, is_limit_reached: bool) -> Adjustment | None:
-        """What to change now, if anything; *is_limit_reached* means that as many PUTs run as may."""
+        """Return the change to make now, if any; *is_limit_reached* means that all slots are in use."""
         now = self._clock()
         if self._has_overload:
             self._has_overload = False
@@ -96,7 +97,7 @@ class HillClimber:
             self._rest_seconds = _REST_SECONDS[0]
             return self._settle_at(max(self.parallel // 2, 1), Reason.OVERLOAD, goodput)
         if not is_limit_reached:
-            # What is measured now says nothing about the link.
+            # With slots unused, the measurement says nothing about the link.
             self._measure(0.0, self._measured_until - self._measured_from)
             return None
         if now < self._measured_until:
@@ -111,7 +112,7 @@ class HillClimber:
         return self._try(self.parallel * 2, Reason.ASCENT, goodput, _MEASURE_SECONDS)
 
     def _watch(self, goodput: float) -> Adjustment | None:
-        """Probe again, upwards where goodput fell; restart the ascent where it fell by far."""
+        """Probe again, upwards when goodput fell; restart the ascent when it fell far."""
         best = self._best_goodput
         self._best_goodput = max(goodput, best + (goodput - best) * _FORGETTING)
         if goodput < best * _FALL:
@@ -123,7 +124,7 @@ class HillClimber:
         return self._try(self.parallel + self._direction * step, Reason.PROBE, goodput, _PROBE_SECONDS)
 
     def _try(self, parallel: int, reason: Reason, goodput: float, seconds: float) -> Adjustment | None:
-        """Go to *parallel*, from where `_judge` may come back; at a bound there is nowhere to go."""
+        """Change to *parallel* until `_judge` keeps or reverts it; at a bound, end the ascent and turn around."""
         after = min(max(parallel, 1), MAX_PARALLEL)
         if after == self.parallel:
             self._is_ascending = False
@@ -133,7 +134,7 @@ class HillClimber:
         return self._change(after, reason, goodput, _SETTLE_SECONDS, seconds)
 
     def _judge(self, base: tuple[int, float], goodput: float) -> Adjustment | None:
-        """Keep what was tried if it is better than what was before, or as good with less; else go back."""
+        """Keep the trial if it is better than *base*, or as good with fewer PUTs; otherwise go back to *base*."""
         count, before = base
         if self._is_ascending:
             self._is_ascending = goodput >= before * _GAIN_OF_DOUBLING
@@ -168,9 +169,9 @@ class HillClimber:
 
 
 class AdaptiveParallelism:
-    """A subscriber that keeps the PUTs at once at what a HillClimber finds; its decisions are events.
+    """A subscriber that sets the number of concurrent PUTs by a HillClimber and publishes each change.
 
-    It acts when something happens, so it needs no task of its own.
+    It acts on events, so it needs no task of its own.
     """
 
     name = "the adjustment of parallel uploads"
@@ -183,7 +184,7 @@ class AdaptiveParallelism:
         slots.total = self._climber.parallel
 
     def __call__(self, event: Event) -> None:
-        """Take *event* into account."""
+        """Feed *event* to the climber and apply its decision."""
         if isinstance(event, SegmentProgressed):
             self._climber.moved(event.bytes)
         elif isinstance(event, RetryScheduled) and is_overload(event):

@@ -1,4 +1,4 @@
-"""What a run would do with each entry of a manifest, and taking that into the journal."""
+"""The plans for the entries of a manifest, and their registration in the journal."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 #: Entries that are looked up, inspected and written together.
 CHUNK_ENTRIES = 500
-#: Quick manifests are checked before anyone would read of it.
+#: The interval of progress reports; small manifests are checked before the first one is due.
 _INTERVAL_SECONDS = 1.0
 
 #: `on_checked(done, total)` is called on the event loop; *total* is None while it is not known.
@@ -48,7 +48,7 @@ OnChecked = Callable[[int, int | None], object]
 
 
 class _Draft(NamedTuple):
-    """One entry with its files as they are now, before anything is decided; without *assets* it is invalid."""
+    """One entry with its current files, before anything is decided."""
 
     position: int
     entry: Entry
@@ -58,16 +58,16 @@ class _Draft(NamedTuple):
 
     @property
     def is_valid(self) -> bool:
-        # Almost every one has none, and there may be tens of thousands.
+        # Fast path: almost no entry has problems, and there may be tens of thousands of entries.
         return not self.problems or not any(problem.severity is Severity.ERROR for problem in self.problems)
 
 
 class Planner:
-    """Compares a manifest with the journal, None when there is none yet, entry by entry, in flat memory.
+    """Compares a manifest with the journal, None when there is none yet, entry by entry, in constant memory.
 
-    *films* counts those that are checked. *retry* is about what failed only. *earlier* is the file that the batch was
-    made from, where it was another; *contents* compares files, which only a plan without a journal can do without.
-    When it *is_repeated*, what only warns has been said.
+    *films* counts the checked films. *retry* limits the work to failed entries. *earlier* is the file that the batch
+    was made from, when it was another. *contents* compares files; only a plan without a journal can omit it.
+    *is_repeated* marks a second pass, for which warnings are not given again.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Planner:
         self._is_repeated = is_repeated
 
     async def plans(self) -> AsyncIterator[EntryPlan]:
-        """The plan of every valid entry; afterwards `problems` are those of the whole file."""
+        """Yield the plan of every valid entry; afterwards `problems` holds those of the whole file."""
         found: list[Problem] = []
         self._copies = self._manifest.copies()
         entries = enumerate(self._manifest.entries())
@@ -116,7 +116,7 @@ class Planner:
                 self._films.expect((entry for _, entry in chunk), is_last=is_last)
             ids = [entry.entry_id for _, entry in chunk]
             records = await self._journal.entries_named(self._batch, ids) if self._journal else {}
-            # Of the finished ones nothing is sent anyway.
+            # Finished entries send nothing anyway.
             begun = [
                 one.entry_id for one in records.values() if one.job_id and not self._decider.is_finished(one)
             ]
@@ -125,7 +125,7 @@ class Planner:
             drafts = await anyio.to_thread.run_sync(self._draft_chunk, chunk, records)
             drafts = self._without_young(drafts)
             if self._contents is not None:
-                # What is untouched is the journal's own.
+                # Untouched assets are the journal's own objects.
                 await self._contents.compare(
                     (draft.record, draft.assets)
                     for draft in drafts
@@ -146,7 +146,7 @@ class Planner:
             self.invalid = {one.entry for one in self.problems if one.is_error and one.entry is not None}
 
     def _in_scope(self, chunk: list[tuple[int, Entry]]) -> list[tuple[int, Entry]]:
-        """Those of *chunk* that are asked for and were not held back before."""
+        """Return the entries of *chunk* that are in scope and not held back."""
         self.unnamed.update(entry.entry_id for _, entry in chunk if not self._scope.names(entry.entry_id))
         return [
             (position, entry)
@@ -155,7 +155,7 @@ class Planner:
         ]
 
     def _without_young(self, drafts: list[_Draft]) -> list[_Draft]:
-        """Leave out unfinished entries with a file that may still be written; what is wrong with it may pass."""
+        """Drop unfinished entries with a file that may still be changing; its problems may be temporary."""
         newest = self._scope.newest_mtime
         if newest is None:
             return drafts
@@ -171,7 +171,7 @@ class Planner:
     async def _misplaced(
         self, chunk: Iterable[tuple[int, Entry]], records: Mapping[str, EntryRecord]
     ) -> list[Problem]:
-        """The rows of a results file whose job is another entry's; most are where the journal has them."""
+        """Return problems for rows that name another entry's job; rows that match the journal cost nothing."""
         if self._journal is None:
             return []
         doubtful = [
@@ -183,7 +183,7 @@ class Planner:
         return await misplaced_rows(doubtful, self._journal, str(self._manifest.path))
 
     async def register(self) -> Registration:
-        """Take what the manifest says into the journal, all or nothing.
+        """Write the manifest's entries to the journal, or nothing if there are errors.
 
         Raises ManifestError when the manifest has errors; `problems` then holds them.
         """
@@ -233,14 +233,14 @@ class Planner:
 
     @property
     def is_sending_rest(self) -> bool:
-        """True where invalid entries are skipped; an error that is no entry's may be about any of them."""
+        """True when invalid entries can be skipped; an error without an entry, which may concern any, prevents it."""
         return self._settings.is_skipping_invalid and all(
             problem.entry is not None for problem in self.problems if problem.is_error
         )
 
     @property
     def left_alone(self) -> set[str]:
-        """The entries of the manifest that are not planned."""
+        """The ids of the manifest's entries that are not planned."""
         return self.invalid | self.too_young | self.unnamed
 
     def _raise_if_invalid(self) -> None:
@@ -253,7 +253,7 @@ class Planner:
             )
 
     async def _write(self, journal: Journal, removed: list[str], held: frozenset[str]) -> None:
-        """Go through the manifest once more rather than keep it all: memory does not grow with it."""
+        """Write the plans in a second pass over the manifest, so that memory does not grow with its size."""
         await journal.move_entries(self._batch, ((entry_id, NOT_IN_MANIFEST) for entry_id in removed))
         again = Planner(
             self._manifest,
@@ -262,7 +262,7 @@ class Planner:
             self._settings,
             with_media=False,
             retry=self._retry,
-            # What was hashed is not hashed again.
+            # Files that were hashed are not hashed again.
             contents=self._contents,
             scope=replace(self._scope, newest_mtime=None, held=held),
             is_repeated=True,
@@ -301,7 +301,7 @@ class Planner:
         for position, written in chunk:
             entry, record = written, records.get(written.entry_id)
             if record is not None and record.entry_id != entry.entry_id:
-                # Its letters are composed in another way, and the journal goes by the id it has.
+                # The ids differ only in Unicode composition; the journal's spelling is used.
                 entry = replace(entry, entry_id=record.entry_id)
             assets, problems = self._assets(_as_known(entry, record), record, local)
             if self._films is not None:
@@ -318,7 +318,7 @@ class Planner:
             entry = _as_known(draft.entry, record)
             decision = self._decider.decide(entry, assets, record, self._content_of)
             if decision.action in {Action.CHANGE, Action.CREATE}:
-                # A job that is made again, or updated, is what the manifest says to the letter.
+                # A job that is created or changed uses the manifest's exact values.
                 entry = _with_known_id(draft.entry, record)
             plan = EntryPlan(
                 entry_id=entry.entry_id,
@@ -338,9 +338,9 @@ class Planner:
     def _assets(
         self, entry: Entry, record: EntryRecord | None, local: LocalFiles
     ) -> tuple[tuple[Asset, ...], list[Problem]]:
-        """The entry's files; those the journal knows untouched are not inspected again."""
+        """Return the entry's files and their problems; files that the journal has unchanged are not inspected."""
         if record is not None and record.spec == entry.spec:
-            # Footage of a finished entry may have been put away.
+            # The footage of a finished entry may have been moved away.
             is_finished = is_done(record.state, with_submit=self._settings.is_submit_wanted)
             found = [local.fingerprint(asset.path) for asset in record.assets]
             if all(asset.fingerprint.fits(now) for asset, now in zip(record.assets, found, strict=True)):
@@ -363,7 +363,7 @@ class Planner:
 
 
 def _as_known(entry: Entry, record: EntryRecord | None) -> Entry:
-    """The entry in the journal's words, where both mean the same and a job was made from them."""
+    """Return the entry with the journal's spelling of equal values, if a job was made from them."""
     if record is None or record.spec == entry.spec:
         return entry
     if not _has_job(record):
@@ -372,14 +372,14 @@ def _as_known(entry: Entry, record: EntryRecord | None) -> Entry:
 
 
 def _with_known_id(entry: Entry, record: EntryRecord | None) -> Entry:
-    """The entry as the journal writes its id: to spell out the id that its name made is no change."""
+    """Return the entry with the journal's id: to write out an id that was derived from the name is no change."""
     if record is None or record.spec == entry.spec:
         return entry
     return replace(entry, avatar=entry.avatar.model_copy(update={"id": record.avatar.id}))
 
 
 def _has_job(record: EntryRecord) -> bool:
-    """True when the service may have a job of the entry."""
+    """True when the service may have a job for the entry."""
     return record.job_id is not None or record.create_tag is not None
 
 
@@ -400,12 +400,12 @@ class FilmCount:
         self._lock = threading.Lock()
 
     def expect(self, entries: Iterable[Entry], *, is_last: bool) -> None:
-        """The films of *entries* come next; with *is_last* there are no others."""
+        """Add the films of *entries* to the total; with *is_last* the total is complete."""
         self._expected += sum(map(_films, entries))
         self._is_complete = is_last
 
     def checked(self, entry: Entry) -> None:
-        """The films of *entry* are checked; called in a worker thread of the event loop."""
+        """Count the films of *entry* as checked; called in a worker thread of the event loop."""
         with self._lock:
             self._done += _films(entry)
             now = self._monotonic()
@@ -417,5 +417,5 @@ class FilmCount:
 
 
 def _films(entry: Entry) -> int:
-    """The training video, and the action video where there is one."""
+    """Return the number of films: the training video, and the action video if there is one."""
     return 1 if entry.avatar.action_video is None else 2

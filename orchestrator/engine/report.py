@@ -1,4 +1,4 @@
-"""How a run went: its report, in the form of design section 4, and what of its events the journal keeps."""
+"""The report of a run, in the form of design section 4, and the incidents of a run that the journal keeps."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from orchestrator.engine.events import (
 from orchestrator.journal.history import IncidentKind
 from orchestrator.journal.journal import Journal
 
-#: Of the document; fields may be added to it.
+#: The schema version of the document; fields may be added without a new one.
 SCHEMA = 1
-#: Of one run; what goes wrong with thousands of entries is told by the first hundreds.
+#: The limit for one run; when thousands of entries go wrong, the first hundreds show why.
 MOST_INCIDENTS: Final = 500
-#: Why a run leaves entries alone that its batch may not even know yet.
+#: The reasons for which a run skips entries that the journal may not contain yet.
 INVALID: Final = "invalid, skipped"
 TOO_YOUNG: Final = "files written just now"
 
 
-#: Starts a task beside the work, as `start_soon` of a task group does.
+#: Starts a background task, like `start_soon` of a task group.
 StartTask = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
 
 
 class Tally:
-    """A subscriber that counts segments and bytes sent, and segments retried, and keeps warnings."""
+    """A subscriber that counts segments and bytes sent, counts retries of segments, and keeps warnings."""
 
     name = "the run's report"
     hears = frozenset({SegmentStored, RetryScheduled, WarningRaised, ServiceWarning})
@@ -72,13 +72,13 @@ class EntryCounts:
     pending: int
 
     def as_dict(self) -> dict[str, int]:
-        """The counts as documents and the journal have them."""
+        """Return the counts in the form used by documents and the journal."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """A run that went to its end or was stopped; `cause` is the error that stopped it."""
+    """The result of a run that ended or was stopped; `cause` is the error that stopped it."""
 
     batch: str
     batch_digest: str
@@ -92,16 +92,16 @@ class RunReport:
     tally: Tally
     cause: OrchestratorError | None = None
     undecided: Mapping[str, str]
-    removed: tuple[str, ...] = ()  #: entries the manifest has no more; they are left alone
-    replaced: frozenset[str] = frozenset()  #: failed reviews of which something was replaced, not sent yet
-    earlier_manifest: str | None = None  #: the file that the batch was made from, where it was another
+    removed: tuple[str, ...] = ()  #: entries that are no longer in the manifest; they are left alone
+    replaced: frozenset[str] = frozenset()  #: entries with a failed review and unsent replacements
+    earlier_manifest: str | None = None  #: the file that the batch was made from, when it was another
     invalid: tuple[str, ...] = ()  #: entries with errors in the manifest, skipped
-    too_young: tuple[str, ...] = ()  #: entries whose files may still be written, left for the next run
-    warnings: tuple[str, ...] = ()  #: what a person should know of the manifest and of what happened
-    counts: Mapping[EntryState, int]  #: the entries of the batch by state
+    too_young: tuple[str, ...] = ()  #: entries whose files may still be changing, left for the next run
+    warnings: tuple[str, ...] = ()  #: warnings about the manifest and from the run
+    counts: Mapping[EntryState, int]  #: the number of entries of the batch in each state
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON document without its `results`."""
+        """Return the JSON document without its `results`."""
         resumed = self.stored_segments - self.tally.sent_segments
         return {
             "schema": SCHEMA,
@@ -126,16 +126,16 @@ class RunReport:
 
     @property
     def resumed_bytes(self) -> int:
-        """What is stored and was not sent by this run."""
+        """The stored bytes that this run did not send."""
         return max(self.stored_bytes - self.tally.sent_bytes, 0)
 
 
 def count_entries(
     counts: Mapping[EntryState, int], *, undecided: int, with_submit: bool, undecided_done: int = 0
 ) -> EntryCounts:
-    """Sort the entries into done, failed, skipped (nothing a run can do) and pending (a later run will).
+    """Count entries as done, failed, skipped (no run can do anything) and pending (work for a later run).
 
-    Of the *undecided* ones, which are skipped, *undecided_done* are in a state that is done without a change.
+    *undecided* entries are skipped; *undecided_done* of them are in a state that counts as done without a change.
     """
     total = sum(counts.values())
     review_failed = counts.get(EntryState.REVIEW_FAILED, 0)
@@ -156,9 +156,10 @@ def count_entries(
 
 
 class IncidentKeeper:
-    """A subscriber that has outages, warnings and decisions kept in the journal, at most MOST_INCIDENTS.
+    """A subscriber that journals outages, warnings and decisions, at most MOST_INCIDENTS.
 
-    *start* starts a task of the run: an outage is written at once, as nothing else may be for a long time.
+    *start* starts a background task of the run. It flushes an outage at once, because no other write may follow for
+    a long time.
     """
 
     name = "the history of the run"
@@ -177,7 +178,7 @@ class IncidentKeeper:
         self._left = MOST_INCIDENTS
 
     def __call__(self, event: Event) -> None:
-        """Have *event* kept with the next write."""
+        """Queue *event* for the journal's next write."""
         match event:
             case OutageBegan():
                 self._keep(IncidentKind.OUTAGE, event.side, event.reason)
@@ -192,12 +193,12 @@ class IncidentKeeper:
                 self._keep(IncidentKind.DECISION, event.entry, event.reason)
 
     def left_alone(self, why: str, entries: Collection[str]) -> None:
-        """Have it kept that the run leaves *entries*, if there are any, as they are."""
+        """Record, for the reason *why*, that the run leaves *entries* as they are; nothing if there are none."""
         if entries:
             self._keep(IncidentKind.LEFT_ALONE, why, ", ".join(sorted(entries)))
 
     async def flush(self) -> None:
-        """Write down what was kept; where that cannot be, the next write that has a waiting caller sees it."""
+        """Write queued incidents now; if that fails, the next write with a waiting caller raises the error."""
         with suppress(JournalError):
             await self._journal.flush()
 

@@ -1,4 +1,4 @@
-"""Which entries a run or a plan is about, which of them comes next, and what the journal has of the batch."""
+"""The selection of entries for a run or a plan, the queue of its entries, and the registered batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orchestrator.domain.errors import DecisionNeededError
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
 from orchestrator.manifest import Manifest, Problem
 
-if TYPE_CHECKING:  # `validate`, which has no journal to ask, would load it and an event loop
+if TYPE_CHECKING:  # `validate`, which uses no journal, would otherwise load it and an event loop
     from orchestrator.engine.events import Totals
     from orchestrator.journal.journal import Journal
     from orchestrator.journal.reading import JournalReader
@@ -28,10 +28,10 @@ _ROWS_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Which entries of a manifest are meant.
+    """The selected entries of a manifest.
 
-    Those that one of *patterns* fits (globs; none for all), that are not *held* back, and whose files were not
-    written after *newest_mtime*, in epoch seconds.
+    An entry is selected when one of *patterns* matches its id (globs; none for all), it is not *held* back, and none
+    of its files was written after *newest_mtime*, in epoch seconds.
     """
 
     patterns: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Scope:
     newest_mtime: float | None = None
 
     def names(self, entry_id: str) -> bool:
-        """True when the patterns mean the entry."""
+        """True when the patterns match the entry."""
         return not self.patterns or any(is_named_by(entry_id, pattern) for pattern in self.patterns)
 
 
@@ -47,27 +47,27 @@ EVERYTHING = Scope()
 
 
 def scope_of(patterns: Sequence[str], min_age: float | None, now: float) -> Scope:
-    """The entries that *patterns* mean and that were not written less than *min_age* seconds before *now*."""
+    """Return the scope of entries that match *patterns* and were written at least *min_age* seconds before *now*."""
     return Scope(patterns=tuple(patterns), newest_mtime=None if min_age is None else now - min_age)
 
 
 def is_newer(path: str, *, than: float) -> bool:
-    """True when the file at *path* was written after *than*, in epoch seconds; a missing one was not."""
+    """True when the file at *path* was written after *than*, in epoch seconds; False for a missing file."""
     try:
         return Path(path).stat().st_mtime > than
     except OSError:
         return False
 
 
-#: States in which nothing is left to do without a person, unless a change is wanted.
+#: States in which nothing can be done without a person, unless a change is wanted.
 _AT_REST = frozenset({EntryState.CANCELLED, *AFTER_SUBMIT})
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a command works on: entries in *states*, or in the middle of a change, that *accepts* takes.
+    """The entries a command works on: those in *states*, or in the middle of a change, that *accepts* allows.
 
-    The states are looked for in the database, so that finished entries of a large batch cost nothing.
+    The states are filtered in the database, so that finished entries of a large batch cost nothing.
     """
 
     states: frozenset[EntryState]
@@ -77,7 +77,7 @@ class Selection:
 def unfinished(
     *, is_submit_wanted: bool, undecided: Collection[str] = (), named: Collection[str] | None = None
 ) -> Selection:
-    """What `run` works on: all that is not done, or those *named*, but for the entries a person must decide on."""
+    """Return the selection of `run`: unfinished entries that are not *undecided*, all or those *named*."""
     at_rest = _AT_REST if is_submit_wanted else _AT_REST | {EntryState.CONFIRMED}
     return Selection(
         frozenset(EntryState) - at_rest,
@@ -88,9 +88,10 @@ def unfinished(
 def failed(
     entry_ids: Collection[str] | None, *, undecided: Collection[str] = (), is_cancelled_wanted: bool = False
 ) -> Selection:
-    """What `retry` works on: what failed, or has changes that a review asked for.
+    """Return the selection of `retry`: entries that failed, or have changes that a review asked for.
 
-    Of *entry_ids* all that is unfinished; with *is_cancelled_wanted* also what was brought back, and so is pending.
+    With *entry_ids*, all of these that are unfinished; with *is_cancelled_wanted*, also revived entries, which are
+    pending.
     """
     if entry_ids is not None:
         states, named = frozenset(EntryState) - _AT_REST, frozenset(map(normal, entry_ids))
@@ -102,7 +103,7 @@ def failed(
 
 
 def uploaded(named: Collection[str] | None = None) -> Selection:
-    """What `submit` works on: jobs that hold their files and are not with review yet, all or those *named*."""
+    """Return the selection of `submit`: confirmed jobs that are not submitted yet, all or those *named*."""
     return Selection(
         frozenset({EntryState.CONFIRMED, EntryState.SUBMITTING, EntryState.FAILED}),
         lambda record: (
@@ -124,12 +125,12 @@ class EntryQueue:
         self._lock = anyio.Lock()
 
     async def take(self) -> EntryRecord | None:
-        """The next entry; None when there is none left."""
+        """Return the next entry, or None when there is none left."""
         async with self._lock:
             return await anext(self._records, None)
 
     async def __aenter__(self) -> Self:
-        """Nothing is read before the first entry is taken."""
+        """Return the queue; reading starts when the first entry is taken."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -138,7 +139,7 @@ class EntryQueue:
             await self._records.aclose()
 
     async def _read(self) -> AsyncGenerator[EntryRecord]:
-        # An entry may lose its job while a worker has it: it must not be given out a second time.
+        # An entry may lose its job while a worker has it; it must not be handed out a second time.
         given: set[str] = set()
         for has_job in (True, False):
             async for record in self._journal.unfinished_entries(
@@ -152,20 +153,20 @@ class EntryQueue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """The batch as the journal has it now."""
+    """The result of registering a manifest: the batch as the journal now has it."""
 
     totals: Totals
     undecided: dict[str, str] = field(default_factory=dict)  #: reason by entry id
     undecided_done: int = 0  #: of those, entries whose state alone would count as done
     removed: tuple[str, ...] = ()
-    replaced: frozenset[str] = frozenset()  #: failed reviews of which something was replaced, left alone
-    earlier_manifest: str | None = None  #: the file that the batch was made from, where it was another
-    invalid: frozenset[str] = frozenset()  #: skipped, as `--skip-invalid` wants it
-    too_young: frozenset[str] = frozenset()  #: left for the next run: their files may still be written
+    replaced: frozenset[str] = frozenset()  #: entries with a failed review and replacements, left alone
+    earlier_manifest: str | None = None  #: the file that the batch was made from, when it was another
+    invalid: frozenset[str] = frozenset()  #: skipped because of `--skip-invalid`
+    too_young: frozenset[str] = frozenset()  #: left for the next run: their files may still be changing
     has_skipped_errors: bool = False
-    #: Entries that a run leaves alone, whatever state they are in; None where all are meant.
+    #: The only entries the run works on; None for all.
     named: frozenset[str] | None = None
-    warnings: tuple[str, ...] = ()  #: of the manifest and its files
+    warnings: tuple[str, ...] = ()  #: about the manifest and its files
 
     @property
     def held(self) -> Set[str]:
@@ -175,17 +176,17 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierManifest:
-    """The file that batch *name* was made from; *path* is not the one that is read now, *now*."""
+    """The file at *path* that batch *name* was made from, which is not the file *now* that is being read."""
 
     path: str
     now: Path
     name: str
 
     def check(self, *, kept: int, new: int, removed: int) -> None:
-        """Raise DecisionNeededError when this is rather another batch, by how many entries come and go.
+        """Raise DecisionNeededError when the counts of entries suggest that the new file is another batch.
 
-        A file that was moved, or of which rows were taken out, has entries of the batch only. Other entries
-        instead of these mean another batch, some others as well while the first file still exists.
+        A file that was moved, or that lost rows, has only entries of the batch. A file that lacks entries of the
+        batch and has new ones is another batch if it shares no entry with it, or if the first file still exists.
         """
         is_another = removed and new and (not kept or Path(self.path).exists())
         if not is_another:
@@ -199,7 +200,7 @@ class EarlierManifest:
 
 
 def earlier_manifest(known_path: str | None, now: Path, name: str) -> EarlierManifest | None:
-    """What the batch was made from, None where that is the file *now*, however its path is written."""
+    """Return the file the batch was made from; None when that is the file *now*, however its path is written."""
     if known_path is None or known_path == str(now.absolute()):
         return None
     if os.path.realpath(known_path) == os.path.realpath(now):
@@ -208,7 +209,7 @@ def earlier_manifest(known_path: str | None, now: Path, name: str) -> EarlierMan
 
 
 class RowJob(NamedTuple):
-    """An entry of the manifest, the job its row names, and where."""
+    """An entry of the manifest, the job its row names, and the place of that cell."""
 
     entry_id: str
     job_id: str
@@ -216,17 +217,17 @@ class RowJob(NamedTuple):
 
 
 def row_job(entry: Entry) -> RowJob | None:
-    """What the row of *entry* says of its job; None where it says nothing."""
+    """Return the job named by the row of *entry*; None when the row names none."""
     return RowJob(entry.entry_id, entry.job_id, entry.place_of("job_id")) if entry.job_id else None
 
 
 def rejected_row_jobs(manifest: Manifest) -> list[RowJob]:
-    """What those rows of *manifest*, read to its end, say of their job that gave no entry."""
+    """Return the jobs named by rows of *manifest* that gave no entry; it must have been read to its end."""
     return [RowJob(*row) for row in manifest.rejected_rows]
 
 
 async def misplaced_rows(rows: Iterable[RowJob], journal: JournalReader, manifest_file: str) -> list[Problem]:
-    """A problem for each of *rows* whose job the journal knows under other ids only."""
+    """Return a problem for each of *rows* whose job the journal has only under other entry ids."""
     problems: list[Problem] = []
     waiting = iter(rows)
     while some := list(islice(waiting, _ROWS_AT_ONCE)):
@@ -238,7 +239,7 @@ async def misplaced_rows(rows: Iterable[RowJob], journal: JournalReader, manifes
 def misplaced(
     rows: Iterable[RowJob], owners: Mapping[str, frozenset[str]], manifest_file: str
 ) -> list[Problem]:
-    """A problem for each of *rows* whose job is in *owners*, but not as one of the row's own entry."""
+    """Return a problem for each of *rows* whose job is in *owners*, but not under the row's own entry."""
     problems: list[Problem] = []
     for row in rows:
         known = owners.get(row.job_id)

@@ -1,4 +1,4 @@
-"""The service as a run talks to it: one session, one client, one set of credentials."""
+"""The connection of a run to the service: a session, a client and one set of credentials."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-#: How long after an answer its connection may carry a call that changes something. Servers keep idle connections
-#: for many seconds: so soon one is hardly ever closed under a call, and a new one would cost handshakes.
+#: How long after a response its connection may be reused for a call that changes something. Servers keep idle
+#: connections for many seconds, so one this fresh is hardly ever closed during a call; a new one costs handshakes.
 _FRESH_SECONDS = 1.0
-#: Of the time after which such a call is given up. Next the service is asked whether it was done: by then the system
-#: must have dropped what did not get through.
+#: The fraction of the call timeout after which the system drops unacknowledged data of calls that change something.
+#: When such a call times out, the service is asked whether it was carried out; by then, data that did not get through
+#: must have been dropped.
 _SILENT_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
-    """Where the service is and how to talk to it; times in seconds."""
+    """The address of the service and the settings for calling it; times in seconds."""
 
     endpoint: str
     project_id: str | None
@@ -52,7 +53,7 @@ class ServiceSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clocks:
-    """Time and chance, passed in so that tests can hold them."""
+    """Sources of time and randomness, passed in so that tests can control them."""
 
     clock: Callable[[], float]
     monotonic: Callable[[], float]
@@ -63,7 +64,7 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """An open session with the client that speaks through it."""
+    """An open session with the client that uses it."""
 
     session: aiohttp.ClientSession
     client: MetaStudioClient
@@ -73,13 +74,13 @@ class Connection:
     service_time: ServiceTime
 
 
-#: Makes what paces the calls to an endpoint's project, the first two arguments, and waits by the third: several
-#: processes may share a rate.
+#: Makes the pacer of calls to an endpoint's project, the first two arguments; it waits with the third. Several
+#: processes may share a rate this way.
 MakePacer = Callable[[str, str, Callable[[float], Awaitable[object]]], Pacer]
 
 
 def _own_pacer(settings: ServiceSettings, clocks: Clocks) -> MakePacer:
-    """Have the rate of the settings for this connection alone."""
+    """Return a factory of rate limiters that serve this connection alone, with the rates of the settings."""
     rate = settings.api_rate
     return lambda _endpoint, _project_id, sleep: RateLimiter(
         rate.writes_per_second, rate.reads_per_second, clock=clocks.monotonic, sleep=sleep
@@ -96,10 +97,10 @@ async def connect(
     gate: Gate | None = None,
     make_pacer: MakePacer | None = None,
 ) -> AsyncIterator[Connection]:
-    """Open a session to the service, whose calls go through *gate*; the first call is the first to reach it.
+    """Open a session to the service, whose calls go through *gate*; nothing is sent to the service itself yet.
 
-    Without *make_pacer* the connection has the rate of the settings to itself.
-    Raises ConfigurationError when endpoint or project are missing or wrong, CredentialsError when IAM refuses.
+    Without *make_pacer* the connection has the whole rate of the settings.
+    Raises ConfigurationError when the endpoint or project is missing or wrong, CredentialsError when IAM refuses.
     """
     endpoint = check_endpoint(settings.endpoint, is_insecure_http_allowed=settings.is_insecure_http_allowed)
     retrying = Retrying(policy=settings.api_policy, sleep=clocks.sleep, draw=clocks.draw, gate=gate)
@@ -148,13 +149,13 @@ def authenticator(
     retrying: Retrying,
     clock: Callable[[], float],
 ) -> Authenticator:
-    """The way to prove who calls that fits the credentials that were found."""
+    """Return the authenticator that fits the credentials of *settings*."""
     secret = settings.credentials.secret
     if isinstance(secret, Credentials):
         return AkSkAuth(secret, clock=clock)
     if isinstance(secret, UserToken):
         return StaticTokenAuth(secret.token)
-    # Loaded for those whom IAM gives a token only, as below.
+    # Imported here, as below, because only credentials that need a token from IAM use it.
     from orchestrator.metastudio.iam import IamPasswordAuth  # noqa: PLC0415
 
     iam = check_endpoint(
@@ -173,7 +174,7 @@ def authenticator(
 
 
 def known_project_id(settings: ServiceSettings) -> str | None:
-    """The project id as far as it is known without asking anybody."""
+    """Return the project id from the settings or the credentials, without a request; None when neither has it."""
     return settings.project_id or settings.credentials.project_id
 
 

@@ -1,4 +1,4 @@
-"""One request to the service, its answer, and what an answer that says no means (metastudio-protocol section 3)."""
+"""One request to the service, its answer, and the errors for refusals (metastudio-protocol section 3)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from orchestrator.network.http_session import forget_addresses
 
 #: Far more than any answer of the service, counted after inflating (design section 2.1).
 MAX_ANSWER_BYTES = 8 * 1024**2
-#: More than any refusal: its status decides, and what comes after these bytes is not read.
+#: More than any refusal: its status decides, and the bytes after this limit are not read.
 MAX_REFUSAL_BYTES = 256 * 1024
-#: Values and members of a JSON text, each of which takes far more memory than its bytes.
+#: The limit of values and members in a JSON text; each one takes far more memory than its bytes.
 MAX_JSON_ITEMS = 200_000
 
 INVALID_TOKEN = "MSS.00010008"  # noqa: S105 -- an error code
@@ -47,7 +47,7 @@ _HINTS = {
     "41000023": "the account has no resource left for this: buy or free one, then run again",
 }
 
-#: The API does not exist there: by the gateway's number, and by the service's own (metastudio-protocol section 3).
+#: Codes for an API that does not exist, of the gateway and of the service (metastudio-protocol section 3).
 _NO_API = frozenset({"0101", "00010003"})
 
 _PROXY_HINT = "give user and password in HTTPS_PROXY (http://user:password@host:port), or check NO_PROXY"
@@ -56,12 +56,12 @@ _ENDPOINT_HINT = "check --endpoint and --region; an endpoint is https://host and
 
 
 class OversizedAnswerError(InterruptedTransferError):
-    """The answer goes on past every bound; the request may have been carried out."""
+    """The answer exceeds the size limit; the request may have been carried out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back; headers and body may hold secrets and stay out of its text form."""
+    """An HTTP answer; headers and body may hold secrets and are left out of its repr."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -69,7 +69,7 @@ class Answer:
 
     @property
     def is_success(self) -> bool:
-        """True when the request was carried out, or the service says so."""
+        """True when the status is a success."""
         return 200 <= self.status < 300
 
     @property
@@ -78,7 +78,7 @@ class Answer:
         return plain_name(self.headers.get("X-Request-Id"))
 
     def json(self) -> dict[str, object]:
-        """The body as a JSON object; raises InterruptedTransferError when it is none."""
+        """Return the body as a JSON object; raise InterruptedTransferError when it is none."""
         decoded = read_object(self.body)
         if decoded is None:
             raise InterruptedTransferError(
@@ -90,11 +90,11 @@ class Answer:
 
 
 def read_object(body: bytes) -> dict[str, object] | None:
-    """Return the JSON object in *body*, its texts without lone surrogates; None when there is none.
+    """Return the JSON object in *body*, with lone surrogates in texts repaired; None when there is none.
 
-    What is nested too deeply, or has over MAX_JSON_ITEMS items, counts as none.
+    An object that is nested too deeply, or has more than MAX_JSON_ITEMS items, counts as none.
     """
-    # Each takes a byte at least, and nearly every answer is far shorter.
+    # Each item takes at least a byte, and nearly every answer is far shorter than the limit.
     if len(body) > MAX_JSON_ITEMS and sum(map(body.count, (b",", b"[", b"{"))) > MAX_JSON_ITEMS:
         return None
     try:
@@ -114,13 +114,13 @@ async def exchange(
     body: bytes,
     timeout_seconds: float,
 ) -> Answer:
-    """Send one request and read the answer, whatever its status; redirects are not followed.
+    """Send one request and return the answer, whatever its status; redirects are not followed.
 
-    Raises NotSentError when no connection was made, InterruptedTransferError when the request may have
-    arrived (OversizedAnswerError when it was answered without end) and ConfigurationError when the server's
-    certificate is not trusted.
+    Raises NotSentError when no connection was made, InterruptedTransferError when the request may have arrived
+    (OversizedAnswerError when the answer is too long), and ConfigurationError when the server's certificate is not
+    trusted.
     """
-    # Nothing is gained by compressing a few kilobytes, and a megabyte can inflate to a thousand.
+    # Compression gains nothing for a few kilobytes, and a megabyte can inflate to a thousand.
     headers = {**headers, "Accept-Encoding": "identity"}
     timeout = _timeout(timeout_seconds)
     try:
@@ -132,22 +132,22 @@ async def exchange(
         forget_addresses(session)
         host = url.host_port_subcomponent or "the service"
         failure = connection_error(error, host, timeout_seconds=timeout_seconds)
-    # Raised out here so that the client's exception, whose text may hold the URL, is not even its context.
+    # Raised outside the handler so that aiohttp's exception, whose text may hold the URL, is not even the context.
     raise failure
 
 
 @lru_cache(maxsize=4)  # every call of a client has the same
 def _timeout(seconds: float) -> aiohttp.ClientTimeout:
-    """Connecting gets half, so that a network that is silent is told apart from a service that does not answer."""
+    """Return the timeout; connecting gets half, to tell a silent network from a service that does not answer."""
     return aiohttp.ClientTimeout(total=seconds, connect=seconds / 2)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read the body chunk by chunk, which is also how it is inflated, up to the bound for its status."""
+    """Read the body in chunks, as it is inflated, up to the limit for its status."""
     is_success = 200 <= response.status < 300
     limit = MAX_ANSWER_BYTES if is_success else MAX_REFUSAL_BYTES
     if (response.content_length or limit) < limit and "Content-Encoding" not in response.headers:
-        # As long as it says, for there is nothing to inflate; nearly every answer is such a one.
+        # The declared length is the real one, as nothing is inflated; nearly every answer takes this path.
         return await response.read()
     body = bytearray()
     async for chunk in response.content.iter_any():
@@ -165,14 +165,14 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 class CommandFailedError(RequestRejectedError):
-    """A command was answered with HTTP 200 and a body that does not say EXCUTE_SUCCESS."""
+    """The answer to a command was HTTP 200 with a result other than EXCUTE_SUCCESS."""
 
     kind = "command_failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """An answer with a status other than success, read as far as it can be."""
+    """An unsuccessful answer, with its code and message as far as they can be read."""
 
     answer: Answer
     operation: str
@@ -181,7 +181,7 @@ class Refusal:
 
     @classmethod
     def read(cls, answer: Answer, operation: str, *, hidden: Iterable[str] = ()) -> Refusal:
-        """Find code and message in any of the bodies the service, its gateway and IAM send.
+        """Find the code and message in a body of the service, its gateway or IAM.
 
         The texts in *hidden* are masked in the message.
         """
@@ -200,20 +200,20 @@ class Refusal:
 
     @property
     def is_credentials_refused(self) -> bool:
-        """True for a 401, and for the two codes that say the same with a 400."""
+        """True for a 401, and for a 400 with one of the two codes of the same meaning."""
         return self.answer.status == 401 or (
             self.answer.status == 400 and self.code in {INVALID_TOKEN, _OTHER_PROJECT}
         )
 
     def error(self, *, advice: str, now: float) -> OrchestratorError:
-        """The error to raise; *advice* says where the credentials come from, *now* is in epoch seconds."""
+        """Return the error to raise; *advice* is its hint about the credentials, *now* is in epoch seconds."""
         if self.is_credentials_refused:
             if self.code == _OTHER_PROJECT:
                 advice = (
                     "the credentials are another project's: check --project-id or HUAWEICLOUD_SDK_PROJECT_ID"
                 )
             served_at = http_date_seconds(self.answer.headers.get("Date"))
-            # A wrong clock makes every signature and token look expired, so it is said when it is seen.
+            # A wrong clock makes every signature and token look expired, so the hint mentions it.
             if served_at is not None and abs(now - served_at) >= _WORTH_TELLING_SKEW_SECONDS:
                 direction = "ahead of" if now > served_at else "behind"
                 skew = f"{abs(now - served_at):.0f} s"
@@ -250,11 +250,11 @@ class Refusal:
         )
 
     def _wrong_setting(self) -> tuple[str, str] | None:
-        """What is wrong for every entry alike, and stays so until a setting is changed; with a hint."""
+        """Return the problem and a hint when a wrong setting makes every entry fail; None otherwise."""
         status = self.answer.status
         if status == 407:
             return "the proxy asks for credentials", _PROXY_HINT
-        # A 404 without JSON to a call that names no job: what listens there is not the service.
+        # A 404 without JSON to a call that names no job: the server at the endpoint is not the service.
         names_no_job = status == 404 and self.operation in {"create", "list"}
         is_other_server = names_no_job and read_object(self.answer.body) is None
         if status in {400, 404} and (self._code_number in _NO_API or is_other_server):
@@ -265,20 +265,20 @@ class Refusal:
 
     @property
     def _facts(self) -> dict[str, Any]:
-        """What every error says of the answer."""
+        """The fields of the answer that every error repeats."""
         return {"code": self.code, "request_id": self.answer.request_id, "status": self.answer.status}
 
     @property
     def _code_number(self) -> str:
-        """The code without its prefix: the gateway writes both APIG. and APIGW."""
+        """The code without its prefix, because the gateway uses both APIG. and APIGW."""
         return (self.code or "").rpartition(".")[2]
 
 
 def is_job_gone(error: RequestRejectedError) -> bool:
-    """True when the service itself answered 404: its gateway has codes of its own, and a page in between has none."""
+    """True when the service itself answered 404; a gateway's 404 has its own codes, an intermediary's has none."""
     return error.status == 404 and error.code is not None and not error.code.startswith("APIG")
 
 
 def service_code(value: object) -> str | None:
-    """An error code as the service writes them; None when *value* is something else."""
+    """Return *value* as a text if it has the form of an error code of the service, else None."""
     return str(value) if value is not None and _CODE.fullmatch(str(value)) else None

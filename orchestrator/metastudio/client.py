@@ -1,6 +1,6 @@
 """The training-job API: create, list, show, update, delete and command (metastudio-protocol section 1).
 
-Each call is signed, paced, sent, read, and tried again as far as that is safe.
+Each call is paced, signed, sent and decoded, and retried as far as that is safe.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from orchestrator.metastudio.wire import (
     job_urls,
 )
 
-#: No account has as many; a list that goes on is not the service's.
+#: No account has more jobs; a longer list does not come from the service.
 MAX_LISTED_JOBS = 200_000
 USER_AGENT = f"metastudio-orchestrator/{__version__}"
 _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -62,18 +62,17 @@ T = TypeVar("T")
 
 
 class MetaStudioClient:
-    """Calls the service; every method raises only OrchestratorError.
+    """A client for the service; every method raises only OrchestratorError.
 
-    CredentialsError, ServiceUnreachableError and ConfigurationError concern the whole run,
-    RequestRejectedError the one job. ThrottledError and InterruptedTransferError come when the attempts are
-    used up, and InterruptedTransferError at once when a create, a confirmation or a submission may have been
-    carried out.
+    CredentialsError, ServiceUnreachableError and ConfigurationError concern the whole run, RequestRejectedError one
+    job. ThrottledError and InterruptedTransferError are raised when the attempts are used up; the latter is raised
+    at once when a create, a confirmation or a submission may have been carried out.
 
-    *clock* is in epoch seconds, *timeout_seconds* is for one attempt. While *gate* holds calls back they wait,
-    and count no attempts. *service_time* hears the Date of every answer. Calls that change something go
-    through *fresh*, whose connections are new or were in use just now, and deliver nothing late. *before_send* is
-    awaited right before each request, and stops it by raising. Raises ConfigurationError when *project_id* cannot be
-    one.
+    *clock* is in epoch seconds; *timeout_seconds* is for one attempt. While *gate* holds calls back, they wait
+    without using attempts. *service_time* is updated from the Date of every answer. Calls that change something go
+    through *fresh*, whose connections are new or were in use a moment ago, and which delivers nothing late.
+    *before_send* is awaited right before each request, and stops it by raising. Raises ConfigurationError for an
+    impossible *project_id*.
     """
 
     def __init__(
@@ -111,7 +110,7 @@ class MetaStudioClient:
         )
 
     async def create_job(self, body: Mapping[str, object], *, app_user_id: str | None = None) -> JobUrls:
-        """Create a job; it has no idempotency key, so InterruptedTransferError means: look for its tag."""
+        """Create a job; there is no idempotency key, so after InterruptedTransferError look for its tag."""
         return await self._caller.run(
             Call(
                 operation="create",
@@ -138,7 +137,7 @@ class MetaStudioClient:
     async def iterate_jobs(
         self, query: JobQuery, *, app_user_id: str | None = None
     ) -> AsyncIterator[JobSummary]:
-        """List all jobs, 100 a page, each once; jobs deleted meanwhile do not make it miss others."""
+        """Yield all jobs once, in pages of 100; jobs deleted during the listing do not hide others."""
         seen: set[str] = set()
         offset, stale_pages = query.offset, 0
         count: int | None = None
@@ -155,18 +154,18 @@ class MetaStudioClient:
             for job in fresh:
                 seen.add(job.job_id)
                 yield job
-            # Jobs that were deleted since the page before moved the others to the front: go back by as many.
+            # Jobs deleted since the previous page moved the others forward: step back by that number.
             gone = 0 if count is None or page.count is None else count - page.count
             offset = max(offset - gone, 0) if gone > 0 else offset + len(page.jobs)
             count = page.count
             is_past_end = not page.jobs if count is None else offset >= count
-            # Stepping back shows again what was seen, but never more pages than that takes.
+            # After stepping back, pages repeat known jobs, but never more pages than the known jobs fill.
             stale_pages = 0 if fresh else stale_pages + 1
             if is_past_end or stale_pages > len(seen) // MAX_PAGE_JOBS + 1:
                 return
 
     async def find_job(self, job_id: str, *, app_user_id: str | None = None) -> JobDetail | None:
-        """Show a job; None when the service has none of that id."""
+        """Show a job; return None when the service has no job with that id."""
         try:
             return await self.show_job(job_id, app_user_id=app_user_id)
         except RequestRejectedError as error:
@@ -175,7 +174,7 @@ class MetaStudioClient:
             raise
 
     async def show_job(self, job_id: str, *, app_user_id: str | None = None) -> JobDetail:
-        """Show a job; raises RequestRejectedError, for which `is_job_gone` holds, when there is none."""
+        """Show a job; when it does not exist, raise a RequestRejectedError for which `is_job_gone` is true."""
         return await self._caller.run(
             Call(
                 operation="show",
@@ -202,7 +201,7 @@ class MetaStudioClient:
         )
 
     async def delete_job(self, job_id: str, *, app_user_id: str | None = None) -> bool:
-        """Delete a job with its files; False when it was gone already."""
+        """Delete a job with its files; return False when it did not exist."""
         call = Call(
             operation="delete",
             method="DELETE",
@@ -225,9 +224,9 @@ class MetaStudioClient:
         command_message: str | None = None,
         app_user_id: str | None = None,
     ) -> CommandResult:
-        """Give a job a command; raises CommandFailedError when the service says it was not carried out.
+        """Send a command for a job; raise CommandFailedError when the service reports that it was not carried out.
 
-        InterruptedTransferError after a command that is no read means: ask for the job's state first.
+        After InterruptedTransferError from a command that changes something, ask for the job's state first.
         """
         message = {"command_message": command_message} if command_message else {}
         return await self._caller.run(
@@ -244,7 +243,7 @@ class MetaStudioClient:
 
 
 def _command_result(answer: Answer, command: Command) -> CommandResult:
-    """HTTP 200 is not success here (metastudio-protocol section 0, fact 1)."""
+    """Read the result; HTTP 200 alone is not success here (metastudio-protocol section 0, fact 1)."""
     body = answer.json()
     if body.get("commond_result") == SUCCESS:
         return command_result(body)
@@ -252,7 +251,7 @@ def _command_result(answer: Answer, command: Command) -> CommandResult:
     details = info if isinstance(info, dict) else {}
     message = body.get("excute_failed_msg") or details.get("error_msg") or "no reason given"
     code = service_code(details.get("error_code"))
-    # An internal error leaves open what was done, whatever the status around it.
+    # After an internal error it is unknown what was done, whatever the HTTP status.
     kind = InterruptedTransferError if code == INTERNAL_ERROR else CommandFailedError
     raise kind(
         f"the service did not carry out {command.value}: {quotable(str(message))}",
@@ -268,7 +267,7 @@ def _job_path(job_id: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[T]):
-    """One call of the API and how its answer is read."""
+    """One call of the API, with the decoder of its answer."""
 
     operation: str
     method: str
@@ -281,27 +280,27 @@ class Call(Generic[T]):
 
     @property
     def kind(self) -> CallKind:
-        """The service's limits go by the method, and a command is a POST whatever it says."""
+        """The kind for rate limits, which go by the HTTP method: every command is a POST and counts as a write."""
         return CallKind.READ if self.method == "GET" else CallKind.WRITE
 
     @property
     def is_change(self) -> bool:
-        """False for what only reads, by whatever method."""
+        """True unless the call only reads, whatever its HTTP method."""
         return not self.is_repeatable or self.method in {"PUT", "DELETE"}
 
     @property
     def hidden(self) -> tuple[str, ...]:
-        """What the service may echo and nobody should read."""
+        """The values of the body that the service may echo and that must not appear in messages."""
         contact = (self.body or {}).get("contact")
         return (contact,) if isinstance(contact, str) and contact else ()
 
 
 class Caller:
-    """Carries calls out for one project.
+    """Carries out calls for one project.
 
-    Calls that change something go through the session *fresh*; *service_time* hears the Date of every
+    Calls that change something go through the session *fresh*. *service_time* is updated from the Date of every
     answer. *before_send* is awaited right before each request and stops it by raising an OrchestratorError. Raises
-    ConfigurationError when *project_id* cannot be one.
+    ConfigurationError for an impossible *project_id*.
     """
 
     def __init__(
@@ -336,7 +335,7 @@ class Caller:
         self._before_send = before_send
 
     async def run(self, call: Call[T]) -> T:
-        """Carry *call* out; raises the errors that MetaStudioClient names."""
+        """Carry out *call*; raises the errors listed in MetaStudioClient."""
         try:
             return await self._retrying.run(
                 lambda attempt: self._attempt(call, attempt),
@@ -347,7 +346,7 @@ class Caller:
             )
         except OversizedAnswerError as error:
             if not call.is_repeatable:
-                # A call that acts may have been carried out, whatever answered it.
+                # A call that changes something may have been carried out, whatever answered it.
                 raise
             kind = RequestRejectedError if call.job_path else ConfigurationError
             raise error.restated(
@@ -365,7 +364,7 @@ class Caller:
         except OrchestratorError as error:
             error.conceal((*call.hidden, *self._auth.secrets))
             self._report(call, attempt, started_at, error)
-            # Every call of the kind waits when the gateway counts too many of them.
+            # When the gateway counts too many calls of a kind, all calls of that kind wait.
             if isinstance(error, ThrottledError) and error.status == 429:
                 policy = self._retrying.policy
                 wait = policy.throttled_floor_seconds if error.retry_after is None else error.retry_after
@@ -375,20 +374,20 @@ class Caller:
         return result
 
     async def _ask(self, call: Call[Any]) -> Answer:
-        """One answer of success; credentials that can be renewed are, once."""
+        """Return a successful answer; renew refused credentials once if they can be renewed."""
         sent, answer = await self._send(call)
         if answer.is_success:
             return answer
         refusal = Refusal.read(answer, call.operation)
         if refusal.is_credentials_refused and self._auth.forget(sent):
-            # The gateway counts this request as well.
+            # The gateway counts the repeated request as well.
             await self._limiter.acquire(call.kind)
             _, answer = await self._send(call)
             if answer.is_success:
                 return answer
             refusal = Refusal.read(answer, call.operation)
         if refusal.code is not None:
-            # Without one the answer may be of something in between.
+            # Without a code, the answer may come from an intermediary.
             self._service_time.hear(answer.headers.get("Date"))
         raise refusal.error(advice=self._auth.advice, now=self._clock())
 
@@ -400,17 +399,17 @@ class Caller:
         if call.body is not None:
             plain["Content-Type"] = "application/json"
         if call.app_user_id is not None:
-            # A manifest may hold any text, and a line break in a header would start another one.
+            # A manifest may contain any text, and a line break would start another header.
             if not (call.app_user_id.isascii() and call.app_user_id.isprintable()):
                 raise RequestRejectedError(
                     "app_user_id is sent as a header and may have printable ASCII characters only"
                 )
             plain["X-App-UserId"] = call.app_user_id
         headers = await self._auth.headers(call.method, url, plain, body)
-        # A request on a kept connection that the other side just closes is lost; a read is simply sent again. And a
-        # read that was given up may arrive whenever it likes.
+        # A request on a kept connection that the other side is closing is lost; a read is simply sent again. A read
+        # that timed out may also arrive late without harm.
         session = self._fresh if call.is_change else self._session
-        # After all that may take time: the turn among other calls, a token for it.
+        # After everything that may take time: the rate limiter's slot, a token.
         if self._before_send is not None:
             await self._before_send()
         answer = await exchange(
@@ -436,11 +435,11 @@ class Caller:
 
 
 def _decoded(call: Call[T], answer: Answer) -> T:
-    """The answer as *call* reads it; an answer that cannot be read leaves open what was done."""
+    """Decode the answer of *call*; raise InterruptedTransferError, as the outcome is unknown, when it cannot."""
     try:
         return call.decode(answer)
     except ValidationError as error:
-        # Where the answer is wrong, never what is in it.
+        # Only the places where the answer is wrong, never its content.
         places = {".".join(map(str, problem["loc"])) for problem in error.errors(include_input=False)}
         reason = f"{', '.join(sorted(places)[:5])} not as documented"
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""Where credentials are found, and to which addresses they may be sent.
+"""The search for credentials, and the addresses that they may be sent to.
 
-The vendor's names and file come first (metastudio-protocol section 4.3).
+The vendor's variables and file come first (metastudio-protocol section 4.3).
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _HOW_TO_GIVE = (
     f"or {_USER}, {_PASSWORD} and {_DOMAIN}"
 )
 DEFAULT_IAM_ENDPOINT = "https://iam.myhuaweicloud.com"
-#: Where the service is offered (metastudio-protocol section 4.3).
+#: The regions in which the service is offered (metastudio-protocol section 4.3).
 REGIONS: Final = ("cn-north-4", "cn-east-3", "ap-southeast-3")
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def region_endpoint(region: str) -> str:
-    """The service's endpoint in *region* (metastudio-protocol section 4.3).
+    """Return the service's endpoint in *region* (metastudio-protocol section 4.3).
 
-    Raises ConfigurationError for a region that is not known: its host would never be found, and a run would wait
-    for it in vain.
+    Raises ConfigurationError for an unknown region: its host would never resolve, and a run would wait for it in
+    vain.
     """
     if not _REGION.fullmatch(region):
         raise ConfigurationError(f"{region!r} is not a region; write for example cn-north-4")
     if region not in REGIONS:
-        # A region may have opened after this version was made.
+        # A region may have opened after this version was released.
         meant = get_close_matches(region, REGIONS, n=1)
         other = (
             f"for a region that is new, give its --endpoint: https://metastudio.{region}.myhuaweicloud.com"
@@ -60,12 +60,11 @@ def region_endpoint(region: str) -> str:
 
 
 def check_endpoint(url: str, *, is_insecure_http_allowed: bool = False, setting: str = "--endpoint") -> str:
-    """Return *url*, given by *setting*, without a slash at its end.
+    """Return *url*, given by *setting*, without a trailing slash.
 
-    Raises ConfigurationError unless secrets may travel there.
-
-    That is https anywhere, and http on loopback or when the operator allows it. A path is refused: the client adds
-    the API's own, so that `/v1` twice would be no API.
+    Raises ConfigurationError unless secrets may be sent to it: https is always allowed, http only for loopback or
+    when the operator allows it. A path is refused, because the client adds the API's own path and a second `/v1`
+    would not be the API.
     """
     try:
         endpoint = URL(url.strip())
@@ -100,25 +99,25 @@ class Credentials:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What appears in no output: both keys, and the token of temporary ones."""
+        """The texts to keep out of all output: both keys, and the token of temporary ones."""
         return tuple(filter(None, (self.ak, self.sk, self.security_token)))
 
 
 @dataclass(frozen=True, slots=True)
 class UserToken:
-    """A token somebody fetched for us; it lives 24 hours and cannot be renewed."""
+    """A token that was fetched outside this program; it is valid for 24 hours and cannot be renewed."""
 
     token: str = field(repr=False)
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What appears in no output."""
+        """The texts to keep out of all output."""
         return (self.token,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IamAccount:
-    """An IAM user whose password buys tokens at *endpoint*."""
+    """An IAM user whose password is exchanged for tokens at *endpoint*."""
 
     user: str
     password: str = field(repr=False)
@@ -127,13 +126,13 @@ class IamAccount:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What appears in no output: user and account have names that a person may need to read."""
+        """The texts to keep out of all output; the names of user and account may be shown."""
         return (self.password,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundCredentials:
-    """What to authenticate with, where it came from, and what the operator should know about it."""
+    """The credentials that were found, their source, and warnings about them."""
 
     secret: Credentials | UserToken | IamAccount
     source: str
@@ -144,7 +143,7 @@ class FoundCredentials:
 def find_credentials(environ: Mapping[str, str], home: Path | None) -> FoundCredentials:
     """Look for a key pair, the vendor's credentials file, a token and an IAM user, in this order.
 
-    Raises ConfigurationError when there is none, or half a pair.
+    Raises ConfigurationError when there are none, or only half of a pair.
     """
     found = _key_pair(environ) or _vendor_file(environ, home) or _token(environ) or _iam_account(environ)
     if found is None:
@@ -168,7 +167,7 @@ def _key_pair(environ: Mapping[str, str]) -> FoundCredentials | None:
 
 def _vendor_file(environ: Mapping[str, str], home: Path | None) -> FoundCredentials | None:
     named = environ.get(_FILE, "").strip()
-    # pathlib raises where os.path leaves a ~ without a home alone, and where a folder may not be looked into.
+    # pathlib raises for a ~ without a home directory, and for a directory without permission; os.path does not.
     usual = None if home is None else home / ".huaweicloud" / "credentials"
     if named:
         path: Path | None = Path(os.path.expanduser(named))  # noqa: PTH111 - see above
@@ -196,8 +195,8 @@ def _vendor_file(environ: Mapping[str, str], home: Path | None) -> FoundCredenti
 
 
 def _read_basic_section(path: Path) -> Mapping[str, str] | None:
-    """The section [basic]; the parser's own errors quote the line, so they are not passed on."""
-    import configparser  # noqa: PLC0415 - mostly the environment has the credentials
+    """Return the section [basic]; the parser's own errors quote the line, so they are not passed on."""
+    import configparser  # noqa: PLC0415 - credentials mostly come from the environment
 
     parser = configparser.ConfigParser(interpolation=None)
     try:
@@ -213,7 +212,7 @@ def _read_basic_section(path: Path) -> Mapping[str, str] | None:
 
 
 def _text_of(path: Path) -> str:
-    """The content of a regular file; raises OSError, and for a pipe too, which might be waited for without end."""
+    """Return the content of a regular file; raise OSError for anything else, as reading a pipe might never end."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file")
     return path.read_text(encoding="utf-8-sig")
@@ -248,7 +247,7 @@ def _required(value: str | None, name: str, *, because: str) -> str:
 
 
 def _header_value(values: Mapping[str, str], name: str) -> str | None:
-    """The value without blanks around it, None when nothing is left; raises when no header could carry it."""
+    """Return the stripped value, None when empty; raise ConfigurationError when it cannot be sent in a header."""
     value = values.get(name, "").strip()
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Tokens for an IAM user's password (metastudio-protocol section 4.1)."""
+"""Authentication with tokens fetched by an IAM user's password (metastudio-protocol section 4.1)."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from orchestrator.metastudio.signing import TOKEN_HEADER
 _PATH = "/v3/auth/tokens?nocatalog=true"
 _LIFETIME_SECONDS = 24 * 3600.0
 _MARGIN_SECONDS = 600.0
-#: What a header can carry; the length is that of metastudio-protocol section 1.
+#: The characters that a header can carry; the length is from metastudio-protocol section 1.
 _TOKEN = re.compile(r"[\x21-\x7e]{1,16384}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Token:
-    """A token in use; `renew_at` is in epoch seconds, ahead of its end."""
+    """A token in use; `renew_at`, in epoch seconds, is before its expiry."""
 
     value: str = field(repr=False)
     project_id: str | None
@@ -43,9 +43,9 @@ class _Token:
 
 
 class IamPasswordAuth:
-    """Buys a token with a password, keeps it, and renews it before it ends or when it is refused.
+    """Fetches a token with a password, keeps it, and renews it before it expires or when it is refused.
 
-    Tokens are for the project *project_id*, else for the one named like *region*. *clock* is in epoch seconds.
+    Tokens are for the project *project_id*, else for the project with the name *region*. *clock* is in epoch seconds.
     Raises ConfigurationError when neither is given.
     """
 
@@ -73,7 +73,7 @@ class IamPasswordAuth:
 
     @property
     def advice(self) -> str:
-        """Name the variables of the account."""
+        """The variables of the account to check."""
         return (
             "check ORCHESTRATOR_IAM_USER, ORCHESTRATOR_IAM_PASSWORD and ORCHESTRATOR_IAM_DOMAIN "
             "(the account's name), and that the project belongs to the account"
@@ -85,9 +85,9 @@ class IamPasswordAuth:
         return (*self._account.texts, *([self._token.value] if self._token else ()))
 
     async def project_id(self) -> str:
-        """The project the token is for.
+        """Return the id of the project that the token is for.
 
-        Raises CredentialsError, ServiceUnreachableError, and ConfigurationError when IAM names none.
+        Raises CredentialsError, ServiceUnreachableError, or ConfigurationError when IAM names no project.
         """
         token = await self._retrying.run(lambda _attempt: self._current(), operation="IAM token")
         if token.project_id is None:
@@ -95,22 +95,22 @@ class IamPasswordAuth:
         return token.project_id
 
     async def headers(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """Add X-Auth-Token, fetching one first where needed.
+        """Add X-Auth-Token, after fetching a token if needed.
 
-        Raises NotSentError when IAM cannot give one now, so that the caller may try again.
+        Raises NotSentError when IAM cannot issue one now, so that the caller may try again.
         """
         return {**headers, TOKEN_HEADER: (await self._current()).value}
 
     def forget(self, sent: Mapping[str, str]) -> bool:
-        """Drop the refused token unless it has been replaced meanwhile; a new one can always be asked for."""
-        # Another call may have replaced it since: that token must not be dropped for the old one.
+        """Drop the refused token unless it has already been replaced; a new one can always be requested."""
+        # Another call may have replaced it since; the new token must not be dropped for the old one's refusal.
         if self._token is not None and self._token.value == sent.get(TOKEN_HEADER):
             self._token = None
         return True
 
     async def _current(self) -> _Token:
-        """The token in use; one caller fetches, the others wait for it."""
-        # All calls meet the end of a token at the same time; only the first of them buys the next.
+        """Return the token in use; one caller fetches it while the others wait."""
+        # A token expires for all calls at the same time; only the first of them fetches the next.
         async with self._renewing:
             if self._token is None or self._clock() >= self._token.renew_at:
                 self._token = self._read(await self._ask())
@@ -138,7 +138,7 @@ class IamPasswordAuth:
                 f"this is not IAM: {error.message}", hint="check ORCHESTRATOR_IAM_ENDPOINT, and any proxy"
             ) from None
         except InterruptedTransferError as error:
-            # The call that needs the token has not been sent, whatever became of this one.
+            # The call that needs the token has not been sent, whatever the outcome of this request.
             raise NotSentError(f"IAM gave no token: {error.message}") from None
         if answer.status == 201:
             return answer
@@ -147,7 +147,7 @@ class IamPasswordAuth:
     def _refused(self, answer: Answer) -> OrchestratorError:
         refusal = Refusal.read(answer, "IAM token", hidden=(self._account.password,))
         if answer.status == 404 and refusal.code is None:
-            # IAM gives its code; a page without one says nothing about the account.
+            # IAM's own answers have a code; a page without one says nothing about the account.
             return ConfigurationError(
                 f"this is not IAM: {refusal.message}", hint="check ORCHESTRATOR_IAM_ENDPOINT, and any proxy"
             )
@@ -177,7 +177,7 @@ class IamPasswordAuth:
         project_id = _mapping(token.get("project")).get("id")
         issued_at = _epoch_seconds(token.get("issued_at"))
         expires_at = _epoch_seconds(token.get("expires_at"))
-        # By IAM's own clock; renewed ten minutes before its end, or a tenth of a short life.
+        # The lifetime by IAM's clock; renewal is ten minutes before its end, or a tenth of a short lifetime.
         life = _LIFETIME_SECONDS
         if issued_at is not None and expires_at is not None:
             life = expires_at - issued_at

@@ -1,4 +1,4 @@
-"""When a call may go: the rate of each kind of call, and the next attempt after one that failed."""
+"""The pacing of calls: the rate of each kind of call, and the retries after failures."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from orchestrator.domain.retry import Attempts, Draw, RetryPolicy
 
 T = TypeVar("T")
 
-#: Waits for what a request needs of its own, a slot of a limiter for example, and holds it.
+#: Waits for a resource that a request needs, for example a slot of a limiter, and holds it.
 Turn = Callable[[], AbstractAsyncContextManager[object]]
-#: Lets a call (its operation, what it is about, its turn) through, and holds it back while the service is out.
-#: Raises ServiceUnreachableError when that is so for too long; a failure that is part of an outage is marked as one.
+#: Admits a call, given its operation, its subject and its turn, and holds it back while the service is out. Raises
+#: ServiceUnreachableError when an outage lasts too long; marks a failure that is part of an outage.
 Gate = Callable[[str, Hashable, Turn], AbstractAsyncContextManager[None]]
 
 _UNREACHABLE_HINT = (
@@ -33,7 +33,7 @@ _UNREACHABLE_HINT = (
 
 
 class ApiAttempt(NamedTuple):
-    """One try of one call; `outcome` is "ok" or the error's kind."""
+    """One attempt of one call; `outcome` is "ok" or the error's kind."""
 
     operation: str
     attempt: int
@@ -45,12 +45,12 @@ class ApiAttempt(NamedTuple):
 
 
 def ignore(_attempt: ApiAttempt) -> None:
-    """Listen to no attempts."""
+    """Ignore an attempt; the default callback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrying:
-    """Tries a call as often as the policy allows; what fails in an outage, by *gate*, does not count."""
+    """Repeats a call as often as the policy allows; attempts that fail in an outage, by *gate*, do not count."""
 
     policy: RetryPolicy
     sleep: Callable[[float], Awaitable[object]]
@@ -66,24 +66,24 @@ class Retrying:
         turn: Turn = nullcontext,
         is_repeatable: bool = True,
     ) -> T:
-        """Await `attempt_once(attempt)`, from attempt 1, until it succeeds or the last error is final.
+        """Await `attempt_once(attempt)`, from attempt 1, until it succeeds or an error is final.
 
-        *subject* is what the call is about, and each attempt takes a *turn*. A call that is not repeatable is tried
-        again only while it provably was not carried out. Raises ServiceUnreachableError when the service is out for
-        too long, or, without a gate, when every attempt ended without an answer; else the last error.
+        *subject* identifies the target of the call, and each attempt holds a *turn*. A call that is not repeatable is
+        retried only while it provably was not carried out. Raises ServiceUnreachableError when an outage lasts too
+        long or, without a gate, when the last attempt ended without an answer; otherwise the last error.
         """
 
         async def wait(error: RetryableError, attempts: Attempts) -> int:
             if isinstance(error, InterruptedTransferError) and not is_repeatable:
                 raise error
             if error.is_outage:
-                # The gate is what makes the next attempt wait.
+                # The gate makes the next attempt wait.
                 return 0
             delay = self.policy.delay_after(error, attempts.number, self.draw)
             if delay is None:
                 is_silent = isinstance(error, InterruptedTransferError) and error.status is None
                 if self.gate is not None or not (is_silent or isinstance(error, NotSentError)):
-                    # With a gate the service answers others: it is this call that fails.
+                    # With a gate the service answers other calls, so only this call fails.
                     raise error
                 number = attempts.made
                 raise error.restated(
@@ -96,7 +96,7 @@ class Retrying:
             return 1
 
         attempts = Attempts(wait)
-        # No `async for`: nearly every call ends in its first round, and all calls of a batch come through here.
+        # No `async for`: nearly every call ends in its first round, and all calls of a batch pass through here.
         while True:
             try:
                 async with turn() if self.gate is None else self.gate(operation, subject, turn):
@@ -105,13 +105,13 @@ class Retrying:
                 await attempts.wait_after(error)
 
 
-#: Steps are longer by so much than the rate asks for: of calls at 0, 0.5 and 1 s the last may be quicker on its way
-#: than the first, and the service would count three in a second.
+#: The factor by which steps are longer than the rate requires. Of calls at 0, 0.5 and 1 s the last may travel faster
+#: than the first, and the service would count three within a second.
 STEP_SLACK = 1.025
 
 
 class CallKind(StrEnum):
-    """The two classes the service limits separately (metastudio-protocol section 3)."""
+    """The two classes of calls that the service limits separately (metastudio-protocol section 3)."""
 
     READ = "read"
     WRITE = "write"
@@ -142,7 +142,7 @@ def parse_api_rate(text: str) -> ApiRate:
 
 
 class Pacer(Protocol):
-    """Lets calls go at a rate."""
+    """Limits the rate of calls."""
 
     def slot(self, kind: CallKind) -> AbstractAsyncContextManager[None]:
         """Wait for a slot and hold it."""
@@ -153,7 +153,7 @@ class Pacer(Protocol):
         ...
 
     def back_off(self, kind: CallKind, seconds: float) -> None:
-        """Let no call of this kind start for *seconds*, nor those that wait for a slot already."""
+        """Let no call of this kind start for *seconds*, including those already waiting for a slot."""
         ...
 
 
@@ -179,15 +179,15 @@ class RateLimiter:
         self._sleep = sleep
 
     def slot(self, kind: CallKind) -> AbstractAsyncContextManager[None]:
-        """Wait for a slot and hold it; a call takes no longer than its own time."""
+        """Wait for a slot; nothing is held after that."""
         return Slot(self, kind)
 
     async def acquire(self, kind: CallKind) -> None:
-        """Wait for a slot; a pause that begins meanwhile is waited for as well."""
+        """Wait for a slot, and for any pause that begins during the wait."""
         lane = self._lanes[kind]
         is_current = False
         while not is_current:
-            # A pause that starts during the sleep makes the slot void: another one is taken after it.
+            # A pause that starts during the sleep voids the slot; another one is reserved after it.
             pauses = lane.pauses
             wait = lane.reserve(self._clock())
             if wait > 0:
@@ -195,12 +195,12 @@ class RateLimiter:
             is_current = lane.pauses == pauses
 
     def back_off(self, kind: CallKind, seconds: float) -> None:
-        """Let no call of this kind start for *seconds*, nor those that wait for a slot already."""
+        """Let no call of this kind start for *seconds*, including those already waiting for a slot."""
         self._lanes[kind].pause_until(self._clock() + seconds)
 
 
 class Slot:
-    """One call's slot; each call makes one, so it is no generator."""
+    """The slot of one call; a class rather than a generator, because every call makes one."""
 
     __slots__ = ("_kind", "_pacer")
 
@@ -213,7 +213,7 @@ class Slot:
         await self._pacer.acquire(self._kind)
 
     async def __aexit__(self, *_ended: object) -> None:
-        """Nothing is given back: a slot is a moment."""
+        """Do nothing: a slot is a moment in time and need not be released."""
 
 
 class _Lane:
@@ -226,14 +226,14 @@ class _Lane:
         self.pauses = 0
 
     def reserve(self, now: float) -> float:
-        """Take the next slot; the seconds until it."""
+        """Reserve the next slot and return the seconds until it."""
         slot = max(self._next_slot, now)
         self._next_slot = slot + self._interval
         return slot - now
 
     def pause_until(self, end: float) -> None:
-        """Let slots begin at *end* or after a longer pause; those who wait for one must take another."""
+        """Start slots at *end* or after a longer pause; callers that wait for one must reserve another."""
         self._paused_until = max(self._paused_until, end)
-        # Slots handed out already are taken back by `pauses`, so the first one is free again.
+        # `pauses` voids the slots reserved so far, so the first slot after the pause is free.
         self._next_slot = self._paused_until
         self.pauses += 1

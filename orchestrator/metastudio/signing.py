@@ -1,4 +1,4 @@
-"""Proofs of identity in requests: tokens and AK/SK signatures, SDK-HMAC-SHA256 (metastudio-protocol section 4)."""
+"""Authentication of requests: tokens and AK/SK signatures, SDK-HMAC-SHA256 (metastudio-protocol section 4)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TOKEN_HEADER = "X-Auth-Token"  # noqa: S105 -- the header's name
 ALGORITHM = "SDK-HMAC-SHA256"
 DATE_HEADER = "X-Sdk-Date"
 _CONTENT_HASH_HEADER = "x-sdk-content-sha256"
-#: A path that is the same when it is encoded again, as those of this API are.
+#: A path that encoding leaves unchanged, like all paths of this API.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/-]*")
 
 
 class Authenticator(Protocol):
-    """Adds to a request what proves who sends it."""
+    """Adds proof of identity to requests."""
 
     @property
     def advice(self) -> str:
@@ -34,22 +34,22 @@ class Authenticator(Protocol):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no message may repeat, though the service does."""
+        """The texts that no message may repeat, even where the service does."""
         ...
 
     async def headers(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """Every header to send: *headers* and the proof."""
+        """Return all headers to send: *headers* and the proof of identity."""
         ...
 
     def forget(self, sent: Mapping[str, str]) -> bool:
-        """Drop what was *sent* and refused; True when a new proof can be had and the request sent again."""
+        """Drop the refused proof in *sent*; return True when a new one can be made and the request sent again."""
         ...
 
 
 class AkSkAuth:
     """Signs each request with an access key pair.
 
-    *clock* dates the signatures, in epoch seconds.
+    *clock*, in epoch seconds, dates the signatures.
     """
 
     def __init__(self, credentials: Credentials, *, clock: Callable[[], float] = time.time) -> None:
@@ -58,7 +58,7 @@ class AkSkAuth:
 
     @property
     def advice(self) -> str:
-        """Name the three variables, and the clock, which dates the signature."""
+        """The three variables to check, and the clock, which dates the signature."""
         return (
             "check HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK (or the credentials file), "
             "HUAWEICLOUD_SDK_SECURITY_TOKEN for temporary keys, and this machine's clock"
@@ -78,7 +78,7 @@ class AkSkAuth:
         }
         if self._credentials.security_token:
             signed["X-Security-Token"] = self._credentials.security_token
-        # From the encoded URL: what is signed must be what goes over the wire, byte for byte.
+        # Built from the encoded URL: the signature must cover exactly what is sent, byte for byte.
         request = SignableRequest(
             method=method,
             path=url.raw_path,
@@ -90,19 +90,19 @@ class AkSkAuth:
         return signed
 
     def forget(self, sent: Mapping[str, str]) -> bool:
-        """Keys stay as they are: a refused signature would be refused again."""
+        """Return False: a new signature with the same keys would be refused again."""
         return False
 
 
 class StaticTokenAuth:
-    """Sends a token that somebody else fetched."""
+    """Sends a token that was fetched outside this program."""
 
     def __init__(self, token: str) -> None:
         self._token = token
 
     @property
     def advice(self) -> str:
-        """Say that tokens end."""
+        """The variable to check; tokens expire."""
         return "check ORCHESTRATOR_AUTH_TOKEN: a token lives 24 hours and belongs to one project"
 
     @property
@@ -115,22 +115,22 @@ class StaticTokenAuth:
         return {**headers, TOKEN_HEADER: self._token}
 
     def forget(self, sent: Mapping[str, str]) -> bool:
-        """Nobody here can fetch another token."""
+        """Return False: this program cannot fetch another token."""
         return False
 
 
-@lru_cache(maxsize=2)  # many calls a second have the same
+@lru_cache(maxsize=2)  # many calls within a second share the value
 def _date(second: int) -> str:
-    """The value of `X-Sdk-Date` for a *second* of the epoch."""
+    """Return the value of `X-Sdk-Date` for *second*, in epoch seconds."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignableRequest:
-    """A request as the signature sees it.
+    """The parts of a request that the signature covers.
 
-    `path` is the one on the wire, `query` holds decoded pairs. Every header is signed, so none of them may
-    change afterwards; `Host` and `X-Sdk-Date` must be among them.
+    `path` is the one on the wire; `query` holds decoded pairs. Every header whose name has no underscore is signed,
+    so none of them may change afterwards; `Host` and `X-Sdk-Date` must be among them.
     """
 
     method: str
@@ -141,7 +141,7 @@ class SignableRequest:
 
 
 def authorization(request: SignableRequest, ak: str, sk: str) -> str:
-    """The value of the Authorization header; raises KeyError when `X-Sdk-Date` is not among the headers."""
+    """Return the value of the Authorization header; raise KeyError when `X-Sdk-Date` is not among the headers."""
     headers = signed_headers(request)
     digest = hashlib.sha256(canonical_request(request, headers).encode()).hexdigest()
     text = f"{ALGORITHM}\n{headers[DATE_HEADER.lower()]}\n{digest}"
@@ -150,20 +150,20 @@ def authorization(request: SignableRequest, ak: str, sk: str) -> str:
 
 
 def signed_headers(request: SignableRequest) -> dict[str, str]:
-    """The headers as they are signed: sorted, names in lower case, those with an underscore left out."""
+    """Return the headers as they are signed: sorted, names in lower case, without those that have an underscore."""
     lowered = {name.lower(): value.strip() for name, value in request.headers.items() if "_" not in name}
     return dict(sorted(lowered.items()))
 
 
 def canonical_request(request: SignableRequest, headers: Mapping[str, str]) -> str:
-    """The six lines that are hashed, of which the headers take several; *headers* as `signed_headers` has them."""
+    """Return the canonical request that is hashed; *headers* come from `signed_headers`."""
     is_plain = _PLAIN_PATH.fullmatch(request.path) is not None
     path = request.path if is_plain else "/".join(map(_encode, unquote(request.path).split("/")))
-    # The vendor's signer takes a hash that a header states, but not for an empty body.
+    # The vendor's signer uses a content hash stated in a header, except for an empty body.
     stated = headers.get(_CONTENT_HASH_HEADER) if request.body else None
     lines = [
         request.method.upper(),
-        # Always with a slash at the end, which the wire does not need.
+        # The canonical path always ends with a slash, even if the path on the wire does not.
         path if path.endswith("/") else path + "/",
         canonical_query(request.query),
         "".join([f"{name}:{value}\n" for name, value in headers.items()]),
@@ -174,12 +174,12 @@ def canonical_request(request: SignableRequest, headers: Mapping[str, str]) -> s
 
 
 def canonical_query(query: Iterable[tuple[str, str]]) -> str:
-    """The query sorted and encoded as it is signed; send exactly this."""
+    """Return the query sorted and encoded as it is signed; send exactly this."""
     return "&".join([f"{_encode(key)}={_encode(value)}" for key, value in sorted(query)])
 
 
 def query_pairs(raw_query: str) -> tuple[tuple[str, str], ...]:
-    """The decoded pairs of a query that `canonical_query` wrote."""
+    """Return the decoded pairs of a query that `canonical_query` encoded."""
     return tuple(parse_qsl(raw_query, keep_blank_values=True)) if raw_query else ()
 
 

@@ -1,6 +1,6 @@
-"""What goes to the service and what comes from it (metastudio-protocol section 1): bodies, queries, answers.
+"""The wire format of the service (metastudio-protocol section 1): request bodies, queries and answers.
 
-Unknown fields and values of answers are tolerated.
+Unknown fields and values in answers are tolerated.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _COUNT_FIELDS = {
     AssetKind.ACTION_VIDEO: "action_video_multipart_count",
 }
 SUCCESS = "EXCUTE_SUCCESS"
-#: Ten times what is documented of each, and more (metastudio-protocol section 1): past these it is another server.
+#: At least ten times the documented limits (metastudio-protocol section 1): a larger answer is another server's.
 MAX_PAGE = 1000
 MAX_PARTS = 10_000
 MAX_URLS = 10_000
@@ -52,7 +52,7 @@ MAX_STATE_CHARACTERS = 64
 
 
 class Command(StrEnum):
-    """What `command` can be told (metastudio-protocol section 1.6)."""
+    """The commands for `MetaStudioClient.command` (metastudio-protocol section 1.6)."""
 
     GET_MULTIPART_UPLOADED = "GET_MULTIPART_UPLOADED"
     CONFIRM_MULTIPART_UPLOADED = "CONFIRM_MULTIPART_UPLOADED"
@@ -70,13 +70,13 @@ class Command(StrEnum):
 
     @property
     def is_read(self) -> bool:
-        """True when the command changes nothing, so that it may be repeated at will."""
+        """True when the command changes nothing, so that it may be repeated."""
         return self in {Command.GET_MULTIPART_UPLOADED, Command.GET_ACTION_VIDEO_MULTIPART_UPLOADED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobQuery:
-    """Which jobs to list; the times are RFC 3339, for example 2026-11-22T08:00:00Z."""
+    """The filters of a list call; times are RFC 3339, for example 2026-11-22T08:00:00Z."""
 
     state: tuple[str, ...] = ()
     batch_name: str | None = None
@@ -93,7 +93,7 @@ class JobQuery:
     limit: int = MAX_PAGE_JOBS
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """The query parameters, those that were not given left out."""
+        """Return the query parameters, without those that are not set."""
         filters = {
             "batch_name": self.batch_name,
             "tag": self.tag,
@@ -115,7 +115,7 @@ class JobQuery:
 def create_body(
     avatar: Avatar, *, batch_name: str, tag: str, part_counts: Mapping[AssetKind, int]
 ) -> dict[str, object]:
-    """The create call's body; *tag* is added to the avatar's own, *part_counts* hold the videos to upload."""
+    """Return the body of the create call; *tag* is added to the avatar's tags, *part_counts* is for the videos."""
     return {
         **_fields(avatar, _CREATE_FIELDS),
         **_batch_fields(avatar, batch_name, tag),
@@ -126,7 +126,7 @@ def create_body(
 def update_body(
     avatar: Avatar, *, batch_name: str, tag: str, part_counts: Mapping[AssetKind, int]
 ) -> dict[str, object]:
-    """The update call's body, made for UPDATE_VIDEO unless the avatar says otherwise (section 7, step 10)."""
+    """Return the body of the update call: UPDATE_VIDEO unless the avatar sets a message (section 7, step 10)."""
     return {
         "command_message": CommandMessage.UPDATE_VIDEO.value,
         **_fields(avatar, _UPDATE_FIELDS),
@@ -151,16 +151,16 @@ def _null_as_empty(value: object) -> object:
     return () if value is None or value == "null" else value
 
 
-#: The official examples send the string "null" for nothing.
+#: The official examples use the string "null" for a missing value.
 Text = Annotated[str | None, BeforeValidator(lambda value: None if value == "null" else value)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_null_as_empty)]
-#: Documented are ten; a larger number is none.
+#: Ten digits are documented; a longer part number is ignored.
 _NUMBER_DIGITS = 10
 UploadUrls: TypeAlias = dict[AssetKind, list[PresignedUrl]]
 
 
 class WireModel(BaseModel):
-    """What this program reads of an answer; a validation error never shows what was in it."""
+    """The base of the parts of an answer that this program reads; a validation error never shows their content."""
 
     model_config = ConfigDict(
         extra="ignore",
@@ -178,7 +178,7 @@ class OperationLog(WireModel):
     log_type: Text = None
     log_description: Text = None
     error_code: Text = None
-    #: What is no text among them is left out: a remark must not make the whole answer unusable.
+    #: Items that are neither strings nor integers are dropped: a remark must not make the whole answer unusable.
     redo_reasons: Annotated[
         tuple[str, ...],
         BeforeValidator(
@@ -192,11 +192,11 @@ class OperationLog(WireModel):
 
 
 class JobSummary(WireModel):
-    """A job as the list call tells it."""
+    """A job as the list call returns it."""
 
     job_id: str
     name: str
-    #: As it may be kept: the service has short words for states.
+    #: Cut to one short line so that it can be stored; the service's states are short words.
     state: Annotated[
         str,
         BeforeValidator(
@@ -210,26 +210,26 @@ class JobSummary(WireModel):
     app_user_id: Text = None
 
 
-#: Where the show answer names a file differently than the create answer (metastudio-protocol section 1.3).
+#: Files that the show answer names differently from the create answer (metastudio-protocol section 1.3).
 _DOWNLOAD_NAMES = {AssetKind.AUDIO: ("audio_file", "audio")}
 
 
 class DownloadUrls:
-    """Where the service shows a job's files, by the field's name without `_download_url`.
+    """The download URLs of a job's files, by the name of the field without `_download_url`.
 
-    *answer* is that of a show call; each URL is parsed when it is asked for, which most never are.
+    *answer* is the answer to a show call. Each URL is parsed when it is requested; most never are.
     """
 
     def __init__(self, answer: Mapping[str, object] | None = None) -> None:
         self._answer = answer or {}
 
     def of(self, kind: AssetKind) -> PresignedUrl | None:
-        """The URL under which the service shows a file, None when it shows none."""
+        """Return the download URL of a file; None when the service shows none."""
         names = _DOWNLOAD_NAMES.get(kind, (kind.value,))
         return next(filter(None, map(self.get, names)), None)
 
     def get(self, name: str) -> PresignedUrl | None:
-        """The URL of a file by its field; nothing depends on one, so one that is wrong is none."""
+        """Return the URL in a file's field; None when it is missing or invalid, as nothing depends on one."""
         value = self._answer.get(f"{name}_download_url")
         if not isinstance(value, str) or not value.startswith("http"):
             return None
@@ -240,9 +240,9 @@ class DownloadUrls:
 
 
 class JobDetail(JobSummary):
-    """A job as the show call tells it."""
+    """A job as the show call returns it."""
 
-    #: The last steps of a history are those that count.
+    #: Only the last steps of a long history are kept.
     operation_logs: Annotated[
         tuple[OperationLog, ...],
         BeforeValidator(lambda value: value[-MAX_LOGS:] if isinstance(value, list | tuple) else value),
@@ -257,7 +257,7 @@ class JobDetail(JobSummary):
 
 
 class JobPage(WireModel):
-    """One page of the list; `count` is the number of all that match."""
+    """One page of the list; `count` is the number of all matching jobs."""
 
     count: int | None = None
     jobs: Annotated[tuple[JobSummary, ...], Field(max_length=MAX_PAGE), BeforeValidator(_null_as_empty)] = ()
@@ -269,7 +269,7 @@ class _Identified(WireModel):
 
 @dataclass(frozen=True, slots=True)
 class JobUrls:
-    """What create and update answer: the job, and where each asset goes."""
+    """The answer to create and update: the job, and the upload URLs of each asset."""
 
     job_id: str
     urls: UploadUrls
@@ -277,7 +277,7 @@ class JobUrls:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part the service holds; `etag` is without quotes, empty where the service does not say."""
+    """A part that the service holds; `etag` is without quotes, and empty when the service returns none."""
 
     part_number: int
     etag: str
@@ -285,7 +285,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What a command that was carried out answered."""
+    """The answer to a command that was carried out."""
 
     parts: tuple[Part, ...] = ()
     attachment_upload_urls: tuple[PresignedUrl, ...] = ()
@@ -295,10 +295,10 @@ _UPLOAD_FIELDS = {kind: f"{kind.value}_upload_url" for kind in AssetKind}
 
 
 def job_urls(answer: Mapping[str, object], *, job_id: str | None = None) -> JobUrls:
-    """Read a create or update answer; *job_id* stands in where an update does not repeat it.
+    """Read a create or update answer; *job_id* is used when an update does not repeat it.
 
-    URLs are in the order of their part numbers. Raises ValueError, without the URL, when one cannot be parsed
-    or there is no job id.
+    URLs are in the order of their part numbers. Raises ValueError, without the URL in its text, when a URL cannot be
+    parsed or the job id is missing.
     """
     found = _Identified.model_validate({"job_id": answer.get("job_id") or job_id})
     by_kind = {kind: _presigned(answer.get(field)) for kind, field in _UPLOAD_FIELDS.items()}
@@ -306,7 +306,7 @@ def job_urls(answer: Mapping[str, object], *, job_id: str | None = None) -> JobU
 
 
 def command_result(answer: Mapping[str, object]) -> CommandResult:
-    """Read a successful command's answer; a part without a number is left out, so it counts as not there."""
+    """Read a successful command's answer; a part without a number is left out, so it counts as missing."""
     listed = answer.get("multipart_data")
     if isinstance(listed, list) and len(listed) > MAX_PARTS:
         raise ValueError(f"the service lists over {MAX_PARTS} parts")
@@ -321,7 +321,7 @@ def command_result(answer: Mapping[str, object]) -> CommandResult:
 
 
 def _presigned(value: object) -> list[PresignedUrl]:
-    """One URL, a list of them, or nothing."""
+    """Parse a field that holds one URL, a list of URLs, or nothing."""
     if value in (None, "", "null"):
         return []
     if isinstance(value, str):

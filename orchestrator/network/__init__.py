@@ -1,1 +1,1 @@
-"""What both clients share of the network: sessions, TLS, sockets, the event loop."""
+"""The network layer that both clients share: sessions, TLS, sockets, the event loop."""

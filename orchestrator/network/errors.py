@@ -1,6 +1,6 @@
-"""aiohttp's exceptions as this program's errors: the one translation, under both clients.
+"""The translation of aiohttp's exceptions into this program's errors, shared by both clients.
 
-Callers raise what they get `from None`: the text of several of aiohttp's exceptions holds the URL, which is a secret.
+Callers raise the result `from None`: the text of several of aiohttp's exceptions contains the URL, which is a secret.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from orchestrator.domain.errors import (
     OrchestratorError,
 )
 
-#: What a request may raise: aiohttp's own, timeouts, and the system's where aiohttp lets them through.
+#: The errors of a request: aiohttp's own, timeouts, and system errors that aiohttp passes through.
 CONNECTION_ERRORS: Final = (aiohttp.ClientError, OSError)
 
 
-#: What is raised before anything of a request has left.
+#: The errors raised before any byte of a request was sent.
 _UNSENT: Final = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError)
 
 
 class TimeoutCode(StrEnum):
-    """The codes of errors that mean: the other side does not keep up."""
+    """The codes of errors which mean that the other side does not keep up."""
 
     IDLE = "IdleTimeout"
     CONNECT = "ConnectTimeout"
 
 
 class BrokenConnectionError(InterruptedTransferError):
-    """The connection broke on the way, without a word from the other side."""
+    """The connection broke during the request, without an answer."""
 
 
 def connection_error(
     error: Exception, host: str, *, timeout_seconds: float | None = None
 ) -> OrchestratorError:
-    """The error that *error*, one of CONNECTION_ERRORS, of a request to *host* stands for.
+    """Translate *error*, one of CONNECTION_ERRORS, of a request to *host*.
 
-    NotSentError when the request reached no one, InterruptedTransferError (BrokenConnectionError for a plain break)
-    when it may have arrived, ConfigurationError for what trying again will not change. *timeout_seconds* is what the
-    request was allowed in all.
+    Returns NotSentError when the request was not sent, InterruptedTransferError (BrokenConnectionError for a plain
+    break) when it may have arrived, and ConfigurationError when retrying cannot help. *timeout_seconds* is the total
+    timeout of the request.
     """
     match error:
         case aiohttp.ClientConnectorCertificateError():
@@ -91,7 +91,7 @@ def _reason(error: Exception) -> str:
 
 def _interruption(error: Exception, host: str, timeout_seconds: float | None) -> InterruptedTransferError:
     match error:
-        # A system's own timeout has a number, and is a connection that broke.
+        # A timeout of the operating system has an errno and counts as a broken connection.
         case TimeoutError() if error.errno is None and timeout_seconds is not None:
             return InterruptedTransferError(f"no answer from {host} within {timeout_seconds:g} s")
         case aiohttp.ServerDisconnectedError():
@@ -106,6 +106,6 @@ def _interruption(error: Exception, host: str, timeout_seconds: float | None) ->
 
 
 def _system_reason(error: Exception) -> str:
-    """Why, in the operating system's words; the text of aiohttp's own errors may repeat the URL."""
+    """Return the operating system's reason; the text of aiohttp's own errors may repeat the URL."""
     number = getattr(error, "errno", None)
     return os.strerror(number).lower() if number else "connection lost"

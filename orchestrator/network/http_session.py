@@ -32,15 +32,15 @@ def open_http_session(
 ) -> aiohttp.ClientSession:
     """Open a session for the requests of a run; *ssl_context* replaces the usual TLS checks.
 
-    A connection that was idle for *keep_alive_seconds* is not used again: what is sent on one that the other side
-    is just closing is lost without a trace.
+    A connection that was idle for *keep_alive_seconds* is not used again: a request on a connection that the other
+    side is closing is lost without an error.
 
-    What the other side's system has not confirmed within *silence_seconds* is dropped with its connection; None
-    leaves that to this one's, which goes on for minutes (see `open_socket`).
+    Data that the other side's system has not acknowledged within *silence_seconds* is dropped with its connection;
+    with None this system decides, and retransmits for minutes (see `open_socket`).
 
-    Connecting, with DNS and TLS, may take *connect_timeout* seconds; nothing else has a timeout here, and the
-    number of connections is the callers' limit. Proxies come from the environment; raises ConfigurationError for one
-    that is no URL.
+    Connecting, with DNS and TLS, may take *connect_timeout* seconds. There is no other timeout here, and callers
+    limit the number of connections. Proxies come from the environment; raises ConfigurationError for one that is not
+    a URL.
     """
     proxies = getproxies_environment()
     _check_proxies(proxies)
@@ -61,13 +61,13 @@ def open_http_session(
 
 
 def forget_addresses(session: aiohttp.ClientSession) -> None:
-    """Have names resolved again: a host that moved would be looked for at its old address for minutes."""
+    """Clear the DNS cache: without this, a host that moved would be sought at its old address for minutes."""
     if isinstance(session.connector, aiohttp.TCPConnector):
         session.connector.clear_dns_cache()
 
 
 def _check_proxies(proxies: Mapping[str, str]) -> None:
-    """Raise ConfigurationError, without the URL, which may hold a password, for a proxy that is none."""
+    """Raise ConfigurationError for a proxy that is not a URL; the message omits it, as it may hold a password."""
     for scheme in ("http", "https", "all"):
         try:
             is_usable = scheme not in proxies or bool(_proxy_url(proxies[scheme]).host)
@@ -85,7 +85,7 @@ def _proxy_url(proxy: str) -> URL:
 
 
 def tls_proxy_names() -> frozenset[str]:
-    """The names of the environment's proxies that are spoken to by TLS themselves."""
+    """Return the host names of the environment's proxies that are themselves reached by TLS."""
     proxies = [urlsplit(proxy) for proxy in getproxies_environment().values()]
     return frozenset(proxy.hostname for proxy in proxies if proxy.scheme == "https" and proxy.hostname)
 
@@ -95,14 +95,14 @@ class EnvironmentProxies:
 
     aiohttp's own `trust_env` also adds credentials from `~/.netrc` to requests, which breaks signed ones.
 
-    *proxies* are by scheme, as `urllib.request.getproxies_environment` returns them.
+    *proxies* maps schemes to URLs, as returned by `urllib.request.getproxies_environment`.
     """
 
     def __init__(self, proxies: Mapping[str, str]) -> None:
         self._proxies = dict(proxies)
 
     async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        """Point *request* at its proxy, if it has one."""
+        """Send *request* through its proxy, if it has one."""
         proxy = self.proxy_for(request.url)
         if proxy is not None:
             authorization: dict[str, str] = {}
@@ -115,7 +115,7 @@ class EnvironmentProxies:
         return await handler(request)
 
     def proxy_for(self, url: URL) -> URL | None:
-        """The proxy for *url*, None when it is to be reached directly, as this machine itself always is."""
+        """Return the proxy for *url*; None for a direct connection, which loopback always gets."""
         host = url.host or ""
         proxy = self._proxies.get(url.scheme) or self._proxies.get("all")
         if proxy is None or is_loopback(host) or proxy_bypass(host):
@@ -123,20 +123,20 @@ class EnvironmentProxies:
         return _proxy_url(proxy)
 
 
-#: The congestion control that every Linux has, and that does not pace.
+#: The congestion control that every Linux has and that does not pace.
 _UNPACED = b"reno"
 
 
 def open_socket(address: AddrInfoType, silence_seconds: float | None = None) -> socket.socket:
-    """A socket to connect to *address*; within this machine, one whose congestion control does not pace.
+    """Return a socket for connecting to *address*; on loopback, its congestion control does not pace.
 
-    A control that paces, as BBR does, has timers let go what nothing on the way would hold back. Where it is the
-    system's, a store, gateway or proxy on this machine would get half of what it can take, and what leaves late is in
-    no cache any more.
+    A pacing congestion control, such as BBR, delays sending by timers even where nothing limits the path. If it is
+    the system's default, a store, gateway or proxy on this machine would get half of the data it can take, and data
+    that leaves late is no longer in any cache.
 
-    Where a network drops packets, a request outlives the call that gave it up and closed the connection: the system
-    sends it again, at intervals that double, and a create could reach the service long after it was looked for in
-    vain and repeated. So the system drops what the other side has not confirmed within *silence_seconds*.
+    When a network drops packets, a request outlives the call that timed out and closed the connection: the system
+    retransmits it at doubling intervals. A create could then reach the service long after it was searched for in vain
+    and repeated. So the system drops data that the other side has not acknowledged within *silence_seconds*.
     """
     family, kind, protocol, _, peer = address
     connection = socket.socket(family, kind, protocol)
@@ -148,7 +148,7 @@ def open_socket(address: AddrInfoType, silence_seconds: float | None = None) -> 
 
 
 def set_tcp_option(connection: socket.socket, name: str, value: int | bytes) -> None:
-    """Set the option of TCP, where the system has it and as long as the connection is there."""
+    """Set a TCP option if the system has it; ignore the error of a closed connection."""
     option = getattr(socket, name, None)
     if option is not None:
         with suppress(OSError):

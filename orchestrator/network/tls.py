@@ -1,6 +1,7 @@
-"""TLS connections that encrypt straight into their sockets, and the event loop that makes them.
+"""TLS connections that encrypt straight into their sockets, and the event loop that creates them.
 
-asyncio's own encrypt into memory and copy what comes out into a socket: a sixth of what an upload costs the CPU.
+asyncio's own TLS connections encrypt into memory and copy the result into a socket, which takes a sixth of the CPU
+time of an upload.
 """
 
 from __future__ import annotations
@@ -19,27 +20,27 @@ from typing import Any, Final
 from orchestrator.domain.errors import ConfigurationError
 from orchestrator.network.http_session import tls_proxy_names
 
-#: More than a TLS record holds, so that nothing decrypted is left behind, of which no event would tell.
+#: More than a TLS record holds, so that no decrypted data stays behind, for which there would be no event.
 _RECEIVED_BYTES: Final = 64 * 1024
-#: asyncio's own limit of what a transport holds before the protocol is told to pause.
+#: asyncio's default limit of a transport's buffer before the protocol has to pause.
 _USUAL_HIGH_BYTES: Final = 64 * 1024
 
 OnSession = Callable[[ssl.SSLSession], None]
 
 TLS_VARIABLE: Final = "ORCHESTRATOR_TLS"
-#: Whose sessions a TLS session may resume: what was verified of one peer says nothing of another.
+#: The key of resumable TLS sessions: the verification of one peer proves nothing about another.
 _Peer = tuple[ssl.SSLContext, str | None, object]
 
 
 class TlsChoice(StrEnum):
-    """Whose TLS connections a run uses."""
+    """The implementation of TLS connections that a run uses."""
 
     OWN = "own"
     ASYNCIO = "asyncio"
 
 
 def chosen_tls(environment: Mapping[str, str]) -> TlsChoice:
-    """What ORCHESTRATOR_TLS says: `asyncio` is the way out where our own transport fails; `own` is the default.
+    """Return the value of ORCHESTRATOR_TLS: `own`, the default, or `asyncio`, the fallback if our transport fails.
 
     Raises ConfigurationError for another value.
     """
@@ -53,13 +54,13 @@ def chosen_tls(environment: Mapping[str, str]) -> TlsChoice:
 
 
 async def until_readable(descriptor: int) -> None:
-    """Wait until the socket has something to be read; no transport may be at work on *descriptor*."""
+    """Wait until the socket is readable; no transport may use *descriptor*."""
     loop = asyncio.get_running_loop()
     await _until_called(descriptor, loop.add_reader, loop.remove_reader)
 
 
 async def until_writable(descriptor: int) -> None:
-    """Wait until the socket has room for more; no transport may be at work on *descriptor*."""
+    """Wait until the socket is writable; no transport may use *descriptor*."""
     loop = asyncio.get_running_loop()
     await _until_called(descriptor, loop.add_writer, loop.remove_writer)
 
@@ -74,13 +75,13 @@ async def _until_called(descriptor: int, add: Callable[..., None], remove: Calla
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
-    # The loop calls as long as the socket is ready, which may be once more before the waiting task has gone on.
+    # The loop calls this while the socket is ready, possibly once more before the waiting task resumes.
     if not waiter.done():
         waiter.set_result(None)
 
 
 async def shake_hands(connection: ssl.SSLSocket) -> None:
-    """Do the TLS handshake of a non-blocking *connection*; raises ssl.SSLError or OSError."""
+    """Do the TLS handshake of a non-blocking *connection*; raise ssl.SSLError or OSError on failure."""
     while True:
         try:
             connection.do_handshake()
@@ -95,10 +96,10 @@ async def shake_hands(connection: ssl.SSLSocket) -> None:
 class TlsTransport(asyncio.Transport):
     """An open TLS connection.
 
-    Its write buffer holds what is not encrypted and sent yet, by reference: callers must not modify it until it is
-    sent. What was written at once leaves it at once.
+    Its write buffer holds references to the data that is not yet encrypted and sent: callers must not modify that
+    data until it is sent. Data that the socket takes at once is not kept.
 
-    *connection* is after its handshake; *on_session* is given the session by which it can be resumed.
+    The handshake of *connection* is complete; *on_session* is called with the session by which it can be resumed.
     """
 
     def __init__(self, connection: ssl.SSLSocket, protocol: asyncio.Protocol, on_session: OnSession) -> None:
@@ -129,12 +130,12 @@ class TlsTransport(asyncio.Transport):
         self.resume_reading()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Give *protocol*, an asyncio.Protocol, what happens from now on."""
+        """Pass events to *protocol*, an asyncio.Protocol, from now on."""
         assert isinstance(protocol, asyncio.Protocol)  # noqa: S101 - for the type checker
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.Protocol:
-        """The protocol that hears what happens."""
+        """Return the protocol that receives the events."""
         return self._protocol
 
     def is_closing(self) -> bool:
@@ -142,23 +143,23 @@ class TlsTransport(asyncio.Transport):
         return self._is_closing
 
     def is_reading(self) -> bool:
-        """True while what arrives is received."""
+        """True while incoming data is received."""
         return self._is_reading
 
     def pause_reading(self) -> None:
-        """Receive nothing for now."""
+        """Stop receiving data for now."""
         if self._is_reading:
             self._is_reading = False
             self._loop.remove_reader(self._descriptor)
 
     def resume_reading(self) -> None:
-        """Receive what arrives."""
+        """Receive incoming data again."""
         if not self._is_reading and not self._is_closing:
             self._is_reading = True
             self._loop.add_reader(self._descriptor, self._on_readable)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Have the protocol pause above *high* bytes and resume at *low*."""
+        """Pause the protocol above *high* bytes and resume it at *low*."""
         if high is None:
             high = _USUAL_HIGH_BYTES if low is None else 4 * low
         low = high // 4 if low is None else low
@@ -168,19 +169,19 @@ class TlsTransport(asyncio.Transport):
         self._pause_or_resume()
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        """The limits, low and high."""
+        """Return the limits, low and high."""
         return self._low_bytes, self._high_bytes
 
     def get_write_buffer_size(self) -> int:
-        """The bytes of the writes that are not over yet."""
+        """Return the bytes that are written but not sent yet."""
         return self._backlog_bytes
 
     def can_write_eof(self) -> bool:
-        """False: TLS has no half-closed connections."""
+        """Return False: TLS has no half-closed connections."""
         return False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send *data*; what the socket does not take now is kept."""
+        """Send *data*; the part that the socket does not take now is buffered by reference."""
         if self._is_closing or not data:
             return
         self._backlog.append(memoryview(data))
@@ -199,14 +200,14 @@ class TlsTransport(asyncio.Transport):
             self._say_goodbye()
 
     def abort(self) -> None:
-        """Close now, whatever is not sent yet."""
+        """Close now and drop unsent data."""
         self._end(None)
 
     def _on_readable(self) -> None:
         if self._is_reading:
             self._receive()
         if self._backlog:
-            # It may have waited for the peer, which is allowed to ask for a new key exchange first.
+            # Sending may have waited for the peer, which may request a new key exchange first.
             self._flush()
             self._pause_or_resume()
 
@@ -218,7 +219,7 @@ class TlsTransport(asyncio.Transport):
         self._pause_or_resume()
 
     def _receive(self) -> None:
-        """Hand the protocol what there is; what TLS itself has to answer may have to wait for room."""
+        """Pass received data to the protocol; a reply of TLS itself may have to wait until the socket is writable."""
         self._is_receiving_blocked = False
         try:
             self._hand_over(self._connection.recv(_RECEIVED_BYTES))
@@ -236,7 +237,7 @@ class TlsTransport(asyncio.Transport):
             self.close()
             return
         if not self._has_session_told:
-            # TLS 1.3 has one only now, TLS 1.2 had it before.
+            # With TLS 1.3 the session only exists now; with TLS 1.2 it already did.
             self._has_session_told = True
             session = self._connection.session
             if session is not None:
@@ -256,7 +257,7 @@ class TlsTransport(asyncio.Transport):
         except ssl.SSLWantWriteError:
             self._wait_for_room(is_wanted=True)
         except ssl.SSLWantReadError:
-            pass  # _on_readable tries again
+            pass  # _on_readable retries
         except OSError as error:
             self._break(error)
         else:
@@ -282,14 +283,14 @@ class TlsTransport(asyncio.Transport):
             self._protocol.pause_writing()
 
     def _say_goodbye(self) -> None:
-        """Tell the peer that no more will come, as far as its answer need not be awaited."""
+        """Send the peer a close notification without waiting for its answer, then end the connection."""
         with suppress(OSError):
             self._connection.unwrap()
         self._end(None)
 
     def _break(self, error: OSError) -> None:
         if isinstance(error, ssl.SSLError):
-            # The number of such an error is not one of the system's.
+            # The errno of an SSLError is not one of the system's.
             error = ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
         self._end(error)
 
@@ -311,10 +312,10 @@ class TlsTransport(asyncio.Transport):
 
 
 class TransferLoop(asyncio.SelectorEventLoop):
-    """asyncio's usual loop, but TLS on a connected socket is a TlsTransport, and resumes the peer's last session.
+    """asyncio's usual loop, except that TLS on a connected socket is a TlsTransport that resumes the last session.
 
-    What is to carry another TLS connection, through a proxy, stays asyncio's: its `start_tls` knows no other. With
-    `TlsChoice.ASYNCIO` every connection is asyncio's.
+    A connection to a proxy that will carry another TLS connection stays asyncio's, because `start_tls` supports no
+    other. With `TlsChoice.ASYNCIO` every connection is asyncio's.
     """
 
     def __init__(self, tls: TlsChoice = TlsChoice.OWN) -> None:
@@ -331,9 +332,9 @@ class TransferLoop(asyncio.SelectorEventLoop):
         server_hostname: str | None = None,
         **options: Any,
     ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-        """Connect as asyncio would; with nothing but a TLS context, a socket and a name, by a TlsTransport."""
+        """Connect like asyncio; given only a TLS context, a connected socket and a name, use a TlsTransport."""
         is_for_asyncio = not self._is_own_tls or address or options
-        # The proxies last: who asks for them goes through the whole environment, and plain connections need not.
+        # The proxies are checked last: that scans the whole environment, which plain connections do not need.
         if (
             is_for_asyncio
             or sock is None

@@ -1,1 +1,1 @@
-"""One segment to one presigned URL: body, PUT, and its answer as a receipt or an error."""
+"""The transfer of one segment to one presigned URL: body, PUT, and the answer as a receipt or an error."""

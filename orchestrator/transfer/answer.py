@@ -1,7 +1,8 @@
-"""What a store says: its answer to a PUT, what that means, and what it shows of an object without fetching it.
+"""The answers of a store: to a PUT, with the error or receipt it stands for, and to a probe of an object.
 
-Decisions are pure, by the XML code before the status. Codes are those of metastudio-protocol section 5.3, and those
-S3-compatible stores use for the same things. An answer never carries a URL in its text form.
+Decisions are pure functions; the XML code takes precedence over the status. The codes are those of
+metastudio-protocol section 5.3, and those that S3-compatible stores use for the same errors. The repr of an answer
+never contains a URL.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.untrusted_text import bare_etag, plain_name, quotable
 from orchestrator.network.errors import CONNECTION_ERRORS, connection_error
 
-#: More than any error document of a store; the rest is not read.
+#: More than any error document of a store; the rest of a body is not read.
 BODY_LIMIT_BYTES: Final = 64 * 1024
 _MESSAGE_LIMIT: Final = 200
 _ENCRYPTION_HEADERS: Final = ("x-obs-server-side-encryption", "x-amz-server-side-encryption")
@@ -50,7 +51,7 @@ _REFUSED_CODES: Final = frozenset({"NoSuchUpload", "AccessDenied"})
 _THROTTLED_CODES: Final = frozenset({"SlowDown", "TooManyRequests", "ServiceUnavailable", "Throttling"})
 _UNDONE_CODES: Final = frozenset({"IncompleteBody", "RequestTimeout", "OperationAborted"})
 _UNCLEAR_CODES: Final = frozenset({"InternalError", "BadGateway", "GatewayTimeout"})
-#: Codes that mean what they say, whatever our clock thinks of the URL; with what to do about them.
+#: Codes that are final even if the URL has expired by our clock, with hints.
 _REJECTED_CODES: Final[dict[str, str | None]] = {
     "SignatureDoesNotMatch": "the URL was altered, or something on the way changes headers: look for a proxy",
     "InvalidAccessKeyId": "the service signs with an unknown key: send the vendor the request id",
@@ -73,19 +74,19 @@ _UNDONE_STATUSES: Final = frozenset({408, 409, 425})
 _THROTTLED_STATUSES: Final = frozenset({429, 503})
 _REFUSED_STATUSES: Final = frozenset({403, 404})
 _STORED_STATUSES: Final = frozenset({200, 201, 204})
-#: A URL signed for GET is refused for HEAD by stores that sign the method, so one byte is asked for instead.
+#: Stores that sign the method refuse HEAD for a URL signed for GET, so one byte is requested instead.
 _PROBES: tuple[tuple[str, dict[str, str]], ...] = (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}))
 
-#: A header can hold more digits than Python reads; no object is as long.
+#: A header can hold more digits than Python converts; no object is that long.
 _LENGTH_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A store's answer; `code` and `message` are those of its XML error document, if it sent one.
+    """A store's answer; `code` and `message` come from its XML error document, if there is one.
 
-    `is_marked` says that it has what only a store gives, an ETag or a request id of its own; `is_foreign` that its
-    body is a page or a JSON document, which no store sends to a PUT.
+    `is_marked` means that it has an ETag or a store's request id, which only a store sends; `is_foreign` that its
+    body is an HTML page or a JSON document, which no store sends in answer to a PUT.
     """
 
     status: int
@@ -102,7 +103,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ErrorDocument:
-    """The parts of a store's XML error document that decide (metastudio-protocol section 5.3)."""
+    """The fields of a store's XML error document that matter (metastudio-protocol section 5.3)."""
 
     code: str | None = None
     message: str | None = None
@@ -110,9 +111,9 @@ class ErrorDocument:
 
 
 async def read_answer(response: aiohttp.ClientResponse, body_timeout: float) -> Answer:
-    """Reduce *response*; what came of its body within *body_timeout* seconds counts."""
+    """Read *response* into an Answer, using the part of its body that arrives within *body_timeout* seconds."""
     body = bytearray()
-    # The usual answer has no body, and nothing to wait for.
+    # The usual answer has no body, so there is nothing to wait for.
     if not response.content.at_eof():
         with anyio.move_on_after(body_timeout), suppress(*CONNECTION_ERRORS):
             while piece := await response.content.read(BODY_LIMIT_BYTES - len(body)):
@@ -127,7 +128,7 @@ async def read_answer(response: aiohttp.ClientResponse, body_timeout: float) -> 
         message=document.message,
         request_id=plain_name(named) or document.request_id,
         etag=etag,
-        # Several headers have names that start alike, such as the one with the key.
+        # Several headers share these prefixes, such as the one with the key.
         is_encrypted=any(name in names for name in _ENCRYPTION_HEADERS),
         is_marked=etag is not None or named is not None,
         is_foreign=is_foreign(headers, body),
@@ -137,11 +138,11 @@ async def read_answer(response: aiohttp.ClientResponse, body_timeout: float) -> 
 
 
 def parse_error_document(body: bytes) -> ErrorDocument:
-    """Read `<Error>` as far as it is well-formed; anything else is an empty document, never an exception.
+    """Read `<Error>` as far as it is well-formed; return an empty document for anything else, and never raise.
 
-    Document types, and with them entities, end the reading.
+    Document types, and with them entities, end the parsing.
     """
-    from xml.parsers import expat  # noqa: PLC0415 - few runs are ever refused anything
+    from xml.parsers import expat  # noqa: PLC0415 - few runs ever get a refusal
 
     reading = _ErrorReading()
     parser = expat.ParserCreate()
@@ -186,29 +187,29 @@ class _ErrorReading:
 
 
 def marks_of(headers: CIMultiDictProxy[str]) -> tuple[str | None, str | None]:
-    """The ETag and the store's request id of an answer; with neither it is no store's (section 5.3)."""
+    """Return the ETag and the store's request id; an answer with neither is not a store's (section 5.3)."""
     named = next(filter(None, map(headers.get, _REQUEST_ID_HEADERS)), None)
     return bare_etag(headers.get("ETag")), named
 
 
 def is_foreign(headers: CIMultiDictProxy[str], body: bytes | bytearray) -> bool:
-    """True when the body is a page or a JSON document, by its type or by how it starts."""
+    """True when the body is an HTML page or a JSON document, by its content type or its first bytes."""
     if not body and headers.get("Content-Length", "0") == "0":
-        # Whatever its type, as nearly every answer to a PUT.
+        # An empty body is not foreign, whatever its type; nearly every answer to a PUT is empty.
         return False
     is_typed = _FOREIGN_TYPE.match(headers.get("Content-Type", "").strip()) is not None
     return is_typed or _FOREIGN_BODY.match(body) is not None
 
 
 def is_success(answer: Answer) -> bool:
-    """True when the answer is a success; an error document in the body takes a 200 back."""
+    """True when the answer is a success; an error document in the body of a 200 makes it a failure."""
     return answer.status in _STORED_STATUSES and answer.code is None
 
 
 def check_mark(answer: Answer, md5: str | None) -> None:
-    """Raise UnmarkedAnswerError unless a successful *answer* is certainly the store's.
+    """Raise UnmarkedAnswerError unless a successful *answer* certainly comes from the store.
 
-    A proxy, a login page or a gateway can answer 200 as well, for a PUT that never got any further.
+    A proxy, a login page or a gateway can also answer 200, to a PUT that never reached the store.
     """
     if answer.is_marked and not answer.is_foreign:
         return
@@ -224,7 +225,7 @@ def check_mark(answer: Answer, md5: str | None) -> None:
 def error_of(
     answer: Answer, *, is_url_past: bool, is_body_sent: bool, retry_after: float | None
 ) -> OrchestratorError:
-    """The error *answer* stands for; *is_url_past* tells that by our clock the URL's time is over."""
+    """Return the error for *answer*; *is_url_past* means that the URL has expired by our clock."""
     kind = _kind_of(answer, is_url_past=is_url_past)
     if issubclass(kind, RetryableError):
         error: OrchestratorError = kind(
@@ -247,7 +248,7 @@ def error_of(
 
 
 def receipt_of(answer: Answer, md5: str | None, on_warning: Callable[[str], None]) -> Receipt:
-    """The receipt a successful *answer* stands for; raises ETagMismatchError unless its ETag can be no MD5.
+    """Return the receipt for a successful *answer*; raise ETagMismatchError when its ETag is another MD5.
 
     With server-side encryption the ETag need not be the MD5 (metastudio-protocol section 5.2).
     """
@@ -273,7 +274,7 @@ def _receipt(answer: Answer, md5: str | None, *, is_verified: bool) -> Receipt:
 
 
 def _kind_of(answer: Answer, *, is_url_past: bool) -> type[OrchestratorError]:
-    """By the code where it decides, then by the clock, then by the status."""
+    """Classify the error by the code if it decides, then by the clock, then by the status."""
     by_code = _kind_by_code(answer)
     if by_code not in {None, RefusedUploadError}:
         return by_code or RequestRejectedError
@@ -324,11 +325,11 @@ async def probe_object(
     timeout_seconds: float,
     is_insecure_http_allowed: bool = False,
 ) -> ObjectFacts | None:
-    """Return length and ETag of the object at *url*; None when the store does not say, or may not be asked.
+    """Return the length and ETag of the object at *url*; None when the store does not report it, or is not asked.
 
-    A URL that would travel readable is not used, and no redirect is followed. An answer without a store's mark, or
-    with a page, comes from something in between and says nothing. Raises NotSentError, InterruptedTransferError or
-    ThrottledError when the store gives no answer of its own.
+    A URL that would be sent unencrypted is not used, unless http is allowed, and no redirect is followed. An answer
+    without a store's mark, or with a page, comes from an intermediary and proves nothing. Raises NotSentError,
+    InterruptedTransferError or ThrottledError when the store does not answer the question.
     """
     if not url.is_private(is_insecure_http_allowed=is_insecure_http_allowed):
         return None

@@ -1,4 +1,4 @@
-"""When a PUT may go and how fast: slots divided among entries, bandwidth in equal shares, how long a PUT takes."""
+"""The limits of PUTs: slots divided among entries, bandwidth in equal shares, and an estimate of a PUT's duration."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from orchestrator.domain.assets import MIN_PART_BYTES
 from orchestrator.domain.quantities import Timetable
 
 if TYPE_CHECKING:
-    from orchestrator.transfer.payload import Pace  # which brings aiohttp along
+    from orchestrator.transfer.payload import Pace  # imports aiohttp
 
 T = TypeVar("T")
 
-#: What may be made up for after an idle time, or after a sleep that took too long.
+#: The time whose bytes may be sent as a burst after an idle time, or after a sleep that took too long.
 _BURST_SECONDS: Final = 0.1
-#: How long one PUT has the link before the next, within these limits.
+#: How long one PUT uses the link before the next, and the limits of its bytes.
 _TURN_SECONDS: Final = 0.02
 _MIN_TURN_BYTES: Final = 4 * 1024
 _MAX_TURN_BYTES: Final = 256 * 1024
-#: How many turns a share that had nothing to send may make up for.
+#: The number of turns that a share with nothing to send may catch up on.
 _KEPT_TURNS: Final = 4
-#: A change of the limit is noticed at the latest after this many seconds.
+#: A change of the limit is noticed after this many seconds at the latest.
 _LONGEST_SLEEP: Final = 1.0
 
 
 class BandwidthLimit:
-    """A token bucket that all PUTs of a run draw from, in equal shares; it can be changed at any time.
+    """A token bucket from which all PUTs of a run draw, in equal shares; the limit can be changed at any time.
 
     Without *timetable* there is no limit; *clock* is in epoch seconds.
     """
@@ -53,24 +53,24 @@ class BandwidthLimit:
         self._monotonic = monotonic
         self._sleep = sleep
         self._line = _Line()
-        #: When the bytes granted so far have passed at the rate of their time.
+        #: When the bytes granted so far will have passed, at the rates at which they were granted.
         self._free_at = -math.inf
 
     @property
     def bytes_per_second(self) -> int | None:
-        """The current limit, None for none."""
-        if len(self._timetable.steps) == 1:  # asked for every piece of every file
+        """The current limit; None for no limit."""
+        if len(self._timetable.steps) == 1:  # a fast path, as this is read for every piece of every file
             return self._timetable.steps[0][1]
         local = time.localtime(self._clock())
         return self._timetable.bytes_per_second(local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec)
 
     def change(self, timetable: Timetable) -> None:
-        """Limit to *timetable* from now on."""
+        """Apply the limits of *timetable* from now on."""
         self._timetable = timetable
         self._free_at = min(self._free_at, self._monotonic())
 
     def share(self, name: str) -> Pace:
-        """The pace of one of the shares that divide the bandwidth equally, however many PUTs each has."""
+        """Return the pace of share *name*; shares divide the bandwidth equally, whatever their number of PUTs."""
         return partial(self._take, name)
 
     async def _take(self, share: str, wanted_bytes: int) -> int:
@@ -85,7 +85,7 @@ class BandwidthLimit:
                 rate = await self._free_rate()
             ticket.granted_bytes = wanted_bytes
             if rate is not None:
-                # A turn is a moment at this rate: long ones would let the others' connections run dry.
+                # Turns are short at this rate: long ones would let the other connections run dry.
                 turn_bytes = min(max(int(rate * _TURN_SECONDS), _MIN_TURN_BYTES), _MAX_TURN_BYTES)
                 ticket.granted_bytes = min(wanted_bytes, turn_bytes)
                 lasts = ticket.granted_bytes / rate
@@ -95,7 +95,7 @@ class BandwidthLimit:
             self._line.leave(ticket)
 
     async def _free_rate(self) -> int | None:
-        """Wait until what was granted has passed; returns the rate that holds then."""
+        """Wait until the granted bytes have passed; return the limit at that time."""
         while True:
             rate, now = self.bytes_per_second, self._monotonic()
             if rate is None or self._free_at <= now:
@@ -105,7 +105,7 @@ class BandwidthLimit:
 
 @dataclass(eq=False, slots=True)
 class _Ticket:
-    """A place in the line."""
+    """A place in the queue."""
 
     share: str
     is_first: anyio.Event = field(default_factory=anyio.Event)
@@ -113,17 +113,17 @@ class _Ticket:
 
 
 class _Line:
-    """Waiting PUTs: least-granted share first, FIFO within a share."""
+    """The queue of waiting PUTs: least-granted share first, FIFO within a share."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[_Ticket]] = {}
         self._first: _Ticket | None = None
-        #: What each share was granted; kept for idle shares only while they are a few turns behind.
+        #: The bytes granted to each share; for idle shares kept only while they are at most a few turns behind.
         self._had_bytes: dict[str, int] = {}
         self._least_bytes = 0
 
     def join(self, share: str) -> _Ticket:
-        """Take the last place of *share*."""
+        """Return a ticket at the end of *share*'s queue."""
         ticket = _Ticket(share)
         self._waiting.setdefault(share, deque()).append(ticket)
         self._had_bytes.setdefault(share, self._least_bytes)
@@ -132,7 +132,7 @@ class _Line:
         return ticket
 
     def give_way(self, ticket: _Ticket) -> bool:
-        """Requeue *ticket* if a share that joined meanwhile has been granted less; True if so."""
+        """Requeue *ticket* and return True if a waiting share has been granted less than its own."""
         if all(self._had_bytes[share] >= self._had_bytes[ticket.share] for share in self._waiting):
             return False
         ticket.is_first = anyio.Event()
@@ -141,7 +141,7 @@ class _Line:
         return True
 
     def leave(self, ticket: _Ticket) -> None:
-        """Give the place up; the next ticket becomes the first."""
+        """Remove *ticket*; if it was the first, the next one becomes the first."""
         if ticket is self._first:
             self._had_bytes[ticket.share] += ticket.granted_bytes
             self._first = None
@@ -154,7 +154,7 @@ class _Line:
             return
         share = min(self._waiting, key=self._had_bytes.__getitem__)
         self._least_bytes = self._had_bytes[share]
-        # A share idle for more than a few turns loses its credit, or it would have the link to itself on its return.
+        # A share idle for more than a few turns loses its credit; otherwise it would monopolize the link on return.
         oldest = self._least_bytes - _KEPT_TURNS * _MAX_TURN_BYTES
         for absent in self._had_bytes.keys() - self._waiting.keys():
             if self._had_bytes[absent] < oldest:
@@ -167,8 +167,8 @@ class _Line:
 class PutSlots:
     """Limits concurrent PUTs across the run; the entry holding the fewest gets the next slot.
 
-    While *bandwidth* is limited no member holds more than its equal share, even before the others have asked: a PUT
-    cannot be interrupted, and only running PUTs share a bandwidth.
+    While *bandwidth* is limited, no member holds more than its equal share of slots, even before the others ask: a
+    PUT cannot be interrupted, and only running PUTs share the bandwidth.
     """
 
     def __init__(self, total: int, bandwidth: BandwidthLimit) -> None:
@@ -180,7 +180,7 @@ class PutSlots:
 
     @property
     def total(self) -> int:
-        """How many PUTs may run at once; a number below those running takes effect as they end."""
+        """The number of PUTs that may run at once; a reduction takes effect as running PUTs end."""
         return self._total
 
     @total.setter
@@ -190,7 +190,7 @@ class PutSlots:
 
     @property
     def free(self) -> int:
-        """How many more PUTs may begin; negative while more run than may."""
+        """The number of PUTs that may start now; negative while more run than are allowed."""
         return self._total - self._held.total()
 
     def __repr__(self) -> str:
@@ -211,7 +211,7 @@ class PutSlots:
             self._grant_free()
 
     def slot(self, name: str) -> AbstractAsyncContextManager[None]:
-        """Hold a slot for the block, as *name*; waits until one is free."""
+        """Wait for a free slot and hold it for the block, as *name*."""
         return _Slot(self, name)
 
     def ask(self, name: str, is_granted: asyncio.Event) -> None:
@@ -220,8 +220,8 @@ class PutSlots:
         self._grant_free()
 
     def give_back(self, name: str, is_granted: asyncio.Event) -> None:
-        """Give the slot back, or the place in the queue for it."""
-        # A slot may have been granted in the moment in which the wait for it was cancelled.
+        """Release the slot, or the place in the queue for it."""
+        # A slot may have been granted at the moment when the wait for it was cancelled.
         if is_granted.is_set():
             _subtract(self._held, name)
         else:
@@ -242,14 +242,14 @@ class PutSlots:
 
 
 class _Slot:
-    """One PUT's slot; each PUT makes one, so it is no generator."""
+    """The slot of one PUT; a class rather than a generator, because every PUT makes one."""
 
     __slots__ = ("_is_granted", "_name", "_slots")
 
     def __init__(self, slots: PutSlots, name: str) -> None:
         self._slots = slots
         self._name = name
-        # asyncio's own event: a free slot is granted at once, without a pass through the event loop.
+        # asyncio's event rather than anyio's: a free slot is granted at once, without a pass through the event loop.
         self._is_granted = asyncio.Event()
 
     async def __aenter__(self) -> None:
@@ -262,12 +262,12 @@ class _Slot:
             raise
 
     async def __aexit__(self, *_ended: object) -> None:
-        """Let another PUT have it."""
+        """Release the slot for another PUT."""
         self._slots.give_back(self._name, self._is_granted)
 
 
 def _remove(queues: dict[str, deque[T]], name: str, waiting: T) -> None:
-    """Take *waiting* out of the queue of *name*; an empty queue is dropped."""
+    """Remove *waiting* from the queue of *name*; drop an empty queue."""
     queue = queues[name]
     queue.remove(waiting)
     if not queue:
@@ -275,23 +275,23 @@ def _remove(queues: dict[str, deque[T]], name: str, waiting: T) -> None:
 
 
 def _subtract(counts: Counter[str], name: str) -> None:
-    """Subtract one; a count of zero is dropped."""
+    """Subtract one from the count of *name*; drop a count of zero."""
     counts[name] -= 1
     if not counts[name]:
         del counts[name]
 
 
 class RateEstimate:
-    """A moving average of bytes per second of single PUTs; *weight* is that of each new measurement."""
+    """A moving average of the bytes per second of single PUTs; *weight* is the weight of a new measurement."""
 
     def __init__(self, weight: float = 0.3) -> None:
         self._weight = weight
         self._bytes_per_second: float | None = None
 
     def add(self, sent_bytes: int, seconds: float) -> None:
-        """Take one finished PUT into account, if it is long enough to say something of the link.
+        """Add one finished PUT, if it is large enough to measure the link.
 
-        What a small file takes is the way there and back, and as a rate it would condemn every part of a film.
+        The time of a small file is mostly the round trip; as a rate it would condemn every part of a film.
         """
         if sent_bytes < MIN_PART_BYTES:
             return
@@ -300,9 +300,9 @@ class RateEstimate:
         self._bytes_per_second = measured if before is None else before + self._weight * (measured - before)
 
     def forget(self) -> None:
-        """Drop what was measured, because it no longer holds."""
+        """Drop the estimate, because it no longer holds."""
         self._bytes_per_second = None
 
     def seconds_for(self, send_bytes: int) -> float:
-        """How long a PUT of *send_bytes* will take; 0.0 while nothing was measured."""
+        """Return the estimated seconds for a PUT of *send_bytes*; 0.0 without a measurement."""
         return send_bytes / self._bytes_per_second if self._bytes_per_second else 0.0

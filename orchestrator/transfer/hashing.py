@@ -1,7 +1,7 @@
-"""Segments' MD5s, those of several at once: computed in worker threads, each in a lane of its own.
+"""The MD5s of segments, computed in worker threads, several streams at once in one lane each.
 
-Where the compiled module is missing, because there was no C compiler when the package was installed, hashlib does
-it one stream after another: the same digests at several times the cost.
+If the compiled module is missing, because there was no C compiler when the package was installed, hashlib hashes one
+stream after another: the same digests at several times the cost.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from typing import Any, Final, Protocol
 from orchestrator.domain.assets import Asset, Segment
 from orchestrator.transfer.reader import Buffers, Source, Span, result_of
 
-#: What is read of all lanes before it is hashed: a core's own cache holds it, and what else the core works on.
+#: The bytes read for all lanes before they are hashed: a core's own cache holds them and its other data.
 _CACHED_BYTES = 512 * 1024
 _MOST_PIECE_BYTES = 256 * 1024
-#: What is read of each segment of a file that is compared.
+#: The bytes read at once from each segment of a file that is compared.
 _COMPARED_BYTES: Final = 128 * 1024
-#: How long a sender waits for a full batch before forcing a partial one: the kernel has just taken more of the last
-#: bytes than it sends meanwhile.
+#: How long a sender waits for a full batch before forcing a partial one. In this time the kernel sends less than it
+#: has buffered of the previous bytes.
 _PATIENCE_SECONDS = 0.02
 
 Piece = bytes | bytearray | memoryview
 
 
 class Digest(Protocol):
-    """An MD5 that grows."""
+    """An incremental MD5."""
 
     def hexdigest(self) -> str:
-        """The digest of all that was taken so far."""
+        """Return the digest of all data so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Md5:
-    """A way to compute MD5s."""
+    """An implementation of MD5 for several streams."""
 
-    #: How many streams advance in about the time of one.
+    #: The number of streams that can be hashed in about the time of one.
     lanes: int
-    #: Makes the digest of a stream of which nothing is known yet.
+    #: Makes the digest of a new stream.
     new_digest: Callable[[], Digest]
-    #: Lets each of at most `lanes` digests, made by `new_digest`, take its piece.
+    #: Updates at most `lanes` digests, made by `new_digest`, each with its piece.
     update_all: Callable[[Sequence[Any], Sequence[Piece]], None]
 
     def of_all(self, bodies: Sequence[Piece]) -> list[str]:
-        """The hex digests of *bodies*, however many they are."""
+        """Return the hex digests of any number of *bodies*."""
         digests = [self.new_digest() for _ in bodies]
         for first in range(0, len(bodies), self.lanes):
             group = slice(first, first + self.lanes)
@@ -64,7 +64,7 @@ def _update_in_turn(digests: Sequence[hashlib._Hash], pieces: Sequence[Piece]) -
 
 HASHLIB: Final = Md5(
     lanes=1,
-    # Where FIPS rules hold, MD5 is refused for anything that could be security.
+    # In FIPS mode, MD5 is refused unless it is marked as not used for security.
     new_digest=partial(hashlib.md5, usedforsecurity=False),
     update_all=_update_in_turn,
 )
@@ -72,22 +72,22 @@ HASHLIB: Final = Md5(
 
 @cache
 def best_md5() -> Md5:
-    """The cheapest way this machine has, shown to agree with hashlib."""
+    """Return the fastest implementation on this machine that agrees with hashlib."""
     try:
         from orchestrator.transfer import _multibuffer_md5 as multibuffer  # noqa: PLC0415 - may be missing
     except ImportError:
         return HASHLIB
     found = Md5(lanes=multibuffer.LANES, new_digest=multibuffer.Digest, update_all=multibuffer.update_all)
-    # Each lane is tried: a compiler's mistake would otherwise look like a store that damages every upload.
+    # Each lane is tested: a compiler error would otherwise look like a store that damages every upload.
     bodies = [bytes([lane]) * (100 + lane) for lane in range(found.lanes)]
     return found if found.of_all(bodies) == HASHLIB.of_all(bodies) else HASHLIB
 
 
 class HashPool:
-    """Hashes the next spans of several streams in one go.
+    """Hashes the next spans of several streams in one batch.
 
-    To hash as many streams as there are lanes takes little longer than to hash one. So a span is held back until the
-    batch is full, no other stream can join, or a sender needs it.
+    Hashing as many streams as there are lanes takes little longer than hashing one. So a span is held back until the
+    batch is full, no other stream can join it, or a sender needs the span.
     """
 
     def __init__(self, workers: ThreadPoolExecutor, md5: Md5) -> None:
@@ -108,14 +108,14 @@ class HashPool:
         )
 
     def join(self, source: Source) -> Hashed:
-        """Begin a stream, whose `leave` must follow; *source* is opened with its first span."""
+        """Start a stream; call its `leave` at the end. *source* is opened with its first span."""
         stream = Hashed(self, source, self._md5.new_digest())
         with self._lock:
             self._absent.add(stream)
         return stream
 
     def submit(self, request: HashRequest) -> Future[None]:
-        """Hash what *request* asks for, in a batch with others."""
+        """Queue *request* to be hashed in a batch with others."""
         with self._lock:
             self._absent.discard(request.stream)
             self._queue.append(request)
@@ -123,13 +123,13 @@ class HashPool:
         return request.done
 
     def flush(self, stream: Hashed) -> None:
-        """Hash the queued span of *stream* now, in a partial batch: its sender waits for it."""
+        """Hash the queued span of *stream* now, in a partial batch, because its sender waits for it."""
         with self._lock:
             self._is_flushing |= any(request.stream is stream for request in self._queue)
             self._call_when_due()
 
     def leave(self, stream: Hashed) -> None:
-        """Take *stream* out; a span of it that is being hashed is completed."""
+        """Remove *stream*; a span of it that is being hashed is completed."""
         with self._lock:
             self._absent.discard(stream)
             self._queue = [request for request in self._queue if request.stream is not stream]
@@ -145,7 +145,7 @@ class HashPool:
         return queued > 0 and (self._is_flushing or not self._absent or queued >= self._md5.lanes)
 
     def _work(self) -> None:
-        """Hash batch after batch as they become due."""
+        """Hash batches as long as one is due."""
         with self._lock:
             self._is_called = False
         while batch := self._take():
@@ -166,7 +166,7 @@ class HashPool:
         return batch
 
     def _hash(self, batch: list[HashRequest]) -> None:
-        """Read a piece of each and hash it while the core's cache holds it, until all are done."""
+        """Read a piece of each span and hash it while the core's cache holds it, until all spans are done."""
         active = [request for request in batch if request.begin()]
         buffers = [self._buffers.take() for _ in active]
         while active:
@@ -181,11 +181,11 @@ class HashPool:
 
 
 class Hashed:
-    """Hashes each span of *source* in a HashPool.
+    """The stream of one source: hashes each span of *source* in a HashPool.
 
-    A thread reads it into memory that its core's cache still holds when the digests take it, and the sender reads
-    again from the system's cache: cheaper than carrying what was hashed from one core to the other. The digest is
-    that of the file; a file that changed in between is noticed by its fingerprint or by the store's ETag.
+    A thread reads the span into memory that its core's cache still holds when it is hashed, and the sender reads it
+    again from the page cache. This is cheaper than moving the hashed bytes from one core to another. The digest is
+    that of the file; a change between the two reads is noticed by the fingerprint or by the store's ETag.
     """
 
     def __init__(self, pool: HashPool, source: Source, digest: Digest) -> None:
@@ -196,15 +196,15 @@ class Hashed:
 
     @property
     def md5(self) -> str:
-        """The hex digest of all spans so far."""
+        """The hex digest of all hashed spans."""
         return self.digest.hexdigest()
 
     def start(self, span: Span, ahead: Span, *, is_first: bool) -> Future[None] | None:
-        """Hash *span* with those of other segments."""
+        """Queue *span* to be hashed with those of other segments; return None for an empty span."""
         return self._pool.submit(HashRequest(self, span, ahead)) if span.length else None
 
     async def wait_for(self, prepared: Future[None]) -> None:
-        """Wait for the digest, and force a partial batch when that takes too long."""
+        """Wait for the hashing; force a partial batch when that takes too long."""
         if prepared.done():
             return prepared.result()
         flush = asyncio.get_running_loop().call_later(_PATIENCE_SECONDS, self._pool.flush, self)
@@ -218,7 +218,7 @@ class Hashed:
         self._pool.leave(self)
 
     def begin(self, ahead: Span) -> None:
-        """Open the file the first time, and announce *ahead*; blocks, raises what Source raises."""
+        """Open the file the first time, and announce *ahead*; blocks, and raises the errors of Source."""
         if not self._is_open:
             self.source.open()
             self._is_open = True
@@ -227,7 +227,7 @@ class Hashed:
 
 @dataclass(eq=False, slots=True)
 class HashRequest:
-    """A span to be hashed; `rest` is what of it is not yet."""
+    """A span to be hashed; `rest` is the part that is not hashed yet."""
 
     stream: Hashed
     rest: Span
@@ -235,11 +235,11 @@ class HashRequest:
     done: Future[None] = field(default_factory=Future)
 
     def begin(self) -> bool:
-        """Open the file; False when that fails or the sender has left."""
+        """Open the file; return False when that fails or the sender has left."""
         return self.done.set_running_or_notify_cancel() and self._succeeds(self.stream.begin, self.ahead)
 
     def read_into(self, buffer: memoryview) -> memoryview:
-        """The next bytes to be hashed, in *buffer*; none when that fails."""
+        """Read the next bytes to be hashed into *buffer* and return them; return none when that fails."""
         piece = buffer[: self.rest.length]
         if not self._succeeds(self.stream.source.read_into, piece, self.rest.offset):
             return buffer[:0]
@@ -247,7 +247,7 @@ class HashRequest:
         return piece
 
     def goes_on(self) -> bool:
-        """False when all is hashed or has failed, and the sender knows."""
+        """Return True while bytes remain; resolve the future and return False once the span is hashed or failed."""
         if self.done.done():
             return False
         if self.rest.length:
@@ -257,12 +257,12 @@ class HashRequest:
         return False
 
     def fail(self, error: Exception) -> None:
-        """Give the sender the error, unless it has a result."""
+        """Set the error for the sender, unless the future is already resolved."""
         if not self.done.done():
             self.done.set_exception(error)
 
     def _succeeds(self, work: Callable[..., None], *arguments: object) -> bool:
-        # Arguments and no closure: this is done for every piece of every file.
+        # Arguments rather than a closure, because this runs for every piece of every file.
         try:
             work(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever broke, the waiting sender must get it
@@ -272,7 +272,7 @@ class HashRequest:
 
 
 class Unhashed:
-    """Opens the file and checks it; the bytes go as they are."""
+    """A stream without hashing: only opens and checks the file."""
 
     md5 = None
 
@@ -281,7 +281,7 @@ class Unhashed:
         self._readers = readers
 
     def start(self, span: Span, ahead: Span, *, is_first: bool) -> Future[None] | None:
-        """Open or check the file in a thread, which the spans in between need no hop for."""
+        """Open or check the file in a thread for the first and last span; the others need no thread."""
         is_last = not ahead.length
 
         def prepare() -> None:
@@ -297,13 +297,13 @@ class Unhashed:
         await result_of(prepared)
 
     def leave(self) -> None:
-        """Nothing waits for this."""
+        """Do nothing: no pool waits for this stream."""
 
 
 def md5s_of(asset: Asset, segments: Sequence[Segment]) -> list[str]:
-    """The hex MD5s of *segments* of the file, as many at once as MD5 has lanes; blocks.
+    """Return the hex MD5s of *segments* of the file, hashing as many at once as there are lanes; blocks.
 
-    Raises SourceChangedError when the file is not, or does not stay, as *asset* says.
+    Raises SourceChangedError when the file differs from *asset*, or changes while it is read.
     """
     md5 = best_md5()
     source = Source(asset)

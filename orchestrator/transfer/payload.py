@@ -1,4 +1,4 @@
-"""The body of a PUT: a segment, streamed with a known length, and the two ways its bytes get into a connection."""
+"""The body of a PUT: a segment streamed with a known length, and the two ways to write it to a connection."""
 
 from __future__ import annotations
 
@@ -19,72 +19,75 @@ from orchestrator.network.http_session import set_tcp_option
 from orchestrator.network.tls import TlsTransport, until_writable
 from orchestrator.transfer.reader import SegmentReader, Span
 
-#: Called with how many more bytes the connection has taken, negative when it turns out that it has not.
+#: Called with the number of bytes that the connection has taken; negative to correct an earlier call.
 OnTaken = Callable[[int], None]
 
 
 class Reader(Protocol):
-    """Says span by span which bytes of a segment may be sent, once and in order, and hands them out."""
+    """Hands out the bytes of a segment, span by span, once and in order, as soon as they may be sent."""
 
     @property
     def md5(self) -> str | None:
-        """The hex digest of the segment, right once all of it is handed out; None when not hashing."""
+        """The hex digest of the segment, complete once all of it is handed out; None when not hashing."""
 
     async def next_span(self) -> Span | None:
-        """The next bytes that may be sent, when all before are; None after the last. Raises what Source raises."""
+        """Return the next bytes that may be sent, once all before are sent; None after the last.
+
+        Raises the errors of Source.
+        """
 
     async def view(self, piece: Span) -> memoryview:
-        """The bytes of *piece*, which lies in the last span, or of its beginning.
+        """Return the bytes of *piece*, which lies in the last span, or some of its first bytes.
 
-        They are never none, and stay as they are until `release`.
+        The result is never empty, and stays unchanged until `release`.
         """
 
     def release(self) -> None:
-        """Return the last viewed buffer to the pool; without it the caller keeps the bytes."""
+        """Return the last viewed buffer to the pool; without this call the caller keeps the bytes."""
 
     async def check(self) -> None:
         """Raise SourceChangedError unless the file is still as planned."""
 
     def close(self) -> None:
-        """Close the file as soon as no thread works on it any more; never blocks."""
+        """Close the file as soon as no thread uses it; never blocks."""
 
 
 class Outlet(Protocol):
-    """Puts bytes of a file into a connection."""
+    """Writes bytes of a file to a connection."""
 
     async def send(self, span: Span) -> None:
-        """Send *span*; raises OSError for the connection's errors, what the reader raises for the file's."""
+        """Send *span*; raises OSError for errors of the connection, and the reader's errors for those of the file."""
 
     def close(self) -> None:
         """Release the connection."""
 
 
 class TransportOutlet:
-    """Writes to the connection's transport, which any connection allows and TLS needs.
+    """Writes to the connection's transport, which works for any connection and is required for TLS.
 
-    Whenever *transport* is drained it holds nothing of ours: the reader uses its memory again.
+    Once *transport* is drained it holds none of our bytes, so that the reader can reuse its memory.
     """
 
     def __init__(self, reader: Reader, writer: StreamWriter, transport: Transport, on_taken: OnTaken) -> None:
         self._reader = reader
         self._writer = writer
         self._on_taken = on_taken
-        # asyncio's transports for TLS, as through a proxy, count as full at a limit of 0 with no byte left, and
-        # wait for ever.
+        # asyncio's TLS transports, used through a proxy, count as full at a limit of 0 even when empty, and would
+        # wait forever.
         is_encrypted = transport.get_extra_info("sslcontext") is not None
         is_asyncio_tls = is_encrypted and not isinstance(transport, TlsTransport)
         transport.set_write_buffer_limits(high=1 if is_asyncio_tls else 0, low=0)
         self._corked = transport.get_extra_info("socket") if is_encrypted else None
         if self._corked is not None:
-            # Each TLS record is a write, and would be the end of a packet.
+            # Each TLS record is a write, which would otherwise end a packet.
             set_tcp_option(self._corked, "TCP_CORK", 1)
 
     async def send(self, span: Span) -> None:
-        """Send *span*, as much at a time as the reader hands out."""
+        """Send *span* in pieces of the size that the reader hands out."""
         offset = span.offset
         while offset < span.end:
             found = await self._reader.view(Span(offset, span.end - offset))
-            # Counted before the wait: the answer to the last byte may come before the wait is over.
+            # Counted before the wait: the answer to the last byte may arrive before the wait ends.
             self._on_taken(len(found))
             try:
                 await self._writer.write(found, drain=False)
@@ -98,16 +101,16 @@ class TransportOutlet:
         await asyncio.sleep(0)
 
     def close(self) -> None:
-        """Let the last packet go, though it is not full."""
+        """Send the last packet, even if it is not full."""
         if self._corked is not None:
             set_tcp_option(self._corked, "TCP_CORK", 0)
 
 
 class SocketOutlet:
-    """Writes to the socket itself, past the transport and its buffers; for plain connections.
+    """Writes to the socket directly, bypassing the transport and its buffers; for plain connections.
 
-    The connection goes on reading meanwhile, unlike with asyncio's own sendfile, so that an early refusal is
-    heard. That needs a descriptor of our own: asyncio keeps the transport's to itself.
+    Unlike with asyncio's own sendfile, the connection continues to read, so that an early refusal is received. This
+    needs a separate descriptor, because asyncio reserves the transport's own.
     """
 
     def __init__(self, reader: SegmentReader, transport: Transport, on_taken: OnTaken) -> None:
@@ -116,7 +119,7 @@ class SocketOutlet:
         self._descriptor = os.dup(transport.get_extra_info("socket").fileno())
 
     async def send(self, span: Span) -> None:
-        """Send *span*, as much at a time as the socket takes."""
+        """Send *span* in as many calls as the socket needs."""
         await self._reader.make_ready(span)
         while span.length:
             try:
@@ -130,31 +133,31 @@ class SocketOutlet:
         await asyncio.sleep(0)
 
     def close(self) -> None:
-        """Close our descriptor, so that the transport's is the connection again."""
+        """Close our descriptor, so that the transport has the only one again."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
-#: Called with how many more bytes have been handed to the connection.
+#: Called with the number of bytes newly handed to the connection.
 OnBytes = Callable[[int], None]
-#: Waits until bytes may be sent, at most as many as are asked for; returns the number.
+#: Waits until bytes may be sent; returns their number, at most the number requested.
 Pace = Callable[[int], Awaitable[int]]
 
-#: How many bytes are reported at a time, and the size from which a way past the transport pays.
+#: The number of bytes per progress report, and the body size from which bypassing the transport pays.
 REPORTED_BYTES = 256 * 1024
 
 
 class SegmentPayload(Payload):
-    """Sends what a fresh reader yields; good for one attempt.
+    """The body of one attempt, read from a fresh reader.
 
-    `failure` is what kept the body from being read or paced, as opposed to the connection's own errors.
+    `failure` is the error that kept the body from being read or paced, as opposed to errors of the connection.
 
-    Closing the payload closes *reader*. *on_bytes* is called with what was handed over.
+    `abandon` closes *reader*. *on_bytes* is called with the number of bytes handed over.
     """
 
-    # aiohttp repeats a PUT by itself after a broken connection unless its body is consumed; whether to repeat
-    # is our caller's decision.
+    # aiohttp repeats a PUT by itself after a broken connection unless its body is consumed; the caller decides
+    # whether to repeat it.
     _consumed = True
 
     def __init__(
@@ -178,35 +181,35 @@ class SegmentPayload(Payload):
 
     @property
     def length(self) -> int:
-        """The bytes the body has."""
+        """The length of the body in bytes."""
         return self._length
 
     @property
     def md5(self) -> str | None:
-        """The hex digest of the body once it is handed over, None when it is not computed."""
+        """The hex digest of the body once it is handed over; None when it is not computed."""
         return self._reader.md5
 
     @property
     def is_handed_over(self) -> bool:
-        """True when the connection has taken every byte, so that the other side may hold all of them."""
+        """True when the connection has taken every byte, so that the other side may have received all of them."""
         return self._transport is not None and self._handed_bytes == self._length
 
     @property
     def is_on_the_wire(self) -> bool:
-        """True when in addition no byte waits in this process any more."""
+        """True when the body is handed over and no byte waits in this process."""
         transport = self._transport
         return self.is_handed_over and transport is not None and not transport.get_write_buffer_size()
 
     def activity(self) -> object:
-        """A mark that differs whenever bytes have moved; None while nothing is expected to move."""
+        """Return a mark that changes whenever bytes have moved; None while none are expected to move."""
         transport = self._transport
         if transport is None or self._is_pacing:
             return None
         return self._handed_bytes, transport.get_write_buffer_size(), _unacknowledged_bytes(transport)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Send the segment; the declared length is the segment's own, so *content_length* adds nothing."""
-        # aiohttp would send the body again after a break; that is the caller's decision.
+        """Send the segment; the declared length is the segment's own, so *content_length* is not needed."""
+        # aiohttp would send the body again after a break, but the caller decides that.
         if self._transport is not None:
             raise ConnectionResetError("a segment's body is sent once")
         if not isinstance(writer, StreamWriter) or writer.transport is None:
@@ -223,7 +226,7 @@ class SegmentPayload(Payload):
                 outlet.close()
                 self._report()
         except OSError:
-            raise  # the connection's: what the reader meets it reports as one of our errors
+            raise  # an error of the connection: the reader raises our own error types
         except Exception as error:
             self.failure = error
             raise
@@ -233,19 +236,19 @@ class SegmentPayload(Payload):
         await self.write_with_length(writer, None)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:
-        """Refuse: a segment never is in memory as a whole."""
+        """Raise TypeError: a segment is never in memory as a whole."""
         raise TypeError("a segment cannot be decoded")
 
     async def check_source(self) -> None:
-        """Raise SourceChangedError unless the file is still as planned: its last bytes were read when they went."""
+        """Raise SourceChangedError unless the file is still as planned; its last bytes were read while sending."""
         await self._reader.check()
 
     def abandon(self) -> None:
-        """Close the file; when aiohttp gave the connection up, cut it instead of waiting for its buffer."""
+        """Close the file; if aiohttp is closing the connection, abort it instead of waiting for its buffer."""
         self._reader.close()
         transport = self._transport
         if transport is not None and transport.is_closing():
-            # asyncio fails when a transport whose socket is closed already is aborted.
+            # asyncio fails when a transport is aborted whose socket is already closed.
             socket = transport.get_extra_info("socket")
             if socket is not None and socket.fileno() >= 0:
                 transport.abort()
@@ -253,10 +256,10 @@ class SegmentPayload(Payload):
     def _outlet(self, writer: StreamWriter, transport: Transport) -> Outlet:
         reader = self._reader
         if self._length >= REPORTED_BYTES:
-            # The headers of a small body go with it; those of a large one would only make a copy of its beginning.
+            # The headers of a small body are sent with it; for a large body that would only copy its first bytes.
             writer.send_headers()
             is_plain = transport.get_extra_info("sslcontext") is None
-            # What waits in the transport, such as the headers, has to leave before bytes that go past it.
+            # Data waiting in the transport, such as the headers, must be sent before bytes that bypass it.
             is_empty = is_plain and not transport.get_write_buffer_size()
             if is_empty and isinstance(reader, SegmentReader) and reader.can_send:
                 return SocketOutlet(reader, transport, self._count)
@@ -266,7 +269,7 @@ class SegmentPayload(Payload):
         while span.length:
             count = span.length
             if self._pace is not None:
-                # The watchdog must not take the wait for bandwidth for a store that stalls.
+                # The watchdog must not mistake the wait for bandwidth for a stalled store.
                 self._is_pacing = True
                 try:
                     count = await self._pace(span.length)
@@ -287,7 +290,7 @@ class SegmentPayload(Payload):
 
 
 class WithheldPayload(Payload):
-    """Stands for a body of *length* bytes; when the store asks for it, the connection breaks instead."""
+    """A placeholder for a body of *length* bytes; when the store asks for it, the connection breaks instead."""
 
     _consumed = True
 
@@ -296,18 +299,18 @@ class WithheldPayload(Payload):
         self._size = length
 
     async def write(self, writer: AbstractStreamWriter) -> NoReturn:
-        """Break the connection: that the store invites the body is all there is to know."""
+        """Raise ConnectionAbortedError: it is enough to know that the store would accept the body."""
         raise ConnectionAbortedError("the store would take the body")
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:
-        """Refuse: there is nothing to decode."""
+        """Raise TypeError: there is nothing to decode."""
         raise TypeError("a withheld body cannot be decoded")
 
 
 def _unacknowledged_bytes(transport: Transport) -> int:
-    """What the kernel still holds because the peer has not acknowledged it; 0 where it cannot be told.
+    """Return the bytes that the kernel holds until the peer acknowledges them; 0 when unknown.
 
-    Over TLS the transport's own buffer does not show what has been encrypted already, but this does.
+    Over TLS the transport's own buffer does not show data that is already encrypted, but this does.
     """
     try:
         answer = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))

@@ -1,4 +1,4 @@
-"""A segment's bytes: the file behind them, read by position and checked, handed out span by span to the sender.
+"""Reading of segments: the file is read by position and checked, and handed out to the sender span by span.
 
 Small segments are read whole, several in one hop to a thread, and hashed together.
 """
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: What is handed out at a time of a segment.
+#: The length of the spans in which a segment is handed out.
 SPAN_BYTES = 2 * 1024 * 1024
-#: What is read of it at a time to be copied into a connection: a core's own cache holds several.
+#: The length of the pieces read from a span and copied into a connection; a core's own cache holds several.
 PIECE_BYTES = 256 * 1024
 
-#: The machine is short of something for the moment; the file itself is all right.
+#: Errors of a temporary shortage on this machine; the file itself is fine.
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
-#: How far apart the bytes are by which a span is taken to be in memory. What is evicted goes in long runs.
+#: The distance of the bytes probed to decide whether a span is in memory; pages are evicted in long runs.
 _STRIDE_BYTES = 512 * 1024
-#: Below this a segment is held whole, which is no more than what sending it piece by piece holds of it.
+#: Shorter segments are held whole, which takes no more memory than sending them piece by piece.
 SMALL_BYTES = 256 * 1024
-#: How many files one hop reads: on a slow disk the first of them waits for the last.
+#: The most files read in one hop: on a slow disk the first of them waits for the last.
 _FILES_PER_HOP = 8
 
 
@@ -52,9 +52,9 @@ class Span(NamedTuple):
 
 
 class Source:
-    """An open file to read segments of; what may wait for a disk blocks, so call it in a worker thread.
+    """A file to read segments from; methods that may wait for a disk block, so call them in a worker thread.
 
-    Nothing is opened before `open`.
+    The file is opened by `open`.
     """
 
     def __init__(self, asset: Asset) -> None:
@@ -64,13 +64,13 @@ class Source:
         self._descriptor = -1
         self._closing = Lock()
         self._probe = memoryview(bytearray(1))
-        #: True where the system can say what is in memory, which is then read without waiting.
+        #: True when the system can tell which bytes are in memory; these are then read without waiting.
         self.can_tell_cached = False
 
     def open(self) -> None:
         """Open and check the file; raises SourceChangedError, or RetryableError when descriptors run out."""
         try:
-            # Without O_NONBLOCK a pipe put in the file's place would hold the thread for ever.
+            # Without O_NONBLOCK a pipe in the file's place would block the thread forever.
             self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise _unreadable(self._path, error) from None
@@ -78,13 +78,13 @@ class Source:
         self.can_tell_cached = self._is_telling_cached()
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill *buffer* with the bytes at *offset*; raises SourceChangedError when the file ends before."""
+        """Fill *buffer* with the bytes at *offset*; raise SourceChangedError when the file is too short."""
         done = 0
         while done < len(buffer):
             done += self._read_some(buffer[done:], offset + done)
 
     def read_cached_into(self, buffer: memoryview, offset: int) -> int:
-        """Read what is in memory of the bytes at *offset* and return how many they are; never blocks."""
+        """Read the bytes at *offset* that are in memory and return their number; never blocks."""
         try:
             return self._preadv_cached(buffer, offset)
         except BlockingIOError:
@@ -93,7 +93,7 @@ class Source:
             raise _unreadable(self._path, error) from None
 
     def is_cached(self, span: Span) -> bool:
-        """True when *span* can be had without waiting, as far as a few of its bytes tell; never blocks."""
+        """True when *span* is in memory, judged by a few of its bytes; never blocks."""
         return all(self.read_cached_into(self._probe, position) for position in _positions(span))
 
     def fetch(self, span: Span) -> None:
@@ -103,16 +103,16 @@ class Source:
             self._read_some(self._probe, position)
 
     def announce(self, span: Span) -> None:
-        """Let the system begin to bring *span* into memory, without waiting for it."""
-        # A length of 0 would mean all of the file.
+        """Have the system start reading *span* into memory, without waiting for it."""
+        # A length of 0 would mean the whole file.
         if sys.platform == "linux" and span.length:
             os.posix_fadvise(self._descriptor, span.offset, span.length, os.POSIX_FADV_WILLNEED)
 
     def send(self, socket: int, span: Span) -> int:
-        """Let the kernel copy bytes of *span* to a non-blocking *socket* and return how many it took.
+        """Let the kernel copy bytes of *span* to a non-blocking *socket* and return their number.
 
-        Blocks only where the span is not in memory; raises OSError as the socket has it, BlockingIOError when it
-        takes nothing now, SourceChangedError at the end of the file.
+        Blocks only when the span is not in memory. Raises the socket's OSError, BlockingIOError when the socket takes
+        nothing now, and SourceChangedError at the end of the file.
         """
         sent = os.sendfile(socket, self._descriptor, span.offset, span.length)
         if not sent:
@@ -120,7 +120,7 @@ class Source:
         return sent
 
     def check(self) -> None:
-        """Raise SourceChangedError unless the open file, and the one now at its path, are as planned."""
+        """Raise SourceChangedError unless the open file and the file now at its path are as planned."""
         try:
             found = (os.fstat(self._descriptor), self._place.stat())
         except OSError as error:
@@ -133,7 +133,7 @@ class Source:
                 )
 
     def close(self) -> None:
-        """Close the descriptor; closing twice is allowed, from whichever thread."""
+        """Close the descriptor; closing twice is allowed, from any thread."""
         with self._closing:
             descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
@@ -154,7 +154,7 @@ class Source:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def _is_telling_cached(self) -> bool:
-        """Network file systems and some others do not tell, and neither do systems other than Linux."""
+        """True when reads can be limited to cached bytes: only on Linux, and not on network file systems."""
         if sys.platform != "linux":
             return False
         try:
@@ -172,7 +172,7 @@ class Source:
 
 
 def check_unchanged(assets: Iterable[Asset]) -> None:
-    """Raise SourceChangedError unless every file can be read and is still the one that was planned; blocks."""
+    """Raise SourceChangedError unless every file can be opened and is still the one that was planned; blocks."""
     for asset in assets:
         source = Source(asset)
         try:
@@ -182,7 +182,7 @@ def check_unchanged(assets: Iterable[Asset]) -> None:
 
 
 def _positions(span: Span) -> Iterator[int]:
-    """Offsets of bytes that stand for all of *span*."""
+    """Yield offsets of sample bytes that represent all of *span*."""
     yield from range(span.offset, span.end, _STRIDE_BYTES)
     if span.length:
         yield span.end - 1
@@ -207,9 +207,9 @@ def _unreadable(path: str, error: OSError) -> OrchestratorError:
 
 
 class Buffers:
-    """Buffers of *size* bytes that are used again, the last one first: the core's cache still knows it.
+    """A pool of buffers of *size* bytes, reused last in, first out: the core's cache may still hold the last one.
 
-    Threads may share them.
+    Threads may share the pool.
     """
 
     def __init__(self, size: int) -> None:
@@ -217,24 +217,24 @@ class Buffers:
         self._free: list[memoryview] = []
 
     def take(self) -> memoryview:
-        """A buffer no one else has."""
+        """Return a buffer for exclusive use."""
         try:
             return self._free.pop()
         except IndexError:
             return memoryview(bytearray(self._size))
 
     def give_back(self, buffer: memoryview) -> None:
-        """Take back a buffer that is no longer read."""
+        """Return a buffer that is no longer in use to the pool."""
         self._free.append(buffer)
 
 
 class SegmentReader:
-    """Hands out what the file holds, each span after *preparation* is done with it.
+    """Hands out the spans of a segment, each after its *preparation*.
 
-    The last span is handed out only after the file has been found unchanged, so that a segment of a changed file
-    never gets out whole. A cold disk makes a thread wait and never the event loop.
+    The last span is handed out only after the file has been found unchanged, so that a segment of a changed file is
+    never sent completely. A cold disk blocks a thread, never the event loop.
 
-    The first span is prepared at once; `close` must follow. *buffers* are of PIECE_BYTES.
+    The first span is prepared at once; call `close` at the end. *buffers* are of PIECE_BYTES.
     """
 
     def __init__(
@@ -256,16 +256,16 @@ class SegmentReader:
 
     @property
     def md5(self) -> str | None:
-        """The hex digest of the segment, right once all of it is handed out; None when not hashing."""
+        """The hex digest of the segment, complete once all of it is handed out; None when not hashing."""
         return self._preparation.md5
 
     @property
     def can_send(self) -> bool:
-        """True when `send` will do: for a file of which the system tells what is in memory."""
+        """True when `send` can be used: the system can tell which bytes of the file are in memory."""
         return self._source.can_tell_cached
 
     async def next_span(self) -> Span | None:
-        """The next bytes that may be sent, None after the last; raises what Source raises."""
+        """Return the next bytes that may be sent, None after the last; raises the errors of Source."""
         if self._prepared is not None:
             await self._preparation.wait_for(self._prepared)
         span = self._span
@@ -276,7 +276,7 @@ class SegmentReader:
         return span
 
     async def view(self, piece: Span) -> memoryview:
-        """The bytes of *piece*, or of as much of its beginning as a buffer holds."""
+        """Return the bytes of *piece*, or as many of its first bytes as a buffer holds or are in memory."""
         self._buffer = self._buffers.take()
         wanted = self._buffer[: piece.length]
         count = self._source.read_cached_into(wanted, piece.offset) if self._source.can_tell_cached else 0
@@ -307,9 +307,10 @@ class SegmentReader:
             await self._wait_for(fetch)
 
     def send(self, socket: int, span: Span) -> int:
-        """Let the kernel copy bytes of *span* from its cache to a non-blocking *socket* and return how many it took.
+        """Let the kernel copy bytes of *span* from its cache to a non-blocking *socket* and return their number.
 
-        Raises OSError as the socket has it, BlockingIOError when it takes nothing now.
+        Raises the socket's OSError, BlockingIOError when the socket takes nothing now, and SourceChangedError at the
+        end of the file.
         """
         return self._source.send(socket, span)
 
@@ -318,7 +319,7 @@ class SegmentReader:
         await self._wait_for(self._source.check)
 
     def close(self) -> None:
-        """Close the file as soon as no thread works on it any more; never blocks."""
+        """Close the file as soon as no thread uses it; never blocks."""
         self._preparation.leave()
         close_after(self._source, self._prepared, self._reading)
 
@@ -331,7 +332,7 @@ class SegmentReader:
 
 
 class Preparation(Protocol):
-    """What a thread does before a span of *source* may be handed out."""
+    """The preparation of each span of *source* in a thread before it may be handed out."""
 
     source: Source
 
@@ -340,25 +341,25 @@ class Preparation(Protocol):
         """The hex digest of all spans so far, None when not hashing."""
 
     def start(self, span: Span, ahead: Span, *, is_first: bool) -> Future[None] | None:
-        """Have a thread prepare *span*, and announce *ahead*, which comes after it; None where nothing must be done.
+        """Have a thread prepare *span* and announce *ahead*, the next one; return None when nothing needs doing.
 
-        The file is opened first, and found unchanged after the last span. The future may hold a Source's error.
+        The file is opened before the first span, and checked after the last. The future may hold a Source's error.
         """
 
     async def wait_for(self, prepared: Future[None]) -> None:
-        """Wait until what `start` returned is done."""
+        """Wait for *prepared*, the future that `start` returned."""
 
     def leave(self) -> None:
-        """No further span will be asked for."""
+        """End the stream: no further span will be requested."""
 
 
 async def result_of(hop: Future[T]) -> T:
-    """Wait for what a thread does; a hop that is over needs no pass through the event loop."""
+    """Wait for the result of a thread; a finished *hop* needs no pass through the event loop."""
     return hop.result() if hop.done() else await asyncio.wrap_future(hop)
 
 
 def close_after(source: Source, *hops: Future[T] | Future[None] | None) -> None:
-    """Close *source* once none of *hops* works on it; those that have not started are cancelled."""
+    """Close *source* once none of *hops* uses it; cancel those that have not started."""
     running = [hop for hop in hops if hop is not None and not hop.cancel() and not hop.done()]
 
     def close_at_last(_: object) -> None:
@@ -372,7 +373,7 @@ def close_after(source: Source, *hops: Future[T] | Future[None] | None) -> None:
 
 
 class SmallSegment:
-    """A segment in memory, as a Reader of it; what is sent is what was hashed."""
+    """A Reader of a segment that is held in memory; the bytes sent are the ones that were hashed."""
 
     def __init__(self, body: bytearray, offset: int, md5: str | None) -> None:
         self._body = memoryview(body)
@@ -381,27 +382,27 @@ class SmallSegment:
         self.md5 = md5
 
     async def next_span(self) -> Span | None:
-        """All of it, once; then None."""
+        """Return the whole segment once, then None."""
         span, self._span = self._span, None
         return span
 
     async def view(self, piece: Span) -> memoryview:
-        """The bytes of *piece*."""
+        """Return the bytes of *piece*."""
         begin = piece.offset - self._offset
         return self._body[begin : begin + piece.length]
 
     def release(self) -> None:
-        """No pool has them."""
+        """Do nothing: the bytes belong to no pool."""
 
     async def check(self) -> None:
-        """The file was found unchanged after the last byte was read, and no byte is read again."""
+        """Do nothing: the file was checked after the last byte was read, and no byte is read again."""
 
     def close(self) -> None:
-        """Hold no file open."""
+        """Do nothing: no file is open."""
 
 
 class SmallSegmentReader:
-    """Reads small segments in worker threads, those asked for in one turn of the loop together.
+    """Reads small segments in worker threads; requests of one pass of the event loop are read together.
 
     Without *md5* nothing is hashed.
     """
@@ -412,7 +413,7 @@ class SmallSegmentReader:
         self._requests: list[_ReadRequest] = []
 
     async def read(self, asset: Asset, segment: Segment) -> SmallSegment:
-        """Read *segment*; raises SourceChangedError unless its file is as planned before and after."""
+        """Read *segment*; raise SourceChangedError unless its file is as planned before and after."""
         loop = asyncio.get_running_loop()
         request = _ReadRequest(asset, segment, loop.create_future())
         if not self._requests:
@@ -443,7 +444,7 @@ class SmallSegmentReader:
 
 @dataclass(frozen=True, slots=True)
 class _ReadRequest:
-    """A segment to be read, and the future its sender waits on."""
+    """A segment to be read, and the future that its sender waits for."""
 
     asset: Asset
     segment: Segment
@@ -451,7 +452,7 @@ class _ReadRequest:
 
 
 def _read_whole(asset: Asset, segment: Segment) -> bytearray:
-    """The bytes of *segment*, its file found unchanged before and after; blocks, raises what Source raises."""
+    """Return the bytes of *segment*, checking its file before and after; blocks, and raises the errors of Source."""
     source = Source(asset)
     body = bytearray(segment.length)
     try:

@@ -1,6 +1,6 @@
-"""One segment to one presigned URL: one attempt, ending in a receipt or in an error that says what to do.
+"""One attempt to send one segment to one presigned URL, ending in a receipt or in an error that says what to do.
 
-The request itself, the watchdog that ends it when nothing moves, and its answer.
+It consists of the request itself, the watchdog that ends it when no bytes move, and its answer.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ from orchestrator.transfer.reader import (
     check_unchanged,
 )
 
-#: Looks per idle timeout: how late a cut may come, at most one look.
+#: Checks per idle timeout: the watchdog may be late by at most one interval between checks.
 _LOOKS = 8
-#: How long a store may take to refuse a body that it has not seen.
+#: How long a store may take to refuse a body that was not sent.
 PROBE_TIMEOUT: Final = 10.0
-#: What aiohttp adds by itself; a store needs none of them.
+#: Headers that aiohttp adds by itself; a store needs none of them.
 _UNWANTED_HEADERS: Final = ("Accept", "Accept-Encoding", "User-Agent")
 
 
 class SegmentSender:
-    """Sends segments over a shared session; holds nothing between calls but buffers and the warnings given.
+    """Sends segments over a shared session; its only state between calls is buffers and the warnings given.
 
-    Files are read in *readers*, as many threads as there are cores; *clock* is in epoch seconds. *is_verifying*
-    decides whether MD5s are computed and compared. *on_warning* is called once for each warning.
+    Files are read in the threads of *readers*, one per core; *clock* is in epoch seconds. *is_verifying* decides
+    whether MD5s are computed and compared. *on_warning* is called once for each distinct warning.
     """
 
     def __init__(
@@ -95,12 +95,11 @@ class SegmentSender:
         on_bytes: OnBytes,
         pace: Pace | None = None,
     ) -> Receipt:
-        """PUT *segment* to *url*, as fast as *pace* allows, and return what the store says it holds.
+        """PUT *segment* to *url*, as fast as *pace* allows, and return the receipt.
 
         Raises NotSentError, InterruptedTransferError, UnmarkedAnswerError, ThrottledError, RetryableError,
         ETagMismatchError, UrlExpiredError, RefusedUploadError, RequestRejectedError, SourceChangedError, or
-        ConfigurationError for what is wrong with every segment: no https, an untrusted certificate, a proxy that
-        refuses.
+        ConfigurationError for problems of every segment: no https, an untrusted certificate, a proxy that refuses.
         """
         exchange = self._exchange(asset, url)
         try:
@@ -120,7 +119,7 @@ class SegmentSender:
         return receipt_of(answer, payload.md5, self._warn_once)
 
     async def digest(self, asset: Asset, segment: Segment) -> str:
-        """The hex MD5 of *segment* as the file is now; raises SourceChangedError when it changed."""
+        """Return the hex MD5 of *segment* in the current file; raise SourceChangedError when the file changed."""
         hashed = self._hash_pool.join(Source(asset))
         reader = SegmentReader(segment, hashed, self._readers, self._buffers)
         try:
@@ -183,7 +182,7 @@ class SegmentSender:
 
 
 def _redirected(answer: Answer, target: URL) -> URL | None:
-    """Where to send the segment again, once; raises RequestRejectedError when that is another host."""
+    """Return the URL of a redirect to follow once, None without one; raise RequestRejectedError for another host."""
     if answer.location is None or not 300 <= answer.status < 400:
         return None
     try:
@@ -201,12 +200,12 @@ def _redirected(answer: Answer, target: URL) -> URL | None:
 
 
 class BodyInterruptedError(InterruptedTransferError):
-    """The connection broke under the body: the store may have refused it, and its answer got lost."""
+    """The connection broke while the body was sent: the store may have refused it in an answer that was lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """How PUTs to one URL are made; `host` is the name for it in messages."""
+    """The PUTs to one URL; `host` is its name in messages."""
 
     session: aiohttp.ClientSession
     target: URL = field(repr=False)
@@ -215,15 +214,15 @@ class Exchange:
     idle_timeout: float
 
     def to(self, target: URL) -> Exchange:
-        """The same exchange with another URL of the same host."""
+        """Return the same exchange with another URL of the same host."""
         return replace(self, target=target)
 
     async def send(self, payload: SegmentPayload) -> Answer:
-        """PUT *payload* and return the answer, whatever it says.
+        """PUT *payload* and return the answer, whatever its status.
 
-        Raises NotSentError, InterruptedTransferError (BodyInterruptedError when `ask` may know more),
-        ConfigurationError for an untrusted certificate and a proxy that refuses, or what kept the payload from
-        being read.
+        Raises NotSentError, InterruptedTransferError (BodyInterruptedError when `ask` may find the reason),
+        ConfigurationError for an untrusted certificate or a proxy that refuses, or the error that kept the payload
+        from being read.
         """
         try:
             answer = await self._watched(payload)
@@ -239,10 +238,10 @@ class Exchange:
         return answer
 
     async def ask(self, length: int) -> Answer | None:
-        """The store's refusal of a PUT of *length* bytes, None when it does not refuse or say.
+        """Return the store's refusal of a PUT of *length* bytes; None when it does not refuse or does not answer.
 
-        Not one byte of the body is sent, so nothing can be stored: `Expect: 100-continue` lets the store
-        answer the headers alone. A store which does not know it waits for the body, hence the time limit.
+        No byte of the body is sent, so nothing can be stored: with `Expect: 100-continue` the store answers the
+        headers alone. A store that does not support this waits for the body, hence the time limit.
         """
         with anyio.move_on_after(min(self.idle_timeout, PROBE_TIMEOUT)):
             try:
@@ -289,10 +288,10 @@ class Exchange:
 
 
 class IdleWatchdog:
-    """Cancels what runs inside when *activity* has not changed for *idle_timeout* seconds.
+    """Cancels the block when *activity* has not changed for *idle_timeout* seconds.
 
-    `activity` returns a mark that differs whenever bytes have moved, None while nothing is expected to move.
-    The watch lasts from `with` to its end, or to `stop`.
+    `activity` returns a mark that changes whenever bytes have moved, or None while none are expected to move.
+    The watchdog runs until the block ends or `stop` is called.
     """
 
     def __init__(self, activity: Callable[[], object], idle_timeout: float) -> None:
@@ -305,7 +304,7 @@ class IdleWatchdog:
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
-        """Begin to watch."""
+        """Start the watchdog."""
         self._scope.__enter__()
         self._look()
         return self
@@ -313,12 +312,12 @@ class IdleWatchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        """End the watch; the cancellation it caused stops here."""
+        """Stop the watchdog and absorb the cancellation that it caused."""
         self.stop()
         return bool(self._scope.__exit__(kind, error, traceback))
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop the watchdog."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,6 +1,6 @@
-"""Jobs of a batch that exist although this journal knows nothing of them: a lost journal, another machine, a copy.
+"""Existing jobs of a batch that this journal does not know: after a lost journal, from another machine or a copy.
 
-Before an entry's create a person decides what becomes of them, or `--on-existing` says it.
+Before an entry's create, a person or `--on-existing` decides what to do with them.
 
 Tested by tests/engine/test_existing_jobs.py, tests/engine/test_no_harm.py and tests/engine/test_ways_on.py.
 """
@@ -37,34 +37,34 @@ if TYPE_CHECKING:
     from orchestrator.engine.entry import HeldEntry
     from orchestrator.engine.steps.create import JobMaker
 
-#: Other jobs of the batch that are looked at to learn how this service shows one that holds its film.
+#: The most other jobs of the batch examined to learn how this service shows a job that holds its film.
 _MODELS = 20
 _WAYS_OUT = (
     "run again with --on-existing adopt to take over what exists, or --on-existing create for a new job"
 )
-#: Jobs looked through one after another that have nothing to do with the batch: more only come where the service pays
-#: no attention to any filter, and the newest are looked at first.
+#: The most consecutive jobs read that do not belong to the batch. Only a service that ignores every filter lists
+#: more, and the newest come first.
 MAX_UNRELATED_JOBS = 5000
-#: Jobs of the name of one entry that are shown, where the list keeps tags to itself.
+#: The most show calls for jobs with the name of one entry, when the list does not include tags.
 MAX_SHOWN_JOBS = 10
 
 
 class Adopter:
-    """Makes the job of an entry, unless one exists that this journal does not know."""
+    """Creates the job of an entry, unless one exists that this journal does not know."""
 
     def __init__(self, run: Run, maker: JobMaker) -> None:
         self._run = run
         self._maker = maker
         self._existing = ExistingJobs(run)
         self._takeover = Takeover(run)
-        #: The other batch's lock is held for one entry at a time: by this run's workers too.
+        #: Serializes this run's workers too, because the other batch's lock is taken for one entry at a time.
         self._moving = anyio.Lock()
 
     async def create(self, entry: HeldEntry) -> None:
         """Give the entry a job.
 
-        Raises DecisionNeededError, and makes none, where one exists and `--on-existing` does not say what to do
-        about it; else as `JobMaker.create` does.
+        Raises DecisionNeededError, and creates none, when one exists and `--on-existing` is `ask` or the job cannot
+        be taken over; otherwise the errors of `JobMaker.create`.
         """
         existing = await self._existing.of(entry)
         if not existing:
@@ -85,7 +85,7 @@ class Adopter:
                 )
 
     async def _adopt(self, entry: HeldEntry, existing: Existing) -> bool:
-        """Take over what exists; False when there was nothing to take, or it made room for a new job."""
+        """Take over an existing job; return False when there is none to take, or it was deleted for a new job."""
         if existing.twin is not None:
             await self._move(entry, existing.twin)
             return True
@@ -111,9 +111,9 @@ class Adopter:
         return True
 
     async def _move(self, entry: HeldEntry, twin: Twin) -> None:
-        """Let the entry have the job of the same entry in another batch, which gives it up.
+        """Move the job of the same entry in another batch to this entry.
 
-        Raises DecisionNeededError when the job was made from other fields, or the other batch is being run.
+        Raises DecisionNeededError when the job was made from other field values, or a run works on the other batch.
         """
         batch = twin.batch
         others = changed_fields(twin.entry.avatar, entry.avatar)
@@ -135,9 +135,9 @@ class Adopter:
         self._existing.forget_twin(entry)
 
     async def _make_room(self, entry: HeldEntry, known: ExistingJob, contents: JobContents) -> None:
-        """Delete a job that gives no URLs, if this program made it and it provably holds no film."""
+        """Delete a job without URLs if we made it and it provably holds no film; else raise DecisionNeededError."""
         job_id = known.job.job_id
-        # An empty list may mean either, so that something else has to show that the training video is not joined.
+        # An empty list of parts proves nothing, so something else must show that the training video is not joined.
         may_go = known.is_tagged and (
             contents.shows_other_files
             or await self._is_partial(entry, contents)
@@ -157,7 +157,7 @@ class Adopter:
             )
 
     async def _is_partial(self, entry: HeldEntry, contents: JobContents) -> bool:
-        """True when the job holds some parts of our file, cut as we cut it, and lacks others."""
+        """True when the job holds some parts of our file, cut the same way, and lacks others."""
         parts = dict(contents.parts or {})
         planned = self._maker.segments_of(entry, AssetKind.TRAINING_VIDEO)
         held = [segment for segment in planned if segment.part_number in parts]
@@ -167,7 +167,7 @@ class Adopter:
         return await self._run.sender.digest(asset, held[0]) == parts[held[0].part_number]
 
     async def _are_joined_jobs_shown(self, entry: HeldEntry) -> bool:
-        """True when another job of the batch shows what a joined film looks like here, which this one does not."""
+        """True when another job of the batch shows that this service marks joined films, which this job is not."""
         for job in self._existing.others_waiting(entry)[:_MODELS]:
             contents = await contents_of(self._run.client, job.job_id, entry.avatar.app_user_id)
             if contents is not None and contents.is_marked_joined:
@@ -177,7 +177,7 @@ class Adopter:
 
 @dataclass(frozen=True, slots=True)
 class ExistingJob:
-    """A job that may be an entry's; `is_tagged` when it carries the entry's tag, and so was made by this program."""
+    """A job that may be an entry's; `is_tagged` means that it carries the entry's tag, so this program made it."""
 
     job: SeenJob
     is_tagged: bool
@@ -185,7 +185,7 @@ class ExistingJob:
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """What there is already of an entry that has no job: jobs of other journals, the entry of a twin batch."""
+    """The existing work for an entry without a job: jobs of other journals, and its entry in a twin batch."""
 
     jobs: tuple[ExistingJob, ...] = ()
     twin: Twin | None = None
@@ -195,7 +195,7 @@ class Existing:
         return bool(self.jobs or self.twin)
 
     def __str__(self) -> str:
-        """The jobs, and the batch of this journal that has the same files, for a message."""
+        """Return the jobs, and the batch of this journal with the same files, for a message."""
         named = [f"job {known.job.job_id} ({known.job.name})" for known in self.jobs]
         if self.twin is not None:
             named.append(f"job {self.twin.entry.job_id or '(requested)'} of batch {self.twin.batch.name}")
@@ -204,19 +204,19 @@ class Existing:
 
 @dataclass(slots=True)
 class _Survey:
-    """What one listing showed: jobs by the entry's digest in their tag, and those without any tag by their name."""
+    """The result of one listing: jobs by the entry's digest in their tag, and untagged jobs by their name."""
 
     tagged: dict[str, list[SeenJob]] = field(default_factory=lambda: defaultdict(list))
     untagged: dict[str, list[SeenJob]] = field(default_factory=lambda: defaultdict(list))
-    #: True once any job was seen with tags: then one without has none.
+    #: True once any job was seen with tags; then a job without tags really has none.
     shows_tags: bool = False
 
 
 class ExistingJobs:
-    """Asks the service once, before the first create of a run, what it has of the batch.
+    """Lists the jobs of the batch on the service once, before the first create of a run.
 
-    Where the journal knows creates of the batch, only what was made since its last one is asked for: it finds what a
-    journal from a backup has forgotten.
+    If the journal has creates of the batch, only jobs made since the last one are listed. These are the jobs that a
+    journal restored from a backup lacks.
     """
 
     def __init__(self, run: Run) -> None:
@@ -228,7 +228,7 @@ class ExistingJobs:
         self._since: float | None = None
 
     async def of(self, entry: HeldEntry) -> Existing:
-        """What exists of an entry whose job is about to be made; nothing that the journal knows."""
+        """Return the existing jobs for an entry whose job is about to be created, without those the journal has."""
         app_user_id = entry.avatar.app_user_id
         if app_user_id not in self._surveys:
             async with self._lock:
@@ -237,18 +237,18 @@ class ExistingJobs:
                     self._since = await journal.last_create_at(batch)
                     self._twins = await journal.twins(batch)
                     self._is_begun = True
-                # Another entry may have asked while this one waited.
+                # Another entry may have listed the jobs while this one waited.
                 if app_user_id not in self._surveys:
                     with entry.step(Point.LIST_BATCH):
                         self._surveys[app_user_id] = await self._ask(app_user_id)
         survey = self._surveys[app_user_id]
         if not (survey.tagged or survey.untagged):
-            # A new batch, as most are: nothing to compare its entries with.
+            # Most batches are new and have nothing to compare their entries with.
             return Existing(twin=self._twins.get(entry.entry_id))
         digests = entry_digests(entry.entry_id)
         jobs = [ExistingJob(job, True) for digest in digests for job in survey.tagged.get(digest, ())]
         jobs += [known async for known in self._untagged(entry, survey)]
-        # Those that this journal neither owns nor made.
+        # Keep the jobs that this journal neither owns nor made.
         tags = {tag for known in jobs for tag in known.job.tags}
         creates = await self._run.journal.creates_tagged(tags) if tags else {}
         made = {tag for tag, create in creates.items() if create.job_id is None}
@@ -260,7 +260,7 @@ class ExistingJobs:
         return Existing(tuple(unknown), self._twins.get(entry.entry_id))
 
     def forget(self, entry: HeldEntry, job_id: str) -> None:
-        """The job is gone, or is the entry's now."""
+        """Drop a job from the survey: it was deleted, or the entry has it now."""
         survey = self._surveys[entry.avatar.app_user_id]
         for place, name in (
             *((survey.tagged, digest) for digest in entry_digests(entry.entry_id)),
@@ -270,11 +270,11 @@ class ExistingJobs:
                 place[name] = [job for job in place[name] if job.job_id != job_id]
 
     def forget_twin(self, entry: HeldEntry) -> None:
-        """The entry has what its twin had."""
+        """Drop the entry's twin: the entry has its job now."""
         self._twins.pop(entry.entry_id, None)
 
     def others_waiting(self, entry: HeldEntry) -> list[SeenJob]:
-        """The jobs of the same listing: examples of how this service shows a job that holds its files."""
+        """Return the jobs of the same listing, as examples of how this service shows a job that holds its files."""
         survey = self._surveys[entry.avatar.app_user_id]
         return [job for jobs in (*survey.tagged.values(), *survey.untagged.values()) for job in jobs]
 
@@ -301,15 +301,15 @@ class ExistingJobs:
         return survey
 
     def _tag_of_batch(self, tag: str) -> str | None:
-        """The entry's digest in a tag of this batch."""
+        """Return the entry's digest in a tag of this batch; None for any other tag."""
         parsed = parse_tag(tag)
         return parsed.entry if parsed is not None and parsed.batch in self._run.batch.digests else None
 
     async def _untagged(self, entry: HeldEntry, survey: _Survey) -> AsyncIterator[ExistingJob]:
-        """Jobs of the entry's name that the list shows without tags: show may know better.
+        """Yield jobs with the entry's name that the list shows without tags; show may return their tags.
 
-        Where nothing shows tags, name and batch are enough to ask a person, but only before a batch is begun: later
-        such a job can be what a lost create left behind.
+        If no answer has tags, name and batch are enough to ask a person, but only before the batch has creates: later
+        such a job may be the result of a lost create.
         """
         for job in survey.untagged.get(normal(entry.avatar.name), ())[:MAX_SHOWN_JOBS]:
             with entry.step(Point.SHOW):

@@ -53,13 +53,13 @@ _FACTS: Final = {
 }
 
 
-#: Errors after which a confirm was provably not carried out (metastudio-protocol section 3).
+#: Errors that prove that a confirm was not carried out (metastudio-protocol section 3).
 _NOT_CARRIED_OUT: Final = (ThrottledError, ServiceUnreachableError, CredentialsError)
 
 
 @dataclass(slots=True)
 class _Video:
-    """One video on its way to being joined."""
+    """One video whose parts are to be joined."""
 
     kind: AssetKind
     segments: list[SegmentRecord]
@@ -78,17 +78,17 @@ class _Video:
 
     @property
     def is_settled(self) -> bool:
-        """True when no confirm of it is to be sent any more."""
+        """True when no further confirm of the video must be sent."""
         return self.confirmation is not None and self.confirmation.is_settled
 
     @property
     def may_be_joined(self) -> bool:
-        """True when a confirm of it may have been carried out."""
+        """True when a confirm of the video may have been carried out."""
         return self.confirmation is Confirmation.SENT
 
 
 class Confirmer:
-    """Confirms a job once the service holds every part as the files are now."""
+    """Confirms a job once the service holds every part of the current files."""
 
     def __init__(self, run: Run, inquiry: Inquiry) -> None:
         self._run = run
@@ -96,19 +96,19 @@ class Confirmer:
         self._delivery = DeliveryCheck(run, inquiry)
 
     async def confirm(self, entry: HeldEntry) -> None:
-        """Confirm both videos; what keeps one from being joined does not keep the other.
+        """Confirm both videos; a failure of one does not keep the other from being joined.
 
-        Raises RetryableError, and the entry is uploading again, when the service lacks parts or files;
-        SourceChangedError when a file is not the one that was sent, RequestRejectedError when the service
-        refuses, EntryError when an object that can be looked at is not what was sent, DecisionNeededError when
-        that contradicts what the service said.
+        Raises RetryableError, with the entry back in uploading, when the service lacks parts or files;
+        SourceChangedError when a file is not the one that was sent; RequestRejectedError when the service
+        refuses; EntryError when a visible object is not what was sent; DecisionNeededError when that contradicts
+        what the service's answers proved.
         """
         await self._run.sender.check_unchanged(entry.record.assets)
         videos = _Video.of(entry)
         apart = await self._still_apart(entry, videos)
         unlisted = frozenset(video.kind for video in apart if not video.was_listed)
         doubtful = await self._unproved(entry, videos, unlisted)
-        # Before the first confirm: that every part was proved, and that it may now be carried out.
+        # Journaled before the first confirm: every part was proved, and the confirm may be carried out from now on.
         facts: dict[str, object] = {}
         if apart:
             facts = {_FACTS[apart[0].kind]: Confirmation.SENT, "confirm_sent_at": self._run.clocks.clock()}
@@ -120,13 +120,13 @@ class Confirmer:
             await entry.note(Point.WRITE_JOINED, **facts)
         await self._join_all(entry, apart)
         if doubtful and apart:
-            # Once the films are joined, the service may show what it has.
+            # Once the films are joined, the service may show its files.
             doubtful = await self._unproved(entry, videos, unlisted)
         confirmations = {video.kind: video.confirmation for video in videos if video.confirmation}
         try:
             delivered = await self._delivery.verdict(entry, confirmations)
         except OrchestratorError:
-            # The next run need not find out again that the videos are joined.
+            # Saves the next run from asking again whether the videos are joined.
             await entry.note(Point.WRITE_JOINED, **_facts(videos))
             raise
         if delivered != VERIFIED:
@@ -135,7 +135,7 @@ class Confirmer:
         await entry.confirmed("the service has joined the parts", delivered, **_facts(videos))
 
     async def _still_apart(self, entry: HeldEntry, videos: Sequence[_Video]) -> list[_Video]:
-        """Return the videos to confirm, whose parts the service holds as far as it says."""
+        """Return the videos still to be confirmed; as far as the service reports, it holds all their parts."""
         missing: list[SegmentRecord] = []
         for video in videos:
             if video.is_settled:
@@ -155,12 +155,12 @@ class Confirmer:
     async def _unproved(
         self, entry: HeldEntry, videos: Sequence[_Video], unlisted: Collection[AssetKind]
     ) -> list[SegmentRecord]:
-        """Return the segments that nothing proves to be stored, after asking once more.
+        """Return the segments without proof that they are stored, after asking once more.
 
-        Of videos only those in *unlisted* count: the parts of the others were listed.
+        Among videos only those in *unlisted* count: the parts of the others were listed.
 
-        Raises RetryableError, and the entry is uploading again, for those that are not stored, or of which only
-        something in between can have said so, as the store itself marks its answers.
+        Raises RetryableError, with the entry back in uploading, for segments that are not stored, and for those whose
+        unmarked answer must come from an intermediary because the store marks its answers.
         """
         missing: list[SegmentRecord] = []
         doubtful: list[SegmentRecord] = []
@@ -180,7 +180,7 @@ class Confirmer:
         return doubtful
 
     async def _join_all(self, entry: HeldEntry, apart: Sequence[_Video]) -> None:
-        """Confirm one video after the other; at the end raises what the first of them failed with."""
+        """Confirm one video after the other; at the end raise the first failure."""
         failures: list[EntryError] = []
         for number, video in enumerate(apart):
             try:
@@ -198,16 +198,16 @@ class Confirmer:
             raise failures[0]
 
     async def _join(self, entry: HeldEntry, video: _Video) -> None:
-        """Act, and ask where the answer is lost or a refusal can mean that it was done before.
+        """Send the confirm; ask when its answer is lost or a refusal may mean that it was carried out before.
 
-        Afterwards the video's confirmation says what is known, also where this raises.
+        Afterwards the video's confirmation holds what is known, even when this raises.
         """
         before = video.confirmation
         async for attempt in entry.attempts(_CONFIRM_COMMANDS[video.kind].value):
             reply, error = await self._command(entry, video, before)
             if isinstance(error, InterruptedTransferError):
                 before = video.confirmation = Confirmation.SENT
-                # Before the question, not after it: joining takes the service a while.
+                # Wait before asking, not after: joining takes the service a while.
                 await attempt.wait_after(error)
             ruling, parts = await self._rule(entry, video, reply)
             if ruling is not Ruling.CONFIRM:
@@ -221,7 +221,7 @@ class Confirmer:
     async def _command(
         self, entry: HeldEntry, video: _Video, before: Confirmation | None
     ) -> tuple[Reply, OrchestratorError]:
-        """Send the confirm; raises what shows that it was not carried out, and then what was known stays known."""
+        """Send the confirm and return the reply; raise errors that prove it was not carried out."""
         command = _CONFIRM_COMMANDS[video.kind]
         try:
             with entry.step(Point(command.value.lower())):
@@ -237,7 +237,7 @@ class Confirmer:
         return Reply.ACCEPTED, OrchestratorError("accepted")
 
     async def _rule(self, entry: HeldEntry, video: _Video, reply: Reply) -> tuple[Ruling, PartList]:
-        """Ask what is needed to judge *reply*, and judge it."""
+        """Gather the evidence needed to judge *reply*, and judge it."""
         is_shown, parts = False, PartList(None)
         if reply is not Reply.ACCEPTED:
             is_question_open = video.may_be_joined or reply is not Reply.NOT_ASKED
@@ -264,7 +264,7 @@ class Confirmer:
     async def _send_again(
         self, entry: HeldEntry, missing: list[SegmentRecord], lack: str, **facts: object
     ) -> NoReturn:
-        """Go back to uploading; a service that never keeps what it acknowledges uses up the attempts."""
+        """Go back to uploading and raise RetryableError: a service that keeps losing parts uses up the attempts."""
         entry.warn(f"{lack}; they are sent again")
         await entry.drop_receipts(missing)
         if entry.record.state is not EntryState.UPLOADING:
@@ -272,7 +272,7 @@ class Confirmer:
         raise RetryableError(lack)
 
 
-#: What is known of a video after a ruling; after any other what was known before.
+#: The confirmation of a video after a ruling; any other ruling leaves it unchanged.
 _CONFIRMATIONS: Final[Mapping[Ruling, Confirmation | None]] = {
     Ruling.JOINED: Confirmation.JOINED,
     Ruling.JOINED_BY_EVIDENCE: Confirmation.BY_EVIDENCE,
@@ -282,7 +282,7 @@ _CONFIRMATIONS: Final[Mapping[Ruling, Confirmation | None]] = {
 
 
 def _facts(videos: Iterable[_Video]) -> dict[str, object]:
-    """The entry's columns that keep how far *videos* are."""
+    """Return the entry's columns that record the confirmation of *videos*."""
     return {_FACTS[video.kind]: video.confirmation for video in videos}
 
 
@@ -295,7 +295,7 @@ def _is_proved(segment: SegmentRecord) -> bool:
 
 
 def _is_intercepted(entry: HeldEntry, segment: SegmentRecord) -> bool:
-    """True when the segment's answer had no mark although the host that answered marks its others."""
+    """True when the segment's answer had no mark although the same host marks its other answers."""
     if segment.receipt is None or segment.receipt.evidence is not Evidence.UNMARKED:
         return False
     return any(

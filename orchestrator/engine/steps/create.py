@@ -1,4 +1,4 @@
-"""Jobs: making one, finding one whose create answer was lost, replacing or changing one.
+"""Jobs: creating one, finding one whose create answer was lost, replacing or changing one.
 
 Tested by tests/engine/test_lost_creates.py, tests/engine/test_amending.py and tests/faults/test_expiry.py.
 """
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from orchestrator.engine.entry import HeldEntry
     from orchestrator.engine.steps.inquiry import Inquiry
 
-#: Errors after which a create provably made no job (metastudio-protocol section 3).
+#: Errors that prove that a create made no job (metastudio-protocol section 3).
 _NOT_CARRIED_OUT = (RequestRejectedError, CredentialsError, ServiceUnreachableError, ThrottledError)
 
 
 class JobMaker:
-    """Gives an entry a job with living upload URLs, exactly one."""
+    """Gives an entry exactly one job with valid upload URLs."""
 
     def __init__(self, run: Run, inquiry: Inquiry) -> None:
         self._run = run
@@ -47,15 +47,15 @@ class JobMaker:
         self._inquiry = inquiry
 
     async def create(self, entry: HeldEntry) -> None:
-        """Create the job under a tag that finds it again should the answer be lost.
+        """Create the job with a tag by which it can be found if the answer is lost.
 
-        Raises InterruptedTransferError when it is unknown whether the job exists; `settle` then finds out.
+        Raises InterruptedTransferError when it is unknown whether the job exists; `settle` then resolves that.
         """
         tag = create_tag(self._run.batch, entry.entry_id, self._run.clocks.nonce())
         await entry.request_job(tag, "job requested")
         counts = self._counts(entry)
         body = create_body(entry.avatar, batch_name=self._run.batch.name, tag=tag, part_counts=counts)
-        # Who takes the entry over may have looked for the job before it is there: only its maker can clear it away.
+        # A worker that takes over may look for the job before it exists; then only its creator can delete it.
         with uncut():
             try:
                 with entry.step(Point.CREATE):
@@ -68,15 +68,15 @@ class JobMaker:
     async def settle(self, entry: HeldEntry) -> None:
         """Find the job of a create whose answer was lost: take it over, or make room for a new one.
 
-        Only a job that carries the create's tag is touched; where no tag is shown, what may be left over is named.
+        Only a job that carries the create's tag is touched; when no tags are shown, a warning names the candidates.
         """
         found = await self._find(entry)
         if not found.ours:
-            # A create that was cut off, by a kill or a timeout, may still be on its way to the service.
+            # A create that was interrupted, by a kill or a timeout, may still be in flight to the service.
             await self._run.drain.sleep(self._run.settings.settle_seconds)
             found = await self._find(entry)
         if found.is_takeover:
-            # The update was carried out, its answer was lost: ask for the URLs again.
+            # The update was carried out but its answer was lost: ask for the URLs again.
             if not await self._refill(entry, found.ours[0].job_id):
                 await entry.forget_job("the job that was to be taken over gives no URLs any more")
             return
@@ -94,7 +94,7 @@ class JobMaker:
         if kept.is_seen_joined:
             await self._takeover.keep(entry, kept)
             return
-        # Its URLs were in the lost answer and cannot be had again.
+        # The job's URLs were in the lost answer; only an update issues new ones.
         counts = self._counts(entry)
         job = await self._updated(entry, kept.job.job_id, counts) if kept.is_seen_empty else None
         if job is not None:
@@ -104,21 +104,21 @@ class JobMaker:
         await entry.forget_job("the orphan of a lost create makes room for a new job")
 
     async def renew_urls(self, entry: HeldEntry, error: UrlExpiredError) -> None:
-        """Get fresh upload URLs: by update where the service allows it, else by a new job in the old one's place.
+        """Get fresh upload URLs: by update if the service allows it, else by a new job in place of the old one.
 
-        Raises EntryError when that is not wanted (`--on-expired fail`), ConfigurationError when only this machine's
-        clock says that they are dead.
+        Raises EntryError when that is disabled (`--on-expired fail`), ConfigurationError when the URLs have expired
+        only by this machine's clock.
         """
         if self._run.settings.on_expired is OnExpired.FAIL:
             raise EntryError(error.message, code="UrlExpired", hint="--on-expired recreate makes a new job")
         counts = self._counts(entry)
         lost = [segment for segment in entry.segments if segment.receipt]
-        # An update may take away what is stored, so receipts go before it: a kill in between must not leave them.
+        # An update may delete stored data, so receipts are dropped first: a kill in between must not leave them.
         if lost:
             await entry.drop_receipts(lost)
         job = await self._updated(entry, entry.job_id, counts)
         if job is None:
-            # Nothing may have been heard of the service's time before: now it has answered.
+            # The service's time may have been unknown before this answer.
             self._run.service_time.check_alive(_expiries(entry.segments))
             self._publish_cost(entry, lost, "recreate")
             await self.replace(entry, "upload URLs expired: the job was deleted to be created again")
@@ -130,9 +130,9 @@ class JobMaker:
         self._check_fresh(planned)
 
     async def reopen(self, entry: HeldEntry) -> bool:
-        """Update the job to what the manifest says now; False when the service does not allow it.
+        """Update the job to the current manifest; return False when the service does not allow it.
 
-        Single files that the service still shows as they are now stay; all else is sent again.
+        Single files whose shown objects match the current files are kept; all else is sent again.
         """
         counts = self._counts(entry)
         job = await self._updated(entry, entry.job_id, counts)
@@ -144,18 +144,18 @@ class JobMaker:
         return True
 
     async def replace(self, entry: HeldEntry, reason: str) -> None:
-        """Delete the job, so that a new one is created; raises RequestRejectedError when it may not be deleted."""
+        """Delete the job so that a new one is created; raise RequestRejectedError when the service keeps it."""
         await self._delete(entry, entry.job_id)
         await entry.forget_job(reason)
 
     async def take_over(self, entry: HeldEntry, seen: SeenJob) -> bool:
-        """Make a job of another journal the entry's, with fresh URLs and a tag of ours; False when it gives none."""
+        """Give the entry a job of another journal, with fresh URLs and our tag; return False when it gets no URLs."""
         tag = create_tag(self._run.batch, entry.entry_id, self._run.clocks.nonce())
         await entry.request_job(tag, f"job {seen.job_id} is to be taken over", of_job=seen)
         return await self._refill(entry, seen.job_id)
 
     async def _refill(self, entry: HeldEntry, job_id: str) -> bool:
-        """Get URLs for a job that may hold parts of ours; which, the upload finds out."""
+        """Get URLs for a job that may already hold parts of the entry; the upload finds out which."""
         counts = self._counts(entry)
         job = await self._updated(entry, job_id, counts)
         if job is None:
@@ -167,11 +167,11 @@ class JobMaker:
         return True
 
     async def delete(self, entry: HeldEntry, job_id: str) -> None:
-        """Delete a job; raises RequestRejectedError when the service keeps it."""
+        """Delete a job; raise RequestRejectedError when the service keeps it."""
         await self._delete(entry, job_id)
 
     def segments_of(self, entry: HeldEntry, kind: AssetKind) -> list[Segment]:
-        """How the entry's file of *kind* is cut."""
+        """Return the segments into which the entry's file of *kind* is cut."""
         return list(plan_segments(entry.asset(kind).size, self._counts(entry).get(kind, 1)))
 
     async def _find(self, entry: HeldEntry) -> Found:
@@ -179,7 +179,7 @@ class JobMaker:
             return await self._finder.find(entry.record)
 
     async def _clear_away(self, entry: HeldEntry, contents: JobContents) -> None:
-        """Delete a job that is proved ours, unless it may hold files."""
+        """Delete a job that is proved to be ours, unless it may hold files."""
         job_id = contents.job.job_id
         if contents.is_seen_empty:
             await self._delete(entry, job_id)
@@ -195,7 +195,7 @@ class JobMaker:
             tag=entry.record.create_tag or "",
             part_counts=counts,
         )
-        # From now on what is stored may be that of before, or gone.
+        # From now on stored data may be that of the previous files, or deleted.
         await entry.note(Point.WRITE_UPDATING, job_updated_at=self._run.clocks.clock())
         try:
             with entry.step(Point.UPDATE):
@@ -220,35 +220,35 @@ class JobMaker:
         try:
             await entry.keep_job(job.job_id, planned, reason)
         except StaleEpochError:
-            # Leave no orphan of a create whose entry another worker took meanwhile; it may have found the job.
+            # Another worker took the entry during the create. Leave no orphan, unless that worker found the job.
             if not await self._is_found(job.job_id, entry.record.create_tag or ""):
-                # No other worker can: only this one knows the job, and its hold of the entry is over.
+                # Only this worker knows the job, so it must delete it although its hold on the entry is lost.
                 with acting_under(ALWAYS_HELD):
                     await self._delete(entry, job.job_id)
             raise
         self._check_fresh(planned)
 
     async def _is_found(self, job_id: str, tag: str) -> bool:
-        """True when the worker that took the entry has the job, or is going to look for it."""
+        """True when the worker that took the entry has the job, or is about to look for it."""
         owns_job = self._run.journal.owns_job
         if not await owns_job(job_id, [tag]):
             return False
         if not await owns_job(job_id):
-            # It may have looked just before the job was there, and is about to write down that there is none.
+            # It may have looked just before the job existed, and be about to journal that there is none.
             await self._run.clocks.sleep(2 * self._run.settings.settle_seconds)
         return await owns_job(job_id, [tag])
 
     def _check_fresh(self, planned: Sequence[SegmentRecord]) -> None:
-        """Stop at URLs that are dead on arrival, once the job is written down: others would be no better."""
+        """Raise for URLs that are expired on arrival, once the job is journaled: new ones would be no better."""
         self._run.service_time.check_fresh(_expiries(each for each in planned if each.receipt is None))
 
     async def _with_stored_files(
         self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int]
     ) -> list[SegmentRecord]:
-        """The segments with fresh URLs; single files that show proves to be stored still need none.
+        """Return the segments with fresh URLs, and receipts for single files that are proved to be still stored.
 
-        What survives an update is not known (metastudio-protocol section 1.4). Of single files only their download
-        URLs can say; which parts are left is asked for before any is sent.
+        It is not known what survives an update (metastudio-protocol section 1.4). For single files only their
+        download URLs can show it; the upload asks which parts are left before it sends any.
         """
         planned = planned_segments(entry.record.assets, counts, job.urls)
         if all(segment.kind.is_multipart for segment in planned):
@@ -279,16 +279,15 @@ class JobMaker:
 
 
 class Changer:
-    """Carries out the change that an entry's plan asks for; the plan itself is in the journal already."""
+    """Carries out the change that an entry's plan asks for; the plan itself is already in the journal."""
 
     def __init__(self, maker: JobMaker) -> None:
         self._maker = maker
 
     async def change(self, entry: HeldEntry) -> None:
-        """Update the job, or replace it; afterwards the entry uploads what the job now lacks.
+        """Update or replace the job; afterwards the entry uploads what the job lacks.
 
-        Raises DecisionNeededError, with the old plan back in its place, when the service does not let the job
-        be changed in the way that was chosen.
+        Raises DecisionNeededError, with the old plan restored, when the service does not allow the chosen change.
         """
         wanted = entry.record.change_wanted
         if wanted is not Change.RECREATE and await self._maker.reopen(entry):
@@ -314,7 +313,7 @@ class Changer:
 
 
 async def _refuse(entry: HeldEntry, refusal: DecisionNeededError) -> NoReturn:
-    """Put the plan back that the job was made from: what is stored is what that plan says."""
+    """Restore the plan that the job was made from, which matches what is stored, unless amending; raise *refusal*."""
     if entry.record.change_wanted is not Change.AMEND:
         await entry.put_plan_back()
     raise refusal from None
@@ -327,7 +326,7 @@ def _expiries(segments: Iterable[SegmentRecord]) -> list[float | None]:
 def planned_segments(
     assets: Sequence[Asset], counts: Mapping[AssetKind, int], urls: UploadUrls
 ) -> list[SegmentRecord]:
-    """Pair each segment with its URL; raises EntryError when the service gave not as many as were asked for."""
+    """Pair each segment with its URL; raise EntryError when the service returned another number than requested."""
     planned: list[SegmentRecord] = []
     for asset in assets:
         count = counts.get(asset.kind, 1)

@@ -1,4 +1,4 @@
-"""Asking the service what it holds, so that nothing is guessed, and comparing it with what was sent.
+"""Inquiries about the contents of a job, and comparison with what was sent, so that nothing is guessed.
 
 Tested by tests/faults/test_evidence.py, tests/engine/test_ways_on.py and tests/engine/test_run.py.
 """
@@ -43,7 +43,7 @@ Confirmations = Mapping[AssetKind, Confirmation]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was learned of a segment: its *receipt* when it is stored, or that it is not, or neither."""
+    """The result of looking for a segment: a *receipt* when it is stored, *is_absent* when not, else unknown."""
 
     receipt: Receipt | None = None
     is_absent: bool = False
@@ -55,16 +55,16 @@ _ABSENT: Final = Finding(is_absent=True)
 
 @dataclass(frozen=True, slots=True)
 class PartList:
-    """The service's answer to the question for a video's parts; *held* None when it does not say."""
+    """The service's list of a video's parts: ETags by part number; *held* is None when it refuses to list them."""
 
     held: Mapping[int, str] | None
 
     def missing(self, segments: list[SegmentRecord]) -> list[SegmentRecord]:
-        """Those of *segments* that are not listed as they were sent; none while nothing is listed."""
+        """Return the *segments* that are not listed as they were sent; none if the list was refused."""
         return [segment for segment in segments if not self.holds(segment)] if self.held is not None else []
 
     def holds(self, segment: SegmentRecord) -> bool:
-        """True when the part is listed as it was sent, as far as its ETag can be compared."""
+        """True when the part is listed, with the ETag of what was sent as far as that can be compared."""
         number, receipt, held = segment.segment.part_number, segment.receipt, self.held or {}
         if number not in held:
             return _is_beyond_cap(number, held)
@@ -75,7 +75,7 @@ class PartList:
         return not is_md5(sent) or etag == sent
 
     def listing(self, segments: list[SegmentRecord]) -> Listing:
-        """What the answer says of *segments* as a whole."""
+        """Classify the list for *segments* as a whole."""
         if self.held is None:
             return Listing.REFUSED
         if not self.held:
@@ -90,15 +90,15 @@ class Inquiry:
         self._run = run
 
     async def show(self, entry: HeldEntry) -> JobDetail | None:
-        """The job as the service has it; None when it has none of that id."""
+        """Return the job from the service; None when it has no job with that id."""
         with entry.step(Point.SHOW):
             return await self._run.client.find_job(entry.job_id, app_user_id=entry.avatar.app_user_id)
 
     async def part_list(self, entry: HeldEntry, kind: AssetKind) -> PartList:
-        """Return what the service lists of a video.
+        """Return the service's list of a video's parts.
 
         The command for the action video is ambiguous (metastudio-protocol section 1.6), so an empty answer to it
-        says no more than a refusal.
+        proves no more than a refusal.
         """
         command = _LIST_COMMANDS[kind]
         try:
@@ -111,7 +111,7 @@ class Inquiry:
         return PartList({part.part_number: part.etag.lower() for part in result.parts})
 
     async def find(self, entry: HeldEntry, sent: SegmentRecord) -> Finding:
-        """Look for a segment of which a PUT was started, and that may be stored although no answer says so."""
+        """Look for a segment whose PUT was started and that may be stored although no answer confirmed it."""
         if sent.kind.is_multipart:
             parts = await self.part_list(entry, sent.kind)
             return await self.find_listed(entry, sent, parts, is_started=True)
@@ -127,7 +127,7 @@ class Inquiry:
     async def find_listed(
         self, entry: HeldEntry, sent: SegmentRecord, parts: PartList, *, is_started: bool
     ) -> Finding:
-        """Look for a part in the service's answer; *is_started* says whether a PUT of it may have been sent."""
+        """Look for a part in *parts*; *is_started* is True when a PUT of it may have been sent."""
         number, held = sent.segment.part_number, parts.held
         if held is None or (not held and sent.kind is not AssetKind.TRAINING_VIDEO):
             return _UNKNOWN
@@ -139,7 +139,7 @@ class Inquiry:
     async def find_shown(
         self, entry: HeldEntry, sent: SegmentRecord, job: JobDetail, *, is_started: bool
     ) -> Finding:
-        """Look at the object of a single file through the URL that *job* gives; *is_started* as above."""
+        """Probe the object of a single file through its URL in *job*; *is_started* as above."""
         url = job.download_urls.of(sent.kind)
         facts = await self._run.probe(url) if url is not None else None
         if facts is None:
@@ -152,10 +152,10 @@ class Inquiry:
     async def _compared(
         self, entry: HeldEntry, sent: SegmentRecord, etag: str | None, evidence: Evidence, *, is_ours: bool
     ) -> Finding:
-        """Judge an ETag under which something is stored in the segment's place.
+        """Judge the ETag of what is stored in the segment's place.
 
-        One that is no MD5 cannot be compared; then it counts whether only our PUT can have stored something there
-        (*is_ours*): after an update of the job it may be the file before.
+        An ETag that is no MD5 cannot be compared. The segment then counts as stored if only our PUT can have put
+        something there (*is_ours*): after an update of the job it may be the previous file.
         """
         md5 = await self._run.sender.digest(entry.asset(sent.kind), sent.segment)
         if md5 == etag:
@@ -167,10 +167,10 @@ class Inquiry:
         return _UNKNOWN
 
     async def is_shown_joined(self, entry: HeldEntry, kind: AssetKind) -> bool:
-        """True when show leaves no doubt that a video's parts are joined.
+        """True when the show answer proves that a video's parts are joined.
 
-        Of an amended job state and object are those of the files before. Raises UrlExpiredError when the job is
-        gone: only a new one can take the files.
+        State and object of an amended job are those of the previous files, so it is False for a job whose review
+        failed. Raises UrlExpiredError when the job no longer exists: only a new job can take the files.
         """
         job = await self.show(entry)
         if job is None:
@@ -186,17 +186,17 @@ def _is_beyond_cap(number: int, held: Mapping[int, str]) -> bool:
 
 
 class DeliveryCheck:
-    """Compares length and ETag of every object that can be seen with the digests of what was sent."""
+    """Compares length and ETag of every visible object with the digests of what was sent."""
 
     def __init__(self, run: Run, inquiry: Inquiry) -> None:
         self._run = run
         self._inquiry = inquiry
 
     async def verdict(self, entry: HeldEntry, confirmations: Confirmations) -> str:
-        """Return `verified`, or `unverified (why)`; *confirmations* say how each video came to be joined.
+        """Return `verified`, or `unverified (why)`; *confirmations* record how each join became known.
 
-        Raises EntryError when an object differs, or when it cannot be seen although that is required;
-        DecisionNeededError when the object of a video that must be joined is another one.
+        Raises EntryError when an object differs, or when it cannot be verified although that is required, and
+        DecisionNeededError when the object of a video whose join was concluded from evidence differs.
         """
         job = await self._inquiry.show(entry)
         urls = DownloadUrls() if job is None else job.download_urls
@@ -205,7 +205,7 @@ class DeliveryCheck:
             each.kind for each in entry.segments if each.receipt is not None and each.receipt.is_verified
         }
         for asset in entry.record.assets:
-            # A file of one PUT is proved by its receipt; what was joined from parts must be looked at.
+            # A file of one PUT is proved by its receipt; an object joined from parts must be probed.
             if asset.kind.is_multipart or asset.kind not in verified:
                 confirmation = confirmations.get(asset.kind)
                 doubt = await self._doubt(entry, asset, urls.of(asset.kind), confirmation)
@@ -223,14 +223,14 @@ class DeliveryCheck:
     async def _doubt(
         self, entry: HeldEntry, asset: Asset, url: PresignedUrl | None, confirmation: Confirmation | None
     ) -> str | None:
-        """Why the asset's object is not proved to be right; raises EntryError when it is proved to be wrong."""
+        """Return why the object is not proved to be right, None if it is; raise EntryError if proved wrong."""
         is_by_evidence = confirmation is Confirmation.BY_EVIDENCE
         facts = await self._run.probe(url) if url is not None else None
         if facts is not None and facts.length not in {None, asset.size}:
             how = f"{facts.length} bytes long instead of {asset.size}"
             raise _differs(entry, asset, how, is_by_evidence=is_by_evidence)
         mine = [segment for segment in entry.segments if segment.kind is asset.kind]
-        # What was sent with `--verify off` has no digest.
+        # Segments sent with `--verify off` have no digest.
         receipts = [segment.receipt for segment in mine if segment.receipt is not None]
         if any(receipt.md5 is None and receipt.evidence is not Evidence.USED_UP for receipt in receipts):
             return DIGEST_OFF
@@ -249,14 +249,14 @@ class DeliveryCheck:
 
 
 def _why_unseen(segments: list[SegmentRecord], kind: AssetKind) -> str:
-    """The usual case is no alarm: the parts of a film were compared one by one as they were sent."""
+    """Return why the object is unproved; usually harmless: a film's parts were compared as they were sent."""
     receipts = [segment.receipt for segment in segments]
     is_compared = all(receipt is not None and receipt.is_verified for receipt in receipts)
     return not_shown(kind, is_compared=is_compared and kind.is_multipart)
 
 
 def _differs(entry: HeldEntry, asset: Asset, how: str, *, is_by_evidence: bool) -> EntryError:
-    """The stored object is another one; a person must choose where that contradicts a join that was concluded."""
+    """Return the error for a differing object; when the join was concluded by evidence, a person must decide."""
     kind = DecisionNeededError if is_by_evidence else EntryError
     return kind(
         f"the stored {asset.kind} of job {entry.job_id} is not what was sent: {how}",

@@ -1,8 +1,8 @@
-"""Handing a job to review: never twice, checked by show, and behind a gate.
+"""Submission of jobs to review: never twice, checked by show, and behind a gate.
 
-An entry that the service is known to refuse is held back, on every path: a submitted job that passed its first review
-can no longer be deleted, so this is the one step that is guarded. What is known of a film comes from the film itself
-while it is the one that was sent, else from what was kept of it.
+An entry that the service is known to refuse is held back on every path: a submitted job that passed its first review
+can no longer be deleted, so this is the one step that is guarded. A film is judged from its file while that is the
+one that was sent, otherwise from what was cached.
 
 Tested by tests/engine/test_after_upload.py and tests/engine/test_gate.py.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.entry import HeldEntry
     from orchestrator.engine.steps.inquiry import Inquiry
 
-#: What a manifest can ask for with `submit_requires`.
+#: The value that a manifest can require with `submit_requires`.
 LOOK = "look"
 
 
@@ -43,16 +43,16 @@ class Submitter:
     def __init__(self, run: Run, inquiry: Inquiry) -> None:
         self._run = run
         self._inquiry = inquiry
-        #: What the batch's manifest asks of an entry before it is submitted, read from the journal with the first
-        #: entry; empty for nothing.
+        #: The requirement of the batch's manifest before an entry is submitted, read from the journal with the first
+        #: entry; empty for none, None before it is read.
         self._required: str | None = None
 
     async def submit(self, entry: HeldEntry) -> None:
-        """Submit the job unless it has moved on already.
+        """Submit the job unless it has already moved on.
 
-        A confirmed job is still in WAIT_FILE_UPLOAD; one that is in any other state was submitted, by us or in
-        the console (metastudio-protocol section 2). Raises RequestRejectedError when the service refuses,
-        DecisionNeededError when that contradicts what was concluded of the videos, or the gate holds it back.
+        A confirmed job is still in WAIT_FILE_UPLOAD; one in any other state was submitted, by us or in the console
+        (metastudio-protocol section 2). Raises RequestRejectedError when the service refuses, DecisionNeededError
+        when the refusal contradicts what was concluded about the videos, or when the gate holds the entry back.
         """
         is_settled = entry.record.submit_sent_at is not None and await self._has_moved_on(entry)
         if not is_settled and not self._run.settings.is_submit_forced:
@@ -72,7 +72,7 @@ class Submitter:
                     # Some tenants lack this command.
                     entry.warn(f"the authorization letter was not confirmed: {error.message}")
             await self._act(entry)
-        # Whatever the service says from now on is news, a second failed review too.
+        # Any state that the service reports from now on is new, a second failed review too.
         await entry.transition(
             EntryState.SUBMITTED,
             "the job is with review",
@@ -90,7 +90,7 @@ class Submitter:
                     await self._command(entry, Command.SUBMITVERIFYING)
                 except RequestRejectedError as error:
                     refusal = error
-            # A refusal, too, can mean that an earlier submit was carried out.
+            # A refusal can also mean that an earlier submit was carried out.
             if (refusal or attempt.error) and await self._has_moved_on(entry):
                 return
             if refusal is not None:
@@ -113,7 +113,7 @@ class Submitter:
 
 
 def _contradiction(entry: HeldEntry, error: RequestRejectedError) -> DecisionNeededError | None:
-    """What only a person can settle: the service neither confirms nor submits what must be joined."""
+    """Return the error when only a person can decide: a job that must be joined can still not be submitted."""
     confirmations = {entry.record.training_confirm, entry.record.action_confirm}
     is_about_job = reply_of_refusal(error.status, error.code) is not Reply.UNRELATED
     if Confirmation.BY_EVIDENCE not in confirmations or not is_about_job:
@@ -126,9 +126,9 @@ def _contradiction(entry: HeldEntry, error: RequestRejectedError) -> DecisionNee
 
 
 async def hold_back(record: EntryRecord, *, requires: str | None) -> None:
-    """Raise DecisionNeededError where the entry of *record* must not be submitted.
+    """Raise DecisionNeededError when the entry of *record* must not be submitted.
 
-    With *requires* `look` each film must have been looked at as well.
+    With *requires* `look`, a look at each film is required as well.
     """
     reasons = await anyio.to_thread.run_sync(lambda: list(_reasons(record, requires)))
     if not reasons:
@@ -151,7 +151,7 @@ def _reasons(record: EntryRecord, requires: str | None) -> Iterator[str]:
             with suppress(OSError):
                 if asset.fingerprint.fits(Fingerprint.of(os.stat(asset.path))):  # noqa: PTH116 - as files were planned
                     film = read_film(asset.path, cache)
-            # Where the film that was sent is away, what was kept of it counts, if anything.
+            # When the film that was sent is missing or changed, cached facts about it count, if there are any.
             film = film or known_film(cache, asset.fingerprint)
             for finding in judge_film(film, wanted_of(record.avatar, asset.kind)) if film else ():
                 if finding.is_error:

@@ -35,20 +35,20 @@ if TYPE_CHECKING:
     from orchestrator.engine.entry import HeldEntry
     from orchestrator.engine.events import EventBus
 
-#: One sends while what the other has sent is written down, or what it will send.
+#: While one worker sends, another writes to the journal.
 _WORKERS_PER_PUT: Final = 2
-#: How often a URL must refuse a file whose fate is unknown before that means that it was used: one refusal may be
-#: a fault that passes.
+#: The number of refusals of a file in doubt after which its URL counts as used: a single refusal may be a temporary
+#: fault.
 _TELLING_REFUSALS: Final = 3
-#: The store's word that a URL's upload was joined or cancelled (metastudio-protocol section 5.3). A 404 without it
-#: may be a page in between, and is no reason to replace a job.
+#: The store's code for an upload that was joined or cancelled (metastudio-protocol section 5.3). A 404 without it may
+#: come from an intermediary, and is no reason to replace a job.
 _UPLOAD_IS_OVER: Final = "NoSuchUpload"
-#: How often in a row a file must seem to be taken when the answers have no mark of the store; more often once
-#: something in between was seen to answer in its place.
+#: The number of successes in a row after which a file counts as stored when no answer has a mark of the store. More
+#: are needed once an intermediary was seen to answer in its place.
 _UNMARKED_SENDS: Final = 2
 _UNMARKED_SENDS_IN_DOUBT: Final = 4
 
-#: Of the account's quota and balance a store knows nothing.
+#: The hint mentions no quota or balance, because the store knows nothing about the account's.
 _REFUSED_HINT: Final = (
     "the store refuses an upload URL that the service has just issued: look for a proxy that changes requests, "
     "then run again; if it stays, send the vendor the request id"
@@ -56,21 +56,21 @@ _REFUSED_HINT: Final = (
 
 
 class Uploader:
-    """Uploads entries; the number of PUTs at once is the run's."""
+    """Uploads entries; the run limits the number of concurrent PUTs."""
 
     def __init__(self, run: Run, inquiry: Inquiry) -> None:
         self._run = run
         self._inquiry = inquiry
 
     async def upload(self, entry: HeldEntry) -> None:
-        """Send every segment that has no receipt; segments already journalled stay journalled.
+        """Send every segment that has no receipt; journaled receipts are kept.
 
-        Single files go before films, small ones first: what a kill leaves in doubt is then kilobytes, and a job
-        that cannot take one of them has cost no film yet. Those of which a stop left it open whether they are stored
-        come last: that their URLs refuse them only says something while the store takes others.
+        Single files go before films, and small ones first: a kill then leaves only kilobytes in doubt, and a job
+        that cannot take one of them has not cost a film yet. Single files that a stop left in doubt come last: a
+        refusal by their URLs only means something while the store accepts others.
         """
         if not entry.is_reconciled:
-            # The service may hold what the journal has no receipt for.
+            # The service may hold segments for which the journal has no receipt.
             open_segments = entry.segments_left()
             for kind in (AssetKind.TRAINING_VIDEO, AssetKind.ACTION_VIDEO):
                 mine = [segment for segment in open_segments if segment.kind is kind]
@@ -99,25 +99,25 @@ class Uploader:
 
 
 class _Sending:
-    """Sends segments of one entry; after the first failure it begins no other."""
+    """Sends segments of one entry; after the first failure it starts no more."""
 
     def __init__(self, entry: HeldEntry, run: Run, inquiry: Inquiry) -> None:
         self._entry = entry
         self._run = run
         self._inquiry = inquiry
-        # Once for all parts: a film has up to a thousand, and the journal's row is text.
+        # Parsed once for all parts: a film has up to a thousand, and the journal stores assets as text.
         self._assets = {asset.kind: asset for asset in entry.record.assets}
         self._failures: list[OrchestratorError] = []
         self._has_proved_unmarked = False
 
     async def send(self, left: Sequence[SegmentRecord]) -> None:
-        """Share *left* among workers; raises what failed first."""
+        """Share the segments *left* among workers; raise the first failure."""
         if not left:
             return
         remaining = iter(left)
         workers = min(_WORKERS_PER_PUT * self._run.settings.most_parallel, len(left))
         async with anyio.create_task_group() as group:
-            # This task is one of them: most files are one segment.
+            # This task is one of the workers, because most files are one segment.
             for _ in range(workers - 1):
                 group.start_soon(self._work, remaining, group.cancel_scope)
             await self._work(remaining, group.cancel_scope)
@@ -149,12 +149,12 @@ class _Sending:
                     )
             except OrchestratorError as error:
                 self._failures.append(error)
-                # Dead URLs make the other segments' bytes worthless; else what is on its way may arrive.
+                # Expired URLs make the other segments' bytes worthless; otherwise running PUTs may finish.
                 if isinstance(error, UrlExpiredError):
                     scope.cancel()
 
     async def _attempt(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
-        """Send once; where the outcome is unclear the service is asked before anything is declared."""
+        """Send once; when the outcome is unclear, ask the service before deciding it."""
         try:
             return await self._put(segment, doubt)
         except RefusedUploadError as error:
@@ -170,15 +170,15 @@ class _Sending:
             return found.receipt
 
     async def _unmarked(self, segment: SegmentRecord, error: UnmarkedAnswerError, doubt: _Doubt) -> Receipt:
-        """Judge a success that need not come from the store; raises *error* where it calls for another try.
+        """Judge a success that may not come from the store; raise *error* when another attempt is needed.
 
-        Where the marks of all answers are taken away on their way, so are those of the parts, and the service's
-        list proves them all at once before the confirm.
+        If an intermediary strips the marks from all answers, those of parts lack them too. The service's list then
+        proves all parts at once, before the confirm.
         """
         if segment.kind.is_multipart and error.receipt is not None:
             known = [each.receipt.evidence for each in self._entry.segments if each.receipt is not None]
             is_stripped = self._has_proved_unmarked or Evidence.UNMARKED in known
-            # The mark of one answer shows that nothing takes them away.
+            # One marked answer shows that nothing strips the marks.
             if is_stripped and Evidence.ACKNOWLEDGED not in known:
                 return error.receipt
         finding = await self._inquiry.find(self._entry, segment)
@@ -193,12 +193,11 @@ class _Sending:
     def _refused(
         self, segment: SegmentRecord, error: RefusedUploadError, doubt: _Doubt, finding: Finding
     ) -> Receipt:
-        """Judge a refusal where the service does not say that it holds the segment.
+        """Judge a refusal when the service does not report that it holds the segment.
 
-        A used-up or dead URL calls for fresh ones. No call lists single files: one that was sent whole is
-        taken for stored, unverified (metastudio-protocol section 7), unless what the service shows disproves
-        it; one that an earlier run may have sent as well, once the URL refuses it again and again. A URL refused
-        at its first use is an error.
+        A used or expired URL calls for fresh URLs. No call lists single files, so one that was sent whole counts as
+        stored, unverified (metastudio-protocol section 7), unless what the service shows disproves it. A file that an
+        earlier run may have sent counts as well, after repeated refusals. A URL refused at its first use is an error.
         """
         doubt.refusals += 1
         is_possible = not (doubt.is_spoilt or finding.is_absent)
@@ -213,11 +212,11 @@ class _Sending:
         raise error.restated(RequestRejectedError, hint=error.hint or _REFUSED_HINT) from None
 
     async def _put(self, segment: SegmentRecord, doubt: _Doubt) -> Receipt:
-        """Wait for the segment's turn and send it; raises UrlExpiredError when its URL would die under the PUT."""
+        """Wait for a slot and send the segment; raise UrlExpiredError when its URL would expire during the PUT."""
         progress = _Progress(self._entry, segment, self._run.events)
         pace = self._run.work.bandwidth.share(self._entry.entry_id)
         if not doubt.is_start_noted:
-            # Before its turn comes: a commit takes longer than many a connection needs to run dry.
+            # Before the slot is taken: during a commit many connections would run dry.
             with self._entry.step(Point.WRITE_STARTED, segment):
                 await self._run.journal.segment_started(
                     self._entry.record, segment.kind, segment.segment.part_number
@@ -227,7 +226,7 @@ class _Sending:
         async with self._run.outages.put(
             _host(segment), subject, lambda: self._run.slots.slot(self._entry.entry_id)
         ):
-            # It may have waited long for its turn: what held before need not hold now.
+            # The wait for a slot may have been long, so conditions are checked again.
             self._run.drain.check()
             if self._failures:
                 raise StoppedError("another segment of the entry failed")
@@ -235,7 +234,7 @@ class _Sending:
             if url is None:
                 raise UrlExpiredError(f"the upload URL of {segment.kind} is no longer known")
             if url.expires_at is not None:
-                # Raises ConfigurationError when only this machine's clock says that it is dead.
+                # Raises ConfigurationError when the URL has expired only by this machine's clock.
                 service_time = self._run.connection.service_time
                 service_time.check_alive([url.expires_at])
                 needed = self._run.rate.seconds_for(segment.segment.length)
@@ -263,38 +262,38 @@ def _host(segment: SegmentRecord) -> str:
 
 @dataclass(slots=True)
 class _Doubt:
-    """What this run knows of a segment that has no receipt: what the store may hold of it, and how it went."""
+    """This run's knowledge of a segment without a receipt: what the store may hold, and the answers so far."""
 
     is_start_noted: bool
-    may_be_held: bool  #: every byte of it may have arrived
-    is_sent_whole: bool = False  #: every byte of it was handed over in this run
-    is_spoilt: bool = False  #: the store gave the ETag of other bytes
-    unmarked_answers: int = 0  #: successes in this run that need not come from the store
-    unmarked_in_a_row: int = 0  #: of them, since one that certainly did not
-    is_intercepted: bool = False  #: one of them certainly did not
+    may_be_held: bool  #: every byte may have arrived, in this run or an earlier one
+    is_sent_whole: bool = False  #: every byte was handed over in this run
+    is_spoilt: bool = False  #: the store returned the ETag of other bytes
+    unmarked_answers: int = 0  #: successes in this run that may not come from the store
+    unmarked_in_a_row: int = 0  #: those since one that certainly did not come from it
+    is_intercepted: bool = False  #: one of them certainly did not come from it
     refusals: int = 0  #: in this run
-    put_seconds: float = 0.0  #: how long its last PUT took
+    put_seconds: float = 0.0  #: the duration of its last PUT
 
     @classmethod
     def of(cls, segment: SegmentRecord) -> _Doubt:
-        """What an earlier run leaves open."""
+        """Return the doubt that an earlier run left about *segment*."""
         is_begun = segment.started_at is not None
         return cls(is_start_noted=is_begun, may_be_held=is_begun)
 
     @property
     def is_taken_often_enough(self) -> bool:
-        """True when no further success without a mark would say more than those there were."""
+        """True when another success without a mark would prove no more."""
         needed = _UNMARKED_SENDS_IN_DOUBT if self.is_intercepted else _UNMARKED_SENDS
         return self.unmarked_in_a_row >= needed
 
     def learn_of_success(self, *, is_intercepted: bool) -> None:
-        """Take into account a success without a mark of the store."""
+        """Record a success without a mark of the store."""
         self.unmarked_answers += 1
         self.unmarked_in_a_row = 0 if is_intercepted else self.unmarked_in_a_row + 1
         self.is_intercepted |= is_intercepted
 
     def learn(self, error: RetryableError) -> None:
-        """Take into account how an attempt failed."""
+        """Record a failed attempt."""
         self.is_spoilt |= isinstance(error, ETagMismatchError)
         self.is_sent_whole |= isinstance(error, InterruptedTransferError) and error.is_body_sent
         self.may_be_held |= self.is_spoilt or self.is_sent_whole
@@ -305,7 +304,7 @@ def _used_up() -> Receipt:
 
 
 class _Progress:
-    """Publishes the bytes of one attempt, and takes them back when it fails."""
+    """Publishes the bytes of one attempt, and subtracts them when it fails."""
 
     def __init__(self, entry: HeldEntry, segment: SegmentRecord, events: EventBus) -> None:
         self._entry = entry

@@ -200,7 +200,10 @@ def _read_basic_section(path: Path) -> Mapping[str, str] | None:
 
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(_text_of(path))
+        # Reading a pipe might never end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")  # noqa: TRY301 - as if reading had failed
+        parser.read_string(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"the credentials file {path} cannot be read: {error.strerror}") from None
     except (configparser.Error, UnicodeDecodeError):
@@ -209,13 +212,6 @@ def _read_basic_section(path: Path) -> Mapping[str, str] | None:
             hint="a section [basic] with lines ak = and sk =",
         ) from None
     return parser["basic"] if parser.has_section("basic") else None
-
-
-def _text_of(path: Path) -> str:
-    """Return the content of a regular file; raise OSError for anything else, as reading a pipe might never end."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "it is not a regular file")
-    return path.read_text(encoding="utf-8-sig")
 
 
 def _token(environ: Mapping[str, str]) -> FoundCredentials | None:

@@ -75,7 +75,10 @@ class TrainingJobApi:
 
     def _create(self, request: web.Request, body: bytes) -> tuple[str, Act]:
         async def act() -> Document:
-            return await self._service.create(parse_body(CreateBody, body), _app_user_id(request))
+            user = request.headers.get("X-App-UserId")
+            if user is not None and not (1 <= len(user) <= 256 and user.isascii()):
+                raise ApiError(400, "MSS.00000003", "Invalid parameter: X-App-UserId")
+            return await self._service.create(parse_body(CreateBody, body), user)
 
         return "create", act
 
@@ -116,10 +119,3 @@ class TrainingJobApi:
             return {"commond_result": "EXCUTE_SUCCESS", **answer}
 
         return _COMMAND_OPERATIONS.get(command.command, "command"), act
-
-
-def _app_user_id(request: web.Request) -> str | None:
-    app_user_id = request.headers.get("X-App-UserId")
-    if app_user_id is not None and not (1 <= len(app_user_id) <= 256 and app_user_id.isascii()):
-        raise ApiError(400, "MSS.00000003", "Invalid parameter: X-App-UserId")
-    return app_user_id

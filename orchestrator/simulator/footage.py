@@ -38,15 +38,11 @@ def write_footage(path: Path, *, size: int, seed: int) -> None:
     with path.open("wb") as file:
         file.write(film)
         if padding_bytes:
-            file.write(_free_box_header(padding_bytes))
+            # ISO/IEC 14496-12 section 4.2: the long form of the header, if 32 bits are not enough for the size.
+            is_short = padding_bytes < 2**32
+            file.write(struct.pack(">I4s", padding_bytes if is_short else 1, b"free"))
+            file.write(b"" if is_short else struct.pack(">Q", padding_bytes))
             _write_blocks(file, size, seed)
-
-
-def _free_box_header(box_bytes: int) -> bytes:
-    """Return the header of an MP4 box (ISO/IEC 14496-12 section 4.2), the long form if 32 bits are not enough."""
-    if box_bytes < 2**32:
-        return struct.pack(">I4s", box_bytes, b"free")
-    return struct.pack(">I4sQ", 1, b"free", box_bytes)
 
 
 def _write_blocks(file: io.BufferedWriter, size: int, seed: int) -> None:
@@ -63,12 +59,11 @@ def write_picture(path: Path, seed: int) -> None:
     draw = random.Random(seed)
     rows = b"".join(b"\0" + draw.randbytes(3) * _PICTURE_WIDTH for _ in range(_PICTURE_HEIGHT))
     header = struct.pack(">IIBBBBB", _PICTURE_WIDTH, _PICTURE_HEIGHT, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(*chunk) for chunk in chunks))
-
-
-def _png_chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    png = b"\x89PNG\r\n\x1a\n"
+    for name, content in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        checksum = struct.pack(">I", zlib.crc32(name + content))
+        png += struct.pack(">I", len(content)) + name + content + checksum
+    path.write_bytes(png)
 
 
 def write_letter(path: Path, seed: int) -> None:

@@ -45,7 +45,10 @@ class IamApi:
     async def _issue_token(self, request: web.Request) -> web.StreamResponse:
         self._stats.requests["token"] += 1
         try:
-            user, scope = _login(await request.read())
+            auth: dict[str, Any] = json.loads(await request.read())["auth"]
+            given, project = auth["identity"]["password"]["user"], auth["scope"]["project"]
+            user = (given["domain"]["name"], given["name"], given["password"])
+            scope = project.get("id") or project["name"]
         except (ValueError, KeyError, TypeError, AttributeError):
             return _iam_error(400, "The request body is invalid", "Bad Request")
         if user != (self._options.domain, self._options.user, self._options.password):
@@ -68,18 +71,13 @@ class IamApi:
             await self._gate.admit(request)
         except ApiError as error:
             return error_response(error)
-        return await self._gate.answer(request, "projects", lambda: self._projects(request.query.get("name")))
 
-    async def _projects(self, name: str | None) -> Document:
-        project = {"id": self._options.project_id, "name": self._options.project_name, "enabled": True}
-        return {"projects": [project] if name in (None, self._options.project_name) else [], "links": {}}
+        async def act() -> Document:
+            name = self._options.project_name
+            project = {"id": self._options.project_id, "name": name, "enabled": True}
+            return {"projects": [project] if request.query.get("name", name) == name else [], "links": {}}
 
-
-def _login(body: bytes) -> tuple[tuple[str, str, str], str]:
-    auth: dict[str, Any] = json.loads(body)["auth"]
-    user = auth["identity"]["password"]["user"]
-    project = auth["scope"]["project"]
-    return (user["domain"]["name"], user["name"], user["password"]), project.get("id") or project["name"]
+        return await self._gate.answer(request, "projects", act)
 
 
 def _instant(seconds: float) -> str:

@@ -158,21 +158,14 @@ class S3Bucket:
         """Lend a copy of the object."""
         path = self._scratch / uuid.uuid4().hex
         try:
-            await self._download(key, path)
+            with self._translated():
+                answer = await self._client.get_object(Bucket=self._options.bucket, Key=key)
+                with await asyncio.to_thread(path.open, "wb") as file:
+                    async for chunk in answer["Body"].iter_chunks(_COPY_BYTES):
+                        await asyncio.to_thread(file.write, chunk)
             yield path
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
-
-    async def _download(self, key: str, path: Path) -> None:
-        with self._translated():
-            answer = await self._client.get_object(Bucket=self._options.bucket, Key=key)
-            file = await asyncio.to_thread(path.open, "wb")
-            try:
-                async with answer["Body"] as body:
-                    async for chunk in body.iter_chunks(_COPY_BYTES):
-                        await asyncio.to_thread(file.write, chunk)
-            finally:
-                await asyncio.to_thread(file.close)
 
     async def _drop(self, operation: str, **arguments: Any) -> None:
         try:

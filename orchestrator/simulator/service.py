@@ -127,7 +127,10 @@ class TrainingService:
             job.log("USER_UPDATE_VIDEO", "USER", self._clock())
             # Checked before the uploads are deleted: afterwards, nothing shows that there was one.
             has_action = "action_video" in job.upload_ids or body.action_video_multipart_count is not None
-            await self._drop_on_update(job)
+            if self._world.update_keeps == "nothing":
+                await self._abort_uploads(job)
+            if self._world.update_keeps != "everything":
+                await self._delete_objects(job, ASSETS)
             await self._open_uploads(job, has_action)
             await self._save(job)
             return {"job_id": job_id, **self._links.uploads(job)}
@@ -140,12 +143,6 @@ class TrainingService:
                 return job.state in REVIEW_FAILED
             case _:
                 return False
-
-    async def _drop_on_update(self, job: Job) -> None:
-        if self._world.update_keeps == "nothing":
-            await self._abort_uploads(job)
-        if self._world.update_keeps != "everything":
-            await self._delete_objects(job, ASSETS)
 
     async def delete(self, job_id: str) -> None:
         """Delete a job with its files."""

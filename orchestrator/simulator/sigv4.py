@@ -84,7 +84,8 @@ class V4Signer:
         parameters: Mapping[str, str] | None = None,
     ) -> str:
         """Return a URL that is good for any body and any Content-Type."""
-        timestamp, path = _timestamp(validity.since), encoded_path(self._bucket, key)
+        path = encoded_path(self._bucket, key)
+        timestamp = datetime.fromtimestamp(validity.since, UTC).strftime("%Y%m%dT%H%M%SZ")
         signed = {
             "X-Amz-Algorithm": _ALGORITHM,
             "X-Amz-Credential": f"{self._keys.ak}/{self._keys.scope(timestamp[:8])}",
@@ -95,7 +96,3 @@ class V4Signer:
         query = encoded_query({**signed, **(parameters or {})})
         request = Target(method, self._host, path, query).canonical({"host": self._host}, _UNSIGNED)
         return f"{self._url}{path}?{query}&X-Amz-Signature={self._keys.signature(timestamp, request)}"
-
-
-def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -12,9 +12,9 @@ from structure.sizes import Source, long_functions, read_package, table
 FLOORS = (
     ("cli",),
     ("api",),
-    ("fleet",),
+    ("fleet", "notifications"),
     ("observe", "report"),
-    ("engine",),
+    ("engine", "settings"),
     ("manifest", "metastudio", "transfer", "journal", "simulator"),
     ("preflight", "network"),
     ("domain",),
@@ -40,9 +40,13 @@ def main() -> None:
 def _print_imports(sources: list[Source], folder: Path, *, is_whole: bool) -> None:
     graph = graph_of(sources, folder.parent)
     floor = {name: number for number, names in enumerate(FLOORS) for name in names}
+    # The package itself, and `python -m`, stand above all rooms.
     upward = [(a, b) for a, b in arrows(graph) if floor.get(a, -1) >= floor.get(b, len(FLOORS))]
+    homeless = {room(module) for module in graph} - {"", "__main__", *floor}
     print(f"{'circles':<48}{circles(graph) or 'none'}")
     print(f"{'upward imports':<48}{sorted(upward) or 'none'}")
+    if homeless:
+        print(f"{'rooms on no floor':<48}{sorted(homeless)}")
     for inside in sorted({room(module) for module in graph} - {""}):
         chain = longest_chain(graph, inside)
         count = sum(room(module) == inside for module in graph)

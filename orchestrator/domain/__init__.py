@@ -1,1 +1,1 @@
-"""The product's words and rules: models, states, segments, errors and retry decisions, without any I/O."""
+"""The domain model: entries, states, segments, errors and retry decisions, without any I/O."""

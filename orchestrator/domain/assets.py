@@ -1,7 +1,7 @@
-"""What an entry sends: the kinds of assets, the local files behind them, and the byte ranges that they are sent in.
+"""The assets of an entry: their kinds, the local files behind them, and the byte ranges in which they are sent.
 
-How many segments a file gets is design section 5. Limits are those of metastudio-protocol section 5.2: every part but
-the last has at least 100 KiB, none over 5 GiB.
+Design section 5 defines how many segments a file gets. The limits follow metastudio-protocol section 5.2: every part
+but the last has at least 100 KiB, and none is larger than 5 GiB.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_PART_COUNT = 1000
 MIN_PART_BYTES = 100 * 1024
 MAX_PART_BYTES = 5 * 1024**3
 DEFAULT_PART_BYTES = 32 * 1024**2
-#: The API definitions cap the URL arrays here although counts to 1000 are allowed (section 0, fact 9).
+#: The API definitions cap the URL arrays at this number, although counts up to 1000 are allowed (section 0, fact 9).
 MAX_AUTO_PARTS = 50
 
 
@@ -35,40 +35,40 @@ class AssetKind(StrEnum):
     PRE_BEAUTY_IMAGE = "pre_beauty_image"
     POST_BEAUTY_IMAGE = "post_beauty_image"
 
-    #: True when the service hands out one URL per segment (metastudio-protocol section 1.1).
+    #: True when the service issues one URL per segment (metastudio-protocol section 1.1).
     is_multipart: bool
-    #: True for what belongs to one person or one film; letters and covers may be shared.
+    #: True for files that belong to one person or one film; letters and covers may be shared.
     is_personal: bool
     #: The Content-Type that is part of the URL's signature (metastudio-protocol section 0, fact 6).
     content_type: str
 
     def __init__(self, field: str) -> None:
-        """Decide once what is asked for every file: a property of a member costs a call each time."""
+        """Set the attributes once, as they are read for every file: a property would cost a call each time."""
         self.is_multipart = field in {"training_video", "action_video"}
         self.is_personal = self.is_multipart or field in {"audio", "id_card_image1", "id_card_image2"}
         self.content_type = "application/zip" if field == "audio" else "application/octet-stream"
 
 
 class FileStatus(Protocol):
-    """What the system tells of a file, as far as it counts here."""
+    """The part of `os.stat_result` that is used here."""
 
     @property
     def st_size(self) -> int:
-        """Bytes."""
+        """The length in bytes."""
 
     @property
     def st_mtime_ns(self) -> int:
-        """When it was last written, in nanoseconds."""
+        """The time of the last write, in nanoseconds."""
 
     @property
     def st_ino(self) -> int:
-        """Its inode."""
+        """The inode number."""
 
 
 class Fingerprint(NamedTuple):
-    """What tells that a file is still the one that was planned: bytes, mtime in nanoseconds, inode.
+    """The fingerprint by which a planned file is recognized: size in bytes, mtime in nanoseconds, inode.
 
-    An inode of 0 is not known: hosts that share a journal need not see the same one, and some file systems have none.
+    An inode of 0 is unknown: hosts that share a journal may see different ones, and some file systems have none.
     """
 
     size: int
@@ -77,11 +77,11 @@ class Fingerprint(NamedTuple):
 
     @classmethod
     def of(cls, status: FileStatus) -> Fingerprint:
-        """That of the file which the system tells *status* of."""
+        """Return the fingerprint of the file with this *status*."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
     def fits(self, found: Fingerprint | None) -> bool:
-        """True when *found*, None for no file, is that of the file which was planned with this one."""
+        """True when *found* is the fingerprint of the file that was planned with this one; None means no file."""
         return self == found or (found is not None and not self.inode and self[:2] == found[:2])
 
 
@@ -100,7 +100,7 @@ class Asset:
 
 
 class SegmentError(ValueError):
-    """A file cannot be cut as asked; the message says what to do."""
+    """A file that cannot be cut as requested; the message names a count that works, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Segment:
 def plan_segments(asset_bytes: int, part_count: int) -> Iterator[Segment]:
     """Cut *asset_bytes* into *part_count* ranges that differ by at most one byte.
 
-    Where that would make them smaller than a part may be, only the last is smaller.
+    If that would make them smaller than a part may be, only the last one is smaller than that.
     """
     length, longer = divmod(asset_bytes, part_count)
     if length < MIN_PART_BYTES <= (asset_bytes - 1) // max(part_count - 1, 1):
@@ -132,16 +132,16 @@ def plan_segments(asset_bytes: int, part_count: int) -> Iterator[Segment]:
 
 
 def part_counts(avatar: Avatar, assets: Sequence[Asset], part_bytes: int) -> dict[AssetKind, int]:
-    """Parts by kind for the videos among *assets*; *part_bytes* is what `auto` aims at.
+    """Return the number of parts by kind for the videos among *assets*; `auto` aims at parts of *part_bytes*.
 
-    An action video too small for a count it inherits gets fewer parts. Raises SegmentError when a count the
-    manifest gives cannot be.
+    An action video that is too small for an inherited count gets fewer parts. Raises SegmentError when a count from
+    the manifest is impossible.
     """
     return {asset.kind: _part_count(avatar, asset, part_bytes) for asset in assets if asset.kind.is_multipart}
 
 
 def total_segments(avatar: Avatar, assets: Sequence[Asset], part_bytes: int) -> int:
-    """Segments of all *assets* together: the parts of the videos, and one for every other file."""
+    """Return the number of segments of all *assets*: the parts of the videos, and one for every other file."""
     return sum(_part_count(avatar, asset, part_bytes) if asset.kind.is_multipart else 1 for asset in assets)
 
 
@@ -158,7 +158,7 @@ def _part_count(avatar: Avatar, asset: Asset, part_bytes: int) -> int:
 
 
 def auto_part_count(asset_bytes: int, part_bytes: int = DEFAULT_PART_BYTES) -> int:
-    """Parts of about *part_bytes*, at most 50 unless the 5 GiB limit needs more.
+    """Return the number of parts of about *part_bytes*, at most 50 unless the 5 GiB limit requires more.
 
     Raises SegmentError when no allowed count can hold the file.
     """
@@ -168,7 +168,7 @@ def auto_part_count(asset_bytes: int, part_bytes: int = DEFAULT_PART_BYTES) -> i
 
 
 def explicit_part_count(asset_bytes: int, part_count: int) -> int:
-    """Return *part_count* when the file can be cut so; raises SegmentError when it cannot."""
+    """Return *part_count* if the file can be cut into that many parts; raises SegmentError if it cannot."""
     largest, smallest = largest_part_count(asset_bytes), smallest_part_count(asset_bytes)
     if part_count > largest:
         raise SegmentError(
@@ -184,12 +184,12 @@ def explicit_part_count(asset_bytes: int, part_count: int) -> int:
 
 
 def largest_part_count(asset_bytes: int) -> int:
-    """The most parts the file can have with none but the last under 100 KiB; 1 for a small file."""
+    """Return the most parts the file can have with none but the last under 100 KiB; 1 for a small file."""
     return min(max(_ceil_div(asset_bytes, MIN_PART_BYTES), 1), MAX_PART_COUNT)
 
 
 def smallest_part_count(asset_bytes: int) -> int:
-    """The fewest parts the file can have with none over 5 GiB; raises SegmentError when 1000 do not do."""
+    """Return the fewest parts the file can have with none over 5 GiB; raises SegmentError if 1000 are not enough."""
     count = _ceil_div(asset_bytes, MAX_PART_BYTES)
     if count > MAX_PART_COUNT:
         raise SegmentError(f"{asset_bytes} bytes do not fit into {MAX_PART_COUNT} parts of 5 GiB")

@@ -1,6 +1,6 @@
 """The avatar as a manifest describes it: every request field of the create call, and the files.
 
-Ranges and enums are those of metastudio-protocol section 1.1.
+Ranges and enums follow metastudio-protocol section 1.1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.domain.assets import MAX_PART_COUNT, AssetKind
 
-#: The service takes ten tags; one of them is ours, so that a lost create can be found again.
+#: The service accepts ten tags; the program needs one of them to find a job whose create answer was lost.
 MAX_USER_TAGS = 9
 TAG_PREFIX = "orch:"
 #: No control characters and no line breaks: these texts end up in headers, tables and log lines.
@@ -25,7 +25,7 @@ HEADER_SAFE = r"^[\x20-\x7e]*$"
 
 
 def _part_count(value: object) -> object:
-    """Read a count from text; no octal, no fractions."""
+    """Parse a count from text; no octal, no fractions."""
     if not isinstance(value, str) or value == "auto":
         return value
     if re.fullmatch(r"[1-9][0-9]{0,3}", value) is None or int(value) > MAX_PART_COUNT:
@@ -34,7 +34,7 @@ def _part_count(value: object) -> object:
 
 
 def _user_tag(value: str) -> str:
-    """Keep users away from the tags by which the program knows its own jobs."""
+    """Reject tags with the prefix by which the program recognizes its own jobs."""
     if value.startswith(TAG_PREFIX):
         raise PydanticCustomError(
             "reserved_tag", "begins with orch:, which the program keeps for its own tags"
@@ -50,7 +50,7 @@ Tag = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=128, pattern=ONE_LINE),
     AfterValidator(_user_tag),
 ]
-#: Ids of rules, such as P15; which there are is not for the avatar to know.
+#: Ids of rules, such as P15; the avatar does not check that they exist.
 RuleIds = Annotated[
     tuple[
         Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True, min_length=1, max_length=16)],
@@ -120,7 +120,7 @@ class Service(StrEnum):
 
 
 _FILE_FIELDS = tuple((kind, kind.value) for kind in AssetKind)
-#: Without any of them given there are no objections to an avatar.
+#: The fields that cause objections: an avatar without any of them has none.
 COMBINED_FIELDS: Final = frozenset(
     {"audio", "audio_source_type", "model_version", "is_flexus", "is_fast_flexus", "is_only_human_model"}
 )
@@ -230,7 +230,7 @@ class Avatar(BaseModel):
         ]
         | None
     ) = Field(default=None, description="Sent as X-App-UserId: the third-party user the job belongs to.")
-    # Not part of what the journal keeps: what is shown of an avatar's files changes nothing about its job.
+    # Not stored in the journal: which warnings are shown for an avatar's files changes nothing about its job.
     ignore: RuleIds | None = Field(
         default=None,
         exclude=True,
@@ -238,8 +238,8 @@ class Avatar(BaseModel):
     )
 
     def files(self) -> dict[AssetKind, str]:
-        """The paths the manifest gives, by kind, in the order of AssetKind."""
-        fields = vars(self)  # pydantic keeps them there; to ask it for each costs twice as much
+        """Return the paths that the manifest gives, by kind, in the order of AssetKind."""
+        fields = vars(self)  # pydantic keeps the fields there; reading them as attributes costs twice as much
         return {kind: path for kind, name in _FILE_FIELDS if (path := fields[name]) is not None}
 
     @property
@@ -248,7 +248,7 @@ class Avatar(BaseModel):
         return bool(self.is_flexus or self.is_fast_flexus)
 
     def objections(self) -> Iterator[Objection]:
-        """What single fields cannot tell: combinations the service refuses, ignores or reviews badly."""
+        """Yield an objection for each combination of fields that the service refuses, ignores or reviews badly."""
         is_from_audio = self.audio_source_type is AudioSourceType.AUDIO
         if self.audio is not None and not is_from_audio:
             yield Objection("audio", "is only taken with audio_source_type: AUDIO", True)

@@ -1,7 +1,7 @@
-"""An avatar under an id that is stable over runs: which jobs are its own, and what counts as a change of it.
+"""Entries: avatars with ids that are stable across runs, the jobs that belong to them, and their changes.
 
-Fields are compared as the service would read them, files by their content (design section 2.1, "The same file"); who
-reads files and receipts is the engine.
+Fields are compared as the service reads them, files by their content (design section 2.1, "The same file"). The
+engine reads the files and receipts.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from orchestrator.domain.avatar import (
 )
 
 _FILES: Final = frozenset(kind.value for kind in AssetKind)
-#: How the files are sent, not what the job is: the plan of a job that was begun stays.
+#: Fields that concern the transfer, not the job: a change of them does not change the plan of a job that was begun.
 TRANSFER_FIELDS: Final = frozenset({"video_multipart_count", "action_video_multipart_count"})
 _NOT_COMPARED: Final = _FILES | TRANSFER_FIELDS | {"id"}
-#: What the create call takes a field for that is not sent (metastudio-protocol section 1.1).
+#: The defaults of the create call for fields that are not sent (metastudio-protocol section 1.1).
 _SERVICE_DEFAULTS: Final = {
     "command_message": CommandMessage.UPLOAD_VIDEO,
     "is_background_replacement": True,
@@ -44,12 +44,12 @@ _SERVICE_DEFAULTS: Final = {
     "is_only_human_model": False,
     "audio_source_type": AudioSourceType.VIDEO,
 }
-#: That of an avatar that is not flexus; flexus takes VIDEO_2D only, and its default is not documented.
+#: The default for an avatar that is not flexus; flexus takes VIDEO_2D only, and its default is not documented.
 _DEFAULT_SERVICES: Final = (Service.VIDEO_2D, Service.LIVE_2D)
 
 
 class Place(NamedTuple):
-    """Where something is in a manifest: YAML has columns by number, CSV by name."""
+    """A place in a manifest: YAML has columns by number, CSV by name."""
 
     line: int | None = None
     column: int | str | None = None
@@ -57,10 +57,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """One avatar of the manifest with our id for it; paths in the avatar are absolute.
+    """One avatar of the manifest with its entry id; paths in the avatar are absolute.
 
-    `places` says where the manifest gives a field, for messages about it; `ignored` are the rules whose warnings
-    are not wanted for it, and `job_id` is the job that the row names where the manifest is a results file.
+    `places` maps fields to their places in the manifest, for messages about them. `ignored` are the rules whose
+    warnings are suppressed for the entry. `job_id` is the job that the row names if the manifest is a results file.
     """
 
     entry_id: str
@@ -71,20 +71,20 @@ class Entry:
     job_id: str | None = field(default=None, compare=False)
 
     def place_of(self, field_name: str) -> Place:
-        """Where the field is given, or else where the entry begins."""
+        """Return the place of the field, or else the line where the entry begins."""
         return self.places[field_name] if field_name in self.places else Place(self.line)
 
     @cached_property
     def spec(self) -> str:
-        """The avatar as JSON, fields that were not given left out: what the journal keeps."""
+        """The avatar as JSON without the fields that were not given, as the journal stores it."""
         return self.avatar.model_dump_json(exclude_none=True)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchKey:
-    """What tells one batch from another: endpoint, project id and batch name, however its letters are composed.
+    """The key of a batch: endpoint, project id and batch name, in any Unicode composition of its letters.
 
-    `known_digest` is the digest under which a journal has the batch, which an older program may have made otherwise.
+    `known_digest` is the digest under which a journal has the batch; an older program may have made it differently.
     """
 
     endpoint: str
@@ -94,7 +94,7 @@ class BatchKey:
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that stand for the key in tags and file names."""
+        """Twelve hex digits that represent the key in tags and file names."""
         return self.known_digest or self._digest(normal(self.name))
 
     @property
@@ -108,24 +108,24 @@ class BatchKey:
 
 
 def normal(text: str) -> str:
-    """*text* as it is compared: its letters composed (NFC), as some systems store names taken apart."""
+    """Return *text* in the form for comparisons, with composed letters (NFC): some systems store names decomposed."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def forms(text: str) -> frozenset[str]:
-    """Every way in which programs may have written *text*: as it is, composed, and taken apart."""
+    """Return every form in which programs may have written *text*: as it is, composed, and decomposed."""
     return frozenset({text} if text.isascii() else {text, normal(text), unicodedata.normalize("NFD", text)})
 
 
 def slug(name: str) -> str:
-    """Lower-case letters, digits and hyphens of *name*, any script; '' when nothing is left."""
+    """Return the lower-case letters and digits of *name*, in any script, joined by hyphens; '' if there are none."""
     folded = unicodedata.normalize("NFKC", name).casefold()
     return re.sub(r"[\W_]+", "-", folded).strip("-")[:128]
 
 
 @dataclass(frozen=True, slots=True)
 class JobTag:
-    """The parts of a tag that `create_tag` made: whose job it is, without telling which journal made it."""
+    """The parts of a tag from `create_tag`: they identify the entry of a job, but not the journal that created it."""
 
     batch: str
     entry: str
@@ -133,18 +133,18 @@ class JobTag:
 
 
 def create_tag(batch: BatchKey, entry_id: str, nonce: str) -> str:
-    """The tag that finds a job again whose create answer was lost; *nonce* is new for each attempt."""
+    """Return the tag by which a job is found if its create answer was lost; *nonce* is new for each attempt."""
     return f"{TAG_PREFIX}{batch.digest}:{_entry_digest(normal(entry_id))}:{nonce}"
 
 
 def parse_tag(tag: str) -> JobTag | None:
-    """The parts of a tag of this program; None for any other tag."""
+    """Return the parts of a tag of this program; None for any other tag."""
     parts = tag.removeprefix(TAG_PREFIX).split(":")
     return JobTag(*parts) if tag.startswith(TAG_PREFIX) and len(parts) == _TAG_PARTS else None
 
 
 def entry_digests(entry_id: str) -> frozenset[str]:
-    """What stands for the entry in tags, those of older programs too."""
+    """Return the digests that represent the entry in tags, including tags of older programs."""
     return frozenset(map(_entry_digest, forms(entry_id)))
 
 
@@ -156,22 +156,22 @@ _TAG_PARTS = 3
 
 
 def is_named_by(entry_id: str, pattern: str) -> bool:
-    """True when *pattern*, an id or a glob (`*`, `?`, `[abc]`), means the entry."""
+    """True when *pattern*, an id or a glob (`*`, `?`, `[abc]`), matches the entry."""
     wanted, found = normal(pattern), normal(entry_id)
     return wanted == found or fnmatchcase(found, wanted)
 
 
-#: How far the service's clock and ours may be apart: the gateway refuses signatures that are further off
+#: How far the service's clock and this machine's may differ: the gateway refuses signatures that are further off
 #: (metastudio-protocol section 12).
 CLOCK_SKEW_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Create:
-    """A create that this journal made, or a takeover, which gives a job a tag of ours as well.
+    """A create that this journal made, or a takeover, which also gives a job a tag of this program.
 
-    `made_at` is in epoch seconds and not later than the job itself; `names` are what the avatar was and is called;
-    `job_id` is that of a job which another journal made, and which was to get the tag by an update.
+    `made_at` is in epoch seconds and not later than the job itself. `names` are the avatar's names, then and now.
+    `job_id` is the id of a job that another journal created, and that was to get the tag by an update.
     """
 
     batch: str
@@ -185,7 +185,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenJob:
-    """What list or show says of a job; `created_at` in epoch seconds, None when it does not say."""
+    """A job as list or show returns it; `created_at` is in epoch seconds, None when it is not given."""
 
     job_id: str
     name: str
@@ -195,12 +195,12 @@ class SeenJob:
 
 
 def proves_ours(create: Create, job: SeenJob) -> bool:
-    """True when the job is the one that *create* made: it carries its exact tag, and nothing contradicts it."""
+    """True when the job is the one that *create* made: it has the exact tag, and nothing contradicts it."""
     return create.tag in job.tags and may_be_ours(create, job)
 
 
 def may_be_ours(create: Create, job: SeenJob) -> bool:
-    """True when name, batch and time of the job fit *create*; that alone proves nothing."""
+    """True when name, batch and time of the job fit *create*; that alone is no proof."""
     is_older = job.created_at is not None and job.created_at < create.made_at - CLOCK_SKEW_SECONDS
     return (
         not is_older
@@ -210,7 +210,7 @@ def may_be_ours(create: Create, job: SeenJob) -> bool:
 
 
 def instant(text: str | None) -> float | None:
-    """The epoch seconds of a time the service gives; None for one that cannot be read or names no zone."""
+    """Return the epoch seconds of a time from the service; None if it cannot be parsed or has no time zone."""
     try:
         moment = datetime.fromisoformat(text or "")
         return None if moment.tzinfo is None else moment.timestamp()
@@ -219,7 +219,7 @@ def instant(text: str | None) -> float | None:
 
 
 def listed_since(made_at: float) -> str | None:
-    """The earliest create time to list for a job made at *made_at*, as the service writes times; None for any."""
+    """Return the earliest create time to list for a job made at *made_at*, in the service's format; None for any."""
     try:
         moment = datetime.fromtimestamp(made_at, UTC) - timedelta(seconds=CLOCK_SKEW_SECONDS)
     except (ValueError, OverflowError, OSError):
@@ -228,18 +228,18 @@ def listed_since(made_at: float) -> str | None:
 
 
 class Sameness(StrEnum):
-    """Whether a file is the one that was planned before."""
+    """The result of comparing a file with the one that was planned before."""
 
     SAME = "same"
     DIFFERENT = "different"
-    OPEN = "open"  #: only its content can decide
-    UNKNOWN = "unknown"  #: no MD5 of what was sent is known: a person must say
+    OPEN = "open"  #: only a comparison of the content can decide
+    UNKNOWN = "unknown"  #: no MD5 of what was sent is known: a person must decide
 
 
 def sameness_of_file(before: Asset | None, now: Asset, content: Sameness = Sameness.OPEN) -> Sameness:
-    """Judge a file; *content* is what comparing MD5s gave, OPEN as long as that was not done.
+    """Compare a file with the planned one; *content* is the result of comparing MD5s, OPEN until that was done.
 
-    The inode does not count: a copy, a restore or a remount gives another one to the same bytes.
+    The inode does not count: after a copy, a restore or a remount the same bytes have another one.
     """
     if before is None or before.size != now.size:
         return Sameness.DIFFERENT
@@ -247,14 +247,14 @@ def sameness_of_file(before: Asset | None, now: Asset, content: Sameness = Samen
 
 
 def is_untouched(before: Asset, now: Asset) -> bool:
-    """True when path, size and modification time are as they were."""
+    """True when kind, path, size and modification time are unchanged."""
     return (before.kind, before.path, *before.fingerprint[:2]) == (now.kind, now.path, *now.fingerprint[:2])
 
 
 def sameness_of_content(sent: Iterable[str | None], found: Iterable[str]) -> Sameness:
-    """Compare the MD5s of the segments that are stored, None where none is known, with those *found* in the file.
+    """Compare the MD5s of the stored segments, None where unknown, with those *found* in the file.
 
-    Where nothing is stored the file as it is now is what will be sent.
+    If nothing is stored, the file is the same: it will be sent as it is now.
     """
     is_known = True
     for before, now in zip(sent, found, strict=True):
@@ -265,7 +265,7 @@ def sameness_of_content(sent: Iterable[str | None], found: Iterable[str]) -> Sam
 
 
 def changed_fields(before: Avatar, now: Avatar) -> list[str]:
-    """The fields, without files and our own id, that a job made from *before* has otherwise than *now* wants."""
+    """Return the fields, except the files and the id, in which a job made from *before* differs from *now*."""
     return [
         name
         for name in type(now).model_fields
@@ -274,7 +274,7 @@ def changed_fields(before: Avatar, now: Avatar) -> list[str]:
 
 
 def effective_value(avatar: Avatar, name: str) -> object:
-    """The field's value as the service reads it: its default where the manifest leaves it out."""
+    """Return the field's value as the service reads it: its default if the manifest leaves it out."""
     value = getattr(avatar, name)
     if name == "supported_service" and not avatar.is_any_flexus:
         return frozenset(_DEFAULT_SERVICES if value is None else value)
@@ -282,7 +282,7 @@ def effective_value(avatar: Avatar, name: str) -> object:
 
 
 def as_known(before: Avatar, now: Avatar) -> Avatar:
-    """*now*, written as *before* where both mean the same, so that equal wishes are equal texts."""
+    """Return *now*, written as *before* where both mean the same, so that equal avatars have equal texts."""
     changed = {*changed_fields(before, now), *_FILES}
     same = {name: getattr(before, name) for name in type(now).model_fields if name not in changed}
     return now.model_copy(update=same)

@@ -1,25 +1,26 @@
-"""Errors, grouped by what the caller does about them, and the exit codes that they stand for.
+"""Errors, grouped by what the caller does about them, and their exit codes.
 
 OrchestratorError
-├── UsageError                 ask for something else; nothing was done
+├── UsageError                 change the command; nothing was done
 ├── ManifestError              fix the manifest; nothing was sent
 ├── RetryableError             try again, after `retry_after` when it is known
 │   ├── ThrottledError         ... and more slowly
 │   ├── NotSentError           ... the request provably never left
 │   ├── InterruptedTransferError   ... the request may have been carried out
-│   │   └── UnmarkedAnswerError    ... a success that need not come from the store
+│   │   └── UnmarkedAnswerError    ... a success that may not come from the store
 │   └── ETagMismatchError      ... what arrived is not what was sent
 ├── UrlExpiredError            get fresh URLs
 ├── RefusedUploadError         ask the service whether the segment is there
 ├── EntryError                 stop this entry
-│   ├── RequestRejectedError   the service said no
+│   ├── RequestRejectedError   the service rejected it
 │   ├── SourceChangedError     the file is not the one that was planned
 │   ├── GaveUpError            its attempts are used up
-│   └── DecisionNeededError    a person must choose
+│   ├── DecisionNeededError    a person must choose
+│   └── ParkedError            no worker of a fleet can continue it
 ├── RunError                   stop the run
 │   ├── ConfigurationError, CredentialsError, ServiceUnreachableError,
-│   └── ServiceRefusesError, LockHeldError, JournalError, StoppedError
-└── IllegalTransitionError, StaleEpochError (HoldLostError)   our bug, or another worker owns the entry
+│   └── ServiceRefusesError, LockHeldError, JournalError, StoppedError, LimitReachedError
+└── IllegalTransitionError, StaleEpochError (HoldLostError)   a bug, or another worker owns the entry
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ E = TypeVar("E", bound="OrchestratorError")
 
 
 class ErrorFacts(TypedDict):
-    """What is kept and published of an error."""
+    """The fields of an error that are recorded and published."""
 
     kind: str
     code: str | None
@@ -46,7 +47,7 @@ class ErrorFacts(TypedDict):
 
 
 class OrchestratorError(Exception):
-    """Anything this program raises on purpose; its text is a sentence an operator can act on."""
+    """The base class of all errors this program raises on purpose; the text is a sentence an operator can act on."""
 
     kind: ClassVar[str] = "internal"
 
@@ -88,9 +89,9 @@ class OrchestratorError(Exception):
         }
 
     def restated(self, kind: type[E], message: str | None = None, *, hint: str | None = None) -> E:
-        """Return this failure as an error of another *kind*, with what the service said to identify it.
+        """Return this failure as an error of another *kind*, with the service's code, request id and status.
 
-        The hint is not taken along: another kind of error needs another way out.
+        The hint is not carried over: another kind of error needs another hint.
         """
         return kind(
             message or self.message,
@@ -101,25 +102,25 @@ class OrchestratorError(Exception):
         )
 
     def conceal(self, secrets: Iterable[str]) -> None:
-        """Mask these very texts in what is said; others may have repeated them."""
+        """Mask *secrets* in the message; the other side may have quoted them."""
         self.message = without(self.message, secrets)
         self.args = (self.message,)
 
 
 class UsageError(OrchestratorError):
-    """What is asked for cannot be: a wrong flag or keyword, or a batch or an entry that does not exist."""
+    """An impossible request: a wrong flag or keyword, or a batch or an entry that does not exist."""
 
     kind = "usage"
 
 
 class ManifestError(OrchestratorError):
-    """The manifest must be fixed; nothing was sent."""
+    """An error in the manifest, which must be fixed; nothing was sent."""
 
     kind = "manifest"
 
 
 class RetryableError(OrchestratorError):
-    """The same request may succeed later, after *retry_after* seconds where the other side asked for them."""
+    """A temporary failure; the request may succeed later, after *retry_after* seconds if the other side gave them."""
 
     kind = "temporary"
 
@@ -135,35 +136,35 @@ class RetryableError(OrchestratorError):
     ) -> None:
         super().__init__(message, code=code, request_id=request_id, hint=hint, status=status)
         self.retry_after = retry_after
-        #: True when the whole service or store is out, so that this failure counts against nothing.
+        #: True when the whole service or store is out, so that this failure counts against no budget.
         self.is_outage = False
 
 
 class ThrottledError(RetryableError):
-    """The other side asks for fewer requests; it did not carry this one out."""
+    """A throttled request: the other side asks for fewer requests, and did not carry this one out."""
 
     kind = "throttled"
 
 
 class NotSentError(RetryableError):
-    """No connection could be made, so the request provably never left."""
+    """A failed connection, so that the request was provably never sent."""
 
     kind = "unreachable"
 
 
 class InterruptedTransferError(RetryableError):
-    """The request broke off or timed out; it may or may not have been carried out."""
+    """A request that broke off or timed out; it may or may not have been carried out."""
 
     kind = "interrupted"
-    #: True when every byte of the body had been handed over, so that the other side may hold all of it.
+    #: True when every byte of the body was handed over, so that the other side may hold all of it.
     is_body_sent: bool = False
 
 
 class UnmarkedAnswerError(InterruptedTransferError):
-    """A PUT was answered with a success that need not come from the store.
+    """A success answer to a PUT that may not come from the store.
 
-    `receipt` is what the answer is worth where nothing else can be learned; None for a page or a document, which
-    a store does not send.
+    `receipt` is the receipt to use if nothing else can be found out; None for a page or a document, which a store
+    does not send.
     """
 
     is_body_sent = True
@@ -171,55 +172,55 @@ class UnmarkedAnswerError(InterruptedTransferError):
 
 
 class ETagMismatchError(RetryableError):
-    """The store's ETag is not the MD5 of what was sent."""
+    """An ETag from the store that is not the MD5 of what was sent."""
 
     kind = "integrity"
 
 
 class UrlExpiredError(OrchestratorError):
-    """The presigned URL is dead: the entry needs fresh ones."""
+    """An expired presigned URL; the entry needs fresh ones."""
 
     kind = "url_expired"
 
 
 class RefusedUploadError(OrchestratorError):
-    """The store refused a PUT in a way that can also mean that it has the segment already."""
+    """A PUT that the store refused in a way that can also mean that it already has the segment."""
 
     kind = "upload_refused"
 
 
 class EntryError(OrchestratorError):
-    """This entry cannot go on; the others can."""
+    """An error that stops this entry; the others can continue."""
 
     kind = "entry"
 
 
 class RequestRejectedError(EntryError):
-    """The service said no, and would say it again."""
+    """A request that the service rejected, and would reject again."""
 
     kind = "rejected"
 
 
 class SourceChangedError(EntryError):
-    """A source file is not the one that was planned."""
+    """A source file that is not the one that was planned."""
 
     kind = "source_changed"
 
 
 class GaveUpError(EntryError):
-    """Every attempt an entry has was used up on errors that pass; a later run may succeed."""
+    """An entry that has used up its attempts on temporary errors; a later run may succeed."""
 
     kind = "temporary"
 
 
 class DecisionNeededError(EntryError):
-    """The service's answers leave two readings; a person must choose."""
+    """Answers of the service that allow two readings; a person must choose."""
 
     kind = "decision_needed"
 
 
 class ParkedError(EntryError):
-    """No worker of a fleet can go on with this entry; it is laid aside until a person has looked."""
+    """An entry that no worker of a fleet can continue; it is laid aside until a person has looked at it."""
 
     kind = "parked"
 
@@ -229,55 +230,55 @@ FILES_UNREADABLE = "FilesUnreadable"
 
 
 class RunError(OrchestratorError):
-    """The whole run must stop; what is journalled stays."""
+    """An error that must stop the whole run; everything in the journal stays."""
 
     kind = "run"
 
 
 class ConfigurationError(RunError):
-    """A setting is missing or wrong."""
+    """A missing or wrong setting."""
 
     kind = "configuration"
 
 
 class CredentialsError(RunError):
-    """The service does not accept the credentials."""
+    """Credentials that the service does not accept."""
 
     kind = "credentials"
 
 
 class ServiceUnreachableError(RunError):
-    """The service could not be reached within the attempts a call has."""
+    """A service that could not be reached within the attempts of a call."""
 
     kind = "unreachable"
 
 
 class ServiceRefusesError(RunError):
-    """The service refuses for good, whatever the entry."""
+    """A permanent refusal by the service, whatever the entry."""
 
     kind = "refused"
 
 
 class LockHeldError(RunError):
-    """Another run works on this batch."""
+    """A batch that another run works on."""
 
     kind = "locked"
 
 
 class StoppedError(RunError):
-    """The run drains; what was begun is left in a state from which the next run goes on."""
+    """A run that drains; what was begun is left in a state from which the next run continues."""
 
     kind = "stopped"
 
 
 class LimitReachedError(RunError):
-    """The run has reached a limit that was set for it; a later run does the rest."""
+    """A run that has reached a limit that was set for it; a later run does the rest."""
 
     kind = "limit"
 
 
 class JournalError(RunError):
-    """The journal cannot be opened or written; `is_temporary` says whether waiting may help."""
+    """A journal that cannot be opened or written; `is_temporary` is True when waiting may help."""
 
     kind = "journal"
 
@@ -287,23 +288,23 @@ class JournalError(RunError):
 
 
 class IllegalTransitionError(OrchestratorError):
-    """A step asked for a transition the table does not have."""
+    """A transition that is not in the table of allowed transitions."""
 
     kind = "internal"
 
 
 class StaleEpochError(OrchestratorError):
-    """Another worker has taken the entry over; this one may not write."""
+    """An entry that another worker has taken over; this worker may not write to it."""
 
     kind = "stale_epoch"
 
 
 class HoldLostError(StaleEpochError):
-    """This worker's time with the entry is over, so it may not send either; what it had begun is the next one's."""
+    """A hold on an entry that has run out; this worker may not send either, and the next one continues its work."""
 
 
 class ExitCode(IntEnum):
-    """The exit codes of every command: what kind of day it was, as a number scripts can act on (design section 4)."""
+    """The exit codes of every command, for scripts to act on (design section 4)."""
 
     OK = 0
     UNEXPECTED = 1
@@ -337,24 +338,25 @@ _BY_ERROR: tuple[tuple[type[OrchestratorError], ExitCode], ...] = (
 
 
 def exit_code_of(error: OrchestratorError) -> ExitCode:
-    """The exit code of a command that ended with *error*."""
+    """Return the exit code of a command that ended with *error*."""
     if isinstance(error, JournalError):
         return ExitCode.TEMPORARY if error.is_temporary else ExitCode.CONFIGURATION
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.UNEXPECTED)
 
 
 def exit_code_of_any(error: BaseException) -> int:
-    """The exit code that stands for *error*; a run that is cancelled was interrupted."""
+    """Return the exit code for *error*; a cancelled run counts as interrupted."""
     if isinstance(error, OrchestratorError):
         return exit_code_of(error)
     return ExitCode.UNEXPECTED if isinstance(error, Exception) else ExitCode.INTERRUPTED
 
 
 def exit_code_of_failures(failures: Mapping[str, int], undecided: int, reviews_failed: int = 0) -> ExitCode:
-    """The exit code of a run that went to its end, from how many entries failed with which kind of error.
+    """Return the exit code of a completed run, from the number of failed entries by kind of error.
 
-    *reviews_failed* entries wait for other footage or a right row, *undecided* ones for a decision. The former win: a
-    script that acts on 9 with `--on-change` would take a batch for whole whose skipped entries are still unchecked.
+    *reviews_failed* entries wait for other footage or a corrected row, *undecided* ones for a decision. The former
+    take precedence: a script that acts on 9 with `--on-change` would otherwise consider a batch complete although its
+    skipped entries are still unchecked.
     """
     kinds = {kind for kind, count in failures.items() if count}
     if reviews_failed:

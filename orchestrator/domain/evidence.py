@@ -1,9 +1,9 @@
-"""What proves that a segment is stored, that the parts of a video are joined, and that an object is whole.
+"""The evidence that a segment is stored, that the parts of a video are joined, and that an object is whole.
 
-A confirm has no idempotency key, its answer can get lost, and what the service says after the join is not
+A confirm has no idempotency key, its answer can get lost, and the answers of the service after the join are not
 documented (metastudio-protocol section 12): show may give a download URL or not, the part list may be refused,
-empty or still full, and a second confirm may be refused or accepted. So it is decided from what the service says,
-never from its silence. What proves a whole object is metastudio-protocol section 5.2.
+empty or still full, and a second confirm may be refused or accepted. So the decision is based on what the service
+reports, never on its silence. Metastudio-protocol section 5.2 defines the proof of a whole object.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from orchestrator.domain.assets import AssetKind
 
 
 class Evidence(StrEnum):
-    """On whose word a segment counts as stored."""
+    """The reason why a segment counts as stored."""
 
     ACKNOWLEDGED = "acknowledged"  #: the store answered the PUT with a mark of its own
     LISTED = "listed"  #: the service lists the part
     SEEN = "seen"  #: the object was found under its download URL
-    USED_UP = "used_up"  #: its answer was lost, and a URL that works once refuses to work again
-    UNMARKED = "unmarked"  #: the answer was a success, but had no mark that only a store can give
+    USED_UP = "used_up"  #: the answer was lost, and a URL that works only once refuses to work again
+    UNMARKED = "unmarked"  #: the answer was a success, but without a mark that only a store can give
 
     @property
     def is_proof(self) -> bool:
-        """True when the store or the service itself said that it has the segment."""
+        """True when the store or the service itself reported that it has the segment."""
         return self not in {Evidence.USED_UP, Evidence.UNMARKED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What is known of one stored segment.
+    """The facts about one stored segment.
 
-    `etag` is the store's, without quotes, None when no answer has it. `md5` is the hex digest of the bytes that
-    were sent, None when it was not computed (`--verify off`): the store's ETag never stands in for it.
-    `is_verified` says that the two were compared and agree.
+    `etag` is the store's ETag without quotes, None when no answer contains it. `md5` is the hex digest of the bytes
+    that were sent, None when it was not computed (`--verify off`): the store's ETag never stands in for it.
+    `is_verified` is True when the two were compared and agree.
     """
 
     etag: str | None
@@ -50,7 +50,7 @@ class Receipt:
 
 
 VERIFIED = "verified"
-#: Doubts with names of their own.
+#: Doubts that have their own names.
 DIGEST_OFF = "digest off"
 BY_EVIDENCE = "confirmed by evidence"
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -58,14 +58,14 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:
-    """What the store says of an object: length in bytes and ETag without quotes, None when it does not say."""
+    """The store's facts about an object: length in bytes and ETag without quotes, None when not given."""
 
     length: int | None
     etag: str | None
 
 
 def expected_etag(part_md5s: Sequence[str], *, is_multipart: bool) -> str:
-    """The ETag of an object made of parts with these MD5s: their MD5's MD5 and `-N`, or the one file's MD5."""
+    """Return the ETag of an object of parts with these MD5s: the MD5 of the MD5s and `-N`, or the one file's MD5."""
     if not is_multipart:
         return part_md5s[0]
     digests = b"".join(bytes.fromhex(md5) for md5 in part_md5s)
@@ -73,16 +73,17 @@ def expected_etag(part_md5s: Sequence[str], *, is_multipart: bool) -> str:
 
 
 def not_shown(kind: AssetKind, *, is_compared: bool) -> str:
-    """Why the object of a video is not looked at once more; *is_compared* where each part was when it was sent."""
+    """Return why the object of a video is not checked again; *is_compared* if each part was compared when sent."""
     if is_compared:
         return f"every part compared when sent; the service does not show the joined {kind}"
     return f"the service shows no {kind}"
 
 
 def unverified(doubts: Sequence[str]) -> str:
-    """Return `unverified (why)`, each of *doubts* once.
+    """Return `unverified (why)`, with each of *doubts* once.
 
-    Where digests were switched off, or a join was concluded, that one reason says it all for the videos.
+    If digests were switched off, or a join was concluded from evidence, that reason replaces the reasons from
+    `not_shown` for the videos.
     """
     named = [doubt for doubt in (DIGEST_OFF, BY_EVIDENCE) if doubt in doubts]
     hidden = {
@@ -101,59 +102,59 @@ def is_md5(text: str) -> bool:
 
 
 class Confirmation(StrEnum):
-    """How far the confirm of one video is; the journal keeps it, so that it holds after a kill."""
+    """The progress of the confirm of one video; the journal stores it, so that it survives a kill."""
 
     SENT = "sent"  #: every part was proved, and a confirm may have been carried out
-    JOINED = "joined"  #: the service said or shows that the parts are joined
-    BY_EVIDENCE = "by_evidence"  #: they must be joined: no other reading of the answers is left
+    JOINED = "joined"  #: the service reported or shows that the parts are joined
+    BY_EVIDENCE = "by_evidence"  #: the parts must be joined: the answers allow no other reading
 
     @property
     def is_settled(self) -> bool:
-        """True when no confirm of the video is to be sent any more."""
+        """True when no further confirm of the video is to be sent."""
         return self is not Confirmation.SENT
 
 
 class Listing(StrEnum):
-    """What the service's part list says of a video."""
+    """The content of the service's part list for a video."""
 
-    REFUSED = "refused"  #: nothing
+    REFUSED = "refused"  #: the service does not give the list
     EMPTY = "empty"
     LACKING = "lacking"  #: parts are listed, but not every one as it was sent
     WHOLE = "whole"  #: every part as it was sent
 
 
 class Reply(StrEnum):
-    """What the service answered to a confirm that was sent just now."""
+    """The service's reply to a confirm that was just sent."""
 
-    NOT_ASKED = "not_asked"  #: none was sent yet
+    NOT_ASKED = "not_asked"  #: no confirm was sent yet
     ACCEPTED = "accepted"
-    LOST = "lost"  #: no answer, or one that leaves open what was done
-    REFUSED = "refused"  #: not in the state in which the job is
-    PARTS_LACKING = "parts_lacking"  #: because it has not every part, so the upload is still open
-    PARTS_REFUSED = "parts_refused"  #: because of what the parts are, so the upload is still open
-    UNRELATED = "unrelated"  #: for a reason that is not the job's: permission, quota, the gateway
+    LOST = "lost"  #: no answer, or one that leaves open whether it was carried out
+    REFUSED = "refused"  #: not possible in the job's state
+    PARTS_LACKING = "parts_lacking"  #: refused because parts are missing, so the upload is still open
+    PARTS_REFUSED = "parts_refused"  #: refused because of the parts themselves, so the upload is still open
+    UNRELATED = "unrelated"  #: refused for a reason outside the job: permission, quota, the gateway
 
 
 class Ruling(StrEnum):
-    """What to do with a video."""
+    """The decision on a video."""
 
     CONFIRM = "confirm"  #: its parts are proved and not known to be joined
     SEND_PARTS = "send_parts"  #: the service lacks parts
     JOINED = "joined"
     JOINED_BY_EVIDENCE = "joined_by_evidence"
     NOT_JOINED = "not_joined"  #: the refusal stands: the service will not join these parts
-    OPEN = "open"  #: the refusal stands, and says nothing about the parts
+    OPEN = "open"  #: the refusal stands, and gives no information about the parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinEvidence:
-    """What is known of a video whose job exists.
+    """The evidence about a video whose job exists.
 
-    *may_be_joined*: a confirm before this reply, sent while every part was proved, may have been carried out.
+    *may_be_joined*: an earlier confirm, sent while every part was proved, may have been carried out.
     *is_shown*: the job has left WAIT_FILE_UPLOAD, or show gives the object's URL.
     *was_listed*: right before the confirm the list had every part.
-    *has_unproved*: a part counts as stored although the store never said so in a way that nothing in between can.
-    *is_list_telling*: an empty list means that there are no parts, as it does for the training video only
+    *has_unproved*: a part counts as stored without an answer that only the store can give.
+    *is_list_telling*: an empty list means that there are no parts, which is true only for the training video
     (metastudio-protocol section 1.6).
     """
 
@@ -167,7 +168,7 @@ class JoinEvidence:
 
 
 def rule_on(evidence: JoinEvidence) -> Ruling:
-    """Return what to do with the video."""
+    """Return the decision on the video."""
     if evidence.reply is Reply.ACCEPTED or evidence.is_shown:
         return Ruling.JOINED
     if evidence.reply is Reply.UNRELATED:
@@ -178,7 +179,7 @@ def rule_on(evidence: JoinEvidence) -> Ruling:
 
 
 def _rule_on_reply(evidence: JoinEvidence) -> Ruling:
-    """Return what to do where the list does not settle it."""
+    """Return the decision on a video that the part list does not settle."""
     match evidence.reply:
         case Reply.NOT_ASKED if _is_empty(evidence) and not evidence.may_be_joined:
             # Nothing can have joined the parts, so they are lost.
@@ -198,29 +199,29 @@ def _is_empty(evidence: JoinEvidence) -> bool:
 
 
 def _is_join_proved_by_refusal(evidence: JoinEvidence) -> bool:
-    """True when a refused confirm means that the parts are joined already.
+    """True when a refused confirm means that the parts are already joined.
 
-    An earlier confirm found every part in its place, so only one that was carried out makes this one wrong. A
-    first confirm can be answered with a refusal and carried out all the same: then the parts left the list.
+    An earlier confirm found every part in its place, so this one is refused only if the earlier one was carried out.
+    A first confirm can be refused and still be carried out: then the parts have left the list.
     """
     has_left_list = evidence.was_listed and evidence.listing in {Listing.REFUSED, Listing.EMPTY}
     return evidence.may_be_joined or has_left_list
 
 
-#: Codes of a store that refuses to join what it was sent (metastudio-protocol section 5.3).
+#: Codes of a store that refuses to join the parts (metastudio-protocol section 5.3).
 _PART_CODES: Final = frozenset({"EntityTooSmall", "EntityTooLarge", "InvalidPartOrder"})
 _LACKING_CODES: Final = frozenset({"InvalidPart"})
-#: HTTP statuses of refusals that are about the request's subject, not about who asks or how often.
+#: HTTP statuses of refusals that concern the subject of the request, not the caller or the rate.
 _SUBJECT_STATUSES: Final = frozenset({200, 400, 409, 412, 422})
 
 
 def reply_of_refusal(status: int | None, code: str | None) -> Reply:
-    """Return what a refused confirm says: HTTP *status* and the service's error *code*."""
+    """Return the reply of a refused confirm from its HTTP *status* and the service's error *code*."""
     if code in _LACKING_CODES:
         return Reply.PARTS_LACKING
     if code in _PART_CODES:
         return Reply.PARTS_REFUSED
-    # What the service itself refuses has its code; but an HTTP 200 that says no needs none to be the service's.
+    # A refusal by the service itself has its code; only an HTTP 200 with a refusal is the service's without a code.
     is_service = status == 200 or (code is not None and not code.startswith("APIG"))
     if status not in _SUBJECT_STATUSES or not is_service:
         return Reply.UNRELATED

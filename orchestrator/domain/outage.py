@@ -1,10 +1,10 @@
-"""Whether the service or a store is out, and when to try it again: a state machine without clock or I/O.
+"""Outages of the service or a store, and when to try again: a state machine without clock or I/O.
 
     open --a sign that it is down, or failures in a row--> out
     out --the next try begins--> probing
     probing --an answer--> open · --a failure--> out, with a longer wait · --its time is over--> over
 
-An answer to anything opens it from wherever it is.
+An answer to any request opens it from every state.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from orchestrator.domain.errors import (
     ThrottledError,
 )
 
-#: An outage that lasts longer ends the run (design section 4).
+#: A longer outage ends the run (design section 4).
 MAX_OUTAGE_SECONDS: Final = 900.0
 
 
 class Sign(StrEnum):
-    """What the end of a request says about the other side."""
+    """The sign that the end of a request gives about the other side."""
 
-    ANSWERED = "answered"  #: it works, whatever it said
-    FAILED = "failed"  #: it may be out, or only this request is unlucky
+    ANSWERED = "answered"  #: it works, whatever it answered
+    FAILED = "failed"  #: it may be out, or only this request was unlucky
     DOWN = "down"  #: it is out, for any request
-    SILENT = "silent"  #: nothing
+    SILENT = "silent"  #: no sign
 
 
 def sign_of(error: OrchestratorError | None) -> Sign:
-    """What *error*, None for a success, says about the side that was asked."""
+    """Return the sign that *error*, None for a success, gives about the side that was called."""
     if error is None:
         return Sign.ANSWERED
     if isinstance(error, NotSentError):
@@ -43,14 +43,14 @@ def sign_of(error: OrchestratorError | None) -> Sign:
     if isinstance(error, ThrottledError):
         return Sign.FAILED
     if isinstance(error, InterruptedTransferError):
-        # A success that cannot be read comes from something in between; with a code it is the other side's own.
+        # A success that cannot be parsed comes from something in between; with a code it is the other side's own.
         is_answer = error.status is not None and error.status < 500 and error.code is not None
         return Sign.ANSWERED if is_answer else Sign.FAILED
     return Sign.SILENT if error.status is None else Sign.ANSWERED
 
 
 class Phase(StrEnum):
-    """Where a side stands."""
+    """The phase of one side."""
 
     OPEN = "open"
     OUT = "out"
@@ -60,9 +60,9 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutagePolicy:
-    """How long an outage is waited for and how often it is probed; times in seconds.
+    """The policy for outages: how long to wait for the end of one and how often to probe; times in seconds.
 
-    *first_patience_seconds* is for a service that has not answered once.
+    *first_patience_seconds* applies to a service that has not answered yet.
     """
 
     patience_seconds: float = MAX_OUTAGE_SECONDS
@@ -73,18 +73,18 @@ class OutagePolicy:
     failures: int = 4
 
     def wait_after(self, tries: int, retry_after: float | None, draw: float) -> float:
-        """Seconds to the next try after *tries* probes; a wait the other side asked for is kept.
+        """Return the seconds until the next try after *tries* probes; a wait the other side asked for is honored.
 
-        A quarter more or less by *draw*, from [0, 1), so that many machines do not come back together.
+        *draw*, from [0, 1), makes it up to a quarter longer or shorter, so that many machines do not return together.
         """
-        # Beyond 2**16 the cap holds anyway, and a float would overflow.
+        # Beyond 2**16 the cap applies anyway, and a float would overflow.
         wait = min(self.cap_seconds, self.base_seconds * 2.0 ** min(tries, 16)) * (0.75 + draw / 2)
         return max(wait, min(retry_after or 0.0, self.retry_after_cap_seconds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One request that ended badly: *subject* is what it was about, *is_alone* that no other was under way."""
+    """A failed request: *subject* is what it was about, *is_alone* is True if no other request was in flight."""
 
     at: float
     subject: Hashable
@@ -96,7 +96,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Availability:
-    """One side as its requests show it; every event gives the next one. Times are of a monotonic clock."""
+    """The availability of one side, judged by its requests; every event returns the next one.
+
+    Times are of a monotonic clock.
+    """
 
     policy: OutagePolicy
     phase: Phase = Phase.OPEN
@@ -109,25 +112,25 @@ class Availability:
 
     @property
     def is_open(self) -> bool:
-        """True when requests may go."""
+        """True when requests may be sent."""
         return self.phase is Phase.OPEN
 
     @property
     def patience_seconds(self) -> float:
-        """How long an outage is waited for."""
+        """The maximum time to wait for the end of an outage."""
         return self.policy.patience_seconds if self.has_answered else self.policy.first_patience_seconds
 
     def answered(self) -> Availability:
-        """After an answer."""
+        """Return the availability after an answer."""
         if self.is_open and self.has_answered and not self.failures:
             return self
         return Availability(policy=self.policy, has_answered=True)
 
     def failed(self, failure: Failure) -> Availability:
-        """After a failure of a request that was under way.
+        """Return the availability after the failure of a request that was in flight.
 
-        Failures in a row are an outage when they are not all of one subject, or nothing else is under way that
-        could show whether it is only that one's.
+        Failures in a row are an outage if they concern several subjects, or if no other request is in flight that
+        could show whether only this subject is affected.
         """
         if not self.is_open:
             return self
@@ -143,15 +146,15 @@ class Availability:
         return noted
 
     def probing(self) -> Availability:
-        """While the one request that tries it is under way."""
+        """Return the availability while the one probe is in flight."""
         return replace(self, phase=Phase.PROBING)
 
     def probe_failed(self, failure: Failure) -> Availability:
-        """After the probe failed: a longer wait, or none any more."""
+        """Return the availability after the probe failed: out with a longer wait, or over."""
         return self if self.phase is not Phase.PROBING else _out(replace(self, tries=self.tries + 1), failure)
 
     def probe_withdrawn(self, now: float) -> Availability:
-        """After a probe that came to nothing: the next one may begin at once."""
+        """Return the availability after a probe without a result: the next one may begin at once."""
         if self.phase is not Phase.PROBING:
             return self
         return replace(self, phase=Phase.OUT, next_try_at=now)

@@ -1,4 +1,4 @@
-"""Presigned URLs as values that keep their secret, and the service's time, by which they are alive or dead."""
+"""Presigned URLs as values that hide their secret, and the service's time, by which they are valid or expired."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from urllib.parse import unquote, urlsplit
 from orchestrator.domain.errors import ConfigurationError, EntryError
 from orchestrator.domain.retry import http_date_seconds
 
-#: The parameters that tell something; the others are long, secret, and not worth decoding.
+#: The parameters that are used; the others are long, secret, and not worth decoding.
 _PARAMETER = re.compile(r"(?:^|&)(partNumber|Expires|X-Amz-Date|X-Amz-Expires)=([^&]+)")
 
-#: Documented are 2048 characters; no server takes a request line of more.
+#: The documented limit is 2048 characters; no server accepts a request line longer than this.
 _LONGEST = 8192
-#: The year 9999, after which no calendar goes.
+#: The end of the year 9999, the last year that `datetime` supports.
 _LATEST = 253_402_300_799.0
 
 
 class PresignedUrl:
-    """Where a segment goes; its text form is host and object name, the secret comes from `reveal()` only."""
+    """The destination of a segment; its text form is host and object name, and only `reveal()` returns the secret."""
 
     __slots__ = ("_url", "expires_at", "host", "hostname", "object_name", "part_number", "scheme")
 
     def __init__(self, url: str) -> None:
-        """Parse *url*; raises ValueError, without the URL in its text, when it is none."""
+        """Parse *url*; raises ValueError, without the URL in its text, if it is invalid."""
         if len(url) > _LONGEST or " " in url or not url.isprintable():
             raise ValueError(
                 "the service returned an upload URL that has blanks, control characters or no end"
             )
-        # Cut as urlsplit does, and what URLs have in common looked at once: an answer has a dozen of them and more.
+        # Split as urlsplit does, but with the common parts of URLs parsed only once: an answer has a dozen or more.
         place, _, query = url.partition("#")[0].partition("?")
         scheme, _, rest = place.partition("://")
         netloc, _, path = rest.partition("/")
@@ -46,7 +46,7 @@ class PresignedUrl:
             raise ValueError("the service returned an upload URL that cannot be parsed") from None
         if not hostname:
             raise ValueError("the service returned an upload URL that has no host")
-        # Backwards, so that of a parameter that is repeated the first value counts.
+        # Reversed, so that the first value of a repeated parameter counts.
         told = dict(reversed(_PARAMETER.findall(query)))
         self._url = url
         self.scheme: str = scheme.lower()
@@ -59,11 +59,11 @@ class PresignedUrl:
         )
 
     def is_private(self, *, is_insecure_http_allowed: bool) -> bool:
-        """True where nothing between reads a request to it: https, this machine, or a person allows plain http."""
+        """True when a request to it stays private: https, this machine, or plain http that a person has allowed."""
         return self.scheme == "https" or is_insecure_http_allowed or is_loopback(self.hostname)
 
     def reveal(self) -> str:
-        """The URL as issued: for the request and the journal only."""
+        """Return the URL as issued; for the request and the journal only."""
         return self._url
 
     def __repr__(self) -> str:
@@ -78,14 +78,14 @@ class PresignedUrl:
         return hash(self._url)
 
 
-@lru_cache(maxsize=64)  # every URL of a batch comes through here, and they name a store or two
+@lru_cache(maxsize=64)  # every URL of a batch passes through here, and they name one or two stores
 def _host_and_port(netloc: str) -> tuple[str | None, int | None]:
     parts = urlsplit(f"//{netloc}")
     return parts.hostname, parts.port
 
 
 def in_part_order(urls: list[PresignedUrl]) -> list[PresignedUrl]:
-    """Sort by `partNumber` where every URL has a different one, else keep the order of the list.
+    """Sort by `partNumber` if every URL has a different one, else keep the order of the list.
 
     The order of the arrays is not documented (metastudio-protocol section 7, step 2).
     """
@@ -97,15 +97,15 @@ def in_part_order(urls: list[PresignedUrl]) -> list[PresignedUrl]:
     return sorted(urls, key=lambda url: url.part_number or 0)
 
 
-@lru_cache(maxsize=64)  # most films have a few parts, all of them the same numbers
+@lru_cache(maxsize=64)  # most films have a few parts, with the same numbers
 def _part_number(text: str) -> int | None:
     number = unquote(text)
     return int(number) if number.isascii() and number.isdecimal() and len(number) <= 10 else None
 
 
-@lru_cache(maxsize=64)  # the URLs of an answer end together
+@lru_cache(maxsize=64)  # the URLs of an answer expire together
 def _expires_at(expires: str | None, signed_at: str | None, lifetime: str | None) -> float | None:
-    """Seconds since the epoch from `Expires`, or from `X-Amz-Date` and `X-Amz-Expires` (section 5.1)."""
+    """Return the seconds since the epoch from `Expires`, or from `X-Amz-Date` and `X-Amz-Expires` (section 5.1)."""
     try:
         if expires is not None:
             seconds = float(unquote(expires))
@@ -119,7 +119,7 @@ def _expires_at(expires: str | None, signed_at: str | None, lifetime: str | None
     return seconds if math.isfinite(seconds) and seconds <= _LATEST else None
 
 
-@lru_cache(maxsize=64)  # asked of every upload URL, and a run knows two hosts or three
+@lru_cache(maxsize=64)  # called for every upload URL, and a run has two or three hosts
 def is_loopback(host: str) -> bool:
     """True for localhost and loopback addresses, whose traffic stays on this machine."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -130,22 +130,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-#: A Date has whole seconds and takes a while to arrive; less than that is no wrong clock.
+#: A Date has whole seconds and takes a while to arrive; a smaller difference is not a wrong clock.
 SKEW_SECONDS: Final = 60.0
 
 
 class ServiceTime:
-    """This machine's clock, and how far it is ahead of the service's by the `Date` of answers; in epoch seconds."""
+    """The service's time, from this machine's clock and its lead over the `Date` of answers; in epoch seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._ahead: float | None = None
         self._is_trusted = True
-        #: How far this machine's clock is ahead (behind, when negative); 0 when not by more than answers take.
+        #: How far this machine's clock is ahead (behind if negative); 0 when it is by less than SKEW_SECONDS.
         self.ahead_seconds = 0.0
 
     def hear(self, date: str | None) -> None:
-        """Take note of the `Date` header of an answer that has just come."""
+        """Record the `Date` header of an answer that has just arrived."""
         served_at = http_date_seconds(date)
         if served_at is not None:
             self._ahead = self._clock() - served_at
@@ -153,7 +153,7 @@ class ServiceTime:
 
     @property
     def is_heard(self) -> bool:
-        """True when an answer has said what time it is there."""
+        """True when an answer has given the service's time."""
         return self._ahead is not None
 
     def _judge(self) -> None:
@@ -161,13 +161,13 @@ class ServiceTime:
         self.ahead_seconds = (self._ahead or 0.0) if is_known else 0.0
 
     def now(self) -> float:
-        """The service's time as far as it is known, else this machine's."""
+        """Return the service's time as far as it is known, else this machine's."""
         return self._clock() - self.ahead_seconds
 
     def check_alive(self, expiries: Iterable[float | None]) -> None:
-        """Raise ConfigurationError where only this machine's clock says that a URL's time is over."""
+        """Raise ConfigurationError if a URL is expired by this machine's clock only."""
         if not self.ahead_seconds:
-            # Asked before every PUT, and most clocks are right.
+            # Called before every PUT, and most clocks are right.
             return
         earliest = min((each for each in expiries if each is not None), default=None)
         if earliest is not None and self.now() < earliest <= self._clock():
@@ -178,16 +178,16 @@ class ServiceTime:
             )
 
     def check_fresh(self, expiries: Iterable[float | None]) -> None:
-        """Judge URLs that the service has just given: were they replaced for being dead, so would the next ones.
+        """Check URLs that the service has just issued: if they look expired, their replacements would, too.
 
-        Raises ConfigurationError when this machine's clock is what says so, EntryError when the service's own does.
+        Raises ConfigurationError if they are expired by this machine's clock, EntryError if by the service's own.
         """
         known = [each for each in expiries if each is not None]
         earliest, now = min(known, default=None), self._clock()
         if earliest is None:
             return
         if earliest > now:
-            # A Date by which they are dead all the same is not the service's.
+            # A Date by which they are expired nevertheless is not the service's.
             self._is_trusted &= earliest > self.now()
             self._judge()
             return

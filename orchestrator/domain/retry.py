@@ -1,4 +1,4 @@
-"""Whether to try again, and when: decisions on an error and an attempt, and the one loop that carries them out."""
+"""Retries: decisions on an error and an attempt, and the one loop that carries them out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter: at most *attempts* tries, waits of at most *cap_seconds*."""
+    """A policy of exponential backoff with full jitter: at most *attempts* tries, waits of at most *cap_seconds*."""
 
     attempts: int = 8
     base_seconds: float = 0.5
@@ -29,13 +29,13 @@ class RetryPolicy:
     retry_after_cap_seconds: float = 300.0
 
     def delay_after(self, error: Exception, attempt: int, draw: Draw) -> float | None:
-        """Seconds to wait after *attempt* (from 1) failed with *error*; None when it was the last.
+        """Return the seconds to wait after *attempt* (from 1) failed with *error*; None if it was the last.
 
-        A wait the other side asked for is kept, with jitter on top so that workers do not return together.
+        A wait the other side asked for is honored, with jitter on top so that workers do not return together.
         """
         if not isinstance(error, RetryableError) or attempt >= self.attempts:
             return None
-        # Beyond 2**64 the cap holds anyway, and a float would overflow.
+        # Beyond 2**64 the cap applies anyway, and a float would overflow.
         jitter = draw() * min(self.cap_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 64))
         if error.retry_after is not None:
             return min(error.retry_after, self.retry_after_cap_seconds) + jitter
@@ -44,19 +44,19 @@ class RetryPolicy:
         return jitter
 
 
-#: Waits after an error as a policy and budgets say; returns 1 when the failed attempt counts, 0 when it does not, and
-#: raises what ends the attempts.
+#: Waits after an error according to a policy and budgets. Returns 1 if the failed attempt counts, 0 if it does not,
+#: and raises the error that ends the attempts.
 Wait = Callable[[RetryableError, "Attempts"], Awaitable[int]]
 
 
 class Attempts:
-    """Runs a block again after each RetryableError in it, for as long as *wait* allows that.
+    """An iterator that runs a block again after each RetryableError in it, as long as *wait* allows it.
 
         async for attempt in attempts:
             with attempt:
                 ...
 
-    Only errors of the kind *on* are taken; others leave the block. A caller that has something to do between the
+    Only errors of the type *on* are caught; others leave the block. A caller that has something to do between the
     wait and the next attempt catches the error itself and awaits `wait_after`.
     """
 
@@ -64,16 +64,16 @@ class Attempts:
         self._wait = wait
         self._on = on
         self._is_due = True
-        self.number = 1  #: of this attempt; those that failed in an outage are not counted
-        self.made = 1  #: attempts so far, this one too
-        self.error: RetryableError | None = None  #: what this attempt failed with
+        self.number = 1  #: the number of this attempt; those that failed in an outage are not counted
+        self.made = 1  #: the attempts so far, including this one
+        self.error: RetryableError | None = None  #: the error that this attempt failed with
 
     def __aiter__(self) -> Attempts:
-        """The attempts are their own iterator."""
+        """Return this object, which is its own iterator."""
         return self
 
     async def __anext__(self) -> Attempts:
-        """Wait after a failure; ends once an attempt did not fail."""
+        """Wait after a failure; the iteration ends once an attempt has not failed."""
         if self.error is not None:
             await self.wait_after(self.error)
         if not self._is_due:
@@ -82,19 +82,19 @@ class Attempts:
         return self
 
     def __enter__(self) -> None:
-        """Try once."""
+        """Begin an attempt."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        """Keep an error that calls for another attempt."""
+        """Suppress and keep an error that calls for another attempt."""
         if not isinstance(error, self._on):
             return False
         self.error = error
         return True
 
     async def wait_after(self, error: RetryableError) -> None:
-        """Wait after *error*, so that another attempt is due; raises what ends the attempts."""
+        """Wait after *error*, so that another attempt is due; raises the error that ends the attempts."""
         self.error = None
         self.number += await self._wait(error, self)
         self.made += 1
@@ -102,9 +102,9 @@ class Attempts:
 
 
 class RetryBudget:
-    """Counts the retries of an entry or a run, so that no fault can keep either busy for ever.
+    """A budget of retries for an entry or a run, so that no fault can keep either busy for ever.
 
-    Each one is also taken from *parent*.
+    Each retry is also taken from *parent*.
     """
 
     def __init__(self, retries: int, parent: RetryBudget | None = None) -> None:
@@ -120,9 +120,9 @@ class RetryBudget:
 
 
 def retry_after_seconds(header: str | None, now: float) -> float | None:
-    """Read a Retry-After header, seconds or an HTTP date, as seconds from *now* (since the epoch).
+    """Parse a Retry-After header, seconds or an HTTP date, as seconds from *now* (since the epoch).
 
-    None when there is no header or nothing can be read from it; a date that is past means 0.
+    Returns None if there is no header or it cannot be parsed; a date in the past means 0.
     """
     text = (header or "").strip()
     if _SECONDS.fullmatch(text):
@@ -133,7 +133,7 @@ def retry_after_seconds(header: str | None, now: float) -> float | None:
 
 @lru_cache(maxsize=16)  # every answer carries one, and it is the same for a second
 def http_date_seconds(text: str | None) -> float | None:
-    """Read an HTTP date as seconds since the epoch; None when it is none."""
+    """Parse an HTTP date as seconds since the epoch; None if it is invalid."""
     try:
         date = parsedate_to_datetime(text or "")
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

@@ -1,4 +1,4 @@
-"""The states of an entry, its transitions and next step; the service's job states as its console groups them."""
+"""The states of an entry, its transitions and next step, and the groups of job states in the service's console."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from orchestrator.domain.errors import IllegalTransitionError
 
 
 class EntryState(StrEnum):
-    """Where an entry is in its life."""
+    """The state of an entry."""
 
-    PENDING = "pending"  #: nothing of it is on the service
+    PENDING = "pending"  #: nothing of the entry is on the service
     CREATING = "creating"  #: a create was, or was about to be, sent
-    UPLOADING = "uploading"  #: the job exists; segments are on their way
+    UPLOADING = "uploading"  #: the job exists; segments are being sent
     UPLOADED = "uploaded"  #: every segment has its receipt
     CONFIRMING = "confirming"  #: a confirm was, or was about to be, sent
     CONFIRMED = "confirmed"  #: the service has joined the parts
     SUBMITTING = "submitting"  #: a submit was, or was about to be, sent
     SUBMITTED = "submitted"  #: the job left WAIT_FILE_UPLOAD
     IN_REVIEW = "in_review"
-    REVIEW_FAILED = "review_failed"  #: a reviewer wants other footage
+    REVIEW_FAILED = "review_failed"  #: a reviewer asks for other footage
     TRAINING = "training"
     TRAINED = "trained"
     FAILED = "failed"
@@ -31,7 +31,8 @@ _S = EntryState
 _LATER = {_S.IN_REVIEW, _S.REVIEW_FAILED, _S.TRAINING, _S.TRAINED}
 _AWAY = {_S.FAILED, _S.CANCELLED}
 
-#: The edges. Back to pending means: the job no longer exists on the service. Back to uploading: fresh URLs came.
+#: The allowed transitions. Back to pending: the job no longer exists on the service. Back to uploading: the service
+#: issued fresh URLs.
 TRANSITIONS: dict[EntryState, frozenset[EntryState]] = {
     state: frozenset(targets)
     for state, targets in {
@@ -67,13 +68,13 @@ AFTER_SUBMIT = frozenset({_S.SUBMITTED, *_LATER})
 
 
 def check_transition(current: EntryState, target: EntryState) -> None:
-    """Raise IllegalTransitionError unless the table has an edge from *current* to *target*."""
+    """Raise IllegalTransitionError unless TRANSITIONS allows the change from *current* to *target*."""
     if target not in TRANSITIONS[current]:
         raise IllegalTransitionError(f"an entry cannot go from {current} to {target}")
 
 
 def check_takeover(current: EntryState, target: EntryState) -> None:
-    """Raise IllegalTransitionError unless an entry in *current* may get a job that holds its files already."""
+    """Raise IllegalTransitionError unless an entry in *current* may take over a job that already holds its files."""
     if current not in {_S.PENDING, _S.CREATING} or target not in {_S.CONFIRMED, _S.SUBMITTED}:
         raise IllegalTransitionError(f"an entry in {current} cannot take over a job that is {target}")
 
@@ -84,7 +85,7 @@ def is_done(state: EntryState, *, with_submit: bool) -> bool:
 
 
 class Change(StrEnum):
-    """How a job is brought in line with a manifest that changed after the job was made."""
+    """The way to bring a job in line with a manifest that changed after the job was created."""
 
     UPDATE = "update"  #: the service gives the job fresh URLs
     RECREATE = "recreate"  #: the job is deleted and made again
@@ -92,7 +93,7 @@ class Change(StrEnum):
 
 
 class Step(StrEnum):
-    """What the lifecycle does next for an entry."""
+    """The next step of the lifecycle of an entry."""
 
     CHANGE = "change"
     CREATE = "create"
@@ -105,7 +106,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is known of an entry, whatever happened before: the columns the next step depends on."""
+    """The facts of an entry that its next step depends on, whatever happened before."""
 
     create_tag: str | None = None
     job_id: str | None = None
@@ -116,7 +117,7 @@ class Facts:
 
 
 def next_step(facts: Facts, *, with_submit: bool) -> Step:
-    """Return the step that brings an entry nearer to its end; the same after any stop."""
+    """Return the next step of an entry; it depends only on the arguments, so it is the same after any stop."""
     if facts.change is not None and facts.job_id is not None:
         return Step.CHANGE
     if facts.is_submitted:
@@ -129,7 +130,7 @@ def next_step(facts: Facts, *, with_submit: bool) -> Step:
 
 
 class JobGroup(StrEnum):
-    """What a job state means to the user."""
+    """The meaning of a job state for the user."""
 
     TO_SUBMIT = "to submit"
     UNDER_REVIEW = "under review"
@@ -156,7 +157,7 @@ _GROUPS = {
     "JOB_FINISH": JobGroup.DONE,
 }
 
-#: Where an entry is whose submitted job the console shows in the group.
+#: The state of an entry whose submitted job the console shows in the group.
 STATE_OF_GROUP = {
     JobGroup.UNDER_REVIEW: EntryState.IN_REVIEW,
     JobGroup.REVIEW_FAILED: EntryState.REVIEW_FAILED,
@@ -169,5 +170,5 @@ STATE_OF_GROUP = {
 
 
 def group_of(service_state: str) -> JobGroup:
-    """The group of *service_state*; everything else, known or not, is training that goes on."""
+    """Return the group of *service_state*; every state that is not listed, known or not, counts as training."""
     return _GROUPS.get(service_state, JobGroup.TRAINING)

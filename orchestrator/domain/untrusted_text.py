@@ -1,10 +1,10 @@
-"""Text of others (the service, reviewers, file names): made whole where it is read, disarmed where it is shown.
+"""Untrusted text (from the service, reviewers, file names): repaired where it is read, disarmed where it is shown.
 
-Contacts and secrets in it are blacked out, and nothing else (design section 8). Masked wherever they appear: queries
-and user names of URLs, values of keys that name a secret (`Signature=`, `X-Auth-Token: `), access keys, bearer and
-other long tokens, e-mail addresses, Chinese mobile numbers, numbers with a country code or an area code, ID card
-numbers, and the texts that a caller knows to be secret. Other numbers, times, sizes, paths and the ids of jobs and
-requests stay: a log that says nothing helps no one.
+Contacts and secrets in it are masked, and nothing else (design section 8). These are masked wherever they appear:
+queries and user names of URLs, values of keys that name a secret (`Signature=`, `X-Auth-Token: `), access keys,
+bearer and other long tokens, e-mail addresses, Chinese mobile numbers, numbers with a country code or an area code,
+ID card numbers, and the texts that a caller passes as secret. Other numbers, times, sizes, paths and the ids of jobs
+and requests stay: without them a log would be useless.
 """
 
 from __future__ import annotations
@@ -16,31 +16,32 @@ from typing import Final
 
 REPLACEMENT: Final = "\ufffd"
 
-#: No database, encoder or parser takes half a character, and PostgreSQL no NUL.
+#: No database, encoder or parser accepts half of a surrogate pair, and PostgreSQL accepts no NUL.
 _BROKEN = re.compile("[\x00\ud800-\udfff]")
-#: The escapes of a JSON text, a whole pair as one, so that only half of one is found alone.
+#: The escapes in a JSON text. A surrogate pair matches as a whole, so that only a lone half matches by itself.
 _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     r"|(?P<broken>\\u(?:[dD][89a-fA-F][0-9a-fA-F]{2}|0000))|\\.",
     re.DOTALL,
 )
 _LINE_BREAKS: Final = frozenset("\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029")
-#: Invisible, but part of how scripts and emoji are written.
+#: Invisible characters that are needed to write some scripts and emoji.
 _JOINERS: Final = frozenset("\u200c\u200d")
-#: What JSON allows in a string though a terminal or an editor acts on it: C1, DEL, directions, line ends, halves.
+#: Characters that JSON allows in a string although a terminal or an editor acts on them: C1 controls, DEL, text
+#: directions, line ends, lone surrogates.
 _LIVE_IN_JSON = re.compile(
     "[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
 
 def repaired(text: str) -> str:
-    """*text* with U+FFFD for each lone surrogate and NUL, so that it can be stored and encoded."""
-    # Most texts are ASCII, and each call, ETag and id comes through here.
+    """Return *text* with U+FFFD for each lone surrogate and NUL, so that it can be stored and encoded."""
+    # Most texts are ASCII, and each call, ETag and id passes through here.
     return text if text.isascii() and "\0" not in text else _BROKEN.sub(REPLACEMENT, text)
 
 
 def repaired_json(document: str) -> str:
-    """A JSON *document* whose strings hold no lone surrogate and no NUL once they are decoded."""
+    """Return the JSON *document* changed so that its decoded strings contain no lone surrogate and no NUL."""
     whole = repaired(document)
     if "\\u" not in whole:
         return whole
@@ -48,10 +49,10 @@ def repaired_json(document: str) -> str:
 
 
 def shown(text: str) -> str:
-    """*text* as one line that cannot move the cursor, colour the terminal or turn the writing round.
+    """Return *text* as one line that cannot move the cursor, color the terminal or reverse the writing direction.
 
-    Line breaks and tabs become blanks, all else that is not printable its escape; a byte of a path that is not
-    UTF-8 is shown as `\\xff`.
+    Line breaks and tabs become spaces, and all other unprintable characters their escapes. A byte of a path that is
+    not UTF-8 is shown as `\\xff`.
     """
     if text.isprintable():
         return text
@@ -67,15 +68,15 @@ def _shown_character(character: str) -> str:
 
 
 def escaped_byte(character: str) -> str | None:
-    """The escape of a byte that Python carries as a lone surrogate in paths and arguments; None for all else."""
+    """Return the escape of a byte that Python keeps as a lone surrogate in paths and arguments; else None."""
     code = ord(character)
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else None
 
 
 def disarmed_json(document: str) -> str:
-    """A JSON *document* with escapes for what a terminal would act on; it decodes to the same values.
+    """Return the JSON *document* with escapes for what a terminal would act on; it decodes to the same values.
 
-    Only lone surrogates, which no strict parser takes, become what `shown` makes of them.
+    Only lone surrogates, which no strict parser accepts, are replaced as `shown` does.
     """
     return (
         document
@@ -96,17 +97,18 @@ def _json_escape(found: re.Match[str]) -> str:
 
 
 def one_line(text: str) -> str:
-    """*text* with single blanks for whatever separates its words."""
+    """Return *text* with single spaces between its words."""
     return " ".join(text.split())
 
 
 MASK: Final = "***"
-#: Shorter texts are words that may be anywhere: no key, token or contact is.
+#: Shorter texts are words that may appear anywhere; keys, tokens and contacts are longer.
 _SHORTEST_HIDDEN: Final = 5
-#: Looked at for each character that is kept: cut first, a long text costs nothing, and masks make it shorter.
+#: The characters that are scanned for each one that is kept. A long text is cut first to save time, and not to the
+#: final length, because masks make it shorter.
 _WINDOW: Final = 8
 
-# ASCII throughout: Chinese writes without blanks, and `\b` would see no boundary between a word and a number.
+# ASCII throughout: Chinese has no spaces, and `\b` would see no boundary between a word and a number.
 _URL = re.compile(
     r"""(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{0,30}://)   # scheme
         ([^\s/?#@"'<>]*@)?                                    # user name and password
@@ -135,7 +137,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _MAIL = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+", re.ASCII)
-# As Chinese keyboards write them, too: full-width digits and signs.
+# Includes the full-width digits and signs that Chinese keyboards write.
 _DIGIT = r"[0-9\uff10-\uff19]"
 _PLUS = r"[+\uff0b]"
 _MOBILE = rf"(?:\(?(?:{_PLUS}|00)?86\)?[ -]?)?[1\uff11][3-9\uff13-\uff19]{_DIGIT}"
@@ -153,19 +155,19 @@ _PHONE = re.compile(
 
 
 def masked(text: str, *, hidden: Iterable[str] = ()) -> str:
-    """*text* without contacts and secrets, and without the texts in *hidden*, wherever they stand in it."""
+    """Return *text* without contacts and secrets, and without the texts in *hidden*, wherever they appear."""
     text = without_secrets(without(text, hidden))
     return _PHONE.sub(MASK, _MAIL.sub(MASK, text))
 
 
 def without_secrets(text: str) -> str:
-    """*text* without keys, tokens and what presigned URLs hold; contacts stay."""
+    """Return *text* without keys, tokens and the secrets of presigned URLs; contacts stay."""
     bare = _PAIR.sub(rf"\1{MASK}", _URL.sub(_masked_url, text))
     return _TOKEN.sub(lambda found: f"{found[1]} {MASK}" if found[1] else MASK, bare)
 
 
 def without(text: str, hidden: Iterable[str]) -> str:
-    """*text* without these very texts; those too short to be a contact or a secret stay."""
+    """Return *text* without the texts in *hidden*; those too short to be a contact or a secret stay."""
     for secret in hidden:
         if len(secret) >= _SHORTEST_HIDDEN:
             text = text.replace(secret, MASK)
@@ -173,23 +175,23 @@ def without(text: str, hidden: Iterable[str]) -> str:
 
 
 def quotable(text: str, *, hidden: Iterable[str] = (), longest: int = 500) -> str:
-    """Words of others as we keep and repeat them: whole characters, one line, masked, at most *longest* of them."""
+    """Return *text* in a form to store and quote: repaired, on one line, masked, at most *longest* characters."""
     line = one_line(repaired(text[: longest * _WINDOW]))
     return masked(line, hidden=hidden)[:longest]
 
 
 def plain_name(text: str | None, *, longest: int = 128) -> str | None:
-    """A code or id that others sent, None when it is not made of the characters of one: it is shown unmasked."""
+    """Return a code or id from outside, or None if it has characters that ids do not have: it is shown unmasked."""
     return text if text is not None and len(text) <= longest and _NAME.fullmatch(text) else None
 
 
 _NAME = re.compile(r"[A-Za-z0-9._:/+=-]+")
 
 
-# That of a part is read in the store's answer, in the part list and once more for the confirm.
+# A part's ETag is parsed in the store's answer, in the part list and again for the confirm.
 @lru_cache(maxsize=256)
 def bare_etag(text: str | None) -> str | None:
-    """Return an ETag without quotes, weakness mark and capitals; None when there is none.
+    """Return an ETag in lower case, without quotes and weakness mark; None if there is none.
 
     Gateways that compress or rewrite answers mark ETags as weak (`W/"..."`, RFC 9110 section 8.8.3).
     """
@@ -200,7 +202,7 @@ def bare_etag(text: str | None) -> str | None:
 
 
 def shown_address(url: str) -> str:
-    """What people may see of an address: any part of it but its kind may be a secret."""
+    """Return the part of an address that may be shown: any part but the scheme may be secret."""
     return f"{url.split('://', 1)[0]}://..."
 
 

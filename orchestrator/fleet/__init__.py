@@ -1,1 +1,1 @@
-"""Several hosts on one journal: what is queued for them, who works on what, and what they share."""
+"""Several hosts on one journal: the queue, the workers that take entries from it, and the limits that they share."""

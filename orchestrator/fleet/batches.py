@@ -1,4 +1,4 @@
-"""The batches that a worker works on: which have entries in the queue, and when one comes to its end."""
+"""The batches of a worker: those that have entries in the queue, and those that have ended."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from orchestrator.journal.journal import Journal
     from orchestrator.journal.records import BatchRecord
 
-#: The digests of batches that came to an end which may not have been reported.
+#: Returns the digests of ended batches whose end may not have been reported.
 Unreported = Callable[[], Awaitable[Collection[str]]]
 
 
 async def nothing() -> Collection[str]:
-    """No batch: without notifications there is no end to report."""
+    """Return no batches: without notifications there is no end to report."""
     return ()
 
 
 class Batches:
-    """Those of the endpoint and the project of *place*, or *only* the one with this digest.
+    """The batches of *place*'s endpoint and project; with *only*, just the batch with this digest.
 
-    `met` are the digests of which *meet* was told, each once.
+    `met` contains the digests for which *meet* was called, each once.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class Batches:
         self._unreported = unreported
         self._looked_at: set[str] = set()
         self.met: set[str] = set()
-        #: Those that have come into the queue and to no end since.
+        #: The batches that have been seen in the queue and have not ended since.
         self._open: set[str] = set()
         self._is_first_look = True
 
     async def look(self) -> None:
-        """See which batches have entries in the queue, and publish for which that is new; raises JournalError."""
+        """Check which batches have entries in the queue, and publish new and ended ones; raises JournalError."""
         before, queued = self._queries.open_batches, await self._queries.batches()
         for digest in queued - self._looked_at:
             await self._meet_if_own(digest)
@@ -74,7 +74,7 @@ class Batches:
         await self._publish_changes(queued & self.met)
 
     async def put_back(self) -> int:
-        """Queue what has lost its row again; returns how many entries these were."""
+        """Queue the unfinished entries that have lost their row; returns their number."""
         batches = await self._place.journal.batches()
         own = [batch for batch in batches if self._is_own(batch)]
         return await put_back(self._place.journal, self._queries, own)
@@ -96,7 +96,7 @@ class Batches:
     async def _publish_changes(self, queued: set[str]) -> None:
         ended = self._open - queued
         if self._is_first_look:
-            # Workers that died with the last entry of a batch had no time to say so.
+            # Workers that died with the last entry of a batch could not publish its end.
             self._is_first_look = False
             ended = set(await self._unreported()) - queued
         for digest in sorted(ended):
@@ -112,7 +112,7 @@ class Batches:
         journal = self._place.journal
         batch = await journal.batch(digest)
         if batch is not None and self._is_own(batch):
-            # An entry that was left in the middle may have lost its row: then it is no end.
+            # An unfinished entry may have lost its row: then the batch has not ended.
             if await put_back(journal, self._queries, [batch]):
                 return
             self._place.events.publish(await end_batch(batch, journal, self._place.clocks.clock()))
@@ -120,9 +120,9 @@ class Batches:
 
 
 class Incidents:
-    """A subscriber that has outages and warnings kept in the journal for the batches that are queued.
+    """A subscriber that records outages and warnings in the journal for the queued batches.
 
-    What is about this *host* alone is noted with each of them; *start* starts a task of the worker.
+    Events that concern only this *host* are recorded for each of these batches. *start* starts a task of the worker.
     """
 
     name = "the history of the batches"
@@ -135,7 +135,7 @@ class Incidents:
         self._keepers: dict[str, IncidentKeeper] = {}
 
     def __call__(self, event: Event) -> None:
-        """Have *event* kept."""
+        """Record *event*."""
         if isinstance(event, BatchQueued):
             keeper = IncidentKeeper(self._journal, event.digest, event.run_id, self._start)
             self._keepers[event.batch] = keeper
@@ -146,16 +146,16 @@ class Incidents:
                 keeper_of_batch(event)
         else:
             if isinstance(event, OutageEvent):
-                # Each host has its own, which ends for itself.
+                # Each host has its own outages, which end independently.
                 event = replace(event, side=f"{event.side} on {self._host}")
             for keeper in self._keepers.values():
                 keeper(event)
 
 
 async def end_batch(batch: BatchRecord, journal: Journal, now: float) -> BatchFinished:
-    """Write down how the batch ended, of which nothing is queued any more; several workers write the same.
+    """Record and return the end of a batch that has no more entries in the queue; several workers write the same.
 
-    What `enqueue` left to a person counts as well.
+    Entries that `enqueue` left to a person count as well.
     """
     counts = await journal.counts(batch.batch)
     left_alone = batch.last_exit_code == ExitCode.SOME_FAILED
@@ -178,9 +178,9 @@ async def end_batch(batch: BatchRecord, journal: Journal, now: float) -> BatchFi
 
 
 async def put_back(journal: Journal, queries: OwnedQueries, batches: Collection[BatchRecord]) -> int:
-    """Queue what workers of *batches* left in the middle and no row asks for; returns how many entries these were.
+    """Queue the entries of *batches* that workers left unfinished and that have no row; returns their number.
 
-    What no worker ever had is left to `enqueue`: it may wait for a person's decision.
+    Entries that no worker has claimed are left to `enqueue`: they may wait for a person's decision.
     """
     count = 0
     for batch in batches:

@@ -1,4 +1,4 @@
-"""What commands want of a batch, written to the journal and queued for the workers."""
+"""Requests of commands for a batch, written to the journal and queued for the workers."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from orchestrator.journal.journal import Journal
     from orchestrator.journal.records import EntryRecord
 
-#: How often the end of what was queued is looked for.
+#: How often `wait` checks whether the queued entries are done.
 _LOOK_SECONDS: Final = 1.0
-#: A worker may write to an entry between its being read and its being changed.
+#: How often a write is tried: a worker may write to the entry between the read and the write.
 _WRITES: Final = 3
-#: What no worker goes on with before a person has looked.
+#: The states from which no worker continues before a person has looked at the entry.
 _GIVEN_UP: Final = frozenset({EntryState.FAILED, EntryState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enqueued:
-    """What is `wanted` of a batch: some had a row in the queue `already`, the others were `queued`.
+    """The entries `wanted` from a batch: some had a row in the queue `already`, the others were `queued`.
 
-    `undecided` names, with the reason, the entries that a person must decide on; `left_alone` counts other entries
-    that should have been sent and were not.
+    `undecided` maps the entries that a person must decide on to the reasons. `left_alone` is 1 if other entries that
+    should have been sent were not, else 0.
     """
 
     batch: BatchKey
@@ -50,18 +50,18 @@ class Enqueued:
 
     @property
     def already(self) -> int:
-        """How many of the entries were queued or at work before."""
+        """The number of entries that were already queued or in progress."""
         return len(self.wanted) - self.queued
 
     @property
     def exit_code(self) -> ExitCode:
-        """What of the batch needs a person now, whatever becomes of what was queued."""
+        """The exit code for what already needs a person, whatever happens to the queued entries."""
         return exit_code_of_failures({}, len(self.undecided), self.left_alone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Office:
-    """Where work for a fleet is written down; *settings* is what is decided for all workers of a batch, as JSON."""
+    """The writer of a fleet's work; *settings* is JSON with the decisions for all workers of a batch."""
 
     journal: Journal
     queries: OwnedQueries
@@ -70,9 +70,10 @@ class Office:
     settings: str
 
     async def enqueue(self, request: RunRequest, retry: Retry | None = None) -> Enqueued:
-        """Bring the journal in line with the manifest, as a run does, and queue the rest.
+        """Bring the journal in line with the manifest, as a run does, and queue the unfinished entries.
 
-        With *retry* what failed. Raises as `engine.batch.run_batch` does before it sends anything.
+        With *retry* it queues failed entries instead. Raises the errors that `engine.batch.run_batch` raises before
+        it sends anything.
         """
         name = request.manifest.batch_name
         async with open_run(request.work, name, self.journal, self.events, self.clocks) as run:
@@ -95,13 +96,13 @@ class Office:
     async def submit(
         self, work: WorkSettings, batch_name: str, entry_ids: Collection[str] | None
     ) -> Enqueued:
-        """Have the jobs that hold their files handed to review, all or those of *entry_ids*."""
+        """Queue the submits of jobs that hold their files: for all entries, or for those in *entry_ids*."""
         async with open_run(work, batch_name, self.journal, self.events, self.clocks) as run:
             known = await self.journal.batch(run.batch.digest)
             await self.journal.open_batch(
                 run.batch,
                 manifest_path=None,
-                # Of the entries that are still to be uploaded nothing is said.
+                # The command does not concern the entries that are still to be uploaded.
                 is_submit_wanted=known is not None and known.is_submit_wanted,
                 run_id=work.run_id,
             )
@@ -132,7 +133,10 @@ class Office:
         *,
         is_fresh: bool = False,
     ) -> Enqueued:
-        """Queue the entries of *selection*; each host may try those that failed again, or all where it *is_fresh*."""
+        """Queue the entries of *selection*.
+
+        Every host may try the files of the failed entries again, or with *is_fresh* those of all entries.
+        """
         wanted, again = [], []
         async for record in _entries_of(run, selection):
             wanted.append(Wanted(record.batch, record.entry_id))
@@ -153,13 +157,13 @@ class Office:
             )
         if registration is not None:
             self._keep_for_person(run, registration)
-        # The end of the batch is written down by who sees it.
+        # The end of the batch is recorded by the process that sees it.
         await self.journal.close_batch(run.batch.digest, run.work.run_id, enqueued.exit_code)
         return enqueued
 
     def _keep_for_person(self, run: Run, registration: Registration) -> None:
-        """Publish what only a person can decide, and keep with the run what was left alone, for `status`."""
-        # No call is made any more, so no outage begins that would have to be written at once.
+        """Publish the decisions that a person must make, and record for `status` which entries were left alone."""
+        # No calls follow, so no outage can begin that would have to be written at once.
         keeper = IncidentKeeper(self.journal, run.batch.digest, run.work.run_id, start=lambda _: None)
         for entry_id, reason in registration.undecided.items():
             decision = DecisionNeeded(batch=run.batch.name, entry=entry_id, reason=reason)
@@ -169,9 +173,9 @@ class Office:
         keeper.left_alone(TOO_YOUNG, registration.too_young)
 
     async def wait(self, enqueued: Enqueued) -> ExitCode:
-        """Wait until workers have brought all that is wanted to its end; returns what a run would have exited with.
+        """Wait until workers are done with all wanted entries; returns the exit code that a run would have.
 
-        Rows that are lost meanwhile are put back. Raises ServiceRefusesError when the brake is pulled, JournalError.
+        Lost rows are put back while it waits. Raises ServiceRefusesError when the brake is pulled, and JournalError.
         """
         digest = enqueued.batch.digest
         brake = Brake(
@@ -193,7 +197,7 @@ class Office:
             await self.clocks.sleep(_LOOK_SECONDS)
         batch = await self.journal.batch(digest)
         if batch is None:
-            # Forgotten meanwhile: nothing of it can be seen any more.
+            # The batch was deleted during the wait: its end can no longer be determined.
             return enqueued.exit_code
         end = await end_batch(batch, self.journal, self.clocks.clock())
         self.events.publish(end)

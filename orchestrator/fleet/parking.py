@@ -1,4 +1,4 @@
-"""Laying an entry aside, as where its workers ended over it again and again."""
+"""Parking of entries: an entry is laid aside, for example when several workers in a row ended over it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from orchestrator.engine.lifecycle import resumed_state
 from orchestrator.fleet.queue import OwnedQueries
 from orchestrator.journal.records import EntryRecord
 
-#: The number of workers that an entry may outlive without a new receipt.
+#: The number of workers that may end over an entry without a new receipt.
 MOST_TAKEOVERS: Final = 10
 _NAMED_HOLDERS: Final = 3
 
 
 async def is_parked(run: Run, queries: OwnedQueries, job_id: JobId, record: EntryRecord) -> bool:
-    """Lay the entry aside, as failed, where its workers do not survive it; True when it was.
+    """Lay the entry aside, as failed, if its workers do not survive it; True when that was done.
 
     Raises JournalError.
     """
-    # Each of them has claimed it, so most entries cost no question.
+    # Each of them has claimed the entry and raised its epoch, so most entries need no query.
     if record.epoch <= MOST_TAKEOVERS:
         return False
     transitions = await run.journal.transitions(record)
@@ -49,12 +49,12 @@ async def is_parked(run: Run, queries: OwnedQueries, job_id: JobId, record: Entr
 
 
 async def lay_aside(run: Run, record: EntryRecord, error: ParkedError) -> bool:
-    """Let the entry fail with *error*; False where another worker writes to it, who is alive. Raises JournalError."""
+    """Let the entry fail with *error*; False if another live worker writes to it. Raises JournalError."""
     entry = HeldEntry(record, run)
     try:
         entry.record = await run.journal.claim(record)
         if entry.record.state is EntryState.FAILED:
-            # It was queued again, and would keep the reason of its last failure.
+            # It was queued again after a failure, and would keep the reason of that failure.
             await entry.load_segments()
             await entry.transition(resumed_state(entry.facts, entry.record.service_state), "retried")
         await entry.failed(error)

@@ -1,4 +1,4 @@
-"""Which workers are alive, with entries or without: others leave to them what they cannot do themselves."""
+"""The live workers, with entries or without: other workers leave them the entries that they cannot do themselves."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from pgqueuer.ports.driver import Driver
 
-#: A worker that was silent for longer than this is not waited for. Its entries wait for another, unless the workers'
-#: hold is longer.
+#: A worker that has been silent for longer than this is not waited for. Its entries are due for another worker,
+#: unless the workers' hold is longer.
 STALE_SECONDS: Final = 60.0
-#: How often a worker says that it is alive.
+#: How often a worker reports that it is alive.
 PRESENCE_SECONDS: Final = 10.0
 
 WORKERS_TABLE: Final = "workers"
 _NOW: Final = "extract(epoch FROM clock_timestamp())::double precision"
-#: Made by `fleet install`: the workers that run, by PgQueuer's id of each; *batch* is the only one that it works on,
-#: `seen_at` in epoch seconds of the server's clock.
+#: Created by `fleet install`: the running workers, by their PgQueuer ids. `batch` is the only batch that a worker
+#: works on, if there is one; `seen_at` is in epoch seconds of the server's clock.
 CREATE_WORKERS: Final = f"""CREATE TABLE IF NOT EXISTS {WORKERS_TABLE} (
     manager UUID PRIMARY KEY, name TEXT NOT NULL, host TEXT NOT NULL, scope TEXT NOT NULL, batch TEXT,
     seen_at DOUBLE PRECISION NOT NULL)"""
 _SHOW: Final = f"""INSERT INTO {WORKERS_TABLE} (manager, name, host, scope, batch, seen_at)
     VALUES ($1, $2, $3, $4, $5, {_NOW}) ON CONFLICT (manager) DO UPDATE SET seen_at = excluded.seen_at"""
-#: With the line of a worker go those of others that were killed long ago.
+#: Deletes the row of a worker, and the rows of others that were killed long ago.
 _LEAVE: Final = f"DELETE FROM {WORKERS_TABLE} WHERE manager = $1 OR seen_at < {_NOW} - 86400"
 
 
 class Place(NamedTuple):
-    """Where a worker works: its host, the endpoint and project it is for, and the only batch where there is one."""
+    """The place of a worker: its host, its endpoint and project (the scope), and its only batch, if it has one."""
 
     host: str
     scope: str
@@ -35,12 +35,12 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, host: str, *, endpoint: str, project_id: str, batch: str | None) -> Place:
-        """That of a worker on *host*."""
+        """Return the place of a worker on *host*."""
         return cls(host, f"{endpoint}:{project_id}", batch)
 
 
 class Presence:
-    """A worker's line among those that run."""
+    """A worker's row in the table of running workers."""
 
     def __init__(self, driver: Driver, manager: object, name: str, place: Place) -> None:
         self._driver = driver
@@ -48,18 +48,18 @@ class Presence:
         self._row = (name, *place)
 
     async def show(self) -> None:
-        """Say that the worker is alive; raises JournalError."""
+        """Report that the worker is alive; raises JournalError."""
         await self._driver.execute(_SHOW, self._manager, *self._row)
 
     async def leave(self) -> None:
-        """Say that it takes nothing any more; raises JournalError."""
+        """Report that the worker takes no more entries; raises JournalError."""
         await self._driver.execute(_LEAVE, self._manager)
 
 
 def untried(batch: str, entry_id: str, *, host: str, scope: str, silent: str) -> str:
-    """The query for live workers on other hosts that work on *batch* and have not handed its entry back.
+    """Return the query for live workers on other hosts that work on *batch* and have not handed its entry back.
 
-    The arguments are what stands for them in SQL; one that was silent for longer than *silent* seconds is not alive.
+    The arguments are SQL expressions. A worker that has been silent for longer than *silent* seconds is not alive.
     """
     return (
         f"SELECT FROM {WORKERS_TABLE} AS other WHERE seen_at > {_NOW} - {silent} AND other.host <> {host}"

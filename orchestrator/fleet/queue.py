@@ -1,8 +1,8 @@
-"""The queue: PgQueuer's tables beside the journal, from which workers take entries.
+"""The queue: PgQueuer's tables next to the journal, from which workers take entries.
 
-The journal decides, the queue suggests. A row too many is a worker that finds nothing to do; one too few is put
-back by the sweep. Who acts for an entry is decided by the journal's epoch and the hold, which a row's heartbeat
-renews.
+The journal decides, the queue only suggests. With a row too many, a worker finds nothing to do; a missing row is put
+back by the sweep. The journal's epoch and the hold, which the row's heartbeat renews, decide which worker acts for an
+entry.
 """
 
 from __future__ import annotations
@@ -33,27 +33,28 @@ from orchestrator.journal.postgres_errors import later_error, translated
 
 T = TypeVar("T")
 
-#: Rows written by one statement.
+#: The maximum number of rows that one statement writes.
 _ROWS_AT_ONCE: Final = 1000
-#: Until an entry is given out again whose worker crashed over it.
+#: The delay before an entry is given out again after its handler crashed.
 _AFTER_CRASH: Final = timedelta(seconds=60)
-#: For a row to count as given up by its worker.
+#: The timeout with which no heartbeat is too old, and no worker counts as dead.
 _NEVER: Final = timedelta(days=36_500)
-#: Whether a statement that was cut off may be executed later as it stands.
+#: Whether an interrupted statement may be executed again as it stands.
 _may_repeat: ContextVar[bool] = ContextVar("may_repeat", default=True)
 _SECONDS_UP: Final = "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8"
-#: For so long it can be looked up what became of a row.
+#: How long the log of an ended row is kept for lookups.
 _LOG_KEPT: Final = timedelta(days=1)
-#: Rows of the log: heartbeats must not wait for long.
+#: The number of log rows deleted by one statement: heartbeats must not wait for long.
 _FORGOTTEN_AT_ONCE: Final = 10_000
 _ENTRY: Final = "convert_from(candidate.payload, 'UTF8')"
 _LEFT: Final = (
     f"EXISTS (SELECT FROM handbacks WHERE batch = candidate.entrypoint AND entry_id = {_ENTRY} AND host = $6)"
     f" AND EXISTS ({untried('candidate.entrypoint', _ENTRY, host='$6', scope='$7', silent='$8')})"
 )
-#: PgQueuer's dequeue without the limits that a fleet does not use, for the batches $1, at most $2 rows and $5 with
-#: those that the worker $3 has. A row is left to other hosts where this one has handed its entry back and another,
-#: which is alive, has not tried it; the journal knows, so that it is asked here and not when the row is taken.
+#: PgQueuer's dequeue without the limits that a fleet does not use: for the batches $1, at most $2 rows, and at most
+#: $5 together with those that the worker $3 already has. A row is left to other hosts if this host has handed its
+#: entry back and another live host has not tried it. The journal has that information, so this query checks it, and
+#: not the worker after it has taken the row.
 _TAKE: Final = f"""WITH waiting AS (
     SELECT found.id, found.priority FROM unnest($1::text[]) AS batch CROSS JOIN LATERAL (
         SELECT id, priority FROM {{queue}} AS candidate
@@ -77,9 +78,9 @@ SELECT * FROM taken ORDER BY priority DESC, id"""
 
 
 class WaitingDriver(PsycopgDriver):
-    """PgQueuer's driver on a connection that is opened again when the server was away.
+    """PgQueuer's driver on a connection that is reopened after the server was unreachable.
 
-    It polls: with LISTEN each query of PgQueuer's own driver may wait a second for the listener.
+    It polls, because with LISTEN each query of PgQueuer's own driver may wait a second for the listener.
     """
 
     def __init__(
@@ -92,18 +93,18 @@ class WaitingDriver(PsycopgDriver):
         super().__init__(connection)
         self._conninfo = conninfo
         self._opening = asyncio.Lock()
-        #: With the server; who works with it hears from it of each absence.
+        #: The patience with the server; its callbacks report each absence.
         self.patience = Patience()
         self._monotonic = monotonic
         self._there_since = monotonic() - server_seconds
 
     @property
     def seconds_there(self) -> float:
-        """For how long the server has been there without a break, as far as this process knows."""
+        """How long the server has been reachable without a break, as far as this process can tell."""
         return self._monotonic() - self._there_since
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
-        """All rows of *query*; raises JournalError when the server is away for too long."""
+        """Return all rows of *query*; raises JournalError when the server is unreachable for too long."""
         return await self._patiently(lambda: PsycopgDriver.fetch(self, query, *args))
 
     async def execute(self, query: str, *args: object) -> str:
@@ -111,20 +112,20 @@ class WaitingDriver(PsycopgDriver):
         return await self._patiently(lambda: PsycopgDriver.execute(self, query, *args))
 
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
-        """Keep who listens, for `notify`."""
+        """Keep *callback* for `notify`."""
         self._listeners.setdefault(channel, []).append(callback)
 
     async def remove_listener(self, channel: str, callback: NotifyCallback) -> None:
-        """Forget who listens."""
+        """Remove *callback*."""
         self._listeners.get(channel, []).remove(callback)
 
     async def notify(self, channel: str, payload: str) -> None:
-        """Tell those who listen in this process: PgQueuer asks whether its listener is well."""
+        """Call the listeners of this process; PgQueuer uses this to check that its listener works."""
         for callback in self._listeners.get(channel, []):
             callback(payload)
 
     def stop_waiting(self) -> None:
-        """Wait no more for a server that is away: what needs it from now on fails."""
+        """Stop waiting for an unreachable server: calls that need it fail from now on."""
         self.patience.end()
 
     async def close(self) -> None:
@@ -167,43 +168,44 @@ async def _connected(conninfo: str) -> psycopg.AsyncConnection:
 
 
 class Wanted(NamedTuple):
-    """An entry that is to be worked on."""
+    """An entry to work on."""
 
     batch: str
     entry_id: str
 
     @property
     def key(self) -> str:
-        """What the queue has at most one row of."""
+        """The deduplication key: the queue has at most one row with it."""
         return f"{self.batch}:{self.entry_id}"
 
 
 def wanted_of(job: Job) -> Wanted:
-    """The entry that a row of the queue is about."""
+    """Return the entry of a row of the queue."""
     return Wanted(job.entrypoint, (job.payload or b"").decode())
 
 
 class OwnedQueries(Queries):
-    """PgQueuer's queries, but a row is changed only while this worker has it.
+    """PgQueuer's queries, changed so that a worker can change only rows that it has.
 
-    Its own would let a worker that was frozen, and has lost its rows, refresh and delete those of its heirs.
+    PgQueuer's own queries would let a worker that was frozen, and has lost its rows, refresh and delete them after
+    other workers have taken them.
     """
 
     driver: WaitingDriver
 
     def __init__(self, driver: WaitingDriver) -> None:
         super().__init__(driver)
-        #: The id of the QueueManager that takes rows, and where it does; None until a worker sets them.
+        #: The id of the QueueManager that takes rows, and its place; None and empty until a worker sets them.
         self.taker: object = None
         self.place = Place(host="", scope="")
-        #: Asked each time before anything is taken.
+        #: Called each time before rows are taken.
         self.may_take: Callable[[], bool] = lambda: True
-        #: The batches to ask for, of those that PgQueuer was told of; None asks for all. Each costs time.
+        #: The batches to query, among those registered with PgQueuer; None queries all. Each one costs time.
         self.open_batches: Collection[str] | None = None
-        #: Waits no more for a server that is away: what needs it from now on raises JournalError.
+        #: Stops waiting for an unreachable server: calls that need it raise JournalError from now on.
         self.stop_waiting = driver.stop_waiting
         self._holds: dict[JobId, Hold] = {}
-        #: When a row was asked for that was given: by this process's clock its heartbeat is no older.
+        #: When each taken row was requested: by this process's clock its heartbeat is not older.
         self._asked_at: dict[JobId, float] = {}
 
     async def dequeue(
@@ -214,10 +216,10 @@ class OwnedQueries(Queries):
         global_concurrency_limit: int | None,
         heartbeat_timeout: timedelta,
     ) -> list[Job]:
-        """Take rows as PgQueuer does, but none while this worker may not, and none that is left to other hosts.
+        """Take rows as PgQueuer does, but none while `may_take` forbids it, and none that are left to other hosts.
 
-        None of another worker while the server may just have come back: no worker could renew what it holds while the
-        server was away. Until each has had the time it has at any other, silence says nothing.
+        It takes over no rows of other workers shortly after the server has come back: no worker could renew its holds
+        while the server was unreachable. Until the heartbeat timeout has passed, a missing heartbeat means nothing.
         """
         if self.open_batches is not None:
             entrypoints = {name: each for name, each in entrypoints.items() if name in self.open_batches}
@@ -239,7 +241,7 @@ class OwnedQueries(Queries):
                 *self._alive,
             )
         except LostConnectionError:
-            # The server is back; what to take over from whom is to be decided anew.
+            # The server is back; the next poll decides again which rows to take over.
             return []
         finally:
             _may_repeat.reset(may_repeat)
@@ -249,22 +251,22 @@ class OwnedQueries(Queries):
 
     @property
     def _alive(self) -> tuple[str, str, float]:
-        """What `untried` is asked with: this host and its scope, and how long a live worker may have been silent."""
+        """The arguments of `untried`: this host, its scope, and the seconds that a live worker may be silent."""
         is_known = self.driver.seconds_there >= STALE_SECONDS
         silent = timedelta(seconds=STALE_SECONDS) if is_known else _NEVER
         return self.place.host, self.place.scope, silent.total_seconds()
 
     async def has_untried_hosts(self, wanted: Wanted) -> bool:
-        """True when another live host works on the entry's batch, and has not handed the entry back."""
+        """True when another live host works on the entry's batch and has not handed the entry back."""
         query = f"SELECT EXISTS ({untried('$1', '$2', host='$3', scope='$4', silent='$5')}) AS found"
         (row,) = await self.driver.fetch(query, *wanted, *self._alive)
         return bool(row["found"])
 
     @contextmanager
     def holding(self, job_id: JobId, seconds: float) -> Iterator[Hold]:
-        """The hold that a row which was taken gives for *seconds*.
+        """Provide the hold that a taken row gives for *seconds*.
 
-        In the block each heartbeat of the row renews it, and it is lost with the row.
+        Within the block each heartbeat of the row renews the hold, and the hold is lost when the row is lost.
         """
         since = self._asked_at.get(job_id)
         hold = self._holds[job_id] = Hold(seconds, renew=partial(self.renew, job_id), since=since)
@@ -275,12 +277,12 @@ class OwnedQueries(Queries):
             self._asked_at.pop(job_id, None)
 
     async def renew(self, job_id: JobId) -> bool:
-        """Refresh the row's heartbeat now; False when this worker has it no more."""
+        """Refresh the row's heartbeat now; False when this worker no longer has the row."""
         return job_id in await self._beat([job_id])
 
     async def update_heartbeat(self, job_ids: list[JobId]) -> None:
-        """Refresh the heartbeats of those of *job_ids* that this worker still has, and tell the holds."""
-        # Before the question: the server's time of the answer is later.
+        """Refresh the heartbeats of those of *job_ids* that this worker still has, and update their holds."""
+        # Taken before the query: the server's time of the heartbeat is later.
         at = awake_and_asleep()
         kept = await self._beat(job_ids)
         for job_id in set(job_ids):
@@ -300,9 +302,9 @@ class OwnedQueries(Queries):
         return {row["id"] for row in rows}
 
     async def log_jobs(self, job_status: list[tuple[Job, JOB_STATUS, TracebackRecord | None]]) -> None:
-        """End the rows whose handlers came to their end; those of others go back into the queue.
+        """End the rows whose handlers succeeded, and put the others back into the queue.
 
-        PgQueuer would drop or hold these, though nothing is known of how their entries stand.
+        PgQueuer would drop or hold the others, although the state of their entries is unknown.
         """
         tables = self.qbq.qualified
         for job, status, traceback in job_status:
@@ -334,7 +336,7 @@ class OwnedQueries(Queries):
         )
 
     async def put(self, wanted: Sequence[Wanted]) -> int:
-        """Queue the entries that have no row yet; returns how many these were."""
+        """Queue the entries that have no row yet; returns their number."""
         added = 0
         for start in range(0, len(wanted), _ROWS_AT_ONCE):
             some = wanted[start : start + _ROWS_AT_ONCE]
@@ -349,7 +351,7 @@ class OwnedQueries(Queries):
         return added
 
     async def batches(self) -> set[str]:
-        """The batches of which entries are queued or at work; finished ones cost nothing."""
+        """Return the batches with entries that are queued or in progress; finished batches cost nothing."""
         queue = self.qbq.qualified.queue_table
         next_queued = f"(SELECT min(entrypoint) FROM {queue} WHERE status = 'queued'"
         rows = await self.driver.fetch(
@@ -361,7 +363,7 @@ class OwnedQueries(Queries):
         return {str(row["batch"]) for row in rows}
 
     async def wake(self) -> None:
-        """Have this process's worker look for rows at once."""
+        """Make this process's worker poll for rows at once."""
         event = TableChangedEvent(
             type="table_changed_event",
             channel=Channel(self.qbe.settings.channel),
@@ -372,7 +374,7 @@ class OwnedQueries(Queries):
         await self.driver.notify(event.channel, event.model_dump_json())
 
     async def has_rows(self, batches: Collection[str]) -> bool:
-        """True when an entry of *batches* is queued or at work."""
+        """True when an entry of *batches* is queued or in progress."""
         return bool(
             await self.driver.fetch(
                 f"SELECT 1 FROM {self.qbq.qualified.queue_table} WHERE entrypoint = ANY($1) LIMIT 1",
@@ -381,7 +383,7 @@ class OwnedQueries(Queries):
         )
 
     async def forget_old_log(self) -> None:
-        """Forget what was logged of rows that ended a while ago; the log would grow with every entry."""
+        """Delete the log of rows that ended a while ago; otherwise the log would grow with every entry."""
         tables = self.qbq.qualified
         await self.driver.execute(
             f"DELETE FROM {tables.queue_table_log} WHERE id IN (SELECT id FROM {tables.queue_table_log} AS old"
@@ -393,7 +395,7 @@ class OwnedQueries(Queries):
         )
 
     async def count_takeovers(self, job_id: JobId, since: float) -> int:
-        """How often the row changed hands since it was given back last, and after *since*, in epoch seconds."""
+        """Return how often the row was taken over after *since* (epoch seconds) and after it was last given back."""
         log = self.qbq.qualified.queue_table_log
         (row,) = await self.driver.fetch(
             f"SELECT count(*) AS count FROM {log} WHERE job_id = $1 AND status = 'picked'"
@@ -402,19 +404,19 @@ class OwnedQueries(Queries):
             job_id,
             since,
         )
-        # The first claim took it from no other worker.
+        # The first time it was taken from the queue, not from another worker.
         return max(int(str(row["count"])) - 1, 0)
 
     async def is_installed(self) -> bool:
-        """True when `fleet install` has made the tables, those that came with this version too."""
+        """True when `fleet install` has created the tables, including those that are new in this version."""
         return await self.has_table(self.qbq.settings.queue_table) and await self.has_table(WORKERS_TABLE)
 
 
 @asynccontextmanager
 async def open_queue(location: str, *, is_new: bool = False) -> AsyncIterator[OwnedQueries]:
-    """Open the queue beside the journal at *location*, a URL.
+    """Open the queue next to the journal at *location*, a URL.
 
-    Raises ConfigurationError where it was not installed, unless it *is_new*; JournalError when the server fails.
+    Raises ConfigurationError if it is not installed, unless *is_new*; JournalError when the server fails.
     """
     conninfo = connection_string(location)
     with translated():
@@ -431,7 +433,7 @@ async def open_queue(location: str, *, is_new: bool = False) -> AsyncIterator[Ow
 
 
 async def install(location: str) -> bool:
-    """Make the queue's tables, or bring them to what this version needs; True when there were none."""
+    """Create the queue's tables, or upgrade them to this version; True when there were none."""
     async with open_queue(location, is_new=True) as queries:
         is_new = not await queries.has_table(queries.qbq.settings.queue_table)
         if is_new:

@@ -1,4 +1,4 @@
-"""What all workers of a project share on the server: the rate of calls, and the brake that one pulls for all."""
+"""The limits that all workers of a project share on the server: the call rate, and the brake."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from orchestrator.metastudio.rate_limit import STEP_SLACK, ApiRate, CallKind, Slot
 
 if TYPE_CHECKING:
-    # Loading it takes longer than `fleet status` does.
+    # Importing it takes longer than `fleet status` itself.
     from pgqueuer.ports.driver import Driver
 
-#: Made by `fleet install`. `next_slot` is in epoch seconds of the server's clock, which all hosts go by; `pauses`
-#: counts those that made slots void which were handed out before.
+#: Created by `fleet install`. `next_slot` is in epoch seconds of the server's clock, which all hosts use. `pauses`
+#: counts the pauses; each one voids the slots handed out before it.
 CREATE_TABLE: Final = """CREATE TABLE IF NOT EXISTS call_slots (
     scope TEXT PRIMARY KEY, next_slot DOUBLE PRECISION NOT NULL, pauses BIGINT NOT NULL DEFAULT 0, reason TEXT)"""
 _NOW: Final = "extract(epoch FROM clock_timestamp())::double precision"
-#: For so long no worker takes an entry once the service has refused several alike.
+#: How long no worker takes an entry after the service has refused several for the same reason.
 BRAKE_SECONDS: Final = 600.0
 BRAKE_SCOPE: Final = "entries:"
 
 
 class _Slots(NamedTuple):
-    """Slots of one question: seconds until the first, seconds between them, the pauses that were before."""
+    """The slots of one query: seconds until the first, seconds between them, and the number of pauses so far."""
 
     wait: float
     step: float
@@ -32,7 +32,7 @@ class _Slots(NamedTuple):
 
 
 class _Lane:
-    """Slots of one kind of call. All that come while a question is under way share the next one."""
+    """The slots of one kind of call. All calls that arrive during a query share the next query."""
 
     def __init__(self, driver: Driver, scope: str, per_second: float) -> None:
         self._driver = driver
@@ -43,11 +43,11 @@ class _Lane:
         self._wanted = 0
 
     async def take(self) -> tuple[float, int]:
-        """The seconds until a slot, and the number of pauses by which it is known whether it is void."""
+        """Return the seconds until a slot, and the number of pauses, which shows later whether the slot is void."""
         if self._next is None:
             self._next = asyncio.ensure_future(self._ask())
         place, self._wanted = self._wanted, self._wanted + 1
-        # One that gives up leaves the slot unused; the others still need theirs.
+        # A caller that gives up leaves its slot unused; the others still need theirs.
         slots = await asyncio.shield(self._next)
         return slots.wait + place * slots.step, slots.pauses
 
@@ -66,12 +66,12 @@ class _Lane:
         return _Slots(float(str(row["wait"])), self._step, int(str(row["pauses"])))
 
     async def pauses(self) -> int:
-        """How many pauses there have been."""
+        """Return the number of pauses so far."""
         (row,) = await self._driver.fetch("SELECT pauses FROM call_slots WHERE scope = $1", self._scope)
         return int(str(row["pauses"]))
 
     async def pause(self, seconds: float) -> None:
-        """Make the slots void that were handed out, and let none begin for *seconds*."""
+        """Void the slots that were handed out, and let none begin for *seconds*."""
         await self._driver.execute(
             "INSERT INTO call_slots AS mine (scope, next_slot, pauses)"
             f" VALUES ($1, {_NOW} + $2, 1) ON CONFLICT (scope) DO UPDATE"
@@ -82,9 +82,9 @@ class _Lane:
 
 
 class SharedPacer:
-    """Hands out slots in even steps over all workers of a project at an endpoint, so that *rate* is theirs together.
+    """A pacer with evenly spaced slots for all workers of a project at an endpoint, which share *rate*.
 
-    Its methods raise JournalError when the server is away for too long.
+    Its methods raise JournalError when the server is unreachable for too long.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class SharedPacer:
         return Slot(self, kind)
 
     async def acquire(self, kind: CallKind) -> None:
-        """Wait for a slot; a pause that any worker begins meanwhile is waited for as well."""
+        """Wait for a slot, and for any pause that a worker begins during the wait."""
         lane = self._lanes[kind]
         while True:
             if self._pausing:
@@ -120,28 +120,28 @@ class SharedPacer:
                 return
 
     def back_off(self, kind: CallKind, seconds: float) -> None:
-        """Let no call of this kind start for *seconds*, on any host; those that wait take another slot."""
+        """Let no call of this kind start for *seconds*, on any host; waiting calls take another slot."""
         pausing = asyncio.ensure_future(self._lanes[kind].pause(seconds))
         self._pausing.add(pausing)
         pausing.add_done_callback(self._pausing.discard)
 
 
 class Pulled(NamedTuple):
-    """Why no worker takes an entry, and for how many seconds still."""
+    """The reason why no worker takes an entry, and the remaining seconds."""
 
     reason: str
     seconds: float
 
 
 class Brake:
-    """Keeps the workers of a project at an endpoint from taking entries, once the service refused several alike."""
+    """A brake that stops all workers of a project at an endpoint from taking entries after repeated refusals."""
 
     def __init__(self, driver: Driver, *, endpoint: str, project_id: str) -> None:
         self._driver = driver
         self._scope = f"{BRAKE_SCOPE}{endpoint}:{project_id}"
 
     async def pull(self, reason: str) -> None:
-        """Pull it for all hosts."""
+        """Pull the brake for all hosts."""
         await self._driver.execute(
             f"INSERT INTO call_slots (scope, next_slot, reason) VALUES ($1, {_NOW} + $2, $3)"
             " ON CONFLICT (scope) DO UPDATE SET next_slot = excluded.next_slot, reason = excluded.reason",
@@ -151,7 +151,7 @@ class Brake:
         )
 
     async def pulled(self) -> Pulled | None:
-        """How it is pulled, None when it is not."""
+        """Return why and for how long the brake is pulled; None if it is not."""
         rows = await self._driver.fetch(
             f"SELECT reason, next_slot - {_NOW} AS seconds FROM call_slots"
             f" WHERE scope = $1 AND next_slot > {_NOW}",
@@ -161,7 +161,7 @@ class Brake:
 
 
 async def release_brakes(driver: Driver) -> list[str]:
-    """Let the workers of all projects take entries again; returns why they did not."""
+    """Let the workers of all projects take entries again; returns the reasons of the brakes that were pulled."""
     rows = await driver.fetch(
         f"DELETE FROM call_slots WHERE scope LIKE $1 RETURNING reason, next_slot > {_NOW} AS is_pulled",
         f"{BRAKE_SCOPE}%",

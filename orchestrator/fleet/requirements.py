@@ -1,4 +1,4 @@
-"""Whether there can be a fleet on a journal."""
+"""The requirements of a fleet on a journal."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from orchestrator.journal.backend import is_url
 
 
 def not_installed() -> ConfigurationError:
-    """The error of a journal that was not prepared for workers."""
+    """Return the error for a journal that was not prepared for workers."""
     return ConfigurationError(
         "this journal has no queue for workers yet", hint="make it once with `orchestrator fleet install`"
     )
 
 
 def require_server(state: str) -> None:
-    """Raise UsageError for a journal in a file, ConfigurationError where the libraries for a fleet are missing.
+    """Raise UsageError for a journal in a file, ConfigurationError if the libraries for a fleet are missing.
 
-    Imports none of them: modules that do can be loaded afterwards.
+    It imports none of them, so that it can run before the modules that do.
     """
     if not is_url(state):
         raise UsageError(

@@ -1,6 +1,6 @@
-"""The status of a fleet: its workers, what is queued, what is laid aside, and whether the brake is pulled.
+"""The status of a fleet: its workers, the queued and parked entries, and the pulled brakes.
 
-Asked by people and monitoring again and again, so it loads no PgQueuer, and is read as the journal is.
+People and monitoring request it often, so it does not import PgQueuer, and is read through the journal's connection.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from orchestrator.fleet.requirements import not_installed
 from orchestrator.journal.postgres import PostgresConnection, connection_string
 from orchestrator.journal.postgres_errors import translated
 
-#: One that was killed is known by what it wrote into the journal when it claimed an entry, as long as it has one.
+#: A killed worker is identified by what it wrote to the journal when it claimed an entry, as long as it has one.
 _WORKERS: Final = f"""WITH taken AS (
     SELECT queue_manager_id AS manager, max(entries.holder) AS holder, count(*) AS entries,
         extract(epoch FROM now() - max(heartbeat))::double precision AS silent_seconds
@@ -49,7 +49,7 @@ _BRAKES: Final = """SELECT scope, reason,
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """A worker with how many entries it has, and how long ago it was heard of last."""
+    """A worker with the number of its entries and the seconds since its last sign of life."""
 
     name: str
     entries: int
@@ -58,7 +58,7 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class HandbackStatus:
-    """An entry whose files *host* could not use, and why; `is_parked` once no live host is left to try."""
+    """An entry whose files *host* could not use, and why; `is_parked` once no other live host can try it."""
 
     batch: str
     entry: str
@@ -70,7 +70,7 @@ class HandbackStatus:
 
 @dataclass(frozen=True, slots=True)
 class BrakeStatus:
-    """Why the workers of a project take no entries, and for how long still."""
+    """A pulled brake: the reason why the workers of a project take no entries, and the remaining seconds."""
 
     project: str
     reason: str
@@ -79,7 +79,7 @@ class BrakeStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetStatus:
-    """The fleet; entries are counted by how they are queued, `stale` ones among those in progress."""
+    """The status of a fleet; entries are counted by their status in the queue, `stale` ones also as in progress."""
 
     workers: list[WorkerStatus]
     counts: dict[str, int]
@@ -88,9 +88,9 @@ class FleetStatus:
 
 
 def fleet_status(location: str) -> FleetStatus:
-    """Ask the server of the journal at *location*; blocks.
+    """Query the server of the journal at *location*; blocks.
 
-    Raises ConfigurationError where it was not prepared for workers, JournalError when it fails.
+    Raises ConfigurationError if it was not prepared for workers, JournalError when it fails.
     """
     row = {
         "stale_seconds": STALE_SECONDS,

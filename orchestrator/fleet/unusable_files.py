@@ -1,4 +1,4 @@
-"""Files that this host cannot use: how fast its worker goes on, and what becomes of an entry no host can read."""
+"""Handling of files that this host cannot use: the pace of its worker, and the entries that no host can read."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from orchestrator.engine.events import (
 from orchestrator.fleet.parking import lay_aside
 from orchestrator.fleet.queue import OwnedQueries, Wanted
 
-#: So many entries in a row without a readable file, and the fault is this host's rather than theirs.
+#: After this many entries in a row without a readable file, the fault is probably the host's, not theirs.
 SUSPICIOUS: Final = 3
-#: Between two entries that such a host looks at.
+#: The pause between two entries that such a host tries.
 LOOK_SECONDS: Final = 30.0
-#: Hosts that an error names with their reasons; `fleet status` and `status --entry` have all.
+#: The number of hosts that an error names with their reasons; `fleet status` and `status --entry` list all.
 _NAMED_HOSTS: Final = 5
 
 
 class Caution:
-    """A subscriber that lets a worker take one entry at a time, and rarely, while its host can read no files.
+    """A subscriber that limits a worker to single entries at long intervals while its host cannot read files.
 
-    A host whose share is away would else look at every entry of the queue; once it reads a file it goes on as before.
+    A host whose share is not mounted would otherwise try every entry of the queue. Once it has read a file, it
+    continues as before.
     """
 
     name = "the pace of a host without files"
@@ -44,7 +45,7 @@ class Caution:
         self._next_at = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Learn from *event* whether this host can read files."""
+        """Count the entries in a row with files that this host could not use; a usable file resets the count."""
         match event:
             case EntryHandedBack():
                 self._in_a_row += 1
@@ -59,7 +60,7 @@ class Caution:
                 self._in_a_row = 0
 
     def may_take(self) -> bool:
-        """True when an entry may be taken now; with a True to a suspicious host its next time begins."""
+        """True when an entry may be taken now; for a suspicious host, returning True starts the next pause."""
         if self._in_a_row < SUSPICIOUS:
             return True
         if self._monotonic() < self._next_at:
@@ -69,7 +70,7 @@ class Caution:
 
 
 async def is_given_up(run: Run, queries: OwnedQueries, wanted: Wanted) -> bool:
-    """Lay the entry aside, which this host has handed back, where no live host is left to try it; True when it was.
+    """Lay aside an entry that this host has handed back if no other live host can try it; True when that was done.
 
     Raises JournalError.
     """

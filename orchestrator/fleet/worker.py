@@ -1,4 +1,4 @@
-"""A worker: takes entries from the queue, holds each while it works on it, and hands back what it does not finish."""
+"""A fleet worker: it takes entries from the queue, holds them while it works, and hands back unfinished ones."""
 
 from __future__ import annotations
 
@@ -38,25 +38,26 @@ from orchestrator.journal.history import process_name
 from orchestrator.journal.postgres import PATIENCE_SECONDS
 from orchestrator.journal.records import BatchRecord, EntryRecord
 
-#: PgQueuer cannot work on fewer at once.
+#: PgQueuer cannot work on fewer entries at once.
 LEAST_ENTRIES: Final = 2
-#: How often the queue is asked for work, and the journal for batches that are new.
+#: How often the worker polls the queue for entries and for new batches.
 _POLL_SECONDS: Final = 1.0
-#: The same while entries wait: for so long a place may be empty, and a full worker asks in vain.
+#: The poll interval while entries wait. A free slot stays empty for up to this long, and a full worker polls in vain.
 _BUSY_POLL_SECONDS: Final = 0.25
 _SWEEP_SECONDS: Final = 300.0
 _LEAVE_SECONDS: Final = 2.0
-#: A worker that was frozen may write between the heir's look at the entry and its claim.
+#: How often a claim is tried: a worker that was frozen may write between its successor's read of the entry and claim.
 _CLAIMS: Final = 3
 _AFTER_LOST_CLAIM: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """What a worker takes; *batch* is the digest of the only one it works on, None for all of its project.
+    """The settings of a worker; *batch* is the digest of the only batch it works on, None for all of its project.
 
-    Another worker may take an entry over *hold_seconds* after this one's last sign of life, and on another *host* one
-    whose files this one cannot use. *work_of* says how a batch is worked on, part of which it decides itself.
+    Another worker may take over an entry *hold_seconds* after this worker's last sign of life. A worker on another
+    *host* may take an entry whose files this one cannot use. *work_of* returns the settings for work on a batch, some
+    of which come from the batch itself.
     """
 
     entries: int
@@ -65,12 +66,12 @@ class WorkerSettings:
     work_of: Callable[[BatchRecord], WorkSettings]
     batch: str | None = None
     is_until_done: bool = False
-    #: True for one that is to end with the signal's exit code when it is stopped before all is done.
+    #: True for a worker that must exit with the signal's code when it is stopped before everything is done.
     is_stop_failure: bool = False
 
 
 class Worker:
-    """Works on what is queued for the endpoint and the project of its *place* until it is asked to stop."""
+    """A worker on the queued entries of the endpoint and project of its *place*, until it is asked to stop."""
 
     def __init__(
         self,
@@ -104,14 +105,15 @@ class Worker:
         self._batches = Batches(
             place, queries, only=settings.batch, meet=self._register, unreported=unreported
         )
-        #: By batch and what it decides; the batch's entries share turns.
+        #: The run and lifecycle by batch and its decisions; the batch's entries share the lifecycle's locks.
         self._parts: dict[tuple[str, bool, str | None], tuple[Run, Lifecycle]] = {}
 
     async def work(self) -> int:
-        """Work until a signal, or until nothing is left where that is wanted; returns the exit code.
+        """Work until a signal arrives, or until everything is done if *is_until_done*; returns the exit code.
 
-        A signal is an expected end, too; a scheduler that would take it for the end of the work asks for a failure.
-        An error that concerns more than an entry, as when the server is away for too long, ends it as a signal does.
+        A signal is a regular end; with *is_stop_failure* it is a failure, for schedulers that would take it for the
+        end of the work. An error that concerns more than one entry, such as a server that is unreachable for too
+        long, ends the worker as a signal does.
         """
         place = self._place
         stops = StopWishes(place.drain, place.work.grace_seconds, place.clocks.sleep, place.work.listening)
@@ -128,17 +130,17 @@ class Worker:
                     group.start_soon(self._look_around)
                     await self._manager.run(
                         dequeue_timeout=timedelta(seconds=_POLL_SECONDS),
-                        # As many as PgQueuer allows: small entries end faster than the queue is asked.
+                        # As many as PgQueuer allows: small entries end faster than the queue is polled.
                         batch_size=max(self._settings.entries // 2, 1),
                         max_concurrent_tasks=max(self._settings.entries, LEAST_ENTRIES),
                         heartbeat_timeout=timedelta(seconds=self._settings.hold_seconds),
-                        # Statistics of each second, kept for ever: who looks at them has them made from the log.
+                        # No statistics for every second, which would be kept for ever: they can be made from the log.
                         log_aggregation_interval=timedelta(),
                     )
                 except RunError as error:
                     place.drain.begin(error.message, error)
             group.cancel_scope.cancel()
-        # Others need not wait for it, but neither has it to wait for the server.
+        # Leaving spares other workers the wait for this one, but this one must not wait long for the server.
         with anyio.move_on_after(_LEAVE_SECONDS, shield=True), suppress(RunError):
             await self._presence.leave()
         is_early = scope.cancelled_caught or (self._settings.is_stop_failure and not self._is_done)
@@ -147,13 +149,13 @@ class Worker:
         return ExitCode.OK if place.drain.cause is None else exit_code_of(place.drain.cause)
 
     def _cut_off(self, scope: anyio.CancelScope) -> None:
-        """End what runs, also what waits for the server with a receipt: other workers find the segment stored."""
+        """Cancel all running work, even receipts that wait for the server: other workers find the segments stored."""
         self._place.journal.stop_waiting()
         self._queries.stop_waiting()
         scope.cancel()
 
     async def _look_around(self) -> None:
-        """Put lost rows back, now and every few minutes; meet new batches; see when nothing is left."""
+        """Register new batches, put lost rows back now and every few minutes, and drain when everything is done."""
         clocks, queue_again_at, show_at = self._place.clocks, 0.0, 0.0
         while not self._place.drain.is_draining:
             try:
@@ -168,7 +170,7 @@ class Worker:
                     queue_again_at = clocks.monotonic() + _SWEEP_SECONDS
                 if self._settings.is_until_done and await self._is_all_done():
                     self._is_done = True
-                    # The last row may have gone since.
+                    # The last row may have been deleted since.
                     await self._batches.look()
                     self._place.drain.begin("nothing is queued any more")
                     return
@@ -205,35 +207,35 @@ class Worker:
     async def _is_all_done(self) -> bool:
         if not self._batches.met.isdisjoint(await self._queries.batches()):
             return False
-        # The row of an entry that was left in the middle may have been lost.
+        # The row of an unfinished entry may have been lost.
         return await self._batches.put_back() == 0
 
     def _register(self, digest: str) -> None:
-        """Tell PgQueuer of a batch, under its digest: it gives out no others."""
+        """Register a batch with PgQueuer, under its digest: it returns only rows of registered batches."""
         parameters = EntrypointExecutorParameters(func=self._handle, concurrency_limit=0)
         self._manager.register_executor(digest, EntrypointExecutor(parameters))
 
     async def _handle(self, job: Job) -> None:
-        """Work on the entry of a row; returns when nothing is left to do, raises RetryRequested to hand it back."""
+        """Work on the entry of a row; returns when nothing remains to do, raises RetryRequested to hand it back."""
         with self._queries.holding(job.id, self._settings.hold_seconds) as hold:
             try:
                 outcome = await hold.work(partial(self._bring_to_its_end, job))
             except HoldLostError:
                 return
             except RunError as error:
-                # Of the server or of the batch: the next entry would meet it, too.
+                # The error concerns the server or the batch, so the next entry would meet it, too.
                 self._place.drain.begin(error.message, error)
                 raise RetryRequested(reason="the worker stops") from None
         if outcome is not None and not hold.is_lost:
             await self._learn(outcome)
 
     async def _bring_to_its_end(self, job: Job) -> Outcome | None:
-        """The outcome of the entry; None where there is nothing to do."""
+        """Return the outcome of the entry; None if there is nothing to do."""
         wanted, journal, place = wanted_of(job), self._place.journal, self._place
         outcome = None
         for _ in range(_CLAIMS):
-            # If this process was frozen or cut off since it took the row, or since its last claim, another one would
-            # fence the heir.
+            # If this process was frozen or cut off since it took the row, or since its last claim, another claim
+            # would fence off the worker that has taken the entry over.
             await check_hold()
             if place.drain.is_draining:
                 return Outcome(End.STOPPED)
@@ -244,7 +246,7 @@ class Worker:
             run, lifecycle = self._parts_for(batch)
             if await is_parked(run, self._queries, job.id, record):
                 return None
-            # Entries of two batches may have one id.
+            # Entries of two batches may have the same id.
             with place.slots.member(wanted.key):
                 outcome = await lifecycle.bring_to_its_end(record)
             if outcome.end is End.HANDED_BACK and await is_given_up(run, self._queries, wanted):
@@ -258,7 +260,7 @@ class Worker:
         if (known := self._parts.get(decided)) is not None:
             return known
         key = BatchKey(batch.endpoint, batch.project_id, batch.name, known_digest=batch.batch)
-        # A worker has no end by which the retries of all its entries could be counted; each entry has its own budget.
+        # A worker has no end, so there can be no total budget for the retries of its entries; each has its own.
         budget = RetryBudget(sys.maxsize)
         work = self._settings.work_of(batch)
         run = self._place.run(key, work, budget=budget, host=self._settings.host)
@@ -266,7 +268,10 @@ class Worker:
         return parts
 
     async def _learn(self, outcome: Outcome) -> None:
-        """Stop the worker, or pull the brake, where the end is about more; raises RetryRequested to hand back."""
+        """Stop the worker or pull the brake if the outcome concerns more than the entry.
+
+        Raises RetryRequested to hand the entry back.
+        """
         drain, error = self._place.drain, outcome.error
         match outcome.end:
             case End.DONE:
@@ -275,7 +280,7 @@ class Worker:
                 cause = None if error is None else self._breaker.failed(error)
                 if cause is not None:
                     await self._brake.pull(cause.message)
-                    # After the brake it takes as many refusals again.
+                    # After the brake is released, it takes as many refusals again.
                     self._breaker.passed()
                     await self._mind_brake()
             case End.STOPPED:
@@ -289,7 +294,7 @@ class Worker:
 
 
 def _is_left(batch: BatchRecord, record: EntryRecord) -> bool:
-    """True when something is to be done for the entry."""
+    """True when there is still work to do for the entry."""
     if record.state is EntryState.CANCELLED:
         return False
     with_submit = batch.is_submit_wanted or record.is_submit_wanted
@@ -297,7 +302,7 @@ def _is_left(batch: BatchRecord, record: EntryRecord) -> bool:
 
 
 class _Shutter:
-    """Has no more taken from the queue once the worker drains."""
+    """A subscriber that stops the intake from the queue once the worker drains."""
 
     name = "the end of the queue"
     hears = frozenset({BatchDrained})
@@ -306,5 +311,5 @@ class _Shutter:
         self._shut = shut
 
     def __call__(self, _event: Event) -> None:
-        """Take no more."""
+        """Stop the intake."""
         self._shut()

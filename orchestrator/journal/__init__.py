@@ -1,1 +1,1 @@
-"""Durable local state: tables, migrations, guarded transitions and the run lock."""
+"""Durable state: tables, migrations, guarded transitions and the lock of each batch."""

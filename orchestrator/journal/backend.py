@@ -1,8 +1,9 @@
-"""The door of the journal: what it asks of a database, and of what keeps two runs apart on one batch.
+"""The backend interface of the journal: a database, and the locks that keep two runs off the same batch.
 
-The statements are SQL with named parameters (`:name`) that SQLite and PostgreSQL understand alike
-(`journal/statements.py`). How they get there, where the data is kept and how a batch is locked is the backend's own:
-`journal/sqlite.py` is one, a file and a lock file for each batch; `journal/postgres.py` is a server that hosts share.
+The statements are SQL with named parameters (`:name`) that both SQLite and PostgreSQL understand
+(`journal/statements.py`). Each backend defines how they are executed, where the data is kept and how a batch is
+locked: `journal/sqlite.py` uses a file, and a lock file for each batch; `journal/postgres.py` uses a server that
+several hosts share.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ Row = dict[str, Any]
 
 
 class Transaction(Protocol):
-    """What an operation writes with; whether it is committed alone or with others is the backend's business."""
+    """The transaction that an operation writes in; the backend may commit it together with other operations."""
 
     def execute(self, statement: str, row: Row) -> int:
         """Execute *statement* with the parameters of *row* and return how many rows it changed."""
         ...
 
     def select(self, query: str, row: Row) -> list[tuple[Any, ...]]:
-        """All rows of *query* with the parameters of *row*."""
+        """Return all rows of *query* with the parameters of *row*."""
         ...
 
     def add_row(self, statement: str, row: Row) -> None:
@@ -36,20 +37,20 @@ class Transaction(Protocol):
         ...
 
     def insert(self, table: str, row: Row) -> None:
-        """Insert *row* before the commit, together with all that have the same columns."""
+        """Insert *row* before the commit, together with all rows of the same table and columns."""
         ...
 
 
-#: May run in a thread and beside others, so it does nothing but write. It checks its guards before it changes
-#: anything: an OrchestratorError it raises reaches its own caller only.
+#: A write. It may run in a thread and in one transaction with other operations, so it must do nothing but write. It
+#: checks its guards before it changes anything: an OrchestratorError that it raises reaches only its own caller.
 Operation = Callable[[Transaction], T]
 
 
 class JournalHealth(NamedTuple):
-    """Whether the journal at `place` can be used.
+    """The result of checking the journal at `place`.
 
-    `version` is its schema's, 0 for an empty file; `damage` what its database complains of first, None where all is
-    well; `upload_url` one that is not used up, which shows where the store is.
+    `version` is its schema version, 0 for an empty file. `damage` is the first complaint of its database, None if
+    there is none. `upload_url` is an upload URL that is not used up, which shows where the store is.
     """
 
     place: str
@@ -59,52 +60,52 @@ class JournalHealth(NamedTuple):
 
 
 class Backend(Protocol):
-    """An open database of one journal.
+    """The open database of one journal.
 
-    *is_shared* is True where several hosts may have it open, so that only what they all see may be kept of files.
+    *is_shared* is True if several hosts may open it: only facts about files that all hosts share may then be stored.
     """
 
     is_shared: bool
 
     async def upgrade(self, operation: Operation[None], newest: int) -> None:
-        """Run *operation*, which brings the tables to version *newest*, while no other process does."""
+        """Run *operation*, which upgrades the tables to version *newest*, while no other process upgrades them."""
         ...
 
     async def write(self, operation: Operation[T]) -> T:
         """Run *operation* in a transaction and return its result once it is durable.
 
-        Raises what the operation raises, and JournalError when the database fails.
+        Raises the errors of the operation, and JournalError when the database fails.
         """
         ...
 
     def write_later(self, operation: Operation[None]) -> None:
-        """Queue *operation* to be committed with the next write; for records no caller waits for."""
+        """Queue *operation* for the next commit; for records that no caller waits for."""
         ...
 
     async def flush(self) -> None:
-        """Commit what was queued by `write_later`; raises JournalError."""
+        """Commit the operations queued by `write_later`; raises JournalError."""
         ...
 
     async def read(self, query: str, parameters: Row | None = None) -> list[tuple[Any, ...]]:
-        """All rows of *query*, which sees one consistent state of the journal; raises JournalError.
+        """Return all rows of *query*, which sees one consistent state of the journal; raises JournalError.
 
-        A boolean may come as 0 or 1.
+        A boolean may be returned as 0 or 1.
         """
         ...
 
     def hold_batch(self, key: BatchKey) -> AbstractAsyncContextManager[None]:
-        """Hold the lock of the batch for the block; it is free the moment its holder dies.
+        """Hold the batch's lock for the block; it is released as soon as its holder dies.
 
-        Entering raises LockHeldError while another process holds it, and JournalError where it cannot be taken.
+        Entering raises LockHeldError when another process holds the lock, and JournalError when it cannot be taken.
         """
         ...
 
     async def batch_holder(self, key: BatchKey) -> str | None:
-        """The process that holds the batch, None where none does; one that starts meanwhile still gets it."""
+        """Return the process that holds the batch's lock, or None; asking does not keep a new run from taking it."""
         ...
 
     def stop_waiting(self) -> None:
-        """Wait no more for a database that is away: what needs it from now on fails."""
+        """Stop waiting for an unreachable database: calls that need it fail from now on."""
         ...
 
     async def close(self) -> None:
@@ -112,7 +113,7 @@ class Backend(Protocol):
         ...
 
 
-#: A URL whose parts are what they seem: with a character that only belongs into an encoded password it is none.
+#: A URL with unambiguous parts; one with a character that belongs only in an encoded password does not match.
 _PLAIN_URL = re.compile(
     r"""(?P<scheme>[a-z][a-z0-9+.-]*)://
         (?:(?P<user>[\w.%~-]+)(?::(?P<password>[^@/?\#\s]*))?@)?
@@ -124,17 +125,17 @@ _PLAIN_URL = re.compile(
 
 
 def is_url(location: str) -> bool:
-    """True for what names a database and never a path."""
+    """True when *location* names a database and cannot be a path."""
     return "://" in location
 
 
 def is_server(location: str) -> bool:
-    """True for a database server that several hosts can share; other URLs name nothing that a journal can be in."""
+    """True when *location* names a database server that hosts can share; no other URL can hold a journal."""
     return location.startswith(("postgresql://", "postgres://"))
 
 
 def shown(location: str) -> str:
-    """*location* as people may see it: a URL may hold a password, and its query too."""
+    """Return *location* for display, without the password of a URL and without its query, which may hold one."""
     if not is_url(location):
         return location
     parts = _PLAIN_URL.fullmatch(location)
@@ -145,7 +146,7 @@ def shown(location: str) -> str:
 
 
 def has_password(location: str) -> bool:
-    """True when *location* holds a password, or may hold one where it is not clear which part is what."""
+    """True when *location* holds a password, or may hold one because its parts are ambiguous."""
     if not is_url(location):
         return False
     parts = _PLAIN_URL.fullmatch(location)

@@ -1,4 +1,4 @@
-"""Connections, transactions and the one group commit for all writers of a journal, whatever database is behind it."""
+"""Connections, transactions and the group commit that all writers of a journal share, for any database."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from orchestrator.journal.statements import insert_into
 T = TypeVar("T")
 
 MAX_GROUP = 256
-#: Minimum spacing of commits while several writers share them: a commit costs the CPU as much as some requests.
+#: Minimum spacing of commits while several writers share them: a commit costs as much CPU time as several requests.
 COMMIT_INTERVAL_SECONDS = 0.008
 #: After this many lone commits in a row, stop waiting for other writers.
 LONE_COMMITS = 8
-#: How many queries may run at a time.
+#: The maximum number of concurrent queries.
 READERS = 2
 
 
 class Cursor(Protocol):
-    """What a statement came to."""
+    """The result of a statement."""
 
     @property
     def rowcount(self) -> int:
-        """How many rows it changed."""
+        """The number of changed rows."""
 
     def fetchall(self) -> list[Any]:
-        """All rows it found."""
+        """Return all rows that the statement found."""
 
 
 class Connection(Protocol):
-    """A connection that leaves transactions to its caller; its methods raise what the driver raises."""
+    """A connection that leaves transactions to its caller; its methods raise the driver's errors."""
 
     @property
     def is_lost(self) -> bool:
-        """True when the database has gone away, so that nothing can be asked through it any more."""
+        """True when the connection to the database is lost and can no longer be used."""
 
     def begin(self) -> object:
         """Begin a transaction that may write."""
@@ -60,14 +60,14 @@ class Connection(Protocol):
         """Make the transaction durable."""
 
     def roll_back(self) -> None:
-        """End a transaction of which nothing is to stay; raises nothing, whatever state the connection is in."""
+        """Undo and end the transaction; raises nothing, whatever state the connection is in."""
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
 
 
 class Readers:
-    """Connections for reading, opened as they are needed and used again."""
+    """A pool of connections for reading, opened on demand and reused."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
@@ -76,7 +76,7 @@ class Readers:
         self._lock = threading.Lock()
 
     def read(self, query: str, parameters: Row) -> list[tuple[Any, ...]]:
-        """All rows of *query*, which sees one consistent state; blocks, raises what the driver raises."""
+        """Return all rows of *query*, which sees one consistent state; blocks, and raises the driver's errors."""
         with self._lock:
             idle = self._idle.pop() if self._idle else None
         connection = idle or self._connect()
@@ -91,7 +91,7 @@ class Readers:
                 connection.close()
 
     def close(self) -> None:
-        """Close all; one that is still in use is closed when it is given back."""
+        """Close all connections; one that is in use is closed when it is given back."""
         with self._lock:
             self._is_closed = True
             idle, self._idle = self._idle, []
@@ -100,7 +100,7 @@ class Readers:
 
 
 class GroupTransaction:
-    """A connection inside a transaction, and rows that share one statement with other writers."""
+    """A transaction on a connection, with rows that share statements with those of other writers."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -111,7 +111,7 @@ class GroupTransaction:
         return self._connection.execute(statement, row).rowcount
 
     def select(self, query: str, row: Row) -> list[tuple[Any, ...]]:
-        """All rows of *query* with the parameters of *row*."""
+        """Return all rows of *query* with the parameters of *row*."""
         return self._connection.execute(query, row).fetchall()
 
     def add_row(self, statement: str, row: Row) -> None:
@@ -119,11 +119,11 @@ class GroupTransaction:
         self._rows.setdefault(statement, []).append(row)
 
     def insert(self, table: str, row: Row) -> None:
-        """Insert *row* before the commit, together with all that have the same columns."""
+        """Insert *row* before the commit, together with all rows of the same table and columns."""
         self.add_row(insert_into(table, tuple(row)), row)
 
     def execute_rows(self) -> None:
-        """Execute what was added."""
+        """Execute the statements of the rows that were added."""
         for statement, rows in self._rows.items():
             self._connection.executemany(statement, rows)
         self._rows.clear()
@@ -131,7 +131,7 @@ class GroupTransaction:
 
 @contextmanager
 def transaction(connection: Connection) -> Iterator[GroupTransaction]:
-    """Write all that is done in the block, or nothing; raises what the driver raises."""
+    """Commit everything that the block writes, or nothing; raises the driver's errors."""
     connection.begin()
     try:
         begun = GroupTransaction(connection)
@@ -139,48 +139,48 @@ def transaction(connection: Connection) -> Iterator[GroupTransaction]:
         begun.execute_rows()
         connection.commit()
     except BaseException:
-        # What went wrong first is what counts.
+        # roll_back raises nothing: the first error is the one that counts.
         connection.roll_back()
         raise
 
 
 class LostConnectionError(JournalError):
-    """The database went away in the middle: a commit that was under way may have gone through or not."""
+    """A lost connection to the database; a commit in flight may or may not have succeeded."""
 
 
 @dataclass(slots=True, eq=False)
 class Pending(Generic[T]):
-    """A write on its way; the thread that commits settles it, the event loop then finishes it."""
+    """A queued write; the committing thread settles it, then the event loop finishes it."""
 
     operation: Operation[T]
     is_settled: bool = False
     is_finished: bool = False
     result: T | None = None
     error: Exception | None = None
-    #: Of a writer that waits: done when the operation is finished, or when the writer is to lead.
+    #: Set while the writer waits; done when the operation is finished or when the writer is to lead.
     wake: asyncio.Future[None] | None = None
 
     def settle(self, error: Exception | None = None) -> None:
-        """It is durable, or has failed with *error*."""
+        """Mark the write as durable, or as failed with *error*."""
         self.is_settled = True
         self.error = self.error if error is None else error
 
     def finish(self) -> None:
-        """Let its writer go on."""
+        """Wake up the writer."""
         self.is_finished = True
         if self.wake is not None and not self.wake.done():
             self.wake.set_result(None)
 
 
 class GroupCommit:
-    """One connection for writers, who share commits, and a few for readers; a backend of the journal adds its locks.
+    """One connection for all writers, which share commits, and a few for readers; a backend adds its locks.
 
-    Concurrent writers form a queue. One of them leads: it commits for all in one transaction and one thread hop, so
-    many entries share one fsync and each returns only when its own write is durable. They are all woken at once.
+    Concurrent writers form a queue. One of them leads: it commits for all of them in one transaction and one thread
+    hop, so many entries share one fsync. Each write returns only when it is durable, and all are woken at once.
 
-    What the driver raises is a *driver_error*; *meaning* makes a JournalError of it, LostConnectionError where the
-    connection is lost. Then the leader has `_reconnect` find out what became of the group before anything else is
-    written.
+    *driver_error* is the base class of the driver's errors. *meaning* turns such an error into a JournalError, or a
+    LostConnectionError if the connection is lost. In that case the leader uses `_reconnect` to find out whether the
+    group was committed, before anything else is written.
     """
 
     is_shared = False
@@ -202,13 +202,13 @@ class GroupCommit:
         self._has_leader = False
         self._committed_at = -math.inf
         self._lone_commits = LONE_COMMITS
-        #: The operations of the transaction that was begun last, as long as they are not settled.
+        #: The operations of the transaction begun last, until they are settled.
         self._under_way: list[Pending[Any]] = []
-        #: Set when only the database knows whether they were committed: what was raised.
+        #: The error that left it unknown whether they were committed; None if it is known.
         self._doubt: LostConnectionError | None = None
         self._thread = anyio.CapacityLimiter(1)
         self._reading = anyio.CapacityLimiter(READERS)
-        #: Held by the thread that writes: it goes on when its task is cut off by force.
+        #: Held by the writing thread, which keeps running when its task is cancelled by force.
         self._in_use = threading.Lock()
 
     def __repr__(self) -> str:
@@ -219,7 +219,7 @@ class GroupCommit:
         )
 
     async def write(self, operation: Operation[T]) -> T:
-        """Run *operation* in the next transaction; the error it raises spoils no write of the others."""
+        """Run *operation* in the next transaction; an error that it raises does not affect other writes."""
         pending = Pending(operation)
         self._queue.append(pending)
         if self._has_leader:
@@ -231,7 +231,7 @@ class GroupCommit:
         return pending.result  # type: ignore[return-value]  # T may be None
 
     async def _follow(self, pending: Pending[T]) -> None:
-        """Wait until *pending* is finished, or its writer is to lead."""
+        """Wait until *pending* is finished or its writer is to lead."""
         pending.wake = asyncio.get_running_loop().create_future()
         try:
             await pending.wake
@@ -241,12 +241,12 @@ class GroupCommit:
             raise
 
     async def _lead(self, pending: Pending[T]) -> None:
-        """Commit until *pending* is finished, and leave the rest to another."""
+        """Commit until *pending* is finished, then leave the rest to another writer."""
         self._has_leader = True
         try:
             while not pending.is_finished:
                 if self._doubt is not None:
-                    # Not shielded, as it may take minutes: a writer that is stopped leaves the wait to the next one.
+                    # Not shielded, as it may take minutes: a cancelled writer leaves the wait to the next one.
                     await self._resolve(self._doubt)
                 else:
                     with anyio.CancelScope(shield=True):
@@ -255,7 +255,7 @@ class GroupCommit:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Let the first waiting writer lead."""
+        """Make the first waiting writer the leader."""
         waiting = (each.wake for each in [*self._under_way, *self._queue])
         next_leader = next((wake for wake in waiting if wake and not wake.done()), None)
         self._has_leader = next_leader is not None
@@ -267,24 +267,24 @@ class GroupCommit:
         self._queue.append(Pending(operation))
 
     async def flush(self) -> None:
-        """Commit what was queued by `write_later`."""
+        """Commit the operations queued by `write_later`."""
         while self._queue or self._doubt:
             await self.write(lambda _: None)
 
     def stop_waiting(self) -> None:
-        """Do nothing, as long as no database can go away and come back."""
+        """Do nothing; a backend whose database can go away and come back overrides this."""
 
     async def close(self) -> None:
-        """Close the connections, once no thread writes any more."""
-        # Blocks rather than awaits: a cancelled task closes its journal all the same.
+        """Close the connections once no thread writes."""
+        # Blocks instead of awaiting, so that a cancelled task still closes its journal.
         with self._in_use:
             self._writer.close()
         self._readers.close()
 
     async def read(self, query: str, parameters: Row | None = None) -> list[tuple[Any, ...]]:
-        """All rows of *query*; they are the driver's own: booleans may be 0 and 1."""
+        """Return all rows of *query* as the driver returns them: booleans may be 0 and 1."""
         try:
-            # One hop into a thread for all of it: a driver that hops for every call takes six.
+            # One hop into a thread for the whole query: a driver that hops for every call needs six.
             read = self._readers.read
             return await to_thread.run_sync(read, query, parameters or {}, limiter=self._reading)
         except self._driver_error as error:
@@ -298,7 +298,7 @@ class GroupCommit:
             await to_thread.run_sync(self._commit, group, limiter=self._thread)
         except LostConnectionError as error:
             self._doubt = error
-            # What the lost transaction held is decided first, what was still to come after it is as it was.
+            # The operations of the lost transaction are settled first; the rest of the group goes back to the queue.
             self._queue[:0] = [each for each in group if not (each.is_settled or each in self._under_way)]
         except BaseException:
             for pending in group:
@@ -315,7 +315,7 @@ class GroupCommit:
                 pending.finish()
 
     async def _resolve(self, doubt: LostConnectionError) -> None:
-        """Connect anew and settle the group that was under way; without a database nothing that waits is written."""
+        """Reconnect and settle the group in flight; if reconnecting fails, all waiting writes fail."""
         try:
             is_committed = await self._reconnect(doubt)
         except JournalError as error:
@@ -333,22 +333,22 @@ class GroupCommit:
         self._finish_settled(group)
 
     async def _reconnect(self, lost: LostConnectionError) -> bool:
-        """Connect the writer anew, and say whether the transaction that was cut off has been committed.
+        """Reconnect the writer, and return whether the interrupted transaction has been committed.
 
-        Raises JournalError when there is no hope any more, as where a backend knows no way to connect anew.
+        Raises JournalError when it gives up, or when the backend has no way to reconnect.
         """
         raise lost
 
     def _commit(self, group: list[Pending[Any]]) -> None:
-        """Commit *group* in one transaction; when an operation fails, each by itself, so that one spoils no other.
+        """Commit *group* in one transaction; if that fails, commit each operation in its own.
 
-        What fails because of the disk or a lock would fail for each, and each would wait as long for it.
+        A failure of the disk or of a lock is not retried that way: each operation would wait as long and fail, too.
         """
         try:
             self._commit_together(group)
         except LostConnectionError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever broke, every waiting writer must get it
+        except Exception as error:  # noqa: BLE001 - whatever broke, every waiting writer must get the error
             if len(group) == 1 or (isinstance(error, JournalError) and error.is_temporary):
                 for pending in group:
                     pending.settle(error)
@@ -362,7 +362,7 @@ class GroupCommit:
             with self._in_use, transaction(self._writer) as begun:
                 for pending in group:
                     pending.error = None
-                    # A guard that fails is its own writer's affair: the others' writes are committed with this group.
+                    # A failed guard concerns only its own writer; the other writes are committed with this group.
                     try:
                         pending.result = pending.operation(begun)
                     except OrchestratorError as error:

@@ -1,6 +1,6 @@
-"""What has happened, as the journal keeps it: runs of a batch, reviews, failed tries, changes of state and incidents.
+"""The history in the journal: runs of a batch, reviews, failed attempts, changes of state and incidents.
 
-It is bounded: of segments two numbers, of each entry the latest failed tries, of each batch the latest incidents.
+It is bounded: two numbers per segment, the latest failed attempts per entry, the latest incidents per batch.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from orchestrator.domain.untrusted_text import repaired
 from orchestrator.journal.backend import Row
 from orchestrator.journal.records import RowShape, intact, types_of
 
-#: Failed tries that are kept of an entry.
+#: The number of failed attempts kept per entry.
 KEPT_ATTEMPTS: Final = 400
-#: Incidents that are kept of a batch, and the length of what is said of each.
+#: The number of incidents kept per batch, and the maximum length of an incident's message.
 KEPT_INCIDENTS: Final = 2000
 _LONGEST_MESSAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run of a batch; without `ended_at` it is under way or was killed.
+    """One run of a batch; without `ended_at` it is still running or was killed.
 
-    Times are epoch seconds; `entries` are the counts of design section 4 at its end, None where it has none.
+    Times are epoch seconds; `entries` are the counts of design section 4 at the end of the run, None if it has none.
     """
 
     run_id: str
@@ -40,12 +40,12 @@ class RunRecord:
     version: str
     host: str
     pid: int
-    #: Where its events were written, None for nowhere.
+    #: The file that its events were written to; None if there is none.
     events_path: str | None = None
 
     @property
     def process(self) -> str:
-        """The process as the lock of the batch names it."""
+        """The name of the process, as in the batch's lock."""
         return process_name(self.pid, self.host)
 
 
@@ -54,7 +54,7 @@ _RUN_SHAPE = RowShape("runs", types_of(RunRecord, RUN_COLUMNS, entries=str | Non
 
 
 def run_record(row: Sequence[Any]) -> RunRecord:
-    """Build the record from a row of RUN_COLUMNS; raises JournalError where it is damaged."""
+    """Build the record from a row of RUN_COLUMNS; raises JournalError if it is damaged."""
     _RUN_SHAPE.check(row)
     columns = dict(zip(RUN_COLUMNS, row, strict=True))
     with intact("the counts of a run"):
@@ -63,7 +63,7 @@ def run_record(row: Sequence[Any]) -> RunRecord:
 
 
 def run_row(batch: str, run_id: str, started_at: float, events_path: str | None = None) -> dict[str, object]:
-    """The row of the table `runs` for a run that this process starts."""
+    """Return the row of the table `runs` for a run that this process starts."""
     return {
         "batch": batch,
         "run_id": run_id,
@@ -76,19 +76,19 @@ def run_row(batch: str, run_id: str, started_at: float, events_path: str | None 
 
 
 def run_end(ended_at: float, exit_code: int, entries: Mapping[str, int] | None) -> dict[str, object]:
-    """The columns of the table `runs` that are known at the end of a run."""
+    """Return the columns of the table `runs` that are written at the end of a run."""
     counts = None if entries is None else json.dumps(entries)
     return {"ended_at": ended_at, "exit_code": int(exit_code), "entries": counts}
 
 
 def process_name(pid: int, host: str) -> str:
-    """A process as people find it: `process 7966 on studio-1`."""
+    """Return the name of a process for people: `process 7966 on studio-1`."""
     return f"process {pid} on {host}"
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewRecord:
-    """One review of one submission of an entry, kept also when its batch is forgotten; `at` is set by the journal."""
+    """One review of one submission of an entry; it is kept when its batch is deleted, and the journal sets `at`."""
 
     batch: str
     entry_id: str
@@ -105,7 +105,7 @@ REVIEW_COLUMNS = tuple(ReviewRecord.__slots__)
 
 
 def review_record(row: Sequence[Any]) -> ReviewRecord:
-    """Build the record from a row of REVIEW_COLUMNS; raises JournalError where it is damaged."""
+    """Build the record from a row of REVIEW_COLUMNS; raises JournalError if it is damaged."""
     columns = dict(zip(REVIEW_COLUMNS, row, strict=True))
     with intact("the reasons of a review"):
         reasons = tuple(json.loads(columns["redo_reasons"]))
@@ -114,7 +114,7 @@ def review_record(row: Sequence[Any]) -> ReviewRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """One failed try of one request."""
+    """One failed attempt of one request."""
 
     at: float
     operation: str
@@ -137,13 +137,13 @@ class TransitionRecord:
     to_state: str
     reason: str | None
     epoch: int
-    #: The process that wrote it; None where an older program did.
+    #: The process that wrote it; None if an older program did.
     holder: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class HandbackRecord:
-    """That *host* could not use an entry's files, and why; other hosts of the fleet may."""
+    """A report that *host* could not use an entry's files, and why; other hosts of the fleet may be able to."""
 
     host: str
     at: float
@@ -156,35 +156,35 @@ _HANDBACK_SHAPE = RowShape("handbacks", types_of(HandbackRecord, HandbackRecord.
 
 
 def attempt_record(row: Sequence[Any]) -> AttemptRecord:
-    """Build the record from a row of its fields; raises JournalError where it is damaged."""
+    """Build the record from a row of its fields; raises JournalError if it is damaged."""
     _ATTEMPT_SHAPE.check(row)
     return AttemptRecord(**dict(zip(AttemptRecord.__slots__, row, strict=True)))
 
 
 def transition_record(row: Sequence[Any]) -> TransitionRecord:
-    """Build the record from a row of its fields; raises JournalError where it is damaged."""
+    """Build the record from a row of its fields; raises JournalError if it is damaged."""
     _TRANSITION_SHAPE.check(row)
     return TransitionRecord(*row)
 
 
 def handback_record(row: Sequence[Any]) -> HandbackRecord:
-    """Build the record from a row of its fields; raises JournalError where it is damaged."""
+    """Build the record from a row of its fields; raises JournalError if it is damaged."""
     _HANDBACK_SHAPE.check(row)
     return HandbackRecord(*row)
 
 
 class IncidentKind(StrEnum):
-    """What can be noted of a run."""
+    """The kinds of incidents that a run may have."""
 
     OUTAGE = "outage"
     WARNING = "warning"
     DECISION = "decision"
-    #: The subject says why, the message which entries.
+    #: The subject is the reason, the message lists the entries.
     LEFT_ALONE = "left alone"
 
 
 class SegmentTimes(NamedTuple):
-    """Seconds that a segment took from its first try in a run, and those of its last PUT; None where not known."""
+    """The seconds of a segment's last PUT, and those since its first attempt in the run; None if unknown."""
 
     put_seconds: float | None
     took_seconds: float | None
@@ -194,7 +194,7 @@ NOT_TIMED: Final = SegmentTimes(None, None)
 
 
 class StoredSegment(NamedTuple):
-    """A stored segment on the time axis: epoch seconds, bytes, seconds as `SegmentTimes` has them."""
+    """A stored segment with its length in bytes and its times: epoch seconds, and seconds as in `SegmentTimes`."""
 
     entry_id: str
     asset: str
@@ -207,9 +207,9 @@ class StoredSegment(NamedTuple):
 
 
 class WorkDone(NamedTuple):
-    """Segments and bytes of a batch: all of them, those that are stored, and those that were sent since some time.
+    """The segments and bytes of a batch: the total, the stored ones, and those sent since a given time.
 
-    *retried* are the tries of segments that failed since.
+    *retried* is the number of failed attempts at segments since that time.
     """
 
     segments: int
@@ -222,7 +222,7 @@ class WorkDone(NamedTuple):
 
 
 class StateChange(NamedTuple):
-    """An entry came into a state, in epoch seconds."""
+    """A change of an entry's state; `at` is in epoch seconds."""
 
     entry_id: str
     at: float
@@ -230,7 +230,7 @@ class StateChange(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """How often tries of an operation failed for one reason."""
+    """One reason why attempts of an operation failed, and how often."""
 
     operation: str
     kind: str
@@ -240,7 +240,7 @@ class Cause(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IncidentRecord:
-    """What happened in a run, in epoch seconds; without `ended_at` it was not over, or lasts no time."""
+    """An incident of a run, in epoch seconds; without `ended_at` it was not over, or has no duration."""
 
     run_id: str
     at: float
@@ -254,13 +254,13 @@ _INCIDENT_SHAPE = RowShape("incidents", [str, float, float | None, str, str, str
 
 
 def incident_record(row: Sequence[Any]) -> IncidentRecord:
-    """Build the record from a row of its fields; raises JournalError where it is damaged."""
+    """Build the record from a row of its fields; raises JournalError if it is damaged."""
     _INCIDENT_SHAPE.check(row)
     return IncidentRecord(*row)
 
 
 def incident_row(batch: str, incident: IncidentRecord) -> Row:
-    """The row of the table `incidents`."""
+    """Return the row of the table `incidents`."""
     return {
         "batch": batch,
         "run_id": incident.run_id,

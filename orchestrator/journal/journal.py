@@ -1,4 +1,4 @@
-"""The journal: what is known of every batch, durable before anyone acts on it."""
+"""The journal: the state of every batch, made durable before anything acts on it."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ if TYPE_CHECKING:
 
 
 class Journal(EntryWriter):
-    """Reads, and guarded writes that are durable when they return."""
+    """The journal of all batches: reads, and guarded writes that are durable when they return."""
 
     def hold_batch(self, key: BatchKey) -> AbstractAsyncContextManager[None]:
-        """Hold the lock of the batch for the block: one run, `cancel` or `clean` at a time.
+        """Hold the batch's lock for the block, so that only one run, `cancel` or `clean` works on the batch.
 
-        Entering raises LockHeldError while another process holds it, and JournalError where it cannot be taken.
+        Entering raises LockHeldError when another process holds the lock, and JournalError when it cannot be taken.
         """
         return self._backend.hold_batch(key)
 
     async def batch_holder(self, key: BatchKey) -> str | None:
-        """The process that holds the batch, None where none does; one that starts meanwhile still gets it."""
+        """Return the process that holds the batch's lock, or None; asking does not keep a new run from taking it."""
         return await self._backend.batch_holder(key)
 
     def stop_waiting(self) -> None:
-        """Wait no more for a server that is away: what needs it from now on raises JournalError."""
+        """Stop waiting for an unreachable server: calls that need it raise JournalError from now on."""
         self._backend.stop_waiting()
 
     def notices(self, batch: str, target: str) -> NoticeBook:
-        """What *target* is to be notified of about the batch, and has been."""
-        # Loaded by those who notify somebody.
+        """Return the book of notices about the batch for *target*."""
+        # Imported here because only commands that send notifications need it.
         from orchestrator.journal.outbox import NoticeBook  # noqa: PLC0415
 
         return NoticeBook(self._backend, self._clock, batch, target)
 
     async def batches_to_notify_of(self, targets: Collection[str]) -> set[str]:
-        """The batches of which one of *targets* was promised a notice or is owed one."""
+        """Return the batches for which one of *targets* has a promised or an owed notice."""
         query = "SELECT DISTINCT batch FROM notices WHERE target = :target AND state IN ('promised', 'owed')"
         return {
             str(batch)
@@ -69,7 +69,7 @@ class Journal(EntryWriter):
         }
 
     async def known_key(self, key: BatchKey) -> BatchKey:
-        """The key under which the journal has the batch, where its name may be composed in another way."""
+        """Return the key under which the journal has the batch; its name may be composed differently (NFC, NFD)."""
         places = (key.endpoint, key.project_id, normal(key.name))
         alike = [
             batch
@@ -90,7 +90,7 @@ class Journal(EntryWriter):
         run_id: str,
         events_path: str | None = None,
     ) -> None:
-        """Write down that *run_id* works on the batch, which is made when it is new.
+        """Record that *run_id* works on the batch, and create the batch if it is new.
 
         *events_path* is the file to which the run's events are written.
         """
@@ -98,10 +98,12 @@ class Journal(EntryWriter):
         run: Row = {"is_submit_wanted": is_submit_wanted, "last_run_id": run_id, "last_run_at": now}
         run["last_exit_code"] = None
         if manifest_path is not None:
-            run["manifest_path"] = repaired(manifest_path)  # a run that is refused for it is kept, too
+            run["manifest_path"] = repaired(
+                manifest_path
+            )  # a run that is refused for its path is recorded, too
 
         def write(transaction: Transaction) -> None:
-            # The row of a known batch keeps when it was made and, from a run without a manifest, its path.
+            # An existing row keeps its `created_at`, and keeps its path when the run has no manifest.
             if transaction.execute(statements.update_batch(tuple(run)), {"batch": key.digest, **run}) == 0:
                 head = {"batch": key.digest, "endpoint": key.endpoint, "project_id": key.project_id}
                 transaction.insert("batches", {**head, "name": key.name, "created_at": now, **run})
@@ -114,22 +116,22 @@ class Journal(EntryWriter):
         await self._backend.write(write)
 
     async def name_manifest(self, batch: str, manifest_path: str) -> None:
-        """Write down which file the batch is made from now."""
+        """Record the path of the manifest that the batch is made from, from now on."""
         row = {"batch": batch, "manifest_path": manifest_path}
         await self._write_rows(statements.update_batch(("manifest_path",)), [row])
 
     async def require_before_submit(self, batch: str, requirement: str | None) -> None:
-        """Write down what the batch's manifest asks for before an entry is submitted."""
+        """Record what the batch's manifest requires before an entry is submitted."""
         row = {"batch": batch, "submit_requires": requirement}
         await self._write_rows(statements.update_batch(("submit_requires",)), [row])
 
     async def decide_for_workers(self, batch: str, settings: str) -> None:
-        """Write down what is decided with the batch, for the workers that upload it."""
+        """Record the batch's settings, as JSON, for the workers that upload it."""
         row = {"batch": batch, "settings": settings}
         await self._write_rows(statements.update_batch(("settings",)), [row])
 
     async def keep_review(self, review: ReviewRecord) -> None:
-        """Keep what a review of an entry came to, once for each submission."""
+        """Record the result of an entry's review, once for each submission."""
         row: Row = {
             "batch": review.batch,
             "entry_id": review.entry_id,
@@ -141,30 +143,30 @@ class Journal(EntryWriter):
             "code": review.code,
             "redo_reasons": json.dumps(review.redo_reasons, ensure_ascii=False),
         }
-        # A `watch` and a run beside it may both see the same review.
+        # A `watch` and a concurrent run may both see the same review.
         statement = f"{statements.insert_into('reviews', tuple(row))} ON CONFLICT DO NOTHING"
         await self._write_rows(statement, [row])
 
     def note_incident(self, batch: str, run_id: str, kind: IncidentKind, subject: str, message: str) -> None:
-        """Keep what happened to *subject* (a side of an outage, an entry); committed with the next write."""
+        """Record an incident of *subject* (a side of an outage, an entry); it is committed with the next write."""
         row = incident_row(batch, IncidentRecord(run_id, self._clock(), None, kind.value, subject, message))
         self._backend.write_later(lambda transaction: transaction.insert("incidents", row))
 
     def end_incident(self, batch: str, run_id: str, kind: IncidentKind, subject: str) -> None:
-        """Keep that what is under way of this *kind* for *subject* is over; committed with the next write."""
+        """Record that the open incident of this *kind* and *subject* is over; it is committed with the next write."""
         key: Row = {"batch": batch, "run_id": run_id, "kind": kind.value, "subject": subject}
         row = {**key, "at": self._clock()}
 
         self._backend.write_later(lambda transaction: transaction.add_row(statements.END_INCIDENT, row))
 
     async def flush(self) -> None:
-        """Commit what waits for the next write; raises JournalError."""
+        """Commit the records that wait for the next write; raises JournalError."""
         await self._backend.flush()
 
     async def close_batch(
         self, batch: str, run_id: str, exit_code: int, entries: Mapping[str, int] | None = None
     ) -> None:
-        """Write down how the run ended, and the counts of its *entries*."""
+        """Record the end of the run and the counts of its *entries*."""
         key: Row = {"batch": batch, "run_id": run_id}
         end = run_end(self._clock(), exit_code, entries)
 
@@ -177,7 +179,7 @@ class Journal(EntryWriter):
     async def end_queued_batch(
         self, batch: str, run_id: str, exit_code: int, entries: Mapping[str, int]
     ) -> None:
-        """Write down how workers have ended what the command *run_id* queued, unless another process did."""
+        """Record the end of the batch that the command *run_id* queued, unless another process already has."""
         key: Row = {"batch": batch, "run_id": run_id}
         end = run_end(self._clock(), exit_code, entries)
 
@@ -197,9 +199,9 @@ class Journal(EntryWriter):
         *,
         is_last: bool,
     ) -> None:
-        """Write down a run that ended with an error, whether or not it came as far as `open_batch`.
+        """Record a run that ended with an error, whether or not it reached `open_batch`.
 
-        *is_last* shows it as the batch's last run; it is not while another one works.
+        *is_last* makes it the batch's last run; it is False while another run works on the batch.
         """
         key: Row = {"batch": batch, "run_id": run_id}
         end = run_end(self._clock(), exit_code, entries)
@@ -216,7 +218,7 @@ class Journal(EntryWriter):
         await self._backend.write(write)
 
     async def forget_batch(self, batch: str) -> None:
-        """Delete a batch and all that belongs to it."""
+        """Delete a batch and everything that belongs to it, except its reviews."""
         await self._write_rows(statements.DELETE_BATCH, [{"batch": batch}])
 
     async def add_entries(self, batch: str, rows: Iterable[tuple[int, str, str, Sequence[Asset]]]) -> None:
@@ -237,7 +239,7 @@ class Journal(EntryWriter):
             await self._write_rows(statements.insert_into("entries", tuple(values[0])), values)
 
     async def move_entries(self, batch: str, places: Iterable[tuple[str, int]]) -> None:
-        """Give entries the place the manifest has them at now; NOT_IN_MANIFEST for those it has no more."""
+        """Set the positions of entries in the manifest; NOT_IN_MANIFEST for entries that it no longer has."""
         rows = [
             {"key_batch": batch, "key_entry_id": entry_id, "new_position": position}
             for entry_id, position in places
@@ -247,15 +249,15 @@ class Journal(EntryWriter):
 
 
 def exists(location: str) -> bool:
-    """True when there is a journal at *location*: looking must not make one. Raises as `open_journal` does.
+    """True when there is a journal at *location*; never creates one. Raises as `open_journal` does.
 
-    May ask a server, so it is not for the event loop.
+    It may query a server, so it must not run in the event loop.
     """
     return examine(location) is not None if is_url(location) else find_journal(location).exists
 
 
 def folder_of(location: str) -> Path | None:
-    """Where files that go with the journal at *location* may be kept, None where it is on a server.
+    """Return the folder for files that go with the journal at *location*, or None if it is on a server.
 
     Raises as `open_journal` does.
     """
@@ -263,9 +265,9 @@ def folder_of(location: str) -> Path | None:
 
 
 def examine(location: str) -> JournalHealth | None:
-    """Check the journal at *location* without changing it, in whatever state it is; None where there is none.
+    """Check the journal at *location*, in whatever state it is, without changing it; None if there is none.
 
-    Raises as `open_journal` does, but not for a version it does not know.
+    Raises as `open_journal` does, except for an unknown version.
     """
     if is_url(location):
         return _server(location).examine_server(location)
@@ -275,9 +277,9 @@ def examine(location: str) -> JournalHealth | None:
 
 @asynccontextmanager
 async def open_journal(location: str, *, clock: Callable[[], float]) -> AsyncIterator[Journal]:
-    """Open the journal at *location* (a path or a URL) and bring it to the newest version.
+    """Open the journal at *location* (a path or a URL) and upgrade it to the newest version.
 
-    Raises ConfigurationError for a location this program cannot serve, JournalError for one that fails.
+    Raises ConfigurationError for a location this program cannot use, JournalError for one that fails.
     """
     opened = _server(location).open_server(location) if is_url(location) else open_sqlite(location)
     async with opened as backend, _flushed(backend):
@@ -289,13 +291,13 @@ async def open_journal(location: str, *, clock: Callable[[], float]) -> AsyncIte
         yield Journal(backend, clock)
 
 
-#: How long a journal that closes after an error waits for a server that is away.
+#: How long a journal that closes after an error waits for an unreachable server.
 _LAST_WAIT_SECONDS = 10.0
 
 
 @asynccontextmanager
 async def _flushed(backend: Backend) -> AsyncIterator[None]:
-    """Commit what is queued however the block ends: what led to an error is worth most after it."""
+    """Commit the queued records however the block ends: after an error they are needed most."""
     try:
         yield
     except BaseException:
@@ -306,17 +308,17 @@ async def _flushed(backend: Backend) -> AsyncIterator[None]:
 
 
 class _Server(Protocol):
-    """What the module of a server's journals offers."""
+    """The interface of a module for journals on a server."""
 
     def open_server(self, location: str) -> AbstractAsyncContextManager[Backend]:
         """Connect to the database at *location*."""
 
     def examine_server(self, location: str) -> JournalHealth | None:
-        """Check the journal at *location*; None where there is none."""
+        """Check the journal at *location*; None if there is none."""
 
 
 def _server(location: str) -> _Server:
-    """The module for journals on a server; raises ConfigurationError where there is none for *location*."""
+    """Return the module for journals on a server; raises ConfigurationError if *location* has none."""
     if not is_server(location):
         raise ConfigurationError(
             f"a journal is kept in a file or in PostgreSQL, not at {shown(location)}",

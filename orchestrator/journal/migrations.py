@@ -17,7 +17,7 @@ _CREATE_MIGRATIONS_TABLE = f"""CREATE TABLE IF NOT EXISTS {MIGRATIONS_TABLE} (
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """The statements that bring a journal from the version before to this one."""
+    """The statements that upgrade a journal from the previous version to this one."""
 
     version: int
     name: str
@@ -193,9 +193,9 @@ NEWEST = MIGRATIONS[-1].version
 
 
 def migrate(transaction: Transaction, now: float, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
-    """Bring the journal to the newest version, inside the caller's transaction.
+    """Upgrade the journal to the newest version, inside the caller's transaction.
 
-    Raises JournalError when a newer program wrote it.
+    Raises JournalError if a newer program wrote it.
     """
     transaction.execute(_CREATE_MIGRATIONS_TABLE, {})
     ((found,),) = transaction.select(f"SELECT max(version) FROM {MIGRATIONS_TABLE}", {})
@@ -206,7 +206,7 @@ def migrate(transaction: Transaction, now: float, migrations: tuple[Migration, .
             f"the journal was written by a newer version of this program (schema {version}, known {newest})",
             hint="upgrade metastudio-orchestrator, or name another journal with --state",
         )
-    # Their records are in the same transaction: a kill half-way leaves the version that was before.
+    # The records are written in the same transaction: a kill half-way leaves the previous version.
     for migration in migrations:
         if migration.version <= version:
             continue

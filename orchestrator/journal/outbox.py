@@ -1,7 +1,7 @@
-"""What people and programs are to be notified of, and have been: each once, also by a run that is killed on the way.
+"""The outbox of notices to people and programs; each is sent at most once, even if a run is killed half-way.
 
-A notice is owed from the time its cause is known, and taken just before it is sent. One that was taken by a process
-which is dead is not sent again: it may have arrived, and there is no way to ask.
+A notice is owed as soon as its cause is known, and taken just before it is sent. A notice that a process took before
+it died is not sent again: it may have arrived, and there is no way to find out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OWE = (
     " ON CONFLICT (batch, target, subject) DO UPDATE SET reason = excluded.reason, kind = excluded.kind,"
     " text = excluded.text, state = 'owed', at = excluded.at WHERE notices.reason <> excluded.reason"
 )
-#: What a run that begins promises to its target; its end makes a notice of it.
+#: The promise that a run makes to its target when it begins; the end of the run turns it into a notice.
 _PROMISE = (
     "INSERT INTO notices (batch, target, subject, reason, kind, text, state, at)"
     " VALUES (:batch, :target, :subject, '', :kind, '', 'promised', :at) ON CONFLICT DO NOTHING"
@@ -35,14 +35,15 @@ _PROMISED = (
     "SELECT subject FROM notices WHERE batch = :batch AND target = :target AND kind = :kind"
     " AND state = 'promised'"
 )
-#: ... of the latest run until this one, by any process: the first that keeps it keeps it for all.
+#: Keeps the promise of the latest run up to this one. Any process may do so, and the first one does it for all.
 _KEEP_LATEST_PROMISE = (
     "UPDATE notices SET text = :text, state = 'owed', at = :at WHERE batch = :batch AND target = :target"
     " AND kind = :kind AND state = 'promised' AND subject = (SELECT max(subject) FROM notices AS until"
     " WHERE batch = :batch AND target = :target AND kind = :kind AND state = 'promised'"
     " AND subject <= :subject)"
 )
-#: A begin that several processes see is owed once until its end is owed, or for a while if no process sees the end.
+#: A beginning that several processes see is owed once until its end is owed, or for a limited time if no process sees
+#: the end.
 _OWE_BEGIN = (
     "INSERT INTO notices (batch, target, subject, reason, kind, text, state, at)"
     " VALUES (:batch, :target, :subject, :reason, :kind, :text, 'owed', :at)"
@@ -50,7 +51,7 @@ _OWE_BEGIN = (
     " state = 'owed', at = excluded.at WHERE notices.at < :stale OR notices.reason = (SELECT ended.reason"
     " FROM notices AS ended WHERE batch = :batch AND target = :target AND subject = :end)"
 )
-#: What they see end is owed once for each begin.
+#: The end that they see is owed once for each beginning.
 _OWE_END = (
     "INSERT INTO notices (batch, target, subject, reason, kind, text, state, at)"
     " SELECT begun.batch, begun.target, :end, begun.reason, :kind, :text, 'owed', :at FROM notices AS begun"
@@ -69,7 +70,7 @@ _DROP_STALE = (
 
 
 class NoticeKind(StrEnum):
-    """What a notice is about; those of one kind that are owed at a time are one message."""
+    """The kinds of notices; notices of one kind that are owed at the same time form one message."""
 
     FINISHED = "finished"
     FAILED = "failed"
@@ -81,7 +82,7 @@ class NoticeKind(StrEnum):
 
 
 class Notice(NamedTuple):
-    """Something to be said: *subject* is what it is about, *reason* what makes it another one, *text* a line."""
+    """A notice: *text* is one line about *subject*; another *reason* makes it a new notice about that subject."""
 
     subject: str
     kind: NoticeKind
@@ -90,7 +91,7 @@ class Notice(NamedTuple):
 
 
 class NoticeBook:
-    """The notices of one batch to one target, which is named by a digest: a target's URL is a secret."""
+    """The notices about one batch to one target, which is identified by a digest: a target's URL is a secret."""
 
     def __init__(self, backend: Backend, clock: Callable[[], float], batch: str, target: str) -> None:
         self._backend = backend
@@ -98,7 +99,7 @@ class NoticeBook:
         self._key: Row = {"batch": batch, "target": target}
 
     async def owe(self, notices: Iterable[Notice]) -> None:
-        """Owe each notice, unless its subject was owed for the same reason before."""
+        """Owe each notice, unless its subject was already owed for the same reason."""
         rows = [{**self._key, **notice._asdict(), "at": self._clock()} for notice in notices]
 
         def write(transaction: Transaction) -> None:
@@ -109,38 +110,41 @@ class NoticeBook:
             await self._backend.write(write)
 
     async def owe_begin(self, notice: Notice, end: str, forgotten_after: float) -> None:
-        """Owe *notice*, unless another process did and *end* was not owed since; for *forgotten_after* seconds."""
+        """Owe *notice*, unless a process already did and *end* was not owed since.
+
+        A notice that was owed more than *forgotten_after* seconds ago does not count.
+        """
         now = self._clock()
         row: Row = {**self._key, **notice._asdict(), "end": end, "at": now, "stale": now - forgotten_after}
         row["reason"] = repr(now)
         await self._backend.write(lambda transaction: transaction.execute(_OWE_BEGIN, row))
 
     async def owe_end(self, notice: Notice, begin: str) -> None:
-        """Owe *notice* as the end of what was owed as *begin*, unless it was owed since."""
+        """Owe *notice* as the end of the notice owed as *begin*, unless a process already did since then."""
         row: Row = {**self._key, **notice._asdict(), "at": self._clock()}
         row |= {"end": notice.subject, "subject": begin}
         await self._backend.write(lambda transaction: transaction.execute(_OWE_END, row))
 
     async def owed(self) -> list[Notice]:
-        """What is owed and not taken, the oldest first."""
+        """Return the notices that are owed and not taken, oldest first."""
         rows = await self._backend.read(_OWED, self._key)
         return [Notice(subject, NoticeKind(kind), text) for subject, kind, text in rows]
 
     async def take(self, notices: Iterable[Notice]) -> list[Notice]:
-        """Those of *notices* that are this process's to send now."""
+        """Take *notices*; returns those that this process must send, without those that another one took."""
         return await self._move(notices, "owed", "taken")
 
     async def settle(self, notices: Iterable[Notice], *, is_sent: bool) -> None:
-        """Say of what was taken whether it was sent; if not it is owed again."""
+        """Record whether the taken *notices* were sent; if not, they are owed again."""
         await self._move(notices, "taken", "sent" if is_sent else "owed")
 
     async def drop_stale(self, kind: NoticeKind) -> None:
-        """Forget what is owed of *kind*, which is of no use any more."""
+        """Delete the owed notices of *kind*, which are no longer of use."""
         row = {**self._key, "kind": kind}
         await self._backend.write(lambda transaction: transaction.execute(_DROP_STALE, row))
 
     async def promise(self, subject: str, kind: NoticeKind) -> bool:
-        """Write down that the end of *subject*, a run, is owed; True where an earlier run died with its promise."""
+        """Promise a notice of the end of *subject*, a run; returns True if an earlier run died with its promise."""
         row = {**self._key, "kind": kind}
         earlier = await self._backend.read(_PROMISED, row)
         row |= {"subject": subject, "at": self._clock()}
@@ -148,7 +152,7 @@ class NoticeBook:
         return any(found != subject for (found,) in earlier)
 
     async def keep_promise(self, notice: Notice) -> None:
-        """Owe *notice* for the run that is its subject, and for earlier ones that died with theirs."""
+        """Owe *notice* for the run that is its subject, and also for earlier runs that died with their promise."""
         row: Row = {**self._key, **notice._asdict(), "at": self._clock()}
 
         def write(transaction: Transaction) -> None:
@@ -158,9 +162,9 @@ class NoticeBook:
         await self._backend.write(write)
 
     async def keep_latest_promise(self, notice: Notice) -> None:
-        """Owe *notice* where the end of the run that is its subject, or of one before, is promised still.
+        """Owe *notice* if the end of the run that is its subject, or of an earlier run, is still promised.
 
-        Several processes may see the end, and one that is late must not take it for that of a run which began since.
+        Several processes may see the end. One that is late must not mistake it for the end of a run that began since.
         """
         row: Row = {**self._key, **notice._asdict(), "at": self._clock()}
 
@@ -171,7 +175,7 @@ class NoticeBook:
         await self._backend.write(write)
 
     async def break_promise(self, subject: str) -> None:
-        """Take the promise of the run *subject* back, which had nothing to do; those of earlier runs stay."""
+        """Withdraw the promise of the run *subject*, which had nothing to do; those of earlier runs stay."""
         row = {**self._key, "subject": subject}
         statement = f"DELETE FROM notices WHERE {_KEY} AND state = 'promised'"
         await self._backend.write(lambda transaction: transaction.execute(statement, row))

@@ -1,4 +1,4 @@
-"""A journal in PostgreSQL: locks that end with their holder, a server that goes away, and its errors as ours."""
+"""A journal in PostgreSQL: locks that end with their holder, and reconnection after the server was unreachable."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from orchestrator.journal.migrations import MIGRATIONS_TABLE
 from orchestrator.journal.postgres_errors import DeadlockError, later_error, translated
 from orchestrator.journal.statements import LOCKS
 
-#: How long a server may be away. No other host can take over meanwhile what this process holds.
+#: How long a server may be unreachable. Until it is back, no other host can take over what this process holds.
 PATIENCE_SECONDS = 600.0
 _FIRST_WAIT_SECONDS = 0.2
 _LONGEST_WAIT_SECONDS = 5.0
-#: A group that locks the rows of several entries may meet another host's group that locks them the other way round.
+#: A group that locks the rows of several entries may deadlock with another host's group that locks them in reverse.
 _DEADLOCK_TRIES = 3
 
 #: Advisory locks are numbers; those of journals in two schemas of one database must differ.
@@ -40,10 +40,10 @@ _HOLDER = f"""SELECT application_name FROM pg_locks LEFT JOIN pg_stat_activity U
     WHERE locktype = 'advisory' AND granted AND objsubid = 1
     AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND ((classid::bigint << 32) | objid::bigint) = {_LOCK_ID}"""
-#: In front of the process in the list of the server's sessions, which is also how a batch's holder is found.
+#: The prefix of the process name in the server's list of sessions, where the holder of a batch is looked up.
 APPLICATION: Final = "orchestrator "
-#: What the URL itself says comes first. A network that drops all packets is noticed within 15 s: what TCP sends
-#: again by itself, at growing intervals, would arrive later than what a new connection sends.
+#: Connection settings, unless the URL sets them. A network that drops all packets is detected within 15 s: TCP's own
+#: retransmissions, at growing intervals, would arrive later than the packets of a new connection.
 _DEFAULTS: Final = {
     "connect_timeout": 10,
     "keepalives_idle": 5,
@@ -52,8 +52,8 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": 10_000,
     "client_encoding": "utf8",
 }
-#: The same for the server's end. A session whose process is frozen or whose host is cut off keeps rows from those
-#: who take its entries over, and a batch's lock: it ends before the shortest hold (20 s) is over.
+#: The same for the server's side. A session whose process is frozen or whose host is cut off keeps a batch's lock,
+#: and row locks that block the workers that take over its entries. It must end before the shortest hold (20 s) does.
 _SESSION: Final = {
     "idle_in_transaction_session_timeout": "10s",
     "tcp_keepalives_idle": "5",
@@ -61,15 +61,15 @@ _SESSION: Final = {
     "tcp_keepalives_count": "2",
     "tcp_user_timeout": "10s",
 }
-#: Unless the URL, or the database for its users, says otherwise.
+#: Applies these settings, except those that the URL, the database or its user sets.
 SET_UP_SESSION: Final = (
     "SELECT set_config(name, value, false) FROM pg_settings JOIN (VALUES "
     + ", ".join(f"('{name}', '{value}')" for name, value in _SESSION.items())
     + ") AS ours (name, value) USING (name)"
     " WHERE source NOT IN ('client', 'user', 'database', 'database user')"
 ).encode()
-#: Of a lost connection the server tells whether a transaction of this number was committed. Its own number of a
-#: transaction does not do: after a crash the server gives out again those of which it had written nothing down yet.
+#: After a lost connection this row shows whether the transaction of this number was committed. The server's own
+#: transaction id is not enough: after a crash the server reuses the ids of which it had not written anything yet.
 _MARK: Final = (
     "INSERT INTO commits (writer, number, at) VALUES ('{writer}', {number}, extract(epoch FROM now()))"
     " ON CONFLICT (writer) DO UPDATE SET number = excluded.number, at = excluded.at"
@@ -79,17 +79,17 @@ _FORGET_OLD_MARKS: Final = (
     "DELETE FROM commits WHERE writer IN (SELECT writer FROM commits"
     " WHERE at < extract(epoch FROM now()) - 86400 FOR UPDATE SKIP LOCKED)"
 )
-#: A parameter, but not the type behind `::`.
+#: A named parameter, but not the type behind `::`.
 _PARAMETER = re.compile(r"(?<!:):([a-z_]\w*)")
 
 
 class Patience:
-    """How long one who needs the server has been without it; `sleep` and `monotonic` are replaced in tests."""
+    """The waits for an unreachable server, with a time limit; tests replace `sleep` and `monotonic`."""
 
     def __init__(self) -> None:
         self.sleep: Callable[[float], Awaitable[object]] = anyio.sleep
         self.monotonic: Callable[[], float] = time.monotonic
-        #: Called once with why a wait begins, and with the seconds that it took.
+        #: `on_wait` is called once, with the error, when a wait begins; `on_return` with the seconds that it took.
         self.on_wait: Callable[[JournalError], object] = lambda _error: None
         self.on_return: Callable[[float], object] = lambda _seconds: None
         self._is_waiting = False
@@ -100,10 +100,10 @@ class Patience:
         self._waits: set[anyio.CancelScope] = set()
 
     async def wait(self, lost: LostConnectionError) -> None:
-        """Wait before another try, longer each time, but not before the first.
+        """Wait before another attempt: not at all before the first one, and longer before each further one.
 
-        Raises what is *lost* as an error of the run when that has lasted for too long; from then on each that needs
-        the server has one try.
+        Raises *lost* as a JournalError for the run when the server has been unreachable for too long. From then on
+        each call that needs the server gets one attempt.
         """
         now = self.monotonic()
         if self._has_ended:
@@ -130,14 +130,14 @@ class Patience:
         self._seconds = min(self._seconds * 2, _LONGEST_WAIT_SECONDS)
 
     def succeed(self) -> None:
-        """It worked."""
+        """Reset the wait after a successful call."""
         if self._is_waiting and self._since is not None:
             self._is_waiting = False
             self.on_return(self.monotonic() - self._since)
         self._since, self._is_spent = None, False
 
     def end(self) -> None:
-        """Let nobody wait any more: what is lost from now on, or is waited for, is an error at once."""
+        """End all waits: calls that wait now, or lose the connection from now on, fail at once."""
         self._has_ended = True
         for scope in self._waits:
             scope.cancel()
@@ -148,7 +148,7 @@ def _given_up(lost: LostConnectionError) -> JournalError:
 
 
 class PostgresBackend(GroupCommit):
-    """The group commit on one database, which is waited for while it is away, and its advisory locks."""
+    """The group commit on one database, with waits while the server is unreachable, and with advisory locks."""
 
     is_shared = True
 
@@ -160,11 +160,11 @@ class PostgresBackend(GroupCommit):
         self._patience = Patience()
 
     async def upgrade(self, operation: Operation[None], newest: int) -> None:
-        """Run *operation* unless the tables are of version *newest*: it takes a right that not every host needs."""
+        """Run *operation* unless the tables have version *newest*: not every host needs the privilege to upgrade."""
         if not await self._is_of(newest):
 
             def alone(transaction: Transaction) -> None:
-                # Free again with the end of the transaction; the next host finds the tables made.
+                # The lock is released at the end of the transaction; the next host then finds the tables upgraded.
                 transaction.select(f"SELECT pg_advisory_xact_lock({_LOCK_ID})", {"name": "migrations"})
                 operation(transaction)
 
@@ -178,7 +178,7 @@ class PostgresBackend(GroupCommit):
         return bool(version == newest)
 
     async def read(self, query: str, parameters: Row | None = None) -> list[tuple[Any, ...]]:
-        """All rows of *query*; waits for a server that is away."""
+        """Return all rows of *query*; waits for an unreachable server."""
         while True:
             try:
                 rows = await super().read(query, parameters)
@@ -191,9 +191,9 @@ class PostgresBackend(GroupCommit):
 
     @asynccontextmanager
     async def hold_batch(self, key: BatchKey) -> AsyncIterator[None]:
-        """Hold the batch's advisory lock, which the server frees when this process or its connection is gone.
+        """Hold the batch's advisory lock, which the server releases when this process or its connection ends.
 
-        Should the server restart meanwhile, another host may take the lock: what both write is still guarded by
+        If the server restarts in between, another host may take the lock; the writes of both are still guarded by
         state and epoch.
         """
         with translated():
@@ -209,18 +209,18 @@ class PostgresBackend(GroupCommit):
                 )
             yield
         finally:
-            # The server notices a closed connection a moment later, and the next run may be there already.
+            # The server notices a closed connection only a moment later, when the next run may already have started.
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(_let_go, connection, key)
 
     async def batch_holder(self, key: BatchKey) -> str | None:
-        """The process whose session holds the batch's advisory lock."""
+        """Return the process whose session holds the batch's advisory lock; None if there is none."""
         rows = await self.read(_HOLDER, {"name": key.digest})
         # Only a superuser sees the sessions of other users by name.
         return (rows[0][0] or "another process").removeprefix(APPLICATION) if rows else None
 
     def stop_waiting(self) -> None:
-        """Wait no more for a server that is away."""
+        """Stop waiting for an unreachable server."""
         self._patience.end()
 
     async def _reconnect(self, lost: LostConnectionError) -> bool:
@@ -241,7 +241,7 @@ class PostgresBackend(GroupCommit):
                     raise
             else:
                 break
-        # Not a connection but a commit ends the wait: a write may be what the server breaks at each time.
+        # Only a commit ends the wait, not a connection: the write itself may be what crashes the server each time.
         self._patience.succeed()
 
 
@@ -255,8 +255,8 @@ def _let_go(connection: PostgresConnection, key: BatchKey) -> None:
 async def open_server(location: str) -> AsyncIterator[PostgresBackend]:
     """Connect to the database at *location*, a `postgresql://` URL.
 
-    A server that is away from the start is not waited for: its name may be wrong. Raises ConfigurationError for what
-    is no URL, JournalError for what fails.
+    A server that is unreachable at the start is not waited for: its name may be wrong. Raises ConfigurationError for
+    an invalid URL, JournalError when the connection fails.
     """
     conninfo = connection_string(location)
     with translated():
@@ -269,7 +269,7 @@ async def open_server(location: str) -> AsyncIterator[PostgresBackend]:
 
 
 def examine_server(location: str) -> JournalHealth | None:
-    """Check the journal at *location* without changing it; None where the database has none. Blocks."""
+    """Check the journal at *location* without changing it; None if the database has none. Blocks."""
     with translated():
         connection = PostgresConnection(connection_string(location))
         try:
@@ -287,15 +287,15 @@ def examine_server(location: str) -> JournalHealth | None:
 
 @lru_cache(maxsize=256)
 def in_psycopg(statement: str) -> bytes:
-    """*statement* with its parameters and locks as psycopg and PostgreSQL write them."""
-    # As bytes: the driver's types take a text only where it stands in the source.
+    """Return *statement* with its parameters and locks in the syntax of psycopg and PostgreSQL."""
+    # As bytes: the driver's type annotations accept a string only if it is a literal.
     for comment, lock in LOCKS.items():
         statement = statement.replace(comment, lock)
     return _PARAMETER.sub(r"%(\1)s", statement).encode()
 
 
 def connection_string(location: str) -> str:
-    """What libpq connects with; raises ConfigurationError, with nothing of *location* that may be a password."""
+    """Return the connection string for libpq; raises ConfigurationError, without what may be a password."""
     try:
         given = conninfo_to_dict(location)
     except psycopg.Error:
@@ -309,7 +309,7 @@ def connection_string(location: str) -> str:
 
 
 class _Begun(NamedTuple):
-    """A transaction, as its mark says, and the server's number of it while it is under way."""
+    """A running transaction: the writer and number of its mark, and the server's transaction id."""
 
     writer: str
     number: int
@@ -317,22 +317,22 @@ class _Begun(NamedTuple):
 
 
 class PostgresConnection:
-    """A psycopg connection with the calls that the journal makes; its methods raise what psycopg raises."""
+    """A psycopg connection with the calls that the journal needs; its methods raise psycopg's errors."""
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
-        #: By which this session's transactions are known; None before the first.
+        #: The id of this session in the marks of its transactions; None before the first transaction.
         self._writer: str | None = None
         self._number = 0
         self._connection = self._connect()
-        #: The transaction that was begun last; None before the server has answered.
+        #: The transaction begun last; None until the server has answered.
         self._begun: _Begun | None = None
-        #: Whether transactions leave a mark, for which there must be a table.
+        #: Whether transactions leave a mark, which requires the table `commits`.
         self.is_marking = False
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         connection = psycopg.connect(self._conninfo, autocommit=True)
-        # The journal has few statements, and every one comes again.
+        # The journal has few statements, and every one of them is repeated.
         connection.prepare_threshold = 1
         try:
             connection.execute(SET_UP_SESSION, prepare=False)
@@ -343,11 +343,11 @@ class PostgresConnection:
 
     @property
     def is_lost(self) -> bool:
-        """True when the server has closed the connection, or cannot be reached through it."""
+        """True when the server has closed the connection or cannot be reached through it."""
         return self._connection.closed
 
     def begin(self) -> None:
-        """Begin a transaction whose fate can be asked for later."""
+        """Begin a transaction whose outcome can be checked later."""
         self._begun = None
         if not self.is_marking:
             self._connection.execute(b"BEGIN", prepare=False)
@@ -359,7 +359,7 @@ class PostgresConnection:
         self._number += 1
         statements.append(_MARK.format(writer=self._writer, number=self._number))
         try:
-            # One round trip for all; what has no parameters may be several statements.
+            # One round trip for all: a query without parameters may hold several statements.
             marked = self._connection.execute("; ".join(statements).encode(), prepare=False)
         except psycopg.Error:
             self.roll_back()
@@ -374,9 +374,9 @@ class PostgresConnection:
         return self._connection.execute(in_psycopg(statement), row or None)
 
     def executemany(self, statement: str, rows: Sequence[Row], /) -> psycopg.Cursor[tuple[Any, ...]]:
-        """Execute *statement* once for each of *rows*, in one round trip for all."""
+        """Execute *statement* once for each of *rows*, in a single round trip."""
         if len(rows) == 1:
-            # A pipeline for one costs several times the statement.
+            # A pipeline for one row costs several times as much as the statement.
             return self.execute(statement, rows[0])
         cursor = self._connection.cursor()
         cursor.executemany(in_psycopg(statement), rows)
@@ -387,22 +387,22 @@ class PostgresConnection:
         self._connection.commit()
 
     def roll_back(self) -> None:
-        """End the transaction; a lost connection has ended it already."""
+        """End the transaction; a lost connection has already ended it."""
         with suppress(psycopg.Error):
             self._connection.execute(b"ROLLBACK", prepare=False)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._connection.close()
 
     def revive(self) -> bool:
-        """Connect anew; True when the transaction that was under way at the loss has been committed.
+        """Reconnect; returns True when the transaction that ran when the connection was lost has been committed.
 
-        One that the server still believes to be under way is ended: it holds locks, and no client can go on with it.
+        A transaction that is still open on the server is terminated: it holds locks, and no client can continue it.
         """
         if self._connection.closed:
             self._connection = self._connect()
-            # The old session may still be there, with its mark locked.
+            # The old session may still exist, with its mark locked.
             self._writer = None
         if self._begun is None:
             return False
@@ -416,6 +416,6 @@ class PostgresConnection:
         found = self._connection.execute(
             b"SELECT 1 FROM commits WHERE writer = %(writer)s AND number = %(number)s", row
         ).fetchall()
-        # Not before the answer: the connection may be lost again while it is asked for.
+        # Only after the answer: the connection may be lost again during the query.
         self._begun = None
         return bool(found)

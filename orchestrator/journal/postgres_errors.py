@@ -1,4 +1,4 @@
-"""What psycopg raises, as errors of the journal with a sentence that says what to do."""
+"""Translation of psycopg's errors into errors of the journal with a hint."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from orchestrator.journal.group_commit import LostConnectionError
 
 
 class DeadlockError(JournalError):
-    """The database let this transaction go, so that another one could go on."""
+    """A transaction that the database aborted so that another one could continue."""
 
 
 _AWAY: Final = "run again when the server is back; nothing is lost"
-#: What begins the code of an error, what it is for us, and whether waiting may help.
+#: Prefixes of SQLSTATE codes, the error they become, its message and hint, and whether waiting may help.
 _MEANINGS: Final = (
-    # The connection; a server that stops or ends this session; one that stood still in a transaction for too long.
+    # The connection failed; the server stopped or ended the session; the session was idle in a transaction too long.
     (("08", "57P", "25P03"), LostConnectionError, "the journal's server went away: {words}", _AWAY, True),
     (
         ("40P01", "40001"),
@@ -44,7 +44,7 @@ _MEANINGS: Final = (
         "run again later",
         True,
     ),
-    # Prepared statements are of one session.
+    # Prepared statements belong to one session.
     (
         ("42P05", "26000"),
         JournalError,
@@ -69,7 +69,7 @@ _MEANINGS: Final = (
 )
 
 
-#: What is in libpq's words where there is no connection, what it means, what to do, and whether waiting may help.
+#: Phrases in libpq's message when a connection fails, their meaning, the hint, and whether waiting may help.
 _AT_THE_DOOR: Final = (
     (
         ("too many", "connection slots"),
@@ -115,7 +115,7 @@ _AT_THE_DOOR: Final = (
         False,
     ),
 )
-#: How libpq and psycopg begin and end, where they say what is wrong with a connection.
+#: The prefixes and the suffix that libpq and psycopg put around the cause of a connection failure.
 _FRAME: Final = re.compile(
     r"^(connection failed|connection is bad|consuming input failed): |\s+Is the server running .*", re.DOTALL
 )
@@ -132,7 +132,7 @@ def _journal_error(error: psycopg.Error) -> JournalError:
             return kind(message.format(words=words), hint=hint, is_temporary=is_temporary)
     if code or not isinstance(error, psycopg.OperationalError):
         return JournalError(f"the journal failed: {words}")
-    # Of a connection that is not made or is cut off there are libpq's words only.
+    # When a connection fails or breaks off, there is only libpq's message, without a code.
     for signs, what, hint, is_temporary in _AT_THE_DOOR:
         if any(sign in words for sign in signs):
             made = LostConnectionError if is_temporary else JournalError
@@ -154,9 +154,9 @@ def _in_short(words: str) -> str:
 
 
 def later_error(error: psycopg.Error) -> JournalError:
-    """As `_journal_error`, of a server that has let this process in before: it will again.
+    """As `_journal_error`, for a server that has accepted this process before: a connection failure is temporary.
 
-    Why it does not now it says in many words, and in its own language: it starts, stops, recovers, ends this session.
+    A server that starts, stops, recovers or ends the session reports it in many wordings, and in its own language.
     """
     found = _journal_error(error)
     if error.sqlstate or not isinstance(error, psycopg.OperationalError):
@@ -166,7 +166,7 @@ def later_error(error: psycopg.Error) -> JournalError:
 
 @contextmanager
 def translated(meaning: Callable[[psycopg.Error], JournalError] = _journal_error) -> Iterator[None]:
-    """Raise JournalError, with a sentence that says what to do, for what psycopg raises in the block."""
+    """Raise JournalError, with a hint, for any error that psycopg raises in the block."""
     try:
         yield
     except psycopg.Error as error:

@@ -1,4 +1,4 @@
-"""What the journal can tell."""
+"""Queries on the journal."""
 
 from __future__ import annotations
 
@@ -51,31 +51,31 @@ from orchestrator.journal.records import (
 )
 from orchestrator.journal.statements import among, listed
 
-#: Rows read at once, so that memory does not grow with the batch.
+#: Rows per page: reading page by page keeps memory use independent of the size of the batch.
 PAGE_ROWS = 500
-#: The position of an entry that the manifest no longer has.
+#: The position of an entry that is no longer in the manifest.
 NOT_IN_MANIFEST = -1
 
 
 class JournalReader:
-    """Reads of one journal; each sees one consistent state."""
+    """A reader of one journal; each query sees one consistent state."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
     async def batches(self) -> list[BatchRecord]:
-        """All batches, the latest run first."""
+        """Return all batches, the one with the latest run first."""
         query = f"SELECT {listed(BATCH_COLUMNS)} FROM batches ORDER BY last_run_at DESC"
         return [batch_record(row) for row in await self._backend.read(query)]
 
     async def batch(self, batch: str) -> BatchRecord | None:
-        """The batch with this digest, None when it is new."""
+        """Return the batch with this digest; None if it is new."""
         query = f"SELECT {listed(BATCH_COLUMNS)} FROM batches WHERE batch = :batch"
         rows = await self._backend.read(query, {"batch": batch})
         return batch_record(rows[0]) if rows else None
 
     async def runs(self, batch: str, *, limit: int) -> list[RunRecord]:
-        """The last *limit* runs of *batch*, the latest first."""
+        """Return the last *limit* runs of *batch*, the latest first."""
         query = (
             f"SELECT {listed(RUN_COLUMNS)} FROM runs WHERE batch = :batch"
             " ORDER BY started_at DESC, run_id DESC LIMIT :limit"
@@ -84,12 +84,15 @@ class JournalReader:
         return [run_record(row) for row in rows]
 
     async def reviews(self) -> list[ReviewRecord]:
-        """The reviews of all batches, the oldest first."""
+        """Return the reviews of all batches, the oldest first."""
         query = f"SELECT {listed(REVIEW_COLUMNS)} FROM reviews ORDER BY at, submitted_at"
         return [review_record(row) for row in await self._backend.read(query)]
 
     async def counts(self, batch: str, *, with_removed: bool = False) -> dict[EntryState, int]:
-        """How many entries of *batch* are in each state; *with_removed* those the manifest has no more as well."""
+        """Return the number of entries of *batch* in each state.
+
+        With *with_removed* it includes entries that are no longer in the manifest.
+        """
         query = (
             "SELECT state, count(*) FROM entries WHERE batch = :batch AND position >= :first GROUP BY state"
         )
@@ -98,7 +101,7 @@ class JournalReader:
         return {state_in(state): count for state, count in rows}
 
     async def job_counts(self, batch: str) -> dict[tuple[EntryState, str | None], int]:
-        """How many entries of *batch* are in each state, told apart by what the service says of their jobs."""
+        """Return the number of entries of *batch* by their state and the service's state of their jobs."""
         query = (
             "SELECT state, service_state, count(*) FROM entries WHERE batch = :batch AND position >= 0"
             " GROUP BY state, service_state"
@@ -107,7 +110,7 @@ class JournalReader:
         return {(state_in(state), service_state): count for state, service_state, count in rows}
 
     async def failures(self, batch: str) -> dict[str, int]:
-        """How many entries of *batch* have failed, by the kind of error."""
+        """Return the number of failed entries of *batch* by the kind of error."""
         query = (
             "SELECT error_kind, count(*) FROM entries"
             " WHERE batch = :batch AND position >= 0 AND state = :state GROUP BY error_kind"
@@ -116,13 +119,13 @@ class JournalReader:
         return {str(kind): int(count) for kind, count in rows}
 
     async def entry(self, batch: str, entry_id: str) -> EntryRecord | None:
-        """One entry, None when the journal has none of that name."""
-        # A person may type bytes that are not UTF-8; the database would not take them, and no entry has them.
+        """Return one entry; None if the journal has none of that name."""
+        # A user may type bytes that are not UTF-8; the database would reject them, and no entry has them.
         found = await self.entries_named(batch, [repaired(entry_id)])
         return found.get(entry_id)
 
     async def entry_with_batch(self, batch: str, entry_id: str) -> tuple[BatchRecord, EntryRecord] | None:
-        """One entry and its batch as they are at one moment; None when the journal has none of that name."""
+        """Return one entry and its batch, read at the same moment; None if the journal has none of that name."""
         ids, parameters = among("entry_id", forms(entry_id))
         query = (
             f"SELECT {listed(BATCH_COLUMNS, of='batches')}, {listed(ENTRY_COLUMNS, of='entries')}"
@@ -136,9 +139,9 @@ class JournalReader:
         return None if record is None else (batch_record(rows[0][:place]), record)
 
     async def entries_named(self, batch: str, entry_ids: Collection[str]) -> dict[str, EntryRecord]:
-        """The entries of *batch* among *entry_ids*, under those; at most some hundreds at once.
+        """Return the entries of *batch* among *entry_ids*, keyed by these; for at most a few hundred ids at once.
 
-        Older programs kept ids as files had them, so that their letters may be composed in another way.
+        Older programs stored ids as files had them, so their letters may be composed differently (NFC, NFD).
         """
         ids, parameters = among("entry_id", [form for entry_id in entry_ids for form in forms(entry_id)])
         query = f"SELECT {listed(ENTRY_COLUMNS)} FROM entries WHERE batch = :batch AND entry_id IN {ids}"
@@ -149,7 +152,7 @@ class JournalReader:
         return {entry_id: record for entry_id, record in found.items() if record is not None}
 
     async def entries_of_jobs(self, job_ids: Collection[str]) -> dict[str, frozenset[str]]:
-        """The ids of the entries, of any batch, that have each of *job_ids*, at most some hundreds at once."""
+        """Return the ids of the entries, of any batch, by their job; for at most a few hundred *job_ids* at once."""
         ids, parameters = among("job_id", [repaired(job_id) for job_id in job_ids])
         rows = await self._backend.read(
             f"SELECT job_id, entry_id FROM entries WHERE job_id IN {ids}", parameters
@@ -162,9 +165,9 @@ class JournalReader:
     async def entries(
         self, batch: str, *, states: Collection[EntryState] | None = None, has_job: bool | None = None
     ) -> AsyncIterator[EntryRecord]:
-        """The entries of *batch* in manifest order, read page by page.
+        """Yield the entries of *batch* in manifest order, read page by page.
 
-        *has_job* asks for those that may, or may not, have a job on the service.
+        With *has_job* True it yields only entries that may have a job on the service, with False only the others.
         """
         is_in_states, parameters = _in_states(states)
         async for page in self._pages(
@@ -176,7 +179,7 @@ class JournalReader:
     async def unfinished_entries(
         self, batch: str, states: Collection[EntryState], *, has_job: bool
     ) -> AsyncIterator[EntryRecord]:
-        """The entries in *states*, and those whose job is in the middle of being changed or amended."""
+        """Yield the entries in *states*, and those with a change or a requested submit that is not done yet."""
         is_in_states, parameters = _in_states(states)
         condition = f"({is_in_states} OR {_IS_CHANGING}) AND {_has_job(has_job)}"
         async for page in self._pages(batch, ENTRY_COLUMNS, condition, parameters):
@@ -184,7 +187,7 @@ class JournalReader:
                 yield entry_record(row)
 
     async def begun_entries(self, batch: str, states: Collection[EntryState]) -> AsyncIterator[EntryRecord]:
-        """The entries of `unfinished_entries` that a worker once claimed, without failed and cancelled ones."""
+        """Yield the entries of `unfinished_entries` that a worker has claimed, except failed and cancelled ones."""
         is_in_states, parameters = _in_states(states)
         is_begun = "holder IS NOT NULL AND state NOT IN (:failed, :cancelled)"
         condition = f"{is_begun} AND ({is_in_states} OR {_IS_CHANGING})"
@@ -194,7 +197,7 @@ class JournalReader:
                 yield entry_record(row)
 
     async def outcomes(self, batch: str) -> AsyncIterator[OutcomeRecord]:
-        """What has become of the entries of *batch*, in manifest order: a small part of what is known of them."""
+        """Yield the outcomes of the entries of *batch*, in manifest order; they hold only a few of the columns."""
         async for page in self._pages(batch, OUTCOME_COLUMNS, _ALWAYS, {}):
             for row in page:
                 yield outcome_record(row)
@@ -202,13 +205,13 @@ class JournalReader:
     async def _pages(
         self, batch: str, columns: Sequence[str], condition: str, parameters: Row
     ) -> AsyncIterator[Sequence[tuple[Any, ...]]]:
-        """The *columns*, with the position among them, of the entries of *batch*, page by page."""
+        """Yield the *columns* of the entries of *batch*, page by page; the position must be one of them."""
         query = (
             f"SELECT {listed(columns)} FROM entries WHERE batch = :batch AND position > :position"
             f" AND {condition} ORDER BY position LIMIT {PAGE_ROWS}"
         )
-        # From the last position on, not by OFFSET: what is written meanwhile shifts no page, and a late page costs no
-        # more than the first.
+        # Pages continue from the last position, not by OFFSET: concurrent writes shift no page, and a late page costs
+        # no more than the first.
         place, position = columns.index("position"), -1
         while True:
             page = await self._backend.read(query, {**parameters, "batch": batch, "position": position})
@@ -218,7 +221,7 @@ class JournalReader:
             position = page[-1][place]
 
     async def owns_job(self, job_id: str, tags: Collection[str] = ()) -> bool:
-        """True when an entry has the job, or waits to learn of one with one of *tags*; a cancelled one has none."""
+        """True when an entry has the job, or has no job yet and one of *tags*; cancelled entries do not count."""
         condition, parameters = "job_id = :job_id", dict[str, object]()
         if tags:
             listed_tags, parameters = among("tag", tags)
@@ -228,13 +231,13 @@ class JournalReader:
         return bool(await self._backend.read(query, row))
 
     async def creates_tagged(self, tags: Collection[str]) -> dict[str, Create]:
-        """The creates of this journal that used one of *tags*, at most some hundreds at once."""
+        """Return the creates of this journal that used *tags*, by tag; for at most a few hundred tags at once."""
         listed_tags, parameters = among("tag", tags)
         rows = await self._backend.read(f"{_CREATES} WHERE creates.tag IN {listed_tags}", parameters)
         return {create.tag: create for create in map(create_of, rows)}
 
     async def creates(self) -> AsyncIterator[Create]:
-        """All creates of this journal, read page by page."""
+        """Yield all creates of this journal, read page by page."""
         place = {"batch": "", "tag": ""}
         while True:
             after = "creates.batch > :batch OR (creates.batch = :batch AND creates.tag > :tag)"
@@ -247,16 +250,16 @@ class JournalReader:
             place = {"batch": page[-1].batch, "tag": page[-1].tag}
 
     async def last_create_at(self, batch: str) -> float | None:
-        """When this journal last asked for a job of *batch*, in epoch seconds; None when it never has."""
+        """Return the time of this journal's last create for *batch*, in epoch seconds; None if there is none."""
         query = "SELECT max(made_at) FROM creates WHERE batch = :batch"
         ((made_at,),) = await self._backend.read(query, {"batch": batch})
         with intact("the time of a create"):
             return None if made_at is None else float(made_at)
 
     async def twins(self, batch: str) -> dict[str, Twin]:
-        """By entry id, entries of other batches of the same project that have the same files, and a job for them.
+        """Return the twins of entries of *batch* that have no job, by entry id.
 
-        Only for entries of *batch* that have none.
+        A twin is an entry of another batch of the same project with the same id, the same files and a job.
         """
         batches = {known.batch: known for known in await self.batches()}
         mine = batches[batch]
@@ -265,8 +268,8 @@ class JournalReader:
             for known in batches.values()
             if known is not mine and (known.endpoint, known.project_id) == (mine.endpoint, mine.project_id)
         ]
-        # The batches are named so that each entry is looked up by its key: without them the database compares every
-        # entry of the journal with every one of the batch.
+        # The query lists the batches so that each entry is looked up by its key. Without them the database compares
+        # every entry of the journal with every entry of the batch.
         is_other, parameters = among("other", others)
         columns = ", ".join(f"other.{listed([column])}" for column in ENTRY_COLUMNS)
         query = (
@@ -287,17 +290,17 @@ class JournalReader:
         return found
 
     async def entry_ids(self, batch: str) -> set[str]:
-        """The ids of all entries the manifest had at the last run."""
+        """Return the ids of all entries that the manifest had at the last run."""
         query = "SELECT entry_id FROM entries WHERE batch = :batch AND position >= 0"
         return {entry_id for (entry_id,) in await self._backend.read(query, {"batch": batch})}
 
     async def segments(self, record: EntryRecord) -> list[SegmentRecord]:
-        """The segments of an entry's job, asset by asset in part order."""
+        """Return the segments of an entry's job, asset by asset in part order."""
         rows = await self._rows_of(record, "segments", SEGMENT_COLUMNS, "asset, part_number")
         return [segment_record(row) for row in rows]
 
     async def stored_bytes(self, batch: str, entry_ids: Collection[str]) -> dict[str, int]:
-        """Bytes that have their receipt, by entry, for those of *entry_ids* that have any."""
+        """Return the number of bytes that have their receipt, by entry, for those of *entry_ids* that have any."""
         ids, parameters = among("entry_id", entry_ids)
         query = (
             "SELECT entry_id, sum(length) FROM segments"
@@ -307,7 +310,7 @@ class JournalReader:
         return {entry_id: int(total) for entry_id, total in rows}
 
     async def count_stored(self, batch: str) -> tuple[int, int]:
-        """Segments and bytes that have their receipt, of the entries the manifest has."""
+        """Return the numbers of segments and bytes that have their receipt, for the entries in the manifest."""
         query = (
             "SELECT count(*), coalesce(sum(segments.length), 0) FROM segments JOIN entries"
             " ON entries.batch = segments.batch AND entries.entry_id = segments.entry_id"
@@ -317,7 +320,7 @@ class JournalReader:
         return int(count), int(stored_bytes)
 
     async def work_since(self, batch: str, at: float) -> WorkDone:
-        """What there is to send of the batch, what of it is stored, and what of that was sent after *at*."""
+        """Return the batch's segments and bytes: the total, the stored ones, and those of them sent since *at*."""
         query = (
             "SELECT count(*), count(stored_at),"
             " sum(CASE WHEN segments.stored_at >= :at AND segments.attempts > 0 THEN 1 ELSE 0 END),"
@@ -338,24 +341,24 @@ class JournalReader:
         return WorkDone(*(int(each or 0) for each in (*segments, total_bytes, retried)))
 
     async def attempts(self, record: EntryRecord) -> list[AttemptRecord]:
-        """The failed tries of an entry, oldest first."""
+        """Return the failed attempts of an entry, oldest first."""
         rows = await self._rows_of(record, "attempts", AttemptRecord.__slots__, "at")
         return [attempt_record(row) for row in rows]
 
     async def transitions(self, record: EntryRecord) -> list[TransitionRecord]:
-        """The changes of an entry's state, oldest first."""
+        """Return the changes of an entry's state, oldest first."""
         rows = await self._rows_of(record, "transitions", TransitionRecord.__slots__, "at")
         return [transition_record(row) for row in rows]
 
     async def handbacks(self, record: EntryRecord) -> list[HandbackRecord]:
-        """The hosts that could not use the entry's files, the first one first."""
+        """Return the reports of hosts that could not use the entry's files, oldest first."""
         rows = await self._rows_of(record, "handbacks", HandbackRecord.__slots__, "at, host")
         return [handback_record(row) for row in rows]
 
     async def _rows_of(
         self, record: EntryRecord, table: str, columns: Iterable[str], order: str
     ) -> list[tuple[Any, ...]]:
-        """What *table* has of an entry, by *order*."""
+        """Return the rows of *table* about an entry, sorted by *order*."""
         query = (
             f"SELECT {listed(columns)} FROM {table} WHERE batch = :batch AND entry_id = :entry_id"
             f" ORDER BY {order}"
@@ -363,7 +366,7 @@ class JournalReader:
         return await self._backend.read(query, {"batch": record.batch, "entry_id": record.entry_id})
 
     async def stored_segments(self, batch: str) -> AsyncIterator[StoredSegment]:
-        """The segments of *batch* that have their receipt, entry by entry."""
+        """Yield the segments of *batch* that have their receipt, entry by entry."""
         query = (
             "SELECT entry_id, asset, part_number, length, stored_at, attempts, put_seconds, took_seconds"
             " FROM segments WHERE batch = :batch AND stored_at IS NOT NULL AND {after}"
@@ -373,7 +376,7 @@ class JournalReader:
             yield StoredSegment(*row)
 
     async def state_changes(self, batch: str, states: Collection[str]) -> list[StateChange]:
-        """When the entries of *batch* came into one of *states*, the oldest first."""
+        """Return the changes of the entries of *batch* to one of *states*, oldest first."""
         listed, parameters = among("state", states)
         query = (
             "SELECT entry_id, at, to_state FROM transitions"
@@ -382,7 +385,7 @@ class JournalReader:
         return [StateChange(*row) for row in await self._backend.read(query, {"batch": batch, **parameters})]
 
     async def causes(self, batch: str) -> list[Cause]:
-        """Why tries failed, the most frequent first."""
+        """Return the reasons why attempts failed, the most frequent first."""
         query = (
             "SELECT operation, kind, code, count(*) FROM attempts WHERE batch = :batch"
             " GROUP BY operation, kind, code ORDER BY count(*) DESC, operation, kind"
@@ -390,13 +393,13 @@ class JournalReader:
         return [Cause(*row) for row in await self._backend.read(query, {"batch": batch})]
 
     async def failed_tries(self, batch: str, *, limit: int) -> list[tuple[str, float, str]]:
-        """Entry, time and kind of the latest *limit* failed tries, the latest first."""
+        """Return the entry, time and kind of the latest *limit* failed attempts, the latest first."""
         query = "SELECT entry_id, at, kind FROM attempts WHERE batch = :batch ORDER BY at DESC LIMIT :limit"
         rows = await self._backend.read(query, {"batch": batch, "limit": limit})
         return [(str(entry_id), float(at), str(kind)) for entry_id, at, kind in rows]
 
     async def incidents(self, batch: str) -> list[IncidentRecord]:
-        """What happened in the runs of *batch*, the oldest first."""
+        """Return the incidents of the runs of *batch*, oldest first."""
         query = (
             "SELECT run_id, at, ended_at, kind, subject, message FROM incidents"
             " WHERE batch = :batch ORDER BY at"
@@ -405,7 +408,7 @@ class JournalReader:
         return [incident_record(row) for row in rows]
 
     async def _by_key(self, query: str, key: tuple[str, ...], batch: str) -> AsyncIterator[tuple[Any, ...]]:
-        """The rows of *query*, whose first columns are *key* and order it, read page by page."""
+        """Yield the rows of *query*, read page by page; its first columns are *key*, by which it is ordered."""
         place: Row = {"batch": batch, "limit": PAGE_ROWS}
         after = "1 = 1"
         while True:
@@ -420,7 +423,7 @@ class JournalReader:
 
 _ALWAYS = "1 = 1"
 _IS_CHANGING = "change_wanted IS NOT NULL OR (is_submit_wanted AND submitted_at IS NULL)"
-#: Creates with what the avatar is called now, for those an older program wrote down, and their batch's name.
+#: Creates with the name of their batch, and with the entry's current spec, as older programs stored no avatar name.
 _CREATES = (
     "SELECT creates.batch, creates.entry_id, creates.tag, creates.made_at, creates.name, creates.job_id,"
     " batches.name, entries.spec"
@@ -430,7 +433,7 @@ _CREATES = (
 
 
 def _in_states(states: Collection[EntryState] | None) -> tuple[str, Row]:
-    """The condition for entries in *states*, and its parameters; None for any."""
+    """Return the condition for entries in *states*, and its parameters; None selects entries in any state."""
     if states is None:
         return _ALWAYS, {}
     listed_states, parameters = among("state", [state.value for state in states])
@@ -438,7 +441,7 @@ def _in_states(states: Collection[EntryState] | None) -> tuple[str, Row]:
 
 
 def _has_job(has_job: bool | None) -> str:
-    """The condition for entries that may, or may not, have a job on the service; None for any."""
+    """Return the condition for entries that may, or may not, have a job on the service; None selects both."""
     if has_job is None:
         return _ALWAYS
     return f"coalesce(job_id, create_tag) IS {'NOT NULL' if has_job else 'NULL'}"

@@ -1,6 +1,6 @@
-"""What the journal hands out: plain values, one class per kind of row, and what rows may look like.
+"""The records of the journal: plain values, one class per kind of row, and the allowed shapes of rows.
 
-A damaged or edited journal is noticed before anything is made of it.
+A damaged or edited journal is detected before its data is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orchestrator.domain.evidence import Confirmation, Evidence, Receipt
 from orchestrator.domain.presigned import PresignedUrl
 from orchestrator.domain.states import Change, EntryState
 
-#: What to do about a journal that cannot be read.
+#: The hint for a journal that cannot be read.
 DAMAGE_HINT = (
     "move the file away and run with --on-existing adopt, which takes over the jobs already made; "
     "or name another place with --state"
@@ -28,14 +28,14 @@ DAMAGE_HINT = (
 
 
 class RowShape:
-    """The types that a row of a table may have, column by column; SQLite keeps whatever was put there.
+    """The allowed types of a table's rows, column by column; SQLite itself stores any type.
 
-    *annotations* are those of the columns, such as `float | None`.
+    *annotations* are the type annotations of the columns, such as `float | None`.
     """
 
     def __init__(self, table: str, annotations: Iterable[object]) -> None:
         self._table = table
-        #: As which the driver returns them: SQLite has no booleans, and may keep a whole number without its point.
+        #: The types that a driver may return: SQLite has no booleans, and may store a whole float as an integer.
         stored: dict[object, set[object]] = {bool: {bool, int, NoneType}, float: {float, int}}
         kinds = [get_args(annotation) or (annotation,) for annotation in annotations]
         self._allowed = [{found for kind in each for found in stored.get(kind, {kind})} for each in kinds]
@@ -44,7 +44,7 @@ class RowShape:
     def check(self, row: Sequence[object]) -> None:
         """Raise JournalError for a row that this program cannot have written."""
         types = tuple(map(type, row))
-        # Rows of a table differ little: of tens of thousands some ten are looked at.
+        # The rows of a table have few distinct combinations of types: of tens of thousands, about ten are checked.
         if types in self._seen:
             return
         if not all(found in allowed for found, allowed in zip(types, self._allowed, strict=True)):
@@ -52,14 +52,14 @@ class RowShape:
         self._seen.add(types)
 
 
-#: What reading a value of this program's own form raises when it is not of it.
+#: The errors of parsing a stored value that is not in this program's format.
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 class intact:  # noqa: N801 - reads as a word of the `with` statement
-    """Raise JournalError where the journal's own words for *what* are not those this program writes.
+    """A context manager that raises JournalError when the stored *what* is not in the form this program writes.
 
-    Nothing of what was found is told: it may be a part of an upload URL.
+    The error does not quote the stored text: it may be part of an upload URL.
     """
 
     __slots__ = ("_what",)
@@ -68,30 +68,30 @@ class intact:  # noqa: N801 - reads as a word of the `with` statement
         self._what = what
 
     def __enter__(self) -> None:
-        """Read inside."""
+        """Enter the block."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Turn what reading raised into the one error."""
+        """Replace a parsing error of the block with JournalError."""
         if isinstance(error, UNREADABLE):
             raise damaged(self._what) from None
 
 
 def damaged(what: str) -> JournalError:
-    """The error for *what*, which cannot be read any more."""
+    """Return the error for *what*, which can no longer be read."""
     return JournalError(f"the journal is damaged: {what} cannot be read", hint=DAMAGE_HINT)
 
 
 def types_of(record: type, columns: Iterable[str], **others: object) -> list[object]:
-    """What *record* annotates its fields as, for *columns*; those of *others* as they are given."""
+    """Return the annotations of the fields of *record* for *columns*; those in *others* take precedence."""
     annotations = {**get_type_hints(record), **others}
     return [annotations[column] for column in columns]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRecord:
-    """One batch; `counts` are its entries by state."""
+    """One batch; `batch` is the digest of its key."""
 
     batch: str
     endpoint: str
@@ -109,13 +109,13 @@ class BatchRecord:
 
     @property
     def key(self) -> BatchKey:
-        """What identifies it among all batches."""
+        """The key that identifies the batch among all batches."""
         return BatchKey(self.endpoint, self.project_id, self.name, known_digest=self.batch)
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorRecord:
-    """Why an entry failed, in the form of design section 4."""
+    """The error of a failed entry, in the form of design section 4."""
 
     kind: str
     code: str | None
@@ -124,11 +124,11 @@ class ErrorRecord:
     hint: str | None
 
     def columns(self) -> dict[str, str | None]:
-        """The columns of the table `entries` that hold it."""
+        """Return the columns of the table `entries` that hold the error."""
         return {f"error_{name}": value for name, value in self.as_dict().items()}
 
     def as_dict(self) -> dict[str, str | None]:
-        """The error object of `--json`."""
+        """Return the error object of `--json`."""
         return {
             "kind": self.kind,
             "code": self.code,
@@ -139,9 +139,9 @@ class ErrorRecord:
 
 
 class EntryRecord(NamedTuple):
-    """One entry with its facts; `epoch` is the fencing number its writes must carry.
+    """One entry with its facts; `epoch` is the fencing number that its writes must carry.
 
-    A tuple, as tens of thousands are read at a time. What is not kept as it is comes last.
+    It is a tuple because tens of thousands are read at once. Fields that the table stores in another form come last.
     """
 
     batch: str
@@ -175,7 +175,7 @@ class EntryRecord(NamedTuple):
 
     @property
     def avatar(self) -> Avatar:
-        """The avatar as the manifest gave it, paths absolute."""
+        """The avatar as the manifest gave it, with absolute paths."""
         with intact(f"what entry {self.entry_id} is"):
             return avatar_of(self.spec)
 
@@ -183,26 +183,26 @@ class EntryRecord(NamedTuple):
     def assets(self) -> tuple[Asset, ...]:
         """The entry's files as they were planned."""
         try:
-            # Read many times in an entry's life, so neither a context nor a text is made for it.
+            # Read many times in an entry's life, so this builds neither a context manager nor a message.
             return assets_of(self.files)
         except UNREADABLE:
             raise damaged(f"the files of entry {self.entry_id}") from None
 
     @property
     def bytes(self) -> int:
-        """The length of all assets together."""
+        """The total length of all assets."""
         return sum(asset.size for asset in self.assets)
 
 
 class Twin(NamedTuple):
-    """An entry of another batch with the id and the files of one that is new."""
+    """An entry of another batch with the same id and the same files as a new entry."""
 
     batch: BatchRecord
     entry: EntryRecord
 
 
 class OutcomeRecord(NamedTuple):
-    """What has become of one entry."""
+    """The outcome of one entry."""
 
     entry_id: str
     state: EntryState
@@ -212,9 +212,9 @@ class OutcomeRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRecord:
-    """One segment with what is known of its way.
+    """One segment with the progress of its upload.
 
-    `started_at` is when a PUT of it may first have been sent, `stored_at` when its receipt came; both seconds
+    `started_at` is when a PUT of it may first have been sent, `stored_at` when its receipt came. Both are in seconds
     since the epoch, None when it has not happened.
     """
 
@@ -227,7 +227,7 @@ class SegmentRecord:
 
 
 def files_json(assets: Iterable[Asset], *, with_inodes: bool = True) -> str:
-    """The assets as the journal keeps them; without inodes where hosts share it, which may see different ones."""
+    """Return the assets in stored form; without inodes when hosts share the journal, as each may see its own."""
     rows = (
         [
             asset.kind.value,
@@ -243,13 +243,13 @@ def files_json(assets: Iterable[Asset], *, with_inodes: bool = True) -> str:
 
 @lru_cache(maxsize=256)
 def avatar_of(text: str) -> Avatar:
-    """The avatar that the journal keeps as *text*; raises ValueError for anything else."""
+    """Return the avatar that the journal stores as *text*; raises ValueError for anything else."""
     return Avatar.model_validate_json(text)
 
 
 @lru_cache(maxsize=256)
 def assets_of(text: str) -> tuple[Asset, ...]:
-    """The inverse of `files_json`; raises ValueError, or TypeError, for anything else."""
+    """Return the assets that `files_json` wrote as *text*; raises ValueError, or TypeError, for anything else."""
     assets = []
     for kind, path, size, mtime_ns, inode in json.loads(text):
         if not (isinstance(path, str) and type(size) is type(mtime_ns) is type(inode) is int):
@@ -259,7 +259,7 @@ def assets_of(text: str) -> tuple[Asset, ...]:
 
 
 def are_same_files(one: Sequence[Asset], other: Sequence[Asset]) -> bool:
-    """True when both have the same kinds of files, each at the same place or as old and as long, as a copy is."""
+    """True when both have the same kinds of files, with equal lengths and equal paths or, as copies, equal mtimes."""
     by_kind = {asset.kind: asset for asset in other}
     return {asset.kind for asset in one} == by_kind.keys() and all(
         asset.size == by_kind[asset.kind].size
@@ -272,25 +272,25 @@ def are_same_files(one: Sequence[Asset], other: Sequence[Asset]) -> bool:
 
 
 def plan_columns(spec: str, assets: Sequence[Asset], *, with_inodes: bool) -> dict[str, object]:
-    """The columns of the table `entries` that hold what the manifest says; *with_inodes* as `files_json` has it."""
+    """Return the columns of the table `entries` that hold the plan; *with_inodes* is passed to `files_json`."""
     files = files_json(assets, with_inodes=with_inodes)
     return {"spec": spec, "files": files, "bytes": sum(asset.size for asset in assets)}
 
 
 def kept_plan(record: EntryRecord) -> str:
-    """The plan that the entry's job was made from, to be put back should a change of it be refused."""
+    """Return the plan that the entry's job was made from, to restore it if a change of the job is refused."""
     return record.plan_before or json.dumps([record.spec, record.files], ensure_ascii=False)
 
 
 def columns_of_kept_plan(text: str) -> dict[str, object]:
-    """The columns of the table `entries` that put back what `kept_plan` returned."""
+    """Return the columns of the table `entries` that restore the plan in *text*, written by `kept_plan`."""
     with intact("the plan before a change"):
         spec, files = json.loads(text)
         return {"spec": spec, "files": files, "bytes": sum(asset.size for asset in assets_of(files))}
 
 
 def state_in(text: str) -> EntryState:
-    """The state that the journal calls *text*; raises JournalError."""
+    """Return the state that the journal stores as *text*; raises JournalError."""
     with intact("the state of an entry"):
         return EntryState(text)
 
@@ -301,7 +301,7 @@ _BATCH_SHAPE = RowShape("batches", types_of(BatchRecord, BATCH_COLUMNS))
 
 
 def batch_record(row: Sequence[Any]) -> BatchRecord:
-    """Build the record from a row of BATCH_COLUMNS; raises JournalError where it is damaged."""
+    """Build the record from a row of BATCH_COLUMNS; raises JournalError if it is damaged."""
     _BATCH_SHAPE.check(row)
     columns = dict(zip(BATCH_COLUMNS, row, strict=True))
     return BatchRecord(**{**columns, "is_submit_wanted": bool(columns["is_submit_wanted"])})
@@ -320,7 +320,7 @@ _ENTRY_SHAPE = RowShape("entries", types_of(EntryRecord, ENTRY_COLUMNS, **_IN_OT
 
 
 def entry_record(row: Sequence[Any]) -> EntryRecord:
-    """Build the record from a row of ENTRY_COLUMNS; raises JournalError where it is damaged."""
+    """Build the record from a row of ENTRY_COLUMNS; raises JournalError if it is damaged."""
     _ENTRY_SHAPE.check(row)
     state, change_wanted, training, action, is_submit_wanted, *error = row[_KEPT_AS_IT_IS:]
     try:
@@ -347,20 +347,20 @@ _OUTCOME_SHAPE = RowShape("entries", types_of(EntryRecord, OUTCOME_COLUMNS, **_I
 
 
 def outcome_record(row: Sequence[Any]) -> OutcomeRecord:
-    """Build the record from a row of OUTCOME_COLUMNS; raises JournalError where it is damaged."""
+    """Build the record from a row of OUTCOME_COLUMNS; raises JournalError if it is damaged."""
     _OUTCOME_SHAPE.check(row)
     _, entry_id, state, job_id, *error = row
     return OutcomeRecord(entry_id, state_in(state), job_id, _error_record(error))
 
 
-#: The types of what `create_of` takes, in its order.
+#: The types of the columns that `create_of` takes, in its order.
 _CREATE_SHAPE = RowShape("creates", [str, str, str, float, str | None, str | None, str, str | None])
 
 
 def create_of(row: Sequence[Any]) -> Create:
     """Build the create from its row, its batch's name and the entry's spec, which may be missing.
 
-    Raises JournalError where it is damaged.
+    Raises JournalError if the row is damaged.
     """
     _CREATE_SHAPE.check(row)
     batch, entry_id, tag, made_at, name, job_id, batch_name, spec = row
@@ -398,11 +398,11 @@ _SEGMENT_SHAPE = RowShape("segments", types_of(SegmentRecord, SEGMENT_COLUMNS, *
 
 
 def segment_record(row: Sequence[Any]) -> SegmentRecord:
-    """Build the record from a row of SEGMENT_COLUMNS; raises JournalError where it is damaged."""
+    """Build the record from a row of SEGMENT_COLUMNS; raises JournalError if it is damaged."""
     _SEGMENT_SHAPE.check(row)
     with intact("a row of the table segments"):
         asset, part_number, offset, length, url, started_at, stored_at, etag, md5, is_verified, evidence = row
-        # Journals from before evidence was kept have receipts of answers only.
+        # Rows written before the evidence was stored have receipts only from answers of the store.
         known = Evidence(evidence) if evidence else Evidence.ACKNOWLEDGED
         receipt = Receipt(etag=etag, md5=md5, is_verified=bool(is_verified), evidence=known)
         return SegmentRecord(
@@ -416,7 +416,7 @@ def segment_record(row: Sequence[Any]) -> SegmentRecord:
 
 
 def segment_row(record: EntryRecord, planned: SegmentRecord) -> dict[str, object]:
-    """The row of the table `segments` for *planned*."""
+    """Return the row of the table `segments` for *planned*."""
     receipt = planned.receipt
     return {
         "batch": record.batch,

@@ -1,6 +1,6 @@
-"""A journal in a SQLite file: connections, what SQLite raises as our errors, and the lock file of each batch.
+"""A journal in a SQLite file: connections, the translation of SQLite's errors, and the lock file of each batch.
 
-The file is one by one name, whatever links lead to it.
+The file is always opened under the same name, whichever links lead to it.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ from orchestrator.journal.records import DAMAGE_HINT
 BUSY_TIMEOUT_MS = 30_000
 FILE_NAME = "journal.db"
 _HOW_TO_NAME = "give --state the path of a file or a directory"
-#: Errors of the disk that pass once there is space again.
+#: Disk errors that pass once there is space again.
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-#: A process that asks whether the lock is held has it for some microseconds.
+#: A process that checks whether the lock is held takes it for some microseconds.
 _MOMENT_SECONDS = 0.005
 _TRIES = 10
 
 
 class SqliteBackend(GroupCommit):
-    """The group commit on one file, and the lock files beside it."""
+    """The group commit on one file, with lock files next to it."""
 
     def __init__(self, path: Path, writer: SqliteConnection) -> None:
         super().__init__(str(path), Readers(lambda: connect(path)), writer, sqlite3.Error, _journal_error)
         self._path = path
 
     async def upgrade(self, operation: Operation[None], newest: int) -> None:
-        """Run *operation*, which looks itself what the file lacks of the *newest* version."""
+        """Run *operation*, which itself checks what the file lacks of the *newest* version."""
         await self.write(operation)
 
     @asynccontextmanager
     async def hold_batch(self, key: BatchKey) -> AsyncIterator[None]:
-        """Hold the lock file of the batch, which is beside the journal."""
+        """Hold the batch's lock file, which is next to the journal."""
         with hold_batch_lock(self._lock_path(key)):
             yield
 
     async def batch_holder(self, key: BatchKey) -> str | None:
-        """The process that holds the lock file of the batch."""
+        """Return the process that holds the batch's lock file; None if there is none."""
         return batch_lock_holder(self._lock_path(key))
 
     def _lock_path(self, key: BatchKey) -> Path:
@@ -67,7 +67,7 @@ class SqliteBackend(GroupCommit):
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Raise JournalError, with a sentence that says what to do, for what the database raises in the block."""
+    """Raise JournalError, with a hint, for any error that SQLite raises in the block."""
     try:
         yield
     except sqlite3.Error as error:
@@ -76,7 +76,7 @@ def translated(path: Path) -> Iterator[None]:
 
 def _journal_error(error: sqlite3.Error, path: Path | None = None) -> JournalError:
     name = getattr(error, "sqlite_errorname", "")
-    # The driver's own error, which quotes what it could not decode.
+    # This error is the driver's own, and quotes the text that it could not decode.
     is_garbled = not name and "decode" in str(error)
     where = f"the journal {path}" if path else "the journal"
     if name.startswith("SQLITE_FULL"):
@@ -110,9 +110,9 @@ def _journal_error(error: sqlite3.Error, path: Path | None = None) -> JournalErr
 
 @asynccontextmanager
 async def open_sqlite(location: str) -> AsyncIterator[SqliteBackend]:
-    """Open the SQLite file at *location*, made with mode 0600 when it is new; one that a link led to keeps its mode.
+    """Open the SQLite file at *location*, created with mode 0600 if it is new; one behind a link keeps its mode.
 
-    Raises ConfigurationError for a location that can be no path, and JournalError, each with what to do.
+    Raises ConfigurationError for a location that cannot be a path, and JournalError, both with a hint.
     """
     path, _, is_linked = find_journal(location)
     await to_thread.run_sync(refuse_other_programs, path)
@@ -126,14 +126,14 @@ async def open_sqlite(location: str) -> AsyncIterator[SqliteBackend]:
         await backend.close()
 
 
-#: The first few name what is broken; thousands may follow.
+#: The first few complaints show what is broken; thousands may follow.
 _DAMAGES = 3
 
 
 def examine_file(path: Path) -> JournalHealth:
-    """Check the journal at *path* without writing to it, beside a run that works on it too.
+    """Check the journal at *path* without writing to it, even while a run works on it.
 
-    Raises JournalError for what is no database, or another program's.
+    Raises JournalError for a file that is not a database, or is another program's.
     """
     place = str(path)
     with translated(path), closing(_open_to_read(path)) as connection:
@@ -153,10 +153,10 @@ def examine_file(path: Path) -> JournalHealth:
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
-    """Open *path* so that SQLite makes no file beside it.
+    """Open *path* so that SQLite creates no file next to it.
 
-    Where there is no write-ahead log no process has the journal open, and it is read as it stands. A log has to be
-    read too, and its index, which exists beside it, is shared with the writer.
+    Without a write-ahead log no process has the journal open, and it is read as it stands. A log must be read, too;
+    its index, which exists next to it, is shared with the writer.
     """
     mode = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
     connection = sqlite3.connect(f"file:{quote_url(str(path))}?{mode}", uri=True, isolation_level=None)
@@ -172,37 +172,37 @@ def _upload_url(connection: sqlite3.Connection) -> PresignedUrl | None:
 
 
 class SqliteConnection(sqlite3.Connection):
-    """The driver's own connection, with the few words that databases say in different ways."""
+    """The driver's own connection, with the few calls that differ between databases."""
 
-    #: A file does not go away as a server does; what is wrong with the disk is told by each statement.
+    #: A file does not go away as a server does; each statement reports disk errors by itself.
     is_lost = False
 
     def begin(self) -> None:
-        """Begin a transaction, with the lock: upgrading a read lock later could fail half-way."""
+        """Begin a transaction and take the write lock: upgrading a read lock later could fail half-way."""
         self.execute("BEGIN IMMEDIATE")
 
     def roll_back(self) -> None:
-        """End the transaction; after some errors SQLite has done so by itself."""
+        """End the transaction; after some errors SQLite has already done so."""
         with suppress(sqlite3.Error):
             if self.in_transaction:
                 self.execute("ROLLBACK")
 
 
 def connect(path: Path) -> SqliteConnection:
-    """Open the journal; transactions are the caller's, and durable. Raises what SQLite raises."""
-    # Left to itself the driver opens transactions, but takes the lock only at the first write in them.
+    """Open the journal; transactions are left to the caller, and durable. Raises SQLite's errors."""
+    # By default the driver opens transactions itself, but takes the lock only at their first write.
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, factory=SqliteConnection
     )
     try:
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        # Neither the readers nor the writer wait for each other.
+        # In this mode readers and the writer do not wait for each other.
         connection.execute("PRAGMA journal_mode=WAL")
-        # In WAL mode less than FULL may lose the last commits with the power: their segments would be sent twice.
+        # In WAL mode less than FULL may lose the last commits in a power failure: their segments would be sent twice.
         connection.execute("PRAGMA synchronous=FULL")
-        # Off unless asked for; a batch that is deleted takes its rows along by them.
+        # Off by default; through them the deletion of a batch deletes its rows.
         connection.execute("PRAGMA foreign_keys=ON")
-        # Upload URLs are secrets: what is deleted is overwritten, not only forgotten.
+        # Upload URLs are secrets: deleted data is overwritten, not only unlinked.
         connection.execute("PRAGMA secure_delete=ON")
     except sqlite3.Error:
         connection.close()
@@ -211,10 +211,10 @@ def connect(path: Path) -> SqliteConnection:
 
 
 def refuse_other_programs(path: Path) -> None:
-    """Raise JournalError for a database that has tables but no migrations of ours; only reads."""
+    """Raise JournalError for a database with tables but without the journal's table of migrations; only reads."""
     names: set[str] = set()
     if path.is_file() and path.stat().st_size:
-        # What else is wrong with the file is told by whoever opens it.
+        # Any other fault of the file is reported when the journal is opened.
         with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:
             names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if names and MIGRATIONS_TABLE not in names:
@@ -225,7 +225,7 @@ def refuse_other_programs(path: Path) -> None:
 
 
 class JournalFile(NamedTuple):
-    """The file of a journal; *is_linked* when a symbolic link leads to it, so that it may be another's business."""
+    """The file of a journal; *is_linked* if a symbolic link leads to it, so that others may share it on purpose."""
 
     path: Path
     exists: bool
@@ -233,9 +233,9 @@ class JournalFile(NamedTuple):
 
 
 def find_journal(location: str) -> JournalFile:
-    """The file that *location*, a path to a file or a directory, means.
+    """Return the journal file for *location*, a path to a file or a directory.
 
-    Raises ConfigurationError where `~` leads nowhere, JournalError for a path that cannot be used.
+    Raises ConfigurationError if there is no home directory for `~`, JournalError for a path that cannot be used.
     """
     try:
         named = Path(location).expanduser().absolute()
@@ -253,7 +253,7 @@ def find_journal(location: str) -> JournalFile:
             f"there is no home directory to keep the journal in ({location})", hint=_HOW_TO_NAME
         ) from None
     except (OSError, ValueError) as error:
-        # A path may be too long by thousands of characters.
+        # A path that is too long may have thousands of characters.
         short = location if len(location) <= 200 else f"{location[:200]}..."
         reason = error.strerror if isinstance(error, OSError) else "no path has a NUL character"
         raise JournalError(f"the journal {short} cannot be opened: {reason}", hint=_HOW_TO_NAME) from None
@@ -261,10 +261,11 @@ def find_journal(location: str) -> JournalFile:
 
 
 def _one_name(path: Path, status: os.stat_result) -> Path:
-    """Of the names that hard links gave the file, the one its write-ahead log goes by; the first where none has one.
+    """Return the name, among the file's hard links, that its write-ahead log has; the first name if there is no log.
 
-    SQLite finds the log by the name. Opened by another, the journal would lack what is in the log, and two
-    processes would write past each other. Raises JournalError where a name is out of sight.
+    SQLite finds the log by the name of the file. Opened under another name, the journal would lack the contents of
+    the log, and two processes would ignore each other's writes. Raises JournalError if a name is in another folder or
+    if several names have a log.
     """
     if not stat.S_ISREG(status.st_mode):
         return path
@@ -280,9 +281,9 @@ def _one_name(path: Path, status: os.stat_result) -> Path:
 
 
 def make_private(path: Path, *, is_linked: bool) -> None:
-    """Make the file, and its folder, if it is new, with mode 0600, which one of ours that exists gets too.
+    """Create the file with mode 0600, and its folder, unless they exist; an existing file of this user gets the mode.
 
-    One that a symbolic link led to may be shared on purpose, and keeps its mode. Raises JournalError.
+    A file behind a symbolic link may be shared on purpose, and keeps its mode. Raises JournalError.
     """
     try:
         if not path.parent.exists():
@@ -290,7 +291,7 @@ def make_private(path: Path, *, is_linked: bool) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             status = os.fstat(descriptor)
-            # The rights on a device are the whole machine's.
+            # The permissions of a device concern the whole machine, so they must not be changed.
             if not stat.S_ISREG(status.st_mode):
                 raise JournalError(
                     f"the journal {path} cannot be opened: it is not a file",
@@ -310,11 +311,11 @@ def make_private(path: Path, *, is_linked: bool) -> None:
 
 @contextmanager
 def hold_batch_lock(path: Path, *, sleep: Callable[[float], object] = time.sleep) -> Iterator[None]:
-    """Hold the lock file *path* for the block; raises LockHeldError when another process does.
+    """Hold the lock file *path* for the block; raises LockHeldError when another process holds it.
 
-    It is tried for a moment, with *sleep* in between, since a process that asks whether it is held has it that long.
-    The kernel drops the lock with the process, so nothing is left to clean after kill -9. The file itself
-    stays: removing it would let two processes lock two files of the same name.
+    Taking the lock is retried for a moment, with *sleep* in between: a process that only checks the lock holds it
+    briefly. The kernel releases the lock when the process ends, so kill -9 leaves nothing to clean up. The file
+    itself stays: removing it would let two processes lock two files of the same name.
     """
     try:
         # A child that inherited the descriptor would hold the lock beyond the end of the run.
@@ -327,7 +328,7 @@ def hold_batch_lock(path: Path, *, sleep: Callable[[float], object] = time.sleep
         ) from None
     try:
         _lock(descriptor, path, sleep)
-        # On a full disk the lock is held all the same.
+        # On a full disk the name is not written, but the lock is held.
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, process_name(os.getpid(), socket.gethostname()).encode(), 0)
@@ -337,9 +338,9 @@ def hold_batch_lock(path: Path, *, sleep: Callable[[float], object] = time.sleep
 
 
 def batch_lock_holder(path: Path) -> str | None:
-    """The process that holds the lock file *path*, None where none does; one that starts meanwhile still gets it.
+    """Return the process that holds the lock file *path*, or None; asking does not keep a new run from taking it.
 
-    To ask is to hold the lock shared for a moment, which `hold_batch_lock` waits for.
+    The check takes the lock in shared mode for a moment, which `hold_batch_lock` waits out.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -372,7 +373,7 @@ def _lock(descriptor: int, path: Path, sleep: Callable[[float], object]) -> None
 
 
 def _lock_soon(descriptor: int, sleep: Callable[[float], object]) -> None:
-    """Take the lock, waiting out processes that only ask whether it is held; raises BlockingIOError."""
+    """Take the lock, and wait out processes that only check whether it is held; raises BlockingIOError."""
     for _ in range(_TRIES - 1):
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What the engine writes of an entry it holds: guarded, and durable when it returns."""
+"""The engine's writes to an entry that it holds: guarded, and durable when they return."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from orchestrator.journal.records import (
     segment_row,
 )
 
-#: What is known of a job, and so is unknown again when the job is gone.
+#: Columns with facts about a job, cleared when the job no longer exists.
 _JOB_FACTS = (
     "job_id",
     "create_tag",
@@ -44,9 +44,9 @@ _JOB_FACTS = (
     "change_wanted",
     "plan_before",
 )
-#: What goes with a job to the entry that takes it over.
+#: Columns that move with a job to the entry that takes it over.
 _MOVED_FACTS = (*_JOB_FACTS, "review_code", "review_reason", "is_submit_wanted")
-#: What a new round of uploading leaves unknown of a job that stays.
+#: Columns that a new round of uploading clears while the job stays.
 _UPLOAD_FACTS = (
     "confirm_sent_at",
     "training_confirm",
@@ -59,17 +59,17 @@ _UPLOAD_FACTS = (
     "plan_before",
 )
 _RECORD_FIELDS = frozenset(EntryRecord._fields)
-#: What a cancelled entry that comes back no longer has, beside its job.
+#: Columns, besides those of its job, that are cleared when a cancelled entry is brought back.
 _REVIEW_FACTS = ("review_code", "review_reason")
 
 
 class EntryWriter(JournalReader):
-    """Writes of single entries, refused when the entry is no longer as the caller's record says."""
+    """A writer of single entries; a write is refused when the entry no longer matches the caller's record."""
 
     def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
         super().__init__(backend)
         self._clock = clock
-        #: Of a fleet's hosts, the one to ask about what it did.
+        #: This process and its host; in a fleet it shows where to look for what happened.
         self._holder = process_name(os.getpid(), socket.gethostname())
 
     async def replan_entry(
@@ -81,7 +81,7 @@ class EntryWriter(JournalReader):
         *,
         is_submit_wanted: bool = False,
     ) -> EntryRecord:
-        """Take what the manifest says now for an entry, and the *change* its job needs for that."""
+        """Store the manifest's current plan of an entry, and the *change* that its job needs for it."""
         facts = {
             **self._plan_columns(spec, assets),
             "change_wanted": change or record.change_wanted,
@@ -91,7 +91,7 @@ class EntryWriter(JournalReader):
         return await self._guarded(record, record.state, None, facts, _forget_handbacks(record))
 
     async def revive_entry(self, record: EntryRecord, spec: str, assets: Sequence[Asset]) -> EntryRecord:
-        """Bring a cancelled entry back as pending, with what the manifest says now and without its old job."""
+        """Bring a cancelled entry back as pending, with the manifest's current plan and without its old job."""
         check_transition(record.state, EntryState.PENDING)
         facts = {
             **dict.fromkeys((*_JOB_FACTS, *_REVIEW_FACTS, *ERROR_COLUMNS)),
@@ -111,7 +111,7 @@ class EntryWriter(JournalReader):
         return plan_columns(spec, assets, with_inodes=not self._backend.is_shared)
 
     async def put_plan_back(self, record: EntryRecord) -> EntryRecord:
-        """Undo `replan_entry` for a change that the service refused: the job is as it was."""
+        """Undo `replan_entry` for a change that the service refused; the job is unchanged."""
         if record.plan_before is None:
             return record
         facts = {
@@ -122,7 +122,7 @@ class EntryWriter(JournalReader):
         return await self._guarded(record, record.state, None, facts)
 
     async def claim(self, record: EntryRecord) -> EntryRecord:
-        """Raise the entry's epoch, so that whoever held it before can no longer write; returns it anew."""
+        """Raise the entry's epoch, so that its previous holder can no longer write; returns the new record."""
         now = self._clock()
         started_at = record.started_at or now
         facts = {"epoch": record.epoch + 1, "started_at": started_at, "holder": self._holder, "held_at": now}
@@ -137,10 +137,10 @@ class EntryWriter(JournalReader):
     async def transition(
         self, record: EntryRecord, target: EntryState, reason: str, **facts: Any
     ) -> EntryRecord:
-        """Change the state together with *facts*, if the entry is still as *record* says.
+        """Change the state together with *facts*, if the entry still matches *record*.
 
-        A failed entry that is taken up again has no error any more. Raises IllegalTransitionError, or
-        StaleEpochError when somebody else has written since.
+        A failed entry that is resumed loses its error. Raises IllegalTransitionError, or StaleEpochError when another
+        worker has written since.
         """
         check_transition(record.state, target)
         if record.state is EntryState.FAILED and target is not EntryState.CANCELLED:
@@ -152,9 +152,9 @@ class EntryWriter(JournalReader):
     async def create_requested(
         self, record: EntryRecord, tag: str, reason: str, *, of_job: SeenJob | None = None
     ) -> EntryRecord:
-        """Keep, before the create, that a job may come to carry *tag*: for good, whatever becomes of the entry.
+        """Record, before the create, that a job may carry *tag*; the record stays, whatever happens to the entry.
 
-        It is *of_job* that gets the tag, by an update, where another journal made it.
+        With *of_job*, which another journal created, an update gives the tag to that job.
         """
         check_transition(record.state, EntryState.CREATING)
         row = {
@@ -177,14 +177,14 @@ class EntryWriter(JournalReader):
         return await self._guarded(record, record.state, None, facts)
 
     async def failed(self, record: EntryRecord, error: ErrorRecord, **facts: Any) -> EntryRecord:
-        """Write down why the entry failed, with what else is known by now."""
+        """Record why the entry failed, together with *facts*."""
         check_transition(record.state, EntryState.FAILED)
         columns = {**facts, **error.columns()}
         changed = await self._guarded(record, EntryState.FAILED, error.message, columns)
         return changed._replace(error=error)
 
     async def hand_back(self, record: EntryRecord, host: str, reason: str) -> EntryRecord:
-        """Keep that *host* cannot use the entry's files, and why; nothing else changes."""
+        """Record that *host* cannot use the entry's files, and why; nothing else changes."""
         key: Row = {"batch": record.batch, "entry_id": record.entry_id}
         row = {**key, "host": host, "at": self._clock(), "reason": reason}
 
@@ -194,7 +194,7 @@ class EntryWriter(JournalReader):
         return await self._guarded(record, record.state, None, {}, keep)
 
     async def forget_handbacks(self, batch: str, entry_ids: Iterable[str]) -> None:
-        """Let every host look at the files of these entries again."""
+        """Delete the handbacks of these entries, so that every host tries their files again."""
         rows = [{"key_batch": batch, "key_entry_id": entry_id} for entry_id in entry_ids]
         if rows:
             await self._write_rows(statements.FORGET_HANDBACKS, rows)
@@ -202,7 +202,7 @@ class EntryWriter(JournalReader):
     async def job_created(
         self, record: EntryRecord, job_id: str, planned: Sequence[SegmentRecord], reason: str
     ) -> EntryRecord:
-        """Keep the job and where its segments go; the entry is uploading."""
+        """Record the job and its *planned* segments; the entry becomes uploading."""
         check_transition(record.state, EntryState.UPLOADING)
         facts = {"job_id": job_id, "created_at": self._clock()}
 
@@ -211,7 +211,7 @@ class EntryWriter(JournalReader):
     async def job_adopted(
         self, record: EntryRecord, job_id: str, target: EntryState, reason: str, *, delivered: str
     ) -> EntryRecord:
-        """Keep a job that holds its files already, which this journal did not send; *target* is where it stands."""
+        """Record a job that already holds its files, sent without this journal; *target* is the entry's new state."""
         check_takeover(record.state, target)
 
         now = self._clock()
@@ -221,9 +221,9 @@ class EntryWriter(JournalReader):
         return await self._guarded(record, target, reason, facts, _replaced(record, ()))
 
     async def job_moved(self, record: EntryRecord, giver: EntryRecord, reason: str) -> EntryRecord:
-        """Give the entry, which has no job, the job of *giver* with all that is known of it; *giver* is cancelled.
+        """Move the job of *giver*, with all its facts, to the entry, which has none; *giver* is cancelled.
 
-        Raises StaleEpochError when either has changed since.
+        Raises StaleEpochError when either entry has changed since.
         """
         check_transition(giver.state, EntryState.CANCELLED)
         facts = {name: getattr(giver, name) for name in _MOVED_FACTS}
@@ -251,7 +251,7 @@ class EntryWriter(JournalReader):
     async def job_reopened(
         self, record: EntryRecord, planned: Sequence[SegmentRecord], reason: str
     ) -> EntryRecord:
-        """The job stays and takes files again, where *planned* says; the entry is uploading."""
+        """Record that the job accepts files again, for the *planned* segments; the entry becomes uploading."""
         if record.state is not EntryState.UPLOADING:
             check_transition(record.state, EntryState.UPLOADING)
 
@@ -261,7 +261,7 @@ class EntryWriter(JournalReader):
     async def confirmed(
         self, record: EntryRecord, reason: str, *, delivered: str, **facts: Any
     ) -> EntryRecord:
-        """The job holds its files; its URLs are no longer needed and go."""
+        """Record that the job holds its files, and delete its URLs, which are no longer needed."""
         check_transition(record.state, EntryState.CONFIRMED)
 
         def drop_urls(transaction: Transaction) -> None:
@@ -271,7 +271,7 @@ class EntryWriter(JournalReader):
         return await self._guarded(record, EntryState.CONFIRMED, reason, facts, drop_urls)
 
     async def segment_started(self, record: EntryRecord, kind: AssetKind, part_number: int) -> None:
-        """Keep, before the PUT, that from now on the store may have the segment."""
+        """Record, before the PUT, that the store may have the segment from now on."""
         row = {**_segment_key(record, kind, part_number), "at": self._clock()}
         await self._write_rows(statements.START_SEGMENT, [row])
 
@@ -285,7 +285,7 @@ class EntryWriter(JournalReader):
         *,
         times: SegmentTimes = NOT_TIMED,
     ) -> None:
-        """Keep the receipt, and how many attempts and how long it took."""
+        """Record the receipt, the number of attempts and the time that the segment took."""
         row = {
             **_segment_key(record, kind, part_number),
             "at": self._clock(),
@@ -300,17 +300,17 @@ class EntryWriter(JournalReader):
         await self._write_rows(statements.STORE_SEGMENT, [row])
 
     async def segments_missing(self, record: EntryRecord, parts: Iterable[tuple[AssetKind, int]]) -> None:
-        """Drop receipts: the service does not have these (kind, part number)."""
+        """Drop the receipts of *parts*, (kind, part number), which the service does not have."""
         rows = [_segment_key(record, kind, part_number) for kind, part_number in parts]
         await self._write_rows(statements.DROP_RECEIPT, rows)
 
     async def replace_segments(self, record: EntryRecord, planned: Sequence[SegmentRecord]) -> EntryRecord:
-        """Put *planned*, with its fresh URLs, in the place of the segments so far; nothing is confirmed then."""
+        """Replace the segments with *planned*, which has fresh URLs; the progress of confirms is cleared."""
         facts = dict.fromkeys(("confirm_sent_at", "training_confirm", "action_confirm"))
         return await self._guarded(record, record.state, None, facts, _replaced(record, planned))
 
     def note_attempt(self, record: EntryRecord, attempt: AttemptRecord) -> None:
-        """Keep a failed try; it is committed with the next write."""
+        """Record a failed attempt; it is committed with the next write."""
         row = {name: getattr(attempt, name) for name in AttemptRecord.__slots__}
 
         def write(transaction: Transaction) -> None:
@@ -331,9 +331,9 @@ class EntryWriter(JournalReader):
         *,
         also: EntryRecord | None = None,
     ) -> EntryRecord:
-        """Write *facts*, the transition to *target* when *reason* is given, and *then*; all or nothing.
+        """Write *facts*, the transition to *target* if *reason* is given, and run *then*, all in one transaction.
 
-        The entry *also* must be as its record says, too.
+        The entry *also* must match its record, too.
         """
         now = self._clock()
         columns = {"state": target.value, "updated_at": now, **facts}
@@ -342,7 +342,7 @@ class EntryWriter(JournalReader):
         def write(transaction: Transaction) -> None:
             if also is not None and not transaction.select(statements.HAS_ENTRY, _guard(also)):
                 raise _stale(also)
-            # Only the statement's own WHERE can know: the caller's record was read before the transaction.
+            # Only the statement's own WHERE can check that: the caller's record was read before the transaction.
             guard = _guard(record)
             if transaction.execute(statement, {**columns, **guard}) == 0:
                 raise _stale(record)
@@ -352,7 +352,7 @@ class EntryWriter(JournalReader):
                 then(transaction)
 
         await self._backend.write(write)
-        # Some columns, such as those of an error, are no field of the record.
+        # Some columns, such as those of an error, are not fields of the record.
         known = {name: value for name, value in facts.items() if name in _RECORD_FIELDS}
         return record._replace(state=target, updated_at=now, **known)
 
@@ -371,7 +371,7 @@ class EntryWriter(JournalReader):
     async def _write_rows(self, statement: str, rows: Sequence[Row]) -> None:
         """Execute *statement* for each of *rows*.
 
-        Those about segments do nothing under an old epoch; the next transition then raises.
+        Statements about segments change nothing under an old epoch; the next transition then raises.
         """
 
         def write(transaction: Transaction) -> None:
@@ -390,7 +390,7 @@ def _guard(record: EntryRecord) -> Row:
 
 
 def _state_of(giver: EntryRecord) -> EntryState:
-    """Where an entry stands with the job of *giver*, which may have failed."""
+    """Return the state of an entry that gets the job of *giver*, which may have failed."""
     if giver.state is not EntryState.FAILED:
         return giver.state
     if giver.submitted_at is not None:
@@ -409,12 +409,12 @@ def _stale(record: EntryRecord) -> StaleEpochError:
 
 
 def _forget_handbacks(record: EntryRecord) -> Callable[[Transaction], object]:
-    """What hosts said of the files of a plan that is no more is void."""
+    """Return a write that deletes the entry's handbacks, which are void once its plan is replaced."""
     return lambda transaction: transaction.execute(statements.FORGET_HANDBACKS, _entry_key(record))
 
 
 def _replaced(record: EntryRecord, planned: Sequence[SegmentRecord]) -> Callable[[Transaction], None]:
-    """What puts *planned* in the place of the entry's segments."""
+    """Return a write that replaces the entry's segments with *planned*."""
 
     def replace_segments(transaction: Transaction) -> None:
         transaction.execute(statements.DELETE_SEGMENTS, _entry_key(record))

@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 from anyio import to_thread
 
-from orchestrator.api.checking import Asked, check, check_patterns, look_at, refuse_fleet
+from orchestrator.api.checking import ManifestRequest, check, check_films, check_patterns, refuse_fleet
 from orchestrator.api.engine_settings import real_clocks, work_settings
 from orchestrator.api.planning import BatchPlan, digest_of, plan_batch, refusal
 from orchestrator.api.run_report import RunReport, kept_in_history, new_run_id, with_results
@@ -32,8 +32,8 @@ from orchestrator.engine.drain import Stop
 from orchestrator.engine.events import Event, EventBus, SegmentProgressed
 from orchestrator.journal.journal import exists, open_journal
 from orchestrator.manifest import Manifest, Problem
-from orchestrator.observe.event_file import TOLD
-from orchestrator.observe.streams import Surroundings
+from orchestrator.observe.event_file import PUBLISHED
+from orchestrator.observe.streams import ReportingContext
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.settings.sources import EffectiveSettings, settings_of_keywords
 
@@ -105,7 +105,7 @@ async def open_batch(
     user's file. Credentials come from *environ* and the vendor's file. Raises UsageError for a wrong keyword,
     ConfigurationError for a wrong value from elsewhere.
     """
-    asked = Asked(
+    asked = ManifestRequest(
         path=Path(manifest),
         batch_name=batch_name,
         defaults=[f"{field}={value}" for field, value in (defaults or {}).items()],
@@ -124,7 +124,9 @@ async def open_batch(
 class Batch:
     """A batch opened by `open_batch`; `problems` holds the errors and warnings found by the last call."""
 
-    def __init__(self, asked: Asked, effective: EffectiveSettings, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, asked: ManifestRequest, effective: EffectiveSettings, environ: Mapping[str, str]
+    ) -> None:
         self.problems: list[Problem] = []
         self._asked = asked
         self._effective = effective
@@ -144,7 +146,7 @@ class Batch:
         JournalError if the manifest has rows copied from results and the journal that they refer to cannot be read.
         """
         values = self._effective.values
-        look = partial(look_at, settings=values, note=_ignore, on_progress=_ignore)
+        look = partial(check_films, settings=values, note=_ignore, on_progress=_ignore)
         checked = await anyio.to_thread.run_sync(check, self._asked, values, look)
         self.problems = checked.problems
         return checked.problems
@@ -204,7 +206,7 @@ class Batch:
                     RunTracker(clocks.monotonic),
                     context={"batch": manifest.batch_name, "run_id": work.run_id},
                     subscribers=self._streams,
-                    around=Surroundings(
+                    reporting=ReportingContext(
                         hidden=[*work.service.credentials.secret.texts, *values.secret_texts],
                         warn=warnings.append,
                         stdout=_no_stdout,
@@ -290,7 +292,7 @@ class EventStream:
 
     def __init__(self, *, with_progress: bool) -> None:
         self.missed = 0
-        self.hears = TOLD | {SegmentProgressed} if with_progress else TOLD
+        self.event_types = PUBLISHED | {SegmentProgressed} if with_progress else PUBLISHED
         self._events: deque[Event] = deque()
         self._is_closed = False
         self._news = anyio.Event()

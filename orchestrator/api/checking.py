@@ -38,7 +38,7 @@ _FILM_KINDS = (AssetKind.TRAINING_VIDEO, AssetKind.ACTION_VIDEO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ManifestRequest:
     """A manifest, with the caller's additions and selection of entries."""
 
     path: Path
@@ -118,7 +118,7 @@ class Checked:
     manifest: Manifest
     entries: int  #: the number of valid entries
     problems: list[Problem]
-    looked: list[Looked]  #: the films whose pictures and sound were checked
+    looked: list[CheckedFilm]  #: the films whose pictures and sound were checked
 
     @property
     def is_valid(self) -> bool:
@@ -126,14 +126,16 @@ class Checked:
         return Severity.ERROR not in (problem.severity for problem in self.problems)
 
 
-def check(asked: Asked, settings: Settings, look: Callable[[Sequence[FilmOfEntry]], list[Looked]]) -> Checked:
+def check(
+    asked: ManifestRequest, settings: Settings, look: Callable[[Sequence[EntryFilm]], list[CheckedFilm]]
+) -> Checked:
     """Find every problem; reads only files and, for rows of results and missing files, the journal.
 
     Blocks, for minutes if films are checked, and runs its own event loop. Raises UsageError and ManifestError like
-    `Asked.open`, and JournalError if the journal cannot be read.
+    `ManifestRequest.open`, and JournalError if the journal cannot be read.
     """
     rows: list[RowJob] = []
-    films: list[FilmOfEntry] = []
+    films: list[EntryFilm] = []
     manifest = asked.open(settings)
 
     def note(entry: Entry, problems: list[Problem]) -> None:
@@ -155,7 +157,7 @@ def check(asked: Asked, settings: Settings, look: Callable[[Sequence[FilmOfEntry
                 _compared_with_journal, problems, rows, sorted(faulty), settings.state, manifest
             )
     looked = look(films)
-    problems += look_problems(looked, str(asked.path))
+    problems += film_problems(looked, str(asked.path))
     return Checked(
         manifest=manifest,
         entries=count,
@@ -221,7 +223,7 @@ async def _forgiven(
 
 
 @dataclass(frozen=True, slots=True)
-class FilmOfEntry:
+class EntryFilm:
     """A film to check."""
 
     entry: Entry
@@ -230,20 +232,20 @@ class FilmOfEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class CheckedFilm:
     """A film with its measurements and findings."""
 
-    film: FilmOfEntry
+    film: EntryFilm
     measures: Measures
     findings: Sequence[Finding]
 
 
-def films_of(entry: Entry, problems: Sequence[Problem]) -> list[FilmOfEntry]:
+def films_of(entry: Entry, problems: Sequence[Problem]) -> list[EntryFilm]:
     """Return the films of *entry* that can be checked: wrong length or size is fine, a truncated film is not."""
     faulty = {problem.field for problem in problems if problem.is_error and problem.rule in _UNPLAYABLE}
     files = entry.avatar.files()
     return [
-        FilmOfEntry(entry, kind, files[kind]) for kind in _FILM_KINDS if kind in files and kind not in faulty
+        EntryFilm(entry, kind, files[kind]) for kind in _FILM_KINDS if kind in files and kind not in faulty
     ]
 
 
@@ -251,13 +253,13 @@ def films_of(entry: Entry, problems: Sequence[Problem]) -> list[FilmOfEntry]:
 OnProgress = Callable[[int, int], None]
 
 
-def look_at(
-    films: Sequence[FilmOfEntry],
+def check_films(
+    films: Sequence[EntryFilm],
     settings: Settings,
     *,
     note: Callable[[str], None],
     on_progress: OnProgress,
-) -> list[Looked]:
+) -> list[CheckedFilm]:
     """Check *films* as the settings say; without the extra, call *note* with the command that installs it."""
     if settings.look == "off" or not films:
         return []
@@ -279,7 +281,7 @@ def look_at(
         on_progress=on_progress,
     )
     return [
-        Looked(
+        CheckedFilm(
             film,
             measures[film.path],
             tuple(judge_look(measures[film.path], Purpose.of(film.entry.avatar, film.kind))),
@@ -288,7 +290,7 @@ def look_at(
     ]
 
 
-def look_problems(looked: Sequence[Looked], manifest_file: str) -> list[Problem]:
+def film_problems(looked: Sequence[CheckedFilm], manifest_file: str) -> list[Problem]:
     """Return the findings as problems of the manifest; ignored rules are left out."""
     found: list[Problem] = []
     for one in looked:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from anyio import to_thread
 
-from orchestrator.api.checking import Asked
+from orchestrator.api.checking import ManifestRequest
 from orchestrator.api.engine_settings import home_folder, run_settings
 from orchestrator.domain.entries import BatchKey, normal
 from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, ManifestError
@@ -110,7 +110,7 @@ class BatchPlan:
 
 
 async def plan_batch(
-    asked: Asked,
+    asked: ManifestRequest,
     manifest: Manifest,
     effective: EffectiveSettings,
     environ: Mapping[str, str],

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.api.checking import Asked
+from orchestrator.api.checking import ManifestRequest
 from orchestrator.api.run_report import document_of_queued_batch, document_of_run
 from orchestrator.domain.errors import ExitCode, LockHeldError, exit_code_of_any
 from orchestrator.engine.batch import RunRequest, run_batch
@@ -21,7 +21,7 @@ from orchestrator.engine.service_connection import Clocks
 from orchestrator.journal.backend import is_url
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.manifest import Manifest, Problem
-from orchestrator.observe.streams import Surroundings
+from orchestrator.observe.streams import ReportingContext
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.settings.values import STDOUT, Settings
 
@@ -74,23 +74,23 @@ async def open_session(
     *,
     context: Mapping[str, str],
     subscribers: Collection[Subscriber],
-    around: Surroundings,
+    reporting: ReportingContext,
 ) -> AsyncIterator[Session]:
     """Open the resources of one run or worker; *context*, with the batch, is added to every event line.
 
     Raises JournalError, and ConfigurationError for an invalid journal setting.
     """
-    new_notifier = _notifier_of(values, work.run_id, tracker, around)
+    new_notifier = _notifier_of(values, work.run_id, tracker, reporting)
     async with AsyncExitStack() as opened:
         ending = Ending()
         if values.heartbeat is not None:
             # Loaded only if heartbeats are configured.
             from orchestrator.notifications.heartbeat import heartbeats  # noqa: PLC0415
 
-            beating = heartbeats(values.heartbeat, around.warn, lambda: ending.exit_code)
+            beating = heartbeats(values.heartbeat, reporting.warn, lambda: ending.exit_code)
             await opened.enter_async_context(beating)
         told = opened.enter_context(
-            event_outputs(values, context, clocks.clock, around, run_id=work.run_id, ending=ending)
+            event_outputs(values, context, clocks.clock, reporting, run_id=work.run_id, ending=ending)
         )
         journal = await opened.enter_async_context(open_journal(values.state, clock=clocks.clock))
         notifier = None
@@ -113,7 +113,7 @@ async def open_session(
 
 
 def _notifier_of(
-    values: Settings, run_id: str, tracker: RunTracker | None, around: Surroundings
+    values: Settings, run_id: str, tracker: RunTracker | None, reporting: ReportingContext
 ) -> Callable[[Journal], Notifier] | None:
     """Return the factory of a run's notifier, or of a fleet's if the journal is a server's.
 
@@ -129,7 +129,7 @@ def _notifier_of(
         from orchestrator.notifications.fleet import FleetNotifier  # noqa: PLC0415
 
         return partial(
-            FleetNotifier, targets, values.on_finish, document=document_of_queued_batch, around=around
+            FleetNotifier, targets, values.on_finish, document=document_of_queued_batch, reporting=reporting
         )
     from orchestrator.notifications.notifier import RunNotifier  # noqa: PLC0415
 
@@ -140,13 +140,13 @@ def _notifier_of(
         run_id=run_id,
         has_worked=lambda: tracker is not None and tracker.has_worked,
         document=document_of_run,
-        around=around,
+        reporting=reporting,
     )
 
 
 async def work_on(
     session: Session,
-    asked: Asked,
+    asked: ManifestRequest,
     manifest: Manifest,
     *,
     with_media: bool,
@@ -177,7 +177,7 @@ def event_outputs(
     values: Settings,
     context: Mapping[str, str],
     clock: Callable[[], float],
-    around: Surroundings,
+    reporting: ReportingContext,
     *,
     run_id: str | None = None,
     ending: Ending | None = None,
@@ -194,11 +194,11 @@ def event_outputs(
             from orchestrator.observe.event_file import event_file  # noqa: PLC0415
 
             opened = event_file(
-                around.stdout() if values.events == STDOUT else values.events,
+                reporting.stdout() if values.events == STDOUT else values.events,
                 context,
                 clock=clock,
-                hidden=around.hidden,
-                warn=around.warn,
+                hidden=reporting.hidden,
+                warn=reporting.warn,
             )
             lines = open_ones.enter_context(opened)
         subscribers: list[Subscriber] = [] if lines is None else [lines]
@@ -207,7 +207,7 @@ def event_outputs(
             from orchestrator.observe.metrics import RunMetrics  # noqa: PLC0415
 
             metrics = RunMetrics(context["batch"] or None, run_id, clock)
-            subscribers.append(open_ones.enter_context(_written(values, metrics, around, ending)))
+            subscribers.append(open_ones.enter_context(_written(values, metrics, reporting, ending)))
         # A program that has set up OpenTelemetry has imported it; otherwise it need not even be installed.
         if run_id is not None and "opentelemetry.trace" in sys.modules:
             from orchestrator.observe.spans import run_spans  # noqa: PLC0415
@@ -223,16 +223,16 @@ def event_outputs(
 def _written(
     values: Settings,
     metrics: RunMetrics,
-    around: Surroundings,
+    reporting: ReportingContext,
     ending: Ending | None,
 ) -> Iterator[Subscriber]:
     from orchestrator.observe.metrics import metrics_file, metrics_port  # noqa: PLC0415 - only with metrics
 
     with ExitStack() as open_ones:
         if values.metrics_file is not None:
-            open_ones.enter_context(metrics_file(values.metrics_file, metrics, around.warn))
+            open_ones.enter_context(metrics_file(values.metrics_file, metrics, reporting.warn))
         if values.metrics_port is not None:
-            open_ones.enter_context(metrics_port(values.metrics_port, metrics, around.warn))
+            open_ones.enter_context(metrics_port(values.metrics_port, metrics, reporting.warn))
         try:
             yield metrics
             if metrics.is_worker and ending is not None:

@@ -25,7 +25,7 @@ from orchestrator.settings.options import (
     CALL_OPTIONS,
     OUTPUT_OPTIONS,
     RUN_OPTIONS,
-    RUN_TELLING_OPTIONS,
+    RUN_REPORTING_OPTIONS,
     SERVICE_OPTIONS,
     SettingOption,
 )
@@ -130,7 +130,7 @@ def _panel_of(option: SettingOption) -> str:
     """Return the help panel of *option*; for users, call rates and waiting for outages belong to the service."""
     if option in SERVICE_OPTIONS or option in CALL_OPTIONS:
         return SERVICE
-    if option in OUTPUT_OPTIONS or option in RUN_TELLING_OPTIONS:
+    if option in OUTPUT_OPTIONS or option in RUN_REPORTING_OPTIONS:
         return OUTPUT
     is_about_transfer = option in RUN_OPTIONS and option.name != "submit_anyway"
     return TRANSFER if is_about_transfer else CONTENT

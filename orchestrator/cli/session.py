@@ -32,13 +32,13 @@ from orchestrator.engine.events import (
     ServiceWarning,
     Subscriber,
     WarningRaised,
-    telling_attempts,
+    publishing_attempts,
 )
 from orchestrator.engine.outage import gates
 from orchestrator.engine.service_connection import Clocks, connect
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.metastudio.client import MetaStudioClient
-from orchestrator.observe.streams import Surroundings, failure_of
+from orchestrator.observe.streams import ReportingContext, failure_of
 from orchestrator.observe.tracking import RunTracker
 from orchestrator.observe.wording import outage_news
 from orchestrator.settings.options import ENVIRONMENT_PREFIX
@@ -93,14 +93,14 @@ async def open_shown_session(
                 tracker,
                 context={"batch": batch_name, "run_id": run_id},
                 subscribers=subscribers,
-                around=surroundings_of(output, logs),
+                reporting=reporting_context(output, logs),
             ) as session:
                 yield session
 
 
-def surroundings_of(output: Output, logs: Logs) -> Surroundings:
+def reporting_context(output: Output, logs: Logs) -> ReportingContext:
     """Return the outputs that reporters use next to the command's own output."""
-    return Surroundings(
+    return ReportingContext(
         hidden=logs.hidden,
         warn=lambda sentence: output.complain(f"warning: {sentence}"),
         stdout=output.give_stdout_away,
@@ -148,7 +148,7 @@ class WarningPrinter:
     """A subscriber that writes warnings to stderr if no progress is shown: warnings are not progress."""
 
     name = "the printing of warnings"
-    hears = frozenset({WarningRaised, ServiceWarning})
+    event_types = frozenset({WarningRaised, ServiceWarning})
 
     def __call__(self, event: Event) -> None:
         """Write the warning of *event*."""
@@ -196,14 +196,14 @@ class ServiceSession:
     client: MetaStudioClient
     events: EventBus
     clocks: Clocks
-    around: Surroundings
+    reporting: ReportingContext
 
 
 class OutageNotes:
     """A subscriber that prints on stderr why the command waits."""
 
     name = "the notes about outages"
-    hears = frozenset({OutageBegan, OutageProlonged, OutageEnded})
+    event_types = frozenset({OutageBegan, OutageProlonged, OutageEnded})
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -234,8 +234,8 @@ async def open_service_session(
     context = {} if batch_name is None else {"batch": batch_name}
     with ExitStack() as told_in:
         logs = told_in.enter_context(logs_of(effective.values, output.complain, **context))
-        around = surroundings_of(output, logs)
-        told = told_in.enter_context(event_outputs(effective.values, context, clocks.clock, around))
+        reporting = reporting_context(output, logs)
+        told = told_in.enter_context(event_outputs(effective.values, context, clocks.clock, reporting))
         logs.hidden.extend((*service.credentials.secret.texts, *effective.values.secret_texts))
         events = EventBus(*subscribers, *logs.subscribers, OutageNotes(output), *told.subscribers)
         outages = gates(service.outage, clocks, Drain(clocks.sleep, events), events)
@@ -243,11 +243,11 @@ async def open_service_session(
         async with (
             open_journal(effective.values.state, clock=clocks.clock) as journal,
             connect(
-                service, clocks, reader_threads=1, on_attempt=telling_attempts(events), gate=gate
+                service, clocks, reader_threads=1, on_attempt=publishing_attempts(events), gate=gate
             ) as connection,
         ):
             yield ServiceSession(
-                journal=journal, client=connection.client, events=events, clocks=clocks, around=around
+                journal=journal, client=connection.client, events=events, clocks=clocks, reporting=reporting
             )
 
 

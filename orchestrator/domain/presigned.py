@@ -144,7 +144,7 @@ class ServiceTime:
         #: How far this machine's clock is ahead (behind if negative); 0 when it is by less than SKEW_SECONDS.
         self.ahead_seconds = 0.0
 
-    def hear(self, date: str | None) -> None:
+    def note(self, date: str | None) -> None:
         """Record the `Date` header of an answer that has just arrived."""
         served_at = http_date_seconds(date)
         if served_at is not None:
@@ -152,7 +152,7 @@ class ServiceTime:
             self._judge()
 
     @property
-    def is_heard(self) -> bool:
+    def is_known(self) -> bool:
         """True when an answer has given the service's time."""
         return self._ahead is not None
 

@@ -17,7 +17,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.context import Run, WorkSettings, open_run
-from orchestrator.engine.drain import Breaker, StopWishes, TransferLimit, limit_duration
+from orchestrator.engine.drain import Breaker, StopRequests, TransferLimit, limit_duration
 from orchestrator.engine.events import (
     ComparisonStarted,
     DecisionNeeded,
@@ -202,7 +202,7 @@ class BatchRun:
         began = run.clocks.monotonic()
         run.events.subscribe(self._tally)
         beginning = await self._beginning()
-        stops = StopWishes(run.drain, run.work.grace_seconds, run.clocks.sleep, run.work.listening)
+        stops = StopRequests(run.drain, run.work.grace_seconds, run.clocks.sleep, run.work.listening)
         follower = await self._follower()
         if run.settings.max_transfer is not None:
             run.events.subscribe(TransferLimit(run.settings.max_transfer, run.drain))
@@ -296,7 +296,7 @@ class BatchRun:
                 elif self._run.settings.is_fail_fast:
                     drain.begin(f"--fail-fast: entry {record.entry_id} failed")
 
-    async def _report(self, stops: StopWishes, elapsed_seconds: float) -> RunReport:
+    async def _report(self, stops: StopRequests, elapsed_seconds: float) -> RunReport:
         run, registration = self._run, self._registration
         segments, stored_bytes = await run.journal.count_stored(run.batch.digest)
         states = await run.journal.counts(run.batch.digest)
@@ -330,7 +330,7 @@ class BatchRun:
             with_submit=self._run.settings.is_submit_wanted,
         )
 
-    async def _exit_code(self, stops: StopWishes, states: Mapping[EntryState, int]) -> ExitCode:
+    async def _exit_code(self, stops: StopRequests, states: Mapping[EntryState, int]) -> ExitCode:
         drain = self._run.drain
         if stops.received is not None:
             return ExitCode(128 + stops.received)

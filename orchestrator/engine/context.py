@@ -17,7 +17,7 @@ from orchestrator.domain.presigned import PresignedUrl, ServiceTime
 from orchestrator.domain.retry import RetryBudget, RetryPolicy
 from orchestrator.domain.states import Change
 from orchestrator.engine.drain import Drain, Listening, by_signals
-from orchestrator.engine.events import EventBus, ServiceWarning, telling_attempts
+from orchestrator.engine.events import EventBus, ServiceWarning, publishing_attempts
 from orchestrator.engine.outage import Outages, gates
 from orchestrator.engine.service_connection import Clocks, Connection, MakePacer, connect
 from orchestrator.metastudio.rate_limit import Retrying
@@ -225,7 +225,7 @@ async def open_workplace(
         # The waits of calls must also end as soon as the run drains.
         replace(clocks, sleep=drain.sleep),
         reader_threads=os.cpu_count() or 1,
-        on_attempt=telling_attempts(events),
+        on_attempt=publishing_attempts(events),
         gate=outages.call,
         make_pacer=make_pacer,
     ) as connection:

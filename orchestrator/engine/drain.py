@@ -89,8 +89,10 @@ def is_ignored(number: signal.Signals) -> bool:
 
 
 @contextmanager
-def listening(numbers: Iterable[signal.Signals], hear: Callable[[signal.Signals], object]) -> Iterator[None]:
-    """Have the running event loop call *hear* with each signal of *numbers* that arrives while the block runs.
+def listening(
+    numbers: Iterable[signal.Signals], on_stop: Callable[[signal.Signals], object]
+) -> Iterator[None]:
+    """Have the running event loop call *on_stop* with each signal of *numbers* that arrives while the block runs.
 
     The previous handlers are restored afterwards. asyncio and anyio would leave the default handlers instead, with
     which a signal between two listeners kills the process.
@@ -98,7 +100,7 @@ def listening(numbers: Iterable[signal.Signals], hear: Callable[[signal.Signals]
     loop = asyncio.get_running_loop()
 
     def pass_on(number: int, _frame: object) -> None:
-        loop.call_soon_threadsafe(hear, signal.Signals(number))
+        loop.call_soon_threadsafe(on_stop, signal.Signals(number))
 
     reader, writer = socket.socketpair()
     with reader, writer, ExitStack() as before:
@@ -131,14 +133,14 @@ def until_signalled() -> Iterator[list[signal.Signals]]:
 
 
 #: Called with the signal that requested a stop, or the one that stands for the request, and its name.
-Hear = Callable[[signal.Signals, str], object]
+OnStop = Callable[[signal.Signals, str], object]
 #: Has its argument called with every request to stop that arrives while the block runs.
-Listening = Callable[[Hear], AbstractContextManager[None]]
+Listening = Callable[[OnStop], AbstractContextManager[None]]
 
 
-def by_signals(hear: Hear) -> AbstractContextManager[None]:
+def by_signals(on_stop: OnStop) -> AbstractContextManager[None]:
     """Listen to the signals that stop a command; works only in the main thread of a program."""
-    return listening(STOP_SIGNALS, lambda received: hear(received, received.name))
+    return listening(STOP_SIGNALS, lambda received: on_stop(received, received.name))
 
 
 class Stop:
@@ -146,36 +148,36 @@ class Stop:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tell: Callable[[], object] | None = None
+        self._notify: Callable[[], object] | None = None
         self._is_asked = False
 
     def ask(self) -> None:
         """Drain the run; a second call ends it at once. A run that starts later drains at once, too."""
         with self._lock:
             self._is_asked = True
-            if self._tell is not None:
-                self._tell()
+            if self._notify is not None:
+                self._notify()
 
     @contextmanager
-    def listening(self, hear: Hear) -> Iterator[None]:
-        """Call *hear* for every `ask` during the block, and at once for an earlier one; this is a `Listening`."""
+    def listening(self, on_stop: OnStop) -> Iterator[None]:
+        """Call *on_stop* for every `ask` during the block, and at once for an earlier one; this is a `Listening`."""
         loop = asyncio.get_running_loop()
 
-        def tell() -> None:
-            loop.call_soon_threadsafe(hear, signal.SIGINT, "stop()")
+        def notify() -> None:
+            loop.call_soon_threadsafe(on_stop, signal.SIGINT, "stop()")
 
         with self._lock:
-            self._tell = tell
+            self._notify = notify
             if self._is_asked:
-                tell()
+                notify()
         try:
             yield
         finally:
             with self._lock:
-                self._tell = None
+                self._notify = None
 
 
-class StopWishes:
+class StopRequests:
     """Drains a run that is asked to stop; `received` is the first signal, or the one that stands for the request.
 
     Running work has *grace_seconds* from then on to finish.
@@ -192,7 +194,7 @@ class StopWishes:
     def heard(self, group: anyio.abc.TaskGroup, cut_off: Callable[[], object]) -> Iterator[None]:
         """Drain on the first request in the block; call *cut_off* on later ones and when the grace time is over."""
 
-        def hear(received: signal.Signals, name: str) -> None:
+        def on_stop(received: signal.Signals, name: str) -> None:
             if self.received is not None:
                 cut_off()
                 return
@@ -207,7 +209,7 @@ class StopWishes:
             await self._sleep(self._grace_seconds)
             cut_off()
 
-        with self._listening(hear):
+        with self._listening(on_stop):
             yield
 
 
@@ -215,7 +217,7 @@ class TransferLimit:
     """A subscriber that drains the run once *limit_bytes* have been handed to the network."""
 
     name = "the limit of --max-transfer"
-    hears = frozenset({SegmentProgressed})
+    event_types = frozenset({SegmentProgressed})
 
     def __init__(self, limit_bytes: int, drain: Drain) -> None:
         self._limit_bytes = limit_bytes

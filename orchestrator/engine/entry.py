@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.context import Run
 
 #: The context of every step that no subscriber listens to.
-_UNHEARD: Final = nullcontext()
+_UNPUBLISHED: Final = nullcontext()
 #: The fraction of a hold's time in which requests are admitted. Another host may take over after the whole time;
 #: the remainder is for a request that is still in flight.
 _GOOD_SHARE: Final = 0.9
@@ -127,7 +127,11 @@ class HeldEntry:
     def step(self, point: Point, segment: SegmentRecord | None = None) -> AbstractContextManager[None]:
         """Publish the moments before and, unless it fails, after the request or journal write inside."""
         # An entry has dozens of steps, and in most runs no subscriber listens to them.
-        return self._published_step(point, segment) if self._run.events.is_heard(StepReached) else _UNHEARD
+        return (
+            self._published_step(point, segment)
+            if self._run.events.has_subscriber(StepReached)
+            else _UNPUBLISHED
+        )
 
     @contextmanager
     def _published_step(self, point: Point, segment: SegmentRecord | None) -> Iterator[None]:

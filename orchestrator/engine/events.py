@@ -419,13 +419,13 @@ class _Listeners(dict[type[Event], tuple[Subscriber, ...]]):
         self._subscribers = subscribers
 
     def __missing__(self, kind: type[Event]) -> tuple[Subscriber, ...]:
-        wanting = (each for each in self._subscribers if kind in getattr(each, "hears", (kind,)))
+        wanting = (each for each in self._subscribers if kind in getattr(each, "event_types", (kind,)))
         listeners = self[kind] = tuple(wanting)
         return listeners
 
 
 class EventBus:
-    """Delivers each event to every subscriber; one that has `hears` receives only the kinds in it.
+    """Delivers each event to every subscriber; one that has `event_types` receives only the kinds in it.
 
     A subscriber's `name` appears in messages, for example "the progress display".
     """
@@ -439,7 +439,7 @@ class EventBus:
         self._subscribers.append(subscriber)
         self._listeners.clear()
 
-    def is_heard(self, kind: type[Event]) -> bool:
+    def has_subscriber(self, kind: type[Event]) -> bool:
         """True when a subscriber listens to events of *kind*; lets callers skip building high-volume events."""
         return bool(self._listeners[kind])
 
@@ -456,16 +456,16 @@ class EventBus:
                 self._listeners.clear()
                 name = getattr(subscriber, "name", "a subscriber")
                 if not isinstance(error, OSError):
-                    log.exception("subscriber.crashed", extra={"told": {"subscriber": name}})
+                    log.exception("subscriber.crashed", extra={"fields": {"subscriber": name}})
                 reason = (error.strerror if isinstance(error, OSError) else None) or "an unexpected error"
                 self.publish(SubscriberDropped(message=f"{name} failed and is left out: {reason}"))
 
 
-def telling_attempts(events: EventBus) -> Callable[[ApiAttempt], None]:
+def publishing_attempts(events: EventBus) -> Callable[[ApiAttempt], None]:
     """Return a callback that publishes every attempt of a service call on *events* if a subscriber listens."""
 
     def tell(attempt: ApiAttempt) -> None:
-        if events.is_heard(CallAttempted):
+        if events.has_subscriber(CallAttempted):
             events.publish(
                 CallAttempted(
                     operation=attempt.operation,

@@ -109,7 +109,11 @@ class Lifecycle:
             log.exception(
                 "entry.crashed",
                 extra={
-                    "told": {"batch": self._run.batch.name, "entry": record.entry_id, "job_id": record.job_id}
+                    "fields": {
+                        "batch": self._run.batch.name,
+                        "entry": record.entry_id,
+                        "job_id": record.job_id,
+                    }
                 },
             )
             return await self._failed(
@@ -223,7 +227,7 @@ class Lifecycle:
 
 
 def _lost(record: EntryRecord, error: StaleEpochError) -> Outcome:
-    log.warning("entry.taken_over", extra={"told": {"entry": record.entry_id, "reason": error.message}})
+    log.warning("entry.taken_over", extra={"fields": {"entry": record.entry_id, "reason": error.message}})
     return Outcome(End.LOST, error)
 
 

@@ -154,14 +154,14 @@ class Gate:
                 error.is_outage |= not self.is_open
             if self._state is not before and not self.is_open:
                 self._reason = error
-        self._tell(before, now)
+        self._publish_change(before, now)
 
     def _become(self, state: Availability) -> None:
         self._state = state
         self.is_open = state.is_open
         self._is_untroubled = state.answered() is state
 
-    def _tell(self, before: Availability, now: float) -> None:
+    def _publish_change(self, before: Availability, now: float) -> None:
         """Wake the waiting requests when the side answers again, and publish changes of the outage."""
         state = self._state
         if state.is_open:

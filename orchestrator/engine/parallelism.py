@@ -175,7 +175,7 @@ class AdaptiveParallelism:
     """
 
     name = "the adjustment of parallel uploads"
-    hears = frozenset({SegmentProgressed, RetryScheduled})
+    event_types = frozenset({SegmentProgressed, RetryScheduled})
 
     def __init__(self, slots: PutSlots, events: EventBus, clock: Callable[[], float]) -> None:
         self._slots = slots

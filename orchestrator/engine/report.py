@@ -40,7 +40,7 @@ class Tally:
     """A subscriber that counts segments and bytes sent, counts retries of segments, and keeps warnings."""
 
     name = "the run's report"
-    hears = frozenset({SegmentStored, RetryScheduled, WarningRaised, ServiceWarning})
+    event_types = frozenset({SegmentStored, RetryScheduled, WarningRaised, ServiceWarning})
 
     def __init__(self) -> None:
         self.sent_segments = 0
@@ -163,7 +163,7 @@ class IncidentKeeper:
     """
 
     name = "the history of the run"
-    hears = frozenset({OutageBegan, OutageEnded, WarningRaised, ServiceWarning, DecisionNeeded})
+    event_types = frozenset({OutageBegan, OutageEnded, WarningRaised, ServiceWarning, DecisionNeeded})
 
     def __init__(
         self,

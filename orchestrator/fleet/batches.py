@@ -126,7 +126,9 @@ class Incidents:
     """
 
     name = "the history of the batches"
-    hears = frozenset({BatchQueued, BatchFinished, OutageBegan, OutageEnded, WarningRaised, ServiceWarning})
+    event_types = frozenset(
+        {BatchQueued, BatchFinished, OutageBegan, OutageEnded, WarningRaised, ServiceWarning}
+    )
 
     def __init__(self, journal: Journal, host: str, start: StartTask) -> None:
         self._journal = journal

@@ -60,7 +60,7 @@ class Enqueued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Office:
+class Enqueuer:
     """The writer of a fleet's work; *settings* is JSON with the decisions for all workers of a batch."""
 
     journal: Journal

@@ -56,7 +56,7 @@ class Presence:
         await self._driver.execute(_LEAVE, self._manager)
 
 
-def untried(batch: str, entry_id: str, *, host: str, scope: str, silent: str) -> str:
+def untried_hosts_query(batch: str, entry_id: str, *, host: str, scope: str, silent: str) -> str:
     """Return the query for live workers on other hosts that work on *batch* and have not handed its entry back.
 
     The arguments are SQL expressions. A worker that has been silent for longer than *silent* seconds is not alive.

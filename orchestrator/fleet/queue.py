@@ -24,7 +24,13 @@ from pgqueuer.ports.driver import NotifyCallback
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
 from orchestrator.engine.entry import Hold, awake_and_asleep
-from orchestrator.fleet.presence import CREATE_WORKERS, STALE_SECONDS, WORKERS_TABLE, Place, untried
+from orchestrator.fleet.presence import (
+    CREATE_WORKERS,
+    STALE_SECONDS,
+    WORKERS_TABLE,
+    Place,
+    untried_hosts_query,
+)
 from orchestrator.fleet.rate_limit import CREATE_TABLE
 from orchestrator.fleet.requirements import not_installed
 from orchestrator.journal.group_commit import LostConnectionError
@@ -49,7 +55,7 @@ _FORGOTTEN_AT_ONCE: Final = 10_000
 _ENTRY: Final = "convert_from(candidate.payload, 'UTF8')"
 _LEFT: Final = (
     f"EXISTS (SELECT FROM handbacks WHERE batch = candidate.entrypoint AND entry_id = {_ENTRY} AND host = $6)"
-    f" AND EXISTS ({untried('candidate.entrypoint', _ENTRY, host='$6', scope='$7', silent='$8')})"
+    f" AND EXISTS ({untried_hosts_query('candidate.entrypoint', _ENTRY, host='$6', scope='$7', silent='$8')})"
 )
 #: PgQueuer's dequeue without the limits that a fleet does not use: for the batches $1, at most $2 rows, and at most
 #: $5 together with those that the worker $3 already has. A row is left to other hosts if this host has handed its
@@ -251,14 +257,16 @@ class OwnedQueries(Queries):
 
     @property
     def _alive(self) -> tuple[str, str, float]:
-        """The arguments of `untried`: this host, its scope, and the seconds that a live worker may be silent."""
+        """The arguments of `untried_hosts_query`: this host, its scope, and how long a live worker may be silent."""
         is_known = self.driver.seconds_there >= STALE_SECONDS
         silent = timedelta(seconds=STALE_SECONDS) if is_known else _NEVER
         return self.place.host, self.place.scope, silent.total_seconds()
 
     async def has_untried_hosts(self, wanted: Wanted) -> bool:
         """True when another live host works on the entry's batch and has not handed the entry back."""
-        query = f"SELECT EXISTS ({untried('$1', '$2', host='$3', scope='$4', silent='$5')}) AS found"
+        query = (
+            f"SELECT EXISTS ({untried_hosts_query('$1', '$2', host='$3', scope='$4', silent='$5')}) AS found"
+        )
         (row,) = await self.driver.fetch(query, *wanted, *self._alive)
         return bool(row["found"])
 

@@ -28,7 +28,7 @@ LOOK_SECONDS: Final = 30.0
 _NAMED_HOSTS: Final = 5
 
 
-class Caution:
+class FileThrottle:
     """A subscriber that limits a worker to single entries at long intervals while its host cannot read files.
 
     A host whose share is not mounted would otherwise try every entry of the queue. Once it has read a file, it
@@ -36,7 +36,7 @@ class Caution:
     """
 
     name = "the pace of a host without files"
-    hears = frozenset({SegmentStored, EntryFinished, EntryHandedBack})
+    event_types = frozenset({SegmentStored, EntryFinished, EntryHandedBack})
 
     def __init__(self, events: EventBus, monotonic: Callable[[], float]) -> None:
         self._events = events

@@ -23,7 +23,7 @@ from orchestrator.domain.quantities import as_clock, format_duration
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, is_done
 from orchestrator.engine.context import Run, Workplace, WorkSettings
-from orchestrator.engine.drain import Breaker, StopWishes
+from orchestrator.engine.drain import Breaker, StopRequests
 from orchestrator.engine.entry import check_hold
 from orchestrator.engine.events import BatchDrained, Event, ServiceWarning
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
@@ -33,7 +33,7 @@ from orchestrator.fleet.parking import is_parked
 from orchestrator.fleet.presence import PRESENCE_SECONDS, Place, Presence
 from orchestrator.fleet.queue import OwnedQueries, wanted_of
 from orchestrator.fleet.rate_limit import Brake
-from orchestrator.fleet.unusable_files import Caution, is_given_up
+from orchestrator.fleet.unusable_files import FileThrottle, is_given_up
 from orchestrator.journal.history import process_name
 from orchestrator.journal.postgres import PATIENCE_SECONDS
 from orchestrator.journal.records import BatchRecord, EntryRecord
@@ -94,8 +94,8 @@ class Worker:
         self._presence = Presence(
             queries.driver, queries.taker, process_name(os.getpid(), settings.host), queries.place
         )
-        self._caution = Caution(place.events, place.clocks.monotonic)
-        place.events.subscribe(self._caution)
+        self._throttle = FileThrottle(place.events, place.clocks.monotonic)
+        place.events.subscribe(self._throttle)
         patience = queries.driver.patience
         patience.on_wait, patience.on_return = self._note_absence, self._note_return
         self._brake = Brake(queries.driver, endpoint=endpoint, project_id=project_id)
@@ -116,7 +116,7 @@ class Worker:
         long, ends the worker as a signal does.
         """
         place = self._place
-        stops = StopWishes(place.drain, place.work.grace_seconds, place.clocks.sleep, place.work.listening)
+        stops = StopRequests(place.drain, place.work.grace_seconds, place.clocks.sleep, place.work.listening)
         place.events.subscribe(_Shutter(self._manager.shutdown.set))
         if place.work.settings.parallel is None:
             place.events.subscribe(AdaptiveParallelism(place.slots, place.events, place.clocks.monotonic))
@@ -202,7 +202,7 @@ class Worker:
         self._place.events.publish(ServiceWarning(message=message))
 
     def _may_take(self) -> bool:
-        return not self._is_braked and self._caution.may_take()
+        return not self._is_braked and self._throttle.may_take()
 
     async def _is_all_done(self) -> bool:
         if not self._batches.met.isdisjoint(await self._queries.batches()):
@@ -305,7 +305,7 @@ class _Shutter:
     """A subscriber that stops the intake from the queue once the worker drains."""
 
     name = "the end of the queue"
-    hears = frozenset({BatchDrained})
+    event_types = frozenset({BatchDrained})
 
     def __init__(self, shut: Callable[[], object]) -> None:
         self._shut = shut

@@ -279,9 +279,9 @@ class JournalReader:
             " AND coalesce(mine.job_id, mine.create_tag) IS NULL"
             " AND coalesce(other.job_id, other.create_tag) IS NOT NULL"
         )
-        told = {"batch": batch, "cancelled": EntryState.CANCELLED.value, **parameters}
+        named = {"batch": batch, "cancelled": EntryState.CANCELLED.value, **parameters}
         found: dict[str, Twin] = {}
-        for files, *row in await self._backend.read(query, told) if others else ():
+        for files, *row in await self._backend.read(query, named) if others else ():
             other = entry_record(row)
             with intact("the files of an entry"):
                 is_same = are_same_files(assets_of(files), other.assets)

@@ -259,8 +259,8 @@ class Copies:
             if first is None:
                 new.append(file)
                 continue
-            if (told := self._copies[file]) < MAX_COPIES:
-                self._copies[file] = told + 1
+            if (reported := self._copies[file]) < MAX_COPIES:
+                self._copies[file] = reported + 1
                 found.append((asset, first))
         # Only after the loop: an avatar that names a file twice is not a copied row.
         for file in new:

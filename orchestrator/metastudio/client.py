@@ -360,7 +360,7 @@ class Caller:
         try:
             answer = await self._ask(call)
             result = _decoded(call, answer)
-            self._service_time.hear(answer.headers.get("Date"))
+            self._service_time.note(answer.headers.get("Date"))
         except OrchestratorError as error:
             error.conceal((*call.hidden, *self._auth.secrets))
             self._report(call, attempt, started_at, error)
@@ -388,7 +388,7 @@ class Caller:
             refusal = Refusal.read(answer, call.operation)
         if refusal.code is not None:
             # Without a code, the answer may come from an intermediary.
-            self._service_time.hear(answer.headers.get("Date"))
+            self._service_time.note(answer.headers.get("Date"))
         raise refusal.error(advice=self._auth.advice, now=self._clock())
 
     async def _send(self, call: Call[Any]) -> tuple[Mapping[str, str], Answer]:

@@ -30,7 +30,7 @@ from orchestrator.journal.outbox import NoticeKind
 from orchestrator.notifications.notices import finish_of, notice_of
 from orchestrator.notifications.notifier import FLUSH_SECONDS, Notifier, digest_of_command, owe_failures
 from orchestrator.notifications.sending import Delivery, Target
-from orchestrator.observe.streams import Surroundings
+from orchestrator.observe.streams import ReportingContext
 
 if TYPE_CHECKING:
     from orchestrator.journal.journal import Journal
@@ -45,7 +45,9 @@ class FleetNotifier(Notifier):
     *document* returns the command's input for the end of a batch.
     """
 
-    hears = frozenset({BatchQueued, BatchFinished, EntryFailed, DecisionNeeded, OutageBegan, OutageEnded})
+    event_types = frozenset(
+        {BatchQueued, BatchFinished, EntryFailed, DecisionNeeded, OutageBegan, OutageEnded}
+    )
 
     def __init__(
         self,
@@ -54,9 +56,9 @@ class FleetNotifier(Notifier):
         journal: Journal,
         *,
         document: Callable[[BatchFinished, Journal], Awaitable[Mapping[str, object]]],
-        around: Surroundings,
+        reporting: ReportingContext,
     ) -> None:
-        super().__init__(targets, command, journal, around)
+        super().__init__(targets, command, journal, reporting)
         self._document = document
         #: Deliveries of queued batches by batch name; all are in one project.
         self._deliveries: dict[str, Delivery] = {}

@@ -37,7 +37,7 @@ from orchestrator.journal.outbox import Notice, NoticeBook, NoticeKind
 from orchestrator.journal.records import BatchRecord
 from orchestrator.notifications.notices import finish_of, notice_of, notice_of_entry
 from orchestrator.notifications.sending import Complaints, Delivery, Target, targets_of
-from orchestrator.observe.streams import Surroundings
+from orchestrator.observe.streams import ReportingContext
 
 #: Seconds that a command may take; a run that waited for it forever would block the next one.
 COMMAND_SECONDS: Final = 600.0
@@ -57,20 +57,20 @@ class Notifier:
     """
 
     name = "the notifications"
-    hears: Collection[type[Event]] = ()
+    event_types: Collection[type[Event]] = ()
 
     def __init__(
-        self, targets: Sequence[Target], command: str | None, journal: Journal, around: Surroundings
+        self, targets: Sequence[Target], command: str | None, journal: Journal, reporting: ReportingContext
     ) -> None:
         self._targets = targets
         self._command = command
         self._journal = journal
-        self._around = around
+        self._reporting = reporting
         self._events: list[Event] = []
         self._news = anyio.Event()
         self._ending = anyio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._complaints = Complaints(around)
+        self._complaints = Complaints(reporting)
 
     def __call__(self, event: Event) -> None:
         """Buffer *event* for the task."""
@@ -150,9 +150,9 @@ class Notifier:
             return
         # In the same form as `--json`: the command may show it on a terminal.
         text = disarmed_json(json.dumps(document, ensure_ascii=False))
-        failure = await feed(self._command, text, self._around.command_output)
+        failure = await feed(self._command, text, self._reporting.command_output)
         if failure is not None:
-            self._around.warn(f"the command of --on-finish {failure}")
+            self._reporting.warn(f"the command of --on-finish {failure}")
         # A failed command is not run again: its side effects must not happen twice.
         await book.settle(taken, is_sent=True)
 
@@ -164,7 +164,7 @@ class RunNotifier(Notifier):
     for a report.
     """
 
-    hears = frozenset({RunStarted, EntryFailed, DecisionNeeded, OutageBegan, OutageEnded})
+    event_types = frozenset({RunStarted, EntryFailed, DecisionNeeded, OutageBegan, OutageEnded})
 
     def __init__(
         self,
@@ -175,9 +175,9 @@ class RunNotifier(Notifier):
         *,
         has_worked: Callable[[], bool],
         document: Callable[[RunReport, Journal], Awaitable[Mapping[str, object]]],
-        around: Surroundings,
+        reporting: ReportingContext,
     ) -> None:
-        super().__init__(targets, command, journal, around)
+        super().__init__(targets, command, journal, reporting)
         self._document = document
         #: None until the run's batch is known.
         self._delivery: Delivery | None = None
@@ -294,12 +294,12 @@ class WatchNotifier:
         self,
         urls: Sequence[str],
         journal: Journal,
-        around: Surroundings,
+        reporting: ReportingContext,
         batch: BatchRecord,
         *,
         only: Collection[str] | None,
     ) -> None:
-        self._complaints = Complaints(around)
+        self._complaints = Complaints(reporting)
         self._delivery = Delivery(
             targets_of(urls) if urls else (), journal, self._complaints, batch=batch.batch, name=batch.name
         )

@@ -15,7 +15,7 @@ from orchestrator.domain.untrusted_text import masked, shown_address
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.outbox import Notice, NoticeBook, NoticeKind
 from orchestrator.notifications.notices import Message, message_of
-from orchestrator.observe.streams import Surroundings
+from orchestrator.observe.streams import ReportingContext
 
 if TYPE_CHECKING:
     from apprise import Apprise
@@ -69,15 +69,15 @@ def _target(service: Apprise, url: str) -> Target:
 class Complaints:
     """Warnings about addresses that were not notified, once per address."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self.around = around
+    def __init__(self, reporting: ReportingContext) -> None:
+        self.reporting = reporting
         self._complained: set[str] = set()
 
     def complain(self, name: str, reason: str) -> None:
         """Warn that the address *name* was not notified."""
         if name not in self._complained:
             self._complained.add(name)
-            self.around.warn(f"{name} was not notified: {reason}; the next run tries again")
+            self.reporting.warn(f"{name} was not notified: {reason}; the next run tries again")
 
 
 class Delivery:
@@ -98,7 +98,7 @@ class Delivery:
 
     def hidden(self, notice: Notice) -> Notice:
         """Return *notice* with secrets masked, which neither the journal nor a chat may contain."""
-        return notice._replace(text=masked(notice.text, hidden=self._complaints.around.hidden))
+        return notice._replace(text=masked(notice.text, hidden=self._complaints.reporting.hidden))
 
     async def owe(self, notices: Iterable[Notice | None]) -> None:
         """Owe *notices* to every target, except those that it was already owed for the same reason."""

@@ -50,7 +50,7 @@ class BarProgress:
     """A progress display of *tracker* on *console*, repainted by rich's own thread while the run works."""
 
     name = "the progress display"
-    hears = frozenset(
+    event_types = frozenset(
         {
             RunStarted,
             RunFinished,

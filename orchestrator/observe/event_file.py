@@ -27,7 +27,7 @@ from orchestrator.observe.streams import SinkFile, open_at_once, reason_of
 #: The version of the line format; new fields and types do not change it.
 SCHEMA: Final = 1
 #: The event types that are written. Progress of bytes and single engine steps are not: an entry has thousands.
-TOLD: Final = frozenset(
+PUBLISHED: Final = frozenset(
     {
         events.RunStarted,
         events.RunFinished,
@@ -69,7 +69,7 @@ class EventFile:
     """
 
     name = "the events file"
-    hears = TOLD
+    event_types = PUBLISHED
 
     def __init__(
         self,
@@ -81,12 +81,14 @@ class EventFile:
         self._file = file
         self._clock = clock
         self._hidden = hidden
-        own = {kind: {field.name for field in fields(kind) if not context.get(field.name)} for kind in TOLD}
+        own = {
+            kind: {field.name for field in fields(kind) if not context.get(field.name)} for kind in PUBLISHED
+        }
         self._contexts = {
             kind: "".join(
                 f',"{name}":{_json(text)}' for name, text in context.items() if name not in own[kind]
             )
-            for kind in TOLD
+            for kind in PUBLISHED
         }
         #: The fields that the context does not replace, each with its JSON key, and True if its values are ours.
         self._fields = {
@@ -95,7 +97,7 @@ class EventFile:
                 for field in fields(kind)
                 if field.name in own[kind]
             ]
-            for kind in TOLD
+            for kind in PUBLISHED
         }
         #: Caches of encoded texts, for our own fields and for others, because most texts occur repeatedly.
         self._ours: dict[str, str] = {}
@@ -135,7 +137,7 @@ class EventFile:
             kind = type(value)
             if isinstance(value, str):
                 known = self._ours if is_ours else self._masked
-                text = known.get(value) or self._told(value, known)
+                text = known.get(value) or self._safe_text(value, known)
             elif kind is int:
                 text = str(value)
             elif kind is float:
@@ -156,7 +158,7 @@ class EventFile:
             )
         return f"{self._second_text}.{int((at - second) * 1e6):06}Z"
 
-    def _told(self, text: str, known: dict[str, str]) -> str:
+    def _safe_text(self, text: str, known: dict[str, str]) -> str:
         if len(known) >= _REMEMBERED:
             known.clear()
         clean = without(text, self._hidden)

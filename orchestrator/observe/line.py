@@ -20,7 +20,7 @@ class LineProgress:
     """A progress display of one line about *tracker* on *stream*, overwritten every *interval_seconds*."""
 
     name = "the progress display"
-    hears = frozenset({RunStarted, FilmsChecked, RunFinished})
+    event_types = frozenset({RunStarted, FilmsChecked, RunFinished})
 
     def __init__(
         self, tracker: RunTracker, stream: TextIO, interval_seconds: float = INTERVAL_SECONDS

@@ -143,10 +143,10 @@ class _Forwarder(logging.Handler):
     """Handler that forwards our own records with their name and fields, and those of libraries as messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        told = getattr(record, "told", None)
+        own = getattr(record, "fields", None)
         try:
-            name = "library.message_logged" if told is None else record.getMessage()
-            details = {"logger": record.name, "message": record.getMessage()} if told is None else told
+            name = "library.message_logged" if own is None else record.getMessage()
+            details = {"logger": record.name, "message": record.getMessage()} if own is None else own
             structlog.get_logger().log(record.levelno, name, exc_info=record.exc_info, **details)
         except Exception:  # noqa: BLE001 - like logging's own handlers, for any record of a library
             self.handleError(record)
@@ -205,9 +205,9 @@ class EventLog:
         """Log *event* under its name, with all its fields."""
         if isinstance(event, SegmentProgressed):
             return
-        told = {field.name: getattr(event, field.name) for field in fields(event)}
+        values = {field.name: getattr(event, field.name) for field in fields(event)}
         level = next((level for kinds, level in _LEVELS if isinstance(event, kinds)), logging.INFO)
-        self._log.log(level, event.name, **told)
+        self._log.log(level, event.name, **values)
 
 
 class LogFile:

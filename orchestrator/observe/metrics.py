@@ -131,7 +131,7 @@ class RunMetrics:
             events.WarningRaised: lambda event: self._of("warnings", batch=event.batch).inc(),
             events.ServiceWarning: lambda _: self._of("warnings").inc(),
         }
-        self.hears = self._handlers.keys()
+        self.event_types = self._handlers.keys()
 
     def __call__(self, event: Event) -> None:
         """Count *event*."""

@@ -42,7 +42,7 @@ class PlainProgress:
     """
 
     name = "the progress display"
-    hears = frozenset(
+    event_types = frozenset(
         {
             RunStarted,
             EntryTransitioned,

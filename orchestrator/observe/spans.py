@@ -63,7 +63,7 @@ class RunSpans:
             RetryScheduled: self._retry_scheduled,
             CallAttempted: self._call_attempted,
         }
-        self.hears = self._handlers.keys()
+        self.event_types = self._handlers.keys()
 
     def __call__(self, event: Event) -> None:
         """Begin or end the spans that *event* affects."""

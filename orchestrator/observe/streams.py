@@ -84,7 +84,7 @@ def reason_of(error: Exception) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class ReportingContext:
     """The context that a reporter gets from the program it runs in.
 
     Texts in `hidden` appear in no report. `warn` is called with the reason when a report cannot be made. `stdout`

@@ -99,7 +99,7 @@ class RunTracker:
             BatchDrained: self._drained,
             FilmsChecked: self._checked,
         }
-        self.hears = self._handlers.keys()
+        self.event_types = self._handlers.keys()
 
     def __call__(self, event: Event) -> None:
         """Update the progress with *event*."""

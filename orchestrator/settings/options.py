@@ -292,7 +292,7 @@ RUN_OPTIONS = (
     ),
 )
 
-TELLING_OPTIONS = (
+EVENTS_OPTIONS = (
     SettingOption(
         name="events",
         flags=("--events",),
@@ -344,7 +344,7 @@ NOTIFY_OPTIONS = (
 )
 
 #: The subset for a command that follows jobs: it is started by hand and ends with them.
-WATCH_TELLING_OPTIONS = (*TELLING_OPTIONS, *(option for option in NOTIFY_OPTIONS if option.name == "notify"))
+WATCH_REPORTING_OPTIONS = (*EVENTS_OPTIONS, *(option for option in NOTIFY_OPTIONS if option.name == "notify"))
 #: Settings that are fixed for a fleet's batch when it is queued, whichever host works on it later.
 BATCH_OPTIONS = tuple(
     option
@@ -359,7 +359,7 @@ BATCH_OPTIONS = tuple(
 HOST_OPTIONS = tuple(option for option in RUN_OPTIONS if option not in BATCH_OPTIONS)
 ENQUEUE_OPTIONS = (*PLAN_OPTIONS, *(option for option in BATCH_OPTIONS if option not in PLAN_OPTIONS))
 #: Options of commands that work on entries.
-RUN_TELLING_OPTIONS = (*TELLING_OPTIONS, *METRICS_OPTIONS, *NOTIFY_OPTIONS)
+RUN_REPORTING_OPTIONS = (*EVENTS_OPTIONS, *METRICS_OPTIONS, *NOTIFY_OPTIONS)
 
 #: The run option that also sets the number of films checked at once.
 JOBS_OPTIONS = tuple(option for option in RUN_OPTIONS if option.name == "jobs")
@@ -375,7 +375,7 @@ ALL_OPTIONS = (
     *LOOK_OPTIONS,
     *PLAN_OPTIONS,
     *RUN_OPTIONS,
-    *RUN_TELLING_OPTIONS,
+    *RUN_REPORTING_OPTIONS,
 )
 
 #: The value of each setting that no source sets.

@@ -27,7 +27,7 @@ HOST_VARIABLE, BLIND_VARIABLE = "TEST_FLEET_HOST", "TEST_FLEET_BLIND"
 class StopsItself:
     """A subscriber that is frozen at a point, and only once."""
 
-    hears = frozenset({StepReached})
+    event_types = frozenset({StepReached})
 
     def __init__(self, point: str) -> None:
         self._point: str | None = point

@@ -268,7 +268,7 @@ def test_quiet_prints_failures_only(cli: Cli, batch: Batch, simulator: Simulator
 def test_the_clock_is_judged_by_what_the_gateway_accepts(behind: int, status: str) -> None:
     """Up to a minute is the way of the answer; from a quarter of an hour on signatures are refused."""
     time = ServiceTime(lambda: 1_800_000_000.0 - behind)
-    time.hear("Fri, 15 Jan 2027 08:00:00 GMT")
+    time.note("Fri, 15 Jan 2027 08:00:00 GMT")
 
     check = _clock(time)
 

@@ -137,7 +137,7 @@ def test_an_entry_that_is_laid_aside_again_has_the_story_of_the_last_time(
 class At:
     """A subscriber that does something when the work on an entry comes to a point."""
 
-    hears = frozenset({StepReached})
+    event_types = frozenset({StepReached})
 
     def __init__(self, point: str, do: Any) -> None:
         self._point = point

@@ -161,7 +161,7 @@ def play_fleets(
 ) -> FleetReport:
     """Play and judge *rounds*; files of those that went well are dropped unless *is_kept*.
 
-    *on_round* hears one line about each, from any thread. Rounds in which the server is struck need one of their own,
+    *on_round* gets one line about each, from any thread. Rounds in which the server is struck need one of their own,
     which those that are played at once have each; the others may share *postgres*, the URL of a database. Either all
     have hosts of their own or none has.
     """

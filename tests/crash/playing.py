@@ -23,7 +23,7 @@ def play_all(
 ) -> CrashReport:
     """Play and judge *rounds*; files of rounds that went well are dropped unless *is_kept*.
 
-    *on_round* hears one line about each, from any thread.
+    *on_round* gets one line about each, from any thread.
     """
     report = CrashReport()
 

@@ -16,7 +16,7 @@ DAY = 86_400.0
 def service_time(ahead: float | None) -> ServiceTime:
     """Of a machine whose clock is *ahead* of the service's; None when nothing was heard."""
     time = ServiceTime(lambda: NOW)
-    time.hear(None if ahead is None else formatdate(NOW - ahead, usegmt=True))
+    time.note(None if ahead is None else formatdate(NOW - ahead, usegmt=True))
     return time
 
 

@@ -22,7 +22,7 @@ def nohup() -> Iterator[None]:
 
 
 async def heard(*numbers: signal.Signals) -> list[signal.Signals]:
-    """What a listener hears of *numbers*, sent to this process, the last of which it must hear."""
+    """What a listener gets of *numbers*, sent to this process, the last of which it must hear."""
     found: list[signal.Signals] = []
     with listening((*STOP_SIGNALS, signal.SIGUSR1), found.append):
         for number in numbers:

@@ -26,7 +26,7 @@ from orchestrator.observe.tracking import RunTracker
 class Hearing:
     """A subscriber for one kind of event."""
 
-    hears = frozenset({BatchDrained})
+    event_types = frozenset({BatchDrained})
 
     def __init__(self, told: list[tuple[str, Event]]) -> None:
         self._told = told
@@ -61,10 +61,10 @@ def test_nobody_hears_what_no_subscriber_wants() -> None:
     """So that it need not be made."""
     bus = EventBus(Hearing([]))
 
-    assert bus.is_heard(BatchDrained)
-    assert not bus.is_heard(StepReached)
+    assert bus.has_subscriber(BatchDrained)
+    assert not bus.has_subscriber(StepReached)
     bus.subscribe(lambda _: None)
-    assert bus.is_heard(StepReached)
+    assert bus.has_subscriber(StepReached)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), UnicodeError("half an emoji")])
@@ -141,4 +141,4 @@ def test_when_every_subscriber_fails_the_work_goes_on() -> None:
     bus = EventBus(fail, fail)
     bus.publish(BatchDrained(reason="stop"))
 
-    assert not bus.is_heard(BatchDrained)
+    assert not bus.has_subscriber(BatchDrained)

@@ -69,7 +69,7 @@ class BusWithActions(EventBus):
         super().__init__(*subscribers)
         self._act = act
 
-    def is_heard(self, kind: type[Event]) -> bool:
+    def has_subscriber(self, kind: type[Event]) -> bool:
         """Everything is."""
         return True
 

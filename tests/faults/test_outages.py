@@ -118,7 +118,7 @@ def shown(trial: Trial) -> str:
     stream = io.StringIO()
     with PlainProgress(RunTracker(trial.time.monotonic), stream, trial.time.clock) as progress:
         for event in trial.rig.events:
-            if type(event) in progress.hears:
+            if type(event) in progress.event_types:
                 progress(event)
     return stream.getvalue()
 

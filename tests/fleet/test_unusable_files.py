@@ -34,7 +34,7 @@ from orchestrator.engine.events import (
 )
 from orchestrator.fleet.presence import STALE_SECONDS, Place, Presence
 from orchestrator.fleet.queue import OwnedQueries, Wanted, open_queue, wanted_of
-from orchestrator.fleet.unusable_files import LOOK_SECONDS, SUSPICIOUS, Caution
+from orchestrator.fleet.unusable_files import LOOK_SECONDS, SUSPICIOUS, FileThrottle
 from orchestrator.fleet.worker import Worker, WorkerSettings
 from orchestrator.journal.journal import open_journal
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
@@ -195,7 +195,7 @@ class Room:
         self.now = 1000.0
         self.told: list[Event] = []
         events = EventBus(self.told.append)
-        self.caution = Caution(events, lambda: self.now)
+        self.caution = FileThrottle(events, lambda: self.now)
         events.subscribe(self.caution)
         self.events = events
 
@@ -252,7 +252,7 @@ def test_a_bad_file_among_good_ones_slows_no_host_down() -> None:
 class Watched:
     """A subscriber that knows what a worker handed back, and how often it asked whether it may take something."""
 
-    hears = frozenset({EntryHandedBack})
+    event_types = frozenset({EntryHandedBack})
 
     def __init__(self) -> None:
         self.handed_back: list[str] = []

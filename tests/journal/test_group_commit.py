@@ -99,7 +99,7 @@ async def test_a_writer_returns_only_when_its_write_is_durable(journal: Journal,
 
 
 async def test_a_writer_whose_guard_fails_does_not_spoil_the_others(journal: Journal) -> None:
-    """Only its own caller hears of it."""
+    """Only its own caller learns of it."""
     records = await add_entries(journal, 9)
     stale = records[4]
     await journal.claim(stale)

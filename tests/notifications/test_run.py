@@ -23,7 +23,7 @@ from orchestrator.journal.outbox import Notice, NoticeKind
 from orchestrator.notifications.notices import Message, message_of
 from orchestrator.notifications.notifier import RunNotifier
 from orchestrator.notifications.sending import Target
-from orchestrator.observe.streams import Surroundings
+from orchestrator.observe.streams import ReportingContext
 from orchestrator.simulator import Simulator, SimulatorOptions
 from tests.cli.conftest import SECRETS, Batch, Cli
 from tests.notifications.room import TOKEN, Room
@@ -192,9 +192,9 @@ async def test_each_outage_is_told_when_it_begins_and_when_it_is_over(
     async with open_journal(str(tmp_path / "journal.db"), clock=time.time) as journal:
         key = BatchKey("https://service", "project", "studio")
         await journal.open_batch(key, manifest_path=None, is_submit_wanted=False, run_id="run-1")
-        around = Surroundings(hidden=(), warn=pytest.fail, stdout=pytest.fail, command_output=2)
+        reporting = ReportingContext(hidden=(), warn=pytest.fail, stdout=pytest.fail, command_output=2)
         async with RunNotifier(
-            [target], None, journal, "run-1", has_worked=bool, document=document_of_run, around=around
+            [target], None, journal, "run-1", has_worked=bool, document=document_of_run, reporting=reporting
         ) as notifier:
             notifier(STARTED)
             for _ in range(2):

@@ -25,7 +25,7 @@ from orchestrator.engine.events import (
     StepReached,
     WarningRaised,
 )
-from orchestrator.observe.event_file import TOLD, EventFile, event_file
+from orchestrator.observe.event_file import PUBLISHED, EventFile, event_file
 
 DOCS = Path(__file__).parents[2] / "docs"
 NOON = 1_795_435_200.25
@@ -61,10 +61,10 @@ def kinds() -> set[type[Event]]:
 
 def test_every_kind_of_event_is_written_but_bytes_and_steps() -> None:
     """Those are too many; a new kind needs its place in the file, the page and the schema."""
-    assert kinds() - TOLD == {SegmentProgressed, StepReached}
+    assert kinds() - PUBLISHED == {SegmentProgressed, StepReached}
 
 
-@pytest.mark.parametrize("kind", sorted(TOLD, key=lambda kind: kind.name), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", sorted(PUBLISHED, key=lambda kind: kind.name), ids=lambda kind: kind.name)
 def test_the_page_and_the_schema_know_every_type_with_its_fields(kind: type[Event]) -> None:
     """Documents are not written from memory."""
     page = (DOCS / "events.md").read_text(encoding="utf-8")
@@ -198,4 +198,4 @@ def test_what_is_said_again_is_masked_once(tmp_path: Path, monkeypatch: pytest.M
     write(tmp_path / "events.jsonl", MOVED, MOVED)
 
     assert masked == ["why"]
-    assert events.EntryTransitioned in EventFile.hears
+    assert events.EntryTransitioned in EventFile.event_types

@@ -149,7 +149,7 @@ def test_what_the_engine_logs_keeps_its_name_and_details(tmp_path: Path) -> None
     with logging_to(None, tmp_path / "log", is_verbose=False):
         details = {"entry": "anna", "reason": f"see {URL}"}
         logging.getLogger("orchestrator.engine.lifecycle").warning(
-            "entry.taken_over", extra={"told": details}
+            "entry.taken_over", extra={"fields": details}
         )
 
     (line,) = [json.loads(text) for text in (tmp_path / "log").read_text().splitlines()]

@@ -107,7 +107,7 @@ def test_an_option_that_the_system_lacks_is_left_out() -> None:
 
 
 def test_a_connection_that_is_gone_takes_no_option() -> None:
-    """Whoever sends on it hears of that from the connection itself."""
+    """A sender learns of that from the connection itself."""
     with socket.socket() as connection:
         connection.close()
         set_tcp_option(connection, "TCP_NODELAY", 1)

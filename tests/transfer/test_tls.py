@@ -132,7 +132,7 @@ async def test_everything_arrives_in_order_and_comes_back(
 async def test_the_protocol_pauses_while_the_buffer_is_full(
     server_tls: ssl.SSLContext, connect: Connect
 ) -> None:
-    """Above the high limit it hears so, at the low one that it may go on; once each."""
+    """Above the high limit it is told so, at the low one that it may go on; once each."""
     may_read = anyio.Event()
 
     async def read_later(connection: Connection) -> None:

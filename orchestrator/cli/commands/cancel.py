@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from orchestrator.cli.invocation import Agreed, BatchArgument, EntryPatterns, Invocation, takes_settings
-from orchestrator.settings.options import CALL_OPTIONS, SERVICE_OPTIONS, TELLING_OPTIONS
+from orchestrator.settings.options import CALL_OPTIONS, EVENTS_OPTIONS, SERVICE_OPTIONS
 
 
-@takes_settings(SERVICE_OPTIONS, CALL_OPTIONS, TELLING_OPTIONS, unused=("progress",))
+@takes_settings(SERVICE_OPTIONS, CALL_OPTIONS, EVENTS_OPTIONS, unused=("progress",))
 def cancel(
     invocation: Invocation, batch: BatchArgument, *, entry: EntryPatterns = None, yes: Agreed = False
 ) -> int:

@@ -14,7 +14,7 @@ from orchestrator.settings.options import (
     MANIFEST_OPTIONS,
     PLAN_OPTIONS,
     RUN_OPTIONS,
-    RUN_TELLING_OPTIONS,
+    RUN_REPORTING_OPTIONS,
     SERVICE_OPTIONS,
 )
 
@@ -27,7 +27,7 @@ config = typer.Typer(
 @takes_settings(
     SERVICE_OPTIONS,
     RUN_OPTIONS,
-    RUN_TELLING_OPTIONS,
+    RUN_REPORTING_OPTIONS,
     PLAN_OPTIONS,
     MANIFEST_OPTIONS,
     LOOK_OPTIONS,

@@ -32,6 +32,6 @@ def demo(
       orchestrator demo
       orchestrator demo --avatars 8 --dir /tmp/demo
     """
-    from orchestrator.cli.work.demo import demonstrate  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.demo import run_demo  # noqa: PLC0415 - keeps --help quick
 
-    return demonstrate(invocation, directory, avatars)
+    return run_demo(invocation, directory, avatars)

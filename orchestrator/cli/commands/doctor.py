@@ -36,6 +36,6 @@ def doctor(
       orchestrator doctor studio.yaml
       orchestrator doctor --json
     """
-    from orchestrator.cli.work.doctor import examine_all  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.cli.work.doctor import run_checks  # noqa: PLC0415 - keeps --help quick
 
-    return examine_all(invocation, manifest, default or ())
+    return run_checks(invocation, manifest, default or ())

@@ -16,14 +16,14 @@ from orchestrator.cli.invocation import (
 )
 from orchestrator.settings.options import (
     ENQUEUE_OPTIONS,
+    EVENTS_OPTIONS,
     MANIFEST_OPTIONS,
     NOTIFY_OPTIONS,
     SERVICE_OPTIONS,
-    TELLING_OPTIONS,
 )
 
 
-@takes_settings(SERVICE_OPTIONS, ENQUEUE_OPTIONS, MANIFEST_OPTIONS, TELLING_OPTIONS, NOTIFY_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, ENQUEUE_OPTIONS, MANIFEST_OPTIONS, EVENTS_OPTIONS, NOTIFY_OPTIONS)
 def enqueue(
     invocation: Invocation,
     manifest: ManifestPath,
@@ -50,8 +50,10 @@ def enqueue(
       orchestrator enqueue studio.yaml --wait     from cron or another scheduler
       orchestrator enqueue studio.yaml --json     counts, as one JSON document
     """
-    from orchestrator.api.checking import Asked  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.api.checking import ManifestRequest  # noqa: PLC0415 - keeps --help quick
     from orchestrator.cli.work.enqueue import enqueue_manifest  # noqa: PLC0415
 
-    asked = Asked(path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ())
+    asked = ManifestRequest(
+        path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ()
+    )
     return enqueue_manifest(invocation, asked, is_waiting=wait)

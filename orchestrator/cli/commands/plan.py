@@ -55,8 +55,10 @@ def plan(
       orchestrator plan studio.yaml --rate 10M    how long it takes at 10 MB/s
       orchestrator plan studio.yaml --json
     """
-    from orchestrator.api.checking import Asked  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.api.checking import ManifestRequest  # noqa: PLC0415 - keeps --help quick
     from orchestrator.cli.work.plan import plan_manifest  # noqa: PLC0415
 
-    asked = Asked(path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ())
+    asked = ManifestRequest(
+        path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ()
+    )
     return plan_manifest(invocation, asked, rate=rate)

@@ -13,12 +13,12 @@ from orchestrator.settings.options import (
     MANIFEST_OPTIONS,
     PLAN_OPTIONS,
     RUN_OPTIONS,
-    RUN_TELLING_OPTIONS,
+    RUN_REPORTING_OPTIONS,
     SERVICE_OPTIONS,
 )
 
 
-@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, RUN_TELLING_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, RUN_REPORTING_OPTIONS)
 def retry(
     invocation: Invocation,
     batch: BatchArgument,

@@ -18,12 +18,12 @@ from orchestrator.settings.options import (
     MANIFEST_OPTIONS,
     PLAN_OPTIONS,
     RUN_OPTIONS,
-    RUN_TELLING_OPTIONS,
+    RUN_REPORTING_OPTIONS,
     SERVICE_OPTIONS,
 )
 
 
-@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, RUN_TELLING_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, PLAN_OPTIONS, MANIFEST_OPTIONS, RUN_REPORTING_OPTIONS)
 def run(
     invocation: Invocation,
     manifest: ManifestPath,
@@ -65,9 +65,11 @@ def run(
       9  needs a decision, named in the output
       130, 143  stopped by a signal, state saved
     """
-    from orchestrator.api.checking import Asked  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.api.checking import ManifestRequest  # noqa: PLC0415 - keeps --help quick
 
-    asked = Asked(path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ())
+    asked = ManifestRequest(
+        path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ()
+    )
     if dry_run:
         from orchestrator.cli.work.plan import plan_manifest  # noqa: PLC0415
 

@@ -119,10 +119,10 @@ def simulate(
       orchestrator simulate --world list-tags=hidden --fault lost-confirm=0.3
       orchestrator simulate --object-store http://127.0.0.1:8333 --bucket footage
     """
-    from orchestrator.cli.work.simulate import Rehearsal, simulate_until_stopped  # noqa: PLC0415 - quick --help
+    from orchestrator.cli.work.simulate import SimulateRequest, simulate_until_stopped  # noqa: PLC0415 - quick --help
 
     put_again = () if one_time is None else (f"put-again={'refused' if one_time else 'overwrite'}",)
-    rehearsal = Rehearsal(
+    request = SimulateRequest(
         port=port,
         data=data,
         faults=fault or (),
@@ -145,4 +145,4 @@ def simulate(
             "signature": signature,
         },
     )
-    return simulate_until_stopped(invocation, rehearsal)
+    return simulate_until_stopped(invocation, request)

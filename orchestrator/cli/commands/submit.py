@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, takes_settings
-from orchestrator.settings.options import RUN_OPTIONS, RUN_TELLING_OPTIONS, SERVICE_OPTIONS
+from orchestrator.settings.options import RUN_OPTIONS, RUN_REPORTING_OPTIONS, SERVICE_OPTIONS
 
 #: Of a run's options those that are about files, of which it sends none.
 _OF_UPLOADS = (
@@ -12,7 +12,7 @@ _OF_UPLOADS = (
 )
 
 
-@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, RUN_TELLING_OPTIONS, unused=_OF_UPLOADS)
+@takes_settings(SERVICE_OPTIONS, RUN_OPTIONS, RUN_REPORTING_OPTIONS, unused=_OF_UPLOADS)
 def submit(invocation: Invocation, batch: BatchArgument, *, entry: EntryPatterns = None) -> int:
     """Send uploaded jobs to review.
 

@@ -40,8 +40,8 @@ def validate(
       orchestrator validate studio.yaml --look quick      films as well
       orchestrator validate studio.yaml --look quick --report preflight.html
     """
-    from orchestrator.api.checking import Asked  # noqa: PLC0415 - keeps --help quick
+    from orchestrator.api.checking import ManifestRequest  # noqa: PLC0415 - keeps --help quick
     from orchestrator.cli.work.validate import validate_manifest  # noqa: PLC0415
 
-    asked = Asked(path=manifest, batch_name=batch_name, defaults=default or ())
+    asked = ManifestRequest(path=manifest, batch_name=batch_name, defaults=default or ())
     return validate_manifest(invocation, asked, report)

@@ -9,7 +9,7 @@ import typer
 
 from orchestrator.cli.invocation import BatchArgument, EntryPatterns, Invocation, seconds_of, takes_settings
 from orchestrator.domain.errors import UsageError
-from orchestrator.settings.options import API_OPTIONS, SERVICE_OPTIONS, WATCH_TELLING_OPTIONS
+from orchestrator.settings.options import API_OPTIONS, SERVICE_OPTIONS, WATCH_REPORTING_OPTIONS
 
 _DEFAULT_INTERVAL_SECONDS = 15.0
 #: Factor of the interval up to which the waits grow while nothing changes.
@@ -24,7 +24,7 @@ class Until(StrEnum):
     TRAINED = "trained"
 
 
-@takes_settings(SERVICE_OPTIONS, API_OPTIONS, WATCH_TELLING_OPTIONS)
+@takes_settings(SERVICE_OPTIONS, API_OPTIONS, WATCH_REPORTING_OPTIONS)
 def watch(
     invocation: Invocation,
     batch: BatchArgument,

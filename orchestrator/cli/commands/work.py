@@ -8,7 +8,7 @@ import typer
 
 from orchestrator.cli.invocation import Invocation, batch_names, seconds_of, takes_settings
 from orchestrator.domain.errors import UsageError
-from orchestrator.settings.options import HOST_OPTIONS, RUN_TELLING_OPTIONS, SERVICE_OPTIONS
+from orchestrator.settings.options import HOST_OPTIONS, RUN_REPORTING_OPTIONS, SERVICE_OPTIONS
 
 _DEFAULT_HOLD_SECONDS = 60.0
 _SHORTEST_HOLD_SECONDS, _LONGEST_HOLD_SECONDS = 20.0, 600.0
@@ -16,7 +16,7 @@ _SHORTEST_HOLD_SECONDS, _LONGEST_HOLD_SECONDS = 20.0, 600.0
 _OF_RUNS = ("max_duration", "max_transfer", "fail_fast", "progress")
 
 
-@takes_settings(SERVICE_OPTIONS, HOST_OPTIONS, RUN_TELLING_OPTIONS, unused=_OF_RUNS)
+@takes_settings(SERVICE_OPTIONS, HOST_OPTIONS, RUN_REPORTING_OPTIONS, unused=_OF_RUNS)
 def work(
     invocation: Invocation,
     batch: Annotated[

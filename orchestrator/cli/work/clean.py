@@ -75,7 +75,7 @@ class Foreign:
 
 
 @dataclass(slots=True)
-class Rubbish:
+class Cleanup:
     """The batches and jobs found by `clean`."""
 
     batches: list[Found[BatchRecord]] = field(default_factory=list)
@@ -101,28 +101,28 @@ def clean_batches(invocation: Invocation, request: CleanRequest) -> ExitCode:
         require_consent(output, is_yes=request.is_yes)
     effective = invocation.settings()
 
-    async def find() -> Rubbish:
-        rubbish = Rubbish()
+    async def find() -> Cleanup:
+        cleanup = Cleanup()
         if request.with_orphans:
             async with open_service_session(output, effective, None) as session:
                 batches = {batch.batch: batch for batch in await session.journal.batches()}
                 async for job in orphans(session.journal, session.client):
                     if job.whose is Leftover.ORPHAN:
-                        rubbish.orphans.append(Found(job))
+                        cleanup.orphans.append(Found(job))
                     else:
-                        rubbish.foreign.append(Foreign(job, _adopting(batches[job.batch])))
+                        cleanup.foreign.append(Foreign(job, _adopting(batches[job.batch])))
         if request.older_than is not None:
             async with open_journal(effective.values.state, clock=time.time) as journal:
                 old = await finished_batches(journal, run_before=time.time() - request.older_than)
-                rubbish.batches.extend(map(Found, old))
-        return rubbish
+                cleanup.batches.extend(map(Found, old))
+        return cleanup
 
-    rubbish = run_on_network(find) if has_journal(effective) else Rubbish()
-    _show(output, request, rubbish)
-    if (rubbish.batches or rubbish.orphans) and _is_agreed(output, request, rubbish):
-        run_on_network(_remove, output, effective, rubbish)
-    _print_result(output, request, rubbish)
-    return rubbish.exit_code
+    cleanup = run_on_network(find) if has_journal(effective) else Cleanup()
+    _show(output, request, cleanup)
+    if (cleanup.batches or cleanup.orphans) and _is_agreed(output, request, cleanup):
+        run_on_network(_remove, output, effective, cleanup)
+    _print_result(output, request, cleanup)
+    return cleanup.exit_code
 
 
 def _adopting(batch: BatchRecord) -> str:
@@ -134,11 +134,11 @@ def _adopting(batch: BatchRecord) -> str:
     return f"orchestrator run {file} --batch-name {name} --on-existing adopt"
 
 
-def _is_agreed(output: Output, request: CleanRequest, rubbish: Rubbish) -> bool:
+def _is_agreed(output: Output, request: CleanRequest, cleanup: Cleanup) -> bool:
     if request.is_dry_run or not (request.is_yes or can_ask(output)):
         return False
-    batches = len(rubbish.batches)
-    jobs = len(rubbish.orphans)
+    batches = len(cleanup.batches)
+    jobs = len(cleanup.orphans)
     removals = []
     if batches:
         removals.append(f"remove {batches} finished batch{'' if batches == 1 else 'es'} from the journal")
@@ -147,12 +147,12 @@ def _is_agreed(output: Output, request: CleanRequest, rubbish: Rubbish) -> bool:
     return is_agreed(output, " and ".join(removals).capitalize() + "?", is_yes=request.is_yes)
 
 
-async def _remove(output: Output, effective: EffectiveSettings, rubbish: Rubbish) -> None:
+async def _remove(output: Output, effective: EffectiveSettings, cleanup: Cleanup) -> None:
     """Delete the orphans first: nothing is known about a batch once it is removed."""
-    if rubbish.orphans:
+    if cleanup.orphans:
         async with open_service_session(output, effective, None) as session:
             batches = {batch.batch: batch for batch in await session.journal.batches()}
-            for found in rubbish.orphans:
+            for found in cleanup.orphans:
                 orphan = found.subject
                 try:
                     async with session.journal.hold_batch(batches[orphan.batch].key):
@@ -163,9 +163,9 @@ async def _remove(output: Output, effective: EffectiveSettings, rubbish: Rubbish
                     found.keep(_REFUSED, error)
                 else:
                     found.outcome, found.reason = _REMOVED if reason is None else _KEPT, reason
-    if rubbish.batches:
+    if cleanup.batches:
         async with open_journal(effective.values.state, clock=time.time) as journal:
-            for old in rubbish.batches:
+            for old in cleanup.batches:
                 await _forget(journal, old)
 
 
@@ -182,25 +182,25 @@ async def _forget(journal: Journal, found: Found[BatchRecord]) -> None:
         found.keep(_KEPT, error)
 
 
-def _show(output: Output, request: CleanRequest, rubbish: Rubbish) -> None:
+def _show(output: Output, request: CleanRequest, cleanup: Cleanup) -> None:
     if request.with_orphans:
         jobs = [
             (orphan.subject.job_id, orphan.subject.name, orphan.subject.batch_name or "-")
-            for orphan in rubbish.orphans
+            for orphan in cleanup.orphans
         ]
         title = f"jobs of this journal that no entry owns: {len(jobs)}"
         _show_all(output, title, ("job", "name", "batch"), jobs)
-        if rubbish.foreign:
+        if cleanup.foreign:
             others = [
                 (found.job.job_id, found.job.name, found.job.batch_name or "-", found.adopt)
-                for found in rubbish.foreign
+                for found in cleanup.foreign
             ]
             title = f"jobs of another journal, never deleted here: {len(others)}"
             _show_all(output, title, ("job", "name", "batch", "command to take it over"), others)
     if request.older_than is not None:
         batches = [
             (found.subject.name, _last_run(found.subject) or "-", found.subject.batch, found.subject.endpoint)
-            for found in rubbish.batches
+            for found in cleanup.batches
         ]
         title = f"finished batches: {len(batches)}"
         _show_all(output, title, ("batch", "last run", "digest", "service"), batches)
@@ -212,17 +212,17 @@ def _show_all(output: Output, title: str, headings: Row, rows: Sequence[Row]) ->
         print_table(output, headings, rows)
 
 
-def _print_result(output: Output, request: CleanRequest, rubbish: Rubbish) -> None:
+def _print_result(output: Output, request: CleanRequest, cleanup: Cleanup) -> None:
     if output.is_json:
-        output.document(_document(request, rubbish))
+        output.document(_document(request, cleanup))
         return
-    for found in rubbish.orphans:
+    for found in cleanup.orphans:
         if found.reason is not None:
             output.note(f"job {found.subject.job_id} was kept: {found.reason}")
-    for batch in rubbish.batches:
+    for batch in cleanup.batches:
         if batch.reason is not None:
             output.note(f"batch {batch.subject.name} was kept: {batch.reason}")
-    outcomes = [found.outcome for found in rubbish.orphans] + [found.outcome for found in rubbish.batches]
+    outcomes = [found.outcome for found in cleanup.orphans] + [found.outcome for found in cleanup.batches]
     gone = outcomes.count(_REMOVED)
     if gone:
         output.say(f"{gone} removed")
@@ -230,10 +230,10 @@ def _print_result(output: Output, request: CleanRequest, rubbish: Rubbish) -> No
         output.note("nothing was removed; add --yes to remove what is listed")
 
 
-def _document(request: CleanRequest, rubbish: Rubbish) -> dict[str, object]:
+def _document(request: CleanRequest, cleanup: Cleanup) -> dict[str, object]:
     return {
         "schema": SCHEMA,
-        "exit_code": int(rubbish.exit_code),
+        "exit_code": int(cleanup.exit_code),
         "is_dry_run": request.is_dry_run,
         "batches": [
             {
@@ -245,7 +245,7 @@ def _document(request: CleanRequest, rubbish: Rubbish) -> dict[str, object]:
                 "outcome": found.outcome,
                 "reason": found.reason,
             }
-            for found in rubbish.batches
+            for found in cleanup.batches
         ],
         "orphans": [
             {
@@ -256,7 +256,7 @@ def _document(request: CleanRequest, rubbish: Rubbish) -> dict[str, object]:
                 "outcome": found.outcome,
                 "reason": found.reason,
             }
-            for found in rubbish.orphans
+            for found in cleanup.orphans
         ],
         "foreign": [
             {
@@ -266,7 +266,7 @@ def _document(request: CleanRequest, rubbish: Rubbish) -> dict[str, object]:
                 "create_time": found.job.create_time,
                 "adopt": found.adopt,
             }
-            for found in rubbish.foreign
+            for found in cleanup.foreign
         ],
     }
 

@@ -14,7 +14,7 @@ import anyio.to_thread
 import yaml
 from platformdirs import user_state_path
 
-from orchestrator.api.checking import Asked
+from orchestrator.api.checking import ManifestRequest
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.work.listings import ProblemReport
@@ -38,17 +38,15 @@ _LONGEST_SECONDS = 12.0
 _NAMES = ("Anna", "Bai Lin", "Carla", "Dmitri", "Esra", "Femi", "Gao Min", "Hana")
 
 
-def demonstrate(invocation: Invocation, directory: Path | None, avatars: int) -> int:
+def run_demo(invocation: Invocation, directory: Path | None, avatars: int) -> int:
     """Run the demo's batch; files of an earlier demo are reused."""
     effective = invocation.settings()
     beside = folder_of(effective.values.state) or user_state_path(APPLICATION)
     folder = directory or beside / "demo"
-    return run_on_network(_demonstrate, invocation, effective, folder.absolute(), avatars)
+    return run_on_network(_run_demo, invocation, effective, folder.absolute(), avatars)
 
 
-async def _demonstrate(
-    invocation: Invocation, effective: EffectiveSettings, folder: Path, avatars: int
-) -> int:
+async def _run_demo(invocation: Invocation, effective: EffectiveSettings, folder: Path, avatars: int) -> int:
     output = invocation.output
     try:
         manifest = await anyio.to_thread.run_sync(prepare_batch, folder, avatars)
@@ -71,7 +69,7 @@ async def _demonstrate(
         )
         exit_code = await run_once(
             invocation,
-            Asked(path=manifest),
+            ManifestRequest(path=manifest),
             replace(effective, values=values),
             ProblemReport(output),
             environ={

@@ -15,7 +15,7 @@ from urllib.request import getproxies_environment
 
 from yarl import URL
 
-from orchestrator.api.checking import Asked, check_manifest
+from orchestrator.api.checking import ManifestRequest, check_manifest
 from orchestrator.api.engine_settings import home_folder, real_clocks, service_settings
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
@@ -52,7 +52,7 @@ _REFUSED_SKEW_SECONDS = 900.0
 _CLOCK_FIX = "set this machine's clock: timedatectl set-ntp true"
 
 
-def examine_all(invocation: Invocation, manifest: Path | None, defaults: Sequence[str]) -> ExitCode:
+def run_checks(invocation: Invocation, manifest: Path | None, defaults: Sequence[str]) -> ExitCode:
     """Run all checks, even if some fail, and print them; raises UsageError for a wrong flag."""
     effective, settings_check = _settings(invocation, manifest)
     access = find_access(effective, os.environ, home_folder())
@@ -65,7 +65,7 @@ def examine_all(invocation: Invocation, manifest: Path | None, defaults: Sequenc
     checks += [journal, *_folders(effective), check_open_files(effective.values), check_digest()]
     if manifest is not None:
         # Every file named in the manifest is opened; the content of films is checked by `validate`.
-        opened = Asked(path=manifest, defaults=defaults).open(effective.values)
+        opened = ManifestRequest(path=manifest, defaults=defaults).open(effective.values)
         count, problems = check_manifest(opened, with_media=False)
         errors = [problem for problem in problems if problem.is_error]
         if errors:
@@ -338,7 +338,7 @@ async def check_service(effective: EffectiveSettings, access: Access, clocks: Cl
         if failure is None
         else failed_by("service", failure, "run doctor again later")
     )
-    return [service_check, _clock(time), _tls(failure, is_secure=is_secure, is_answered=time.is_heard)]
+    return [service_check, _clock(time), _tls(failure, is_secure=is_secure, is_answered=time.is_known)]
 
 
 async def _list_one_job(
@@ -366,12 +366,12 @@ async def _knock(url: str, clocks: Clocks) -> tuple[str, OrchestratorError | Non
             )
     except OrchestratorError as error:
         return "", error, time
-    time.hear(answer.headers.get("Date"))
+    time.note(answer.headers.get("Date"))
     return f"answers (HTTP {answer.status}); its list needs credentials and a project", None, time
 
 
 def _clock(time: ServiceTime) -> Check:
-    if not time.is_heard:
+    if not time.is_known:
         return warned(
             "clock", "not compared: no answer of the service had a date", "see service, then run again"
         )

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from orchestrator.api.checking import Asked, check_patterns
+from orchestrator.api.checking import ManifestRequest, check_patterns
 from orchestrator.api.session import Session
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
@@ -20,13 +20,13 @@ from orchestrator.fleet.requirements import require_server
 from orchestrator.settings.sources import EffectiveSettings, kept_for_batch
 
 if TYPE_CHECKING:
-    from orchestrator.fleet.enqueueing import Enqueued, Office
+    from orchestrator.fleet.enqueueing import Enqueued, Enqueuer
 
 #: Queues the work of a command through the office of a session.
-Act = Callable[[Session, "Office"], Awaitable["Enqueued"]]
+Act = Callable[[Session, "Enqueuer"], Awaitable["Enqueued"]]
 
 
-def enqueue_manifest(invocation: Invocation, asked: Asked, *, is_waiting: bool) -> int:
+def enqueue_manifest(invocation: Invocation, asked: ManifestRequest, *, is_waiting: bool) -> int:
     """Queue the manifest's unfinished entries and return the exit code; errors are refused like in `run`."""
     output = invocation.output
     problems = ProblemReport(output)
@@ -43,12 +43,16 @@ def enqueue_manifest(invocation: Invocation, asked: Asked, *, is_waiting: bool) 
 
 
 async def _enqueue(
-    output: Output, asked: Asked, effective: EffectiveSettings, problems: ProblemReport, is_waiting: bool
+    output: Output,
+    asked: ManifestRequest,
+    effective: EffectiveSettings,
+    problems: ProblemReport,
+    is_waiting: bool,
 ) -> int:
     manifest = asked.open(effective.values)
     check_patterns(manifest, asked.patterns)
 
-    async def act(session: Session, office: Office) -> Enqueued:
+    async def act(session: Session, office: Enqueuer) -> Enqueued:
         return await office.enqueue(
             RunRequest(
                 manifest=manifest,
@@ -81,7 +85,7 @@ async def enqueue_by(
 ) -> int:
     """Queue a command's work with *act*, print the number of entries, and wait for their end if *is_waiting*."""
     # The queue's libraries are an extra that no other journal needs.
-    from orchestrator.fleet.enqueueing import Office  # noqa: PLC0415
+    from orchestrator.fleet.enqueueing import Enqueuer  # noqa: PLC0415
     from orchestrator.fleet.queue import open_queue  # noqa: PLC0415
 
     async with (
@@ -90,7 +94,7 @@ async def enqueue_by(
             output, effective, batch_name, is_submit_wanted=is_submit_wanted, environ=os.environ
         ) as session,
     ):
-        office = Office(
+        office = Enqueuer(
             journal=session.journal,
             queries=queries,
             events=session.events,

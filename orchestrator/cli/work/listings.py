@@ -14,7 +14,7 @@ from orchestrator.domain.states import EntryState
 from orchestrator.settings.sources import settings_of_flags
 
 if TYPE_CHECKING:
-    from orchestrator.api.checking import Asked
+    from orchestrator.api.checking import ManifestRequest
     from orchestrator.journal.reading import JournalReader
     from orchestrator.journal.records import EntryRecord
     from orchestrator.manifest import Problem
@@ -176,7 +176,7 @@ def counted(problems: Sequence[Problem], *, is_of_entries: bool = False) -> str:
     return ", ".join(parts)
 
 
-def refuse_invalid(invocation: Invocation, asked: Asked, report: ProblemReport) -> None:
+def refuse_invalid(invocation: Invocation, asked: ManifestRequest, report: ProblemReport) -> None:
     """Raise ManifestError if the manifest has errors; only settings from flags apply."""
     from orchestrator.api.checking import check_manifest  # noqa: PLC0415 - loads what listing entries does not need
 

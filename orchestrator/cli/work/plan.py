@@ -6,14 +6,20 @@ import os
 from collections.abc import Iterator
 from functools import partial
 
-from orchestrator.api.checking import Asked, check_patterns, films_of, look_problems, refused_if_likely
+from orchestrator.api.checking import (
+    ManifestRequest,
+    check_patterns,
+    film_problems,
+    films_of,
+    refused_if_likely,
+)
 from orchestrator.api.planning import BatchPlan, plan_batch, refusal
 from orchestrator.api.run_report import named
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output, print_table
 from orchestrator.cli.process import run_async
 from orchestrator.cli.work.listings import ProblemReport
-from orchestrator.cli.work.validate import look_shown
+from orchestrator.cli.work.validate import check_films_shown
 from orchestrator.domain.errors import ManifestError, UsageError
 from orchestrator.domain.quantities import as_clock, format_bytes, parse_bytes
 from orchestrator.manifest import Manifest
@@ -23,7 +29,7 @@ from orchestrator.settings.sources import EffectiveSettings
 _SHOWN_ENTRIES = 40
 
 
-def plan_manifest(invocation: Invocation, asked: Asked, rate: str | None) -> int:
+def plan_manifest(invocation: Invocation, asked: ManifestRequest, rate: str | None) -> int:
     """Print what a run would do; raises ManifestError if it would refuse the manifest."""
     effective = invocation.settings(beside=asked.path)
     manifest = asked.open(effective.values)
@@ -74,7 +80,7 @@ def _look(manifest: Manifest, effective: EffectiveSettings, output: Output) -> N
     if settings.look == "off":
         return
     films = [film for entry in manifest.entries() for film in films_of(entry, ())]
-    problems = look_problems(look_shown(films, settings, output), str(manifest.path))
+    problems = film_problems(check_films_shown(films, settings, output), str(manifest.path))
     if settings.look_strict:
         problems = refused_if_likely(problems)
     ProblemReport(output)(problems)

@@ -9,7 +9,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from orchestrator.api.checking import Asked
+from orchestrator.api.checking import ManifestRequest
 from orchestrator.api.session import Session
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
@@ -26,7 +26,7 @@ from orchestrator.journal.backend import is_url
 from orchestrator.manifest import Manifest
 
 if TYPE_CHECKING:
-    from orchestrator.fleet.enqueueing import Enqueued, Office
+    from orchestrator.fleet.enqueueing import Enqueued, Enqueuer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def retry_entries(invocation: Invocation, name: str, request: RetryRequest) -> i
             _retry,
             invocation.output,
             known,
-            Asked(
+            ManifestRequest(
                 path=manifest,
                 batch_name=known.record.name,
                 defaults=request.defaults,
@@ -91,7 +91,7 @@ async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: R
         )
         return request, replace(retry, entry_ids=ids)
 
-    async def enqueue(session: Session, office: Office) -> Enqueued:
+    async def enqueue(session: Session, office: Enqueuer) -> Enqueued:
         return await office.enqueue(*await asked_of(session))
 
     name, is_submit_wanted = known.record.name, manifest.is_submit_wanted

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from orchestrator.api.checking import Asked, check_patterns, refuse_fleet
+from orchestrator.api.checking import ManifestRequest, check_patterns, refuse_fleet
 from orchestrator.api.run_report import decisions, head_of, left_alone, results
 from orchestrator.api.session import Session, work_on
 from orchestrator.cli.invocation import Invocation
@@ -37,7 +37,7 @@ from orchestrator.settings.sources import EffectiveSettings
 
 if TYPE_CHECKING:
     from orchestrator.engine.report import RunReport
-    from orchestrator.fleet.enqueueing import Enqueued, Office
+    from orchestrator.fleet.enqueueing import Enqueued, Enqueuer
 
 _STOPPED_BY = {
     ExitCode.HUNG_UP: "stopped by SIGHUP",
@@ -46,7 +46,7 @@ _STOPPED_BY = {
 }
 
 
-def run_manifest(invocation: Invocation, asked: Asked) -> int:
+def run_manifest(invocation: Invocation, asked: ManifestRequest) -> int:
     """Run the manifest's batch to its end and return the exit code.
 
     Errors of the manifest are reported before any other error.
@@ -67,7 +67,7 @@ def run_manifest(invocation: Invocation, asked: Asked) -> int:
 
 async def run_once(
     invocation: Invocation,
-    asked: Asked,
+    asked: ManifestRequest,
     effective: EffectiveSettings,
     problems: ProblemReport,
     environ: Mapping[str, str] = os.environ,
@@ -102,7 +102,7 @@ async def _submit(output: Output, known: KnownBatch, patterns: Collection[str] |
     name = known.record.name
     if is_url(known.effective.values.state):
 
-        async def act(session: Session, office: Office) -> Enqueued:
+        async def act(session: Session, office: Enqueuer) -> Enqueued:
             ids = await matching_entries(session.journal, known.record, patterns)
             return await office.submit(session.work, name, ids)
 

@@ -26,7 +26,7 @@ from orchestrator.simulator import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rehearsal:
+class SimulateRequest:
     """The simulator's options on the command line; None stands for the default.
 
     Without a URL in *object_store*, the built-in store is used.
@@ -57,17 +57,17 @@ class Rehearsal:
             raise UsageError(str(error).rstrip(".")) from None
 
 
-def simulate_until_stopped(invocation: Invocation, rehearsal: Rehearsal) -> ExitCode:
+def simulate_until_stopped(invocation: Invocation, request: SimulateRequest) -> ExitCode:
     """Serve until a signal, its usual end; raises UsageError or ConfigurationError if it cannot start."""
     invocation.settings()
-    options = rehearsal.simulator_options()
+    options = request.simulator_options()
     if options.object_store is not None and find_spec("aiobotocore") is None:
         raise ConfigurationError(
             "--object-store needs the extra object-store",
             hint="`pip install 'metastudio-orchestrator[object-store]'`",
         )
     try:
-        run_async(_serve, options, rehearsal, invocation.output)
+        run_async(_serve, options, request, invocation.output)
     except OSError as error:
         hint = "choose another --port or --data, or stop the simulator that uses them"
         if error.errno is None and options.object_store is not None:
@@ -78,12 +78,12 @@ def simulate_until_stopped(invocation: Invocation, rehearsal: Rehearsal) -> Exit
     return ExitCode.OK
 
 
-async def _serve(options: SimulatorOptions, rehearsal: Rehearsal, output: Output) -> None:
+async def _serve(options: SimulatorOptions, request: SimulateRequest, output: Output) -> None:
     with until_signalled():
         await serve(
             options,
-            port=rehearsal.port,
-            data=rehearsal.data,
+            port=request.port,
+            data=request.data,
             on_listening=lambda simulator: _announce(simulator, output),
         )
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.api.checking import Asked, FilmOfEntry, Looked, check, look_at
+from orchestrator.api.checking import CheckedFilm, EntryFilm, ManifestRequest, check, check_films
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.work.listings import counted, grouped_problems
@@ -21,7 +21,7 @@ from orchestrator.settings.values import ProgressStyle, Settings
 _PLAIN_SECONDS = 30.0
 
 
-def validate_manifest(invocation: Invocation, asked: Asked, report: Path | None = None) -> ExitCode:
+def validate_manifest(invocation: Invocation, asked: ManifestRequest, report: Path | None = None) -> ExitCode:
     """Print every problem of the manifest, and write the page *report* about its films.
 
     Only files are read, and for rows of results and missing files the journal.
@@ -31,7 +31,7 @@ def validate_manifest(invocation: Invocation, asked: Asked, report: Path | None 
     settings = effective.values
     if report is not None and settings.look == "off":
         raise UsageError("--report needs --look", hint="add --look quick")
-    checked = check(asked, settings, lambda films: look_shown(films, settings, output))
+    checked = check(asked, settings, lambda films: check_films_shown(films, settings, output))
     problems, looked = checked.problems, checked.looked
     if report is not None and looked:
         write_film_page(report, checked.manifest.batch_name, looked, problems, jobs=settings.jobs)
@@ -50,10 +50,10 @@ def validate_manifest(invocation: Invocation, asked: Asked, report: Path | None 
     return ExitCode.OK if checked.is_valid else ExitCode.MANIFEST_INVALID
 
 
-def look_shown(films: Sequence[FilmOfEntry], settings: Settings, output: Output) -> list[Looked]:
+def check_films_shown(films: Sequence[EntryFilm], settings: Settings, output: Output) -> list[CheckedFilm]:
     """Check *films* as the settings say, and show the progress in a line."""
     progress = _Progress(output, settings)
-    looked = look_at(films, settings, note=output.note, on_progress=progress)
+    looked = check_films(films, settings, note=output.note, on_progress=progress)
     progress.end()
     return looked
 
@@ -91,7 +91,7 @@ class _Progress:
 
 
 def write_film_page(
-    path: Path, title: str, looked: Sequence[Looked], problems: Sequence[Problem], *, jobs: int
+    path: Path, title: str, looked: Sequence[CheckedFilm], problems: Sequence[Problem], *, jobs: int
 ) -> None:
     """Write the page to *path* with mode 0600; raises ConfigurationError if it cannot be written.
 

@@ -83,7 +83,7 @@ async def _watch(output: Output, known: KnownBatch, request: WatchRequest) -> in
         only = await matching_entries(session.journal, known.record, request.patterns)
         follower = _follower(session, known, only)
         notifier = WatchNotifier(
-            known.effective.values.notify, session.journal, session.around, known.record, only=only
+            known.effective.values.notify, session.journal, session.reporting, known.record, only=only
         )
 
         async def wait(seconds: float) -> None:

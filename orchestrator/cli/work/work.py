@@ -13,7 +13,7 @@ from orchestrator.api.session import Session, open_session
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
-from orchestrator.cli.session import OutageNotes, changeable_bandwidth, logs_of, surroundings_of
+from orchestrator.cli.session import OutageNotes, changeable_bandwidth, logs_of, reporting_context
 from orchestrator.cli.work.batches import known_batch
 from orchestrator.domain.errors import UsageError
 from orchestrator.engine.context import open_workplace
@@ -84,7 +84,7 @@ class _EntryNotes:
     """A subscriber that prints the outcome of each entry on stderr, and counts them."""
 
     name = "the notes about entries"
-    hears = frozenset(
+    event_types = frozenset(
         {EntryFinished, EntryFailed, EntryHandedBack, WarningRaised, BatchDrained, ServiceWarning}
     )
 
@@ -132,7 +132,7 @@ async def _work(output: Output, effective: EffectiveSettings, shift: _Shift) -> 
             # Each line's batch is the batch of its event.
             context={**context, "batch": ""},
             subscribers=(notes, OutageNotes(output), *logs.subscribers),
-            around=surroundings_of(output, logs),
+            reporting=reporting_context(output, logs),
         ) as session:
             exit_code = session.ending.exit_code = await _take_part(output, effective, shift, session)
     if output.is_json:

@@ -192,7 +192,7 @@ class StopRequests:
 
     @contextmanager
     def heard(self, group: anyio.abc.TaskGroup, cut_off: Callable[[], object]) -> Iterator[None]:
-        """Drain on the first request in the block; call *cut_off* on later ones and when the grace time is over."""
+        """Drain on the first request in the block; call *cut_off* on later ones and when the grace time ends."""
 
         def on_stop(received: signal.Signals, name: str) -> None:
             if self.received is not None:

@@ -106,7 +106,7 @@ class WaitingDriver(PsycopgDriver):
 
     @property
     def seconds_there(self) -> float:
-        """How long the server has been reachable without a break, as far as this process can tell."""
+        """How long the server has been reachable without a break, as far as this process knows."""
         return self._monotonic() - self._there_since
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:

@@ -176,7 +176,7 @@ class GroupCommit:
     """One connection for all writers, which share commits, and a few for readers; a backend adds its locks.
 
     Concurrent writers form a queue. One of them leads: it commits for all of them in one transaction and one thread
-    hop, so many entries share one fsync. Each write returns only when it is durable, and all are woken at once.
+    hop: many entries share one fsync. Each write returns only when it is durable, and all are woken at once.
 
     *driver_error* is the base class of the driver's errors. *meaning* turns such an error into a JournalError, or a
     LostConnectionError if the connection is lost. In that case the leader uses `_reconnect` to find out whether the

@@ -105,7 +105,7 @@ class BatchRecord:
     last_exit_code: int | None
     submit_requires: str | None = None
     settings: str | None = None
-    """What it decides, whichever host of a fleet works on it, as JSON; None where no fleet does."""
+    """JSON with the decisions for all workers of a fleet; None for a batch of a single machine."""
 
     @property
     def key(self) -> BatchKey:

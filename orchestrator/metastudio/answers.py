@@ -138,7 +138,7 @@ async def exchange(
 
 @lru_cache(maxsize=4)  # every call of a client has the same
 def _timeout(seconds: float) -> aiohttp.ClientTimeout:
-    """Return the timeout; connecting gets half, to tell a silent network from a service that does not answer."""
+    """Return the timeout; connecting gets half, which distinguishes a silent network from a silent service."""
     return aiohttp.ClientTimeout(total=seconds, connect=seconds / 2)
 
 

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 #: Waits for a resource that a request needs, for example a slot of a limiter, and holds it.
 Turn = Callable[[], AbstractAsyncContextManager[object]]
-#: Admits a call, given its operation, its subject and its turn, and holds it back while the service is out. Raises
+#: Admits a call, given its operation, its subject and its slot, and holds it back while the service is out. Raises
 #: ServiceUnreachableError when an outage lasts too long; marks a failure that is part of an outage.
 Gate = Callable[[str, Hashable, Turn], AbstractAsyncContextManager[None]]
 

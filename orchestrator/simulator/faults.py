@@ -36,7 +36,7 @@ FAULTS: Mapping[str, Fault] = {
     "stall": Fault("the body is not read and no answer comes", _PUT),
     "never-answer": Fault("the body is read, nothing is stored and no answer comes", _PUT),
     "early-403": Fault("403 AccessDenied while the body still arrives, then the connection closes", _PUT),
-    "wrong-etag": Fault("stored as sent, but the answer tells another ETag", _PUT),
+    "wrong-etag": Fault("stored as sent, but the answer has another ETag", _PUT),
     "corrupt": Fault("stored with one bit changed; the ETag is that of what is stored", _PUT),
     "close-keepalive": Fault("stored and answered, then the connection closes unannounced", _PUT),
     "redirect": Fault("307 to another host after the body", _PUT),

@@ -32,10 +32,10 @@ class JobView:
     updates: int
     letters_confirmed: int
     objects: dict[str, Path]
-    """The finished objects by asset kind; a real object store's are not looked at, nor are its parts."""
+    """The finished objects by asset kind; the objects and parts of a real object store are not read."""
     etags: dict[str, str]
     parts: dict[str, dict[int, str]]
-    """ETags by part number of what is not confirmed yet, by asset kind."""
+    """ETags by part number of unconfirmed uploads, by asset kind."""
 
 
 def view(job: Job, store: ObjectStore) -> JobView:

@@ -174,9 +174,9 @@ class Job:
     state_since: float = 0.0
     updated_at: float = 0.0
     upload_ids: dict[str, str] = field(default_factory=dict)
-    """The open multipart upload per asset kind; gone once confirmed."""
+    """The open multipart upload per asset kind; removed by the confirm."""
     joined_parts: dict[str, dict[str, str]] = field(default_factory=dict)
-    """ETag by part number of what was joined last, by asset kind."""
+    """The ETags, by part number, of the upload joined last, by asset kind."""
     is_first_review_passed: bool = False
     failure: ReviewFailure | None = None
     scripted_failures: int = 0
@@ -250,7 +250,7 @@ class Job:
         self.move(AUTO_VERIFYING, at)
 
     def advance(self, now: float, speed: float) -> bool:
-        """Advance through every state whose time is over; return whether anything changed."""
+        """Advance through every state whose duration has passed; return whether anything changed."""
         has_changed = False
         while self.state in _TIMELINE and now >= self.state_since + _TIMELINE[self.state][0] / speed:
             # From the end of the state, not from now: a job that is queried late gets the same times as any other.

@@ -26,27 +26,27 @@ class World:
     list_tags: Literal["shown", "hidden"] = "shown"
     show_tags: Literal["shown", "hidden"] = "shown"
     download_urls: Literal["joined", "after-review", "never"] = "joined"
-    """From when list and show give download URLs: as soon as the object exists, after a review, or never."""
+    """When list and show start to return download URLs: once the object exists, after a review, or never."""
     part_list_after_join: Literal["refused", "empty", "full"] = "refused"
-    """What a part list answers once the parts are joined; full: with the parts as they were joined."""
+    """The answer to a part list once the parts are joined; full: the parts as they were joined."""
     action_part_list: Literal["works", "refused", "empty"] = "works"
-    """What GET_ACTION_VIDEO_MULTIPART_UPLOADED does."""
+    """The behavior of GET_ACTION_VIDEO_MULTIPART_UPLOADED."""
     second_confirm: Literal["refused", "accepted"] = "refused"
     second_submit: Literal["refused", "accepted"] = "refused"
     put_again: Literal["refused", "overwrite"] = "refused"
-    """What a URL that stored something does with another body; overwrite: the last one stays."""
+    """The effect of a second PUT to a URL; overwrite: the last body wins."""
     update_allowed: Literal["failed-review", "always", "never"] = "failed-review"
-    """In which states; always: wherever files may be uploaded, so in WAIT_FILE_UPLOAD as well."""
+    """The states in which an update is accepted; always: also in WAIT_FILE_UPLOAD."""
     update_keeps: Literal["everything", "parts", "nothing"] = "everything"
-    """What survives an update; parts: those of unfinished uploads, but no object."""
+    """What an update keeps; parts: those of unfinished uploads, but no objects."""
     url_order: Literal["sorted", "shuffled"] = "sorted"
     etag: Literal["md5", "opaque", "absent"] = "md5"
-    """Of what the store holds; opaque: no MD5 anywhere; absent: the PUT's answer has none."""
+    """The ETags of the store; opaque: never an MD5; absent: missing from the answer to a PUT."""
     request_id: Literal["present", "absent"] = "present"
-    """Whether answers of the service and the store carry one."""
+    """Whether answers of the service and the store carry a request id."""
     delete_allowed: Literal["documented", "waiting-only"] = "documented"
     confirm_letter: Literal["accepted", "refused"] = "accepted"
-    """Whether CONFIRM_AUTHORIZATION_LETTER exists here."""
+    """Whether the service knows CONFIRM_AUTHORIZATION_LETTER."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for a value that its dimension does not have."""
@@ -112,9 +112,9 @@ class ObjectStoreOptions:
     ak: str
     sk: str = field(repr=False)
     signature: str = "v4"
-    """Of the URLs that clients get: "v2" has the Content-Type signed as MetaStudio's have, or "v4"."""
+    """The signature of presigned URLs: "v2", which signs the Content-Type as MetaStudio does, or "v4"."""
     region: str = "us-east-1"
-    """The one that the server expects in V4 signatures."""
+    """The region that the server expects in V4 signatures."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for options that would otherwise only cause confusing responses later."""
@@ -152,7 +152,7 @@ class SimulatorOptions:
     store_sk: str = field(default="simulator-secret-key-of-the-store-0001", repr=False)
     url_lifetime_seconds: float = 86400.0
     expired_status: int = 403
-    """What an expired URL is answered with: OBS says 403, some stores say 400."""
+    """The status for an expired URL: OBS answers 403, some stores 400."""
     min_part_bytes: int = 102400
     store_bytes_per_second: float | None = None
     """One cap shared by all PUT bodies."""
@@ -160,17 +160,17 @@ class SimulatorOptions:
     """After this long a stalled or unanswered exchange is cut by the simulator."""
 
     object_store: ObjectStoreOptions | None = None
-    """Who keeps the objects instead; the options above from `bucket` on are the built-in store's but for
+    """The store to use instead of the built-in one, to which the options above from `bucket` on apply, except for
     `url_lifetime_seconds`."""
 
     world: World = field(default_factory=World)
-    """What the documents leave open."""
+    """The world: one choice for each question that the documents leave open."""
     speed: float = 1.0
-    """How many seconds of review and training pass per second of the clock."""
+    """Seconds of review and training per second of the clock."""
     cap_urls: int | None = None
-    """The definitions cap URL arrays at 50; None gives all."""
+    """The maximum length of URL arrays, which the definitions cap at 50; None returns all URLs."""
     cap_listed_parts: int | None = None
-    """They cap multipart_data at 50 as well."""
+    """The maximum length of multipart_data, which the definitions cap at 50 too."""
     can_omit_urls: bool = False
     """Leave action and audio URLs out of answers to jobs that did not ask for them."""
     needs_id_documents: bool = False
@@ -183,7 +183,7 @@ class SimulatorOptions:
     writes_per_second: float | None = None
     reads_per_second: float | None = None
     retry_after: str = "none"
-    """What a throttled answer tells: "none", "seconds" or "date"."""
+    """The Retry-After header of a throttled answer: "none", "seconds" or "date"."""
 
     fault_rates: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0

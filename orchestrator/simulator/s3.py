@@ -120,7 +120,7 @@ class S3Bucket:
                 marker = max(marker + 1, parts[-1].number - 1)
 
     async def complete(self, upload_id: str, key: str, count: int) -> None:
-        """Join parts 1 to *count* into the object or raise StoreError; the upload is gone afterwards."""
+        """Join parts 1 to *count* into the object or raise StoreError; the upload no longer exists afterwards."""
         held = await self.parts(upload_id, key)
         check_complete(held, count)
         parts = [{"PartNumber": number, "ETag": f'"{held[number]}"'} for number in range(1, count + 1)]
@@ -129,7 +129,7 @@ class S3Bucket:
         )
 
     async def abort(self, upload_id: str, key: str) -> None:
-        """Drop an upload with its parts; nothing happens when it is gone already."""
+        """Drop an upload with its parts; nothing happens when it no longer exists."""
         await self._drop("abort_multipart_upload", Key=key, UploadId=upload_id)
 
     async def delete(self, key: str) -> None:

@@ -64,8 +64,8 @@ class Source:
         self._descriptor = -1
         self._closing = Lock()
         self._probe = memoryview(bytearray(1))
-        #: True when the system can tell which bytes are in memory; these are then read without waiting.
-        self.can_tell_cached = False
+        #: True when the system reports which bytes are in memory; these are then read without waiting.
+        self.is_cache_known = False
 
     def open(self) -> None:
         """Open and check the file; raises SourceChangedError, or RetryableError when descriptors run out."""
@@ -75,7 +75,7 @@ class Source:
         except OSError as error:
             raise _unreadable(self._path, error) from None
         self.check()
-        self.can_tell_cached = self._is_telling_cached()
+        self.is_cache_known = self._probe_cache()
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill *buffer* with the bytes at *offset*; raise SourceChangedError when the file is too short."""
@@ -153,7 +153,7 @@ class Source:
             return os.preadv(self._descriptor, [buffer], offset, os.RWF_NOWAIT)
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    def _is_telling_cached(self) -> bool:
+    def _probe_cache(self) -> bool:
         """True when reads can be limited to cached bytes: only on Linux, and not on network file systems."""
         if sys.platform != "linux":
             return False
@@ -261,8 +261,8 @@ class SegmentReader:
 
     @property
     def can_send(self) -> bool:
-        """True when `send` can be used: the system can tell which bytes of the file are in memory."""
-        return self._source.can_tell_cached
+        """True when `send` can be used: the system reports which bytes of the file are in memory."""
+        return self._source.is_cache_known
 
     async def next_span(self) -> Span | None:
         """Return the next bytes that may be sent, None after the last; raises the errors of Source."""
@@ -279,7 +279,7 @@ class SegmentReader:
         """Return the bytes of *piece*, or as many of its first bytes as a buffer holds or are in memory."""
         self._buffer = self._buffers.take()
         wanted = self._buffer[: piece.length]
-        count = self._source.read_cached_into(wanted, piece.offset) if self._source.can_tell_cached else 0
+        count = self._source.read_cached_into(wanted, piece.offset) if self._source.is_cache_known else 0
         if count:
             return wanted[:count]
 

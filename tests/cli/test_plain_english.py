@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,22 +11,8 @@ import pytest
 
 from tests.cli.advice import DOCUMENTS, ROOT, SOURCE, STARTERS, literals, place_of
 
-#: Rooms whose strings reach a user: messages, hints, questions, help, descriptions of fields and rules.
-ROOMS = (
-    "cli",
-    "api",
-    "manifest",
-    "preflight",
-    "engine",
-    "observe",
-    "domain",
-    "metastudio",
-    "transfer",
-    "journal",
-    "network",
-)
-#: Rooms whose docstrings are held to it as well; those of commands are their help.
-WITH_DOCSTRINGS = ("cli", "api", "manifest", "observe")
+#: Every room: what it may print, its docstrings, and its comments.
+ROOMS = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists())
 PAGES = (
     *DOCUMENTS,
     *sorted((ROOT / "docs/runbooks").iterdir()),
@@ -67,15 +54,17 @@ def _faults(text: str) -> list[str]:
 
 
 def _texts(path: Path) -> Iterator[tuple[int, str]]:
-    """What the module may print, help included; in the rooms whose prose is done also what only readers see."""
+    """What the module may print, and what only its readers see."""
     yield from literals(path, is_help=False)
-    if path.relative_to(SOURCE).parts[0] in WITH_DOCSTRINGS:
-        yield from literals(path, is_help=True)
+    yield from literals(path, is_help=True)
+    with path.open("rb") as source:
+        tokens = tokenize.tokenize(source.readline)
+        yield from ((token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT)
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_no_message_hint_or_help_has_a_banned_word(room: str) -> None:
-    """Every string of the room's code."""
+def test_no_message_docstring_or_comment_has_a_banned_word(room: str) -> None:
+    """Every string of the room's code, and every comment."""
     found = [
         f"{place_of(path)}:{line}: {words}"
         for path in sorted((SOURCE / room).rglob("*.py"))

@@ -416,14 +416,14 @@ class Hold:
         self._seconds = seconds
         self._renew = renew
         self._monotonic = monotonic
-        self._renewed_at = monotonic() if since is None else since
+        self.renewed_at = monotonic() if since is None else since
         self._asking = anyio.Lock()
         self._scope = anyio.CancelScope()
         self._uncut = 0
         self.is_lost = False
 
     def __repr__(self) -> str:
-        age = self._monotonic() - self._renewed_at
+        age = self._monotonic() - self.renewed_at
         return f"<Hold {'lost' if self.is_lost else 'held'}, renewed {age:.1f} s ago, good for {self._seconds:g} s>"
 
     async def check(self) -> None:
@@ -446,11 +446,11 @@ class Hold:
             raise HoldLostError("another worker has taken the entry over; nothing was sent")
 
     def _is_good(self) -> bool:
-        return not self.is_lost and self._monotonic() <= self._renewed_at + _GOOD_SHARE * self._seconds
+        return not self.is_lost and self._monotonic() <= self.renewed_at + _GOOD_SHARE * self._seconds
 
     def renewed(self, at: float) -> None:
         """Restart the hold's time at *at*, taken before the request to renew; the other side starts it later."""
-        self._renewed_at = max(self._renewed_at, at)
+        self.renewed_at = max(self.renewed_at, at)
 
     def lose(self) -> None:
         """Mark the hold as lost to another worker and cancel this worker's work on the entry."""

@@ -101,13 +101,13 @@ class WaitingDriver(PsycopgDriver):
         self._opening = asyncio.Lock()
         #: The patience with the server; its callbacks report each absence.
         self.patience = Patience()
-        self._monotonic = monotonic
-        self._there_since = monotonic() - server_seconds
+        self.monotonic = monotonic
+        self.there_since = monotonic() - server_seconds
 
     @property
     def seconds_there(self) -> float:
         """How long the server has been reachable without a break, as far as this process knows."""
-        return self._monotonic() - self._there_since
+        return self.monotonic() - self.there_since
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
         """Return all rows of *query*; raises JournalError when the server is unreachable for too long."""
@@ -158,7 +158,7 @@ class WaitingDriver(PsycopgDriver):
                 try:
                     with translated(later_error):
                         self._connection = await _connected(self._conninfo)
-                    self._there_since = self._monotonic()
+                    self.there_since = self.monotonic()
                 except LostConnectionError as error:
                     lost = error
 
@@ -210,7 +210,7 @@ class OwnedQueries(Queries):
         self.open_batches: Collection[str] | None = None
         #: Stops waiting for an unreachable server: calls that need it raise JournalError from now on.
         self.stop_waiting = driver.stop_waiting
-        self._holds: dict[JobId, Hold] = {}
+        self.holds: dict[JobId, Hold] = {}
         #: When each taken row was requested: by this process's clock its heartbeat is not older.
         self._asked_at: dict[JobId, float] = {}
 
@@ -277,11 +277,11 @@ class OwnedQueries(Queries):
         Within the block each heartbeat of the row renews the hold, and the hold is lost when the row is lost.
         """
         since = self._asked_at.get(job_id)
-        hold = self._holds[job_id] = Hold(seconds, renew=partial(self.renew, job_id), since=since)
+        hold = self.holds[job_id] = Hold(seconds, renew=partial(self.renew, job_id), since=since)
         try:
             yield hold
         finally:
-            del self._holds[job_id]
+            del self.holds[job_id]
             self._asked_at.pop(job_id, None)
 
     async def renew(self, job_id: JobId) -> bool:
@@ -294,7 +294,7 @@ class OwnedQueries(Queries):
         at = awake_and_asleep()
         kept = await self._beat(job_ids)
         for job_id in set(job_ids):
-            hold = self._holds.get(job_id)
+            hold = self.holds.get(job_id)
             if hold is not None and job_id in kept:
                 hold.renewed(at)
             elif hold is not None:

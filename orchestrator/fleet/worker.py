@@ -212,10 +212,10 @@ class Worker:
 
     def _register(self, digest: str) -> None:
         """Register a batch with PgQueuer, under its digest: it returns only rows of registered batches."""
-        parameters = EntrypointExecutorParameters(func=self._handle, concurrency_limit=0)
+        parameters = EntrypointExecutorParameters(func=self.handle, concurrency_limit=0)
         self._manager.register_executor(digest, EntrypointExecutor(parameters))
 
-    async def _handle(self, job: Job) -> None:
+    async def handle(self, job: Job) -> None:
         """Work on the entry of a row; returns when nothing remains to do, raises RetryRequested to hand it back."""
         with self._queries.holding(job.id, self._settings.hold_seconds) as hold:
             try:

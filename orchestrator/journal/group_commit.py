@@ -195,7 +195,7 @@ class GroupCommit:
     ) -> None:
         self._place = place
         self._readers = readers
-        self._writer = writer
+        self.writer = writer
         self._driver_error = driver_error
         self._meaning = meaning
         self._queue: list[Pending[Any]] = []
@@ -209,7 +209,7 @@ class GroupCommit:
         self._thread = anyio.CapacityLimiter(1)
         self._reading = anyio.CapacityLimiter(READERS)
         #: Held by the writing thread, which keeps running when its task is cancelled by force.
-        self._in_use = threading.Lock()
+        self.in_use = threading.Lock()
 
     def __repr__(self) -> str:
         state = "connection lost" if self._doubt else "a leader commits" if self._has_leader else "idle"
@@ -277,8 +277,8 @@ class GroupCommit:
     async def close(self) -> None:
         """Close the connections once no thread writes."""
         # Blocks instead of awaiting, so that a cancelled task still closes its journal.
-        with self._in_use:
-            self._writer.close()
+        with self.in_use:
+            self.writer.close()
         self._readers.close()
 
     async def read(self, query: str, parameters: Row | None = None) -> list[tuple[Any, ...]]:
@@ -359,7 +359,7 @@ class GroupCommit:
     def _commit_together(self, group: list[Pending[Any]]) -> None:
         self._under_way = group
         try:
-            with self._in_use, transaction(self._writer) as begun:
+            with self.in_use, transaction(self.writer) as begun:
                 for pending in group:
                     pending.error = None
                     # A failed guard concerns only its own writer; the other writes are committed with this group.

@@ -42,22 +42,22 @@ class Journal(EntryWriter):
 
         Entering raises LockHeldError when another process holds the lock, and JournalError when it cannot be taken.
         """
-        return self._backend.hold_batch(key)
+        return self.backend.hold_batch(key)
 
     async def batch_holder(self, key: BatchKey) -> str | None:
         """Return the process that holds the batch's lock, or None; asking does not keep a new run from taking it."""
-        return await self._backend.batch_holder(key)
+        return await self.backend.batch_holder(key)
 
     def stop_waiting(self) -> None:
         """Stop waiting for an unreachable server: calls that need it raise JournalError from now on."""
-        self._backend.stop_waiting()
+        self.backend.stop_waiting()
 
     def notices(self, batch: str, target: str) -> NoticeBook:
         """Return the book of notices about the batch for *target*."""
         # Imported here because only commands that send notifications need it.
         from orchestrator.journal.outbox import NoticeBook  # noqa: PLC0415
 
-        return NoticeBook(self._backend, self._clock, batch, target)
+        return NoticeBook(self.backend, self._clock, batch, target)
 
     async def batches_to_notify_of(self, targets: Collection[str]) -> set[str]:
         """Return the batches for which one of *targets* has a promised or an owed notice."""
@@ -65,7 +65,7 @@ class Journal(EntryWriter):
         return {
             str(batch)
             for target in targets
-            for (batch,) in await self._backend.read(query, {"target": target})
+            for (batch,) in await self.backend.read(query, {"target": target})
         }
 
     async def known_key(self, key: BatchKey) -> BatchKey:
@@ -113,7 +113,7 @@ class Journal(EntryWriter):
                 run_row(key.digest, run_id, now, None if events_path is None else repaired(events_path)),
             )
 
-        await self._backend.write(write)
+        await self.backend.write(write)
 
     async def name_manifest(self, batch: str, manifest_path: str) -> None:
         """Record the path of the manifest that the batch is made from, from now on."""
@@ -150,18 +150,18 @@ class Journal(EntryWriter):
     def note_incident(self, batch: str, run_id: str, kind: IncidentKind, subject: str, message: str) -> None:
         """Record an incident of *subject* (a side of an outage, an entry); it is committed with the next write."""
         row = incident_row(batch, IncidentRecord(run_id, self._clock(), None, kind.value, subject, message))
-        self._backend.write_later(lambda transaction: transaction.insert("incidents", row))
+        self.backend.write_later(lambda transaction: transaction.insert("incidents", row))
 
     def end_incident(self, batch: str, run_id: str, kind: IncidentKind, subject: str) -> None:
         """Record that the open incident of this *kind* and *subject* is over; it is committed with the next write."""
         key: Row = {"batch": batch, "run_id": run_id, "kind": kind.value, "subject": subject}
         row = {**key, "at": self._clock()}
 
-        self._backend.write_later(lambda transaction: transaction.add_row(statements.END_INCIDENT, row))
+        self.backend.write_later(lambda transaction: transaction.add_row(statements.END_INCIDENT, row))
 
     async def flush(self) -> None:
         """Commit the records that wait for the next write; raises JournalError."""
-        await self._backend.flush()
+        await self.backend.flush()
 
     async def close_batch(
         self, batch: str, run_id: str, exit_code: int, entries: Mapping[str, int] | None = None
@@ -174,7 +174,7 @@ class Journal(EntryWriter):
             transaction.execute(statements.END_RUN, {**key, **end})
             transaction.execute(statements.UPDATE_EXIT_CODE, {**key, "exit_code": int(exit_code)})
 
-        await self._backend.write(write)
+        await self.backend.write(write)
 
     async def end_queued_batch(
         self, batch: str, run_id: str, exit_code: int, entries: Mapping[str, int]
@@ -187,7 +187,7 @@ class Journal(EntryWriter):
             if transaction.execute(statements.END_QUEUED_RUN, {**key, **end}):
                 transaction.execute(statements.UPDATE_EXIT_CODE, {**key, "exit_code": int(exit_code)})
 
-        await self._backend.write(write)
+        await self.backend.write(write)
 
     async def keep_refused_run(
         self,
@@ -215,7 +215,7 @@ class Journal(EntryWriter):
             if is_last:
                 transaction.execute(statements.update_batch(tuple(last)), {"batch": batch, **last})
 
-        await self._backend.write(write)
+        await self.backend.write(write)
 
     async def forget_batch(self, batch: str) -> None:
         """Delete a batch and everything that belongs to it, except its reviews."""

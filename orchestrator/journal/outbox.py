@@ -94,7 +94,7 @@ class NoticeBook:
     """The notices about one batch to one target, which is identified by a digest: a target's URL is a secret."""
 
     def __init__(self, backend: Backend, clock: Callable[[], float], batch: str, target: str) -> None:
-        self._backend = backend
+        self.backend = backend
         self._clock = clock
         self._key: Row = {"batch": batch, "target": target}
 
@@ -107,7 +107,7 @@ class NoticeBook:
                 transaction.execute(_OWE, row)
 
         if rows:
-            await self._backend.write(write)
+            await self.backend.write(write)
 
     async def owe_begin(self, notice: Notice, end: str, forgotten_after: float) -> None:
         """Owe *notice*, unless a process already did and *end* was not owed since.
@@ -117,17 +117,17 @@ class NoticeBook:
         now = self._clock()
         row: Row = {**self._key, **notice._asdict(), "end": end, "at": now, "stale": now - forgotten_after}
         row["reason"] = repr(now)
-        await self._backend.write(lambda transaction: transaction.execute(_OWE_BEGIN, row))
+        await self.backend.write(lambda transaction: transaction.execute(_OWE_BEGIN, row))
 
     async def owe_end(self, notice: Notice, begin: str) -> None:
         """Owe *notice* as the end of the notice owed as *begin*, unless a process already did since then."""
         row: Row = {**self._key, **notice._asdict(), "at": self._clock()}
         row |= {"end": notice.subject, "subject": begin}
-        await self._backend.write(lambda transaction: transaction.execute(_OWE_END, row))
+        await self.backend.write(lambda transaction: transaction.execute(_OWE_END, row))
 
     async def owed(self) -> list[Notice]:
         """Return the notices that are owed and not taken, oldest first."""
-        rows = await self._backend.read(_OWED, self._key)
+        rows = await self.backend.read(_OWED, self._key)
         return [Notice(subject, NoticeKind(kind), text) for subject, kind, text in rows]
 
     async def take(self, notices: Iterable[Notice]) -> list[Notice]:
@@ -141,14 +141,14 @@ class NoticeBook:
     async def drop_stale(self, kind: NoticeKind) -> None:
         """Delete the owed notices of *kind*, which are no longer of use."""
         row = {**self._key, "kind": kind}
-        await self._backend.write(lambda transaction: transaction.execute(_DROP_STALE, row))
+        await self.backend.write(lambda transaction: transaction.execute(_DROP_STALE, row))
 
     async def promise(self, subject: str, kind: NoticeKind) -> bool:
         """Promise a notice of the end of *subject*, a run; returns True if an earlier run died with its promise."""
         row = {**self._key, "kind": kind}
-        earlier = await self._backend.read(_PROMISED, row)
+        earlier = await self.backend.read(_PROMISED, row)
         row |= {"subject": subject, "at": self._clock()}
-        await self._backend.write(lambda transaction: transaction.execute(_PROMISE, row))
+        await self.backend.write(lambda transaction: transaction.execute(_PROMISE, row))
         return any(found != subject for (found,) in earlier)
 
     async def keep_promise(self, notice: Notice) -> None:
@@ -159,7 +159,7 @@ class NoticeBook:
             transaction.execute(_KEEP_PROMISE, row)
             transaction.execute(_DROP_PROMISES, {**self._key, "kind": notice.kind})
 
-        await self._backend.write(write)
+        await self.backend.write(write)
 
     async def keep_latest_promise(self, notice: Notice) -> None:
         """Owe *notice* if the end of the run that is its subject, or of an earlier run, is still promised.
@@ -172,13 +172,13 @@ class NoticeBook:
             transaction.execute(_KEEP_LATEST_PROMISE, row)
             transaction.execute(f"{_DROP_PROMISES} AND subject <= :subject", row)
 
-        await self._backend.write(write)
+        await self.backend.write(write)
 
     async def break_promise(self, subject: str) -> None:
         """Withdraw the promise of the run *subject*, which had nothing to do; those of earlier runs stay."""
         row = {**self._key, "subject": subject}
         statement = f"DELETE FROM notices WHERE {_KEY} AND state = 'promised'"
-        await self._backend.write(lambda transaction: transaction.execute(statement, row))
+        await self.backend.write(lambda transaction: transaction.execute(statement, row))
 
     async def _move(self, notices: Iterable[Notice], from_state: str, to_state: str) -> list[Notice]:
         rows = [
@@ -190,4 +190,4 @@ class NoticeBook:
         def write(transaction: Transaction) -> list[Notice]:
             return [notice for notice, row in rows if transaction.execute(_MOVE, {**row, "at": now})]
 
-        return await self._backend.write(write)
+        return await self.backend.write(write)

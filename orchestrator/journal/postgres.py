@@ -30,7 +30,7 @@ from orchestrator.journal.statements import LOCKS
 #: How long a server may be unreachable. Until it is back, no other host can take over what this process holds.
 PATIENCE_SECONDS = 600.0
 _FIRST_WAIT_SECONDS = 0.2
-_LONGEST_WAIT_SECONDS = 5.0
+LONGEST_WAIT_SECONDS = 5.0
 #: A group that locks the rows of several entries may deadlock with another host's group that locks them in reverse.
 _DEADLOCK_TRIES = 3
 
@@ -127,7 +127,7 @@ class Patience:
                 self._waits.remove(scope)
         if self._has_ended:
             raise _given_up(lost)
-        self._seconds = min(self._seconds * 2, _LONGEST_WAIT_SECONDS)
+        self._seconds = min(self._seconds * 2, LONGEST_WAIT_SECONDS)
 
     def succeed(self) -> None:
         """Reset the wait after a successful call."""
@@ -156,8 +156,8 @@ class PostgresBackend(GroupCommit):
         readers = Readers(lambda: PostgresConnection(conninfo))
         super().__init__(shown(location), readers, writer, psycopg.Error, later_error)
         self._conninfo = conninfo
-        self._server_writer = writer
-        self._patience = Patience()
+        self.server_writer = writer
+        self.patience = Patience()
 
     async def upgrade(self, operation: Operation[None], newest: int) -> None:
         """Run *operation* unless the tables have version *newest*: not every host needs the privilege to upgrade."""
@@ -169,7 +169,7 @@ class PostgresBackend(GroupCommit):
                 operation(transaction)
 
             await self.write(alone)
-        self._server_writer.is_marking = True
+        self.server_writer.is_marking = True
 
     async def _is_of(self, newest: int) -> bool:
         if not await self.read(f"SELECT 1 WHERE to_regclass('{MIGRATIONS_TABLE}') IS NOT NULL"):
@@ -183,10 +183,10 @@ class PostgresBackend(GroupCommit):
             try:
                 rows = await super().read(query, parameters)
             except LostConnectionError as error:
-                await self._patience.wait(error)
+                await self.patience.wait(error)
             else:
                 if self._doubt is None:
-                    self._patience.succeed()
+                    self.patience.succeed()
                 return rows
 
     @asynccontextmanager
@@ -221,14 +221,14 @@ class PostgresBackend(GroupCommit):
 
     def stop_waiting(self) -> None:
         """Stop waiting for an unreachable server."""
-        self._patience.end()
+        self.patience.end()
 
     async def _reconnect(self, lost: LostConnectionError) -> bool:
         while True:
-            await self._patience.wait(lost)
+            await self.patience.wait(lost)
             try:
                 with translated(later_error):
-                    return await to_thread.run_sync(self._server_writer.revive, limiter=self._thread)
+                    return await to_thread.run_sync(self.server_writer.revive, limiter=self._thread)
             except LostConnectionError as error:
                 lost = error
 
@@ -242,7 +242,7 @@ class PostgresBackend(GroupCommit):
             else:
                 break
         # Only a commit ends the wait, not a connection: the write itself may be what crashes the server each time.
-        self._patience.succeed()
+        self.patience.succeed()
 
 
 def _let_go(connection: PostgresConnection, key: BatchKey) -> None:
@@ -322,7 +322,7 @@ class PostgresConnection:
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         #: The id of this session in the marks of its transactions; None before the first transaction.
-        self._writer: str | None = None
+        self.writer: str | None = None
         self._number = 0
         self._connection = self._connect()
         #: The transaction begun last; None until the server has answered.
@@ -353,11 +353,11 @@ class PostgresConnection:
             self._connection.execute(b"BEGIN", prepare=False)
             return
         statements = ["BEGIN"]
-        if self._writer is None:
-            self._writer = uuid.uuid4().hex
+        if self.writer is None:
+            self.writer = uuid.uuid4().hex
             statements.append(_FORGET_OLD_MARKS)
         self._number += 1
-        statements.append(_MARK.format(writer=self._writer, number=self._number))
+        statements.append(_MARK.format(writer=self.writer, number=self._number))
         try:
             # One round trip for all: a query without parameters may hold several statements.
             marked = self._connection.execute("; ".join(statements).encode(), prepare=False)
@@ -367,7 +367,7 @@ class PostgresConnection:
         while marked.nextset():
             pass
         ((transaction_id,),) = marked.fetchall()
-        self._begun = _Begun(self._writer, self._number, transaction_id)
+        self._begun = _Begun(self.writer, self._number, transaction_id)
 
     def execute(self, statement: str, row: Row | None = None, /) -> psycopg.Cursor[tuple[Any, ...]]:
         """Execute *statement* with the parameters of *row*."""
@@ -403,7 +403,7 @@ class PostgresConnection:
         if self._connection.closed:
             self._connection = self._connect()
             # The old session may still exist, with its mark locked.
-            self._writer = None
+            self.writer = None
         if self._begun is None:
             return False
         row = self._begun._asdict()

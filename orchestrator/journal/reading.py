@@ -61,17 +61,17 @@ class JournalReader:
     """A reader of one journal; each query sees one consistent state."""
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+        self.backend = backend
 
     async def batches(self) -> list[BatchRecord]:
         """Return all batches, the one with the latest run first."""
         query = f"SELECT {listed(BATCH_COLUMNS)} FROM batches ORDER BY last_run_at DESC"
-        return [batch_record(row) for row in await self._backend.read(query)]
+        return [batch_record(row) for row in await self.backend.read(query)]
 
     async def batch(self, batch: str) -> BatchRecord | None:
         """Return the batch with this digest; None if it is new."""
         query = f"SELECT {listed(BATCH_COLUMNS)} FROM batches WHERE batch = :batch"
-        rows = await self._backend.read(query, {"batch": batch})
+        rows = await self.backend.read(query, {"batch": batch})
         return batch_record(rows[0]) if rows else None
 
     async def runs(self, batch: str, *, limit: int) -> list[RunRecord]:
@@ -80,13 +80,13 @@ class JournalReader:
             f"SELECT {listed(RUN_COLUMNS)} FROM runs WHERE batch = :batch"
             " ORDER BY started_at DESC, run_id DESC LIMIT :limit"
         )
-        rows = await self._backend.read(query, {"batch": batch, "limit": limit})
+        rows = await self.backend.read(query, {"batch": batch, "limit": limit})
         return [run_record(row) for row in rows]
 
     async def reviews(self) -> list[ReviewRecord]:
         """Return the reviews of all batches, the oldest first."""
         query = f"SELECT {listed(REVIEW_COLUMNS)} FROM reviews ORDER BY at, submitted_at"
-        return [review_record(row) for row in await self._backend.read(query)]
+        return [review_record(row) for row in await self.backend.read(query)]
 
     async def counts(self, batch: str, *, with_removed: bool = False) -> dict[EntryState, int]:
         """Return the number of entries of *batch* in each state.
@@ -97,7 +97,7 @@ class JournalReader:
             "SELECT state, count(*) FROM entries WHERE batch = :batch AND position >= :first GROUP BY state"
         )
         first = NOT_IN_MANIFEST if with_removed else 0
-        rows = await self._backend.read(query, {"batch": batch, "first": first})
+        rows = await self.backend.read(query, {"batch": batch, "first": first})
         return {state_in(state): count for state, count in rows}
 
     async def job_counts(self, batch: str) -> dict[tuple[EntryState, str | None], int]:
@@ -106,7 +106,7 @@ class JournalReader:
             "SELECT state, service_state, count(*) FROM entries WHERE batch = :batch AND position >= 0"
             " GROUP BY state, service_state"
         )
-        rows = await self._backend.read(query, {"batch": batch})
+        rows = await self.backend.read(query, {"batch": batch})
         return {(state_in(state), service_state): count for state, service_state, count in rows}
 
     async def failures(self, batch: str) -> dict[str, int]:
@@ -115,7 +115,7 @@ class JournalReader:
             "SELECT error_kind, count(*) FROM entries"
             " WHERE batch = :batch AND position >= 0 AND state = :state GROUP BY error_kind"
         )
-        rows = await self._backend.read(query, {"batch": batch, "state": EntryState.FAILED.value})
+        rows = await self.backend.read(query, {"batch": batch, "state": EntryState.FAILED.value})
         return {str(kind): int(count) for kind, count in rows}
 
     async def entry(self, batch: str, entry_id: str) -> EntryRecord | None:
@@ -132,7 +132,7 @@ class JournalReader:
             " FROM entries JOIN batches ON batches.batch = entries.batch"
             f" WHERE entries.batch = :batch AND entries.entry_id IN {ids}"
         )
-        rows = await self._backend.read(query, {"batch": batch, **parameters})
+        rows = await self.backend.read(query, {"batch": batch, **parameters})
         place = len(BATCH_COLUMNS)
         found = {record.entry_id: record for record in (entry_record(row[place:]) for row in rows)}
         record = found.get(entry_id) or next(iter(found.values()), None)
@@ -145,7 +145,7 @@ class JournalReader:
         """
         ids, parameters = among("entry_id", [form for entry_id in entry_ids for form in forms(entry_id)])
         query = f"SELECT {listed(ENTRY_COLUMNS)} FROM entries WHERE batch = :batch AND entry_id IN {ids}"
-        rows = await self._backend.read(query, {"batch": batch, **parameters})
+        rows = await self.backend.read(query, {"batch": batch, **parameters})
         exact = {record.entry_id: record for record in map(entry_record, rows)}
         alike = {normal(entry_id): record for entry_id, record in exact.items()}
         found = {entry_id: exact.get(entry_id) or alike.get(normal(entry_id)) for entry_id in entry_ids}
@@ -154,7 +154,7 @@ class JournalReader:
     async def entries_of_jobs(self, job_ids: Collection[str]) -> dict[str, frozenset[str]]:
         """Return the ids of the entries, of any batch, by their job; for at most a few hundred *job_ids* at once."""
         ids, parameters = among("job_id", [repaired(job_id) for job_id in job_ids])
-        rows = await self._backend.read(
+        rows = await self.backend.read(
             f"SELECT job_id, entry_id FROM entries WHERE job_id IN {ids}", parameters
         )
         owners: dict[str, set[str]] = {}
@@ -214,7 +214,7 @@ class JournalReader:
         # no more than the first.
         place, position = columns.index("position"), -1
         while True:
-            page = await self._backend.read(query, {**parameters, "batch": batch, "position": position})
+            page = await self.backend.read(query, {**parameters, "batch": batch, "position": position})
             yield page
             if len(page) < PAGE_ROWS:
                 return
@@ -228,12 +228,12 @@ class JournalReader:
             condition = f"({condition} OR (job_id IS NULL AND create_tag IN {listed_tags}))"
         query = f"SELECT 1 FROM entries WHERE state <> :cancelled AND {condition} LIMIT 1"
         row = {"job_id": job_id, "cancelled": EntryState.CANCELLED.value, **parameters}
-        return bool(await self._backend.read(query, row))
+        return bool(await self.backend.read(query, row))
 
     async def creates_tagged(self, tags: Collection[str]) -> dict[str, Create]:
         """Return the creates of this journal that used *tags*, by tag; for at most a few hundred tags at once."""
         listed_tags, parameters = among("tag", tags)
-        rows = await self._backend.read(f"{_CREATES} WHERE creates.tag IN {listed_tags}", parameters)
+        rows = await self.backend.read(f"{_CREATES} WHERE creates.tag IN {listed_tags}", parameters)
         return {create.tag: create for create in map(create_of, rows)}
 
     async def creates(self) -> AsyncIterator[Create]:
@@ -242,7 +242,7 @@ class JournalReader:
         while True:
             after = "creates.batch > :batch OR (creates.batch = :batch AND creates.tag > :tag)"
             query = f"{_CREATES} WHERE {after} ORDER BY creates.batch, creates.tag LIMIT {PAGE_ROWS}"
-            page = [create_of(row) for row in await self._backend.read(query, place)]
+            page = [create_of(row) for row in await self.backend.read(query, place)]
             for create in page:
                 yield create
             if len(page) < PAGE_ROWS:
@@ -252,7 +252,7 @@ class JournalReader:
     async def last_create_at(self, batch: str) -> float | None:
         """Return the time of this journal's last create for *batch*, in epoch seconds; None if there is none."""
         query = "SELECT max(made_at) FROM creates WHERE batch = :batch"
-        ((made_at,),) = await self._backend.read(query, {"batch": batch})
+        ((made_at,),) = await self.backend.read(query, {"batch": batch})
         with intact("the time of a create"):
             return None if made_at is None else float(made_at)
 
@@ -281,7 +281,7 @@ class JournalReader:
         )
         named = {"batch": batch, "cancelled": EntryState.CANCELLED.value, **parameters}
         found: dict[str, Twin] = {}
-        for files, *row in await self._backend.read(query, named) if others else ():
+        for files, *row in await self.backend.read(query, named) if others else ():
             other = entry_record(row)
             with intact("the files of an entry"):
                 is_same = are_same_files(assets_of(files), other.assets)
@@ -292,7 +292,7 @@ class JournalReader:
     async def entry_ids(self, batch: str) -> set[str]:
         """Return the ids of all entries that the manifest had at the last run."""
         query = "SELECT entry_id FROM entries WHERE batch = :batch AND position >= 0"
-        return {entry_id for (entry_id,) in await self._backend.read(query, {"batch": batch})}
+        return {entry_id for (entry_id,) in await self.backend.read(query, {"batch": batch})}
 
     async def segments(self, record: EntryRecord) -> list[SegmentRecord]:
         """Return the segments of an entry's job, asset by asset in part order."""
@@ -306,7 +306,7 @@ class JournalReader:
             "SELECT entry_id, sum(length) FROM segments"
             f" WHERE batch = :batch AND entry_id IN {ids} AND stored_at IS NOT NULL GROUP BY entry_id"
         )
-        rows = await self._backend.read(query, {"batch": batch, **parameters})
+        rows = await self.backend.read(query, {"batch": batch, **parameters})
         return {entry_id: int(total) for entry_id, total in rows}
 
     async def count_stored(self, batch: str) -> tuple[int, int]:
@@ -316,7 +316,7 @@ class JournalReader:
             " ON entries.batch = segments.batch AND entries.entry_id = segments.entry_id"
             " WHERE segments.batch = :batch AND segments.stored_at IS NOT NULL AND entries.position >= 0"
         )
-        ((count, stored_bytes),) = await self._backend.read(query, {"batch": batch})
+        ((count, stored_bytes),) = await self.backend.read(query, {"batch": batch})
         return int(count), int(stored_bytes)
 
     async def work_since(self, batch: str, at: float) -> WorkDone:
@@ -330,11 +330,11 @@ class JournalReader:
             " ON entries.batch = segments.batch AND entries.entry_id = segments.entry_id"
             " WHERE segments.batch = :batch AND entries.position >= 0"
         )
-        (segments,) = await self._backend.read(query, {"batch": batch, "at": at})
-        ((total_bytes,),) = await self._backend.read(
+        (segments,) = await self.backend.read(query, {"batch": batch, "at": at})
+        ((total_bytes,),) = await self.backend.read(
             "SELECT sum(bytes) FROM entries WHERE batch = :batch AND position >= 0", {"batch": batch}
         )
-        ((retried,),) = await self._backend.read(
+        ((retried,),) = await self.backend.read(
             "SELECT count(*) FROM attempts WHERE batch = :batch AND asset IS NOT NULL AND at >= :at",
             {"batch": batch, "at": at},
         )
@@ -363,7 +363,7 @@ class JournalReader:
             f"SELECT {listed(columns)} FROM {table} WHERE batch = :batch AND entry_id = :entry_id"
             f" ORDER BY {order}"
         )
-        return await self._backend.read(query, {"batch": record.batch, "entry_id": record.entry_id})
+        return await self.backend.read(query, {"batch": record.batch, "entry_id": record.entry_id})
 
     async def stored_segments(self, batch: str) -> AsyncIterator[StoredSegment]:
         """Yield the segments of *batch* that have their receipt, entry by entry."""
@@ -382,7 +382,7 @@ class JournalReader:
             "SELECT entry_id, at, to_state FROM transitions"
             f" WHERE batch = :batch AND to_state IN {listed} ORDER BY at"
         )
-        return [StateChange(*row) for row in await self._backend.read(query, {"batch": batch, **parameters})]
+        return [StateChange(*row) for row in await self.backend.read(query, {"batch": batch, **parameters})]
 
     async def causes(self, batch: str) -> list[Cause]:
         """Return the reasons why attempts failed, the most frequent first."""
@@ -390,12 +390,12 @@ class JournalReader:
             "SELECT operation, kind, code, count(*) FROM attempts WHERE batch = :batch"
             " GROUP BY operation, kind, code ORDER BY count(*) DESC, operation, kind"
         )
-        return [Cause(*row) for row in await self._backend.read(query, {"batch": batch})]
+        return [Cause(*row) for row in await self.backend.read(query, {"batch": batch})]
 
     async def failed_tries(self, batch: str, *, limit: int) -> list[tuple[str, float, str]]:
         """Return the entry, time and kind of the latest *limit* failed attempts, the latest first."""
         query = "SELECT entry_id, at, kind FROM attempts WHERE batch = :batch ORDER BY at DESC LIMIT :limit"
-        rows = await self._backend.read(query, {"batch": batch, "limit": limit})
+        rows = await self.backend.read(query, {"batch": batch, "limit": limit})
         return [(str(entry_id), float(at), str(kind)) for entry_id, at, kind in rows]
 
     async def incidents(self, batch: str) -> list[IncidentRecord]:
@@ -404,7 +404,7 @@ class JournalReader:
             "SELECT run_id, at, ended_at, kind, subject, message FROM incidents"
             " WHERE batch = :batch ORDER BY at"
         )
-        rows = await self._backend.read(query, {"batch": batch})
+        rows = await self.backend.read(query, {"batch": batch})
         return [incident_record(row) for row in rows]
 
     async def _by_key(self, query: str, key: tuple[str, ...], batch: str) -> AsyncIterator[tuple[Any, ...]]:
@@ -412,7 +412,7 @@ class JournalReader:
         place: Row = {"batch": batch, "limit": PAGE_ROWS}
         after = "1 = 1"
         while True:
-            page = await self._backend.read(query.format(after=after), place)
+            page = await self.backend.read(query.format(after=after), place)
             for row in page:
                 yield row
             if len(page) < PAGE_ROWS:

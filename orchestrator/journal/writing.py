@@ -108,7 +108,7 @@ class EntryWriter(JournalReader):
         return await self._guarded(record, EntryState.PENDING, "brought back", facts, begin_again)
 
     def _plan_columns(self, spec: str, assets: Sequence[Asset]) -> Row:
-        return plan_columns(spec, assets, with_inodes=not self._backend.is_shared)
+        return plan_columns(spec, assets, with_inodes=not self.backend.is_shared)
 
     async def put_plan_back(self, record: EntryRecord) -> EntryRecord:
         """Undo `replan_entry` for a change that the service refused; the job is unchanged."""
@@ -319,7 +319,7 @@ class EntryWriter(JournalReader):
                 statements.COUNT_ATTEMPT, {"key_batch": record.batch, "key_entry_id": record.entry_id}
             )
 
-        self._backend.write_later(write)
+        self.backend.write_later(write)
 
     async def _guarded(
         self,
@@ -351,7 +351,7 @@ class EntryWriter(JournalReader):
             if then is not None:
                 then(transaction)
 
-        await self._backend.write(write)
+        await self.backend.write(write)
         # Some columns, such as those of an error, are not fields of the record.
         known = {name: value for name, value in facts.items() if name in _RECORD_FIELDS}
         return record._replace(state=target, updated_at=now, **known)
@@ -378,7 +378,7 @@ class EntryWriter(JournalReader):
             for row in rows:
                 transaction.add_row(statement, row)
 
-        await self._backend.write(write)
+        await self.backend.write(write)
 
 
 def _entry_key(record: EntryRecord) -> Row:

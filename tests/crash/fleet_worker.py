@@ -117,7 +117,7 @@ def work(surroundings: Surroundings, shift: Shift) -> None:
     session.EventBus = bus  # type: ignore[misc,assignment]
     work_action.work_settings = quick
     # At most a quarter of the shortest hold, as it is for users.
-    postgres._LONGEST_WAIT_SECONDS = shift.hold_seconds / 4
+    postgres.LONGEST_WAIT_SECONDS = shift.hold_seconds / 4
     stop_on_signals()
     invocation = Invocation(
         output=Output(sys.stdout, sys.stderr), flags={"jobs": str(shift.jobs)}, config=None

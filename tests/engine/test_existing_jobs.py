@@ -340,7 +340,7 @@ async def test_a_journal_that_an_older_program_wrote_with_letters_taken_apart_is
     await rig.run()
     old = taken_apart("été")
     async with open_journal(str(rig.state), clock=rig.clock) as journal:
-        await journal._backend.write(
+        await journal.backend.write(
             lambda transaction: [
                 transaction.execute("PRAGMA defer_foreign_keys = ON", {}),
                 transaction.execute("UPDATE batches SET name = :name, batch = 'abcdefabcdef'", {"name": old}),

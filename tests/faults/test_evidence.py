@@ -462,8 +462,8 @@ async def test_a_full_disk_before_the_receipt_of_a_single_file_costs_that_file_a
     def fill_disk() -> None:
         assert trial.journal is not None
         database = database_of(trial.journal)
-        with database._in_use:
-            database._writer.execute("PRAGMA query_only=ON")
+        with database.in_use:
+            database.writer.execute("PRAGMA query_only=ON")
 
     trial.at(Point.WRITE_RECEIPT.before, fill_disk, occurrence=2)
     with suppress(JournalError):

@@ -19,8 +19,8 @@ def damage(trial: Trial, statement: str) -> None:
     """Let SQLite itself refuse the writer from now on."""
     assert trial.journal is not None
     database = database_of(trial.journal)
-    with database._in_use:
-        database._writer.execute(statement)
+    with database.in_use:
+        database.writer.execute(statement)
 
 
 async def what_stops(trial: Trial) -> OrchestratorError:

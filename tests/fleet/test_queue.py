@@ -27,10 +27,10 @@ def age(state: str, *, days: int) -> None:
         server.execute("UPDATE pgqueuer SET heartbeat = now() - make_interval(days => %s)", [days])
 
 
-def cut(state: str, queries: OwnedQueries) -> None:
+async def cut(state: str, queries: OwnedQueries) -> None:
     """Cut the worker's connection, as a server does that ends."""
+    ((pid,),) = [row.values() for row in await queries.driver.fetch("SELECT pg_backend_pid()")]
     with psycopg.connect(state, autocommit=True) as server:
-        pid = queries.driver._connection.info.backend_pid
         assert server.execute("SELECT pg_terminate_backend(%s, 5000)", [pid]).fetchall() == [(True,)]
 
 
@@ -40,11 +40,11 @@ async def test_a_worker_takes_over_nothing_until_the_others_had_their_time_after
     """They could not show that they live; also what it asked for before the cut is not asked again as it was."""
     hold, now = timedelta(hours=1), 0.0
     async with open_queue(state) as holder, open_queue(state) as heir:
-        heir.driver._monotonic, heir.driver._there_since = lambda: now, -hold.total_seconds()
+        heir.driver.monotonic, heir.driver.there_since = lambda: now, -hold.total_seconds()
         await holder.put([ENTRY])
         (job,) = await take(holder, hold=hold)
         age(state, days=1)
-        cut(state, heir)
+        await cut(state, heir)
         taken = [await take(heir, hold=hold) for _ in range(2)]
         now = hold.total_seconds() - 1
         taken.append(await take(heir, hold=hold))
@@ -75,7 +75,7 @@ async def test_what_waits_is_taken_right_after_the_server_was_away(state: str) -
     """No other worker has it."""
     async with open_queue(state) as worker:
         await worker.put([ENTRY])
-        cut(state, worker)
+        await cut(state, worker)
         found = [await take(worker, hold=timedelta(hours=1)) for _ in range(2)]
 
     assert [len(each) for each in found] == [0, 1]

@@ -61,7 +61,7 @@ async def test_a_worker_whose_entry_was_taken_over_does_not_claim_it_again(
             claims.append(record.epoch)
             if len(claims) == 1:
                 # While this worker waits for the server another takes both, the row and the entry.
-                queries._holds[job.id]._renewed_at -= _HOLD_SECONDS
+                queries.holds[job.id].renewed_at -= _HOLD_SECONDS
                 with psycopg.connect(state, autocommit=True) as server:
                     server.execute("UPDATE pgqueuer SET queue_manager_id = %s", [uuid4()])
                 await claim(journal, record)
@@ -69,7 +69,7 @@ async def test_a_worker_whose_entry_was_taken_over_does_not_claim_it_again(
 
         monkeypatch.setattr(Journal, "claim", claim_too_late)
         monkeypatch.setattr(lifecycle, "check_unchanged", lambda _: None)
-        await worker._handle(job)
+        await worker.handle(job)
         kept = await journal.entry(*wanted)
 
     assert kept is not None

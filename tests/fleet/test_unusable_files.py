@@ -75,7 +75,7 @@ async def host(
     """A host that is alive."""
     async with open_queue(state) as queries:
         # As far as this worker knows the server was never away.
-        queries.driver._there_since = -math.inf
+        queries.driver.there_since = -math.inf
         queries.taker = QueueManagerId(uuid.uuid4())
         queries.place = Place.of(name, endpoint=SCOPE["endpoint"], project_id=project, batch=batch)
         made = Host(queries, Presence(queries.driver, queries.taker, f"process 1 on {name}", queries.place))
@@ -137,7 +137,7 @@ async def test_no_host_counts_as_dead_right_after_the_server_was_away(
     async with host(state, "one") as one, host(state, "two"):
         with psycopg.connect(state) as server:
             server.execute("UPDATE workers SET seen_at = seen_at - 3600")
-        one.queries.driver._there_since = one.queries.driver._monotonic()
+        one.queries.driver.there_since = one.queries.driver.monotonic()
 
         assert await one.queries.has_untried_hosts(queued[0])
         assert await one.take() == queued[1:]

@@ -86,8 +86,8 @@ async def confirm(journal: Journal, record: EntryRecord) -> EntryRecord:
 
 def database_of(journal: Journal) -> GroupCommit:
     """The database behind a journal."""
-    assert isinstance(journal._backend, GroupCommit)
-    return journal._backend
+    assert isinstance(journal.backend, GroupCommit)
+    return journal.backend
 
 
 async def pragma(journal: Journal, name: str) -> object:

@@ -53,7 +53,7 @@ class Commits:
 
     def __init__(self, journal: Journal) -> None:
         self.count = 0
-        self._writer: Any = database_of(journal)._writer
+        self._writer: Any = database_of(journal).writer
         self._commit = self._writer.commit
         self._writer.commit = self._counted
 

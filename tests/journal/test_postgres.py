@@ -71,8 +71,8 @@ async def linked(link: SeveredLink) -> AsyncIterator[Journal]:
 
 def backend_of(journal: Journal) -> PostgresBackend:
     """The database behind a journal."""
-    assert isinstance(journal._backend, PostgresBackend)
-    return journal._backend
+    assert isinstance(journal.backend, PostgresBackend)
+    return journal.backend
 
 
 def also(location: str, option: str) -> str:
@@ -86,7 +86,7 @@ class Waits:
     def __init__(self, journal: Journal) -> None:
         self.seconds: list[float] = []
         self._waited = anyio.Event()
-        patience = backend_of(journal)._patience
+        patience = backend_of(journal).patience
         patience.sleep, patience.monotonic = self._wait, self._now
 
     async def _wait(self, seconds: float) -> None:
@@ -207,7 +207,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_made_twice(
 async def test_a_server_that_took_over_without_the_last_transactions_gets_them_again(location: str) -> None:
     """It says of the last one that it was committed only as long as it has it."""
     async with open_journal(location, clock=Clock()) as journal:
-        connection = backend_of(journal)._server_writer
+        connection = backend_of(journal).server_writer
         for is_kept in (True, False):
             connection.begin()
             connection.commit()
@@ -335,7 +335,7 @@ async def test_those_who_wait_for_a_server_that_is_away_can_be_let_go(link: Seve
     async def work() -> None:
         async with open_journal(link.url(), clock=Clock()) as journal:
             record = await add_entry(journal)
-            backend_of(journal)._patience.sleep = wait
+            backend_of(journal).patience.sleep = wait
             with link.down():
                 async with anyio.create_task_group() as group:
                     group.start_soon(claim, journal, record)
@@ -705,7 +705,7 @@ async def test_a_pooler_that_gives_each_transaction_another_session_is_named(jou
     record = await add_entry(journal)
     for _ in range(2):
         record = await journal.claim(record)
-    backend_of(journal)._server_writer.execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")
+    backend_of(journal).server_writer.execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")
 
     with pytest.raises(JournalError, match="a pooler that gives each transaction another session") as caught:
         await journal.claim(record)

@@ -29,7 +29,7 @@ async def test_a_lock_is_waited_for_once_and_not_by_every_writer(path: Path) -> 
     async with open_journal(str(path), clock=Clock()) as journal:
         records = await add_entries(journal, 20)
         statements: list[str] = []
-        writer = database_of(journal)._writer
+        writer = database_of(journal).writer
         assert isinstance(writer, sqlite3.Connection)
         writer.set_trace_callback(statements.append)
         failed: list[bool] = []

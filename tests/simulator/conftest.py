@@ -132,7 +132,7 @@ async def start(clock: FakeClock) -> AsyncIterator[Start]:
             await stack.enter_async_context(simulator)
             session = await stack.enter_async_context(aiohttp.ClientSession())
             # aiohttp would send a PUT again by itself when its connection breaks, and hide the fault.
-            session._retry_connection = False
+            session._retry_connection = False  # noqa: SLF001 - there is no other way to switch it off
             return Client(simulator, session, clock)
 
         yield start_simulator

@@ -24,7 +24,7 @@ from orchestrator.engine.cancelling import Cancellation, Canceller
 from orchestrator.engine.context import RunSettings, WorkSettings
 from orchestrator.engine.decision import Retry
 from orchestrator.engine.events import Event, EventBus
-from orchestrator.engine.report import RunReport
+from orchestrator.engine.report import RunOutcome
 from orchestrator.engine.service_connection import Clocks, ServiceSettings, connect
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord
@@ -111,14 +111,14 @@ class Rig:
             entry[kind] = path.name
         return entry
 
-    async def run(self, settings: Mapping[str, Any] | None = None, **request: Any) -> RunReport:
+    async def run(self, settings: Mapping[str, Any] | None = None, **request: Any) -> RunOutcome:
         """Run the batch once, as the command does; *settings* change those of the run."""
         async with self._journal() as journal:
             return await run_batch(self.request(settings, **request), journal, self._bus(), self.clocks())
 
     async def retry(
         self, entry_ids: Collection[str] | None = None, *, is_cancelled_wanted: bool = False
-    ) -> RunReport:
+    ) -> RunOutcome:
         """Retry the batch once, as the command does."""
         retry = Retry(entry_ids=entry_ids, is_cancelled_wanted=is_cancelled_wanted)
         async with self._journal() as journal:
@@ -133,7 +133,7 @@ class Rig:
             batch = (await journal.batches())[0].key
             return await Canceller(journal, connection.client, self._bus()).cancel(batch, entry_ids)
 
-    async def submit(self) -> RunReport:
+    async def submit(self) -> RunOutcome:
         """Submit the batch once, as the command does."""
         work = self.work_settings({"is_submit_wanted": True})
         async with self._journal() as journal:

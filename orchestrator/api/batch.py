@@ -22,7 +22,7 @@ from anyio import to_thread
 
 from orchestrator.api.checking import ManifestRequest, check, check_films, check_patterns, refuse_fleet
 from orchestrator.api.engine_settings import real_clocks, work_settings
-from orchestrator.api.planning import BatchPlan, digest_of, plan_batch, refusal
+from orchestrator.api.planning import BatchPlan, find_batch_digest, plan_batch, refusal
 from orchestrator.api.run_report import RunReport, kept_in_history, new_run_id, with_results
 from orchestrator.api.session import open_session, work_on
 from orchestrator.api.status import BatchStatus, batch_head, entry_status, warnings_of_batch
@@ -240,7 +240,7 @@ class Batch:
             return None
         manifest = await anyio.to_thread.run_sync(self._asked.open, self._effective.values)
         async with open_journal(state, clock=time.time) as journal:
-            digest = await digest_of(journal, manifest.batch_name, self._effective, self._environ)
+            digest = await find_batch_digest(journal, manifest.batch_name, self._effective, self._environ)
             record = await journal.batch(digest)
             if record is None:
                 return None

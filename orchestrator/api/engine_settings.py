@@ -57,7 +57,7 @@ def service_settings(effective: EffectiveSettings, environ: Mapping[str, str]) -
         outage=OutagePolicy(
             patience_seconds=values.max_outage,
             first_patience_seconds=min(values.max_outage, _FIRST_PATIENCE_SECONDS)
-            if effective.is_watched
+            if effective.is_interactive
             else values.max_outage,
         ),
         is_verifying=values.verify == "etag",

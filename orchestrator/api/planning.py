@@ -124,7 +124,7 @@ async def plan_batch(
     ConfigurationError if the journal has several batches of that name, and JournalError.
     """
     async with _known_journal(effective.values.state) as journal:
-        digest = await digest_of(journal, manifest.batch_name, effective, environ)
+        digest = await find_batch_digest(journal, manifest.batch_name, effective, environ)
         planner = Planner(
             manifest,
             journal,
@@ -181,7 +181,7 @@ async def _known_journal(state: str) -> AsyncIterator[Journal | None]:
         yield journal
 
 
-async def digest_of(
+async def find_batch_digest(
     journal: Journal | None, name: str, effective: EffectiveSettings, environ: Mapping[str, str]
 ) -> str:
     """Return the digest of the matching batch, "" if there is none, without asking the service.

@@ -87,7 +87,7 @@ class RunReport:
 
 
 async def with_results(
-    report: engine.RunReport, journal: JournalReader, warnings: Sequence[str] = ()
+    report: engine.RunOutcome, journal: JournalReader, warnings: Sequence[str] = ()
 ) -> RunReport:
     """Return the engine's *report* with the results of all entries and the additional *warnings*."""
     document = report.as_dict()
@@ -105,7 +105,7 @@ async def with_results(
     )
 
 
-async def document_of_run(report: engine.RunReport, journal: JournalReader) -> dict[str, object]:
+async def document_of_run(report: engine.RunOutcome, journal: JournalReader) -> dict[str, object]:
     """Return the run's document as `--json` prints it."""
     return (await with_results(report, journal)).as_dict()
 
@@ -151,13 +151,13 @@ async def document_of_queued_batch(event: BatchFinished, journal: Journal) -> di
     return report.as_dict()
 
 
-async def head_of(report: engine.RunReport, journal: JournalReader) -> dict[str, Any]:
+async def head_of(report: engine.RunOutcome, journal: JournalReader) -> dict[str, Any]:
     """Return the run's document without its `results`, which may be too many to hold in memory."""
     error = {} if report.cause is None else {"error": report.cause.document}
     return {**report.as_dict(), "warnings": await warnings_of(report, journal), **error}
 
 
-async def warnings_of(report: engine.RunReport, journal: JournalReader) -> list[str]:
+async def warnings_of(report: engine.RunOutcome, journal: JournalReader) -> list[str]:
     """Return warnings about the manifest, the run, and entries that were not touched."""
     return [*report.warnings, *decisions(report), *[line async for line in left_alone(report, journal)]]
 
@@ -174,7 +174,7 @@ def error_of(record: EntryRecord | OutcomeRecord) -> dict[str, str | None] | Non
     return record.error.as_dict() if is_failed and record.error is not None else None
 
 
-def decisions(report: engine.RunReport) -> Iterator[str]:
+def decisions(report: engine.RunOutcome) -> Iterator[str]:
     """Yield a line for each entry that needs a decision, up to a limit."""
     for entry, reason in islice(report.undecided.items(), _SHOWN_UNDECIDED):
         yield f"{entry} needs a decision: {reason}"
@@ -182,7 +182,7 @@ def decisions(report: engine.RunReport) -> Iterator[str]:
         yield f"... and {len(report.undecided) - _SHOWN_UNDECIDED} more"
 
 
-async def left_alone(report: engine.RunReport, journal: JournalReader) -> AsyncIterator[str]:
+async def left_alone(report: engine.RunOutcome, journal: JournalReader) -> AsyncIterator[str]:
     """Yield a line for each kind of entry that this run did not touch, with the command to run."""
     name = quote(report.batch)
     async for line in untouched(journal, report.batch_digest, report.batch, report.counts, report.replaced):
@@ -275,7 +275,7 @@ async def keep_end(
             return
         batch = own[0]
         counts = await journal.counts(batch.batch)
-        await journal.keep_refused_run(
+        await journal.record_failed_run(
             batch.batch,
             run_id,
             started_at,

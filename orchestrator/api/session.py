@@ -16,7 +16,7 @@ from orchestrator.domain.errors import ExitCode, LockHeldError, exit_code_of_any
 from orchestrator.engine.batch import RunRequest, run_batch
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.events import EventBus, ServiceWarning, Subscriber
-from orchestrator.engine.report import RunReport
+from orchestrator.engine.report import RunOutcome
 from orchestrator.engine.service_connection import Clocks
 from orchestrator.journal.backend import is_url
 from orchestrator.journal.journal import Journal, open_journal
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Ending:
+class RunEnd:
     """The exit code of a run; until the run ends, that of a crash."""
 
     exit_code: int = ExitCode.UNEXPECTED
@@ -46,7 +46,7 @@ class Session:
     events: EventBus
     clocks: Clocks
     tracker: RunTracker | None
-    ending: Ending
+    ending: RunEnd
     notifier: Notifier | None
 
     @property
@@ -58,7 +58,7 @@ class Session:
         """Return the digests of batches with unsent notices; raises JournalError."""
         return () if self.notifier is None else await self.notifier.unreported()
 
-    async def report_end(self, report: RunReport) -> None:
+    async def report_end(self, report: RunOutcome) -> None:
         """Report the end of the run to the addresses and the command of the settings."""
         self.ending.exit_code = int(report.exit_code)
         if self.notifier is not None:
@@ -82,7 +82,7 @@ async def open_session(
     """
     new_notifier = _notifier_of(values, work.run_id, tracker, reporting)
     async with AsyncExitStack() as opened:
-        ending = Ending()
+        ending = RunEnd()
         if values.heartbeat is not None:
             # Loaded only if heartbeats are configured.
             from orchestrator.notifications.heartbeat import heartbeats  # noqa: PLC0415
@@ -151,7 +151,7 @@ async def work_on(
     *,
     with_media: bool,
     on_problems: Callable[[list[Problem]], None],
-) -> RunReport:
+) -> RunOutcome:
     """Run the manifest's batch to its end; raises like `engine.batch.run_batch`."""
     request = RunRequest(
         manifest=manifest,
@@ -180,7 +180,7 @@ def event_outputs(
     reporting: ReportingContext,
     *,
     run_id: str | None = None,
-    ending: Ending | None = None,
+    ending: RunEnd | None = None,
 ) -> Iterator[EventOutputs]:
     """Open the event outputs of the settings for the block; *context* is added to every line.
 
@@ -224,7 +224,7 @@ def _written(
     values: Settings,
     metrics: RunMetrics,
     reporting: ReportingContext,
-    ending: Ending | None,
+    ending: RunEnd | None,
 ) -> Iterator[Subscriber]:
     from orchestrator.observe.metrics import metrics_file, metrics_port  # noqa: PLC0415 - only with metrics
 

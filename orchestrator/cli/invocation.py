@@ -9,6 +9,7 @@ import inspect
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -60,7 +61,7 @@ class Invocation:
         from orchestrator.settings.sources import load_settings  # noqa: PLC0415 - only when the command runs
 
         load = partial(load_settings, flags=self.flags, config=self.config, beside=beside)
-        found = replace(load(), reread=load, is_watched=sys.stderr.isatty())
+        found = replace(load(), reread=load, is_interactive=sys.stderr.isatty())
         self.output.is_quiet, self.output.is_verbose = found.values.quiet, found.values.verbose
         self.output.log_file = found.values.log_file
         return found
@@ -208,7 +209,7 @@ def _read_batches(given: dict[str, Any]) -> list[str]:
     state = _state(given)
 
     async def read() -> list[str]:
-        async with open_journal(state, clock=float) as journal:
+        async with open_journal(state, clock=time.time) as journal:
             return [batch.name for batch in await journal.batches()]
 
     return list(dict.fromkeys(run_async(read))) if exists(state) else []
@@ -224,7 +225,7 @@ def _read_entries(given: dict[str, Any]) -> list[str]:
     state, name = _state(given), given.get("batch")
 
     async def read() -> list[str]:
-        async with open_journal(state, clock=float) as journal:
+        async with open_journal(state, clock=time.time) as journal:
             named = [batch for batch in await journal.batches() if name in {batch.name, batch.batch}]
             return [entry for batch in named for entry in sorted(await journal.entry_ids(batch.batch))]
 

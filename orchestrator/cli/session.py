@@ -328,7 +328,7 @@ def known_kept_in_history(output: Output, known: KnownBatch) -> AbstractContextM
     return kept_in_history(output, lambda: state, lambda batch: batch.batch == digest)
 
 
-def batch_of(output: Output, manifest: Path, name: str | None) -> IsMeant:
+def batch_predicate(output: Output, manifest: Path, name: str | None) -> IsMeant:
     """Return a predicate for the batch of a run: by name once it is known or given, otherwise by manifest."""
     made_from = str(manifest.absolute())
 
@@ -339,7 +339,7 @@ def batch_of(output: Output, manifest: Path, name: str | None) -> IsMeant:
     return is_meant
 
 
-def state_of(invocation: Invocation, beside: Path) -> str:
+def journal_location(invocation: Invocation, beside: Path) -> str:
     """Return the journal's location, even if another setting is wrong."""
     try:
         return invocation.settings(beside=beside).values.state

@@ -37,7 +37,7 @@ from orchestrator.engine.report import (
     TOO_YOUNG,
     EntryCounts,
     IncidentKeeper,
-    RunReport,
+    RunOutcome,
     Tally,
     count_entries,
 )
@@ -46,10 +46,10 @@ from orchestrator.engine.selection import (
     Registration,
     Selection,
     earlier_manifest,
-    failed,
+    retry_selection,
+    run_selection,
     scope_of,
-    unfinished,
-    uploaded,
+    submit_selection,
 )
 from orchestrator.engine.service_connection import Clocks
 from orchestrator.journal.journal import Journal
@@ -72,7 +72,7 @@ class RunRequest:
     on_problems: Callable[[list[Problem]], None]
 
 
-async def run_batch(request: RunRequest, journal: Journal, events: EventBus, clocks: Clocks) -> RunReport:
+async def run_batch(request: RunRequest, journal: Journal, events: EventBus, clocks: Clocks) -> RunOutcome:
     """Finish the remaining entries of the manifest's batch.
 
     Raises ManifestError before anything is sent, LockHeldError when another run works on the batch, and
@@ -80,7 +80,7 @@ async def run_batch(request: RunRequest, journal: Journal, events: EventBus, clo
     """
     async with open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
         registration = await register(request, run, retry=None)
-        selection = unfinished(
+        selection = run_selection(
             is_submit_wanted=run.settings.is_submit_wanted,
             undecided=registration.held,
             named=registration.named,
@@ -94,7 +94,7 @@ async def retry_batch(
     journal: Journal,
     events: EventBus,
     clocks: Clocks,
-) -> RunReport:
+) -> RunOutcome:
     """Retry failed entries with the current manifest; *retry* may name some of them.
 
     An entry whose review failed is amended when its files or fields have been replaced, or when it is named.
@@ -103,7 +103,7 @@ async def retry_batch(
     """
     async with open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
         registration = await register(request, run, retry=retry)
-        selection = failed(
+        selection = retry_selection(
             retry.entry_ids,
             undecided=registration.held,
             is_cancelled_wanted=retry.is_cancelled_wanted,
@@ -119,13 +119,13 @@ async def submit_batch(
     clocks: Clocks,
     *,
     entry_ids: Collection[str] | None = None,
-) -> RunReport:
+) -> RunOutcome:
     """Submit confirmed jobs to review, all or those of *entry_ids*; this needs no manifest.
 
     Raises the errors of `run_batch` except ManifestError.
     """
     async with open_run(work, batch_name, journal, events, clocks) as run:
-        await journal.open_batch(
+        await journal.start_run(
             run.batch,
             manifest_path=None,
             is_submit_wanted=True,
@@ -135,7 +135,7 @@ async def submit_batch(
         count = sum((await journal.counts(run.batch.digest)).values())
         segments, stored_bytes = await journal.count_stored(run.batch.digest)
         totals = Totals(entries=count, segments=segments, bytes=stored_bytes)
-        return await BatchRun(run, Registration(totals=totals), uploaded(entry_ids)).work()
+        return await BatchRun(run, Registration(totals=totals), submit_selection(entry_ids)).work()
 
 
 async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Registration:
@@ -148,7 +148,7 @@ async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Reg
     earlier = None
     if known is not None and not request.is_batch_named:
         earlier = earlier_manifest(known.manifest_path, path, known.name)
-    await run.journal.open_batch(
+    await run.journal.start_run(
         run.batch,
         # The manifest of a known batch is only replaced once its entries have been checked.
         manifest_path=str(path.absolute()) if known is None else None,
@@ -176,8 +176,8 @@ async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Reg
         registration = await planner.register()
     finally:
         request.on_problems(planner.problems)
-    await run.journal.name_manifest(digest, str(path.absolute()))
-    await run.journal.require_before_submit(digest, request.manifest.submit_requires)
+    await run.journal.set_manifest_path(digest, str(path.absolute()))
+    await run.journal.set_submit_requirement(digest, request.manifest.submit_requires)
     return registration
 
 
@@ -196,7 +196,7 @@ class BatchRun:
         self._tally = Tally()
         self._lost_entries = 0
 
-    async def work(self) -> RunReport:
+    async def work(self) -> RunOutcome:
         """Work until no selected entry remains or the run drains, and return the report."""
         run = self._run
         began = run.clocks.monotonic()
@@ -228,7 +228,7 @@ class BatchRun:
         # A second signal must not cancel the report: the journal would not record how the run ended.
         with anyio.CancelScope(shield=True):
             report = await self._report(stops, run.clocks.monotonic() - began)
-            await run.journal.close_batch(
+            await run.journal.end_run(
                 run.batch.digest, run.work.run_id, report.exit_code, report.entries.as_dict()
             )
         run.events.publish(
@@ -296,11 +296,11 @@ class BatchRun:
                 elif self._run.settings.is_fail_fast:
                     drain.begin(f"--fail-fast: entry {record.entry_id} failed")
 
-    async def _report(self, stops: StopRequests, elapsed_seconds: float) -> RunReport:
+    async def _report(self, stops: StopRequests, elapsed_seconds: float) -> RunOutcome:
         run, registration = self._run, self._registration
         segments, stored_bytes = await run.journal.count_stored(run.batch.digest)
         states = await run.journal.counts(run.batch.digest)
-        return RunReport(
+        return RunOutcome(
             batch=run.batch.name,
             batch_digest=run.batch.digest,
             run_id=run.work.run_id,

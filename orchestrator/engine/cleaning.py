@@ -19,7 +19,7 @@ _FINISHED = frozenset(
 )
 
 
-class Leftover(StrEnum):
+class Origin(StrEnum):
     """The origin of a job that no entry owns and that carries, or may carry, a tag of one of our batches."""
 
     ORPHAN = "orphan"  #: a create of this journal made it
@@ -27,10 +27,10 @@ class Leftover(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Orphan:
+class LeftoverJob:
     """A job that waits for files and that no entry of the journal owns; *batch* is its batch's digest."""
 
-    whose: Leftover
+    origin: Origin
     batch: str
     tags: tuple[str, ...]
     job_id: str
@@ -51,7 +51,7 @@ async def is_finished(journal: Journal, batch: BatchRecord) -> bool:
     return set(await journal.counts(batch.batch, with_removed=True)) <= _FINISHED
 
 
-async def orphans(journal: Journal, client: MetaStudioClient) -> AsyncIterator[Orphan]:
+async def orphans(journal: Journal, client: MetaStudioClient) -> AsyncIterator[LeftoverJob]:
     """Yield the jobs of our batches that wait for files and that no entry owns, whichever journal made them.
 
     The job of a create whose answer is outstanding is no orphan: the next run settles it.
@@ -61,7 +61,7 @@ async def orphans(journal: Journal, client: MetaStudioClient) -> AsyncIterator[O
         for batch in await journal.batches()
     }
     digests = {digest: known for known, key in keys.items() for digest in (known, *key.digests)}
-    finder = _Leftovers(journal, client, digests)
+    finder = _LeftoverClassifier(journal, client, digests)
     await finder.load()
     async for job in client.iterate_jobs(JobQuery(state=(WAIT_FILE_UPLOAD,))):
         # It is not documented whether the service applies the filter.
@@ -70,7 +70,7 @@ async def orphans(journal: Journal, client: MetaStudioClient) -> AsyncIterator[O
             yield found
 
 
-class _Leftovers:
+class _LeftoverClassifier:
     """Classifies jobs by the creates of one journal."""
 
     def __init__(self, journal: Journal, client: MetaStudioClient, batches: Mapping[str, str]) -> None:
@@ -85,7 +85,7 @@ class _Leftovers:
             for name in create.names:
                 self._names[normal(create.batch_name), normal(name)] = create.batch
 
-    async def judge(self, job: JobSummary) -> Orphan | None:
+    async def judge(self, job: JobSummary) -> LeftoverJob | None:
         """Return the job as an orphan of this journal; None when it is unrelated or an entry owns it."""
         batch = self._names.get((normal(job.batch_name or ""), normal(job.name)))
         if not job.tags and batch is not None and not await self._journal.owns_job(job.job_id):
@@ -95,8 +95,8 @@ class _Leftovers:
             batch = self._batches[tag_batch(tags[0]) or ""] if tags else None
         if batch is None or await self._journal.owns_job(job.job_id, tags):
             return None
-        whose = Leftover.ORPHAN if await is_ours(self._journal, seen_job(job), tags) else Leftover.FOREIGN
-        return Orphan(
+        whose = Origin.ORPHAN if await is_ours(self._journal, seen_job(job), tags) else Origin.FOREIGN
+        return LeftoverJob(
             whose, batch, tags, job.job_id, job.name, job.batch_name, job.create_time, job.app_user_id
         )
 
@@ -113,7 +113,7 @@ def tag_batch(tag: str) -> str | None:
     return None if parsed is None else parsed.batch
 
 
-async def delete_orphan(journal: Journal, client: MetaStudioClient, orphan: Orphan) -> str | None:
+async def delete_orphan(journal: Journal, client: MetaStudioClient, orphan: LeftoverJob) -> str | None:
     """Delete the job and return None, or return the reason why it stays; the caller holds its batch's lock.
 
     Raises RequestRejectedError when the service refuses to delete it.

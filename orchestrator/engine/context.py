@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.metastudio.client import MetaStudioClient
 
 #: No gain has been observed from more concurrent PUTs, and each one costs memory and a connection.
-MAX_PARALLEL: Final = 64
+MAX_AUTO_PARALLEL: Final = 64
 #: A receipt proves delivery too, so an object that the store does not show gets no more attempts than these.
 _PROBE_POLICY: Final = RetryPolicy(attempts=3, cap_seconds=5.0)
 
@@ -81,9 +81,9 @@ class RunSettings:
     breaker_entries: int = 3
 
     @property
-    def most_parallel(self) -> int:
+    def max_parallel(self) -> int:
         """The highest possible number of concurrent PUTs."""
-        return MAX_PARALLEL if self.parallel is None else self.parallel
+        return MAX_AUTO_PARALLEL if self.parallel is None else self.parallel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +165,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
+class SharedResources:
     """The connection to the service and the limits of this process, shared by its runs."""
 
     work: WorkSettings
@@ -180,10 +180,10 @@ class Workplace:
     slots: PutSlots
     rate: RateEstimate
 
-    def run(
+    def new_run(
         self, batch: BatchKey, work: WorkSettings, *, budget: RetryBudget, host: str | None = None
     ) -> Run:
-        """Return a run of *batch* with *work*, which differs from the workplace's own in the batch's settings.
+        """Return a run of *batch* with *work*, which differs from these resources' own in the batch's settings.
 
         The caller holds the batch's lock or, when it is one *host* of a fleet, the holds of entries.
         """
@@ -205,14 +205,14 @@ class Workplace:
 
 
 @asynccontextmanager
-async def open_workplace(
+async def open_shared_resources(
     work: WorkSettings,
     journal: Journal,
     events: EventBus,
     clocks: Clocks,
     *,
     make_pacer: MakePacer | None = None,
-) -> AsyncIterator[Workplace]:
+) -> AsyncIterator[SharedResources]:
     """Connect and assemble the shared resources; raises ConfigurationError, CredentialsError or JournalError.
 
     *make_pacer* is passed to `connect`.
@@ -242,7 +242,7 @@ async def open_workplace(
                 on_warning=lambda message: events.publish(ServiceWarning(message=message)),
             )
 
-        yield Workplace(
+        yield SharedResources(
             work=work,
             journal=journal,
             events=events,
@@ -251,7 +251,7 @@ async def open_workplace(
             outages=outages,
             connection=connection,
             sender_for=sender_for,
-            slots=PutSlots(work.settings.most_parallel, work.bandwidth),
+            slots=PutSlots(work.settings.max_parallel, work.bandwidth),
             rate=RateEstimate(),
         )
 
@@ -262,10 +262,10 @@ async def open_run(
 ) -> AsyncIterator[Run]:
     """Connect, take the batch's lock and return the run; the lock is held until the block ends.
 
-    Raises LockHeldError while another run has the batch, and whatever `open_workplace` raises.
+    Raises LockHeldError while another run has the batch, and whatever `open_shared_resources` raises.
     """
-    async with open_workplace(work, journal, events, clocks) as place:
-        connection = place.connection
+    async with open_shared_resources(work, journal, events, clocks) as resources:
+        connection = resources.connection
         key = await journal.known_key(BatchKey(connection.endpoint, connection.project_id, batch_name))
         async with journal.hold_batch(key):
-            yield place.run(key, work, budget=RetryBudget(work.settings.run_retries))
+            yield resources.new_run(key, work, budget=RetryBudget(work.settings.run_retries))

@@ -50,7 +50,7 @@ _GOOD_SHARE: Final = 0.9
 T = TypeVar("T")
 
 
-class HeldEntry:
+class ClaimedEntry:
     """One claimed entry, whose epoch this worker has raised.
 
     Every change goes to the journal first, then to the subscribers.

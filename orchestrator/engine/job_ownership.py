@@ -33,7 +33,7 @@ from orchestrator.metastudio.wire import Command, JobDetail, JobQuery, JobSummar
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run
-    from orchestrator.engine.entry import HeldEntry
+    from orchestrator.engine.entry import ClaimedEntry
 
 #: The most jobs searched for a tag; more are only listed by a service that ignores every filter.
 MAX_LISTED_JOBS = 2000
@@ -45,7 +45,7 @@ _PART_COUNT = re.compile(r"([1-9][0-9]{0,3}|10000)?")
 
 
 @dataclass(slots=True)
-class Found:
+class JobSearch:
     """The jobs that a create is proved to have made, and those that it may have made."""
 
     ours: list[SeenJob] = field(default_factory=list)
@@ -71,17 +71,17 @@ class JobFinder:
         self._journal = journal
         self._client = client
 
-    async def find(self, record: EntryRecord) -> Found:
+    async def find(self, record: EntryRecord) -> JobSearch:
         """Return the jobs of the entry's last create, without those that an entry owns."""
         tag = record.create_tag
         create = (await self._journal.creates_tagged([tag])).get(tag) if tag is not None else None
         if create is None:
-            return Found()
+            return JobSearch()
         query = JobQuery(tag=create.tag, create_since=listed_since(create.made_at), sort_dir="desc")
         app_user_id = record.avatar.app_user_id
         jobs = limited(self._client.iterate_jobs(query, app_user_id=app_user_id), MAX_LISTED_JOBS)
         listed = [seen async for job in jobs if may_be_ours(create, seen := seen_job(job))]
-        found, shown = Found(), 0
+        found, shown = JobSearch(), 0
         for job in listed:
             known = job
             if not job.tags and shown < MAX_SHOWN_JOBS:
@@ -177,12 +177,12 @@ class Takeover:
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    async def contents(self, entry: HeldEntry, job_id: str) -> JobContents | None:
+    async def contents(self, entry: ClaimedEntry, job_id: str) -> JobContents | None:
         """Return the job's contents from the service; None when it has no such job."""
         with entry.step(Point.SHOW):
             return await contents_of(self._run.client, job_id, entry.avatar.app_user_id)
 
-    async def keep(self, entry: HeldEntry, contents: JobContents) -> None:
+    async def keep(self, entry: ClaimedEntry, contents: JobContents) -> None:
         """Journal the job as it stands.
 
         Raises DecisionNeededError when the job holds a file that differs from the entry's.
@@ -204,7 +204,7 @@ class Takeover:
         if delivered != VERIFIED:
             entry.warn(f"job {job.job_id} was taken over as it is; not all of its files could be compared")
 
-    async def _is_same(self, entry: HeldEntry, asset: Asset, contents: JobContents) -> bool | None:
+    async def _is_same(self, entry: ClaimedEntry, asset: Asset, contents: JobContents) -> bool | None:
         """True when the stored object equals the local file, False when not; None when that cannot be seen."""
         url = contents.job.download_urls.of(asset.kind)
         facts = None if url is None else await self._run.probe(url)

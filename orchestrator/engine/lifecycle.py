@@ -23,7 +23,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.retry import Attempts
 from orchestrator.domain.states import STATE_OF_GROUP, EntryState, Facts, Step, group_of, is_done, next_step
-from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.entry import ClaimedEntry
 from orchestrator.engine.events import EntryFinished, EntryStarted, Point
 from orchestrator.engine.steps.adopt import Adopter
 from orchestrator.engine.steps.confirm import Confirmer
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: The limit for checking an entry's files: a network share without its server never answers and blocks the thread.
-_LOOK_SECONDS: Final = 30.0
-_LOOKS_AT_ONCE: Final = 8
+FILE_CHECK_SECONDS: Final = 30.0
+_FILE_CHECKS_AT_ONCE: Final = 8
 
 
 class End(StrEnum):
@@ -70,7 +70,7 @@ class Lifecycle:
         self._run = run
         #: Held by an entry whose URLs had to be renewed, so that only one such entry uploads at once.
         self._renewed_turn = anyio.Lock()
-        self._looks = anyio.CapacityLimiter(_LOOKS_AT_ONCE)
+        self._file_checks = anyio.CapacityLimiter(_FILE_CHECKS_AT_ONCE)
         inquiry = Inquiry(run)
         self._maker = JobMaker(run, inquiry)
         self._steps = {
@@ -88,9 +88,9 @@ class Lifecycle:
         This is the boundary that contains an entry's failure: the failure is journaled here, and nothing but a
         cancellation leaves this method.
         """
-        entry: HeldEntry | None = None
+        entry: ClaimedEntry | None = None
         try:
-            claimed = HeldEntry(record, self._run)
+            claimed = ClaimedEntry(record, self._run)
             await self._require_files(record)
             with claimed.step(Point.WRITE_CLAIM):
                 claimed.record = await self._run.journal.claim(record)
@@ -139,15 +139,15 @@ class Lifecycle:
         """
         if self._run.host is None or (record.confirmed_at is not None and record.change_wanted is None):
             return
-        with anyio.move_on_after(_LOOK_SECONDS) as looking, suppress(RetryableError):
+        with anyio.move_on_after(FILE_CHECK_SECONDS) as looking, suppress(RetryableError):
             # A temporary lack of descriptors is no reason: the steps wait for them.
             await anyio.to_thread.run_sync(
-                check_unchanged, record.assets, limiter=self._looks, abandon_on_cancel=True
+                check_unchanged, record.assets, limiter=self._file_checks, abandon_on_cancel=True
             )
         if looking.cancelled_caught:
-            raise SourceChangedError(f"its files did not answer within {_LOOK_SECONDS:.0f} s")
+            raise SourceChangedError(f"its files did not answer within {FILE_CHECK_SECONDS:.0f} s")
 
-    async def _advance(self, entry: HeldEntry) -> None:
+    async def _advance(self, entry: ClaimedEntry) -> None:
         """Take steps until none remains.
 
         Raises EntryError when the entry cannot continue, RunError when the run cannot, StoppedError when it drains.
@@ -197,14 +197,14 @@ class Lifecycle:
                     await attempts.setdefault(step, entry.attempts(step)).wait_after(error)
 
     async def _failed(
-        self, record: EntryRecord, entry: HeldEntry | None, error: OrchestratorError
+        self, record: EntryRecord, entry: ClaimedEntry | None, error: OrchestratorError
     ) -> Outcome:
         is_for_others = self._run.host is not None and isinstance(error, SourceChangedError)
         if entry is None and not is_for_others:
             return Outcome(End.LOST, error)
         try:
             if is_for_others:
-                await (entry or HeldEntry(record, self._run)).hand_back(error)
+                await (entry or ClaimedEntry(record, self._run)).hand_back(error)
             elif entry is not None:
                 await entry.failed(error)
         except StaleEpochError as stale:
@@ -213,7 +213,7 @@ class Lifecycle:
             return Outcome(End.STOPPED, failure)
         return Outcome(End.HANDED_BACK if is_for_others else End.FAILED, error)
 
-    def _finished(self, entry: HeldEntry) -> None:
+    def _finished(self, entry: ClaimedEntry) -> None:
         state = entry.record.state
         self._run.events.publish(
             EntryFinished(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.engine.context import MAX_PARALLEL
+from orchestrator.engine.context import MAX_AUTO_PARALLEL
 from orchestrator.engine.events import Event, ParallelismAdjusted, RetryScheduled, SegmentProgressed
 from orchestrator.network.errors import TimeoutCode
 from orchestrator.transfer.bandwidth import PutSlots
@@ -125,7 +125,7 @@ class HillClimber:
 
     def _try(self, parallel: int, reason: Reason, goodput: float, seconds: float) -> Adjustment | None:
         """Change to *parallel* until `_judge` keeps or reverts it; at a bound, end the ascent and turn around."""
-        after = min(max(parallel, 1), MAX_PARALLEL)
+        after = min(max(parallel, 1), MAX_AUTO_PARALLEL)
         if after == self.parallel:
             self._is_ascending = False
             self._direction = -self._direction

@@ -77,7 +77,7 @@ class EntryCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunReport:
+class RunOutcome:
     """The result of a run that ended or was stopped; `cause` is the error that stopped it."""
 
     batch: str

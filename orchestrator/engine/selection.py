@@ -74,7 +74,7 @@ class Selection:
     accepts: Callable[[EntryRecord], bool]
 
 
-def unfinished(
+def run_selection(
     *, is_submit_wanted: bool, undecided: Collection[str] = (), named: Collection[str] | None = None
 ) -> Selection:
     """Return the selection of `run`: unfinished entries that are not *undecided*, all or those *named*."""
@@ -85,7 +85,7 @@ def unfinished(
     )
 
 
-def failed(
+def retry_selection(
     entry_ids: Collection[str] | None, *, undecided: Collection[str] = (), is_cancelled_wanted: bool = False
 ) -> Selection:
     """Return the selection of `retry`: entries that failed, or have changes that a review asked for.
@@ -102,7 +102,7 @@ def failed(
     return Selection(states, lambda record: record.entry_id not in undecided)
 
 
-def uploaded(named: Collection[str] | None = None) -> Selection:
+def submit_selection(named: Collection[str] | None = None) -> Selection:
     """Return the selection of `submit`: confirmed jobs that are not submitted yet, all or those *named*."""
     return Selection(
         frozenset({EntryState.CONFIRMED, EntryState.SUBMITTING, EntryState.FAILED}),

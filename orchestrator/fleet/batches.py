@@ -20,11 +20,11 @@ from orchestrator.engine.events import (
     WarningRaised,
 )
 from orchestrator.engine.report import IncidentKeeper, StartTask, count_entries
-from orchestrator.engine.selection import unfinished
-from orchestrator.fleet.queue import OwnedQueries, Wanted
+from orchestrator.engine.selection import run_selection
+from orchestrator.fleet.queue import OwnedQueries, QueueItem
 
 if TYPE_CHECKING:
-    from orchestrator.engine.context import Workplace
+    from orchestrator.engine.context import SharedResources
     from orchestrator.journal.journal import Journal
     from orchestrator.journal.records import BatchRecord
 
@@ -38,21 +38,21 @@ async def nothing() -> Collection[str]:
 
 
 class Batches:
-    """The batches of *place*'s endpoint and project; with *only*, just the batch with this digest.
+    """The batches of *resources*'s endpoint and project; with *only*, just the batch with this digest.
 
     `met` contains the digests for which *meet* was called, each once.
     """
 
     def __init__(
         self,
-        place: Workplace,
+        resources: SharedResources,
         queries: OwnedQueries,
         *,
         only: str | None,
         meet: Callable[[str], None],
         unreported: Unreported,
     ) -> None:
-        self._place = place
+        self._resources = resources
         self._queries = queries
         self._only = only
         self._meet = meet
@@ -75,17 +75,17 @@ class Batches:
 
     async def put_back(self) -> int:
         """Queue the unfinished entries that have lost their row; returns their number."""
-        batches = await self._place.journal.batches()
+        batches = await self._resources.journal.batches()
         own = [batch for batch in batches if self._is_own(batch)]
-        return await put_back(self._place.journal, self._queries, own)
+        return await put_back(self._resources.journal, self._queries, own)
 
     def _is_own(self, batch: BatchRecord) -> bool:
-        connection = self._place.connection
+        connection = self._resources.connection
         is_here = (batch.endpoint, batch.project_id) == (connection.endpoint, connection.project_id)
         return is_here and self._only in {None, batch.batch}
 
     async def _meet_if_own(self, digest: str) -> None:
-        batch = await self._place.journal.batch(digest)
+        batch = await self._resources.journal.batch(digest)
         if batch is None:
             return
         self._looked_at.add(digest)
@@ -102,20 +102,20 @@ class Batches:
         for digest in sorted(ended):
             await self._publish_end(digest)
         for digest in sorted(queued - self._open):
-            batch = await self._place.journal.batch(digest)
+            batch = await self._resources.journal.batch(digest)
             if batch is not None:
                 event = BatchQueued(batch=batch.name, digest=digest, run_id=batch.last_run_id or "")
-                self._place.events.publish(event)
+                self._resources.events.publish(event)
                 self._open.add(digest)
 
     async def _publish_end(self, digest: str) -> None:
-        journal = self._place.journal
+        journal = self._resources.journal
         batch = await journal.batch(digest)
         if batch is not None and self._is_own(batch):
             # An unfinished entry may have lost its row: then the batch has not ended.
             if await put_back(journal, self._queries, [batch]):
                 return
-            self._place.events.publish(await end_batch(batch, journal, self._place.clocks.clock()))
+            self._resources.events.publish(await end_batch(batch, journal, self._resources.clocks.clock()))
         self._open.discard(digest)
 
 
@@ -168,7 +168,7 @@ async def end_batch(batch: BatchRecord, journal: Journal, now: float) -> BatchFi
     )
     run_id = batch.last_run_id or ""
     entries = count_entries(counts, undecided=0, with_submit=batch.is_submit_wanted).as_dict()
-    await journal.end_queued_batch(batch.batch, run_id, exit_code, entries)
+    await journal.end_queued_run(batch.batch, run_id, exit_code, entries)
     return BatchFinished(
         batch=batch.name,
         digest=batch.batch,
@@ -186,9 +186,9 @@ async def put_back(journal: Journal, queries: OwnedQueries, batches: Collection[
     """
     count = 0
     for batch in batches:
-        states = unfinished(is_submit_wanted=batch.is_submit_wanted).states
+        states = run_selection(is_submit_wanted=batch.is_submit_wanted).states
         left = [
-            Wanted(batch.batch, record.entry_id)
+            QueueItem(batch.batch, record.entry_id)
             async for record in journal.begun_entries(batch.batch, states)
         ]
         count += await queries.put(left)

@@ -13,9 +13,16 @@ from orchestrator.engine.batch import RunRequest, register
 from orchestrator.engine.context import Run, WorkSettings, open_run
 from orchestrator.engine.events import BatchQueued, DecisionNeeded
 from orchestrator.engine.report import INVALID, TOO_YOUNG, IncidentKeeper
-from orchestrator.engine.selection import EntryQueue, Registration, Selection, failed, unfinished, uploaded
+from orchestrator.engine.selection import (
+    EntryQueue,
+    Registration,
+    Selection,
+    retry_selection,
+    run_selection,
+    submit_selection,
+)
 from orchestrator.fleet.batches import end_batch
-from orchestrator.fleet.queue import OwnedQueries, Wanted
+from orchestrator.fleet.queue import OwnedQueries, QueueItem
 from orchestrator.fleet.rate_limit import Brake
 
 if TYPE_CHECKING:
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
     from orchestrator.journal.records import EntryRecord
 
 #: How often `wait` checks whether the queued entries are done.
-_LOOK_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 1.0
 #: How often a write is tried: a worker may write to the entry between the read and the write.
 _WRITES: Final = 3
 #: The states from which no worker continues before a person has looked at the entry.
@@ -42,7 +49,7 @@ class Enqueued:
     """
 
     batch: BatchKey
-    wanted: frozenset[Wanted]
+    wanted: frozenset[QueueItem]
     queued: int
     undecided: Mapping[str, str]
     left_alone: int
@@ -78,15 +85,15 @@ class Enqueuer:
         name = request.manifest.batch_name
         async with open_run(request.work, name, self.journal, self.events, self.clocks) as run:
             registration = await register(request, run, retry=retry)
-            await self.journal.decide_for_workers(run.batch.digest, self.settings)
+            await self.journal.set_worker_settings(run.batch.digest, self.settings)
             if retry is None:
-                selection = unfinished(
+                selection = run_selection(
                     is_submit_wanted=run.settings.is_submit_wanted,
                     undecided=registration.held,
                     named=registration.named,
                 )
             else:
-                selection = failed(
+                selection = retry_selection(
                     retry.entry_ids,
                     undecided=registration.held,
                     is_cancelled_wanted=retry.is_cancelled_wanted,
@@ -99,20 +106,20 @@ class Enqueuer:
         """Queue the submits of jobs that hold their files: for all entries, or for those in *entry_ids*."""
         async with open_run(work, batch_name, self.journal, self.events, self.clocks) as run:
             known = await self.journal.batch(run.batch.digest)
-            await self.journal.open_batch(
+            await self.journal.start_run(
                 run.batch,
                 manifest_path=None,
                 # The command does not concern the entries that are still to be uploaded.
                 is_submit_wanted=known is not None and known.is_submit_wanted,
                 run_id=work.run_id,
             )
-            await self.journal.decide_for_workers(run.batch.digest, self.settings)
-            selection = uploaded(entry_ids)
+            await self.journal.set_worker_settings(run.batch.digest, self.settings)
+            selection = submit_selection(entry_ids)
             async for record in _entries_of(run, selection):
-                await self._want_submitted(Wanted(record.batch, record.entry_id))
+                await self._want_submitted(QueueItem(record.batch, record.entry_id))
             return await self._queue(run, selection)
 
-    async def _want_submitted(self, wanted: Wanted) -> None:
+    async def _want_submitted(self, wanted: QueueItem) -> None:
         for attempt in range(1, _WRITES + 1):
             record = await self.journal.entry(wanted.batch, wanted.entry_id)
             if record is None or record.is_submit_wanted or record.submitted_at is not None:
@@ -139,7 +146,7 @@ class Enqueuer:
         """
         wanted, again = [], []
         async for record in _entries_of(run, selection):
-            wanted.append(Wanted(record.batch, record.entry_id))
+            wanted.append(QueueItem(record.batch, record.entry_id))
             if is_fresh or record.state is EntryState.FAILED:
                 again.append(record.entry_id)
         await self.journal.forget_handbacks(run.batch.digest, again)
@@ -158,7 +165,7 @@ class Enqueuer:
         if registration is not None:
             self._keep_for_person(run, registration)
         # The end of the batch is recorded by the process that sees it.
-        await self.journal.close_batch(run.batch.digest, run.work.run_id, enqueued.exit_code)
+        await self.journal.end_run(run.batch.digest, run.work.run_id, enqueued.exit_code)
         return enqueued
 
     def _keep_for_person(self, run: Run, registration: Registration) -> None:
@@ -194,7 +201,7 @@ class Enqueuer:
                     hint="check quota, balance and permissions of the account, then "
                     "`orchestrator fleet release` lets them continue",
                 )
-            await self.clocks.sleep(_LOOK_SECONDS)
+            await self.clocks.sleep(_POLL_SECONDS)
         batch = await self.journal.batch(digest)
         if batch is None:
             # The batch was deleted during the wait: its end can no longer be determined.
@@ -203,11 +210,14 @@ class Enqueuer:
         self.events.publish(end)
         return ExitCode(end.exit_code)
 
-    async def _still_left(self, enqueued: Enqueued) -> AsyncIterator[Wanted]:
-        digest, states = enqueued.batch.digest, unfinished(is_submit_wanted=enqueued.is_submit_wanted).states
+    async def _still_left(self, enqueued: Enqueued) -> AsyncIterator[QueueItem]:
+        digest, states = (
+            enqueued.batch.digest,
+            run_selection(is_submit_wanted=enqueued.is_submit_wanted).states,
+        )
         for has_job in (True, False):
             async for record in self.journal.unfinished_entries(digest, states, has_job=has_job):
-                wanted = Wanted(digest, record.entry_id)
+                wanted = QueueItem(digest, record.entry_id)
                 if wanted in enqueued.wanted and record.state not in _GIVEN_UP:
                     yield wanted
 

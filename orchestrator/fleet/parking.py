@@ -10,7 +10,7 @@ from pgqueuer.domain.types import JobId
 from orchestrator.domain.errors import ParkedError, StaleEpochError
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.context import Run
-from orchestrator.engine.entry import HeldEntry
+from orchestrator.engine.entry import ClaimedEntry
 from orchestrator.engine.lifecycle import resumed_state
 from orchestrator.fleet.queue import OwnedQueries
 from orchestrator.journal.records import EntryRecord
@@ -20,7 +20,7 @@ MOST_TAKEOVERS: Final = 10
 _NAMED_HOLDERS: Final = 3
 
 
-async def is_parked(run: Run, queries: OwnedQueries, job_id: JobId, record: EntryRecord) -> bool:
+async def park_after_takeovers(run: Run, queries: OwnedQueries, job_id: JobId, record: EntryRecord) -> bool:
     """Lay the entry aside, as failed, if its workers do not survive it; True when that was done.
 
     Raises JournalError.
@@ -36,7 +36,7 @@ async def is_parked(run: Run, queries: OwnedQueries, job_id: JobId, record: Entr
         return False
     holders = dict.fromkeys(each.holder for each in reversed(transitions) if each.holder)
     last = ", ".join(list(holders)[:_NAMED_HOLDERS])
-    return await lay_aside(
+    return await park(
         run,
         record,
         ParkedError(
@@ -48,9 +48,9 @@ async def is_parked(run: Run, queries: OwnedQueries, job_id: JobId, record: Entr
     )
 
 
-async def lay_aside(run: Run, record: EntryRecord, error: ParkedError) -> bool:
+async def park(run: Run, record: EntryRecord, error: ParkedError) -> bool:
     """Let the entry fail with *error*; False if another live worker writes to it. Raises JournalError."""
-    entry = HeldEntry(record, run)
+    entry = ClaimedEntry(record, run)
     try:
         entry.record = await run.journal.claim(record)
         if entry.record.state is EntryState.FAILED:

@@ -26,26 +26,26 @@ _SHOW: Final = f"""INSERT INTO {WORKERS_TABLE} (manager, name, host, scope, batc
 _LEAVE: Final = f"DELETE FROM {WORKERS_TABLE} WHERE manager = $1 OR seen_at < {_NOW} - 86400"
 
 
-class Place(NamedTuple):
-    """The place of a worker: its host, its endpoint and project (the scope), and its only batch, if it has one."""
+class WorkerIdentity(NamedTuple):
+    """The identity of a worker: its host, its endpoint and project (the scope), and its only batch, if it has one."""
 
     host: str
     scope: str
     batch: str | None = None
 
     @classmethod
-    def of(cls, host: str, *, endpoint: str, project_id: str, batch: str | None) -> Place:
-        """Return the place of a worker on *host*."""
+    def of(cls, host: str, *, endpoint: str, project_id: str, batch: str | None) -> WorkerIdentity:
+        """Return the identity of a worker on *host*."""
         return cls(host, f"{endpoint}:{project_id}", batch)
 
 
 class Presence:
     """A worker's row in the table of running workers."""
 
-    def __init__(self, driver: Driver, manager: object, name: str, place: Place) -> None:
+    def __init__(self, driver: Driver, manager: object, name: str, identity: WorkerIdentity) -> None:
         self._driver = driver
         self._manager = manager
-        self._row = (name, *place)
+        self._row = (name, *identity)
 
     async def show(self) -> None:
         """Report that the worker is alive; raises JournalError."""

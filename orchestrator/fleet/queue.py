@@ -28,7 +28,7 @@ from orchestrator.fleet.presence import (
     CREATE_WORKERS,
     STALE_SECONDS,
     WORKERS_TABLE,
-    Place,
+    WorkerIdentity,
     untried_hosts_query,
 )
 from orchestrator.fleet.rate_limit import CREATE_TABLE
@@ -173,7 +173,7 @@ async def _connected(conninfo: str) -> psycopg.AsyncConnection:
     return connection
 
 
-class Wanted(NamedTuple):
+class QueueItem(NamedTuple):
     """An entry to work on."""
 
     batch: str
@@ -185,9 +185,9 @@ class Wanted(NamedTuple):
         return f"{self.batch}:{self.entry_id}"
 
 
-def wanted_of(job: Job) -> Wanted:
+def queue_item_of(job: Job) -> QueueItem:
     """Return the entry of a row of the queue."""
-    return Wanted(job.entrypoint, (job.payload or b"").decode())
+    return QueueItem(job.entrypoint, (job.payload or b"").decode())
 
 
 class OwnedQueries(Queries):
@@ -201,9 +201,9 @@ class OwnedQueries(Queries):
 
     def __init__(self, driver: WaitingDriver) -> None:
         super().__init__(driver)
-        #: The id of the QueueManager that takes rows, and its place; None and empty until a worker sets them.
+        #: The id of the QueueManager that takes rows, and its identity; None and empty until a worker sets them.
         self.taker: object = None
-        self.place = Place(host="", scope="")
+        self.identity = WorkerIdentity(host="", scope="")
         #: Called each time before rows are taken.
         self.may_take: Callable[[], bool] = lambda: True
         #: The batches to query, among those registered with PgQueuer; None queries all. Each one costs time.
@@ -260,9 +260,9 @@ class OwnedQueries(Queries):
         """The arguments of `untried_hosts_query`: this host, its scope, and how long a live worker may be silent."""
         is_known = self.driver.seconds_there >= STALE_SECONDS
         silent = timedelta(seconds=STALE_SECONDS) if is_known else _NEVER
-        return self.place.host, self.place.scope, silent.total_seconds()
+        return self.identity.host, self.identity.scope, silent.total_seconds()
 
-    async def has_untried_hosts(self, wanted: Wanted) -> bool:
+    async def has_untried_hosts(self, wanted: QueueItem) -> bool:
         """True when another live host works on the entry's batch and has not handed the entry back."""
         query = (
             f"SELECT EXISTS ({untried_hosts_query('$1', '$2', host='$3', scope='$4', silent='$5')}) AS found"
@@ -343,7 +343,7 @@ class OwnedQueries(Queries):
             self.taker,
         )
 
-    async def put(self, wanted: Sequence[Wanted]) -> int:
+    async def put(self, wanted: Sequence[QueueItem]) -> int:
         """Queue the entries that have no row yet; returns their number."""
         added = 0
         for start in range(0, len(wanted), _ROWS_AT_ONCE):

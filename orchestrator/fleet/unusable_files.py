@@ -17,13 +17,13 @@ from orchestrator.engine.events import (
     SegmentStored,
     ServiceWarning,
 )
-from orchestrator.fleet.parking import lay_aside
-from orchestrator.fleet.queue import OwnedQueries, Wanted
+from orchestrator.fleet.parking import park
+from orchestrator.fleet.queue import OwnedQueries, QueueItem
 
 #: After this many entries in a row without a readable file, the fault is probably the host's, not theirs.
 SUSPICIOUS: Final = 3
 #: The pause between two entries that such a host tries.
-LOOK_SECONDS: Final = 30.0
+RETRY_SECONDS: Final = 30.0
 #: The number of hosts that an error names with their reasons; `fleet status` and `status --entry` list all.
 _NAMED_HOSTS: Final = 5
 
@@ -49,11 +49,11 @@ class FileThrottle:
         match event:
             case EntryHandedBack():
                 self._in_a_row += 1
-                self._next_at = self._monotonic() + LOOK_SECONDS
+                self._next_at = self._monotonic() + RETRY_SECONDS
                 if self._in_a_row == SUSPICIOUS:
                     message = (
                         f"host {event.host} cannot use the files of {SUSPICIOUS} entries in a row: {event.message}; "
-                        f"they are left to other hosts, and it tries one entry every {LOOK_SECONDS:.0f} s"
+                        f"they are left to other hosts, and it tries one entry every {RETRY_SECONDS:.0f} s"
                     )
                     self._events.publish(ServiceWarning(message=message))
             case SegmentStored(is_resumed=False) | EntryFinished(is_done=True):
@@ -65,11 +65,11 @@ class FileThrottle:
             return True
         if self._monotonic() < self._next_at:
             return False
-        self._next_at = self._monotonic() + LOOK_SECONDS
+        self._next_at = self._monotonic() + RETRY_SECONDS
         return True
 
 
-async def is_given_up(run: Run, queries: OwnedQueries, wanted: Wanted) -> bool:
+async def park_if_unreadable_everywhere(run: Run, queries: OwnedQueries, wanted: QueueItem) -> bool:
     """Lay aside an entry that this host has handed back if no other live host can try it; True when that was done.
 
     Raises JournalError.
@@ -85,7 +85,7 @@ async def is_given_up(run: Run, queries: OwnedQueries, wanted: Wanted) -> bool:
     story = [f"{each.host} at {moment(each.at)}: {each.reason}" for each in latest[:_NAMED_HOSTS]]
     if len(latest) > _NAMED_HOSTS:
         story.append(f"and {len(latest) - _NAMED_HOSTS} more hosts")
-    return await lay_aside(
+    return await park(
         run,
         record,
         ParkedError(

@@ -22,18 +22,18 @@ from orchestrator.domain.errors import ExitCode, HoldLostError, JournalError, Ru
 from orchestrator.domain.quantities import as_clock, format_duration
 from orchestrator.domain.retry import RetryBudget
 from orchestrator.domain.states import EntryState, is_done
-from orchestrator.engine.context import Run, Workplace, WorkSettings
+from orchestrator.engine.context import Run, SharedResources, WorkSettings
 from orchestrator.engine.drain import Breaker, StopRequests
 from orchestrator.engine.entry import check_hold
 from orchestrator.engine.events import BatchDrained, Event, ServiceWarning
 from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.parallelism import AdaptiveParallelism
 from orchestrator.fleet.batches import Batches, Incidents, Unreported, nothing
-from orchestrator.fleet.parking import is_parked
-from orchestrator.fleet.presence import PRESENCE_SECONDS, Place, Presence
-from orchestrator.fleet.queue import OwnedQueries, wanted_of
+from orchestrator.fleet.parking import park_after_takeovers
+from orchestrator.fleet.presence import PRESENCE_SECONDS, Presence, WorkerIdentity
+from orchestrator.fleet.queue import OwnedQueries, queue_item_of
 from orchestrator.fleet.rate_limit import Brake
-from orchestrator.fleet.unusable_files import FileThrottle, is_given_up
+from orchestrator.fleet.unusable_files import FileThrottle, park_if_unreadable_everywhere
 from orchestrator.journal.history import process_name
 from orchestrator.journal.postgres import PATIENCE_SECONDS
 from orchestrator.journal.records import BatchRecord, EntryRecord
@@ -71,39 +71,39 @@ class WorkerSettings:
 
 
 class Worker:
-    """A worker on the queued entries of the endpoint and project of its *place*, until it is asked to stop."""
+    """A worker on the queued entries of the endpoint and project of its *resources*, until it is asked to stop."""
 
     def __init__(
         self,
-        place: Workplace,
+        resources: SharedResources,
         queries: OwnedQueries,
         settings: WorkerSettings,
         unreported: Unreported = nothing,
     ) -> None:
-        self._place = place
+        self._resources = resources
         self._queries = queries
         self._settings = settings
         self._manager = QueueManager(queries)
         self._manager.min_dequeue_poll_interval = timedelta(seconds=_BUSY_POLL_SECONDS)
-        endpoint, project_id = place.connection.endpoint, place.connection.project_id
+        endpoint, project_id = resources.connection.endpoint, resources.connection.project_id
         queries.taker = self._manager.queue_manager_id
-        queries.place = Place.of(
+        queries.identity = WorkerIdentity.of(
             settings.host, endpoint=endpoint, project_id=project_id, batch=settings.batch
         )
         queries.may_take = self._may_take
         self._presence = Presence(
-            queries.driver, queries.taker, process_name(os.getpid(), settings.host), queries.place
+            queries.driver, queries.taker, process_name(os.getpid(), settings.host), queries.identity
         )
-        self._throttle = FileThrottle(place.events, place.clocks.monotonic)
-        place.events.subscribe(self._throttle)
+        self._throttle = FileThrottle(resources.events, resources.clocks.monotonic)
+        resources.events.subscribe(self._throttle)
         patience = queries.driver.patience
         patience.on_wait, patience.on_return = self._note_absence, self._note_return
         self._brake = Brake(queries.driver, endpoint=endpoint, project_id=project_id)
         self._is_braked = False
-        self._breaker = Breaker(place.work.settings.breaker_entries)
+        self._breaker = Breaker(resources.work.settings.breaker_entries)
         self._is_done = False
         self._batches = Batches(
-            place, queries, only=settings.batch, meet=self._register, unreported=unreported
+            resources, queries, only=settings.batch, meet=self._register, unreported=unreported
         )
         #: The run and lifecycle by batch and its decisions; the batch's entries share the lifecycle's locks.
         self._parts: dict[tuple[str, bool, str | None], tuple[Run, Lifecycle]] = {}
@@ -115,13 +115,17 @@ class Worker:
         end of the work. An error that concerns more than one entry, such as a server that is unreachable for too
         long, ends the worker as a signal does.
         """
-        place = self._place
-        stops = StopRequests(place.drain, place.work.grace_seconds, place.clocks.sleep, place.work.listening)
-        place.events.subscribe(_Shutter(self._manager.shutdown.set))
-        if place.work.settings.parallel is None:
-            place.events.subscribe(AdaptiveParallelism(place.slots, place.events, place.clocks.monotonic))
+        resources = self._resources
+        stops = StopRequests(
+            resources.drain, resources.work.grace_seconds, resources.clocks.sleep, resources.work.listening
+        )
+        resources.events.subscribe(_Shutter(self._manager.shutdown.set))
+        if resources.work.settings.parallel is None:
+            resources.events.subscribe(
+                AdaptiveParallelism(resources.slots, resources.events, resources.clocks.monotonic)
+            )
         async with anyio.create_task_group() as group:
-            place.events.subscribe(Incidents(place.journal, self._settings.host, group.start_soon))
+            resources.events.subscribe(Incidents(resources.journal, self._settings.host, group.start_soon))
             with anyio.CancelScope() as scope, stops.heard(group, partial(self._cut_off, scope)):
                 try:
                     await self._presence.show()
@@ -138,7 +142,7 @@ class Worker:
                         log_aggregation_interval=timedelta(),
                     )
                 except RunError as error:
-                    place.drain.begin(error.message, error)
+                    resources.drain.begin(error.message, error)
             group.cancel_scope.cancel()
         # Leaving spares other workers the wait for this one, but this one must not wait long for the server.
         with anyio.move_on_after(_LEAVE_SECONDS, shield=True), suppress(RunError):
@@ -146,18 +150,18 @@ class Worker:
         is_early = scope.cancelled_caught or (self._settings.is_stop_failure and not self._is_done)
         if is_early and stops.received is not None:
             return 128 + stops.received
-        return ExitCode.OK if place.drain.cause is None else exit_code_of(place.drain.cause)
+        return ExitCode.OK if resources.drain.cause is None else exit_code_of(resources.drain.cause)
 
     def _cut_off(self, scope: anyio.CancelScope) -> None:
         """Cancel all running work, even receipts that wait for the server: other workers find the segments stored."""
-        self._place.journal.stop_waiting()
+        self._resources.journal.stop_waiting()
         self._queries.stop_waiting()
         scope.cancel()
 
     async def _look_around(self) -> None:
         """Register new batches, put lost rows back now and every few minutes, and drain when everything is done."""
-        clocks, queue_again_at, show_at = self._place.clocks, 0.0, 0.0
-        while not self._place.drain.is_draining:
+        clocks, queue_again_at, show_at = self._resources.clocks, 0.0, 0.0
+        while not self._resources.drain.is_draining:
             try:
                 if clocks.monotonic() >= show_at:
                     await self._presence.show()
@@ -172,17 +176,17 @@ class Worker:
                     self._is_done = True
                     # The last row may have been deleted since.
                     await self._batches.look()
-                    self._place.drain.begin("nothing is queued any more")
+                    self._resources.drain.begin("nothing is queued any more")
                     return
             except RunError as error:
-                self._place.drain.begin(error.message, error)
+                self._resources.drain.begin(error.message, error)
                 return
             await clocks.sleep(_POLL_SECONDS)
 
     async def _mind_brake(self) -> None:
         pulled = await self._brake.pulled()
         if pulled is not None and not self._is_braked:
-            self._place.events.publish(
+            self._resources.events.publish(
                 ServiceWarning(
                     message=f"no entries are taken for {format_duration(pulled.seconds)}: {pulled.reason}; "
                     "`orchestrator fleet release` ends that"
@@ -195,11 +199,11 @@ class Worker:
             f"{error.message}; nothing new is begun until it is back, "
             f"and the worker ends when that takes longer than {format_duration(PATIENCE_SECONDS)}"
         )
-        self._place.events.publish(ServiceWarning(message=message))
+        self._resources.events.publish(ServiceWarning(message=message))
 
     def _note_return(self, seconds: float) -> None:
         message = f"the journal's server is back after {as_clock(seconds)}"
-        self._place.events.publish(ServiceWarning(message=message))
+        self._resources.events.publish(ServiceWarning(message=message))
 
     def _may_take(self) -> bool:
         return not self._is_braked and self._throttle.may_take()
@@ -224,32 +228,34 @@ class Worker:
                 return
             except RunError as error:
                 # The error concerns the server or the batch, so the next entry would meet it, too.
-                self._place.drain.begin(error.message, error)
+                self._resources.drain.begin(error.message, error)
                 raise RetryRequested(reason="the worker stops") from None
         if outcome is not None and not hold.is_lost:
             await self._learn(outcome)
 
     async def _bring_to_its_end(self, job: Job) -> Outcome | None:
         """Return the outcome of the entry; None if there is nothing to do."""
-        wanted, journal, place = wanted_of(job), self._place.journal, self._place
+        wanted, journal, resources = queue_item_of(job), self._resources.journal, self._resources
         outcome = None
         for _ in range(_CLAIMS):
             # If this process was frozen or cut off since it took the row, or since its last claim, another claim
             # would fence off the worker that has taken the entry over.
             await check_hold()
-            if place.drain.is_draining:
+            if resources.drain.is_draining:
                 return Outcome(End.STOPPED)
             found = await journal.entry_with_batch(wanted.batch, wanted.entry_id)
             if found is None or not _is_left(*found):
                 return None
             batch, record = found
             run, lifecycle = self._parts_for(batch)
-            if await is_parked(run, self._queries, job.id, record):
+            if await park_after_takeovers(run, self._queries, job.id, record):
                 return None
             # Entries of two batches may have the same id.
-            with place.slots.member(wanted.key):
+            with resources.slots.member(wanted.key):
                 outcome = await lifecycle.bring_to_its_end(record)
-            if outcome.end is End.HANDED_BACK and await is_given_up(run, self._queries, wanted):
+            if outcome.end is End.HANDED_BACK and await park_if_unreadable_everywhere(
+                run, self._queries, wanted
+            ):
                 return None
             if outcome.end is not End.LOST or isinstance(outcome.error, HoldLostError):
                 break
@@ -263,7 +269,7 @@ class Worker:
         # A worker has no end, so there can be no total budget for the retries of its entries; each has its own.
         budget = RetryBudget(sys.maxsize)
         work = self._settings.work_of(batch)
-        run = self._place.run(key, work, budget=budget, host=self._settings.host)
+        run = self._resources.new_run(key, work, budget=budget, host=self._settings.host)
         parts = self._parts[decided] = run, Lifecycle(run)
         return parts
 
@@ -272,7 +278,7 @@ class Worker:
 
         Raises RetryRequested to hand the entry back.
         """
-        drain, error = self._place.drain, outcome.error
+        drain, error = self._resources.drain, outcome.error
         match outcome.end:
             case End.DONE:
                 self._breaker.passed()

@@ -81,7 +81,7 @@ class Journal(EntryWriter):
             return batch.key
         return key
 
-    async def open_batch(
+    async def start_run(
         self,
         key: BatchKey,
         *,
@@ -115,17 +115,17 @@ class Journal(EntryWriter):
 
         await self.backend.write(write)
 
-    async def name_manifest(self, batch: str, manifest_path: str) -> None:
+    async def set_manifest_path(self, batch: str, manifest_path: str) -> None:
         """Record the path of the manifest that the batch is made from, from now on."""
         row = {"batch": batch, "manifest_path": manifest_path}
         await self._write_rows(statements.update_batch(("manifest_path",)), [row])
 
-    async def require_before_submit(self, batch: str, requirement: str | None) -> None:
+    async def set_submit_requirement(self, batch: str, requirement: str | None) -> None:
         """Record what the batch's manifest requires before an entry is submitted."""
         row = {"batch": batch, "submit_requires": requirement}
         await self._write_rows(statements.update_batch(("submit_requires",)), [row])
 
-    async def decide_for_workers(self, batch: str, settings: str) -> None:
+    async def set_worker_settings(self, batch: str, settings: str) -> None:
         """Record the batch's settings, as JSON, for the workers that upload it."""
         row = {"batch": batch, "settings": settings}
         await self._write_rows(statements.update_batch(("settings",)), [row])
@@ -163,7 +163,7 @@ class Journal(EntryWriter):
         """Commit the records that wait for the next write; raises JournalError."""
         await self.backend.flush()
 
-    async def close_batch(
+    async def end_run(
         self, batch: str, run_id: str, exit_code: int, entries: Mapping[str, int] | None = None
     ) -> None:
         """Record the end of the run and the counts of its *entries*."""
@@ -176,7 +176,7 @@ class Journal(EntryWriter):
 
         await self.backend.write(write)
 
-    async def end_queued_batch(
+    async def end_queued_run(
         self, batch: str, run_id: str, exit_code: int, entries: Mapping[str, int]
     ) -> None:
         """Record the end of the batch that the command *run_id* queued, unless another process already has."""
@@ -189,7 +189,7 @@ class Journal(EntryWriter):
 
         await self.backend.write(write)
 
-    async def keep_refused_run(
+    async def record_failed_run(
         self,
         batch: str,
         run_id: str,
@@ -199,7 +199,7 @@ class Journal(EntryWriter):
         *,
         is_last: bool,
     ) -> None:
-        """Record a run that ended with an error, whether or not it reached `open_batch`.
+        """Record a run that ended with an error, whether or not it reached `start_run`.
 
         *is_last* makes it the batch's last run; it is False while another run works on the batch.
         """

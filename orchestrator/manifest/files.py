@@ -30,7 +30,7 @@ from orchestrator.domain.quantities import format_bytes
 from orchestrator.manifest.paths import Folders, is_address
 from orchestrator.manifest.problems import Problem, Severity, without_ignored
 from orchestrator.preflight.cache import Cache
-from orchestrator.preflight.films.film import Film, Wanted, judge_film, read_film
+from orchestrator.preflight.films.film import Film, FilmRequirements, judge_film, read_film
 from orchestrator.preflight.papers import TAIL_BYTES, contact_complaint, paper_findings
 from orchestrator.preflight.rulebook import Finding, look_first, refused
 
@@ -215,15 +215,15 @@ class _Inspection:
             except OSError as error:
                 self._report("M05", asset.kind, f"{asset.path}: {access_complaint(asset.path, error)}")
                 continue
-            for finding in judge_film(film, wanted_of(self._entry.avatar, asset.kind)):
+            for finding in judge_film(film, film_requirements(self._entry.avatar, asset.kind)):
                 message = f"{asset.path}: {finding.message}"
                 self._report_finding(asset.kind, replace(finding, message=message))
 
 
-def wanted_of(avatar: Avatar, kind: AssetKind) -> Wanted:
+def film_requirements(avatar: Avatar, kind: AssetKind) -> FilmRequirements:
     """Return the requirements for the film of *kind*."""
     is_voice_elsewhere = avatar.audio_source_type is AudioSourceType.AUDIO or avatar.is_only_human_model
-    return Wanted(
+    return FilmRequirements(
         is_flexus=avatar.is_any_flexus,
         is_sound_needed=kind is AssetKind.TRAINING_VIDEO and not is_voice_elsewhere,
     )

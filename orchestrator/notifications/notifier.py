@@ -31,7 +31,7 @@ from orchestrator.engine.events import (
     RunStarted,
 )
 from orchestrator.engine.following import Milestone, Progress
-from orchestrator.engine.report import RunReport
+from orchestrator.engine.report import RunOutcome
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.outbox import Notice, NoticeBook, NoticeKind
 from orchestrator.journal.records import BatchRecord
@@ -91,7 +91,7 @@ class Notifier:
         """Return the digests of batches with owed or promised notices; raises JournalError."""
         return await self._journal.batches_to_notify_of(self._digests())
 
-    async def finish(self, report: RunReport) -> None:
+    async def finish(self, report: RunOutcome) -> None:
         """Report the end of a run that held its batch's lock."""
 
     async def _note(self, events: Sequence[Event]) -> None:
@@ -150,7 +150,7 @@ class Notifier:
             return
         # In the same form as `--json`: the command may show it on a terminal.
         text = disarmed_json(json.dumps(document, ensure_ascii=False))
-        failure = await feed(self._command, text, self._reporting.command_output)
+        failure = await run_shell_command(self._command, text, self._reporting.command_output)
         if failure is not None:
             self._reporting.warn(f"the command of --on-finish {failure}")
         # A failed command is not run again: its side effects must not happen twice.
@@ -174,7 +174,7 @@ class RunNotifier(Notifier):
         run_id: str,
         *,
         has_worked: Callable[[], bool],
-        document: Callable[[RunReport, Journal], Awaitable[Mapping[str, object]]],
+        document: Callable[[RunOutcome, Journal], Awaitable[Mapping[str, object]]],
         reporting: ReportingContext,
     ) -> None:
         super().__init__(targets, command, journal, reporting)
@@ -187,7 +187,7 @@ class RunNotifier(Notifier):
         #: Digests of targets to which a killed earlier run still owes its end.
         self._continued: set[str] = set()
 
-    async def finish(self, report: RunReport) -> None:
+    async def finish(self, report: RunOutcome) -> None:
         """Send all owed notices, and the end of the run if it had work or continued a killed run."""
         await self._end_task()
         await self._guarded(partial(self._finish, report))
@@ -225,7 +225,7 @@ class RunNotifier(Notifier):
             await book.drop_stale(NoticeKind.OUTAGE_BEGUN)
             await book.drop_stale(NoticeKind.OUTAGE_OVER)
 
-    async def _finish(self, report: RunReport) -> None:
+    async def _finish(self, report: RunOutcome) -> None:
         await self._note_events()
         delivery = self._delivery
         if delivery is None:
@@ -260,7 +260,7 @@ def digest_of_command(command: str) -> str:
     return "command:" + hashlib.sha256(command.encode()).hexdigest()[:16]
 
 
-async def feed(command: str, document: str, output: int) -> str | None:
+async def run_shell_command(command: str, document: str, output: int) -> str | None:
     """Run *command* in the shell with *document* as its input; return the failure, None on success.
 
     *output* is the file descriptor for its output, or asyncio's DEVNULL.

@@ -50,7 +50,7 @@ class EffectiveSettings:
     #: Reads all sources again; raises UsageError or ConfigurationError like the first reading.
     reread: Callable[[], EffectiveSettings] | None = None
     #: A person watches the command, so it may report early that the service was never reached.
-    is_watched: bool = False
+    is_interactive: bool = False
 
     def source_of(self, name: str) -> str:
         """Return the source of a setting, as shown to people."""

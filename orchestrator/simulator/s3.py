@@ -40,7 +40,7 @@ class ListedPart(NamedTuple):
     modified: datetime
 
 
-def youngest_etags(parts: Iterable[ListedPart]) -> dict[int, str]:
+def latest_etags(parts: Iterable[ListedPart]) -> dict[int, str]:
     """Return the ETag of each part number.
 
     SeaweedFS lists a part once for each PUT, in no order: the youngest counts, of one second the last listed.
@@ -100,7 +100,7 @@ class S3Bucket:
 
     async def parts(self, upload_id: str, key: str) -> dict[int, str]:
         """Return the ETags by part number of an open upload or raise StoreError NoSuchUpload."""
-        return youngest_etags([part async for part in self.listed(upload_id, key)])
+        return latest_etags([part async for part in self.listed(upload_id, key)])
 
     async def listed(self, upload_id: str, key: str) -> AsyncIterator[ListedPart]:
         """Yield every line of the list, over all its pages; a part may have several."""

@@ -49,7 +49,7 @@ from orchestrator.transfer.reader import (
 )
 
 #: Checks per idle timeout: the watchdog may be late by at most one interval between checks.
-_LOOKS = 8
+_CHECKS_PER_TIMEOUT = 8
 #: How long a store may take to refuse a body that was not sent.
 PROBE_TIMEOUT: Final = 10.0
 #: Headers that aiohttp adds by itself; a store needs none of them.
@@ -330,4 +330,4 @@ class IdleWatchdog:
         elif now - self._moved_at >= self._idle_timeout:
             self._scope.cancel()
             return
-        self._timer = self._loop.call_later(self._idle_timeout / _LOOKS, self._look)
+        self._timer = self._loop.call_later(self._idle_timeout / _CHECKS_PER_TIMEOUT, self._look)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.preflight.films.film import Wanted, judge_film, read_film
+from orchestrator.preflight.films.film import FilmRequirements, judge_film, read_film
 from orchestrator.preflight.look.measures import Purpose, is_installed, judge_look
 from orchestrator.preflight.look.measuring import measure_film
 from orchestrator.preflight.rulebook import RULES, Finding
@@ -64,7 +64,7 @@ def look_at(path: Path, recipe: dict[str, Any], *, is_deep: bool) -> Outcome:
     """Index, pictures and sound of one film, as `validate --look` sees them."""
     start = cpu_seconds()
     film = read_film(str(path))
-    findings = list(judge_film(film, Wanted(is_flexus=recipe["is_flexus"])))
+    findings = list(judge_film(film, FilmRequirements(is_flexus=recipe["is_flexus"])))
     if film.damage is None:
         purpose = Purpose(is_green_wanted=recipe["is_green_wanted"], is_flexus=recipe["is_flexus"])
         findings += judge_look(measure_film(str(path), is_deep=is_deep), purpose)

@@ -32,7 +32,7 @@ from orchestrator.engine.events import (
     StepReached,
     WarningRaised,
 )
-from orchestrator.engine.report import RunReport
+from orchestrator.engine.report import RunOutcome
 from orchestrator.engine.service_connection import Clocks
 from orchestrator.journal.journal import open_journal
 from orchestrator.manifest import open_manifest
@@ -81,7 +81,7 @@ class Trail:
         os.write(self._descriptor, (json.dumps(line) + "\n").encode())
 
 
-async def run(order: dict[str, Any], trail: Trail) -> RunReport:
+async def run(order: dict[str, Any], trail: Trail) -> RunOutcome:
     """Run the batch once, as the command does."""
     draw = random.Random(order["seed"])
     clocks = Clocks(

@@ -13,7 +13,7 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import Change, EntryState
 from orchestrator.engine.cancelling import Canceller
-from orchestrator.engine.cleaning import Leftover, finished_batches, orphans
+from orchestrator.engine.cleaning import Origin, finished_batches, orphans
 from orchestrator.engine.events import EventBus, JobStateChanged, SegmentStored
 from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.engine.service_connection import connect
@@ -157,7 +157,7 @@ async def test_retry_leaves_an_entry_alone_in_which_nothing_was_replaced(rig: Ri
 async def test_following_300_jobs_takes_at_most_four_requests_a_poll(rig: Rig) -> None:
     """One list call shows a hundred jobs."""
     async with connected(rig) as (journal, client, key):
-        await journal.open_batch(key, manifest_path=None, is_submit_wanted=False, run_id="r")
+        await journal.start_run(key, manifest_path=None, is_submit_wanted=False, run_id="r")
         spec = '{"name": "a", "training_video": "/a.mp4"}'
         await journal.add_entries(key.digest, ((number, f"a{number}", spec, ()) for number in range(300)))
         async for record in journal.entries(key.digest):
@@ -308,9 +308,9 @@ async def test_jobs_with_a_tag_of_our_batch_that_this_journal_did_not_make_are_a
         await client.create_job({"name": "stranger", "tags": ["holiday"]})
         await client.create_job({"name": "other journal", "tags": ["orch:ffffffffffff:0:x"]})
 
-        found = [(orphan.job_id, orphan.whose) async for orphan in orphans(journal, client)]
+        found = [(orphan.job_id, orphan.origin) async for orphan in orphans(journal, client)]
 
-    assert found == [(theirs.job_id, Leftover.FOREIGN)]
+    assert found == [(theirs.job_id, Origin.FOREIGN)]
 
 
 async def test_only_finished_batches_are_forgotten(rig: Rig, clock: Clock) -> None:

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.domain.errors import DecisionNeededError, ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.context import OnExisting
-from orchestrator.engine.report import RunReport
+from orchestrator.engine.report import RunOutcome
 from orchestrator.journal.journal import open_journal
 from orchestrator.journal.records import EntryRecord
 from orchestrator.manifest import open_manifest
@@ -58,7 +58,7 @@ async def records_of(rig: Rig, name: str) -> dict[str, EntryRecord]:
         return {record.entry_id: record async for record in journal.entries(batch.batch)}
 
 
-def assert_asks(report: RunReport, records: Mapping[str, EntryRecord], job_ids: Mapping[str, str]) -> None:
+def assert_asks(report: RunOutcome, records: Mapping[str, EntryRecord], job_ids: Mapping[str, str]) -> None:
     """Every entry needs a decision that names its job and the ways out."""
     assert report.exit_code == ExitCode.DECISION_NEEDED
     for record in records.values():

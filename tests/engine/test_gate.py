@@ -11,7 +11,7 @@ import pytest
 from orchestrator.domain.assets import Fingerprint
 from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
-from orchestrator.engine.report import RunReport
+from orchestrator.engine.report import RunOutcome
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.films.film import read_film
 from orchestrator.preflight.look.measures import has_look
@@ -23,33 +23,33 @@ SUBMIT = {"is_submit_wanted": True}
 GOOD, BAD = "avatar-0", "avatar-1"
 
 
-async def _run(rig: Rig) -> RunReport:
+async def _run(rig: Rig) -> RunOutcome:
     return await rig.run(SUBMIT)
 
 
-async def _run_twice(rig: Rig) -> RunReport:
+async def _run_twice(rig: Rig) -> RunOutcome:
     await rig.run(SUBMIT)
     return await rig.run(SUBMIT)
 
 
-async def _run_then_submit(rig: Rig) -> RunReport:
+async def _run_then_submit(rig: Rig) -> RunOutcome:
     await rig.run()
     return await rig.submit()
 
 
-async def _submit_twice(rig: Rig) -> RunReport:
+async def _submit_twice(rig: Rig) -> RunOutcome:
     await rig.run()
     await rig.submit()
     return await rig.submit()
 
 
-async def _retry(rig: Rig) -> RunReport:
+async def _retry(rig: Rig) -> RunOutcome:
     await rig.run(SUBMIT)
     rig.settings = rig.settings.__class__(**{**vars_of(rig), **SUBMIT})
     return await rig.retry()
 
 
-async def _retry_by_name(rig: Rig) -> RunReport:
+async def _retry_by_name(rig: Rig) -> RunOutcome:
     await rig.run()
     rig.settings = rig.settings.__class__(**{**vars_of(rig), **SUBMIT})
     await rig.run()
@@ -61,7 +61,7 @@ def vars_of(rig: Rig) -> dict[str, object]:
     return {name: getattr(rig.settings, name) for name in rig.settings.__slots__}
 
 
-PATHS: dict[str, Callable[[Rig], Awaitable[RunReport]]] = {
+PATHS: dict[str, Callable[[Rig], Awaitable[RunOutcome]]] = {
     "run": _run,
     "run-twice": _run_twice,
     "run-then-submit": _run_then_submit,

@@ -12,7 +12,7 @@ from orchestrator.domain.entries import BatchKey, create_tag
 from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.cancelling import Canceller
-from orchestrator.engine.cleaning import Leftover, delete_orphan, orphans
+from orchestrator.engine.cleaning import Origin, delete_orphan, orphans
 from orchestrator.engine.events import EventBus, WarningRaised
 from orchestrator.engine.planning import Planner
 from orchestrator.engine.service_connection import connect
@@ -63,9 +63,7 @@ async def connected(rig: Rig) -> AsyncIterator[tuple[Journal, MetaStudioClient, 
 async def lose_create(rig: Rig) -> EntryRecord:
     """Make the job of the batch's one entry, and learn nothing of it, as a kill during the create would."""
     async with connected(rig) as (journal, client, key):
-        await journal.open_batch(
-            key, manifest_path=str(rig.manifest), is_submit_wanted=False, run_id="killed"
-        )
+        await journal.start_run(key, manifest_path=str(rig.manifest), is_submit_wanted=False, run_id="killed")
         planner = Planner(open_manifest(rig.manifest), journal, key.digest, rig.settings, with_media=False)
         await planner.register()
         (record,) = [record async for record in journal.entries(key.digest)]
@@ -158,7 +156,7 @@ async def test_a_create_that_arrives_after_its_entry_was_cancelled_is_an_orphan_
         (orphan,) = [orphan async for orphan in orphans(journal, client)]
         reason = await delete_orphan(journal, client, orphan)
 
-    assert (orphan.whose, reason) == (Leftover.ORPHAN, None)
+    assert (orphan.origin, reason) == (Origin.ORPHAN, None)
     assert rig.simulator.jobs == []
 
 
@@ -173,6 +171,6 @@ async def test_what_an_orphan_holds_is_not_thrown_away(rig: Rig) -> None:
         (orphan,) = [orphan async for orphan in orphans(journal, client)]
         reason = await delete_orphan(journal, client, orphan)
 
-    assert orphan.whose is Leftover.ORPHAN
+    assert orphan.origin is Origin.ORPHAN
     assert reason == "it may hold files"
     assert len(rig.simulator.jobs) == 1

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.engine.cancelling import Canceller
-from orchestrator.engine.cleaning import Leftover, delete_orphan, orphans
+from orchestrator.engine.cleaning import Origin, delete_orphan, orphans
 from orchestrator.engine.context import OnExisting
 from orchestrator.engine.events import EventBus
 from orchestrator.engine.following import Follower, Milestone, PollPace
@@ -105,7 +105,7 @@ async def clean(rig: Rig) -> object:
         return [
             await delete_orphan(journal, connection.client, job)
             for job in found
-            if job.whose is Leftover.ORPHAN
+            if job.origin is Origin.ORPHAN
         ]
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.quantities import parse_timetable
-from orchestrator.engine.context import MAX_PARALLEL
+from orchestrator.engine.context import MAX_AUTO_PARALLEL
 from orchestrator.engine.events import (
     EntryFinished,
     EntryStarted,
@@ -77,7 +77,7 @@ class Link:
 
     def share_of_best(self, start: float, end: float) -> float:
         """Goodput in a time, as a share of what the most connections would reach."""
-        best = min(MAX_PARALLEL * self.per_connection, self.total)
+        best = min(MAX_AUTO_PARALLEL * self.per_connection, self.total)
         return sum(count for moment, count in self.sent if start < moment <= end) / (end - start) / best
 
 
@@ -101,7 +101,7 @@ def test_it_finds_nine_tenths_of_a_link_in_thirty_seconds_and_keeps_them(
 
     link.run(until=180)
 
-    assert max(link.counts) <= MAX_PARALLEL
+    assert max(link.counts) <= MAX_AUTO_PARALLEL
     assert link.share_of_best(20, 30) >= 0.9
     assert min(link.share_of_best(start, start + 30) for start in (30, 60, 90, 120, 150)) >= 0.9
 
@@ -213,7 +213,7 @@ def test_the_number_stays_within_its_bounds(steps: list[tuple[int, bool, bool, f
         before = climber.parallel
         done = climber.decide(is_limit_reached=is_limit_reached)
 
-        assert 1 <= climber.parallel <= MAX_PARALLEL
+        assert 1 <= climber.parallel <= MAX_AUTO_PARALLEL
         assert (done.before, done.after) == (before, climber.parallel) if done else before == climber.parallel
 
 

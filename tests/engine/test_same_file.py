@@ -13,7 +13,7 @@ import pytest
 from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import Change
 from orchestrator.engine.events import ComparisonStarted, Point, StepReached
-from orchestrator.engine.report import RunReport
+from orchestrator.engine.report import RunOutcome
 from orchestrator.simulator import JobView
 from orchestrator.simulator.footage import write_footage
 from tests.rig import Rig
@@ -118,7 +118,7 @@ async def send_half(rig: Rig) -> JobView:
     return only_job(rig)
 
 
-async def other_film(rig: Rig, *, at_path: str) -> RunReport:
+async def other_film(rig: Rig, *, at_path: str) -> RunOutcome:
     """Run once the entry's film has other bytes but the size and the time it had."""
     path, now = rig.folder / FILM, rig.folder / at_path
     status = path.stat()

@@ -24,7 +24,7 @@ from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine.batch import run_batch
 from orchestrator.engine.events import Event, EventBus, RetryScheduled, StepReached, Subscriber
 from orchestrator.engine.following import Follower
-from orchestrator.engine.report import RunReport
+from orchestrator.engine.report import RunOutcome
 from orchestrator.engine.service_connection import Clocks, connect
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.simulator import JobView, Simulator, SimulatorOptions
@@ -85,7 +85,7 @@ class Trial:
 
     rig: Rig
     time: VirtualTime
-    reports: list[RunReport] = field(default_factory=list)
+    reports: list[RunOutcome] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
     journal: Journal | None = None
     _hooks: dict[tuple[str, int], Callable[[], object]] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Trial:
         """Call *action* when a run comes to *point* for the n-th time."""
         self._hooks[point, occurrence] = action
 
-    async def run(self, *, grace_seconds: float = 30.0, **clocks: Any) -> RunReport:
+    async def run(self, *, grace_seconds: float = 30.0, **clocks: Any) -> RunOutcome:
         """Run the batch once; *clocks* replace the virtual ones."""
         rig, self.rig.seed = self.rig, self.rig.seed + 1
         numbers = itertools.count()

@@ -8,13 +8,13 @@ import pytest
 
 from orchestrator.domain.errors import ExitCode
 from orchestrator.engine.events import Point, UrlsExpired
-from orchestrator.engine.report import RunReport
+from orchestrator.engine.report import RunOutcome
 from orchestrator.metastudio.credentials import FoundCredentials, UserToken
 from orchestrator.simulator import SimulatorOptions
 from tests.faults.conftest import Trial
 
 
-async def run_skewed(trial: Trial, hours: float) -> RunReport:
+async def run_skewed(trial: Trial, hours: float) -> RunOutcome:
     """Run with a token, which is not dated, and a clock that is *hours* ahead of the service's."""
     token = UserToken(trial.rig.simulator.options.token)
     trial.rig.service = {

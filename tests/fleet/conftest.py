@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
-from orchestrator.fleet.queue import Wanted, install, open_queue
+from orchestrator.fleet.queue import QueueItem, install, open_queue
 from orchestrator.journal.journal import open_journal
 from tests.journal.samples import BATCH, Clock, add_entries
 from tests.postgres import postgres, schema_of
@@ -29,13 +29,13 @@ def state(postgres: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def queued(request: pytest.FixtureRequest, state: str) -> list[Wanted]:
+def queued(request: pytest.FixtureRequest, state: str) -> list[QueueItem]:
     """Two entries, or as many as the test says, which are queued."""
     count = getattr(request, "param", 2)
 
-    async def put() -> list[Wanted]:
+    async def put() -> list[QueueItem]:
         async with open_journal(state, clock=Clock()) as journal, open_queue(state) as queries:
-            wanted = [Wanted(BATCH, record.entry_id) for record in await add_entries(journal, count)]
+            wanted = [QueueItem(BATCH, record.entry_id) for record in await add_entries(journal, count)]
             await queries.put(wanted)
             return wanted
 

@@ -9,9 +9,9 @@ import psycopg
 from pgqueuer.domain.models import Job
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
-from orchestrator.fleet.queue import OwnedQueries, Wanted, open_queue
+from orchestrator.fleet.queue import OwnedQueries, QueueItem, open_queue
 
-ENTRY = Wanted("studio", "anna")
+ENTRY = QueueItem("studio", "anna")
 
 
 async def take(queries: OwnedQueries, *, hold: timedelta) -> list[Job]:
@@ -83,7 +83,7 @@ async def test_what_waits_is_taken_right_after_the_server_was_away(state: str) -
 
 async def test_the_log_keeps_what_is_new_or_still_queued(state: str) -> None:
     """Of a row that ended two days ago nothing is left, so that the log does not grow for ever."""
-    wanted = [Wanted("studio", name) for name in ("ended long ago", "ended now", "waits since long ago")]
+    wanted = [QueueItem("studio", name) for name in ("ended long ago", "ended now", "waits since long ago")]
     async with open_queue(state) as queries:
         await queries.put(wanted)
         async with await psycopg.AsyncConnection.connect(state, autocommit=True) as server:
@@ -101,7 +101,7 @@ async def test_a_batch_has_rows_until_the_last_has_ended(state: str) -> None:
     """Those of other batches do not count."""
     async with open_queue(state) as queries:
         before = await queries.has_rows(["studio"])
-        await queries.put([ENTRY, Wanted("other", "bo")])
+        await queries.put([ENTRY, QueueItem("other", "bo")])
         found = [
             await queries.has_rows(batches) for batches in (["studio"], ["third"], ["third", "other"], [])
         ]
@@ -113,7 +113,7 @@ async def test_a_batch_has_rows_until_the_last_has_ended(state: str) -> None:
 async def test_batches_without_rows_are_not_asked_for(state: str) -> None:
     """Of those that PgQueuer was told of, the finished ones cost nothing; one that has rows again is met again."""
     async with open_queue(state) as queries:
-        await queries.put([ENTRY, Wanted("other", "bo")])
+        await queries.put([ENTRY, QueueItem("other", "bo")])
         known = [await queries.batches()]
         queries.open_batches = {"other"}
         taken = [await take(queries, hold=timedelta(minutes=1))]

@@ -12,9 +12,9 @@ from pgqueuer.ports.repository import EntrypointExecutionParameter
 from orchestrator.api.engine_settings import real_clocks
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.engine import lifecycle
-from orchestrator.engine.context import WorkSettings, open_workplace
+from orchestrator.engine.context import WorkSettings, open_shared_resources
 from orchestrator.engine.events import EventBus
-from orchestrator.fleet.queue import Wanted, open_queue
+from orchestrator.fleet.queue import QueueItem, open_queue
 from orchestrator.fleet.worker import Worker, WorkerSettings
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import EntryRecord
@@ -27,7 +27,7 @@ _HOLD_SECONDS = 60.0
 
 @pytest.mark.parametrize("queued", [1], indirect=True)
 async def test_a_worker_whose_entry_was_taken_over_does_not_claim_it_again(
-    state: str, queued: list[Wanted], monkeypatch: pytest.MonkeyPatch
+    state: str, queued: list[QueueItem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its journal may have the link again before its heartbeat: the claim would fence the heir in mid-upload."""
     (wanted,) = queued
@@ -43,7 +43,7 @@ async def test_a_worker_whose_entry_was_taken_over_does_not_claim_it_again(
     async with (
         open_journal(state, clock=Clock()) as journal,
         open_queue(state) as queries,
-        open_workplace(work, journal, EventBus(), real_clocks()) as place,
+        open_shared_resources(work, journal, EventBus(), real_clocks()) as place,
     ):
         settings = WorkerSettings(
             entries=2, hold_seconds=_HOLD_SECONDS, host="one", work_of=lambda _: work, batch=wanted.batch

@@ -22,7 +22,7 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.states import EntryState
 from orchestrator.engine import lifecycle
-from orchestrator.engine.context import WorkSettings, open_workplace
+from orchestrator.engine.context import WorkSettings, open_shared_resources
 from orchestrator.engine.drain import Stop
 from orchestrator.engine.events import (
     EntryFinished,
@@ -32,9 +32,9 @@ from orchestrator.engine.events import (
     SegmentStored,
     ServiceWarning,
 )
-from orchestrator.fleet.presence import STALE_SECONDS, Place, Presence
-from orchestrator.fleet.queue import OwnedQueries, Wanted, open_queue, wanted_of
-from orchestrator.fleet.unusable_files import LOOK_SECONDS, SUSPICIOUS, FileThrottle
+from orchestrator.fleet.presence import STALE_SECONDS, Presence, WorkerIdentity
+from orchestrator.fleet.queue import OwnedQueries, QueueItem, open_queue, queue_item_of
+from orchestrator.fleet.unusable_files import RETRY_SECONDS, SUSPICIOUS, FileThrottle
 from orchestrator.fleet.worker import Worker, WorkerSettings
 from orchestrator.journal.journal import open_journal
 from orchestrator.metastudio.credentials import Credentials, FoundCredentials
@@ -52,9 +52,9 @@ class Host:
         self.queries = queries
         self.presence = presence
 
-    async def take(self, most: int = 10) -> list[Wanted]:
+    async def take(self, most: int = 10) -> list[QueueItem]:
         """What it takes when it looks once, one row at a time."""
-        taken: list[Wanted] = []
+        taken: list[QueueItem] = []
         while True:
             jobs = await self.queries.dequeue(
                 1,
@@ -65,7 +65,7 @@ class Host:
             )
             if not jobs:
                 return taken
-            taken += map(wanted_of, jobs)
+            taken += map(queue_item_of, jobs)
 
 
 @asynccontextmanager
@@ -77,13 +77,13 @@ async def host(
         # As far as this worker knows the server was never away.
         queries.driver.there_since = -math.inf
         queries.taker = QueueManagerId(uuid.uuid4())
-        queries.place = Place.of(name, endpoint=SCOPE["endpoint"], project_id=project, batch=batch)
-        made = Host(queries, Presence(queries.driver, queries.taker, f"process 1 on {name}", queries.place))
+        queries.identity = WorkerIdentity.of(name, endpoint=SCOPE["endpoint"], project_id=project, batch=batch)
+        made = Host(queries, Presence(queries.driver, queries.taker, f"process 1 on {name}", queries.identity))
         await made.presence.show()
         yield made
 
 
-async def hand_back(state: str, wanted: Wanted, *names: str) -> None:
+async def hand_back(state: str, wanted: QueueItem, *names: str) -> None:
     """Write down that these hosts cannot use the entry's files."""
     async with open_journal(state, clock=Clock()) as journal:
         record = await journal.entry(*wanted)
@@ -92,7 +92,7 @@ async def hand_back(state: str, wanted: Wanted, *names: str) -> None:
             record = await journal.hand_back(record, name, "film.mp4: no such file")
 
 
-async def test_a_host_leaves_what_it_handed_back_to_others(state: str, queued: list[Wanted]) -> None:
+async def test_a_host_leaves_what_it_handed_back_to_others(state: str, queued: list[QueueItem]) -> None:
     """They take it at once, and it takes the rest."""
     first, second = queued
     await hand_back(state, first, "one")
@@ -107,7 +107,7 @@ async def test_a_host_leaves_what_it_handed_back_to_others(state: str, queued: l
     "other", ["dead", "gone", "of another batch", "of another project", "has tried", "the same"]
 )
 async def test_a_host_takes_it_again_when_no_other_is_left_to_try(
-    state: str, queued: list[Wanted], other: str
+    state: str, queued: list[QueueItem], other: str
 ) -> None:
     """One that is dead, or could not take it either, is not waited for."""
     tried = ["one", "two"] if other == "has tried" else ["one"]
@@ -130,7 +130,7 @@ async def test_a_host_takes_it_again_when_no_other_is_left_to_try(
 
 
 async def test_no_host_counts_as_dead_right_after_the_server_was_away(
-    state: str, queued: list[Wanted]
+    state: str, queued: list[QueueItem]
 ) -> None:
     """None could say that it lives."""
     await hand_back(state, queued[0], "one")
@@ -145,7 +145,7 @@ async def test_no_host_counts_as_dead_right_after_the_server_was_away(
 
 @pytest.mark.parametrize("batch", [None, BATCH])
 async def test_an_entry_whose_worker_died_is_left_to_others_as_well(
-    state: str, queued: list[Wanted], batch: str | None
+    state: str, queued: list[QueueItem], batch: str | None
 ) -> None:
     """A row that nobody refreshes is like one that waits."""
     await hand_back(state, queued[0], "one")
@@ -157,7 +157,7 @@ async def test_an_entry_whose_worker_died_is_left_to_others_as_well(
         assert await one.take() == queued[1:]
 
 
-async def test_no_more_is_taken_than_a_worker_may_have(state: str, queued: list[Wanted]) -> None:
+async def test_no_more_is_taken_than_a_worker_may_have(state: str, queued: list[QueueItem]) -> None:
     """What it has counts, also when that is more than it may have by now."""
     async with host(state, "one") as one, host(state, "two") as two:
         assert await one.take(most=1) == queued[:1]
@@ -215,7 +215,7 @@ def test_a_host_without_files_looks_at_one_entry_in_half_a_minute() -> None:
     room = Room()
 
     assert room.takes(SUSPICIOUS) == SUSPICIOUS
-    assert room.takes(20 * LOOK_SECONDS) in {19, 20}
+    assert room.takes(20 * RETRY_SECONDS) in {19, 20}
     (warning,) = (event for event in room.told if isinstance(event, ServiceWarning))
     assert "studio-1" in warning.message
     assert "film.mp4" in warning.message
@@ -305,7 +305,7 @@ async def working(state: str, clock: Callable[[], float]) -> AsyncIterator[Watch
         host(state, "two"),
         open_journal(state, clock=Clock()) as journal,
         open_queue(state) as queries,
-        open_workplace(work, journal, EventBus(watched), clocks) as place,
+        open_shared_resources(work, journal, EventBus(watched), clocks) as place,
         anyio.create_task_group() as group,
     ):
         settings = WorkerSettings(entries=2, hold_seconds=60.0, host="one", work_of=lambda _: work)
@@ -324,13 +324,15 @@ async def working(state: str, clock: Callable[[], float]) -> AsyncIterator[Watch
 
 @pytest.mark.long
 @pytest.mark.parametrize("queued", [12], indirect=True)
-async def test_a_worker_without_files_does_not_go_through_the_queue(state: str, queued: list[Wanted]) -> None:
+async def test_a_worker_without_files_does_not_go_through_the_queue(
+    state: str, queued: list[QueueItem]
+) -> None:
     """Of what is queued it looks at the first few, and then at one for each half minute that passes."""
     now = 1000.0
     async with working(state, lambda: now) as watched:
         counts = [await watched.settled()]
         for _ in range(2):
-            now += LOOK_SECONDS
+            now += RETRY_SECONDS
             counts.append(await watched.settled())
 
     # It has two at once: the third and the fourth may be taken before anything is said of the third.
@@ -346,7 +348,7 @@ async def test_files_that_do_not_answer_are_left_to_others(
 ) -> None:
     """As those of a share whose server is away, which hold whoever opens them."""
     answer = threading.Event()
-    monkeypatch.setattr(lifecycle, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(lifecycle, "FILE_CHECK_SECONDS", 0.05)
     monkeypatch.setattr(lifecycle, "check_unchanged", lambda _: answer.wait())
     try:
         async with working(state, time.monotonic) as watched:

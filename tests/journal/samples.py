@@ -41,7 +41,7 @@ class Clock:
 
 async def add_entries(journal: Journal, count: int = 1) -> list[EntryRecord]:
     """A batch of *count* pending entries, in order."""
-    await journal.open_batch(KEY, manifest_path="/m.yaml", is_submit_wanted=False, run_id="run-1")
+    await journal.start_run(KEY, manifest_path="/m.yaml", is_submit_wanted=False, run_id="run-1")
     ids = [f"entry-{number:04}" for number in range(count)]
     await journal.add_entries(BATCH, ((place, name, SPEC, ASSETS) for place, name in enumerate(ids)))
     return [record async for record in journal.entries(BATCH)]

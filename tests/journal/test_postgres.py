@@ -478,7 +478,7 @@ async def test_hosts_that_open_a_new_journal_at_once_make_it_once(location: str)
     async def open_and_add(number: int) -> None:
         async with open_journal(location, clock=Clock()) as journal:
             key = dataclasses.replace(KEY, name=f"batch {number}")
-            await journal.open_batch(key, manifest_path=None, is_submit_wanted=False, run_id="run-1")
+            await journal.start_run(key, manifest_path=None, is_submit_wanted=False, run_id="run-1")
 
     async with anyio.create_task_group() as group:
         for number in range(6):

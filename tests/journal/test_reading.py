@@ -89,7 +89,7 @@ async def test_entries_are_found_by_name_in_their_batch_only(journal: Journal) -
     """The same id in two batches is two entries."""
     other = BatchKey(KEY.endpoint, KEY.project_id, "other")
     (record,) = await add_entries(journal, 1)
-    await journal.open_batch(other, manifest_path=None, is_submit_wanted=True, run_id="run-2")
+    await journal.start_run(other, manifest_path=None, is_submit_wanted=True, run_id="run-2")
     await journal.add_entries(other.digest, [(0, record.entry_id, SPEC, ())])
     await journal.claim(record)
 
@@ -103,11 +103,11 @@ async def test_entries_are_found_by_name_in_their_batch_only(journal: Journal) -
 async def test_a_batch_tells_how_its_last_run_began_and_ended(journal: Journal) -> None:
     """A run that has not ended has no exit code, whatever the one before had."""
     other = BatchKey(KEY.endpoint, KEY.project_id, "other")
-    await journal.open_batch(other, manifest_path="/o.yaml", is_submit_wanted=True, run_id="run-0")
-    await journal.close_batch(other.digest, "run-0", 8)
-    await journal.open_batch(KEY, manifest_path="/m.yaml", is_submit_wanted=False, run_id="run-1")
-    await journal.close_batch(BATCH, "run-1", 5)
-    await journal.open_batch(KEY, manifest_path=None, is_submit_wanted=True, run_id="run-2")
+    await journal.start_run(other, manifest_path="/o.yaml", is_submit_wanted=True, run_id="run-0")
+    await journal.end_run(other.digest, "run-0", 8)
+    await journal.start_run(KEY, manifest_path="/m.yaml", is_submit_wanted=False, run_id="run-1")
+    await journal.end_run(BATCH, "run-1", 5)
+    await journal.start_run(KEY, manifest_path=None, is_submit_wanted=True, run_id="run-2")
 
     latest, earlier = await journal.batches()
     assert (latest.name, latest.last_run_id, latest.last_exit_code) == ("studio", "run-2", None)
@@ -121,7 +121,7 @@ async def test_a_batch_tells_how_its_last_run_began_and_ended(journal: Journal) 
 async def test_a_forgotten_batch_leaves_nothing(journal: Journal, look: Look) -> None:
     """Neither its own rows nor those that hang on them, and nothing of another batch is touched."""
     other = BatchKey(KEY.endpoint, KEY.project_id, "other")
-    await journal.open_batch(other, manifest_path=None, is_submit_wanted=False, run_id="run-2")
+    await journal.start_run(other, manifest_path=None, is_submit_wanted=False, run_id="run-2")
     record = await upload(journal, await add_entry(journal))
     journal.note_attempt(record, attempt(1.0))
 

@@ -191,7 +191,7 @@ async def test_each_outage_is_told_when_it_begins_and_when_it_is_over(
     )
     async with open_journal(str(tmp_path / "journal.db"), clock=time.time) as journal:
         key = BatchKey("https://service", "project", "studio")
-        await journal.open_batch(key, manifest_path=None, is_submit_wanted=False, run_id="run-1")
+        await journal.start_run(key, manifest_path=None, is_submit_wanted=False, run_id="run-1")
         reporting = ReportingContext(hidden=(), warn=pytest.fail, stdout=pytest.fail, command_output=2)
         async with RunNotifier(
             [target], None, journal, "run-1", has_worked=bool, document=document_of_run, reporting=reporting

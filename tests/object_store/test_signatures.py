@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from orchestrator.simulator.s3 import ListedPart, youngest_etags
+from orchestrator.simulator.s3 import ListedPart, latest_etags
 from orchestrator.simulator.sigv4 import SigningKeys, Target, encoded_query
 
 KEYS = SigningKeys("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "us-east-1")
@@ -45,4 +45,4 @@ def test_of_a_part_that_is_listed_twice_the_younger_counts(*, is_reversed: bool)
         ListedPart(2, "other", datetime.fromisoformat("2026-11-22T12:03:36Z")),
     ]
 
-    assert youngest_etags(lines[::-1] if is_reversed else lines) == {1: "new", 2: "other"}
+    assert latest_etags(lines[::-1] if is_reversed else lines) == {1: "new", 2: "other"}

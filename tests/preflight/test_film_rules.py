@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.preflight.films.film import Film, Wanted, exact_minutes, judge_film
+from orchestrator.preflight.films.film import Film, FilmRequirements, exact_minutes, judge_film
 from orchestrator.preflight.rulebook import Finding
 from orchestrator.preflight.rules.rule import Verdict
 
@@ -27,8 +27,8 @@ GOOD = Film(
 )
 
 
-def found(wanted: Wanted | None = None, **facts: Any) -> list[Finding]:
-    return list(judge_film(replace(GOOD, **facts), wanted or Wanted()))
+def found(wanted: FilmRequirements | None = None, **facts: Any) -> list[Finding]:
+    return list(judge_film(replace(GOOD, **facts), wanted or FilmRequirements()))
 
 
 def test_a_good_film_has_nothing_to_find() -> None:
@@ -53,7 +53,7 @@ def test_a_good_film_has_nothing_to_find() -> None:
 )
 def test_a_film_has_the_length_its_edition_asks_for(seconds: float, is_flexus: bool, is_right: bool) -> None:
     """3 to 10 minutes, for flexus 1 to 5; two pictures may be missing, half a second not."""
-    findings = found(Wanted(is_flexus=is_flexus), seconds=seconds, sound_seconds=seconds)
+    findings = found(FilmRequirements(is_flexus=is_flexus), seconds=seconds, sound_seconds=seconds)
 
     assert [(f.rule, f.verdict) for f in findings] == ([] if is_right else [("P08", Verdict.REFUSED)])
 
@@ -111,7 +111,7 @@ def test_what_every_camera_does_is_no_finding(facts: dict[str, Any]) -> None:
 
 def test_a_film_without_sound_is_right_where_the_voice_comes_from_elsewhere() -> None:
     """An audio zip, an action video, an avatar without a voice."""
-    assert found(Wanted(is_sound_needed=False), sound_seconds=None) == []
+    assert found(FilmRequirements(is_sound_needed=False), sound_seconds=None) == []
 
 
 def test_an_encrypted_film_is_an_error() -> None:

@@ -24,8 +24,8 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.quantities import moment
 from orchestrator.engine.cleaning import (
-    Leftover,
-    Orphan,
+    LeftoverJob,
+    Origin,
     delete_orphan,
     finished_batches,
     is_finished,
@@ -35,7 +35,7 @@ from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import BatchRecord
 from orchestrator.settings.sources import EffectiveSettings
 
-Subject = TypeVar("Subject", BatchRecord, Orphan)
+Subject = TypeVar("Subject", BatchRecord, LeftoverJob)
 
 _FOUND = "found"
 _REMOVED = "removed"
@@ -70,7 +70,7 @@ class Found(Generic[Subject]):
 class Foreign:
     """A job that another journal made for one of our batches, and the command that takes it over."""
 
-    job: Orphan
+    job: LeftoverJob
     adopt: str
 
 
@@ -79,7 +79,7 @@ class Cleanup:
     """The batches and jobs found by `clean`."""
 
     batches: list[Found[BatchRecord]] = field(default_factory=list)
-    orphans: list[Found[Orphan]] = field(default_factory=list)
+    orphans: list[Found[LeftoverJob]] = field(default_factory=list)
     foreign: list[Foreign] = field(default_factory=list)
 
     @property
@@ -107,7 +107,7 @@ def clean_batches(invocation: Invocation, request: CleanRequest) -> ExitCode:
             async with open_service_session(output, effective, None) as session:
                 batches = {batch.batch: batch for batch in await session.journal.batches()}
                 async for job in orphans(session.journal, session.client):
-                    if job.whose is Leftover.ORPHAN:
+                    if job.origin is Origin.ORPHAN:
                         cleanup.orphans.append(Found(job))
                     else:
                         cleanup.foreign.append(Foreign(job, _adopting(batches[job.batch])))

@@ -12,7 +12,7 @@ from orchestrator.api.session import Session
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
-from orchestrator.cli.session import batch_of, kept_in_history, open_shown_session, state_of
+from orchestrator.cli.session import batch_predicate, journal_location, kept_in_history, open_shown_session
 from orchestrator.cli.work.listings import ProblemReport, is_setting_wrong, refuse_invalid
 from orchestrator.domain.errors import ExitCode, OrchestratorError
 from orchestrator.engine.batch import RunRequest
@@ -22,7 +22,7 @@ from orchestrator.settings.sources import EffectiveSettings, kept_for_batch
 if TYPE_CHECKING:
     from orchestrator.fleet.enqueueing import Enqueued, Enqueuer
 
-#: Queues the work of a command through the office of a session.
+#: Queues the work of a command through the enqueuer of a session.
 Act = Callable[[Session, "Enqueuer"], Awaitable["Enqueued"]]
 
 
@@ -30,8 +30,8 @@ def enqueue_manifest(invocation: Invocation, asked: ManifestRequest, *, is_waiti
     """Queue the manifest's unfinished entries and return the exit code; errors are refused like in `run`."""
     output = invocation.output
     problems = ProblemReport(output)
-    is_meant = batch_of(output, asked.path, asked.batch_name)
-    with kept_in_history(output, lambda: state_of(invocation, asked.path), is_meant):
+    is_meant = batch_predicate(output, asked.path, asked.batch_name)
+    with kept_in_history(output, lambda: journal_location(invocation, asked.path), is_meant):
         try:
             effective = invocation.settings(beside=asked.path)
             require_server(effective.values.state)
@@ -52,8 +52,8 @@ async def _enqueue(
     manifest = asked.open(effective.values)
     check_patterns(manifest, asked.patterns)
 
-    async def act(session: Session, office: Enqueuer) -> Enqueued:
-        return await office.enqueue(
+    async def act(session: Session, enqueuer: Enqueuer) -> Enqueued:
+        return await enqueuer.enqueue(
             RunRequest(
                 manifest=manifest,
                 work=session.work,
@@ -94,21 +94,21 @@ async def enqueue_by(
             output, effective, batch_name, is_submit_wanted=is_submit_wanted, environ=os.environ
         ) as session,
     ):
-        office = Enqueuer(
+        enqueuer = Enqueuer(
             journal=session.journal,
             queries=queries,
             events=session.events,
             clocks=session.clocks,
             settings=kept_for_batch(effective.values),
         )
-        enqueued = await act(session, office)
+        enqueued = await act(session, enqueuer)
         for entry_id, reason in enqueued.undecided.items():
             output.complain(f"{entry_id}: decide: {reason}")
         count = len(enqueued.wanted)
         entries = "1 entry" if count == 1 else f"{count} entries"
         already = f", {enqueued.already} queued already" if enqueued.already else ""
         output.say(f"{enqueued.batch.name}: {entries} for workers{already}")
-        exit_code = await office.wait(enqueued) if is_waiting else enqueued.exit_code
+        exit_code = await enqueuer.wait(enqueued) if is_waiting else enqueued.exit_code
         session.ending.exit_code = exit_code
     _print_end(output, enqueued, exit_code, is_waiting=is_waiting)
     return exit_code

@@ -52,7 +52,7 @@ _TO_QUOTE = re.compile(r'[",;\t\r\n|]|^\s|\s$')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ResultsRequest:
     """A batch of the journal, and the ids of its selected entries, None for all."""
 
     known: KnownBatch
@@ -80,7 +80,7 @@ def show_results(
         if patterns is not None
         else None
     )
-    wanted = Wanted(known=batch, only=only)
+    wanted = ResultsRequest(known=batch, only=only)
     output = invocation.output
     if file is not None:
 
@@ -111,7 +111,7 @@ def show_results(
     return ExitCode.OK
 
 
-async def _write_table(wanted: Wanted, write: Write) -> int:
+async def _write_table(wanted: ResultsRequest, write: Write) -> int:
     """Write the table block by block; return the number of entries."""
     count = -1  # the header is not an entry
     lines: list[str] = []
@@ -130,7 +130,7 @@ async def _write_table(wanted: Wanted, write: Write) -> int:
     return count
 
 
-async def _rows(wanted: Wanted) -> AsyncIterator[list[str]]:
+async def _rows(wanted: ResultsRequest) -> AsyncIterator[list[str]]:
     """Yield the header, then a row of cells for each entry."""
     batch = wanted.known.record
     async with open_journal(wanted.known.effective.values.state, clock=time.time) as journal:
@@ -193,7 +193,7 @@ def _outcome(record: EntryRecord) -> dict[str, object]:
     }
 
 
-async def _write_document(wanted: Wanted, output: Output, file: str | None) -> None:
+async def _write_document(wanted: ResultsRequest, output: Output, file: str | None) -> None:
     batch = wanted.known.record
     head = {
         "schema": SCHEMA,

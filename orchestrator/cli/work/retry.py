@@ -91,8 +91,8 @@ async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: R
         )
         return request, replace(retry, entry_ids=ids)
 
-    async def enqueue(session: Session, office: Enqueuer) -> Enqueued:
-        return await office.enqueue(*await asked_of(session))
+    async def enqueue(session: Session, enqueuer: Enqueuer) -> Enqueued:
+        return await enqueuer.enqueue(*await asked_of(session))
 
     name, is_submit_wanted = known.record.name, manifest.is_submit_wanted
     if is_url(known.effective.values.state):

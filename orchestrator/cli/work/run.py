@@ -14,11 +14,11 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import (
-    batch_of,
+    batch_predicate,
+    journal_location,
     kept_in_history,
     known_kept_in_history,
     open_shown_session,
-    state_of,
 )
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.listings import (
@@ -36,7 +36,7 @@ from orchestrator.journal.reading import JournalReader
 from orchestrator.settings.sources import EffectiveSettings
 
 if TYPE_CHECKING:
-    from orchestrator.engine.report import RunReport
+    from orchestrator.engine.report import RunOutcome
     from orchestrator.fleet.enqueueing import Enqueued, Enqueuer
 
 _STOPPED_BY = {
@@ -53,8 +53,8 @@ def run_manifest(invocation: Invocation, asked: ManifestRequest) -> int:
     """
     output = invocation.output
     problems = ProblemReport(output)
-    is_meant = batch_of(output, asked.path, asked.batch_name)
-    with kept_in_history(output, lambda: state_of(invocation, asked.path), is_meant):
+    is_meant = batch_predicate(output, asked.path, asked.batch_name)
+    with kept_in_history(output, lambda: journal_location(invocation, asked.path), is_meant):
         try:
             effective = invocation.settings(beside=asked.path)
             refuse_fleet(effective.values.state, asked.path)
@@ -102,9 +102,9 @@ async def _submit(output: Output, known: KnownBatch, patterns: Collection[str] |
     name = known.record.name
     if is_url(known.effective.values.state):
 
-        async def act(session: Session, office: Enqueuer) -> Enqueued:
+        async def act(session: Session, enqueuer: Enqueuer) -> Enqueued:
             ids = await matching_entries(session.journal, known.record, patterns)
-            return await office.submit(session.work, name, ids)
+            return await enqueuer.submit(session.work, name, ids)
 
         from orchestrator.cli.work.enqueue import enqueue_by  # noqa: PLC0415 - for a fleet's journal only
 
@@ -121,7 +121,7 @@ async def _submit(output: Output, known: KnownBatch, patterns: Collection[str] |
     return report.exit_code
 
 
-async def print_run(output: Output, report: RunReport, journal: JournalReader, *, had_work: bool) -> None:
+async def print_run(output: Output, report: RunOutcome, journal: JournalReader, *, had_work: bool) -> None:
     """Print the document, or the table and its summary; *had_work* is True if the run started an entry."""
     notes = [line async for line in left_alone(report, journal)]
     if output.is_json:
@@ -146,7 +146,7 @@ async def print_run(output: Output, report: RunReport, journal: JournalReader, *
         output.say(f"run {report.run_id}: exit code {int(report.exit_code)}")
 
 
-def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
+def _summary(report: RunOutcome, *, had_work: bool) -> Iterator[str]:
     entries, tally = report.entries, report.tally
     rejected = report.counts.get(EntryState.REVIEW_FAILED, 0)
     if not had_work and report.exit_code == ExitCode.OK:
@@ -173,7 +173,7 @@ def _summary(report: RunReport, *, had_work: bool) -> Iterator[str]:
         yield f"resumed: {format_bytes(report.resumed_bytes)} were already stored and not sent again"
 
 
-def _next_steps(report: RunReport) -> Iterator[str]:
+def _next_steps(report: RunOutcome) -> Iterator[str]:
     if report.undecided:
         yield (
             "run again with --on-change update or --on-change recreate to apply what the manifest says now, "

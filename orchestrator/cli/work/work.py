@@ -16,7 +16,7 @@ from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import OutageNotes, changeable_bandwidth, logs_of, reporting_context
 from orchestrator.cli.work.batches import known_batch
 from orchestrator.domain.errors import UsageError
-from orchestrator.engine.context import open_workplace
+from orchestrator.engine.context import open_shared_resources
 from orchestrator.engine.events import (
     BatchDrained,
     EntryFailed,
@@ -156,16 +156,16 @@ async def _take_part(output: Output, effective: EffectiveSettings, shift: _Shift
     )
     async with (
         open_queue(values.state) as queries,
-        open_workplace(
+        open_shared_resources(
             work,
             session.journal,
             session.events,
             session.clocks,
             make_pacer=partial(SharedPacer, queries.driver, work.service.api_rate),
-        ) as place,
+        ) as resources,
     ):
         output.note("ready: waiting for entries")
-        exit_code = await Worker(place, queries, settings, session.batches_to_notify_of).work()
-        if place.drain.cause is not None:
-            output.print_error(place.drain.cause)
+        exit_code = await Worker(resources, queries, settings, session.batches_to_notify_of).work()
+        if resources.drain.cause is not None:
+            output.print_error(resources.drain.cause)
     return exit_code

@@ -34,7 +34,7 @@ from orchestrator.journal.records import Twin
 from orchestrator.metastudio.wire import JobQuery
 
 if TYPE_CHECKING:
-    from orchestrator.engine.entry import HeldEntry
+    from orchestrator.engine.entry import ClaimedEntry
     from orchestrator.engine.steps.create import JobMaker
 
 #: The most other jobs of the batch examined to learn how this service shows a job that holds its film.
@@ -60,7 +60,7 @@ class Adopter:
         #: Serializes this run's workers too, because the other batch's lock is taken for one entry at a time.
         self._moving = anyio.Lock()
 
-    async def create(self, entry: HeldEntry) -> None:
+    async def create(self, entry: ClaimedEntry) -> None:
         """Give the entry a job.
 
         Raises DecisionNeededError, and creates none, when one exists and `--on-existing` is `ask` or the job cannot
@@ -84,7 +84,7 @@ class Adopter:
                     hint=_WAYS_OUT,
                 )
 
-    async def _adopt(self, entry: HeldEntry, existing: Existing) -> bool:
+    async def _adopt(self, entry: ClaimedEntry, existing: Existing) -> bool:
         """Take over an existing job; return False when there is none to take, or it was deleted for a new job."""
         if existing.twin is not None:
             await self._move(entry, existing.twin)
@@ -110,7 +110,7 @@ class Adopter:
         self._existing.forget(entry, known.job.job_id)
         return True
 
-    async def _move(self, entry: HeldEntry, twin: Twin) -> None:
+    async def _move(self, entry: ClaimedEntry, twin: Twin) -> None:
         """Move the job of the same entry in another batch to this entry.
 
         Raises DecisionNeededError when the job was made from other field values, or a run works on the other batch.
@@ -134,7 +134,7 @@ class Adopter:
             ) from None
         self._existing.forget_twin(entry)
 
-    async def _make_room(self, entry: HeldEntry, known: ExistingJob, contents: JobContents) -> None:
+    async def _make_room(self, entry: ClaimedEntry, known: ExistingJob, contents: JobContents) -> None:
         """Delete a job without URLs if we made it and it provably holds no film; else raise DecisionNeededError."""
         job_id = known.job.job_id
         # An empty list of parts proves nothing, so something else must show that the training video is not joined.
@@ -156,7 +156,7 @@ class Adopter:
                 "--on-existing create makes a new job beside it",
             )
 
-    async def _is_partial(self, entry: HeldEntry, contents: JobContents) -> bool:
+    async def _is_partial(self, entry: ClaimedEntry, contents: JobContents) -> bool:
         """True when the job holds some parts of our file, cut the same way, and lacks others."""
         parts = dict(contents.parts or {})
         planned = self._maker.segments_of(entry, AssetKind.TRAINING_VIDEO)
@@ -166,7 +166,7 @@ class Adopter:
         asset = entry.asset(AssetKind.TRAINING_VIDEO)
         return await self._run.sender.digest(asset, held[0]) == parts[held[0].part_number]
 
-    async def _are_joined_jobs_shown(self, entry: HeldEntry) -> bool:
+    async def _are_joined_jobs_shown(self, entry: ClaimedEntry) -> bool:
         """True when another job of the batch shows that this service marks joined films, which this job is not."""
         for job in self._existing.others_waiting(entry)[:_MODELS]:
             contents = await contents_of(self._run.client, job.job_id, entry.avatar.app_user_id)
@@ -227,7 +227,7 @@ class ExistingJobs:
         self._is_begun = False
         self._since: float | None = None
 
-    async def of(self, entry: HeldEntry) -> Existing:
+    async def of(self, entry: ClaimedEntry) -> Existing:
         """Return the existing jobs for an entry whose job is about to be created, without those the journal has."""
         app_user_id = entry.avatar.app_user_id
         if app_user_id not in self._surveys:
@@ -259,7 +259,7 @@ class ExistingJobs:
         ]
         return Existing(tuple(unknown), self._twins.get(entry.entry_id))
 
-    def forget(self, entry: HeldEntry, job_id: str) -> None:
+    def forget(self, entry: ClaimedEntry, job_id: str) -> None:
         """Drop a job from the survey: it was deleted, or the entry has it now."""
         survey = self._surveys[entry.avatar.app_user_id]
         for place, name in (
@@ -269,11 +269,11 @@ class ExistingJobs:
             if name in place:
                 place[name] = [job for job in place[name] if job.job_id != job_id]
 
-    def forget_twin(self, entry: HeldEntry) -> None:
+    def forget_twin(self, entry: ClaimedEntry) -> None:
         """Drop the entry's twin: the entry has its job now."""
         self._twins.pop(entry.entry_id, None)
 
-    def others_waiting(self, entry: HeldEntry) -> list[SeenJob]:
+    def others_waiting(self, entry: ClaimedEntry) -> list[SeenJob]:
         """Return the jobs of the same listing, as examples of how this service shows a job that holds its files."""
         survey = self._surveys[entry.avatar.app_user_id]
         return [job for jobs in (*survey.tagged.values(), *survey.untagged.values()) for job in jobs]
@@ -305,7 +305,7 @@ class ExistingJobs:
         parsed = parse_tag(tag)
         return parsed.entry if parsed is not None and parsed.batch in self._run.batch.digests else None
 
-    async def _untagged(self, entry: HeldEntry, survey: _Survey) -> AsyncIterator[ExistingJob]:
+    async def _untagged(self, entry: ClaimedEntry, survey: _Survey) -> AsyncIterator[ExistingJob]:
         """Yield jobs with the entry's name that the list shows without tags; show may return their tags.
 
         If no answer has tags, name and batch are enough to ask a person, but only before the batch has creates: later

@@ -34,13 +34,13 @@ from orchestrator.domain.evidence import (
 )
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import Point
-from orchestrator.engine.steps.inquiry import DeliveryCheck, Finding, Inquiry, PartList
+from orchestrator.engine.steps.inquiry import DeliveryCheck, Inquiry, PartList, SegmentFinding
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import Command
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run
-    from orchestrator.engine.entry import HeldEntry
+    from orchestrator.engine.entry import ClaimedEntry
 
 #: The action video first, as the vendor's library documents it (metastudio-protocol section 0, fact 2).
 _CONFIRM_COMMANDS: Final = {
@@ -67,7 +67,7 @@ class _Video:
     was_listed: bool = False  #: the list had every part before this run's first confirm
 
     @classmethod
-    def of(cls, entry: HeldEntry) -> list[_Video]:
+    def of(cls, entry: ClaimedEntry) -> list[_Video]:
         """The entry's videos, in the order in which they are confirmed."""
         known = {
             AssetKind.ACTION_VIDEO: entry.record.action_confirm,
@@ -95,7 +95,7 @@ class Confirmer:
         self._inquiry = inquiry
         self._delivery = DeliveryCheck(run, inquiry)
 
-    async def confirm(self, entry: HeldEntry) -> None:
+    async def confirm(self, entry: ClaimedEntry) -> None:
         """Confirm both videos; a failure of one does not keep the other from being joined.
 
         Raises RetryableError, with the entry back in uploading, when the service lacks parts or files;
@@ -134,7 +134,7 @@ class Confirmer:
                 entry.warn(warning)
         await entry.confirmed("the service has joined the parts", delivered, **_facts(videos))
 
-    async def _still_apart(self, entry: HeldEntry, videos: Sequence[_Video]) -> list[_Video]:
+    async def _still_apart(self, entry: ClaimedEntry, videos: Sequence[_Video]) -> list[_Video]:
         """Return the videos still to be confirmed; as far as the service reports, it holds all their parts."""
         missing: list[SegmentRecord] = []
         for video in videos:
@@ -153,7 +153,7 @@ class Confirmer:
         return [video for video in videos if not video.is_settled]
 
     async def _unproved(
-        self, entry: HeldEntry, videos: Sequence[_Video], unlisted: Collection[AssetKind]
+        self, entry: ClaimedEntry, videos: Sequence[_Video], unlisted: Collection[AssetKind]
     ) -> list[SegmentRecord]:
         """Return the segments without proof that they are stored, after asking once more.
 
@@ -167,7 +167,9 @@ class Confirmer:
         for segment in list(entry.segments):
             if _is_proved(segment) or (segment.kind.is_multipart and segment.kind not in unlisted):
                 continue
-            finding = Finding() if segment.kind.is_multipart else await self._inquiry.find(entry, segment)
+            finding = (
+                SegmentFinding() if segment.kind.is_multipart else await self._inquiry.find(entry, segment)
+            )
             if finding.receipt is not None:
                 await entry.prove(segment, finding.receipt)
             elif finding.is_absent or _is_intercepted(entry, segment):
@@ -179,7 +181,7 @@ class Confirmer:
             await self._send_again(entry, missing, f"the store does not have {names}", **_facts(videos))
         return doubtful
 
-    async def _join_all(self, entry: HeldEntry, apart: Sequence[_Video]) -> None:
+    async def _join_all(self, entry: ClaimedEntry, apart: Sequence[_Video]) -> None:
         """Confirm one video after the other; at the end raise the first failure."""
         failures: list[EntryError] = []
         for number, video in enumerate(apart):
@@ -197,7 +199,7 @@ class Confirmer:
         if failures:
             raise failures[0]
 
-    async def _join(self, entry: HeldEntry, video: _Video) -> None:
+    async def _join(self, entry: ClaimedEntry, video: _Video) -> None:
         """Send the confirm; ask when its answer is lost or a refusal may mean that it was carried out before.
 
         Afterwards the video's confirmation holds what is known, even when this raises.
@@ -219,7 +221,7 @@ class Confirmer:
             raise error
 
     async def _command(
-        self, entry: HeldEntry, video: _Video, before: Confirmation | None
+        self, entry: ClaimedEntry, video: _Video, before: Confirmation | None
     ) -> tuple[Reply, OrchestratorError]:
         """Send the confirm and return the reply; raise errors that prove it was not carried out."""
         command = _CONFIRM_COMMANDS[video.kind]
@@ -236,7 +238,7 @@ class Confirmer:
             raise
         return Reply.ACCEPTED, OrchestratorError("accepted")
 
-    async def _rule(self, entry: HeldEntry, video: _Video, reply: Reply) -> tuple[Ruling, PartList]:
+    async def _rule(self, entry: ClaimedEntry, video: _Video, reply: Reply) -> tuple[Ruling, PartList]:
         """Gather the evidence needed to judge *reply*, and judge it."""
         is_shown, parts = False, PartList(None)
         if reply is not Reply.ACCEPTED:
@@ -256,13 +258,13 @@ class Confirmer:
         return rule_on(evidence), parts
 
     async def _send_parts(
-        self, entry: HeldEntry, videos: Sequence[_Video], missing: list[SegmentRecord]
+        self, entry: ClaimedEntry, videos: Sequence[_Video], missing: list[SegmentRecord]
     ) -> NoReturn:
         lack = f"the service lacks {len(missing)} parts that it had acknowledged"
         await self._send_again(entry, missing, lack, **_facts(videos), confirm_sent_at=None)
 
     async def _send_again(
-        self, entry: HeldEntry, missing: list[SegmentRecord], lack: str, **facts: object
+        self, entry: ClaimedEntry, missing: list[SegmentRecord], lack: str, **facts: object
     ) -> NoReturn:
         """Go back to uploading and raise RetryableError: a service that keeps losing parts uses up the attempts."""
         entry.warn(f"{lack}; they are sent again")
@@ -294,7 +296,7 @@ def _is_proved(segment: SegmentRecord) -> bool:
     return segment.receipt is not None and segment.receipt.evidence.is_proof
 
 
-def _is_intercepted(entry: HeldEntry, segment: SegmentRecord) -> bool:
+def _is_intercepted(entry: ClaimedEntry, segment: SegmentRecord) -> bool:
     """True when the segment's answer had no mark although the same host marks its other answers."""
     if segment.receipt is None or segment.receipt.evidence is not Evidence.UNMARKED:
         return False
@@ -308,11 +310,11 @@ def _is_intercepted(entry: HeldEntry, segment: SegmentRecord) -> bool:
     )
 
 
-def _file_name(entry: HeldEntry, kind: AssetKind) -> str:
+def _file_name(entry: ClaimedEntry, kind: AssetKind) -> str:
     return f"{kind} ({PurePath(entry.asset(kind).path).name})"
 
 
-def _warning(entry: HeldEntry, segment: SegmentRecord) -> str:
+def _warning(entry: ClaimedEntry, segment: SegmentRecord) -> str:
     why = "its answer was lost and its URL is used up"
     if segment.receipt is not None and segment.receipt.evidence is Evidence.UNMARKED:
         why = "the answer carried no mark of the store, and nothing shows the file"

@@ -25,12 +25,12 @@ from orchestrator.domain.states import Change
 from orchestrator.engine.context import OnExpired, Run
 from orchestrator.engine.entry import ALWAYS_HELD, acting_under, uncut
 from orchestrator.engine.events import Point, UrlsExpired
-from orchestrator.engine.job_ownership import Found, JobContents, JobFinder, Takeover
+from orchestrator.engine.job_ownership import JobContents, JobFinder, JobSearch, Takeover
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import JobUrls, UploadUrls, create_body, update_body
 
 if TYPE_CHECKING:
-    from orchestrator.engine.entry import HeldEntry
+    from orchestrator.engine.entry import ClaimedEntry
     from orchestrator.engine.steps.inquiry import Inquiry
 
 #: Errors that prove that a create made no job (metastudio-protocol section 3).
@@ -46,7 +46,7 @@ class JobMaker:
         self._takeover = Takeover(run)
         self._inquiry = inquiry
 
-    async def create(self, entry: HeldEntry) -> None:
+    async def create(self, entry: ClaimedEntry) -> None:
         """Create the job with a tag by which it can be found if the answer is lost.
 
         Raises InterruptedTransferError when it is unknown whether the job exists; `settle` then resolves that.
@@ -65,7 +65,7 @@ class JobMaker:
                 raise
             await self._keep(entry, job, counts, "job created")
 
-    async def settle(self, entry: HeldEntry) -> None:
+    async def settle(self, entry: ClaimedEntry) -> None:
         """Find the job of a create whose answer was lost: take it over, or make room for a new one.
 
         Only a job that carries the create's tag is touched; when no tags are shown, a warning names the candidates.
@@ -103,7 +103,7 @@ class JobMaker:
         await self._clear_away(entry, kept)
         await entry.forget_job("the orphan of a lost create makes room for a new job")
 
-    async def renew_urls(self, entry: HeldEntry, error: UrlExpiredError) -> None:
+    async def renew_urls(self, entry: ClaimedEntry, error: UrlExpiredError) -> None:
         """Get fresh upload URLs: by update if the service allows it, else by a new job in place of the old one.
 
         Raises EntryError when that is disabled (`--on-expired fail`), ConfigurationError when the URLs have expired
@@ -129,7 +129,7 @@ class JobMaker:
         await entry.replace_segments(planned)
         self._check_fresh(planned)
 
-    async def reopen(self, entry: HeldEntry) -> bool:
+    async def reopen(self, entry: ClaimedEntry) -> bool:
         """Update the job to the current manifest; return False when the service does not allow it.
 
         Single files whose shown objects match the current files are kept; all else is sent again.
@@ -143,18 +143,18 @@ class JobMaker:
         self._check_fresh(planned)
         return True
 
-    async def replace(self, entry: HeldEntry, reason: str) -> None:
+    async def replace(self, entry: ClaimedEntry, reason: str) -> None:
         """Delete the job so that a new one is created; raise RequestRejectedError when the service keeps it."""
         await self._delete(entry, entry.job_id)
         await entry.forget_job(reason)
 
-    async def take_over(self, entry: HeldEntry, seen: SeenJob) -> bool:
+    async def take_over(self, entry: ClaimedEntry, seen: SeenJob) -> bool:
         """Give the entry a job of another journal, with fresh URLs and our tag; return False when it gets no URLs."""
         tag = create_tag(self._run.batch, entry.entry_id, self._run.clocks.nonce())
         await entry.request_job(tag, f"job {seen.job_id} is to be taken over", of_job=seen)
         return await self._refill(entry, seen.job_id)
 
-    async def _refill(self, entry: HeldEntry, job_id: str) -> bool:
+    async def _refill(self, entry: ClaimedEntry, job_id: str) -> bool:
         """Get URLs for a job that may already hold parts of the entry; the upload finds out which."""
         counts = self._counts(entry)
         job = await self._updated(entry, job_id, counts)
@@ -166,19 +166,19 @@ class JobMaker:
         entry.is_reconciled = False
         return True
 
-    async def delete(self, entry: HeldEntry, job_id: str) -> None:
+    async def delete(self, entry: ClaimedEntry, job_id: str) -> None:
         """Delete a job; raise RequestRejectedError when the service keeps it."""
         await self._delete(entry, job_id)
 
-    def segments_of(self, entry: HeldEntry, kind: AssetKind) -> list[Segment]:
+    def segments_of(self, entry: ClaimedEntry, kind: AssetKind) -> list[Segment]:
         """Return the segments into which the entry's file of *kind* is cut."""
         return list(plan_segments(entry.asset(kind).size, self._counts(entry).get(kind, 1)))
 
-    async def _find(self, entry: HeldEntry) -> Found:
+    async def _find(self, entry: ClaimedEntry) -> JobSearch:
         with entry.step(Point.LIST):
             return await self._finder.find(entry.record)
 
-    async def _clear_away(self, entry: HeldEntry, contents: JobContents) -> None:
+    async def _clear_away(self, entry: ClaimedEntry, contents: JobContents) -> None:
         """Delete a job that is proved to be ours, unless it may hold files."""
         job_id = contents.job.job_id
         if contents.is_seen_empty:
@@ -187,7 +187,7 @@ class JobMaker:
             entry.warn(f"job {job_id} is left over from a lost create and was kept: it may hold files")
 
     async def _updated(
-        self, entry: HeldEntry, job_id: str, counts: Mapping[AssetKind, int]
+        self, entry: ClaimedEntry, job_id: str, counts: Mapping[AssetKind, int]
     ) -> JobUrls | None:
         body = update_body(
             entry.avatar,
@@ -203,12 +203,12 @@ class JobMaker:
         except RequestRejectedError:
             return None
 
-    async def _delete(self, entry: HeldEntry, job_id: str) -> None:
+    async def _delete(self, entry: ClaimedEntry, job_id: str) -> None:
         with entry.step(Point.DELETE):
             await self._run.client.delete_job(job_id, app_user_id=entry.avatar.app_user_id)
 
     async def _keep(
-        self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int], reason: str
+        self, entry: ClaimedEntry, job: JobUrls, counts: Mapping[AssetKind, int], reason: str
     ) -> None:
         try:
             planned = planned_segments(entry.record.assets, counts, job.urls)
@@ -243,7 +243,7 @@ class JobMaker:
         self._run.service_time.check_fresh(_expiries(each for each in planned if each.receipt is None))
 
     async def _with_stored_files(
-        self, entry: HeldEntry, job: JobUrls, counts: Mapping[AssetKind, int]
+        self, entry: ClaimedEntry, job: JobUrls, counts: Mapping[AssetKind, int]
     ) -> list[SegmentRecord]:
         """Return the segments with fresh URLs, and receipts for single files that are proved to be still stored.
 
@@ -263,10 +263,10 @@ class JobMaker:
                 planned[place] = replace(segment, receipt=finding.receipt, stored_at=now)
         return planned
 
-    def _counts(self, entry: HeldEntry) -> dict[AssetKind, int]:
+    def _counts(self, entry: ClaimedEntry) -> dict[AssetKind, int]:
         return part_counts(entry.avatar, entry.record.assets, self._run.settings.part_bytes)
 
-    def _publish_cost(self, entry: HeldEntry, lost: Sequence[SegmentRecord], remedy: str) -> None:
+    def _publish_cost(self, entry: ClaimedEntry, lost: Sequence[SegmentRecord], remedy: str) -> None:
         self._run.events.publish(
             UrlsExpired(
                 batch=entry.batch_name,
@@ -284,7 +284,7 @@ class Changer:
     def __init__(self, maker: JobMaker) -> None:
         self._maker = maker
 
-    async def change(self, entry: HeldEntry) -> None:
+    async def change(self, entry: ClaimedEntry) -> None:
         """Update or replace the job; afterwards the entry uploads what the job lacks.
 
         Raises DecisionNeededError, with the old plan restored, when the service does not allow the chosen change.
@@ -312,7 +312,7 @@ class Changer:
             await _refuse(entry, refusal)
 
 
-async def _refuse(entry: HeldEntry, refusal: DecisionNeededError) -> NoReturn:
+async def _refuse(entry: ClaimedEntry, refusal: DecisionNeededError) -> NoReturn:
     """Restore the plan that the job was made from, which matches what is stored, unless amending; raise *refusal*."""
     if entry.record.change_wanted is not Change.AMEND:
         await entry.put_plan_back()

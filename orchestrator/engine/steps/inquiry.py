@@ -32,7 +32,7 @@ from orchestrator.metastudio.wire import Command, DownloadUrls, JobDetail
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run
-    from orchestrator.engine.entry import HeldEntry
+    from orchestrator.engine.entry import ClaimedEntry
 
 _LIST_COMMANDS = {
     AssetKind.TRAINING_VIDEO: Command.GET_MULTIPART_UPLOADED,
@@ -42,15 +42,15 @@ Confirmations = Mapping[AssetKind, Confirmation]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SegmentFinding:
     """The result of looking for a segment: a *receipt* when it is stored, *is_absent* when not, else unknown."""
 
     receipt: Receipt | None = None
     is_absent: bool = False
 
 
-_UNKNOWN: Final = Finding()
-_ABSENT: Final = Finding(is_absent=True)
+_UNKNOWN: Final = SegmentFinding()
+_ABSENT: Final = SegmentFinding(is_absent=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +89,12 @@ class Inquiry:
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    async def show(self, entry: HeldEntry) -> JobDetail | None:
+    async def show(self, entry: ClaimedEntry) -> JobDetail | None:
         """Return the job from the service; None when it has no job with that id."""
         with entry.step(Point.SHOW):
             return await self._run.client.find_job(entry.job_id, app_user_id=entry.avatar.app_user_id)
 
-    async def part_list(self, entry: HeldEntry, kind: AssetKind) -> PartList:
+    async def part_list(self, entry: ClaimedEntry, kind: AssetKind) -> PartList:
         """Return the service's list of a video's parts.
 
         The command for the action video is ambiguous (metastudio-protocol section 1.6), so an empty answer to it
@@ -110,7 +110,7 @@ class Inquiry:
             return PartList(None)
         return PartList({part.part_number: part.etag.lower() for part in result.parts})
 
-    async def find(self, entry: HeldEntry, sent: SegmentRecord) -> Finding:
+    async def find(self, entry: ClaimedEntry, sent: SegmentRecord) -> SegmentFinding:
         """Look for a segment whose PUT was started and that may be stored although no answer confirmed it."""
         if sent.kind.is_multipart:
             parts = await self.part_list(entry, sent.kind)
@@ -125,8 +125,8 @@ class Inquiry:
         return await self.find_shown(entry, sent, job, is_started=True)
 
     async def find_listed(
-        self, entry: HeldEntry, sent: SegmentRecord, parts: PartList, *, is_started: bool
-    ) -> Finding:
+        self, entry: ClaimedEntry, sent: SegmentRecord, parts: PartList, *, is_started: bool
+    ) -> SegmentFinding:
         """Look for a part in *parts*; *is_started* is True when a PUT of it may have been sent."""
         number, held = sent.segment.part_number, parts.held
         if held is None or (not held and sent.kind is not AssetKind.TRAINING_VIDEO):
@@ -137,8 +137,8 @@ class Inquiry:
         return await self._compared(entry, sent, held[number] or None, Evidence.LISTED, is_ours=is_ours)
 
     async def find_shown(
-        self, entry: HeldEntry, sent: SegmentRecord, job: JobDetail, *, is_started: bool
-    ) -> Finding:
+        self, entry: ClaimedEntry, sent: SegmentRecord, job: JobDetail, *, is_started: bool
+    ) -> SegmentFinding:
         """Probe the object of a single file through its URL in *job*; *is_started* as above."""
         url = job.download_urls.of(sent.kind)
         facts = await self._run.probe(url) if url is not None else None
@@ -150,8 +150,8 @@ class Inquiry:
         return await self._compared(entry, sent, facts.etag, Evidence.SEEN, is_ours=is_ours)
 
     async def _compared(
-        self, entry: HeldEntry, sent: SegmentRecord, etag: str | None, evidence: Evidence, *, is_ours: bool
-    ) -> Finding:
+        self, entry: ClaimedEntry, sent: SegmentRecord, etag: str | None, evidence: Evidence, *, is_ours: bool
+    ) -> SegmentFinding:
         """Judge the ETag of what is stored in the segment's place.
 
         An ETag that is no MD5 cannot be compared. The segment then counts as stored if only our PUT can have put
@@ -159,14 +159,14 @@ class Inquiry:
         """
         md5 = await self._run.sender.digest(entry.asset(sent.kind), sent.segment)
         if md5 == etag:
-            return Finding(Receipt(etag=etag, md5=md5, is_verified=True, evidence=evidence))
+            return SegmentFinding(Receipt(etag=etag, md5=md5, is_verified=True, evidence=evidence))
         if is_md5(etag or ""):
             return _ABSENT
         if is_ours:
-            return Finding(Receipt(etag=etag, md5=md5, is_verified=False, evidence=evidence))
+            return SegmentFinding(Receipt(etag=etag, md5=md5, is_verified=False, evidence=evidence))
         return _UNKNOWN
 
-    async def is_shown_joined(self, entry: HeldEntry, kind: AssetKind) -> bool:
+    async def is_shown_joined(self, entry: ClaimedEntry, kind: AssetKind) -> bool:
         """True when the show answer proves that a video's parts are joined.
 
         State and object of an amended job are those of the previous files, so it is False for a job whose review
@@ -192,7 +192,7 @@ class DeliveryCheck:
         self._run = run
         self._inquiry = inquiry
 
-    async def verdict(self, entry: HeldEntry, confirmations: Confirmations) -> str:
+    async def verdict(self, entry: ClaimedEntry, confirmations: Confirmations) -> str:
         """Return `verified`, or `unverified (why)`; *confirmations* record how each join became known.
 
         Raises EntryError when an object differs, or when it cannot be verified although that is required, and
@@ -221,7 +221,7 @@ class DeliveryCheck:
         return unverified(doubts)
 
     async def _doubt(
-        self, entry: HeldEntry, asset: Asset, url: PresignedUrl | None, confirmation: Confirmation | None
+        self, entry: ClaimedEntry, asset: Asset, url: PresignedUrl | None, confirmation: Confirmation | None
     ) -> str | None:
         """Return why the object is not proved to be right, None if it is; raise EntryError if proved wrong."""
         is_by_evidence = confirmation is Confirmation.BY_EVIDENCE
@@ -255,7 +255,7 @@ def _why_unseen(segments: list[SegmentRecord], kind: AssetKind) -> str:
     return not_shown(kind, is_compared=is_compared and kind.is_multipart)
 
 
-def _differs(entry: HeldEntry, asset: Asset, how: str, *, is_by_evidence: bool) -> EntryError:
+def _differs(entry: ClaimedEntry, asset: Asset, how: str, *, is_by_evidence: bool) -> EntryError:
     """Return the error for a differing object; when the join was concluded by evidence, a person must decide."""
     kind = DecisionNeededError if is_by_evidence else EntryError
     return kind(

@@ -22,7 +22,7 @@ from orchestrator.domain.evidence import Confirmation, Reply, reply_of_refusal
 from orchestrator.domain.states import WAIT_FILE_UPLOAD, EntryState, JobGroup, group_of
 from orchestrator.engine.events import Point
 from orchestrator.journal.records import EntryRecord
-from orchestrator.manifest.files import wanted_of
+from orchestrator.manifest.files import film_requirements
 from orchestrator.metastudio.wire import Command
 from orchestrator.preflight.cache import Cache
 from orchestrator.preflight.films.film import judge_film, known_film, read_film
@@ -30,7 +30,7 @@ from orchestrator.preflight.look.measures import has_look
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run
-    from orchestrator.engine.entry import HeldEntry
+    from orchestrator.engine.entry import ClaimedEntry
     from orchestrator.engine.steps.inquiry import Inquiry
 
 #: The value that a manifest can require with `submit_requires`.
@@ -47,7 +47,7 @@ class Submitter:
         #: entry; empty for none, None before it is read.
         self._required: str | None = None
 
-    async def submit(self, entry: HeldEntry) -> None:
+    async def submit(self, entry: ClaimedEntry) -> None:
         """Submit the job unless it has already moved on.
 
         A confirmed job is still in WAIT_FILE_UPLOAD; one in any other state was submitted, by us or in the console
@@ -82,7 +82,7 @@ class Submitter:
             review_code=None,
         )
 
-    async def _act(self, entry: HeldEntry) -> None:
+    async def _act(self, entry: ClaimedEntry) -> None:
         async for attempt in entry.attempts(Command.SUBMITVERIFYING, on=InterruptedTransferError):
             refusal: RequestRejectedError | None = None
             with attempt:
@@ -96,11 +96,11 @@ class Submitter:
             if refusal is not None:
                 raise _contradiction(entry, refusal) or refusal
 
-    async def _command(self, entry: HeldEntry, command: Command) -> None:
+    async def _command(self, entry: ClaimedEntry, command: Command) -> None:
         with entry.step(Point(command.value.lower())):
             await self._run.client.command(entry.job_id, command, app_user_id=entry.avatar.app_user_id)
 
-    async def _has_moved_on(self, entry: HeldEntry) -> bool:
+    async def _has_moved_on(self, entry: ClaimedEntry) -> bool:
         job = await self._inquiry.show(entry)
         if job is None or job.state == WAIT_FILE_UPLOAD:
             return False
@@ -112,7 +112,7 @@ class Submitter:
         return "USER_VERIFYING_SUBMITTED" in steps[updates[-1] + 1 if updates else 0 :]
 
 
-def _contradiction(entry: HeldEntry, error: RequestRejectedError) -> DecisionNeededError | None:
+def _contradiction(entry: ClaimedEntry, error: RequestRejectedError) -> DecisionNeededError | None:
     """Return the error when only a person can decide: a job that must be joined can still not be submitted."""
     confirmations = {entry.record.training_confirm, entry.record.action_confirm}
     is_about_job = reply_of_refusal(error.status, error.code) is not Reply.UNRELATED
@@ -153,7 +153,7 @@ def _reasons(record: EntryRecord, requires: str | None) -> Iterator[str]:
                     film = read_film(asset.path, cache)
             # When the film that was sent is missing or changed, cached facts about it count, if there are any.
             film = film or known_film(cache, asset.fingerprint)
-            for finding in judge_film(film, wanted_of(record.avatar, asset.kind)) if film else ():
+            for finding in judge_film(film, film_requirements(record.avatar, asset.kind)) if film else ():
                 if finding.is_error:
                     yield f"{asset.kind} {finding.message} [{finding.rule}]"
             if requires == LOOK and not has_look(cache, asset.fingerprint):

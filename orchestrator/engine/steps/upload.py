@@ -27,12 +27,12 @@ from orchestrator.domain.evidence import Evidence, Receipt
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.entry import check_hold
 from orchestrator.engine.events import Point, SegmentProgressed
-from orchestrator.engine.steps.inquiry import Finding, Inquiry
+from orchestrator.engine.steps.inquiry import Inquiry, SegmentFinding
 from orchestrator.journal.records import SegmentRecord
 
 if TYPE_CHECKING:
     from orchestrator.engine.context import Run
-    from orchestrator.engine.entry import HeldEntry
+    from orchestrator.engine.entry import ClaimedEntry
     from orchestrator.engine.events import EventBus
 
 #: While one worker sends, another writes to the journal.
@@ -62,7 +62,7 @@ class Uploader:
         self._run = run
         self._inquiry = inquiry
 
-    async def upload(self, entry: HeldEntry) -> None:
+    async def upload(self, entry: ClaimedEntry) -> None:
         """Send every segment that has no receipt; journaled receipts are kept.
 
         Single files go before films, and small ones first: a kill then leaves only kilobytes in doubt, and a job
@@ -93,7 +93,7 @@ class Uploader:
         await sending.send([segment for segment in singles if segment.started_at is not None])
         await entry.transition(EntryState.UPLOADED, "every segment is stored")
 
-    async def _take_over(self, entry: HeldEntry, segment: SegmentRecord, finding: Finding) -> None:
+    async def _take_over(self, entry: ClaimedEntry, segment: SegmentRecord, finding: SegmentFinding) -> None:
         if finding.receipt is not None:
             await entry.stored(segment, finding.receipt, attempt=0)
 
@@ -101,7 +101,7 @@ class Uploader:
 class _Sending:
     """Sends segments of one entry; after the first failure it starts no more."""
 
-    def __init__(self, entry: HeldEntry, run: Run, inquiry: Inquiry) -> None:
+    def __init__(self, entry: ClaimedEntry, run: Run, inquiry: Inquiry) -> None:
         self._entry = entry
         self._run = run
         self._inquiry = inquiry
@@ -115,7 +115,7 @@ class _Sending:
         if not left:
             return
         remaining = iter(left)
-        workers = min(_WORKERS_PER_PUT * self._run.settings.most_parallel, len(left))
+        workers = min(_WORKERS_PER_PUT * self._run.settings.max_parallel, len(left))
         async with anyio.create_task_group() as group:
             # This task is one of the workers, because most files are one segment.
             for _ in range(workers - 1):
@@ -163,7 +163,7 @@ class _Sending:
         except UnmarkedAnswerError as error:
             return await self._unmarked(segment, error, doubt)
         except InterruptedTransferError as error:
-            found = await self._inquiry.find(self._entry, segment) if error.is_body_sent else Finding()
+            found = await self._inquiry.find(self._entry, segment) if error.is_body_sent else SegmentFinding()
             if found.receipt is None:
                 raise
             self._run.outages.put_arrived(_host(segment))
@@ -191,7 +191,7 @@ class _Sending:
         return error.receipt
 
     def _refused(
-        self, segment: SegmentRecord, error: RefusedUploadError, doubt: _Doubt, finding: Finding
+        self, segment: SegmentRecord, error: RefusedUploadError, doubt: _Doubt, finding: SegmentFinding
     ) -> Receipt:
         """Judge a refusal when the service does not report that it holds the segment.
 
@@ -306,7 +306,7 @@ def _used_up() -> Receipt:
 class _Progress:
     """Publishes the bytes of one attempt, and subtracts them when it fails."""
 
-    def __init__(self, entry: HeldEntry, segment: SegmentRecord, events: EventBus) -> None:
+    def __init__(self, entry: ClaimedEntry, segment: SegmentRecord, events: EventBus) -> None:
         self._entry = entry
         self._segment = segment
         self._events = events

@@ -280,14 +280,14 @@ def _film(known: dict[str, Any]) -> Film:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FilmRequirements:
     """The requirements that follow from the purpose of a film."""
 
     is_flexus: bool = False
     is_sound_needed: bool = True
 
 
-def judge_film(film: Film, wanted: Wanted) -> Iterator[Finding]:
+def judge_film(film: Film, wanted: FilmRequirements) -> Iterator[Finding]:
     """Yield the findings about *film*; for a damaged film only the damage."""
     if film.damage:
         yield refused("P01", film.damage)

@@ -155,12 +155,24 @@ class Frozen:
     """What the service and the store were sent, by operation."""
     journals: list[dict[str, set[str]]] = field(default_factory=list)
     """The rows of each table."""
+    jobs: list[set[str]] = field(default_factory=list)
+    """The ids of the jobs that the service has."""
 
     @property
     def problems(self) -> list[str]:
         """What the worker did for an entry that another had brought to its end."""
         (before, after), (was, now) = self.requests, self.journals
-        sent = [name for name in after if after[name] != before.get(name)]
+        sent = {
+            name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name)
+        }
+        # A create that came too late made a job that only its worker knows, so that worker deletes it.
+        cleared = {
+            job_id
+            for job_id in self.jobs[0] - self.jobs[1]
+            if not any(job_id in row for row in was["entries"])
+        }
+        if cleared and sent.get("delete") == len(cleared):
+            del sent["delete"]
         return [
             *(f"{name} was sent after another worker had ended the entry" for name in sent),
             *(f"{table} was changed afterwards: {row}" for table in was for row in was[table] ^ now[table]),
@@ -450,7 +462,9 @@ class _Play:
             if has_ended:
                 frozen.process.signal(signal.SIGCONT)
                 frozen.process.wait()
-            found.requests.append(self._inspect()["requests"])
+            inspected = self._inspect()
+            found.requests.append(inspected["requests"])
+            found.jobs.append(set(inspected["live"]))
             rows = {table: f"SELECT ({row})::text FROM {table} AS each" for table, row in _WRITTEN.items()}
             found.journals.append(
                 {table: {row for (row,) in self._journal.ask(query)} for table, query in rows.items()}

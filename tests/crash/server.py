@@ -132,6 +132,7 @@ class Stage:
         theirs = self._others.job_ids if self._others is not None else []
         return {
             "jobs": [asdict(job) for job in self._current.all_jobs if job.job_id not in theirs],
+            "live": [job.job_id for job in self._current.jobs],
             "stored": self._current.stats.stored,
             "faults": self._current.faults.counts,
             "requests": self._current.stats.requests,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.fleet_harness import Arrival, Cut, FleetPlayed, Struck
+from tests.crash.fleet_harness import Arrival, Cut, FleetPlayed, Frozen, Struck
 from tests.crash.fleet_judge import delayed_sends, idle_takeovers, late_sends, sends_for_others
 from tests.crash.fleet_playing import play_fleets
 from tests.crash.fleet_rounds import (
@@ -186,6 +186,27 @@ def test_what_was_under_way_when_postgresql_went_away_is_not_late(begun_at: floa
     done.cuts.append(Cut(0, SERVICE, -3.0, False, 0.9))
 
     assert bool(late_sends(done)) is is_late
+
+
+@pytest.mark.parametrize(
+    ("sent", "gone", "is_wrong"),
+    [
+        pytest.param({}, set(), False, id="nothing"),
+        pytest.param({"put": 1}, set(), True, id="a PUT"),
+        pytest.param({"delete": 1}, {"late"}, False, id="the delete of a job that only it knows"),
+        pytest.param({"delete": 1}, {"kept"}, True, id="the delete of the entry's job"),
+        pytest.param({"delete": 1}, set(), True, id="a delete of nothing"),
+        pytest.param({"delete": 2}, {"late"}, True, id="two deletes"),
+        pytest.param({"delete": 1, "list": 1}, {"late"}, True, id="more than the delete"),
+    ],
+)
+def test_what_a_woken_worker_sends_is_found(sent: dict[str, int], gone: set[str], is_wrong: bool) -> None:
+    """Unless it deletes the job that its late create made."""
+    journal = {"entries": {'{"entry_id": "anna", "job_id": "kept"}'}}
+    jobs = {"kept", "late"}
+    frozen = Frozen([{"create": 2}, {"create": 2, **sent}], [journal, journal], [jobs, jobs - gone])
+
+    assert bool(frozen.problems) is is_wrong
 
 
 @pytest.mark.long

@@ -18,7 +18,7 @@ from orchestrator.metastudio.rate_limit import STEP_SLACK, ApiRate, CallKind
 ENDPOINT, PROJECT = "https://metastudio.example.com", "p1"
 
 
-class ManifestRequest:
+class Calls:
     """The server, and how often it was asked."""
 
     def __init__(self, driver: Driver) -> None:
@@ -40,7 +40,7 @@ class Host:
 
     def __init__(self, driver: Driver, rate: ApiRate) -> None:
         self.waits: list[float] = []
-        self.asked = ManifestRequest(driver)
+        self.asked = Calls(driver)
         #: What happens during the next wait.
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
         self.pacer = SharedPacer(self.asked, rate, ENDPOINT, PROJECT, self.sleep)

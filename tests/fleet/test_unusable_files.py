@@ -77,8 +77,12 @@ async def host(
         # As far as this worker knows the server was never away.
         queries.driver.there_since = -math.inf
         queries.taker = QueueManagerId(uuid.uuid4())
-        queries.identity = WorkerIdentity.of(name, endpoint=SCOPE["endpoint"], project_id=project, batch=batch)
-        made = Host(queries, Presence(queries.driver, queries.taker, f"process 1 on {name}", queries.identity))
+        queries.identity = WorkerIdentity.of(
+            name, endpoint=SCOPE["endpoint"], project_id=project, batch=batch
+        )
+        made = Host(
+            queries, Presence(queries.driver, queries.taker, f"process 1 on {name}", queries.identity)
+        )
         await made.presence.show()
         yield made
 

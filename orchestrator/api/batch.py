@@ -26,7 +26,6 @@ from orchestrator.api.planning import BatchPlan, find_batch_digest, plan_batch, 
 from orchestrator.api.run_report import RunReport, kept_in_history, new_run_id, with_results
 from orchestrator.api.session import open_session, work_on
 from orchestrator.api.status import BatchStatus, batch_head, entry_status, warnings_of_batch
-from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import UsageError
 from orchestrator.engine.drain import Stop
 from orchestrator.engine.events import Event, EventBus, SegmentProgressed
@@ -189,9 +188,7 @@ class Batch:
         state, values = self._effective.values.state, self._effective.values
         refuse_fleet(state, manifest.path)
         try:
-            async with kept_in_history(
-                state, lambda batch: normal(batch.name) == normal(manifest.batch_name), run_id
-            ):
+            async with kept_in_history(state, lambda batch: batch.is_named(manifest.batch_name), run_id):
                 work = work_settings(
                     self._effective,
                     self._environ,

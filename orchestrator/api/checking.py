@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from orchestrator.domain.assets import AssetKind
-from orchestrator.domain.entries import Entry, is_named_by, normal
+from orchestrator.domain.entries import Entry, is_named_by
 from orchestrator.domain.errors import JournalError, UsageError
 from orchestrator.domain.states import is_done
 from orchestrator.engine.selection import RowJob, misplaced_rows, rejected_row_jobs, row_job
@@ -199,7 +199,7 @@ async def _forgiven(
     """
     if not faulty:
         return found
-    named = [batch for batch in await journal.batches() if normal(batch.name) == normal(manifest.batch_name)]
+    named = await journal.batches_named(manifest.batch_name)
     if len(named) != 1:
         return found
     done = set()

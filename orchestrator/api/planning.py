@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from orchestrator.api.checking import ManifestRequest
 from orchestrator.api.engine_settings import home_folder, run_settings
-from orchestrator.domain.entries import BatchKey, normal
+from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, ManifestError
 from orchestrator.engine.decision import EntryPlan
 from orchestrator.engine.file_comparison import ContentComparison
@@ -196,16 +196,12 @@ async def find_batch_digest(
     if endpoint is not None and project_id is not None:
         key = BatchKey(endpoint.rstrip("/"), project_id, name)
         return (key if journal is None else await journal.known_key(key)).digest
-    alike = [
-        batch.batch
-        for batch in (await journal.batches() if journal is not None else [])
-        if normal(batch.name) == normal(name)
-        and endpoint in {None, batch.endpoint}
-        and project_id in {None, batch.project_id}
-    ]
+    if journal is None:
+        return ""
+    alike = await journal.batches_named(name, endpoint=endpoint, project_id=project_id)
     if len(alike) > 1:
         raise ConfigurationError(
             f"the journal has {len(alike)} batches named {name}",
             hint="choose one with --endpoint or --region, and --project-id",
         )
-    return alike[0] if alike else ""
+    return alike[0].batch if alike else ""

@@ -222,11 +222,11 @@ def _read_entries(given: dict[str, Any]) -> list[str]:
 
     if given.get("manifest"):
         return [entry.entry_id for entry in open_manifest(Path(given["manifest"])).entries()]
-    state, name = _state(given), given.get("batch")
+    state = _state(given)
 
     async def read() -> list[str]:
         async with open_journal(state, clock=time.time) as journal:
-            named = [batch for batch in await journal.batches() if name in {batch.name, batch.batch}]
+            named = await journal.batches_named(given.get("batch", ""), or_digest=True)
             return [entry for batch in named for entry in sorted(await journal.entry_ids(batch.batch))]
 
     return run_async(read) if exists(state) else []

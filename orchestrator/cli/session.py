@@ -17,7 +17,6 @@ from orchestrator.api.engine_settings import real_clocks, service_settings, work
 from orchestrator.api.run_report import IsMeant, keep_end, new_run_id
 from orchestrator.api.session import Session, event_outputs, open_session
 from orchestrator.cli.process import StoppedBySignal, cursor_shown_while_suspended, run_async
-from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import OrchestratorError, UsageError, exit_code_of_any
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.untrusted_text import shown
@@ -334,7 +333,7 @@ def batch_predicate(output: Output, manifest: Path, name: str | None) -> IsMeant
 
     def is_meant(batch: BatchRecord) -> bool:
         known = output.known.get("batch") or name
-        return batch.manifest_path == made_from if known is None else normal(batch.name) == normal(str(known))
+        return batch.manifest_path == made_from if known is None else batch.is_named(str(known))
 
     return is_meant
 

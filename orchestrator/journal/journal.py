@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from orchestrator.domain.assets import Asset
-from orchestrator.domain.entries import BatchKey, normal
+from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ConfigurationError, JournalError
 from orchestrator.domain.states import EntryState
 from orchestrator.domain.untrusted_text import repaired
@@ -70,12 +70,7 @@ class Journal(EntryWriter):
 
     async def known_key(self, key: BatchKey) -> BatchKey:
         """Return the key under which the journal has the batch; its name may be composed differently (NFC, NFD)."""
-        places = (key.endpoint, key.project_id, normal(key.name))
-        alike = [
-            batch
-            for batch in await self.batches()
-            if (batch.endpoint, batch.project_id, normal(batch.name)) == places
-        ]
+        alike = await self.batches_named(key.name, endpoint=key.endpoint, project_id=key.project_id)
         exact = [batch for batch in alike if batch.name == key.name]
         for batch in (exact or alike)[:1]:
             return batch.key

@@ -68,6 +68,26 @@ class JournalReader:
         query = f"SELECT {listed(BATCH_COLUMNS)} FROM batches ORDER BY last_run_at DESC"
         return [batch_record(row) for row in await self.backend.read(query)]
 
+    async def batches_named(
+        self,
+        name: str,
+        *,
+        endpoint: str | None = None,
+        project_id: str | None = None,
+        or_digest: bool = False,
+    ) -> list[BatchRecord]:
+        """Return the batches called *name*, of any endpoint and project if these are None, the latest first.
+
+        With *or_digest*, *name* may also be the digest of a batch.
+        """
+        return [
+            batch
+            for batch in await self.batches()
+            if (batch.is_named(name) or (or_digest and batch.batch == name))
+            and endpoint in {None, batch.endpoint}
+            and project_id in {None, batch.project_id}
+        ]
+
     async def batch(self, batch: str) -> BatchRecord | None:
         """Return the batch with this digest; None if it is new."""
         query = f"SELECT {listed(BATCH_COLUMNS)} FROM batches WHERE batch = :batch"

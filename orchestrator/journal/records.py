@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 from orchestrator.domain.assets import Asset, AssetKind, Fingerprint, Segment
 from orchestrator.domain.avatar import Avatar
-from orchestrator.domain.entries import BatchKey, Create
+from orchestrator.domain.entries import BatchKey, Create, normal
 from orchestrator.domain.errors import JournalError
 from orchestrator.domain.evidence import Confirmation, Evidence, Receipt
 from orchestrator.domain.presigned import PresignedUrl
@@ -111,6 +111,10 @@ class BatchRecord:
     def key(self) -> BatchKey:
         """The key that identifies the batch among all batches."""
         return BatchKey(self.endpoint, self.project_id, self.name, known_digest=self.batch)
+
+    def is_named(self, name: str) -> bool:
+        """True when *name* is the batch's name, even if its letters are composed differently (NFC, NFD)."""
+        return normal(self.name) == normal(name)
 
 
 @dataclass(frozen=True, slots=True)

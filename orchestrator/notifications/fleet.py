@@ -98,7 +98,7 @@ class FleetNotifier(Notifier):
         """Return the batch's delivery; None if the journal does not have the batch."""
         if name not in self._deliveries:
             if digest is None:
-                alike = [batch for batch in await self._journal.batches() if batch.name == name]
+                alike = await self._journal.batches_named(name)
                 if not alike:
                     return None
                 digest = max(alike, key=lambda batch: batch.last_run_at or 0.0).batch

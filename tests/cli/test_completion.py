@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 
@@ -38,6 +39,15 @@ def test_batches_and_entries_are_completed_from_the_journal(cli: Cli, batch: Bat
     assert sorted(completed("orchestrator results ")) == ["other", "studio"]
     assert completed("orchestrator status studio --entry a") == ["anna", "av1"]
     assert completed(f"orchestrator status --state {batch.folder}/none.db st") == []
+
+
+@pytest.mark.usefixtures("simulator")
+def test_entries_are_completed_however_the_name_of_the_batch_is_composed(cli: Cli, batch: Batch) -> None:
+    """Some systems type and paste decomposed letters."""
+    cli("run", batch.manifest, "--batch-name", "café")
+
+    name = unicodedata.normalize("NFD", "café")
+    assert completed(f"orchestrator status {name} --entry b") == ["bo"]
 
 
 def test_entries_of_a_command_with_a_manifest_are_those_of_the_manifest(batch: Batch) -> None:

@@ -75,13 +75,8 @@ def known_batch(invocation: Invocation, name: str) -> KnownBatch:
 
 async def find_batch(journal: Journal, effective: EffectiveSettings, name: str) -> BatchRecord:
     """Return the batch called *name*, of the configured endpoint and project; raises UsageError."""
-    named = [
-        batch
-        for batch in await journal.batches()
-        if name == batch.batch or normal(name) == normal(batch.name)
-    ]
-    values, endpoint = effective.values, effective.endpoint
-    found = [batch for batch in named if values.project_id in {None, batch.project_id}]
+    endpoint, project_id = effective.endpoint, effective.values.project_id
+    found = await journal.batches_named(name, project_id=project_id, or_digest=True)
     if len(found) > 1:
         # An endpoint is usually a permanent setting; it must not hide the only batch of that name.
         found = [batch for batch in found if endpoint in {None, batch.endpoint}]

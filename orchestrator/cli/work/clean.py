@@ -14,7 +14,6 @@ from orchestrator.cli.output import SCHEMA, Output, Row, can_ask, is_agreed, pri
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import open_service_session
 from orchestrator.cli.work.batches import has_journal
-from orchestrator.domain.entries import normal
 from orchestrator.domain.errors import (
     ExitCode,
     LockHeldError,
@@ -129,7 +128,7 @@ def _adopting(batch: BatchRecord) -> str:
     """Return the command that takes over jobs of *batch* made by another journal."""
     manifest = Path(batch.manifest_path or "MANIFEST")
     file, name = shlex.quote(str(manifest)), shlex.quote(batch.name)
-    if normal(manifest.stem) == normal(batch.name):
+    if batch.is_named(manifest.stem):
         return f"orchestrator run {file} --on-existing adopt"
     return f"orchestrator run {file} --batch-name {name} --on-existing adopt"
 

@@ -16,7 +16,7 @@ from orchestrator.domain.entries import Entry, is_named_by
 from orchestrator.domain.errors import JournalError, UsageError
 from orchestrator.domain.states import is_done
 from orchestrator.engine.selection import RowJob, misplaced_rows, rejected_row_jobs, row_job
-from orchestrator.journal.backend import is_server
+from orchestrator.journal.backend import is_shared
 from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspect_files, open_manifest
 from orchestrator.manifest.files import finding_problem
 from orchestrator.manifest.problems import without_ignored
@@ -66,7 +66,7 @@ class ManifestRequest:
 
 def refuse_fleet(state: str, manifest: Path) -> None:
     """Raise UsageError if the journal at *state* is a fleet's: a run would take over its workers' entries."""
-    if is_server(state):
+    if is_shared(state):
         name = quote(str(manifest))
         raise UsageError(
             "this journal is a fleet's: its workers upload what is queued, and `run` would interfere with them",

@@ -18,7 +18,7 @@ from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.events import EventBus, ServiceWarning, Subscriber
 from orchestrator.engine.report import RunOutcome
 from orchestrator.engine.service_connection import Clocks
-from orchestrator.journal.backend import is_url
+from orchestrator.journal.backend import is_shared
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.manifest import Manifest, Problem
 from orchestrator.observe.streams import ReportingContext
@@ -125,7 +125,7 @@ def _notifier_of(
     from orchestrator.notifications.sending import targets_of  # noqa: PLC0415
 
     targets = targets_of(values.notify) if values.notify else []
-    if is_url(values.state):
+    if is_shared(values.state):
         from orchestrator.notifications.fleet import FleetNotifier  # noqa: PLC0415
 
         return partial(

@@ -20,6 +20,7 @@ def require_server(state: str) -> None:
 
     It imports none of them, so that it can run before the modules that do.
     """
+    # A URL of another database is refused, without its password, where the journal is opened.
     if not is_url(state):
         raise UsageError(
             f"workers on several hosts need a journal in PostgreSQL, not {state}",

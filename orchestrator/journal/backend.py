@@ -129,8 +129,8 @@ def is_url(location: str) -> bool:
     return "://" in location
 
 
-def is_server(location: str) -> bool:
-    """True when *location* names a database server that hosts can share; no other URL can hold a journal."""
+def is_shared(location: str) -> bool:
+    """True when *location* names a database server, whose journal hosts can share; no other URL can hold one."""
     return location.startswith(("postgresql://", "postgres://"))
 
 

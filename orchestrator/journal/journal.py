@@ -16,7 +16,7 @@ from orchestrator.domain.errors import ConfigurationError, JournalError
 from orchestrator.domain.states import EntryState
 from orchestrator.domain.untrusted_text import repaired
 from orchestrator.journal import statements
-from orchestrator.journal.backend import Backend, JournalHealth, Row, Transaction, is_server, is_url, shown
+from orchestrator.journal.backend import Backend, JournalHealth, Row, Transaction, is_shared, is_url, shown
 from orchestrator.journal.history import (
     KEPT_INCIDENTS,
     IncidentKind,
@@ -314,7 +314,7 @@ class _Server(Protocol):
 
 def _server(location: str) -> _Server:
     """Return the module for journals on a server; raises ConfigurationError if *location* has none."""
-    if not is_server(location):
+    if not is_shared(location):
         raise ConfigurationError(
             f"a journal is kept in a file or in PostgreSQL, not at {shown(location)}",
             hint="give --state the path of a file or a directory, or postgresql://USER@HOST/DATABASE",

@@ -22,7 +22,7 @@ from orchestrator.cli.work.run import print_run
 from orchestrator.domain.errors import ManifestError
 from orchestrator.engine.batch import RunRequest, retry_batch
 from orchestrator.engine.decision import Retry
-from orchestrator.journal.backend import is_url
+from orchestrator.journal.backend import is_shared
 from orchestrator.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: R
         return await enqueuer.enqueue(*await asked_of(session))
 
     name, is_submit_wanted = known.record.name, manifest.is_submit_wanted
-    if is_url(known.effective.values.state):
+    if is_shared(known.effective.values.state):
         return await enqueue_by(output, known.as_enqueued, name, enqueue, is_submit_wanted=is_submit_wanted)
     async with open_shown_session(
         output, known.effective, name, is_submit_wanted=is_submit_wanted, environ=os.environ

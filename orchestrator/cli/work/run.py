@@ -31,7 +31,7 @@ from orchestrator.domain.errors import ExitCode, LimitReachedError, Orchestrator
 from orchestrator.domain.quantities import as_clock, format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import submit_batch
-from orchestrator.journal.backend import is_url
+from orchestrator.journal.backend import is_shared
 from orchestrator.journal.reading import JournalReader
 from orchestrator.settings.sources import EffectiveSettings
 
@@ -100,7 +100,7 @@ def submit_jobs(invocation: Invocation, name: str, patterns: Collection[str] | N
 
 async def _submit(output: Output, known: KnownBatch, patterns: Collection[str] | None) -> int:
     name = known.record.name
-    if is_url(known.effective.values.state):
+    if is_shared(known.effective.values.state):
 
         async def act(session: Session, enqueuer: Enqueuer) -> Enqueued:
             ids = await matching_entries(session.journal, known.record, patterns)

@@ -23,7 +23,7 @@ from anyio import to_thread
 from orchestrator.api.checking import ManifestRequest, check, check_films, check_patterns, refuse_fleet
 from orchestrator.api.engine_settings import real_clocks, work_settings
 from orchestrator.api.planning import BatchPlan, find_batch_digest, plan_batch, refusal
-from orchestrator.api.run_report import RunReport, kept_in_history, new_run_id, with_results
+from orchestrator.api.run_report import RunReport, new_run_id, run_kept_in_history, with_results
 from orchestrator.api.session import open_session, work_on
 from orchestrator.api.status import BatchStatus, batch_head, entry_status, warnings_of_batch
 from orchestrator.domain.errors import UsageError
@@ -188,7 +188,7 @@ class Batch:
         state, values = self._effective.values.state, self._effective.values
         refuse_fleet(state, manifest.path)
         try:
-            async with kept_in_history(state, lambda batch: batch.is_named(manifest.batch_name), run_id):
+            async with run_kept_in_history(state, lambda batch: batch.is_named(manifest.batch_name), run_id):
                 work = work_settings(
                     self._effective,
                     self._environ,

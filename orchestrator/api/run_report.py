@@ -286,7 +286,7 @@ async def keep_end(
 
 
 @asynccontextmanager
-async def kept_in_history(state: str, is_meant: IsMeant, run_id: str) -> AsyncIterator[None]:
+async def run_kept_in_history(state: str, is_meant: IsMeant, run_id: str) -> AsyncIterator[None]:
     """Record the end of the block if it raises or is cancelled; the error is raised again.
 
     A UsageError is not recorded: such a call is not a run.

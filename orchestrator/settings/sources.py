@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from platformdirs import user_config_path
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from orchestrator.domain.errors import ConfigurationError, OrchestratorError, UsageError
 from orchestrator.journal.backend import has_password, is_url
@@ -124,9 +124,9 @@ def settings_of_keywords(
     Raises UsageError for a keyword that is not a setting.
     """
     for name in keywords:
-        if name not in Settings.model_fields:
+        if name not in setting_names():
             raise UsageError(
-                f"there is no setting {name!r}{nearest(name, Settings)}",
+                f"there is no setting {name!r}{nearest(name, setting_names())}",
                 hint="`orchestrator config show` lists all",
             )
     # A path may be a Path, and None leaves the setting to the other sources.
@@ -146,8 +146,8 @@ def _loaded(
     switches = {name for name, field in known.items() if field.annotation in {bool, bool | None}}
     layers = [
         first,
-        environment_layer(Settings, switches, environ),
-        *file_layers(Settings, config, beside),
+        environment_layer(switches, environ),
+        *file_layers(config, beside),
     ]
     return _merged(layers)
 
@@ -181,7 +181,7 @@ def _first_complaint(error: ValidationError, winners: Mapping[str, Layer]) -> Or
     return next((found for found in complaints if isinstance(found, UsageError)), complaints[0])
 
 
-def setting_names() -> Iterable[str]:
+def setting_names() -> Collection[str]:
     """Return the names of all settings, in the order in which they are shown."""
     return Settings.model_fields.keys()
 
@@ -204,12 +204,12 @@ def flags_layer(flags: Mapping[str, str | bool | list[str]]) -> Layer:
     return Layer(values=flags, origins=_LONG_FLAGS, is_command_line=True)
 
 
-def environment_layer(settings: type[BaseModel], switches: set[str], environ: Mapping[str, str]) -> Layer:
+def environment_layer(switches: set[str], environ: Mapping[str, str]) -> Layer:
     """Return the layer of variables such as ORCHESTRATOR_JOBS.
 
     ORCHESTRATOR_NO_X=yes means ORCHESTRATOR_X=no for *switches*. Raises ConfigurationError if both are set.
     """
-    variables = {name: f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in settings.model_fields}
+    variables = {name: f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in setting_names()}
     texts = {name: environ.get(variable) for name, variable in variables.items()}
     values: dict[str, Any] = {name: text for name, text in texts.items() if text}
     for name in sorted(switches):
@@ -224,16 +224,16 @@ def environment_layer(settings: type[BaseModel], switches: set[str], environ: Ma
     return Layer(values=values, origins=origins)
 
 
-def file_layers(settings: type[BaseModel], config: Path | None, beside: Path | None) -> Iterator[Layer]:
+def file_layers(config: Path | None, beside: Path | None) -> Iterator[Layer]:
     """Yield the layers of existing files: *config*, which must exist, the one beside the manifest, and the user's."""
     if config is not None:
         if not _is_file(config):
             raise ConfigurationError(f"the configuration file {config} does not exist")
-        yield _file_layer(settings, config)
+        yield _file_layer(config)
     folder = beside.parent if beside is not None else Path()
     neighbour = folder / CONFIG_NAME
     if _is_file(neighbour):
-        layer = _file_layer(settings, neighbour)
+        layer = _file_layer(neighbour)
         # A folder of footage comes from others: its files must not choose what this machine executes.
         if "on_finish" in layer.values:
             raise ConfigurationError(
@@ -246,7 +246,7 @@ def file_layers(settings: type[BaseModel], config: Path | None, beside: Path | N
     except RuntimeError:
         return  # without a known home directory there is no user's file
     if own.is_absolute() and _is_file(own):
-        yield _file_layer(settings, own)
+        yield _file_layer(own)
 
 
 def _is_file(path: Path) -> bool:
@@ -254,12 +254,12 @@ def _is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - never raises, for any path
 
 
-def _file_layer(settings: type[BaseModel], path: Path) -> Layer:
+def _file_layer(path: Path) -> Layer:
     values = {name.replace("-", "_"): value for name, value in _read(path).items()}
     for name in values:
-        if name not in settings.model_fields:
+        if name not in setting_names():
             raise ConfigurationError(
-                f"{path}: there is no setting {name!r}{nearest(name, settings)}",
+                f"{path}: there is no setting {name!r}{nearest(name, setting_names())}",
                 hint="`orchestrator config show` lists all",
             )
     for name in _PATHS:
@@ -285,10 +285,10 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise ConfigurationError(f"{path} is not a TOML file: {text}") from None
 
 
-def nearest(name: str, settings: type[BaseModel]) -> str:
-    """Return `; did you mean ...?` with the setting nearest to *name*, or ''."""
-    matches = difflib.get_close_matches(name, settings.model_fields, n=1)
-    return f"; did you mean {matches[0]}?" if matches else ""
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return `; did you mean ...?` with the name in *known* nearest to *name*, after *prefix*; or ''."""
+    matches = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {prefix}{matches[0]}?" if matches else ""
 
 
 def environment_doubts(environ: Mapping[str, str]) -> list[str]:
@@ -304,8 +304,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     for variable in sorted(environ):
         name = variable.removeprefix(ENVIRONMENT_PREFIX)
         if name != variable and name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {ENVIRONMENT_PREFIX}{nearest[0]}?" if nearest else ""
+            hint = nearest(name, known, ENVIRONMENT_PREFIX)
             warnings.append(f"the environment variable {variable} is not a setting{hint}")
     return warnings
 

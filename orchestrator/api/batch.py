@@ -17,7 +17,6 @@ from subprocess import DEVNULL
 from typing import NoReturn, Self, TypedDict, Unpack
 
 import anyio
-import anyio.to_thread
 from anyio import to_thread
 
 from orchestrator.api.checking import ManifestRequest, check, check_films, check_patterns, refuse_fleet
@@ -146,7 +145,7 @@ class Batch:
         """
         values = self._effective.values
         look = partial(check_films, settings=values, note=_ignore, on_progress=_ignore)
-        checked = await anyio.to_thread.run_sync(check, self._asked, values, look)
+        checked = await to_thread.run_sync(check, self._asked, values, look)
         self.problems = checked.problems
         return checked.problems
 
@@ -167,7 +166,7 @@ class Batch:
             on_comparison=_ignore,
         )
         # Files are inspected one by one: in a thread, this does not block the caller's loop.
-        plan = await anyio.to_thread.run_sync(anyio.run, work)
+        plan = await to_thread.run_sync(anyio.run, work)
         self.problems = plan.problems
         if plan.has_errors:
             raise refusal(plan, manifest)
@@ -235,7 +234,7 @@ class Batch:
         state = self._effective.values.state
         if not await to_thread.run_sync(exists, state):
             return None
-        manifest = await anyio.to_thread.run_sync(self._asked.open, self._effective.values)
+        manifest = await to_thread.run_sync(self._asked.open, self._effective.values)
         async with open_journal(state, clock=time.time) as journal:
             digest = await find_batch_digest(journal, manifest.batch_name, self._effective, self._environ)
             record = await journal.batch(digest)
@@ -271,8 +270,8 @@ class Batch:
         self._streams.clear()
 
     async def _opened(self) -> Manifest:
-        manifest = await anyio.to_thread.run_sync(self._asked.open, self._effective.values)
-        await anyio.to_thread.run_sync(check_patterns, manifest, self._asked.patterns)
+        manifest = await to_thread.run_sync(self._asked.open, self._effective.values)
+        await to_thread.run_sync(check_patterns, manifest, self._asked.patterns)
         return manifest
 
     def _note(self, problems: list[Problem]) -> None:

@@ -150,8 +150,7 @@ class _Taken:
             return False
         self.ids[entry_id] = draft.start.line
         if name in self.names:
-            draft.report(f"the avatar in line {self.names[name]} has the same name", "name", rule="M04")
-            draft.problems[-1] = draft.problems[-1]._replace(severity=Severity.WARNING)
+            draft.warn(f"the avatar in line {self.names[name]} has the same name", "name", rule="M04")
         elif name:
             self.names[name] = draft.start.line
         return True

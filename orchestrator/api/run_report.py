@@ -1,4 +1,4 @@
-"""The result of a run: the document of `--json`, and the entry in the batch's history if it ended with an error."""
+"""The result of a run: the document of `--json`, and the record in the batch's history if it ended with an error."""
 
 from __future__ import annotations
 

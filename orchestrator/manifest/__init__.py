@@ -1,4 +1,4 @@
-"""Reading a YAML or CSV manifest into a batch, and reporting every problem of the file at once."""
+"""Reading a YAML, CSV or Excel manifest into a batch, and reporting every problem of the file at once."""
 
 from orchestrator.manifest.cells import csv_cells
 from orchestrator.manifest.fields import COLUMNS, RESULT_COLUMNS

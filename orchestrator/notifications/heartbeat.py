@@ -44,7 +44,7 @@ async def heartbeats(
 
 
 class Heartbeat:
-    """A client that requests *url* at the start, every minute and at the end."""
+    """A client that requests *url* at the start and every minute; `heartbeats` sends the end with `beat`."""
 
     def __init__(self, url: str, warn: Callable[[str], None]) -> None:
         self._url = url

@@ -139,7 +139,7 @@ class S3Bucket:
     async def held(self, keys: Collection[str]) -> set[str]:
         """Return those *keys* of which there is an object.
 
-        One list of all that begins like them takes a tenth of what a request for each of a job's takes.
+        One list by common prefix is ten times faster than one request per key.
         """
         if not keys:
             return set()

@@ -106,7 +106,7 @@ async def open_batch(
     asked = ManifestRequest(
         path=Path(manifest),
         batch_name=batch_name,
-        defaults=[f"{field}={value}" for field, value in (defaults or {}).items()],
+        defaults=dict(defaults or {}),
         patterns=tuple(entries),
     )
     effective = settings_of_keywords(

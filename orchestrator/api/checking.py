@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -43,23 +43,15 @@ class ManifestRequest:
 
     path: Path
     batch_name: str | None = None
-    defaults: Sequence[str] = ()  #: fields for avatars that do not set them, as `field=value`
+    defaults: Mapping[str, str] = field(default_factory=dict)  #: fields for avatars that do not set them
     patterns: Sequence[str] = ()  #: globs that select entries; empty for all
 
     def open(self, settings: Settings) -> Manifest:
-        """Open the manifest; raises UsageError for a default that is not `field=value`."""
-        fields = {}
-        for text in self.defaults:
-            name, separator, value = text.partition("=")
-            if not separator or not name.strip():
-                raise UsageError(
-                    "--default takes field=value", hint="for example --default contact=ops@example.com"
-                )
-            fields[name.strip()] = value
+        """Open the manifest; every error in it becomes a problem."""
         return open_manifest(
             self.path,
             batch_name=self.batch_name,
-            defaults=fields,
+            defaults=self.defaults,
             is_submit_wanted=settings.submit,
         )
 
@@ -131,8 +123,8 @@ def check(
 ) -> Checked:
     """Find every problem; reads only files and, for rows of results and missing files, the journal.
 
-    Blocks, for minutes if films are checked, and runs its own event loop. Raises UsageError and ManifestError like
-    `ManifestRequest.open`, and JournalError if the journal cannot be read.
+    Blocks, for minutes if films are checked, and runs its own event loop. Raises JournalError if the journal cannot
+    be read, ConfigurationError if this program cannot use its location.
     """
     rows: list[RowJob] = []
     films: list[EntryFilm] = []

@@ -145,6 +145,19 @@ def seconds_of(option: str, text: str | None) -> float | None:
         raise UsageError(f"{option}: {error}") from None
 
 
+def defaults_of(texts: Iterable[str] | None) -> dict[str, str]:
+    """Return the fields given with --default as `field=value`; raises UsageError."""
+    defaults = {}
+    for text in texts or ():
+        name, separator, value = text.partition("=")
+        if not separator or not name.strip():
+            raise UsageError(
+                "--default takes field=value", hint="for example --default contact=ops@example.com"
+            )
+        defaults[name.strip()] = value
+    return defaults
+
+
 def values_of(metavar: str | None) -> Completed | None:
     """Return the completion for a metavar such as `auto|bar|plain`; None if it lists no values."""
     values = [value for value in (metavar or "").split("|") if value.islower()]

@@ -70,6 +70,11 @@ def test_a_switch_is_set_by_its_name_or_its_opposite(
         ("--api-rate", "fast", "--api-rate: 'fast' is not a call rate; write WRITES:READS"),
         ("--verify", "md5", "--verify: must be 'etag' or 'off'"),
         ("--idle-timeout", "nan", "--idle-timeout: must be"),
+        (
+            "--default",
+            "contact",
+            "--default takes field=value\nhint: for example --default contact=ops@example.com",
+        ),
     ],
 )
 def test_a_wrong_flag_is_named_and_ends_with_two(

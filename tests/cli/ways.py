@@ -293,7 +293,7 @@ WAYS: tuple[Way, ...] = (
         cli("submit", "studio"),
     ),
     Way(
-        "orchestrator/api/checking.py",
+        f"{CLI}invocation.py",
         ("--default",),
         cli("validate", "{manifest}", "--default", "contact"),
         cli("validate", "{manifest}", "--default", "contact=ops@example.com"),

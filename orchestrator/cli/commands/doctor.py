@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.invocation import Defaults, Invocation, takes_settings
+from orchestrator.cli.invocation import Defaults, Invocation, defaults_of, takes_settings
 from orchestrator.settings.options import RUN_OPTIONS, SERVICE_OPTIONS
 
 #: Of a run's options those that decide how many files are open at once.
@@ -38,4 +38,4 @@ def doctor(
     """
     from orchestrator.cli.work.doctor import run_checks  # noqa: PLC0415 - keeps --help quick
 
-    return run_checks(invocation, manifest, default or ())
+    return run_checks(invocation, manifest, defaults_of(default))

@@ -12,6 +12,7 @@ from orchestrator.cli.invocation import (
     EntryPatterns,
     Invocation,
     ManifestPath,
+    defaults_of,
     takes_settings,
 )
 from orchestrator.settings.options import (
@@ -54,6 +55,6 @@ def enqueue(
     from orchestrator.cli.work.enqueue import enqueue_manifest  # noqa: PLC0415
 
     asked = ManifestRequest(
-        path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ()
+        path=manifest, batch_name=batch_name, defaults=defaults_of(default), patterns=entry or ()
     )
     return enqueue_manifest(invocation, asked, is_waiting=wait)

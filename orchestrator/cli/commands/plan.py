@@ -12,6 +12,7 @@ from orchestrator.cli.invocation import (
     EntryPatterns,
     Invocation,
     ManifestPath,
+    defaults_of,
     takes_settings,
 )
 from orchestrator.settings.options import (
@@ -59,6 +60,6 @@ def plan(
     from orchestrator.cli.work.plan import plan_manifest  # noqa: PLC0415
 
     asked = ManifestRequest(
-        path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ()
+        path=manifest, batch_name=batch_name, defaults=defaults_of(default), patterns=entry or ()
     )
     return plan_manifest(invocation, asked, rate=rate)

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.invocation import BatchArgument, Defaults, EntryPatterns, Invocation, takes_settings
+from orchestrator.cli.invocation import (
+    BatchArgument,
+    Defaults,
+    EntryPatterns,
+    Invocation,
+    defaults_of,
+    takes_settings,
+)
 from orchestrator.domain.errors import UsageError
 from orchestrator.settings.options import (
     MANIFEST_OPTIONS,
@@ -63,6 +70,6 @@ def retry(
         entry_ids=entry or None,
         is_cancelled_wanted=cancelled,
         manifest=manifest,
-        defaults=default or (),
+        defaults=defaults_of(default),
     )
     return retry_entries(invocation, batch, request)

@@ -12,6 +12,7 @@ from orchestrator.cli.invocation import (
     EntryPatterns,
     Invocation,
     ManifestPath,
+    defaults_of,
     takes_settings,
 )
 from orchestrator.settings.options import (
@@ -68,7 +69,7 @@ def run(
     from orchestrator.api.checking import ManifestRequest  # noqa: PLC0415 - keeps --help quick
 
     asked = ManifestRequest(
-        path=manifest, batch_name=batch_name, defaults=default or (), patterns=entry or ()
+        path=manifest, batch_name=batch_name, defaults=defaults_of(default), patterns=entry or ()
     )
     if dry_run:
         from orchestrator.cli.work.plan import plan_manifest  # noqa: PLC0415

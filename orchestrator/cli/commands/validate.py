@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.invocation import BatchName, Defaults, Invocation, ManifestPath, takes_settings
+from orchestrator.cli.invocation import (
+    BatchName,
+    Defaults,
+    Invocation,
+    ManifestPath,
+    defaults_of,
+    takes_settings,
+)
 from orchestrator.settings.options import JOBS_OPTIONS, LOOK_OPTIONS, MANIFEST_OPTIONS
 
 
@@ -43,5 +50,5 @@ def validate(
     from orchestrator.api.checking import ManifestRequest  # noqa: PLC0415 - keeps --help quick
     from orchestrator.cli.work.validate import validate_manifest  # noqa: PLC0415
 
-    asked = ManifestRequest(path=manifest, batch_name=batch_name, defaults=default or ())
+    asked = ManifestRequest(path=manifest, batch_name=batch_name, defaults=defaults_of(default))
     return validate_manifest(invocation, asked, report)

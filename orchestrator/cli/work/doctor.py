@@ -52,7 +52,7 @@ _REFUSED_SKEW_SECONDS = 900.0
 _CLOCK_FIX = "set this machine's clock: timedatectl set-ntp true"
 
 
-def run_checks(invocation: Invocation, manifest: Path | None, defaults: Sequence[str]) -> ExitCode:
+def run_checks(invocation: Invocation, manifest: Path | None, defaults: Mapping[str, str]) -> ExitCode:
     """Run all checks, even if some fail, and print them; raises UsageError for a wrong flag."""
     effective, settings_check = _settings(invocation, manifest)
     access = find_access(effective, os.environ, home_folder())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -39,7 +39,7 @@ class RetryRequest:
     entry_ids: Collection[str] | None
     is_cancelled_wanted: bool
     manifest: Path | None
-    defaults: Sequence[str]
+    defaults: Mapping[str, str]
 
 
 def retry_entries(invocation: Invocation, name: str, request: RetryRequest) -> int:

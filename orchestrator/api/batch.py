@@ -103,16 +103,16 @@ async def open_batch(
     user's file. Credentials come from *environ* and the vendor's file. Raises UsageError for a wrong keyword,
     ConfigurationError for a wrong value from elsewhere.
     """
-    asked = ManifestRequest(
+    request = ManifestRequest(
         path=Path(manifest),
         batch_name=batch_name,
         defaults=dict(defaults or {}),
         patterns=tuple(entries),
     )
     effective = settings_of_keywords(
-        settings, environ, config=None if config is None else Path(config), beside=asked.path
+        settings, environ, config=None if config is None else Path(config), beside=request.path
     )
-    batch = Batch(asked, effective, environ)
+    batch = Batch(request, effective, environ)
     try:
         yield batch
     finally:
@@ -123,10 +123,10 @@ class Batch:
     """A batch opened by `open_batch`; `problems` holds the errors and warnings found by the last call."""
 
     def __init__(
-        self, asked: ManifestRequest, effective: EffectiveSettings, environ: Mapping[str, str]
+        self, request: ManifestRequest, effective: EffectiveSettings, environ: Mapping[str, str]
     ) -> None:
         self.problems: list[Problem] = []
-        self._asked = asked
+        self._request = request
         self._effective = effective
         self._environ = environ
         self._stop = Stop()
@@ -135,7 +135,7 @@ class Batch:
         self._bus: EventBus | None = None
 
     def __repr__(self) -> str:
-        return f"<Batch of {self._asked.path}>"
+        return f"<Batch of {self._request.path}>"
 
     async def validate(self) -> list[Problem]:
         """Return every problem of the manifest and its files, like `orchestrator validate`; nothing is sent.
@@ -145,7 +145,7 @@ class Batch:
         """
         values = self._effective.values
         look = partial(check_films, settings=values, note=_ignore, on_progress=_ignore)
-        checked = await to_thread.run_sync(check, self._asked, values, look)
+        checked = await to_thread.run_sync(check, self._request, values, look)
         self.problems = checked.problems
         return checked.problems
 
@@ -158,7 +158,7 @@ class Batch:
         manifest = await self._opened()
         work = partial(
             plan_batch,
-            self._asked,
+            self._request,
             manifest,
             self._effective,
             self._environ,
@@ -212,7 +212,7 @@ class Batch:
                     self._bus = session.events
                     report = await work_on(
                         session,
-                        self._asked,
+                        self._request,
                         manifest,
                         with_media=values.media_check,
                         on_problems=self._note,
@@ -234,7 +234,7 @@ class Batch:
         state = self._effective.values.state
         if not await to_thread.run_sync(exists, state):
             return None
-        manifest = await to_thread.run_sync(self._asked.open, self._effective.values)
+        manifest = await to_thread.run_sync(self._request.open, self._effective.values)
         async with open_journal(state, clock=time.time) as journal:
             digest = await find_batch_digest(journal, manifest.batch_name, self._effective, self._environ)
             record = await journal.batch(digest)
@@ -270,8 +270,8 @@ class Batch:
         self._streams.clear()
 
     async def _opened(self) -> Manifest:
-        manifest = await to_thread.run_sync(self._asked.open, self._effective.values)
-        await to_thread.run_sync(check_patterns, manifest, self._asked.patterns)
+        manifest = await to_thread.run_sync(self._request.open, self._effective.values)
+        await to_thread.run_sync(check_patterns, manifest, self._request.patterns)
         return manifest
 
     def _note(self, problems: list[Problem]) -> None:

@@ -119,7 +119,7 @@ class Checked:
 
 
 def check(
-    asked: ManifestRequest, settings: Settings, look: Callable[[Sequence[EntryFilm]], list[CheckedFilm]]
+    request: ManifestRequest, settings: Settings, look: Callable[[Sequence[EntryFilm]], list[CheckedFilm]]
 ) -> Checked:
     """Find every problem; reads only files and, for rows of results and missing files, the journal.
 
@@ -128,7 +128,7 @@ def check(
     """
     rows: list[RowJob] = []
     films: list[EntryFilm] = []
-    manifest = asked.open(settings)
+    manifest = request.open(settings)
 
     def note(entry: Entry, problems: list[Problem]) -> None:
         if settings.look != "off":
@@ -149,7 +149,7 @@ def check(
                 _compared_with_journal, problems, rows, sorted(faulty), settings.state, manifest
             )
     looked = look(films)
-    problems += film_problems(looked, str(asked.path))
+    problems += film_problems(looked, str(request.path))
     return Checked(
         manifest=manifest,
         entries=count,

@@ -110,7 +110,7 @@ class BatchPlan:
 
 
 async def plan_batch(
-    asked: ManifestRequest,
+    request: ManifestRequest,
     manifest: Manifest,
     effective: EffectiveSettings,
     environ: Mapping[str, str],
@@ -131,7 +131,7 @@ async def plan_batch(
             digest,
             run_settings(effective.values, is_submit_wanted=manifest.is_submit_wanted),
             with_media=effective.values.media_check,
-            scope=scope_of(tuple(asked.patterns), effective.values.min_age, time.time()),
+            scope=scope_of(tuple(request.patterns), effective.values.min_age, time.time()),
             contents=None if journal is None else ContentComparison(journal, on_comparison),
         )
         entries, new = [], 0
@@ -140,7 +140,7 @@ async def plan_batch(
             entries.append(planned_entry(plan, rate))
         known = await journal.entry_ids(digest) if journal is not None else set()
         removed = sorted(known - {entry.entry for entry in entries} - planner.left_alone)
-        batch = None if journal is None or asked.batch_name is not None else await journal.batch(digest)
+        batch = None if journal is None or request.batch_name is not None else await journal.batch(digest)
     decision: DecisionNeededError | None = None
     if batch is not None:
         # A run would ask for a decision if the batch was made from another file.

@@ -81,28 +81,28 @@ async def open_session(
     Raises JournalError, and ConfigurationError for an invalid journal setting.
     """
     new_notifier = _notifier_of(values, work.run_id, tracker, reporting)
-    async with AsyncExitStack() as opened:
+    async with AsyncExitStack() as stack:
         ending = RunEnd()
         if values.heartbeat is not None:
             # Loaded only if heartbeats are configured.
             from orchestrator.notifications.heartbeat import heartbeats  # noqa: PLC0415
 
             beating = heartbeats(values.heartbeat, reporting.warn, lambda: ending.exit_code)
-            await opened.enter_async_context(beating)
-        told = opened.enter_context(
+            await stack.enter_async_context(beating)
+        outputs = stack.enter_context(
             event_outputs(values, context, clocks.clock, reporting, run_id=work.run_id, ending=ending)
         )
-        journal = await opened.enter_async_context(open_journal(values.state, clock=clocks.clock))
+        journal = await stack.enter_async_context(open_journal(values.state, clock=clocks.clock))
         notifier = None
         if new_notifier is not None:
-            notifier = await opened.enter_async_context(new_notifier(journal))
+            notifier = await stack.enter_async_context(new_notifier(journal))
         events = EventBus(
-            *filter(None, [tracker]), *subscribers, *told.subscribers, *filter(None, [notifier])
+            *filter(None, [tracker]), *subscribers, *outputs.subscribers, *filter(None, [notifier])
         )
         for warning in work.service.credentials.warnings:
             events.publish(ServiceWarning(message=warning))
         yield Session(
-            work=replace(work, events_path=told.events_path),
+            work=replace(work, events_path=outputs.events_path),
             journal=journal,
             events=events,
             clocks=clocks,
@@ -187,27 +187,28 @@ def event_outputs(
     Only a run or a worker, which has a *run_id*, is measured and traced: another command for the batch must not
     show up as a run. A worker has no batch and publishes no end; its exit code comes from *ending*.
     """
-    with ExitStack() as open_ones:
+    with ExitStack() as stack:
         lines = None
         if values.events is not None:
             # Loaded only if an events file is configured.
             from orchestrator.observe.event_file import event_file  # noqa: PLC0415
 
-            opened = event_file(
-                reporting.stdout() if values.events == STDOUT else values.events,
-                context,
-                clock=clock,
-                hidden=reporting.hidden,
-                warn=reporting.warn,
+            lines = stack.enter_context(
+                event_file(
+                    reporting.stdout() if values.events == STDOUT else values.events,
+                    context,
+                    clock=clock,
+                    hidden=reporting.hidden,
+                    warn=reporting.warn,
+                )
             )
-            lines = open_ones.enter_context(opened)
         subscribers: list[Subscriber] = [] if lines is None else [lines]
         if run_id is not None and (values.metrics_file is not None or values.metrics_port is not None):
             # Loaded only if metrics are configured.
             from orchestrator.observe.metrics import RunMetrics  # noqa: PLC0415
 
             metrics = RunMetrics(context["batch"] or None, run_id, clock)
-            subscribers.append(open_ones.enter_context(_written(values, metrics, reporting, ending)))
+            subscribers.append(stack.enter_context(_written(values, metrics, reporting, ending)))
         # A program that has set up OpenTelemetry has imported it; otherwise it need not even be installed.
         if run_id is not None and "opentelemetry.trace" in sys.modules:
             from orchestrator.observe.spans import run_spans  # noqa: PLC0415
@@ -228,11 +229,11 @@ def _written(
 ) -> Iterator[Subscriber]:
     from orchestrator.observe.metrics import metrics_file, metrics_port  # noqa: PLC0415 - only with metrics
 
-    with ExitStack() as open_ones:
+    with ExitStack() as stack:
         if values.metrics_file is not None:
-            open_ones.enter_context(metrics_file(values.metrics_file, metrics, reporting.warn))
+            stack.enter_context(metrics_file(values.metrics_file, metrics, reporting.warn))
         if values.metrics_port is not None:
-            open_ones.enter_context(metrics_port(values.metrics_port, metrics, reporting.warn))
+            stack.enter_context(metrics_port(values.metrics_port, metrics, reporting.warn))
         try:
             yield metrics
             if metrics.is_worker and ending is not None:

@@ -81,10 +81,10 @@ async def open_shown_session(
         logs.hidden.extend((*work.service.credentials.secret.texts, *effective.values.secret_texts))
         tracker = RunTracker(clocks.monotonic)
         with (
-            _display(effective.values, tracker, clocks) as shown,
+            _display(effective.values, tracker, clocks) as displays,
             changeable_bandwidth(output, effective, work.bandwidth),
         ):
-            subscribers = [*shown, *logs.subscribers]
+            subscribers = [*displays, *logs.subscribers]
             async with open_session(
                 work,
                 effective.values,
@@ -138,9 +138,9 @@ def _display(values: Settings, tracker: RunTracker, clocks: Clocks) -> Iterator[
     is_painted = style is ProgressStyle.BAR and sys.stderr.isatty()
     with (
         cursor_shown_while_suspended() if is_painted else nullcontext(),
-        _display_of(style, tracker, clocks) as shown,
+        _display_of(style, tracker, clocks) as display,
     ):
-        yield [shown]
+        yield [display]
 
 
 class WarningPrinter:
@@ -231,12 +231,12 @@ async def open_service_session(
         output.note(f"warning: {warning}")
     clocks = real_clocks()
     context = {} if batch_name is None else {"batch": batch_name}
-    with ExitStack() as told_in:
-        logs = told_in.enter_context(logs_of(effective.values, output.complain, **context))
+    with ExitStack() as stack:
+        logs = stack.enter_context(logs_of(effective.values, output.complain, **context))
         reporting = reporting_context(output, logs)
-        told = told_in.enter_context(event_outputs(effective.values, context, clocks.clock, reporting))
+        outputs = stack.enter_context(event_outputs(effective.values, context, clocks.clock, reporting))
         logs.hidden.extend((*service.credentials.secret.texts, *effective.values.secret_texts))
-        events = EventBus(*subscribers, *logs.subscribers, OutageNotes(output), *told.subscribers)
+        events = EventBus(*subscribers, *logs.subscribers, OutageNotes(output), *outputs.subscribers)
         outages = gates(service.outage, clocks, Drain(clocks.sleep, events), events)
         gate = outages.call if is_patient else None
         async with (

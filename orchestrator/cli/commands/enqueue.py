@@ -54,7 +54,7 @@ def enqueue(
     from orchestrator.api.checking import ManifestRequest  # noqa: PLC0415 - keeps --help quick
     from orchestrator.cli.work.enqueue import enqueue_manifest  # noqa: PLC0415
 
-    asked = ManifestRequest(
+    request = ManifestRequest(
         path=manifest, batch_name=batch_name, defaults=defaults_of(default), patterns=entry or ()
     )
-    return enqueue_manifest(invocation, asked, is_waiting=wait)
+    return enqueue_manifest(invocation, request, is_waiting=wait)

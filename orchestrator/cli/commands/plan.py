@@ -59,7 +59,7 @@ def plan(
     from orchestrator.api.checking import ManifestRequest  # noqa: PLC0415 - keeps --help quick
     from orchestrator.cli.work.plan import plan_manifest  # noqa: PLC0415
 
-    asked = ManifestRequest(
+    request = ManifestRequest(
         path=manifest, batch_name=batch_name, defaults=defaults_of(default), patterns=entry or ()
     )
-    return plan_manifest(invocation, asked, rate=rate)
+    return plan_manifest(invocation, request, rate=rate)

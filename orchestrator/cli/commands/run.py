@@ -68,13 +68,13 @@ def run(
     """
     from orchestrator.api.checking import ManifestRequest  # noqa: PLC0415 - keeps --help quick
 
-    asked = ManifestRequest(
+    request = ManifestRequest(
         path=manifest, batch_name=batch_name, defaults=defaults_of(default), patterns=entry or ()
     )
     if dry_run:
         from orchestrator.cli.work.plan import plan_manifest  # noqa: PLC0415
 
-        return plan_manifest(invocation, asked, rate=None)
+        return plan_manifest(invocation, request, rate=None)
     from orchestrator.cli.work.run import run_manifest  # noqa: PLC0415
 
-    return run_manifest(invocation, asked)
+    return run_manifest(invocation, request)

@@ -50,5 +50,5 @@ def validate(
     from orchestrator.api.checking import ManifestRequest  # noqa: PLC0415 - keeps --help quick
     from orchestrator.cli.work.validate import validate_manifest  # noqa: PLC0415
 
-    asked = ManifestRequest(path=manifest, batch_name=batch_name, defaults=defaults_of(default))
-    return validate_manifest(invocation, asked, report)
+    request = ManifestRequest(path=manifest, batch_name=batch_name, defaults=defaults_of(default))
+    return validate_manifest(invocation, request, report)

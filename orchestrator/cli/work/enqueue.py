@@ -26,31 +26,31 @@ if TYPE_CHECKING:
 Act = Callable[[Session, "Enqueuer"], Awaitable["Enqueued"]]
 
 
-def enqueue_manifest(invocation: Invocation, asked: ManifestRequest, *, is_waiting: bool) -> int:
+def enqueue_manifest(invocation: Invocation, request: ManifestRequest, *, is_waiting: bool) -> int:
     """Queue the manifest's unfinished entries and return the exit code; errors are refused like in `run`."""
     output = invocation.output
     problems = ProblemReport(output)
-    is_meant = batch_predicate(output, asked.path, asked.batch_name)
-    with kept_in_history(output, lambda: journal_location(invocation, asked.path), is_meant):
+    is_meant = batch_predicate(output, request.path, request.batch_name)
+    with kept_in_history(output, lambda: journal_location(invocation, request.path), is_meant):
         try:
-            effective = invocation.settings(beside=asked.path)
+            effective = invocation.settings(beside=request.path)
             require_server(effective.values.state)
-            return run_on_network(_enqueue, output, asked, effective, problems, is_waiting)
+            return run_on_network(_enqueue, output, request, effective, problems, is_waiting)
         except OrchestratorError as error:
             if is_setting_wrong(error) and not problems.was_called:
-                refuse_invalid(invocation, asked, problems)
+                refuse_invalid(invocation, request, problems)
             raise
 
 
 async def _enqueue(
     output: Output,
-    asked: ManifestRequest,
+    request: ManifestRequest,
     effective: EffectiveSettings,
     problems: ProblemReport,
     is_waiting: bool,
 ) -> int:
-    manifest = asked.open(effective.values)
-    check_patterns(manifest, asked.patterns)
+    manifest = request.open(effective.values)
+    check_patterns(manifest, request.patterns)
 
     async def act(session: Session, enqueuer: Enqueuer) -> Enqueued:
         return await enqueuer.enqueue(
@@ -58,8 +58,8 @@ async def _enqueue(
                 manifest=manifest,
                 work=session.work,
                 with_media=effective.values.media_check,
-                is_batch_named=asked.batch_name is not None,
-                patterns=tuple(asked.patterns),
+                is_batch_named=request.batch_name is not None,
+                patterns=tuple(request.patterns),
                 on_problems=problems,
             )
         )

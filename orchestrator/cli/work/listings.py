@@ -176,16 +176,18 @@ def counted(problems: Sequence[Problem], *, is_of_entries: bool = False) -> str:
     return ", ".join(parts)
 
 
-def refuse_invalid(invocation: Invocation, asked: ManifestRequest, report: ProblemReport) -> None:
+def refuse_invalid(invocation: Invocation, request: ManifestRequest, report: ProblemReport) -> None:
     """Raise ManifestError if the manifest has errors; only settings from flags apply."""
     from orchestrator.api.checking import check_manifest  # noqa: PLC0415 - loads what listing entries does not need
 
     settings = settings_of_flags(invocation.flags).values
-    _, problems = check_manifest(asked.open(settings), with_media=settings.media_check)
+    _, problems = check_manifest(request.open(settings), with_media=settings.media_check)
     errors = sum(problem.is_error for problem in problems)
     if errors:
         report(problems)
-        raise ManifestError(f"{asked.path} has {errors} error{'' if errors == 1 else 's'}; nothing was sent")
+        raise ManifestError(
+            f"{request.path} has {errors} error{'' if errors == 1 else 's'}; nothing was sent"
+        )
 
 
 def is_setting_wrong(error: OrchestratorError) -> bool:

@@ -29,11 +29,11 @@ from orchestrator.settings.sources import EffectiveSettings
 _SHOWN_ENTRIES = 40
 
 
-def plan_manifest(invocation: Invocation, asked: ManifestRequest, rate: str | None) -> int:
+def plan_manifest(invocation: Invocation, request: ManifestRequest, rate: str | None) -> int:
     """Print what a run would do; raises ManifestError if it would refuse the manifest."""
-    effective = invocation.settings(beside=asked.path)
-    manifest = asked.open(effective.values)
-    check_patterns(manifest, asked.patterns)
+    effective = invocation.settings(beside=request.path)
+    manifest = request.open(effective.values)
+    check_patterns(manifest, request.patterns)
     output = invocation.output
     try:
         bytes_per_second = None if rate is None else parse_bytes(rate.removesuffix("/s"))
@@ -46,7 +46,7 @@ def plan_manifest(invocation: Invocation, asked: ManifestRequest, rate: str | No
         rate=bytes_per_second,
         on_comparison=lambda files: output.note(comparing(files)),
     )
-    batch_plan = run_async(planned, asked, manifest, effective, os.environ)
+    batch_plan = run_async(planned, request, manifest, effective, os.environ)
     _print_warnings(output, batch_plan)
     if batch_plan.has_errors:
         output.known["batch"] = manifest.batch_name

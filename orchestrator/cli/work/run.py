@@ -46,35 +46,35 @@ _STOPPED_BY = {
 }
 
 
-def run_manifest(invocation: Invocation, asked: ManifestRequest) -> int:
+def run_manifest(invocation: Invocation, request: ManifestRequest) -> int:
     """Run the manifest's batch to its end and return the exit code.
 
     Errors of the manifest are reported before any other error.
     """
     output = invocation.output
     problems = ProblemReport(output)
-    is_meant = batch_predicate(output, asked.path, asked.batch_name)
-    with kept_in_history(output, lambda: journal_location(invocation, asked.path), is_meant):
+    is_meant = batch_predicate(output, request.path, request.batch_name)
+    with kept_in_history(output, lambda: journal_location(invocation, request.path), is_meant):
         try:
-            effective = invocation.settings(beside=asked.path)
-            refuse_fleet(effective.values.state, asked.path)
-            return run_on_network(run_once, invocation, asked, effective, problems)
+            effective = invocation.settings(beside=request.path)
+            refuse_fleet(effective.values.state, request.path)
+            return run_on_network(run_once, invocation, request, effective, problems)
         except OrchestratorError as error:
             if is_setting_wrong(error) and not problems.was_called:
-                refuse_invalid(invocation, asked, problems)
+                refuse_invalid(invocation, request, problems)
             raise
 
 
 async def run_once(
     invocation: Invocation,
-    asked: ManifestRequest,
+    request: ManifestRequest,
     effective: EffectiveSettings,
     problems: ProblemReport,
     environ: Mapping[str, str] = os.environ,
 ) -> int:
     """Run the batch once with the *effective* settings and the credentials of *environ*."""
-    manifest = asked.open(effective.values)
-    check_patterns(manifest, asked.patterns)
+    manifest = request.open(effective.values)
+    check_patterns(manifest, request.patterns)
     output = invocation.output
     async with open_shown_session(
         output,
@@ -84,7 +84,7 @@ async def run_once(
         environ=environ,
     ) as session:
         report = await work_on(
-            session, asked, manifest, with_media=effective.values.media_check, on_problems=problems
+            session, request, manifest, with_media=effective.values.media_check, on_problems=problems
         )
         await print_run(output, report, session.journal, had_work=session.has_worked)
         await session.report_end(report)

@@ -21,17 +21,19 @@ from orchestrator.settings.values import ProgressStyle, Settings
 _PLAIN_SECONDS = 30.0
 
 
-def validate_manifest(invocation: Invocation, asked: ManifestRequest, report: Path | None = None) -> ExitCode:
+def validate_manifest(
+    invocation: Invocation, request: ManifestRequest, report: Path | None = None
+) -> ExitCode:
     """Print every problem of the manifest, and write the page *report* about its films.
 
     Only files are read, and for rows of results and missing files the journal.
     """
     output = invocation.output
-    effective = invocation.settings(beside=asked.path)
+    effective = invocation.settings(beside=request.path)
     settings = effective.values
     if report is not None and settings.look == "off":
         raise UsageError("--report needs --look", hint="add --look quick")
-    checked = check(asked, settings, lambda films: check_films_shown(films, settings, output))
+    checked = check(request, settings, lambda films: check_films_shown(films, settings, output))
     problems, looked = checked.problems, checked.looked
     if report is not None and looked:
         write_film_page(report, checked.manifest.batch_name, looked, problems, jobs=settings.jobs)
@@ -46,7 +48,7 @@ def validate_manifest(invocation: Invocation, asked: ManifestRequest, report: Pa
             output.say(line.text)
         listed_entries = checked.manifest.listed
         verdict = counted(problems, is_of_entries=True) or "no problems"
-        output.say(f"{asked.path}: {listed_entries} entr{'y' if listed_entries == 1 else 'ies'}, {verdict}")
+        output.say(f"{request.path}: {listed_entries} entr{'y' if listed_entries == 1 else 'ies'}, {verdict}")
     return ExitCode.OK if checked.is_valid else ExitCode.MANIFEST_INVALID
 
 

@@ -23,9 +23,10 @@ from orchestrator.api.checking import ManifestRequest, check, check_films, check
 from orchestrator.api.engine_settings import real_clocks, work_settings
 from orchestrator.api.planning import BatchPlan, find_batch_digest, plan_batch, refusal
 from orchestrator.api.run_report import RunReport, new_run_id, run_kept_in_history, with_results
-from orchestrator.api.session import open_session, work_on
+from orchestrator.api.session import open_session, run_request
 from orchestrator.api.status import BatchStatus, batch_head, entry_status, warnings_of_batch
 from orchestrator.domain.errors import UsageError
+from orchestrator.engine.batch import run_batch
 from orchestrator.engine.drain import Stop
 from orchestrator.engine.events import Event, EventBus, SegmentProgressed
 from orchestrator.journal.journal import exists, open_journal
@@ -210,13 +211,14 @@ class Batch:
                     ),
                 ) as session:
                     self._bus = session.events
-                    report = await work_on(
+                    request = run_request(
                         session,
                         self._request,
                         manifest,
                         with_media=values.media_check,
                         on_problems=self._note,
                     )
+                    report = await run_batch(request, session.journal, session.events, session.clocks)
                     await session.report_end(report)
                     return await with_results(report, session.journal, warnings)
         finally:

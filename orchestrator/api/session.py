@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.api.checking import ManifestRequest
 from orchestrator.api.run_report import document_of_queued_batch, document_of_run
 from orchestrator.domain.errors import ExitCode, LockHeldError, exit_code_of_any
-from orchestrator.engine.batch import RunRequest, run_batch
+from orchestrator.engine.batch import RunRequest
 from orchestrator.engine.context import WorkSettings
 from orchestrator.engine.events import EventBus, ServiceWarning, Subscriber
 from orchestrator.engine.report import RunOutcome
@@ -144,24 +144,23 @@ def _notifier_of(
     )
 
 
-async def work_on(
+def run_request(
     session: Session,
-    asked: ManifestRequest,
+    request: ManifestRequest,
     manifest: Manifest,
     *,
     with_media: bool,
     on_problems: Callable[[list[Problem]], None],
-) -> RunOutcome:
-    """Run the manifest's batch to its end; raises like `engine.batch.run_batch`."""
-    request = RunRequest(
+) -> RunRequest:
+    """Return the engine's request for the opened *manifest*, to run or to queue in *session*."""
+    return RunRequest(
         manifest=manifest,
         work=session.work,
         with_media=with_media,
-        is_batch_named=asked.batch_name is not None,
-        patterns=tuple(asked.patterns),
+        is_batch_named=request.batch_name is not None,
+        patterns=tuple(request.patterns),
         on_problems=on_problems,
     )
-    return await run_batch(request, session.journal, session.events, session.clocks)
 
 
 @dataclass(frozen=True, slots=True)

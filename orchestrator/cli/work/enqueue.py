@@ -8,14 +8,13 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from orchestrator.api.checking import ManifestRequest, check_patterns
-from orchestrator.api.session import Session
+from orchestrator.api.session import Session, run_request
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import batch_predicate, journal_location, kept_in_history, open_shown_session
 from orchestrator.cli.work.listings import ProblemReport, is_setting_wrong, refuse_invalid
 from orchestrator.domain.errors import ExitCode, OrchestratorError
-from orchestrator.engine.batch import RunRequest
 from orchestrator.fleet.requirements import require_server
 from orchestrator.settings.sources import EffectiveSettings, kept_for_batch
 
@@ -53,16 +52,10 @@ async def _enqueue(
     check_patterns(manifest, request.patterns)
 
     async def act(session: Session, enqueuer: Enqueuer) -> Enqueued:
-        return await enqueuer.enqueue(
-            RunRequest(
-                manifest=manifest,
-                work=session.work,
-                with_media=effective.values.media_check,
-                is_batch_named=request.batch_name is not None,
-                patterns=tuple(request.patterns),
-                on_problems=problems,
-            )
+        run = run_request(
+            session, request, manifest, with_media=effective.values.media_check, on_problems=problems
         )
+        return await enqueuer.enqueue(run)
 
     return await enqueue_by(
         output,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.api.checking import ManifestRequest, check_patterns, refuse_fleet
 from orchestrator.api.run_report import decisions, head_of, left_alone, results
-from orchestrator.api.session import Session, work_on
+from orchestrator.api.session import Session, run_request
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
@@ -30,7 +30,7 @@ from orchestrator.cli.work.listings import (
 from orchestrator.domain.errors import ExitCode, LimitReachedError, OrchestratorError
 from orchestrator.domain.quantities import as_clock, format_bytes
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.batch import submit_batch
+from orchestrator.engine.batch import run_batch, submit_batch
 from orchestrator.journal.backend import is_shared
 from orchestrator.journal.reading import JournalReader
 from orchestrator.settings.sources import EffectiveSettings
@@ -83,9 +83,10 @@ async def run_once(
         is_submit_wanted=manifest.is_submit_wanted,
         environ=environ,
     ) as session:
-        report = await work_on(
+        run = run_request(
             session, request, manifest, with_media=effective.values.media_check, on_problems=problems
         )
+        report = await run_batch(run, session.journal, session.events, session.clocks)
         await print_run(output, report, session.journal, had_work=session.has_worked)
         await session.report_end(report)
     return report.exit_code

@@ -12,9 +12,10 @@ from orchestrator.api.session import Session, run_request
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
-from orchestrator.cli.session import batch_predicate, journal_location, kept_in_history, open_shown_session
-from orchestrator.cli.work.listings import ProblemReport, is_setting_wrong, refuse_invalid
-from orchestrator.domain.errors import ExitCode, OrchestratorError
+from orchestrator.cli.session import open_shown_session
+from orchestrator.cli.work.listings import ProblemReport
+from orchestrator.cli.work.run import problems_first
+from orchestrator.domain.errors import ExitCode
 from orchestrator.fleet.requirements import require_server
 from orchestrator.settings.sources import EffectiveSettings, kept_for_batch
 
@@ -27,18 +28,10 @@ Act = Callable[[Session, "Enqueuer"], Awaitable["Enqueued"]]
 
 def enqueue_manifest(invocation: Invocation, request: ManifestRequest, *, is_waiting: bool) -> int:
     """Queue the manifest's unfinished entries and return the exit code; errors are refused like in `run`."""
-    output = invocation.output
-    problems = ProblemReport(output)
-    is_meant = batch_predicate(output, request.path, request.batch_name)
-    with kept_in_history(output, lambda: journal_location(invocation, request.path), is_meant):
-        try:
-            effective = invocation.settings(beside=request.path)
-            require_server(effective.values.state)
-            return run_on_network(_enqueue, output, request, effective, problems, is_waiting)
-        except OrchestratorError as error:
-            if is_setting_wrong(error) and not problems.was_called:
-                refuse_invalid(invocation, request, problems)
-            raise
+    with problems_first(invocation, request) as problems:
+        effective = invocation.settings(beside=request.path)
+        require_server(effective.values.state)
+        return run_on_network(_enqueue, invocation.output, request, effective, problems, is_waiting)
 
 
 async def _enqueue(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output, print_table
-from orchestrator.domain.errors import ManifestError, OrchestratorError
+from orchestrator.domain.errors import ManifestError
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.settings.sources import settings_of_flags
@@ -188,8 +188,3 @@ def refuse_invalid(invocation: Invocation, request: ManifestRequest, report: Pro
         raise ManifestError(
             f"{request.path} has {errors} error{'' if errors == 1 else 's'}; nothing was sent"
         )
-
-
-def is_setting_wrong(error: OrchestratorError) -> bool:
-    """True for errors that are reported after the manifest's, because the manifest is fixed first."""
-    return error.kind in {"configuration", "credentials"}

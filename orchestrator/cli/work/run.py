@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,6 @@ from orchestrator.cli.session import (
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.listings import (
     ProblemReport,
-    is_setting_wrong,
     print_entries,
     refuse_invalid,
 )
@@ -51,16 +51,27 @@ def run_manifest(invocation: Invocation, request: ManifestRequest) -> int:
 
     Errors of the manifest are reported before any other error.
     """
+    with problems_first(invocation, request) as problems:
+        effective = invocation.settings(beside=request.path)
+        refuse_fleet(effective.values.state, request.path)
+        return run_on_network(run_once, invocation, request, effective, problems)
+
+
+@contextmanager
+def problems_first(invocation: Invocation, request: ManifestRequest) -> Iterator[ProblemReport]:
+    """Raise the manifest's errors if a setting is wrong in the block, and record the block's end if it raises.
+
+    The block calls the yielded report with the manifest's problems.
+    """
     output = invocation.output
     problems = ProblemReport(output)
     is_meant = batch_predicate(output, request.path, request.batch_name)
     with kept_in_history(output, lambda: journal_location(invocation, request.path), is_meant):
         try:
-            effective = invocation.settings(beside=request.path)
-            refuse_fleet(effective.values.state, request.path)
-            return run_on_network(run_once, invocation, request, effective, problems)
+            yield problems
         except OrchestratorError as error:
-            if is_setting_wrong(error) and not problems.was_called:
+            # A manifest is fixed before settings are.
+            if error.kind in {"configuration", "credentials"} and not problems.was_called:
                 refuse_invalid(invocation, request, problems)
             raise
 

@@ -88,8 +88,8 @@ class BatchPlan:
         """The seconds that sending takes at `rate`, None without one; service calls are not included."""
         return None if self.rate is None else self.total("bytes_to_send") / self.rate
 
-    def head(self) -> dict[str, object]:
-        """Return the document of `plan --json` without its entries."""
+    def as_dict(self) -> dict[str, object]:
+        """Return the document of `orchestrator plan --json`."""
         return {
             "schema": SCHEMA,
             "batch": self.batch,
@@ -101,12 +101,8 @@ class BatchPlan:
             "rate_bytes_per_second": self.rate,
             "estimated_seconds": self.seconds,
             "removed": self.removed,
+            "entries": [entry._asdict() for entry in self.entries],
         }
-
-    async def documents(self) -> AsyncIterator[dict[str, object]]:
-        """Yield the entries as `plan --json` lists them."""
-        for entry in self.entries:
-            yield entry._asdict()
 
 
 async def plan_batch(

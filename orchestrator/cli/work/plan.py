@@ -53,7 +53,7 @@ def plan_manifest(invocation: Invocation, request: ManifestRequest, rate: str | 
         raise refusal(batch_plan, manifest)
     _look(manifest, effective, output)
     if output.is_json:
-        run_async(output.stream_document, batch_plan.head(), "entries", batch_plan.documents())
+        output.document(batch_plan.as_dict())
     rows = [
         (
             entry.entry,

@@ -53,7 +53,7 @@ _FIRST_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class PageAddress:
     """The address at which the page is served; with a *token*, only under a path that begins with it."""
 
     host: str
@@ -123,19 +123,19 @@ class LivePage:
         assert self.data is not None  # noqa: S101 - nothing is served before the first reading
         return render_page(self.data, self._pictures, stream="stream" if is_live else None)
 
-    def application(self, place: Place) -> web.Application:
-        """Return the web application that serves the page and its events at *place*."""
+    def application(self, address: PageAddress) -> web.Application:
+        """Return the web application that serves the page and its events at *address*."""
 
         @web.middleware
         async def guard(request: web.Request, handler: Callable[..., Any]) -> web.StreamResponse:
             # Another site's name may resolve to this machine. Without a token, only accept requests for its own name.
-            if place.token is None and not is_loopback(request.url.host or ""):
+            if address.token is None and not is_loopback(request.url.host or ""):
                 raise web.HTTPForbidden(text="this page is for this machine alone\n")
             response: web.StreamResponse = await handler(request)
             return response
 
         application = web.Application(middlewares=[guard])
-        if place.token is None:
+        if address.token is None:
             application.router.add_get("/", self._serve_page)
             application.router.add_get("/stream", self._serve_stream)
             return application
@@ -143,7 +143,7 @@ class LivePage:
         def known(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
             async def serve(request: web.Request) -> web.StreamResponse:
                 given = request.match_info["token"].encode("utf-8", "replace")
-                if not hmac.compare_digest(given, (place.token or "").encode("ascii")):
+                if not hmac.compare_digest(given, (address.token or "").encode("ascii")):
                     raise web.HTTPNotFound(text="not found\n")
                 return await handler(request)
 

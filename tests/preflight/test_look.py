@@ -18,7 +18,7 @@ from orchestrator.preflight.look.pictures import (
     freezes_in,
     jumps_in,
     measure_picture,
-    places_in,
+    positions_in,
 )
 from orchestrator.preflight.rules.rule import Verdict
 
@@ -187,13 +187,13 @@ def samples(seconds: float, gop: int, size: int = 2000, key: int = 40_000) -> li
     return [Sample(n / 25, size if n % gop else key, n % gop == 0) for n in range(round(seconds * 25))]
 
 
-def test_places_of_a_usual_film_are_keyframes_spread_over_it() -> None:
+def test_positions_of_a_usual_film_are_keyframes_spread_over_it() -> None:
     """Each costs one decoded picture."""
-    places = places_in(samples(300, gop=50), 1920 * 1080)
+    positions = positions_in(samples(300, gop=50), 1920 * 1080)
 
-    assert 20 <= len(places) <= 26
-    assert all(place.key == place.seconds for place in places)
-    assert max(b.seconds - a.seconds for a, b in pairwise(places)) < 20
+    assert 20 <= len(positions) <= 26
+    assert all(position.key == position.seconds for position in positions)
+    assert max(b.seconds - a.seconds for a, b in pairwise(positions)) < 20
 
 
 def test_a_surprise_between_keyframes_is_looked_at() -> None:
@@ -201,21 +201,21 @@ def test_a_surprise_between_keyframes_is_looked_at() -> None:
     film = samples(300, gop=250)
     film[3000 + 120] = Sample(3120 / 25, 60_000, False)
 
-    assert 3120 / 25 in [place.seconds for place in places_in(film, 1920 * 1080)]
+    assert 3120 / 25 in [position.seconds for position in positions_in(film, 1920 * 1080)]
 
 
 def test_one_keyframe_in_all_does_not_make_a_look_decode_the_whole_film() -> None:
     """What cannot be reached within the budget is left out."""
     heavy = samples(600, gop=10**6, size=270_000)
 
-    last = max(place.seconds for place in places_in(heavy, 1920 * 1080))
+    last = max(position.seconds for position in positions_in(heavy, 1920 * 1080))
 
     assert last < 60
 
 
 def test_a_film_without_an_index_has_no_places() -> None:
     """Nothing to choose from."""
-    assert places_in([], 1) == []
+    assert positions_in([], 1) == []
 
 
 def test_a_jump_stands_out_of_its_film() -> None:

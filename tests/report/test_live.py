@@ -14,7 +14,7 @@ from aiohttp import web
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.records import EntryRecord, ErrorRecord
 from orchestrator.report.document import ReportData, report_data
-from orchestrator.report.live import MOST_UNREAD, EventTail, LivePage, Place, changed_parts, is_loopback
+from orchestrator.report.live import MOST_UNREAD, EventTail, LivePage, PageAddress, changed_parts, is_loopback
 from tests.report.test_page import NOON, entry, facts
 
 
@@ -25,11 +25,11 @@ def data_of(*entries: EntryRecord, now: float = NOON) -> ReportData:
 @asynccontextmanager
 async def served(live: LivePage, token: str | None = None) -> AsyncIterator[str]:
     """The URL at which *live* is served."""
-    place = Place(host="127.0.0.1", port=0, token=token)
-    runner = web.AppRunner(live.application(place), shutdown_timeout=0.1)
+    address = PageAddress(host="127.0.0.1", port=0, token=token)
+    runner = web.AppRunner(live.application(address), shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, place.host, 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}{place.prefix}/"
+    await web.TCPSite(runner, address.host, 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}{address.prefix}/"
     await runner.cleanup()
 
 

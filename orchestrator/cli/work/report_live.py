@@ -24,7 +24,7 @@ from orchestrator.domain.errors import ConfigurationError, ExitCode
 from orchestrator.engine.drain import until_signalled
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.report.document import ReportData
-from orchestrator.report.live import EventTail, LivePage, Place, is_loopback
+from orchestrator.report.live import EventTail, LivePage, PageAddress, is_loopback
 from orchestrator.settings.values import APPLICATION
 
 #: Shutdown timeout in seconds: the stream of an open page never ends by itself.
@@ -40,11 +40,11 @@ def serve_report(
     """
     known = known_batch(invocation, name)
     token = None if is_loopback(host) else _token()
-    run_async(_serve, known, request, Place(host=host, port=port, token=token), invocation.output)
+    run_async(_serve, known, request, PageAddress(host=host, port=port, token=token), invocation.output)
     return ExitCode.OK
 
 
-async def _serve(known: KnownBatch, request: PageRequest, place: Place, output: Output) -> None:
+async def _serve(known: KnownBatch, request: PageRequest, address: PageAddress, output: Output) -> None:
     async with open_journal(known.effective.values.state, clock=time.time) as journal:
 
         async def read() -> ReportData:
@@ -53,7 +53,7 @@ async def _serve(known: KnownBatch, request: PageRequest, place: Place, output: 
         live = LivePage(read, EventTail())
         await live.read()
         with until_signalled():
-            async with _listening(live, place, output), anyio.create_task_group() as group:
+            async with _listening(live, address, output), anyio.create_task_group() as group:
                 group.start_soon(live.keep_up)
                 if request.with_pictures and can_show(output):
                     group.start_soon(_show_pictures, live, journal, known, output)
@@ -65,20 +65,20 @@ async def _serve(known: KnownBatch, request: PageRequest, place: Place, output: 
 
 
 @asynccontextmanager
-async def _listening(live: LivePage, place: Place, output: Output) -> AsyncIterator[None]:
+async def _listening(live: LivePage, address: PageAddress, output: Output) -> AsyncIterator[None]:
     """Serve the page for the block, and print its URL."""
-    runner = web.AppRunner(live.application(place), access_log=None, shutdown_timeout=_GOODBYE_SECONDS)
+    runner = web.AppRunner(live.application(address), access_log=None, shutdown_timeout=_GOODBYE_SECONDS)
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, place.host, place.port).start()
+            await web.TCPSite(runner, address.host, address.port).start()
         except OSError as error:
             raise ConfigurationError(
-                f"the page cannot be served on {place.host}:{place.port}: {error.strerror}",
+                f"the page cannot be served on {address.host}:{address.port}: {error.strerror}",
                 hint="choose another --port or --host",
             ) from None
-        host = f"[{place.host}]" if ":" in place.host else place.host
-        url = f"http://{host}:{runner.addresses[0][1]}{place.prefix}/"
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        url = f"http://{host}:{runner.addresses[0][1]}{address.prefix}/"
         if output.is_json:
             output.write_data(dumped({"schema": SCHEMA, "url": url}) + "\n")
         else:

@@ -23,13 +23,13 @@ from orchestrator.preflight.look.measures import Measures, Shot, Sound, is_insta
 from orchestrator.preflight.look.pictures import (
     PICTURES,
     Picture,
-    Place,
+    PicturePosition,
     Sample,
     border_blocks,
     changed_share,
     measure_picture,
     moves_of,
-    places_in,
+    positions_in,
 )
 from orchestrator.preflight.rules.rule import Extra
 
@@ -92,7 +92,7 @@ def _shots(film: InputContainer) -> Iterator[Shot]:
 
         faces = FaceFinder().heights
     before, blank_until = None, 0.0
-    for seconds, picture in pictures_at(film, places_of(film)):
+    for seconds, picture in pictures_at(film, positions_of(film)):
         shot = Shot(seconds=seconds, faces=faces(picture) if faces else None, **measure_picture(picture))
         if shot.is_blank:
             blank_until = seconds + _FADE_SECONDS
@@ -105,16 +105,17 @@ def _shots(film: InputContainer) -> Iterator[Shot]:
         yield shot
 
 
-def places_of(film: InputContainer) -> list[Place]:
-    """Return the places of the pictures of *film* to measure."""
+def positions_of(film: InputContainer) -> list[PicturePosition]:
+    """Return the positions of the pictures of *film* to measure."""
     stream, seconds = film.streams.video[0], _seconds(film)
     samples = samples_of(stream)
     if not samples or samples[-1].seconds < seconds / 2:
         # The index of a fragmented film is only known up to the part that was read.
         return [
-            Place(second, second) for second in np.linspace(0, seconds, PICTURES, endpoint=False).tolist()
+            PicturePosition(second, second)
+            for second in np.linspace(0, seconds, PICTURES, endpoint=False).tolist()
         ]
-    return places_in(samples, stream.width * stream.height)
+    return positions_in(samples, stream.width * stream.height)
 
 
 def _seconds(film: InputContainer) -> float:
@@ -129,11 +130,13 @@ def samples_of(stream: VideoStream) -> list[Sample]:
     ]
 
 
-def pictures_at(film: InputContainer, places: Sequence[Place]) -> Iterator[tuple[float, Picture]]:
-    """Yield the second and the pixels (RGB) of the pictures at *places*, scaled to the size for measuring."""
+def pictures_at(
+    film: InputContainer, positions: Sequence[PicturePosition]
+) -> Iterator[tuple[float, Picture]]:
+    """Yield the second and the pixels (RGB) of the pictures at *positions*, scaled to the size for measuring."""
     stream = film.streams.video[0]
     reformatter = VideoReformatter()
-    for frame in frames_at(film, stream, places):
+    for frame in frames_at(film, stream, positions):
         if frame.pts is not None and stream.time_base is not None:
             width, height = _size_within(frame, LONGER_SIDE)
             shrunk = reformatter.reformat(
@@ -142,14 +145,16 @@ def pictures_at(film: InputContainer, places: Sequence[Place]) -> Iterator[tuple
             yield float(frame.pts * stream.time_base), np.asarray(shrunk.to_ndarray(), dtype=np.uint8)
 
 
-def frames_at(film: InputContainer, stream: VideoStream, places: Sequence[Place]) -> Iterator[av.VideoFrame]:
-    """Yield the pictures at *places*, which are in the order of the film."""
+def frames_at(
+    film: InputContainer, stream: VideoStream, positions: Sequence[PicturePosition]
+) -> Iterator[av.VideoFrame]:
+    """Yield the pictures at *positions*, which are in the order of the film."""
     base = stream.time_base
     if base is None:
         return
     stream.codec_context.thread_count = 1  # the pool already has a process for every core
-    for key, group in groupby(places, key=lambda place: place.key):
-        wanted = [place.seconds for place in group]
+    for key, group in groupby(positions, key=lambda position: position.key):
+        wanted = [position.seconds for position in group]
         # A single keyframe can be decoded without the other pictures, so skip them.
         stream.codec_context.skip_frame = "NONKEY" if wanted == [key] else "DEFAULT"
         film.seek(round(key / base), stream=stream)
@@ -193,9 +198,9 @@ def strip_of(path: str) -> Sequence[Thumbnail]:
     strip = []
     try:
         with av.open(path) as film:
-            places = places_of(film)
-            spread = np.linspace(0, len(places) - 1, min(STRIP_PICTURES, len(places)))
-            chosen = list(dict.fromkeys(places[round(number)] for number in spread))
+            positions = positions_of(film)
+            spread = np.linspace(0, len(positions) - 1, min(STRIP_PICTURES, len(positions)))
+            chosen = list(dict.fromkeys(positions[round(number)] for number in spread))
             for frame in frames_at(film, film.streams.video[0], chosen):
                 width, height = _size_within(frame, _STRIP_SIDE)
                 content = _jpeg_of(reformatter, frame, _STRIP_SIDE, _STRIP_QUALITY)

@@ -164,18 +164,18 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PicturePosition:
     """A picture to measure: decode from the keyframe at `key` to the first picture at or after `seconds`."""
 
     key: float
     seconds: float
 
 
-def places_in(samples: Sequence[Sample], pixels: int, count: int = PICTURES) -> list[Place]:
-    """Return about *count* places in the order of the film, mostly keyframes, which cost one decoded picture each.
+def positions_in(samples: Sequence[Sample], pixels: int, count: int = PICTURES) -> list[PicturePosition]:
+    """Return about *count* positions in the order of the film, mostly keyframes, which cost one decoded picture each.
 
-    When keyframes are further apart than the places, and for surprises between them, additional pictures of *pixels*
-    must be decoded, within a budget of CPU time.
+    When keyframes are further apart than the positions, and for surprises between them, additional pictures of
+    *pixels* must be decoded, within a budget of CPU time.
     """
     if not samples:
         return []
@@ -185,10 +185,10 @@ def places_in(samples: Sequence[Sample], pixels: int, count: int = PICTURES) -> 
         second = samples[target].seconds
         if all(abs(second - samples[other].seconds) >= _CLOSEST_SECONDS for other in wanted):
             wanted.append(target)
-    # The budget is spent in this order; a place that would exceed it is dropped.
+    # The budget is spent in this order; a position that would exceed it is dropped.
     budget = _ON_THE_WAY + _ON_THE_WAY_A_MINUTE * samples[-1].seconds / 60
     reached: dict[int, int] = {}
-    places = []
+    positions = []
     for target in wanted:
         key = max((key for key in keys if key <= target), default=keys[0])
         passed = range(reached.get(key, key) + 1, target + 1)
@@ -196,8 +196,8 @@ def places_in(samples: Sequence[Sample], pixels: int, count: int = PICTURES) -> 
         if cost <= budget:
             budget -= cost
             reached[key] = max(target, reached.get(key, key))
-            places.append(Place(samples[key].seconds, samples[target].seconds))
-    return sorted(places, key=lambda place: place.seconds)
+            positions.append(PicturePosition(samples[key].seconds, samples[target].seconds))
+    return sorted(positions, key=lambda position: position.seconds)
 
 
 def surprises_in(samples: Sequence[Sample]) -> list[int]:

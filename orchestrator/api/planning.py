@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from orchestrator.api.checking import ManifestRequest
 from orchestrator.api.engine_settings import home_folder, run_settings
+from orchestrator.api.run_report import SCHEMA
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ConfigurationError, DecisionNeededError, ManifestError
 from orchestrator.engine.decision import EntryPlan
@@ -24,7 +25,6 @@ from orchestrator.manifest import Manifest, Problem
 from orchestrator.metastudio.credentials import find_credentials
 from orchestrator.settings.sources import EffectiveSettings
 
-SCHEMA = 1
 #: The lifetime of upload URLs (metastudio-protocol section 0, fact 4).
 URL_LIFETIME_SECONDS = 86_400.0
 

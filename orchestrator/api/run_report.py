@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.events import BatchFinished
     from orchestrator.engine.report import EntryCounts
 
-#: The version of the document; later versions may add fields without changing it.
+#: The version of the documents of runs, plans and states; fields may be added without changing it.
 SCHEMA = 1
 _SHOWN_UNDECIDED = 20
 _NAMED_ENTRIES = 10

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.api.run_report import error_of, named, untouched
+from orchestrator.api.run_report import SCHEMA, error_of, named, untouched
 from orchestrator.domain.quantities import moment
 from orchestrator.domain.states import EntryState
 from orchestrator.journal.history import IncidentKind
 from orchestrator.journal.journal import Journal
 from orchestrator.journal.records import BatchRecord, EntryRecord
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -217,13 +217,16 @@ class Confirmer:
         video.confirmation = _CONFIRMATIONS.get(ruling, before)
         if ruling is Ruling.SEND_PARTS:
             await self._send_parts(entry, [video], parts.missing(video.segments) or _unproved(video))
-        if not video.is_settled:
+        if error is not None and not video.is_settled:
             raise error
 
     async def _command(
         self, entry: ClaimedEntry, video: _Video, before: Confirmation | None
-    ) -> tuple[Reply, OrchestratorError]:
-        """Send the confirm and return the reply; raise errors that prove it was not carried out."""
+    ) -> tuple[Reply, OrchestratorError | None]:
+        """Send the confirm and return the reply, with its error unless the confirm was accepted.
+
+        Raises errors that prove that it was not carried out.
+        """
         command = _CONFIRM_COMMANDS[video.kind]
         try:
             with entry.step(Point(command.value.lower())):
@@ -236,7 +239,7 @@ class Confirmer:
             if before is None:
                 await entry.note(Point.WRITE_JOINED, **{_FACTS[video.kind]: None})
             raise
-        return Reply.ACCEPTED, OrchestratorError("accepted")
+        return Reply.ACCEPTED, None
 
     async def _rule(self, entry: ClaimedEntry, video: _Video, reply: Reply) -> tuple[Ruling, PartList]:
         """Gather the evidence needed to judge *reply*, and judge it."""

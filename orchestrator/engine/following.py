@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import (
@@ -40,14 +40,13 @@ class Milestone(StrEnum):
     TRAINED = "trained"
 
 
-_REACHED = {
-    Milestone.SUBMITTED: AFTER_SUBMIT,
-    Milestone.REVIEWED: frozenset({EntryState.TRAINING, EntryState.TRAINED}),
-    Milestone.TRAINED: frozenset({EntryState.TRAINED}),
-}
 #: States after a passed review.
 _PASSED = frozenset({EntryState.TRAINING, EntryState.TRAINED})
-_NO_REVIEW: Mapping[str, object] = {"review_reason": None, "review_code": None}
+_REACHED = {
+    Milestone.SUBMITTED: AFTER_SUBMIT,
+    Milestone.REVIEWED: _PASSED,
+    Milestone.TRAINED: frozenset({EntryState.TRAINED}),
+}
 _NO_REASON = "the service gives no reason"
 _DELETED = "the job no longer exists on the service"
 _LONGEST_REASON = 2000
@@ -84,6 +83,14 @@ class PollPace:
     def after(self, wait: float, *, has_changed: bool) -> float:
         """Return the wait that follows *wait*."""
         return self.first if has_changed else min(wait * self.growth, self.cap)
+
+
+class _Refusal(NamedTuple):
+    """The service's explanation of a failed review; empty when no review failed."""
+
+    reason: str | None = None
+    code: str | None = None
+    redo_reasons: tuple[str, ...] = ()
 
 
 class Follower:
@@ -213,19 +220,26 @@ class Follower:
     async def _move(self, record: EntryRecord, state: str) -> None:
         group = group_of(state)
         target = STATE_OF_GROUP.get(group)
-        facts: dict[str, object] = {"service_state": state}
+        refusal = _Refusal()
         if target is None or target is record.state:
-            await self._journal.set_facts(record, **facts)
+            await self._journal.set_facts(record, service_state=state)
         else:
-            facts |= await self._review(record) if group is JobGroup.REVIEW_FAILED else _NO_REVIEW
-            facts["submitted_at"] = record.submitted_at or record.updated_at
-            redo_reasons = facts.pop("redo_reasons", ())
+            if group is JobGroup.REVIEW_FAILED:
+                refusal = await self._refusal(record)
             # The review goes first: after a kill in between, the next poll repeats both.
-            await self._keep_review(record, target, facts, redo_reasons)
-            why = f": {facts['review_reason']}" if facts["review_reason"] else ""
-            if why and facts["review_code"]:
-                why += f" ({facts['review_code']})"
-            await self._journal.transition(record, target, f"the service says {state}{why}", **facts)
+            await self._keep_review(record, target, refusal)
+            why = f": {refusal.reason}" if refusal.reason else ""
+            if refusal.code:
+                why += f" ({refusal.code})"
+            await self._journal.transition(
+                record,
+                target,
+                f"the service says {state}{why}",
+                service_state=state,
+                review_reason=refusal.reason,
+                review_code=refusal.code,
+                submitted_at=record.submitted_at or record.updated_at,
+            )
             self._publish_transition(record, target, f"{group}: {state}")
         self._events.publish(
             JobStateChanged(
@@ -234,8 +248,8 @@ class Follower:
                 job_id=record.job_id,
                 service_state=state,
                 group=group,
-                reason=str(facts.get("review_reason") or "") or None,
-                code=str(facts.get("review_code") or "") or None,
+                reason=refusal.reason,
+                code=refusal.code,
             )
         )
 
@@ -260,30 +274,24 @@ class Follower:
         await self._move(record, job.state)
         return True
 
-    async def _review(self, record: EntryRecord) -> dict[str, object]:
+    async def _refusal(self, record: EntryRecord) -> _Refusal:
         """Return the reason for a failed review from the job's history; one call, when the failure is first seen."""
         try:
             job = await self._show(record)
         except RequestRejectedError:
             job = None
-        log = None if job is None else review_log(job)
-        if log is None:
-            return {"review_reason": _NO_REASON, "review_code": None}
+        if job is None or (log := review_log(job)) is None:
+            return _Refusal(_NO_REASON)
         hidden = tuple(filter(None, (record.avatar.contact,)))
         reason = quotable(log.log_description or "", hidden=hidden, longest=_LONGEST_REASON)
-        return {
-            "review_reason": reason or _NO_REASON,
-            "review_code": plain_name(log.error_code),
-            "redo_reasons": tuple(
-                quotable(redo, hidden=hidden, longest=_LONGEST_REASON)
-                for step in (job.operation_logs if job else ())
-                for redo in step.redo_reasons
-            ),
-        }
+        redo_reasons = tuple(
+            quotable(redo, hidden=hidden, longest=_LONGEST_REASON)
+            for step in job.operation_logs
+            for redo in step.redo_reasons
+        )
+        return _Refusal(reason or _NO_REASON, plain_name(log.error_code), redo_reasons)
 
-    async def _keep_review(
-        self, record: EntryRecord, target: EntryState, facts: Mapping[str, object], redo_reasons: object
-    ) -> None:
+    async def _keep_review(self, record: EntryRecord, target: EntryState, refusal: _Refusal) -> None:
         """Journal the result of a review once, when the entry leaves it."""
         is_passed = target in _PASSED and record.state not in _PASSED
         if not is_passed and target is not EntryState.REVIEW_FAILED:
@@ -294,9 +302,9 @@ class Follower:
             job_id=record.job_id,
             submitted_at=record.submitted_at or record.updated_at,
             is_passed=is_passed,
-            reason=None if is_passed else str(facts.get("review_reason") or _NO_REASON),
-            code=None if is_passed else str(facts.get("review_code") or "") or None,
-            redo_reasons=redo_reasons if isinstance(redo_reasons, tuple) else (),
+            reason=refusal.reason,
+            code=refusal.code,
+            redo_reasons=refusal.redo_reasons,
         )
         await self._journal.keep_review(review)
 

@@ -15,9 +15,17 @@ from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.entries import Entry, is_named_by
 from orchestrator.domain.errors import JournalError, UsageError
 from orchestrator.domain.states import is_done
-from orchestrator.engine.selection import RowJob, misplaced_rows, rejected_row_jobs, row_job
+from orchestrator.engine.selection import misplaced_rows, row_job
 from orchestrator.journal.backend import is_shared
-from orchestrator.manifest import LocalFiles, Manifest, Problem, Severity, inspect_files, open_manifest
+from orchestrator.manifest import (
+    LocalFiles,
+    Manifest,
+    Problem,
+    RowJob,
+    Severity,
+    inspect_files,
+    open_manifest,
+)
 from orchestrator.manifest.files import finding_problem
 from orchestrator.manifest.problems import without_ignored
 from orchestrator.preflight.cache import Cache
@@ -137,7 +145,7 @@ def check(
             rows.append(row)
 
     count, problems = check_manifest(manifest, with_media=settings.media_check, on_entry=note)
-    rows += rejected_row_jobs(manifest)
+    rows += manifest.rejected_rows
     faulty = {problem.entry for problem in problems if _is_missing_file(problem) and problem.entry}
     if rows or faulty:
         # Few manifests have either: loading the journal and its event loop takes as long as loading a thousand

@@ -25,7 +25,6 @@ from orchestrator.engine.selection import (
     Scope,
     is_newer,
     misplaced_rows,
-    rejected_row_jobs,
     row_job,
 )
 from orchestrator.journal.journal import Journal
@@ -138,7 +137,7 @@ class Planner:
             for plan in await anyio.to_thread.run_sync(self._plan_chunk, drafts, stored):
                 yield plan
         if self._journal is not None:
-            rejected = rejected_row_jobs(self._manifest)
+            rejected = self._manifest.rejected_rows
             found += await misplaced_rows(rejected, self._journal, str(self._manifest.path))
         named = [one for one in self._manifest.problems if one.entry is None or self._scope.names(one.entry)]
         self.problems = [*named, *found]

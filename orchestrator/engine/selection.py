@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from orchestrator.domain.entries import Entry, Place, is_named_by, normal
+from orchestrator.domain.entries import Entry, is_named_by, normal
 from orchestrator.domain.errors import DecisionNeededError
 from orchestrator.domain.states import AFTER_SUBMIT, EntryState
-from orchestrator.manifest import Manifest, Problem
+from orchestrator.manifest import Problem, RowJob
 
 if TYPE_CHECKING:  # `validate`, which uses no journal, would otherwise load it and an event loop
     from orchestrator.engine.events import Totals
@@ -208,22 +208,9 @@ def earlier_manifest(known_path: str | None, now: Path, name: str) -> EarlierMan
     return EarlierManifest(path=known_path, now=now, name=name)
 
 
-class RowJob(NamedTuple):
-    """An entry of the manifest, the job its row names, and the place of that cell."""
-
-    entry_id: str
-    job_id: str
-    place: Place
-
-
 def row_job(entry: Entry) -> RowJob | None:
     """Return the job named by the row of *entry*; None when the row names none."""
     return RowJob(entry.entry_id, entry.job_id, entry.place_of("job_id")) if entry.job_id else None
-
-
-def rejected_row_jobs(manifest: Manifest) -> list[RowJob]:
-    """Return the jobs named by rows of *manifest* that gave no entry; it must have been read to its end."""
-    return [RowJob(*row) for row in manifest.rejected_rows]
 
 
 async def misplaced_rows(rows: Iterable[RowJob], journal: JournalReader, manifest_file: str) -> list[Problem]:

@@ -3,7 +3,7 @@
 from orchestrator.manifest.cells import csv_cells
 from orchestrator.manifest.fields import COLUMNS, RESULT_COLUMNS
 from orchestrator.manifest.files import LocalFiles, inspect_files
-from orchestrator.manifest.manifest import Manifest, open_manifest
+from orchestrator.manifest.manifest import Manifest, RowJob, open_manifest
 from orchestrator.manifest.problems import Problem, Severity
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "LocalFiles",
     "Manifest",
     "Problem",
+    "RowJob",
     "Severity",
     "csv_cells",
     "inspect_files",

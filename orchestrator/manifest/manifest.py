@@ -46,8 +46,8 @@ class Source(Protocol):
         """Yield the avatars in the order of the file, which each call reads again; may raise UnreadableError."""
 
 
-class RejectedRow(NamedTuple):
-    """A row with a problem, and the job that it names."""
+class RowJob(NamedTuple):
+    """The entry of a row, the job that the row names, and the place of that cell."""
 
     entry_id: str
     job_id: str
@@ -71,7 +71,7 @@ class Manifest:
         self.submit_requires = head.submit_requires
         self._ignored = frozenset(head.ignore or ())
         self.problems = list(problems)
-        self.rejected_rows: list[RejectedRow] = []
+        self.rejected_rows: list[RowJob] = []
         self.listed = 0
         self._opening_problems = problems
         self._source = source
@@ -121,7 +121,7 @@ class Manifest:
             self.problems += without_ignored(in_order(whole.problems, entry_id), ignored)
         if avatar is None or entry_id is None or not is_new:
             if draft.job_id is not None and entry_id is not None and not whole.is_faulty("id"):
-                self.rejected_rows.append(RejectedRow(entry_id, draft.job_id, whole.place_of("job_id")))
+                self.rejected_rows.append(RowJob(entry_id, draft.job_id, whole.place_of("job_id")))
             return None
         return Entry(entry_id, avatar, draft.start.line or 1, whole.places, ignored, draft.job_id)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Final
 
 from orchestrator.domain.errors import ConfigurationError, UsageError
 from orchestrator.journal.backend import is_url
+
+#: PgQueuer cannot work on fewer entries at once.
+LEAST_ENTRIES: Final = 2
 
 
 def not_installed() -> ConfigurationError:

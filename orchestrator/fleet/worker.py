@@ -33,13 +33,12 @@ from orchestrator.fleet.parking import park_after_takeovers
 from orchestrator.fleet.presence import PRESENCE_SECONDS, Presence, WorkerIdentity
 from orchestrator.fleet.queue import OwnedQueries, queue_item_of
 from orchestrator.fleet.rate_limit import Brake
+from orchestrator.fleet.requirements import LEAST_ENTRIES
 from orchestrator.fleet.unusable_files import FileThrottle, park_if_unreadable_everywhere
 from orchestrator.journal.history import process_name
 from orchestrator.journal.postgres import PATIENCE_SECONDS
 from orchestrator.journal.records import BatchRecord, EntryRecord
 
-#: PgQueuer cannot work on fewer entries at once.
-LEAST_ENTRIES: Final = 2
 #: How often the worker polls the queue for entries and for new batches.
 _POLL_SECONDS: Final = 1.0
 #: The poll interval while entries wait. A free slot stays empty for up to this long, and a full worker polls in vain.

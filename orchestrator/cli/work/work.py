@@ -26,12 +26,9 @@ from orchestrator.engine.events import (
     ServiceWarning,
     WarningRaised,
 )
-from orchestrator.fleet.requirements import require_server
+from orchestrator.fleet.requirements import LEAST_ENTRIES, require_server
 from orchestrator.journal.history import process_name
 from orchestrator.settings.sources import EffectiveSettings
-
-#: PgQueuer does not support a single entry at once.
-_LEAST_ENTRIES = 2
 
 
 def work_on_queue(
@@ -48,7 +45,7 @@ def work_on_queue(
     """
     effective = invocation.settings()
     require_server(effective.values.state)
-    if effective.values.jobs < _LEAST_ENTRIES:
+    if effective.values.jobs < LEAST_ENTRIES:
         raise UsageError(
             "a worker has at least 2 entries in progress at once",
             hint=f"`orchestrator work -j 2`, or leave -j out; jobs comes from {effective.source_of('jobs')}",

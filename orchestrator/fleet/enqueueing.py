@@ -44,15 +44,15 @@ _GIVEN_UP: Final = frozenset({EntryState.FAILED, EntryState.CANCELLED})
 class Enqueued:
     """The entries `wanted` from a batch: some had a row in the queue `already`, the others were `queued`.
 
-    `undecided` maps the entries that a person must decide on to the reasons. `left_alone` is 1 if other entries that
-    should have been sent were not, else 0.
+    `undecided` maps the entries that a person must decide on to the reasons. `has_skipped_errors` is True if entries
+    with errors in the manifest were skipped.
     """
 
     batch: BatchKey
     wanted: frozenset[QueueItem]
     queued: int
     undecided: Mapping[str, str]
-    left_alone: int
+    has_skipped_errors: bool
     is_submit_wanted: bool
 
     @property
@@ -63,7 +63,7 @@ class Enqueued:
     @property
     def exit_code(self) -> ExitCode:
         """The exit code for what already needs a person, whatever happens to the queued entries."""
-        return exit_code_of_failures({}, len(self.undecided), self.left_alone)
+        return exit_code_of_failures({}, len(self.undecided), reviews_failed=self.has_skipped_errors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +155,7 @@ class Enqueuer:
             wanted=frozenset(wanted),
             queued=await self.queries.put(wanted),
             undecided={} if registration is None else registration.undecided,
-            left_alone=int(registration is not None and registration.has_skipped_errors),
+            has_skipped_errors=registration is not None and registration.has_skipped_errors,
             is_submit_wanted=run.settings.is_submit_wanted,
         )
         if wanted:

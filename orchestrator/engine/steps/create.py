@@ -145,7 +145,7 @@ class JobMaker:
 
     async def replace(self, entry: ClaimedEntry, reason: str) -> None:
         """Delete the job so that a new one is created; raise RequestRejectedError when the service keeps it."""
-        await self._delete(entry, entry.job_id)
+        await self.delete(entry, entry.job_id)
         await entry.forget_job(reason)
 
     async def take_over(self, entry: ClaimedEntry, seen: SeenJob) -> bool:
@@ -168,7 +168,8 @@ class JobMaker:
 
     async def delete(self, entry: ClaimedEntry, job_id: str) -> None:
         """Delete a job; raise RequestRejectedError when the service keeps it."""
-        await self._delete(entry, job_id)
+        with entry.step(Point.DELETE):
+            await self._run.client.delete_job(job_id, app_user_id=entry.avatar.app_user_id)
 
     def segments_of(self, entry: ClaimedEntry, kind: AssetKind) -> list[Segment]:
         """Return the segments into which the entry's file of *kind* is cut."""
@@ -182,7 +183,7 @@ class JobMaker:
         """Delete a job that is proved to be ours, unless it may hold files."""
         job_id = contents.job.job_id
         if contents.is_seen_empty:
-            await self._delete(entry, job_id)
+            await self.delete(entry, job_id)
         else:
             entry.warn(f"job {job_id} is left over from a lost create and was kept: it may hold files")
 
@@ -203,10 +204,6 @@ class JobMaker:
         except RequestRejectedError:
             return None
 
-    async def _delete(self, entry: ClaimedEntry, job_id: str) -> None:
-        with entry.step(Point.DELETE):
-            await self._run.client.delete_job(job_id, app_user_id=entry.avatar.app_user_id)
-
     async def _keep(
         self, entry: ClaimedEntry, job: JobUrls, counts: Mapping[AssetKind, int], reason: str
     ) -> None:
@@ -214,7 +211,7 @@ class JobMaker:
             planned = planned_segments(entry.record.assets, counts, job.urls)
         except EntryError:
             # The job cannot hold the files, so it must not stay behind as an orphan.
-            await self._delete(entry, job.job_id)
+            await self.delete(entry, job.job_id)
             await entry.forget_job("the job could not take the files and was deleted")
             raise
         try:
@@ -224,7 +221,7 @@ class JobMaker:
             if not await self._is_found(job.job_id, entry.record.create_tag or ""):
                 # Only this worker knows the job, so it must delete it although its hold on the entry is lost.
                 with acting_under(ALWAYS_HELD):
-                    await self._delete(entry, job.job_id)
+                    await self.delete(entry, job.job_id)
             raise
         self._check_fresh(planned)
 

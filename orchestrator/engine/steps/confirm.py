@@ -34,7 +34,7 @@ from orchestrator.domain.evidence import (
 )
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.events import Point
-from orchestrator.engine.steps.inquiry import DeliveryCheck, Inquiry, PartList, SegmentFinding
+from orchestrator.engine.steps.inquiry import UNKNOWN, DeliveryCheck, Inquiry, PartList
 from orchestrator.journal.records import SegmentRecord
 from orchestrator.metastudio.wire import Command
 
@@ -167,9 +167,7 @@ class Confirmer:
         for segment in list(entry.segments):
             if _is_proved(segment) or (segment.kind.is_multipart and segment.kind not in unlisted):
                 continue
-            finding = (
-                SegmentFinding() if segment.kind.is_multipart else await self._inquiry.find(entry, segment)
-            )
+            finding = UNKNOWN if segment.kind.is_multipart else await self._inquiry.find(entry, segment)
             if finding.receipt is not None:
                 await entry.prove(segment, finding.receipt)
             elif finding.is_absent or _is_intercepted(entry, segment):

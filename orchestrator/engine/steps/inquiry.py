@@ -49,7 +49,7 @@ class SegmentFinding:
     is_absent: bool = False
 
 
-_UNKNOWN: Final = SegmentFinding()
+UNKNOWN: Final = SegmentFinding()
 _ABSENT: Final = SegmentFinding(is_absent=True)
 
 
@@ -121,7 +121,7 @@ class Inquiry:
         if job.download_urls.of(sent.kind) is None:
             # A service that shows the job's other files would show this one too.
             others = (asset.kind for asset in entry.record.assets if asset.kind is not sent.kind)
-            return _ABSENT if any(job.download_urls.of(kind) is not None for kind in others) else _UNKNOWN
+            return _ABSENT if any(job.download_urls.of(kind) is not None for kind in others) else UNKNOWN
         return await self.find_shown(entry, sent, job, is_started=True)
 
     async def find_listed(
@@ -130,20 +130,23 @@ class Inquiry:
         """Look for a part in *parts*; *is_started* is True when a PUT of it may have been sent."""
         number, held = sent.segment.part_number, parts.held
         if held is None or (not held and sent.kind is not AssetKind.TRAINING_VIDEO):
-            return _UNKNOWN
+            return UNKNOWN
         if number not in held:
-            return _UNKNOWN if _is_beyond_cap(number, held) else _ABSENT
+            return UNKNOWN if _is_beyond_cap(number, held) else _ABSENT
         is_ours = is_started and entry.record.job_updated_at is None
         return await self._compared(entry, sent, held[number] or None, Evidence.LISTED, is_ours=is_ours)
 
     async def find_shown(
         self, entry: ClaimedEntry, sent: SegmentRecord, job: JobDetail, *, is_started: bool
     ) -> SegmentFinding:
-        """Probe the object of a single file through its URL in *job*; *is_started* as above."""
+        """Probe the object of a single file through its URL in *job*.
+
+        *is_started* is True when a PUT of it may have been sent.
+        """
         url = job.download_urls.of(sent.kind)
         facts = await self._run.probe(url) if url is not None else None
         if facts is None:
-            return _UNKNOWN
+            return UNKNOWN
         if facts.length is not None and facts.length != sent.segment.length:
             return _ABSENT
         is_ours = is_started and facts.length is not None and entry.record.job_updated_at is None
@@ -164,7 +167,7 @@ class Inquiry:
             return _ABSENT
         if is_ours:
             return SegmentFinding(Receipt(etag=etag, md5=md5, is_verified=False, evidence=evidence))
-        return _UNKNOWN
+        return UNKNOWN
 
     async def is_shown_joined(self, entry: ClaimedEntry, kind: AssetKind) -> bool:
         """True when the show answer proves that a video's parts are joined.

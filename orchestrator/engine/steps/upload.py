@@ -27,7 +27,7 @@ from orchestrator.domain.evidence import Evidence, Receipt
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.entry import check_hold
 from orchestrator.engine.events import Point, SegmentProgressed
-from orchestrator.engine.steps.inquiry import Inquiry, SegmentFinding
+from orchestrator.engine.steps.inquiry import UNKNOWN, Inquiry, SegmentFinding
 from orchestrator.journal.records import SegmentRecord
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class _Sending:
         except UnmarkedAnswerError as error:
             return await self._unmarked(segment, error, doubt)
         except InterruptedTransferError as error:
-            found = await self._inquiry.find(self._entry, segment) if error.is_body_sent else SegmentFinding()
+            found = await self._inquiry.find(self._entry, segment) if error.is_body_sent else UNKNOWN
             if found.receipt is None:
                 raise
             self._run.outages.put_arrived(_host(segment))
@@ -235,10 +235,9 @@ class _Sending:
                 raise UrlExpiredError(f"the upload URL of {segment.kind} is no longer known")
             if url.expires_at is not None:
                 # Raises ConfigurationError when the URL has expired only by this machine's clock.
-                service_time = self._run.connection.service_time
-                service_time.check_alive([url.expires_at])
+                self._run.service_time.check_alive([url.expires_at])
                 needed = self._run.rate.seconds_for(segment.segment.length)
-                if service_time.now() + needed >= url.expires_at:
+                if self._run.service_time.now() + needed >= url.expires_at:
                     raise UrlExpiredError(f"the upload URL of {segment.kind} has expired or soon will")
             began = self._run.clocks.monotonic()
             try:

@@ -47,7 +47,10 @@ class Canceller:
         self._finder = JobFinder(journal, client)
 
     async def cancel(self, batch: BatchKey, entry_ids: Collection[str] | None) -> list[Cancellation]:
-        """Cancel the unfinished entries of *batch*, or only those named; they need not be in the manifest."""
+        """Cancel the entries of *batch*, or only those named; they need not be in the manifest.
+
+        Trained and cancelled entries are left alone. Raises StaleEpochError when a worker keeps writing to an entry.
+        """
         if entry_ids is None:
             records = [record async for record in self._journal.entries(batch.digest)]
         else:

@@ -62,11 +62,12 @@ class _Draft(NamedTuple):
 
 
 class Planner:
-    """Compares a manifest with the journal, None when there is none yet, entry by entry, in constant memory.
+    """Compares a manifest with the journal, None when there is none yet, a chunk of entries at a time.
 
-    *films* counts the checked films. *retry* limits the work to failed entries. *earlier* is the file that the batch
-    was made from, when it was another. *contents* compares files; only a plan without a journal can omit it.
-    *is_repeated* marks a second pass, for which warnings are not given again.
+    Of entries without problems it keeps little more than the ids. *films* counts the checked films. *retry* limits
+    the work to failed entries. *earlier* is the file that the batch was made from, when it was another. *contents*
+    compares files; only a plan without a journal can omit it. *is_repeated* marks a second pass, for which warnings
+    are not given again.
     """
 
     def __init__(
@@ -182,9 +183,10 @@ class Planner:
         return await misplaced_rows(doubtful, self._journal, str(self._manifest.path))
 
     async def register(self) -> Registration:
-        """Write the manifest's entries to the journal, or nothing if there are errors.
+        """Write the manifest's entries to the journal, except those that are left alone.
 
-        Raises ManifestError when the manifest has errors; `problems` then holds them.
+        Raises ManifestError when the manifest has errors that cannot be skipped, and DecisionNeededError when it
+        looks like that of another batch; then nothing is written. `problems` holds all problems in any case.
         """
         if self._journal is None:
             raise ValueError("there is no journal to register in")
@@ -252,7 +254,7 @@ class Planner:
             )
 
     async def _write(self, journal: Journal, removed: list[str], held: frozenset[str]) -> None:
-        """Write the plans in a second pass over the manifest, so that memory does not grow with its size."""
+        """Write the plans in a second pass over the manifest, so that memory never holds all of them."""
         await journal.move_entries(self._batch, ((entry_id, NOT_IN_MANIFEST) for entry_id in removed))
         again = Planner(
             self._manifest,

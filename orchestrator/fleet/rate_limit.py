@@ -103,7 +103,7 @@ class SharedPacer:
         self._pausing: set[asyncio.Task[None]] = set()
 
     def slot(self, kind: CallKind) -> AbstractAsyncContextManager[None]:
-        """Wait for a slot and hold it."""
+        """Wait for a slot; nothing is held after that."""
         return Slot(self, kind)
 
     async def acquire(self, kind: CallKind) -> None:

@@ -145,7 +145,7 @@ class Pacer(Protocol):
     """Limits the rate of calls."""
 
     def slot(self, kind: CallKind) -> AbstractAsyncContextManager[None]:
-        """Wait for a slot and hold it."""
+        """Wait for a slot; nothing is held after that."""
         ...
 
     async def acquire(self, kind: CallKind) -> None:

@@ -176,9 +176,10 @@ class Batch:
     async def run(self) -> RunReport:
         """Do the remaining work of the batch, like `orchestrator run`; failures of entries are in the report.
 
-        Raises ManifestError before anything is sent, LockHeldError while another run works on the batch,
-        ConfigurationError, CredentialsError or JournalError if the work could not start. After a cancelled run, the
-        next one continues from where it stopped; `stop` lets uploads in flight finish first.
+        Raises ManifestError before anything is sent, DecisionNeededError if the manifest looks like that of another
+        batch, LockHeldError while another run works on the batch, and ConfigurationError, CredentialsError or
+        JournalError if the work could not start. After a cancelled run, the next one continues from where it stopped;
+        `stop` lets uploads in flight finish first.
         """
         manifest = await self._opened()
         self._is_over = False

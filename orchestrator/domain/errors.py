@@ -214,7 +214,10 @@ class GaveUpError(EntryError):
 
 
 class DecisionNeededError(EntryError):
-    """Answers of the service that allow two readings; a person must choose."""
+    """A choice that a person must make, because the service's answers or the manifest allow two readings.
+
+    It stops its entry. When the manifest looks like that of another batch, it is raised before a run and stops that.
+    """
 
     kind = "decision_needed"
 

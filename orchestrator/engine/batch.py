@@ -75,8 +75,9 @@ class RunRequest:
 async def run_batch(request: RunRequest, journal: Journal, events: EventBus, clocks: Clocks) -> RunOutcome:
     """Finish the remaining entries of the manifest's batch.
 
-    Raises ManifestError before anything is sent, LockHeldError when another run works on the batch, and
-    ConfigurationError, CredentialsError or JournalError when the work could not start.
+    Raises ManifestError before anything is sent, DecisionNeededError when the manifest looks like that of another
+    batch, LockHeldError when another run works on the batch, and ConfigurationError, CredentialsError or JournalError
+    when the work could not start.
     """
     async with open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
         registration = await register(request, run, retry=None)
@@ -122,7 +123,7 @@ async def submit_batch(
 ) -> RunOutcome:
     """Submit confirmed jobs to review, all or those of *entry_ids*; this needs no manifest.
 
-    Raises the errors of `run_batch` except ManifestError.
+    Raises the errors of `run_batch` except ManifestError and DecisionNeededError.
     """
     async with open_run(work, batch_name, journal, events, clocks) as run:
         await journal.start_run(
@@ -141,7 +142,8 @@ async def submit_batch(
 async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Registration:
     """Bring the journal in line with the manifest, entry by entry; send nothing.
 
-    Raises ManifestError after `on_problems` was called with the problems.
+    Raises ManifestError, or DecisionNeededError when the manifest looks like that of another batch, after
+    `on_problems` was called with the problems.
     """
     digest, path = run.batch.digest, request.manifest.path
     known = await run.journal.batch(digest)

@@ -109,7 +109,7 @@ class SegmentSender:
                 exchange = exchange.to(redirected)
                 answer, payload = await self._send(exchange, asset, segment, on_bytes, pace)
         except BodyInterruptedError as error:
-            refusal = await exchange.ask(segment.length)
+            refusal = await exchange.probe_refusal(segment.length)
             raise (self._error_of(refusal, url, is_body_sent=False) if refusal else error) from None
         if not is_success(answer):
             raise self._error_of(answer, url, is_body_sent=payload.is_handed_over)
@@ -220,7 +220,7 @@ class Exchange:
     async def send(self, payload: SegmentPayload) -> Answer:
         """PUT *payload* and return the answer, whatever its status.
 
-        Raises NotSentError, InterruptedTransferError (BodyInterruptedError when `ask` may find the reason),
+        Raises NotSentError, InterruptedTransferError (BodyInterruptedError when `probe_refusal` may find the reason),
         ConfigurationError for an untrusted certificate or a proxy that refuses, or the error that kept the payload
         from being read.
         """
@@ -237,7 +237,7 @@ class Exchange:
             raise payload.failure from None
         return answer
 
-    async def ask(self, length: int) -> Answer | None:
+    async def probe_refusal(self, length: int) -> Answer | None:
         """Return the store's refusal of a PUT of *length* bytes; None when it does not refuse or does not answer.
 
         No byte of the body is sent, so nothing can be stored: with `Expect: 100-continue` the store answers the

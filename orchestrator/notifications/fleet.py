@@ -33,6 +33,7 @@ from orchestrator.notifications.sending import Delivery, Target
 from orchestrator.observe.streams import ReportingContext
 
 if TYPE_CHECKING:
+    from orchestrator.engine.report import RunOutcome
     from orchestrator.journal.journal import Journal
 
 #: Seconds after which an outage is reported again: the workers that saw it begin may have ended before it did.
@@ -64,6 +65,9 @@ class FleetNotifier(Notifier):
         self._deliveries: dict[str, Delivery] = {}
         self._finished: list[BatchFinished] = []
         self._commands: list[asyncio.Task[None]] = []
+
+    async def finish(self, report: RunOutcome) -> None:
+        """Do nothing: the end of a batch is an event, which the worker or command that sees it publishes."""
 
     async def _note(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -121,7 +125,7 @@ class FleetNotifier(Notifier):
             return
         self._finished.append(event)
         await owe_failures(delivery, self._journal)
-        finish = delivery.hidden(
+        finish = delivery.masked(
             finish_of(event.run_id, event.exit_code, event.elapsed_seconds, event.entries)
         )
         for digest in self._digests():
@@ -143,7 +147,7 @@ async def _owe_outage(delivery: Delivery, event: OutageEvent) -> None:
     notice = notice_of(event, "")
     if notice is None:
         return
-    notice = delivery.hidden(notice)
+    notice = delivery.masked(notice)
     begin, end = f"outage:{event.side}", f"outage_over:{event.side}"
     for target in delivery.targets:
         book = delivery.book(target.digest)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -50,10 +51,10 @@ _FAILED: Final = frozenset({EntryState.FAILED, EntryState.REVIEW_FAILED})
 FLUSH_SECONDS: Final = 30.0
 
 
-class Notifier:
+class Notifier(ABC):
     """A subscriber that buffers events, and a task that owes notices to the targets and sends them.
 
-    Subclasses implement `_note`, which gets the events buffered since its last call, and `_send_owed`.
+    `_note` gets the events buffered since its last call.
     """
 
     name = "the notifications"
@@ -91,17 +92,19 @@ class Notifier:
         """Return the digests of batches with owed or promised notices; raises JournalError."""
         return await self._journal.batches_to_notify_of(self._digests())
 
+    @abstractmethod
     async def finish(self, report: RunOutcome) -> None:
         """Report the end of a run that held its batch's lock."""
 
+    @abstractmethod
     async def _note(self, events: Sequence[Event]) -> None:
         """Owe the notices for *events*."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _send_owed(self) -> None:
         """Send the owed notices."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _leave(self, *, has_failed: bool) -> None:
         """Finish when the session ends, after the task has ended."""
 
@@ -231,7 +234,7 @@ class RunNotifier(Notifier):
         if delivery is None:
             return
         await owe_failures(delivery, self._journal)
-        finish = delivery.hidden(
+        finish = delivery.masked(
             finish_of(
                 report.run_id,
                 report.exit_code,

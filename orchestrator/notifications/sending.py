@@ -96,13 +96,13 @@ class Delivery:
         """Return the journal's notices of the batch for the target with this digest."""
         return self._journal.notices(self.batch, digest)
 
-    def hidden(self, notice: Notice) -> Notice:
+    def masked(self, notice: Notice) -> Notice:
         """Return *notice* with secrets masked, which neither the journal nor a chat may contain."""
         return notice._replace(text=masked(notice.text, hidden=self._complaints.reporting.hidden))
 
     async def owe(self, notices: Iterable[Notice | None]) -> None:
         """Owe *notices* to every target, except those that it was already owed for the same reason."""
-        masked_ones = [self.hidden(notice) for notice in notices if notice is not None]
+        masked_ones = [self.masked(notice) for notice in notices if notice is not None]
         for target in self.targets:
             await self.book(target.digest).owe(masked_ones)
 

@@ -19,7 +19,7 @@ from orchestrator.api.engine_settings import run_settings as default_run_setting
 from orchestrator.domain.assets import AssetKind
 from orchestrator.domain.outage import OutagePolicy
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.engine.batch import RunRequest, retry_batch, run_batch, submit_batch
+from orchestrator.engine.batch import RunRequest, run_batch, submit_batch
 from orchestrator.engine.cancelling import Cancellation, Canceller
 from orchestrator.engine.context import RunSettings, WorkSettings
 from orchestrator.engine.decision import Retry
@@ -121,8 +121,7 @@ class Rig:
     ) -> RunOutcome:
         """Retry the batch once, as the command does."""
         retry = Retry(entry_ids=entry_ids, is_cancelled_wanted=is_cancelled_wanted)
-        async with self._journal() as journal:
-            return await retry_batch(self.request(), retry, journal, self._bus(), self.clocks())
+        return await self.run(retry=retry)
 
     async def cancel(self, entry_ids: Collection[str]) -> list[Cancellation]:
         """Cancel these entries, as the command does."""

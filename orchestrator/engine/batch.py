@@ -69,47 +69,38 @@ class RunRequest:
     with_media: bool
     is_batch_named: bool = False  #: the batch was named explicitly, whatever manifest it was made from
     patterns: tuple[str, ...] = ()  #: globs that select entries; none for all
+    retry: Retry | None = None  #: the failed entries to retry, instead of all unfinished ones
     on_problems: Callable[[list[Problem]], None]
 
 
 async def run_batch(request: RunRequest, journal: Journal, events: EventBus, clocks: Clocks) -> RunOutcome:
-    """Finish the remaining entries of the manifest's batch.
+    """Finish the remaining entries of the manifest's batch, or retry failed ones with the current manifest.
+
+    In a retry, an entry whose review failed is amended when its files or fields have been replaced, or when it is
+    named. A cancelled entry is revived when it is named, or when all cancelled entries are.
 
     Raises ManifestError before anything is sent, DecisionNeededError when the manifest looks like that of another
     batch, LockHeldError when another run works on the batch, and ConfigurationError, CredentialsError or JournalError
     when the work could not start.
     """
     async with open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
-        registration = await register(request, run, retry=None)
-        selection = run_selection(
+        registration = await register(request, run)
+        return await BatchRun(run, registration, selection_of(request, run, registration)).work()
+
+
+def selection_of(request: RunRequest, run: Run, registration: Registration) -> Selection:
+    """Return the selection of the entries that *request* is about."""
+    if request.retry is None:
+        return run_selection(
             is_submit_wanted=run.settings.is_submit_wanted,
             undecided=registration.held,
             named=registration.named,
         )
-        return await BatchRun(run, registration, selection).work()
-
-
-async def retry_batch(
-    request: RunRequest,
-    retry: Retry,
-    journal: Journal,
-    events: EventBus,
-    clocks: Clocks,
-) -> RunOutcome:
-    """Retry failed entries with the current manifest; *retry* may name some of them.
-
-    An entry whose review failed is amended when its files or fields have been replaced, or when it is named.
-    A cancelled entry is revived when it is named, or when all cancelled entries are.
-    Raises the errors of `run_batch`.
-    """
-    async with open_run(request.work, request.manifest.batch_name, journal, events, clocks) as run:
-        registration = await register(request, run, retry=retry)
-        selection = retry_selection(
-            retry.entry_ids,
-            undecided=registration.held,
-            is_cancelled_wanted=retry.is_cancelled_wanted,
-        )
-        return await BatchRun(run, registration, selection).work()
+    return retry_selection(
+        request.retry.entry_ids,
+        undecided=registration.held,
+        is_cancelled_wanted=request.retry.is_cancelled_wanted,
+    )
 
 
 async def submit_batch(
@@ -139,7 +130,7 @@ async def submit_batch(
         return await BatchRun(run, Registration(totals=totals), submit_selection(entry_ids)).work()
 
 
-async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Registration:
+async def register(request: RunRequest, run: Run) -> Registration:
     """Bring the journal in line with the manifest, entry by entry; send nothing.
 
     Raises ManifestError, or DecisionNeededError when the manifest looks like that of another batch, after
@@ -164,7 +155,7 @@ async def register(request: RunRequest, run: Run, *, retry: Retry | None) -> Reg
         digest,
         run.settings,
         with_media=request.with_media,
-        retry=retry,
+        retry=request.retry,
         earlier=earlier,
         scope=scope_of(request.patterns, run.settings.min_age, run.clocks.clock()),
         contents=ContentComparison(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ExitCode, ServiceRefusesError, StaleEpochError, exit_code_of_failures
 from orchestrator.domain.states import EntryState
-from orchestrator.engine.batch import RunRequest, register
+from orchestrator.engine.batch import RunRequest, register, selection_of
 from orchestrator.engine.context import Run, WorkSettings, open_run
 from orchestrator.engine.events import BatchQueued, DecisionNeeded
 from orchestrator.engine.report import INVALID, TOO_YOUNG, IncidentKeeper
@@ -17,7 +17,6 @@ from orchestrator.engine.selection import (
     EntryQueue,
     Registration,
     Selection,
-    retry_selection,
     run_selection,
     submit_selection,
 )
@@ -26,7 +25,6 @@ from orchestrator.fleet.queue import OwnedQueries, QueueItem
 from orchestrator.fleet.rate_limit import Brake
 
 if TYPE_CHECKING:
-    from orchestrator.engine.decision import Retry
     from orchestrator.engine.events import EventBus
     from orchestrator.engine.service_connection import Clocks
     from orchestrator.journal.journal import Journal
@@ -76,29 +74,17 @@ class Enqueuer:
     clocks: Clocks
     settings: str
 
-    async def enqueue(self, request: RunRequest, retry: Retry | None = None) -> Enqueued:
-        """Bring the journal in line with the manifest, as a run does, and queue the unfinished entries.
+    async def enqueue(self, request: RunRequest) -> Enqueued:
+        """Bring the journal in line with the manifest, as a run does, and queue the entries that it would work on.
 
-        With *retry* it queues failed entries instead. Raises the errors that `engine.batch.run_batch` raises before
-        it sends anything.
+        Raises the errors that `engine.batch.run_batch` raises before it sends anything.
         """
         name = request.manifest.batch_name
         async with open_run(request.work, name, self.journal, self.events, self.clocks) as run:
-            registration = await register(request, run, retry=retry)
+            registration = await register(request, run)
             await self.journal.set_worker_settings(run.batch.digest, self.settings)
-            if retry is None:
-                selection = run_selection(
-                    is_submit_wanted=run.settings.is_submit_wanted,
-                    undecided=registration.held,
-                    named=registration.named,
-                )
-            else:
-                selection = retry_selection(
-                    retry.entry_ids,
-                    undecided=registration.held,
-                    is_cancelled_wanted=retry.is_cancelled_wanted,
-                )
-            return await self._queue(run, selection, registration, is_fresh=retry is not None)
+            selection = selection_of(request, run, registration)
+            return await self._queue(run, selection, registration, is_fresh=request.retry is not None)
 
     async def submit(
         self, work: WorkSettings, batch_name: str, entry_ids: Collection[str] | None

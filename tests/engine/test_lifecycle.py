@@ -23,7 +23,7 @@ async def planned(rig: Rig) -> AsyncIterator[tuple[Run, EntryRecord]]:
         open_journal(str(rig.state), clock=rig.clock) as journal,
         open_run(rig.work_settings(), BATCH, journal, EventBus(rig.events.append), rig.clocks()) as run,
     ):
-        await register(rig.request(), run, retry=None)
+        await register(rig.request(), run)
         (record,) = [record async for record in journal.entries(run.batch.digest)]
         yield run, record
 

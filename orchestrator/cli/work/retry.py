@@ -20,7 +20,7 @@ from orchestrator.cli.work.enqueue import enqueue_by
 from orchestrator.cli.work.listings import ProblemReport
 from orchestrator.cli.work.run import print_run
 from orchestrator.domain.errors import ManifestError
-from orchestrator.engine.batch import RunRequest, retry_batch
+from orchestrator.engine.batch import RunRequest, run_batch
 from orchestrator.engine.decision import Retry
 from orchestrator.journal.backend import is_shared
 from orchestrator.manifest import Manifest
@@ -78,21 +78,21 @@ def retry_entries(invocation: Invocation, name: str, request: RetryRequest) -> i
 
 
 async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: Retry) -> int:
-    async def asked_of(session: Session) -> tuple[RunRequest, Retry]:
+    async def request_of(session: Session) -> RunRequest:
         ids = await matching_entries(session.journal, known.record, retry.entry_ids)
-        request = RunRequest(
+        return RunRequest(
             manifest=manifest,
             work=session.work,
             with_media=known.effective.values.media_check,
             # This batch is used, whichever manifest is read.
             is_batch_named=True,
             patterns=tuple(ids or ()),
+            retry=replace(retry, entry_ids=ids),
             on_problems=ProblemReport(output),
         )
-        return request, replace(retry, entry_ids=ids)
 
     async def enqueue(session: Session, enqueuer: Enqueuer) -> Enqueued:
-        return await enqueuer.enqueue(*await asked_of(session))
+        return await enqueuer.enqueue(await request_of(session))
 
     name, is_submit_wanted = known.record.name, manifest.is_submit_wanted
     if is_shared(known.effective.values.state):
@@ -100,7 +100,7 @@ async def _retry(output: Output, known: KnownBatch, manifest: Manifest, retry: R
     async with open_shown_session(
         output, known.effective, name, is_submit_wanted=is_submit_wanted, environ=os.environ
     ) as session:
-        report = await retry_batch(*await asked_of(session), session.journal, session.events, session.clocks)
+        report = await run_batch(await request_of(session), session.journal, session.events, session.clocks)
         await print_run(output, report, session.journal, had_work=session.has_worked)
         await session.report_end(report)
     return report.exit_code

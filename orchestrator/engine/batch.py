@@ -20,7 +20,6 @@ from orchestrator.engine.context import Run, WorkSettings, open_run
 from orchestrator.engine.drain import Breaker, StopRequests, TransferLimit, limit_duration
 from orchestrator.engine.events import (
     ComparisonStarted,
-    DecisionNeeded,
     EventBus,
     FilmsChecked,
     RunFinished,
@@ -33,13 +32,12 @@ from orchestrator.engine.lifecycle import End, Lifecycle, Outcome
 from orchestrator.engine.parallelism import AdaptiveParallelism
 from orchestrator.engine.planning import FilmCount, Planner
 from orchestrator.engine.report import (
-    INVALID,
-    TOO_YOUNG,
     EntryCounts,
     IncidentKeeper,
     RunOutcome,
     Tally,
     count_entries,
+    publish_left_alone,
 )
 from orchestrator.engine.selection import (
     EntryQueue,
@@ -205,10 +203,7 @@ class BatchRun:
             keeper = IncidentKeeper(run.journal, run.batch.digest, run.work.run_id, group.start_soon)
             run.events.subscribe(keeper)
             run.events.publish(beginning)
-            for entry_id, reason in self._registration.undecided.items():
-                run.events.publish(DecisionNeeded(batch=run.batch.name, entry=entry_id, reason=reason))
-            keeper.left_alone(INVALID, self._registration.invalid)
-            keeper.left_alone(TOO_YOUNG, self._registration.too_young)
+            publish_left_alone(self._registration, run.batch.name, run.events, keeper)
             if run.settings.max_duration is not None:
                 group.start_soon(limit_duration, run.settings.max_duration, run.drain, run.clocks.sleep)
             with anyio.CancelScope() as scope, stops.heard(group, scope.cancel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator.domain.errors import JournalError, OrchestratorError
 from orchestrator.domain.states import EntryState, is_done
@@ -23,13 +23,17 @@ from orchestrator.engine.events import (
 from orchestrator.journal.history import IncidentKind
 from orchestrator.journal.journal import Journal
 
+if TYPE_CHECKING:
+    from orchestrator.engine.events import EventBus
+    from orchestrator.engine.selection import Registration
+
 #: The schema version of the document; fields may be added without a new one.
 SCHEMA = 1
 #: The limit for one run; when thousands of entries go wrong, the first hundreds show why.
 MOST_INCIDENTS: Final = 500
 #: The reasons for which a run skips entries that the journal may not contain yet.
-INVALID: Final = "invalid, skipped"
-TOO_YOUNG: Final = "files written just now"
+_INVALID: Final = "invalid, skipped"
+_TOO_YOUNG: Final = "files written just now"
 
 
 #: Starts a background task, like `start_soon` of a task group.
@@ -206,3 +210,16 @@ class IncidentKeeper:
         if self._left:
             self._left -= 1
             self._journal.note_incident(*self._run, kind, subject, message)
+
+
+def publish_left_alone(
+    registration: Registration, batch: str, events: EventBus, keeper: IncidentKeeper
+) -> None:
+    """Publish the decisions that a person must make, and record for `status` which other entries are left alone.
+
+    *keeper* must be a subscriber of *events*, so that it records the decisions.
+    """
+    for entry_id, reason in registration.undecided.items():
+        events.publish(DecisionNeeded(batch=batch, entry=entry_id, reason=reason))
+    keeper.left_alone(_INVALID, registration.invalid)
+    keeper.left_alone(_TOO_YOUNG, registration.too_young)

@@ -11,8 +11,8 @@ from orchestrator.domain.errors import ExitCode, ServiceRefusesError, StaleEpoch
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import RunRequest, register, selection_of
 from orchestrator.engine.context import Run, WorkSettings, open_run
-from orchestrator.engine.events import BatchQueued, DecisionNeeded
-from orchestrator.engine.report import INVALID, TOO_YOUNG, IncidentKeeper
+from orchestrator.engine.events import BatchQueued
+from orchestrator.engine.report import IncidentKeeper, publish_left_alone
 from orchestrator.engine.selection import (
     EntryQueue,
     Registration,
@@ -149,21 +149,13 @@ class Enqueuer:
                 BatchQueued(batch=run.batch.name, digest=run.batch.digest, run_id=run.work.run_id)
             )
         if registration is not None:
-            self._keep_for_person(run, registration)
+            # No calls follow, so no outage can begin that would have to be written at once.
+            keeper = IncidentKeeper(self.journal, run.batch.digest, run.work.run_id, start=lambda _: None)
+            self.events.subscribe(keeper)
+            publish_left_alone(registration, run.batch.name, self.events, keeper)
         # The end of the batch is recorded by the process that sees it.
         await self.journal.end_run(run.batch.digest, run.work.run_id, enqueued.exit_code)
         return enqueued
-
-    def _keep_for_person(self, run: Run, registration: Registration) -> None:
-        """Publish the decisions that a person must make, and record for `status` which entries were left alone."""
-        # No calls follow, so no outage can begin that would have to be written at once.
-        keeper = IncidentKeeper(self.journal, run.batch.digest, run.work.run_id, start=lambda _: None)
-        for entry_id, reason in registration.undecided.items():
-            decision = DecisionNeeded(batch=run.batch.name, entry=entry_id, reason=reason)
-            keeper(decision)
-            self.events.publish(decision)
-        keeper.left_alone(INVALID, registration.invalid)
-        keeper.left_alone(TOO_YOUNG, registration.too_young)
 
     async def wait(self, enqueued: Enqueued) -> ExitCode:
         """Wait until workers are done with all wanted entries; returns the exit code that a run would have.

@@ -235,9 +235,10 @@ class _Sending:
                 raise UrlExpiredError(f"the upload URL of {segment.kind} is no longer known")
             if url.expires_at is not None:
                 # Raises ConfigurationError when the URL has expired only by this machine's clock.
-                self._run.service_time.check_alive([url.expires_at])
+                service_time = self._run.connection.service_time
+                service_time.check_alive([url.expires_at])
                 needed = self._run.rate.seconds_for(segment.segment.length)
-                if self._run.service_time.now() + needed >= url.expires_at:
+                if service_time.now() + needed >= url.expires_at:
                     raise UrlExpiredError(f"the upload URL of {segment.kind} has expired or soon will")
             began = self._run.clocks.monotonic()
             try:

@@ -20,7 +20,7 @@ _FINISHED = frozenset(
 
 
 class Origin(StrEnum):
-    """The origin of a job that no entry owns and that carries, or may carry, a tag of one of our batches."""
+    """The origin of a leftover job."""
 
     ORPHAN = "orphan"  #: a create of this journal made it
     FOREIGN = "foreign"  #: another journal made it, or its origin is unknown
@@ -28,7 +28,10 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LeftoverJob:
-    """A job that waits for files and that no entry of the journal owns; *batch* is its batch's digest."""
+    """A job of one of our batches that waits for files and that no entry of the journal owns.
+
+    *batch* is the digest of the batch, *batch_name* the name that the service shows; *tags* are those of our batches.
+    """
 
     origin: Origin
     batch: str
@@ -51,43 +54,44 @@ async def is_finished(journal: Journal, batch: BatchRecord) -> bool:
     return set(await journal.counts(batch.batch, with_removed=True)) <= _FINISHED
 
 
-async def orphans(journal: Journal, client: MetaStudioClient) -> AsyncIterator[LeftoverJob]:
-    """Yield the jobs of our batches that wait for files and that no entry owns, whichever journal made them.
+async def leftover_jobs(journal: Journal, client: MetaStudioClient) -> AsyncIterator[LeftoverJob]:
+    """Yield the leftover jobs of our batches, whichever journal made them.
 
-    The job of a create whose answer is outstanding is no orphan: the next run settles it.
+    The job of a create whose answer is outstanding is not left over: the next run settles it.
     """
     keys = {
         batch.batch: BatchKey(batch.endpoint, batch.project_id, batch.name)
         for batch in await journal.batches()
     }
-    digests = {digest: known for known, key in keys.items() for digest in (known, *key.digests)}
-    finder = _LeftoverClassifier(journal, client, digests)
-    await finder.load()
+    batches = {digest: known for known, key in keys.items() for digest in (known, *key.digests)}
+    classifier = _LeftoverClassifier(journal, client, batches)
+    await classifier.load()
     async for job in client.iterate_jobs(JobQuery(state=(WAIT_FILE_UPLOAD,))):
         # It is not documented whether the service applies the filter.
-        found = await finder.judge(job) if job.state == WAIT_FILE_UPLOAD else None
-        if found is not None:
-            yield found
+        leftover = await classifier.classify(job) if job.state == WAIT_FILE_UPLOAD else None
+        if leftover is not None:
+            yield leftover
 
 
 class _LeftoverClassifier:
-    """Classifies jobs by the creates of one journal."""
+    """Classifies jobs by the creates of one journal; *batches* maps each digest of a batch to the journal's."""
 
     def __init__(self, journal: Journal, client: MetaStudioClient, batches: Mapping[str, str]) -> None:
         self._journal = journal
         self._client = client
         self._batches = batches
-        self._names: dict[tuple[str, str], str] = {}
+        #: The batches of the creates, by the names of batch and job.
+        self._created: dict[tuple[str, str], str] = {}
 
     async def load(self) -> None:
         """Read the job names of this journal's creates: without tags, only they show which jobs to check."""
         async for create in self._journal.creates():
             for name in create.names:
-                self._names[normal(create.batch_name), normal(name)] = create.batch
+                self._created[normal(create.batch_name), normal(name)] = create.batch
 
-    async def judge(self, job: JobSummary) -> LeftoverJob | None:
-        """Return the job as an orphan of this journal; None when it is unrelated or an entry owns it."""
-        batch = self._names.get((normal(job.batch_name or ""), normal(job.name)))
+    async def classify(self, job: JobSummary) -> LeftoverJob | None:
+        """Return the job with its origin; None when it is of no batch of ours, or an entry owns it."""
+        batch = self._created.get((normal(job.batch_name or ""), normal(job.name)))
         if not job.tags and batch is not None and not await self._journal.owns_job(job.job_id):
             job = await self._client.find_job(job.job_id, app_user_id=job.app_user_id) or job
         tags = tuple(tag for tag in job.tags if tag_batch(tag) in self._batches)
@@ -95,9 +99,9 @@ class _LeftoverClassifier:
             batch = self._batches[tag_batch(tags[0]) or ""] if tags else None
         if batch is None or await self._journal.owns_job(job.job_id, tags):
             return None
-        whose = Origin.ORPHAN if await is_ours(self._journal, seen_job(job), tags) else Origin.FOREIGN
+        origin = Origin.ORPHAN if await is_ours(self._journal, seen_job(job), tags) else Origin.FOREIGN
         return LeftoverJob(
-            whose, batch, tags, job.job_id, job.name, job.batch_name, job.create_time, job.app_user_id
+            origin, batch, tags, job.job_id, job.name, job.batch_name, job.create_time, job.app_user_id
         )
 
 
@@ -114,7 +118,7 @@ def tag_batch(tag: str) -> str | None:
 
 
 async def delete_orphan(journal: Journal, client: MetaStudioClient, orphan: LeftoverJob) -> str | None:
-    """Delete the job and return None, or return the reason why it stays; the caller holds its batch's lock.
+    """Delete *orphan* and return None, or return the reason why it stays; the caller holds its batch's lock.
 
     Raises RequestRejectedError when the service refuses to delete it.
     """

@@ -13,7 +13,7 @@ from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import Change, EntryState
 from orchestrator.engine.cancelling import Canceller
-from orchestrator.engine.cleaning import Origin, finished_batches, orphans
+from orchestrator.engine.cleaning import Origin, finished_batches, leftover_jobs
 from orchestrator.engine.events import EventBus, JobStateChanged, SegmentStored
 from orchestrator.engine.following import Follower, Milestone, PollPace
 from orchestrator.engine.service_connection import connect
@@ -308,7 +308,7 @@ async def test_jobs_with_a_tag_of_our_batch_that_this_journal_did_not_make_are_a
         await client.create_job({"name": "stranger", "tags": ["holiday"]})
         await client.create_job({"name": "other journal", "tags": ["orch:ffffffffffff:0:x"]})
 
-        found = [(orphan.job_id, orphan.origin) async for orphan in orphans(journal, client)]
+        found = [(orphan.job_id, orphan.origin) async for orphan in leftover_jobs(journal, client)]
 
     assert found == [(theirs.job_id, Origin.FOREIGN)]
 

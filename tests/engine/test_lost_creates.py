@@ -12,7 +12,7 @@ from orchestrator.domain.entries import BatchKey, create_tag
 from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.cancelling import Canceller
-from orchestrator.engine.cleaning import Origin, delete_orphan, orphans
+from orchestrator.engine.cleaning import Origin, delete_orphan, leftover_jobs
 from orchestrator.engine.events import EventBus, WarningRaised
 from orchestrator.engine.planning import Planner
 from orchestrator.engine.service_connection import connect
@@ -153,7 +153,7 @@ async def test_a_create_that_arrives_after_its_entry_was_cancelled_is_an_orphan_
         (record,) = [record async for record in journal.entries(key.digest)]
         await journal.transition(record, EntryState.CANCELLED, "cancelled before the create arrived")
 
-        (orphan,) = [orphan async for orphan in orphans(journal, client)]
+        (orphan,) = [orphan async for orphan in leftover_jobs(journal, client)]
         reason = await delete_orphan(journal, client, orphan)
 
     assert (orphan.origin, reason) == (Origin.ORPHAN, None)
@@ -168,7 +168,7 @@ async def test_what_an_orphan_holds_is_not_thrown_away(rig: Rig) -> None:
         (record,) = [record async for record in journal.entries(key.digest)]
         await journal.transition(record, EntryState.CANCELLED, "as if it had been taken back")
 
-        (orphan,) = [orphan async for orphan in orphans(journal, client)]
+        (orphan,) = [orphan async for orphan in leftover_jobs(journal, client)]
         reason = await delete_orphan(journal, client, orphan)
 
     assert orphan.origin is Origin.ORPHAN

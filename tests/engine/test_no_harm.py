@@ -14,7 +14,7 @@ import pytest
 from orchestrator.domain.entries import BatchKey
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.engine.cancelling import Canceller
-from orchestrator.engine.cleaning import Origin, delete_orphan, orphans
+from orchestrator.engine.cleaning import Origin, delete_orphan, leftover_jobs
 from orchestrator.engine.context import OnExisting
 from orchestrator.engine.events import EventBus
 from orchestrator.engine.following import Follower, Milestone, PollPace
@@ -101,7 +101,7 @@ async def clean(rig: Rig) -> object:
         open_journal(str(rig.state), clock=rig.clock) as journal,
         connect(rig.service_settings(), rig.clocks(), reader_threads=1) as connection,
     ):
-        found = [job async for job in orphans(journal, connection.client)]
+        found = [job async for job in leftover_jobs(journal, connection.client)]
         return [
             await delete_orphan(journal, connection.client, job)
             for job in found

@@ -28,7 +28,7 @@ from orchestrator.engine.cleaning import (
     delete_orphan,
     finished_batches,
     is_finished,
-    orphans,
+    leftover_jobs,
 )
 from orchestrator.journal.journal import Journal, open_journal
 from orchestrator.journal.records import BatchRecord
@@ -105,7 +105,7 @@ def clean_batches(invocation: Invocation, request: CleanRequest) -> ExitCode:
         if request.with_orphans:
             async with open_service_session(output, effective, None) as session:
                 batches = {batch.batch: batch for batch in await session.journal.batches()}
-                async for job in orphans(session.journal, session.client):
+                async for job in leftover_jobs(session.journal, session.client):
                     if job.origin is Origin.ORPHAN:
                         cleanup.orphans.append(Found(job))
                     else:

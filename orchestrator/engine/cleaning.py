@@ -90,7 +90,7 @@ class _LeftoverClassifier:
                 self._created[normal(create.batch_name), normal(name)] = create.batch
 
     async def classify(self, job: JobSummary) -> LeftoverJob | None:
-        """Return the job with its origin; None when it is of no batch of ours, or an entry owns it."""
+        """Return the job with its origin; None for a job of another batch, or one that an entry owns."""
         batch = self._created.get((normal(job.batch_name or ""), normal(job.name)))
         if not job.tags and batch is not None and not await self._journal.owns_job(job.job_id):
             job = await self._client.find_job(job.job_id, app_user_id=job.app_user_id) or job

@@ -13,6 +13,8 @@ from typing import TypeGuard
 
 import aiohttp
 import pytest
+from structure.imports import circles, graph_of
+from structure.sizes import read_package
 
 import orchestrator
 
@@ -173,6 +175,11 @@ def test_imports_point_downward_only() -> None:
         return {name for name in own_imports(module) if not is_within(name, allowed)}
 
     assert offences(upward) == {}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not even where one of them imports the other when it is needed."""
+    assert circles(graph_of(read_package(SOURCE), SOURCE.parent)) == []
 
 
 def test_the_domain_does_no_io() -> None:

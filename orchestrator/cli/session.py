@@ -17,6 +17,7 @@ from orchestrator.api.engine_settings import real_clocks, service_settings, work
 from orchestrator.api.run_report import IsMeant, keep_end, new_run_id
 from orchestrator.api.session import Session, event_outputs, open_session
 from orchestrator.cli.process import StoppedBySignal, cursor_shown_while_suspended, run_async
+from orchestrator.cli.work.listings import ProblemReport, refuse_invalid
 from orchestrator.domain.errors import OrchestratorError, UsageError, exit_code_of_any
 from orchestrator.domain.quantities import format_bytes
 from orchestrator.domain.untrusted_text import shown
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from orchestrator.api.checking import ManifestRequest
     from orchestrator.cli.invocation import Invocation
     from orchestrator.cli.output import Output
     from orchestrator.cli.work.batches import KnownBatch
@@ -346,3 +348,22 @@ def journal_location(invocation: Invocation, beside: Path) -> str:
         flags = {name: value for name, value in invocation.flags.items() if name == "state"}
         variable = os.environ.get(f"{ENVIRONMENT_PREFIX}STATE")
         return settings_of_flags({"state": variable, **flags} if variable else flags).values.state
+
+
+@contextmanager
+def problems_first(invocation: Invocation, request: ManifestRequest) -> Iterator[ProblemReport]:
+    """Raise the manifest's errors if a setting is wrong in the block, and record the block's end if it raises.
+
+    The block calls the yielded report with the manifest's problems.
+    """
+    output = invocation.output
+    problems = ProblemReport(output)
+    is_meant = batch_predicate(output, request.path, request.batch_name)
+    with kept_in_history(output, lambda: journal_location(invocation, request.path), is_meant):
+        try:
+            yield problems
+        except OrchestratorError as error:
+            # A manifest is fixed before settings are.
+            if error.kind in {"configuration", "credentials"} and not problems.was_called:
+                refuse_invalid(invocation, request, problems)
+            raise

@@ -47,6 +47,8 @@ def _print_imports(sources: list[Source], folder: Path, *, is_whole: bool) -> No
     print(f"{'upward imports':<48}{sorted(upward) or 'none'}")
     if homeless:
         print(f"{'rooms on no floor':<48}{sorted(homeless)}")
+    if circles(graph):
+        return  # a chain of imports has no length then
     for inside in sorted({room(module) for module in graph} - {""}):
         chain = longest_chain(graph, inside)
         count = sum(room(module) == inside for module in graph)

@@ -12,9 +12,8 @@ from orchestrator.api.session import Session, run_request
 from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import SCHEMA, Output
 from orchestrator.cli.process import run_on_network
-from orchestrator.cli.session import open_shown_session
+from orchestrator.cli.session import open_shown_session, problems_first
 from orchestrator.cli.work.listings import ProblemReport
-from orchestrator.cli.work.run import problems_first
 from orchestrator.domain.errors import ExitCode
 from orchestrator.fleet.requirements import require_server
 from orchestrator.settings.sources import EffectiveSettings, kept_for_batch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -15,19 +14,16 @@ from orchestrator.cli.invocation import Invocation
 from orchestrator.cli.output import Output
 from orchestrator.cli.process import run_on_network
 from orchestrator.cli.session import (
-    batch_predicate,
-    journal_location,
-    kept_in_history,
     known_kept_in_history,
     open_shown_session,
+    problems_first,
 )
 from orchestrator.cli.work.batches import KnownBatch, known_batch, matching_entries
 from orchestrator.cli.work.listings import (
     ProblemReport,
     print_entries,
-    refuse_invalid,
 )
-from orchestrator.domain.errors import ExitCode, LimitReachedError, OrchestratorError
+from orchestrator.domain.errors import ExitCode, LimitReachedError
 from orchestrator.domain.quantities import as_clock, format_bytes
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import run_batch, submit_batch
@@ -55,25 +51,6 @@ def run_manifest(invocation: Invocation, request: ManifestRequest) -> int:
         effective = invocation.settings(beside=request.path)
         refuse_fleet(effective.values.state, request.path)
         return run_on_network(run_once, invocation, request, effective, problems)
-
-
-@contextmanager
-def problems_first(invocation: Invocation, request: ManifestRequest) -> Iterator[ProblemReport]:
-    """Raise the manifest's errors if a setting is wrong in the block, and record the block's end if it raises.
-
-    The block calls the yielded report with the manifest's problems.
-    """
-    output = invocation.output
-    problems = ProblemReport(output)
-    is_meant = batch_predicate(output, request.path, request.batch_name)
-    with kept_in_history(output, lambda: journal_location(invocation, request.path), is_meant):
-        try:
-            yield problems
-        except OrchestratorError as error:
-            # A manifest is fixed before settings are.
-            if error.kind in {"configuration", "credentials"} and not problems.was_called:
-                refuse_invalid(invocation, request, problems)
-            raise
 
 
 async def run_once(

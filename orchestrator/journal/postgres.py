@@ -161,7 +161,8 @@ class PostgresBackend(GroupCommit):
 
     async def upgrade(self, operation: Operation[None], newest: int) -> None:
         """Run *operation* unless the tables have version *newest*: not every host needs the privilege to upgrade."""
-        if not await self._is_of(newest):
+        is_made = await self.read(f"SELECT 1 WHERE to_regclass('{MIGRATIONS_TABLE}') IS NOT NULL")
+        if not is_made or await self.read(f"SELECT max(version) FROM {MIGRATIONS_TABLE}") != [(newest,)]:
 
             def alone(transaction: Transaction) -> None:
                 # The lock is released at the end of the transaction; the next host then finds the tables upgraded.
@@ -170,12 +171,6 @@ class PostgresBackend(GroupCommit):
 
             await self.write(alone)
         self.server_writer.is_marking = True
-
-    async def _is_of(self, newest: int) -> bool:
-        if not await self.read(f"SELECT 1 WHERE to_regclass('{MIGRATIONS_TABLE}') IS NOT NULL"):
-            return False
-        ((version,),) = await self.read(f"SELECT max(version) FROM {MIGRATIONS_TABLE}")
-        return bool(version == newest)
 
     async def read(self, query: str, parameters: Row | None = None) -> list[tuple[Any, ...]]:
         """Return all rows of *query*; waits for an unreachable server."""

@@ -126,7 +126,10 @@ _PLACE: Final = re.compile(
 
 def _journal_error(error: psycopg.Error) -> JournalError:
     code = error.sqlstate or ""
-    words = quotable(error.diag.message_primary or _in_short(str(error)), longest=300)
+    short = _PLACE.sub(
+        lambda found: ":".join(filter(None, found.groups())) + ": ", _FRAME.sub("", str(error))
+    )
+    words = quotable(error.diag.message_primary or short, longest=300)
     for codes, kind, message, hint, is_temporary in _MEANINGS:
         if code.startswith(codes):
             return kind(message.format(words=words), hint=hint, is_temporary=is_temporary)
@@ -147,10 +150,6 @@ def _journal_error(error: psycopg.Error) -> JournalError:
         hint="check host and port in --state; if they are right, run again when the server is back; nothing is lost",
         is_temporary=True,
     )
-
-
-def _in_short(words: str) -> str:
-    return _PLACE.sub(lambda found: ":".join(filter(None, found.groups())) + ": ", _FRAME.sub("", words))
 
 
 def later_error(error: psycopg.Error) -> JournalError:

@@ -149,7 +149,11 @@ def examine_file(path: Path) -> JournalHealth:
         if complaints != ["ok"]:
             return JournalHealth(place, 0, str(complaints[0]), None)
         version = connection.execute(f"SELECT max(version) FROM {MIGRATIONS_TABLE}").fetchone()[0]
-        return JournalHealth(place, int(version or 0), None, _upload_url(connection))
+        url = None
+        with suppress(sqlite3.Error, ValueError, TypeError):
+            row = connection.execute("SELECT url FROM segments WHERE url IS NOT NULL LIMIT 1").fetchone()
+            url = PresignedUrl(row[0]) if row else None
+        return JournalHealth(place, int(version or 0), None, url)
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
@@ -162,13 +166,6 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"file:{quote_url(str(path))}?{mode}", uri=True, isolation_level=None)
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     return connection
-
-
-def _upload_url(connection: sqlite3.Connection) -> PresignedUrl | None:
-    with suppress(sqlite3.Error, ValueError, TypeError):
-        row = connection.execute("SELECT url FROM segments WHERE url IS NOT NULL LIMIT 1").fetchone()
-        return PresignedUrl(row[0]) if row else None
-    return None
 
 
 class SqliteConnection(sqlite3.Connection):

@@ -54,14 +54,6 @@ class _JunkFilter(logging.Filter):
         return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-def _log() -> logging.Logger:
-    """Return the logger of the server's own failures, which go to stderr if no handler is set."""
-    log = logging.getLogger(__name__)
-    if not any(isinstance(known, _JunkFilter) for known in log.filters):
-        log.addFilter(_JunkFilter())
-    return log
-
-
 class Simulator:
     """A MetaStudio and its object store; an async context manager that listens inside the block.
 
@@ -126,9 +118,13 @@ class Simulator:
         application = web.Application(client_max_size=_MAX_API_BODY_BYTES)
         application.on_response_prepare.append(self._add_headers)
         application.add_routes(self._routes(used))
+        # The server's own failures go to stderr if no handler is set.
+        log = logging.getLogger(__name__)
+        if not any(isinstance(known, _JunkFilter) for known in log.filters):
+            log.addFilter(_JunkFilter())
         return web.AppRunner(
             application,
-            logger=_log(),
+            logger=log,
             access_log=None,
             shutdown_timeout=_SHUTDOWN_SECONDS,
             read_bufsize=_READ_BUFFER_BYTES,

@@ -44,8 +44,7 @@ if TYPE_CHECKING:
 
 #: The context of every step that no subscriber listens to.
 _UNPUBLISHED: Final = nullcontext()
-#: The fraction of a hold's time in which requests are admitted. Another host may take over after the whole time;
-#: the remainder is for a request that is still in flight.
+#: The fraction of a hold's time in which requests are admitted; the rest is for a request that is still in flight.
 _GOOD_SHARE: Final = 0.9
 T = TypeVar("T")
 

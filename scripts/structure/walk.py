@@ -45,8 +45,8 @@ class Trip:
         return list(dict.fromkeys(call.file for call in self.calls))
 
     @property
-    def opened(self) -> int:
-        """How many files a reader opens: an import enters files of which the trip needs no function."""
+    def entered(self) -> int:
+        """How many files a reader opens: those of which a function is called, not those that are only loaded."""
         return len({call.file for call in self.calls if not call.is_body})
 
     @property
@@ -62,7 +62,7 @@ class Trip:
     def line(self, name: str) -> str:
         """The trip as a line of the report."""
         return (
-            f"{name}: {len(self.calls)} calls, {len(self.files)} files ({self.opened} of them by a function), "
+            f"{name}: {self.entered} files entered, {len(self.files)} entered or loaded, {len(self.calls)} calls, "
             f"{self.functions} functions, {self.moves} moves from file to file"
         )
 

@@ -12,6 +12,7 @@ from tests.crash.rounds import draw_round
 ROUNDS = 20
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_nothing_is_lost_or_doubled_whenever_runs_are_killed(tmp_path: Path) -> None:
     """One live job per entry, every object its file, confirmed and submitted once, no part sent without need."""

@@ -11,7 +11,7 @@ from orchestrator.domain.errors import ExitCode, ServiceRefusesError, StaleEpoch
 from orchestrator.domain.states import EntryState
 from orchestrator.engine.batch import RunRequest, register, selection_of
 from orchestrator.engine.context import Run, WorkSettings, open_run
-from orchestrator.engine.events import BatchQueued
+from orchestrator.engine.events import BatchQueued, EventBus
 from orchestrator.engine.report import IncidentKeeper, publish_left_alone
 from orchestrator.engine.selection import (
     EntryQueue,
@@ -25,7 +25,6 @@ from orchestrator.fleet.queue import OwnedQueries, QueueItem
 from orchestrator.fleet.rate_limit import Brake
 
 if TYPE_CHECKING:
-    from orchestrator.engine.events import EventBus
     from orchestrator.engine.service_connection import Clocks
     from orchestrator.journal.journal import Journal
     from orchestrator.journal.records import EntryRecord
@@ -151,8 +150,8 @@ class Enqueuer:
         if registration is not None:
             # No calls follow, so no outage can begin that would have to be written at once.
             keeper = IncidentKeeper(self.journal, run.batch.digest, run.work.run_id, start=lambda _: None)
-            self.events.subscribe(keeper)
-            publish_left_alone(registration, run.batch.name, self.events, keeper)
+            # The keeper records these decisions and no later event of the process, which may go on to wait.
+            publish_left_alone(registration, run.batch.name, EventBus(keeper, self.events.publish), keeper)
         # The end of the batch is recorded by the process that sees it.
         await self.journal.end_run(run.batch.digest, run.work.run_id, enqueued.exit_code)
         return enqueued

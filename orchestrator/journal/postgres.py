@@ -317,7 +317,7 @@ class PostgresConnection:
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         #: The id of this session in the marks of its transactions; None before the first transaction.
-        self.writer: str | None = None
+        self._writer: str | None = None
         self._number = 0
         self._connection = self._connect()
         #: The transaction begun last; None until the server has answered.
@@ -348,11 +348,11 @@ class PostgresConnection:
             self._connection.execute(b"BEGIN", prepare=False)
             return
         statements = ["BEGIN"]
-        if self.writer is None:
-            self.writer = uuid.uuid4().hex
+        if self._writer is None:
+            self._writer = uuid.uuid4().hex
             statements.append(_FORGET_OLD_MARKS)
         self._number += 1
-        statements.append(_MARK.format(writer=self.writer, number=self._number))
+        statements.append(_MARK.format(writer=self._writer, number=self._number))
         try:
             # One round trip for all: a query without parameters may hold several statements.
             marked = self._connection.execute("; ".join(statements).encode(), prepare=False)
@@ -362,7 +362,7 @@ class PostgresConnection:
         while marked.nextset():
             pass
         ((transaction_id,),) = marked.fetchall()
-        self._begun = _Begun(self.writer, self._number, transaction_id)
+        self._begun = _Begun(self._writer, self._number, transaction_id)
 
     def execute(self, statement: str, row: Row | None = None, /) -> psycopg.Cursor[tuple[Any, ...]]:
         """Execute *statement* with the parameters of *row*."""
@@ -398,7 +398,7 @@ class PostgresConnection:
         if self._connection.closed:
             self._connection = self._connect()
             # The old session may still exist, with its mark locked.
-            self.writer = None
+            self._writer = None
         if self._begun is None:
             return False
         row = self._begun._asdict()
